@@ -1,0 +1,466 @@
+//! A tolerant JSON scanner over bytes: which bytes are one whole object, what its members are, what a string says.
+//! It takes what Python's `json.dumps` can write and serde_json cannot read: `NaN` and `Infinity`, lone surrogate
+//! escapes, numbers of any size, any depth of nesting, and strings that are not UTF-8. Nothing here recurses, and
+//! all of it is linear. Apart from [`object_at`], the functions rely on text that `object_at` found whole; any other
+//! text gives them something senseless, never a panic.
+
+use std::iter;
+
+/// Stands for an array in the scanner's stack, where an object stands with its start.
+const ARRAY: usize = usize::MAX;
+
+const WORDS: [&[u8]; 6] = [
+    b"true",
+    b"false",
+    b"null",
+    b"NaN",
+    b"Infinity",
+    b"-Infinity",
+];
+
+#[derive(Clone, Copy)]
+enum Expect {
+    Object,
+    Key,
+    KeyOrEnd,
+    Colon,
+    Value,
+    ValueOrEnd,
+    CommaOrEnd,
+}
+
+/// Finds the end of the object whose `{` is at `start`: the index behind its `}`.
+///
+/// Where the text breaks off or is not JSON, the error holds the starts of all objects that were still open there,
+/// the one at `start` first. None of them is whole, so whoever looks for whole objects need not try them again.
+pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<usize>> {
+    let mut open = Vec::new();
+    let (mut at, mut expect) = (start, Expect::Object);
+    while let Some((end, next)) = step(bytes, at, expect, &mut open) {
+        if open.is_empty() {
+            return Ok(end);
+        }
+        (at, expect) = (skip_white(bytes, end), next);
+    }
+    open.retain(|&object| object != ARRAY);
+    Err(open)
+}
+
+/// Takes one token. Gives the index behind it and what may follow, or `None` where the text is not JSON.
+fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<usize>) -> Option<(usize, Expect)> {
+    use Expect::{Colon, CommaOrEnd, Key, KeyOrEnd, Object, Value, ValueOrEnd};
+    let in_array = open.last() == Some(&ARRAY);
+    match (expect, *bytes.get(at)?) {
+        (Object | Value | ValueOrEnd, b'{') => {
+            open.push(at);
+            Some((at + 1, KeyOrEnd))
+        }
+        (Value | ValueOrEnd, b'[') => {
+            open.push(ARRAY);
+            Some((at + 1, ValueOrEnd))
+        }
+        (KeyOrEnd | CommaOrEnd, b'}') if !in_array => close(at, open),
+        (ValueOrEnd | CommaOrEnd, b']') if in_array => close(at, open),
+        (CommaOrEnd, b',') => Some((at + 1, if in_array { Value } else { Key })),
+        (Key | KeyOrEnd, b'"') => Some((string_end(bytes, at)?, Colon)),
+        (Colon, b':') => Some((at + 1, Value)),
+        (Value | ValueOrEnd, _) => Some((scalar_end(bytes, at)?, CommaOrEnd)),
+        _ => None,
+    }
+}
+
+fn close(at: usize, open: &mut Vec<usize>) -> Option<(usize, Expect)> {
+    open.pop();
+    Some((at + 1, Expect::CommaOrEnd))
+}
+
+/// The object's own members in their order, equal keys included (in Python the last one wins). Keys are decoded,
+/// values are their text as it stands. Whatever is not an object has no members.
+pub fn members(object: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
+    let mut at = if object.starts_with(b"{") {
+        1
+    } else {
+        object.len()
+    };
+    iter::from_fn(move || {
+        let key = skip_white(object, at);
+        let colon = skip_white(object, string_end(object, key)?);
+        let value = skip_white(object, colon + 1);
+        let end = value_end(object, value)?;
+        at = skip_white(object, end) + 1;
+        Some((string(&object[key..])?, &object[value..end]))
+    })
+}
+
+/// Decodes the string that `raw` begins with; `None` where it begins with something else. A lone surrogate escape
+/// and what is not UTF-8 become U+FFFD.
+pub fn string(raw: &[u8]) -> Option<String> {
+    let end = string_end(raw, 0)?;
+    let mut text = Vec::new();
+    let mut at = 1;
+    while at < end - 1 {
+        at += match (raw[at], raw[at + 1]) {
+            (b'\\', b'u') => decode_units(&raw[at..end], &mut text),
+            (b'\\', letter) => {
+                text.push(unescape(letter));
+                2
+            }
+            (byte, _) => {
+                text.push(byte);
+                1
+            }
+        };
+    }
+    Some(match String::from_utf8(text) {
+        Ok(text) => text,
+        Err(bad) => String::from_utf8_lossy(bad.as_bytes()).into_owned(),
+    })
+}
+
+/// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Gives the run's length.
+fn decode_units(raw: &[u8], text: &mut Vec<u8>) -> usize {
+    let escapes = raw
+        .chunks_exact(6)
+        .take_while(|escape| escape.starts_with(b"\\u"));
+    let units = escapes.map_while(|escape| hex(&escape[2..]));
+    let mut length = 0;
+    for decoded in char::decode_utf16(units) {
+        let character = decoded.unwrap_or(char::REPLACEMENT_CHARACTER);
+        text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        length += 6 * character.len_utf16();
+    }
+    length
+}
+
+fn hex(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0, |unit, &digit| {
+        let value = char::from(digit).to_digit(16)?;
+        Some(unit << 4 | u16::try_from(value).ok()?)
+    })
+}
+
+fn unescape(letter: u8) -> u8 {
+    match letter {
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        itself => itself,
+    }
+}
+
+/// The value's JSON text without white space: strings decoded and encoded anew, `NaN` and `Infinity` as `null`,
+/// numbers as written.
+pub fn compact(raw: &[u8]) -> String {
+    let mut text = String::with_capacity(raw.len());
+    let mut at = 0;
+    while let Some(&byte) = raw.get(at) {
+        let end = match byte {
+            b'"' | b'N' | b'I' | b'-' => scalar_end(raw, at).unwrap_or(raw.len()),
+            _ => at + 1,
+        };
+        match (byte, &raw[at..end]) {
+            (b' ' | b'\t' | b'\r' | b'\n', _) => {}
+            (b'"', quoted) => text.push_str(&encode(string(quoted).unwrap_or_default())),
+            (_, b"NaN" | b"Infinity" | b"-Infinity") => text.push_str("null"),
+            (_, token) => text.push_str(&String::from_utf8_lossy(token)),
+        }
+        at = end;
+    }
+    text
+}
+
+fn encode(text: String) -> String {
+    serde_json::Value::String(text).to_string()
+}
+
+fn skip_white(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+        .count()
+}
+
+/// The end of a value in an object that is known to be whole; its brackets only need counting.
+fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut at = start;
+    loop {
+        at = match bytes.get(at)? {
+            b'{' | b'[' => {
+                depth += 1;
+                at + 1
+            }
+            b'}' | b']' => {
+                depth = depth.checked_sub(1)?;
+                at + 1
+            }
+            b':' | b',' | b' ' | b'\t' | b'\r' | b'\n' => at + 1,
+            _ => scalar_end(bytes, at)?,
+        };
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes[at] == b'"' {
+        return string_end(bytes, at);
+    }
+    let word = WORDS.iter().find(|word| bytes[at..].starts_with(word));
+    word.map(|word| at + word.len())
+        .or_else(|| number_end(bytes, at))
+}
+
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    if bytes.get(start) != Some(&b'"') {
+        return None;
+    }
+    let mut at = start + 1;
+    loop {
+        at += match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => escape_length(&bytes[at..])?,
+            0..=0x1f => return None,
+            _ => 1,
+        };
+    }
+}
+
+fn escape_length(escape: &[u8]) -> Option<usize> {
+    match escape.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => hex(escape.get(2..6)?).map(|_| 6),
+        _ => None,
+    }
+}
+
+fn number_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + usize::from(bytes.get(start) == Some(&b'-'));
+    at = match bytes.get(at)? {
+        b'0' => at + 1,
+        _ => digits_end(bytes, at)?,
+    };
+    if bytes.get(at) == Some(&b'.') {
+        at = digits_end(bytes, at + 1)?;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        let signed = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
+        at = digits_end(bytes, at + 1 + usize::from(signed))?;
+    }
+    Some(at)
+}
+
+/// Behind a run of digits, `None` where there is not one digit.
+fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let count = bytes
+        .get(at..)?
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    (count > 0).then_some(at + count)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_object(text: &[u8]) -> bool {
+        object_at(text, 0).is_ok_and(|end| end == text.len())
+    }
+
+    #[test]
+    fn what_python_writes_is_read() {
+        for text in [
+            r#"{"a":NaN,"b":Infinity,"c":-Infinity}"#,
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":1e999999,"b":123456789012345678901234567890}"#,
+            "{ \"a\" :\t[ 1 , { } ] , \"b\" : { \"c\" : [ ] } }",
+        ] {
+            assert!(is_object(text.as_bytes()), "{text}");
+        }
+        assert!(is_object(b"{\"a\":\"\xff\"}"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in [
+            "",
+            "[]",
+            "1",
+            "x{}",
+            "{",
+            "{a:1}",
+            "{'a':1}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\":1 \"b\":2}",
+            "{\"a\":01}",
+            "{\"a\":+1}",
+            "{\"a\":.5}",
+            "{\"a\":1.}",
+            "{\"a\":1e}",
+            "{\"a\":-}",
+            "{\"a\":nan}",
+            "{\"a\":-NaN}",
+            "{\"a\":truex}",
+            "{\"a\":[1,]}",
+            "{\"a\":[1}",
+            "{\"a\":(1]}",
+            "{\"a\":1]",
+            "{\"a\":\"\t\"}",
+            "{\"a\":\"\0\"}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\\u12g4\"}",
+            "{\"a\":\"\\u+123\"}",
+            "{\"a\":\"",
+        ] {
+            assert!(!is_object(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_object_ends_at_its_own_brace() {
+        assert_eq!(object_at(br#"  {"a":{"b":"}"}}{}"#, 2), Ok(17));
+    }
+
+    #[test]
+    fn a_broken_object_names_the_objects_still_open() {
+        assert_eq!(
+            object_at(br#"{"a":{},"b":[{"c":{"d"#, 0),
+            Err(vec![0, 13, 18])
+        );
+        assert_eq!(object_at(b"1", 0), Err(vec![]));
+        assert_eq!(object_at(b"", 0), Err(vec![]));
+    }
+
+    #[test]
+    fn depth_is_no_limit() {
+        let deep = 1_000_000;
+        let text = [r#"{"a":["#.repeat(deep), "]}".repeat(deep)].concat();
+        assert!(is_object(text.as_bytes()));
+        assert_eq!(compact(text.as_bytes()), text);
+        assert_eq!(members(text.as_bytes()).count(), 1);
+    }
+
+    #[test]
+    fn members_are_the_objects_own_in_order() {
+        let text = br#" { "a" : 1 , "\u0062":{"x":[1,"}"],"y":{}} ,"a":[ "," ],"c":"d", "e":true}"#;
+        let found: Vec<_> = members(&text[1..])
+            .map(|(key, value)| (key, String::from_utf8_lossy(value)))
+            .collect();
+        let expected = [
+            ("a", "1"),
+            ("b", r#"{"x":[1,"}"],"y":{}}"#),
+            ("a", r#"[ "," ]"#),
+            ("c", r#""d""#),
+            ("e", "true"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(key, value)| (key.to_owned(), value.into()))
+        );
+    }
+
+    #[test]
+    fn only_an_object_has_members() {
+        for text in ["{}", "{ }", "[1]", "\"a\"", "\"a\":1", "null", "1", ""] {
+            assert_eq!(members(text.as_bytes()).count(), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn strings_are_decoded() {
+        let decoded = |raw: &[u8]| string(raw).unwrap();
+        assert_eq!(
+            decoded(br#""\"\\\/\b\f\n\r\t\u0041 \u00e9""#),
+            "\"\\/\u{8}\u{c}\n\r\tA é"
+        );
+        assert_eq!(decoded(br#""\ud83d\ude00""#), "😀");
+        assert_eq!(decoded(br#""a\ud83db""#), "a\u{fffd}b");
+        assert_eq!(
+            decoded(br#""\ud83d\ud83d\ude00\ude00""#),
+            "\u{fffd}😀\u{fffd}"
+        );
+        assert_eq!(decoded(br#""\ud83d\n""#), "\u{fffd}\n");
+        assert_eq!(decoded(b"\"a\xffb\xc3\""), "a\u{fffd}b\u{fffd}");
+        assert_eq!(string(b"1"), None);
+        assert_eq!(string(b""), None);
+    }
+
+    #[test]
+    fn compact_keeps_numbers_and_makes_the_rest_plain_json() {
+        let raw = b" { \"a\\u0062\" : [ 1.50e+3 , -0, NaN ,Infinity, -Infinity ] , \"c d\":\"\\ud800 \xff\\n\", \"e\": null,\"f\":true }";
+        assert_eq!(
+            compact(raw),
+            "{\"ab\":[1.50e+3,-0,null,null,null],\"c d\":\"\u{fffd} \u{fffd}\\n\",\"e\":null,\"f\":true}"
+        );
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let number = "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?";
+        let text = prop_oneof![
+            any::<String>().prop_map(encode),
+            "\"(\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}|[{}\\[\\]:,])*\""
+        ];
+        let word = prop_oneof![Just("true"), Just("false"), Just("null")].prop_map(str::to_owned);
+        let scalar = prop_oneof![number.prop_map(String::from), text.clone(), word];
+        let white = "[ \t\r]{0,2}";
+        scalar.prop_recursive(4, 32, 4, move |inner| {
+            let member = (text.clone(), white, inner.clone(), white)
+                .prop_map(|(key, a, value, b)| format!("{key}{a}:{value}{b}"));
+            prop_oneof![
+                (proptest::collection::vec(inner, 0..4), white)
+                    .prop_map(|(values, a)| format!("[{a}{}]", values.join(","))),
+                (proptest::collection::vec(member, 0..4), white)
+                    .prop_map(|(members, a)| format!("{{{a}{}}}", members.join(","))),
+            ]
+        })
+    }
+
+    fn serde_reads_an_object(text: &[u8]) -> bool {
+        text.first() == Some(&b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+    }
+
+    proptest! {
+        #[test]
+        fn serde_json_agrees_on_what_an_object_is(
+            value in json(), cut in any::<prop::sample::Index>(), other in prop::sample::select(&b"{}[]\",:\\ue0-1.+tn \n\x00x"[..]), how in 0..4,
+        ) {
+            let mut text = format!("{{\"k\":{value}}}").into_bytes();
+            prop_assert!(is_object(&text));
+            let at = cut.index(text.len());
+            match how {
+                0 => text.truncate(at),
+                1 => text[at] = other,
+                2 => text.insert(at, other),
+                _ => { text.remove(at); }
+            }
+            if std::str::from_utf8(&text).is_ok() {
+                prop_assert_eq!(is_object(&text), serde_reads_an_object(&text), "{}", String::from_utf8_lossy(&text));
+            }
+        }
+
+        #[test]
+        fn compact_says_what_serde_json_reads(value in json()) {
+            let read = serde_json::from_str::<serde_json::Value>(&value);
+            prop_assume!(read.is_ok()); // serde_json has no numbers over f64's range and no lone surrogates
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&compact(value.as_bytes())).unwrap(), read.unwrap());
+        }
+
+        #[test]
+        fn nothing_panics(bytes in proptest::collection::vec(prop::sample::select(&b"{}[]\",:\\ud80-1.NIt \x00\xff"[..]), 0..40)) {
+            for start in 0..bytes.len() {
+                let _ = object_at(&bytes, start);
+            }
+            let _ = (members(&bytes).count(), string(&bytes), compact(&bytes));
+        }
+    }
+}

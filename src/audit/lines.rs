@@ -1,0 +1,535 @@
+//! Bytes → complete lines that matter: those that hold the seam's name, and those too long to be held. The others are
+//! counted and passed over at memory speed, whole chunks at a time. Relies on the source for its end: a reader that
+//! must stop at an offset is wrapped in `Read::take`.
+//!
+//! A row begins behind the NUL bytes before it. They are dropped before they count as a line's length, so that the
+//! hole which a writer leaves after a truncate may be of any size.
+
+use std::io::{self, Read};
+
+use memchr::{memchr, memchr_iter, memmem, memrchr};
+use sha2::{Digest, Sha256};
+
+use super::row::SEAM;
+
+/// The longest line that is held, without its `\n` and the NUL bytes before it.
+pub const MAX_LINE: usize = 4 * 1024 * 1024;
+
+/// By measurement from 64 KiB to 1 MiB: each doubling saves some time, as there are fewer system calls.
+const CHUNK: usize = 1024 * 1024;
+
+/// A complete line. Offsets are those of the source, counted from the start given to [`Lines::new`].
+#[derive(Debug, PartialEq)]
+pub struct Line<'a> {
+    /// The offset of `bytes`, behind NUL bytes before the row.
+    pub start: u64,
+    /// The offset behind the `\n`.
+    pub end: u64,
+    /// Without the `\n`; empty where the line is overlong.
+    pub bytes: &'a [u8],
+    pub overlong: Option<Overlong>,
+}
+
+/// A line over [`MAX_LINE`], whose bytes were not kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Overlong {
+    pub holds_seam: bool,
+}
+
+/// What is behind the last `\n` of the source.
+#[derive(Debug, PartialEq)]
+pub struct Unfinished<'a> {
+    pub start: u64,
+    /// Empty where there is nothing, or where it is overlong.
+    pub bytes: &'a [u8],
+    pub overlong: Option<Overlong>,
+}
+
+/// A complete row as a later run can know it again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RowMark {
+    pub start: u64,
+    pub end: u64,
+    /// In hex, over the bytes from `start` to `end`, the `\n` included.
+    pub sha256: String,
+}
+
+/// A lending reader of the lines that matter. It holds at most [`MAX_LINE`] and one chunk.
+pub struct Lines<R> {
+    source: R,
+    chunk: usize,
+    max_line: usize,
+    seam: memmem::Finder<'static>,
+    /// Bytes of the source; what is behind `filled` is room to read into.
+    buffer: Vec<u8>,
+    filled: usize,
+    /// The offset of the buffer's first byte, which begins a row (or goes on with the overlong one).
+    base: u64,
+    /// Behind the last line of the buffer that was passed; the line itself began at `line`.
+    passed: usize,
+    line: usize,
+    /// Behind the last `\n` in the buffer.
+    complete: usize,
+    read: u64,
+    /// The last complete row before the buffer.
+    left: Option<RowMark>,
+    /// The overlong line that is being passed, and the mark of the one that was returned last.
+    overlong: Option<Passing>,
+    overlong_mark: Option<RowMark>,
+}
+
+/// An overlong line on its way through the buffer.
+struct Passing {
+    start: u64,
+    hash: Sha256,
+    holds_seam: bool,
+    /// How many bytes at the buffer's front are hashed already, and kept since a seam may begin in them.
+    hashed: usize,
+}
+
+impl<R: Read> Lines<R> {
+    /// `start` is the offset of the source's first byte, which must begin a line.
+    pub fn new(source: R, start: u64) -> Self {
+        Self::with_limits(source, start, CHUNK, MAX_LINE)
+    }
+
+    fn with_limits(source: R, start: u64, chunk: usize, max_line: usize) -> Self {
+        let chunk = chunk.min(max_line); // so that of the lines in the buffer only the first can be overlong
+        Self {
+            source,
+            chunk,
+            max_line,
+            seam: memmem::Finder::new(SEAM),
+            buffer: vec![0; chunk],
+            filled: 0,
+            base: start,
+            passed: 0,
+            line: 0,
+            complete: 0,
+            read: 0,
+            left: None,
+            overlong: None,
+            overlong_mark: None,
+        }
+    }
+
+    /// The next complete line that holds the seam's name or is overlong; `None` at the end of the source. An error is
+    /// the source's own; all that was passed before it stays passed.
+    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        if let Some(mark) = self.overlong_mark.take() {
+            self.left = Some(mark);
+        }
+        loop {
+            if self.overlong.is_some() {
+                if let Some(line) = self.pass_overlong() {
+                    return Ok(Some(line));
+                }
+            } else if self.find() {
+                return Ok(Some(self.found_line()));
+            }
+            if self.refill()? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How many complete lines were passed, up to and with the one last returned; after `None`, all.
+    pub fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// The last complete row, up to and with the one last returned; after `None`, the source's last. `None` where
+    /// there was no complete row yet.
+    pub fn mark(&self) -> Option<RowMark> {
+        self.overlong_mark
+            .clone()
+            .or_else(|| self.row_before(self.passed))
+    }
+
+    /// The last complete row before the line that `next` has just returned; `None` where that was the first.
+    pub fn mark_before(&self) -> Option<RowMark> {
+        self.row_before(self.line)
+    }
+
+    /// After `None`: what is behind the source's last `\n`.
+    pub fn unfinished(&self) -> Unfinished<'_> {
+        match &self.overlong {
+            Some(Passing {
+                start, holds_seam, ..
+            }) => Unfinished {
+                start: *start,
+                bytes: &[],
+                overlong: Some(Overlong {
+                    holds_seam: *holds_seam,
+                }),
+            },
+            None => {
+                let start = skip_nuls(&self.buffer[..self.filled], self.passed);
+                Unfinished {
+                    start: self.offset(start),
+                    bytes: &self.buffer[start..self.filled],
+                    overlong: None,
+                }
+            }
+        }
+    }
+
+    /// Passes the buffer's complete lines up to and with the next one that holds the seam's name. Gives whether there
+    /// is one.
+    fn find(&mut self) -> bool {
+        let lines = &self.buffer[self.passed..self.complete];
+        let hit = self.seam.find(lines);
+        let (line, end) = match hit {
+            Some(at) => (line_start(lines, at), line_end(lines, at)),
+            None => (lines.len(), lines.len()),
+        };
+        self.read += memchr_iter(b'\n', &lines[..end]).count() as u64;
+        self.line = self.passed + line;
+        self.passed += end;
+        hit.is_some()
+    }
+
+    fn found_line(&self) -> Line<'_> {
+        let start = skip_nuls(&self.buffer, self.line);
+        let bytes = &self.buffer[start..self.passed - 1];
+        Line {
+            start: self.offset(start),
+            end: self.offset(self.passed),
+            bytes,
+            overlong: None,
+        }
+    }
+
+    /// Passes the overlong line at the buffer's front as far as it is there; gives it once it is whole.
+    fn pass_overlong(&mut self) -> Option<Line<'static>> {
+        let mut passing = self.overlong.take()?;
+        let unhashed = &self.buffer[passing.hashed..self.filled];
+        let newline = memchr(b'\n', unhashed);
+        let end = newline.map_or(self.filled, |at| passing.hashed + at + 1);
+        passing.hash.update(&self.buffer[passing.hashed..end]);
+        passing.holds_seam |= self.seam.find(&self.buffer[..end]).is_some();
+        if newline.is_none() {
+            passing.hashed = end.min(SEAM.len() - 1);
+            self.discard(end - passing.hashed);
+            self.overlong = Some(passing);
+            return None;
+        }
+        self.discard(end);
+        self.complete = line_start(&self.buffer[..self.filled], self.filled);
+        self.read += 1;
+        let Passing {
+            start,
+            hash,
+            holds_seam,
+            ..
+        } = passing;
+        self.overlong_mark = Some(RowMark {
+            start,
+            end: self.base,
+            sha256: hex(hash),
+        });
+        Some(Line {
+            start,
+            end: self.base,
+            bytes: &[],
+            overlong: Some(Overlong { holds_seam }),
+        })
+    }
+
+    /// Reads once, behind the unfinished line (or the rest of the overlong one), which moves to the buffer's front.
+    fn refill(&mut self) -> io::Result<usize> {
+        if self.overlong.is_none() {
+            self.left = self.mark();
+            self.discard(skip_nuls(&self.buffer[..self.filled], self.passed));
+        }
+        let old = self.filled;
+        self.read_chunk()?;
+        let new = &self.buffer[old..self.filled];
+        self.complete = memrchr(b'\n', new).map_or(0, |at| old + at + 1);
+        let first_line = memchr(b'\n', new).map_or(self.filled, |at| old + at);
+        if self.overlong.is_none() && first_line > self.max_line {
+            self.overlong = Some(Passing {
+                start: self.base,
+                hash: Sha256::new(),
+                holds_seam: false,
+                hashed: 0,
+            });
+        }
+        Ok(self.filled - old)
+    }
+
+    fn read_chunk(&mut self) -> io::Result<()> {
+        let end = self.filled + self.chunk;
+        if self.buffer.len() < end {
+            self.buffer.reserve_exact(end - self.buffer.len()); // doubling would hold twice the longest line
+            self.buffer.resize(end, 0);
+        }
+        loop {
+            match self.source.read(&mut self.buffer[self.filled..end]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break self.filled += read?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes bytes that were passed off the buffer's front.
+    fn discard(&mut self, count: usize) {
+        if count > 0 {
+            self.buffer.copy_within(count..self.filled, 0);
+            self.filled -= count;
+            self.base += count as u64;
+        }
+        (self.passed, self.line, self.complete) = (0, 0, 0);
+    }
+
+    /// The mark of the row whose `\n` is right before this index of the buffer.
+    fn row_before(&self, end: usize) -> Option<RowMark> {
+        if end == 0 {
+            return self.left.clone();
+        }
+        let start = skip_nuls(&self.buffer, line_start(&self.buffer, end - 1));
+        let sha256 = hex(Sha256::new_with_prefix(&self.buffer[start..end]));
+        Some(RowMark {
+            start: self.offset(start),
+            end: self.offset(end),
+            sha256,
+        })
+    }
+
+    fn offset(&self, index: usize) -> u64 {
+        self.base + index as u64
+    }
+}
+
+/// Where the line begins that the byte at `at` belongs to.
+fn line_start(bytes: &[u8], at: usize) -> usize {
+    memrchr(b'\n', &bytes[..at]).map_or(0, |newline| newline + 1)
+}
+
+/// Behind the `\n` of the line that the byte at `at` belongs to.
+fn line_end(bytes: &[u8], at: usize) -> usize {
+    memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1)
+}
+
+/// Takes blocks first, since a hole may be gigabytes long.
+fn skip_nuls(bytes: &[u8], at: usize) -> usize {
+    let blocks = bytes[at..].chunks_exact(64);
+    let empty = blocks.take_while(|block| block.iter().fold(0, |any, byte| any | byte) == 0);
+    let at = at + 64 * empty.count();
+    at + bytes[at..].iter().take_while(|byte| **byte == 0).count()
+}
+
+fn hex(hash: Sha256) -> String {
+    format!("{:x}", hash.finalize())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WAKE: &[u8] = b"{\"seam\":\"probe.wake_requested\"}\n";
+
+    /// A line as it was returned, with what `read`, `mark` and `mark_before` said of it.
+    type Seen = (
+        u64,
+        u64,
+        Vec<u8>,
+        Option<Overlong>,
+        u64,
+        Option<RowMark>,
+        Option<RowMark>,
+    );
+    /// What is left at the end: unfinished offset, bytes and length flag, lines read, last mark.
+    type End = (u64, Vec<u8>, Option<Overlong>, u64, Option<RowMark>);
+
+    /// Gives out at most as many bytes a read as the script says, and is interrupted where it says 0.
+    struct Dribble<'a> {
+        bytes: &'a [u8],
+        script: std::iter::Cycle<std::slice::Iter<'a, usize>>,
+    }
+
+    impl Read for Dribble<'_> {
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            let most = match self.script.next() {
+                Some(0) => return Err(io::ErrorKind::Interrupted.into()),
+                most => room.len().min(most.copied().unwrap_or(1)),
+            };
+            self.bytes.read(&mut room[..most])
+        }
+    }
+
+    fn dribble<'a>(bytes: &'a [u8], script: &'a [usize]) -> Dribble<'a> {
+        Dribble {
+            bytes,
+            script: script.iter().cycle(),
+        }
+    }
+
+    fn see(mut lines: Lines<impl Read>) -> (Vec<Seen>, End) {
+        let mut seen = Vec::new();
+        while let Some(Line {
+            start,
+            end,
+            bytes,
+            overlong,
+        }) = lines.next().unwrap()
+        {
+            let bytes = bytes.to_vec();
+            seen.push((
+                start,
+                end,
+                bytes,
+                overlong,
+                lines.read(),
+                lines.mark(),
+                lines.mark_before(),
+            ));
+        }
+        let Unfinished {
+            start,
+            bytes,
+            overlong,
+        } = lines.unfinished();
+        (
+            seen,
+            (start, bytes.to_vec(), overlong, lines.read(), lines.mark()),
+        )
+    }
+
+    fn holds_seam(bytes: &[u8]) -> bool {
+        memmem::find(bytes, SEAM.as_bytes()).is_some()
+    }
+
+    /// What the contract says, without a thought for speed or memory.
+    fn naive(source: &[u8], offset: u64, max_line: usize) -> (Vec<Seen>, End) {
+        let (mut seen, mut mark, mut read, mut at) = (Vec::new(), None, 0, offset);
+        for whole in source.split_inclusive(|byte| *byte == b'\n') {
+            let end = at + whole.len() as u64;
+            let row = &whole[whole.iter().take_while(|byte| **byte == 0).count()..];
+            let bytes = row.strip_suffix(b"\n").unwrap_or(row);
+            let start = end - row.len() as u64;
+            let overlong = (bytes.len() > max_line).then(|| Overlong {
+                holds_seam: holds_seam(bytes),
+            });
+            let kept = if overlong.is_some() {
+                Vec::new()
+            } else {
+                bytes.to_vec()
+            };
+            if bytes.len() == row.len() {
+                return (seen, (start, kept, overlong, read, mark));
+            }
+            let before = mark.replace(RowMark {
+                start,
+                end,
+                sha256: hex(Sha256::new_with_prefix(row)),
+            });
+            read += 1;
+            if overlong.is_some() || holds_seam(bytes) {
+                seen.push((start, end, kept, overlong, read, mark.clone(), before));
+            }
+            at = end;
+        }
+        (seen, (at, Vec::new(), None, read, mark))
+    }
+
+    fn source() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            3 => Just(SEAM.as_bytes().to_vec()),
+            3 => Just(b"\n".to_vec()),
+            1 => Just(WAKE.to_vec()),
+            1 => Just(b"\r\n".to_vec()),
+            1 => (0..SEAM.len()).prop_map(|cut| SEAM.as_bytes()[..cut].to_vec()),
+            2 => (0..90_usize).prop_map(|count| vec![b'x'; count]),
+            2 => (0..200_usize).prop_map(|count| vec![0; count]),
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn lines_are_those_of_a_naive_split(
+            source in source(), offset in 0..1000_u64, chunk in 1..80_usize, max_line in 1..120_usize,
+            script in proptest::collection::vec(0..100_usize, 1..8),
+        ) {
+            prop_assume!(script.iter().any(|most| *most > 0));
+            let lines = Lines::with_limits(dribble(&source, &script), offset, chunk, max_line);
+            prop_assert_eq!(see(lines), naive(&source, offset, max_line));
+        }
+    }
+
+    #[test]
+    fn an_empty_source_has_nothing() {
+        assert_eq!(
+            see(Lines::new(&b""[..], 7)),
+            (vec![], (7, vec![], None, 0, None))
+        );
+    }
+
+    #[test]
+    fn real_limits_hold_as_the_small_ones_do() {
+        let filler = b"{\"seam\":\"mcp.tool_called\"}\n".repeat(CHUNK / 20);
+        let longest = [&vec![b' '; MAX_LINE - WAKE.len() + 1], WAKE].concat();
+        let too_long = [b" ", &longest[..]].concat();
+        let hole = vec![0; 3 * MAX_LINE];
+        let source = [
+            &filler[..],
+            WAKE,
+            &longest,
+            &too_long,
+            &filler,
+            &vec![b'x'; MAX_LINE + 1],
+            b"\n",
+            &hole,
+            WAKE,
+            b"torn",
+        ]
+        .concat();
+        let (seen, end) = see(Lines::new(&source[..], 5));
+        assert_eq!(seen.len(), 5);
+        assert_eq!((seen, end), naive(&source, 5, MAX_LINE));
+    }
+
+    #[test]
+    fn the_longest_line_is_held_and_a_longer_one_is_not() {
+        let line = [&b"12345"[..], WAKE].concat();
+        let overlong = |max_line| see(Lines::with_limits(&line[..], 0, 8, max_line)).0[0].3;
+        assert_eq!(overlong(line.len() - 1), None);
+        assert_eq!(
+            overlong(line.len() - 2),
+            Some(Overlong { holds_seam: true })
+        );
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_longest_line_and_a_chunk() {
+        let source = [&vec![b'x'; 5000], &b"\n"[..], &vec![b'y'; 1000]].concat();
+        let mut lines = Lines::with_limits(&source[..], 0, 16, 100);
+        assert!(lines.next().unwrap().is_some());
+        assert_eq!(lines.next().unwrap(), None);
+        assert!(lines.buffer.capacity() <= 100 + 16);
+    }
+
+    #[test]
+    fn an_error_of_the_source_leaves_what_was_passed() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+        }
+        let source = [WAKE, b"\ntorn"].concat();
+        let mut lines = Lines::new(source.as_slice().chain(Broken), 0);
+        assert!(lines.next().unwrap().is_some());
+        assert_eq!(
+            lines.next().unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+        assert_eq!((lines.read(), lines.unfinished().bytes), (2, &b"torn"[..]));
+        assert_eq!(lines.mark().unwrap().end, WAKE.len() as u64 + 1);
+    }
+}

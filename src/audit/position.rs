@@ -1,0 +1,260 @@
+//! The position: how far the audit log was read, and the proof of it. An offset alone says nothing
+//! about a file that was rotated, truncated or written anew, so the position also holds a hash of
+//! the file's head and one of the last row before the offset. Where both hold, reading goes on.
+
+use std::io::{self, Read};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use memchr::memrchr;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::generation::{Generation, HEAD_BYTES, Identity};
+use super::lines::RowMark;
+
+/// The first stamp looks for the last line end in steps of this size.
+const BACKWARD_CHUNK: u64 = 64 * 1024;
+
+/// The first `length` bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    pub length: u64,
+    pub sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// In (decompressed) bytes; behind the last row that is done with.
+    pub offset: u64,
+    /// The file's first `HEAD_BYTES` bytes, or as many as lie below the offset. Missing at offset 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Prefix>,
+    /// The first row, where it ends within the head: it tells a copy that is shorter than the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_row: Option<Prefix>,
+    /// The last row before the offset. Missing at offset 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_row: Option<RowMark>,
+    /// Wakes of the row at the offset that are done with already: two rows can share a line.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wakes_done: usize,
+    /// The file last read, by its real path.
+    pub file: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// When the file was looked at: what changed later was not seen.
+    pub seen_at: Timestamp,
+    /// At offset 0, where no content can tell: the files that lay beside the log already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<KnownFile>,
+}
+
+/// A file beside the log as it was when the position was stamped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFile {
+    pub device: u64,
+    pub inode: u64,
+    pub length: u64,
+    pub modified: Timestamp,
+}
+
+impl KnownFile {
+    pub fn of(generation: &Generation) -> Self {
+        Self {
+            device: generation.identity.device,
+            inode: generation.identity.inode,
+            length: generation.length,
+            modified: generation.modified,
+        }
+    }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl Position {
+    /// The start of a log, or of one that does not exist yet.
+    pub fn start(file: String, identity: Option<Identity>, seen_at: Timestamp) -> Self {
+        Self {
+            offset: 0,
+            head: None,
+            first_row: None,
+            last_row: None,
+            wakes_done: 0,
+            file,
+            identity,
+            seen_at,
+            known: Vec::new(),
+        }
+    }
+
+    /// The start of a log that nothing is known of.
+    pub fn start_of_nothing() -> Self {
+        Self::start(String::new(), None, Timestamp::UNIX_EPOCH)
+    }
+
+    /// The start of this generation.
+    pub fn start_of(generation: &Generation, seen_at: Timestamp) -> Self {
+        Self::start(
+            real_path(generation),
+            Some(generation.identity.clone()),
+            seen_at,
+        )
+    }
+
+    /// Behind a row of this generation.
+    pub fn behind(generation: &Generation, row: RowMark, seen_at: Timestamp) -> Self {
+        let length = HEAD_BYTES.min(row.end).min(generation.head.len() as u64);
+        let head = &generation.head[..length as usize];
+        let first_row = memchr::memchr(b'\n', head).map(|end| prefix(&head[..=end]));
+        Self {
+            offset: row.end,
+            head: Some(prefix(head)),
+            first_row,
+            last_row: Some(row),
+            ..Self::start_of(generation, seen_at)
+        }
+    }
+
+    /// Whether head and last row stand in this generation where the position says.
+    pub fn holds_in(&self, generation: &Generation) -> io::Result<bool> {
+        if self.offset == 0 {
+            return Ok(true);
+        }
+        if !self.head_matches(generation) {
+            return Ok(false);
+        }
+        let Some(row) = &self.last_row else {
+            return Ok(false);
+        };
+        if !generation.is_gzip() && generation.length < row.end {
+            return Ok(false);
+        }
+        let mut hash = HashingRead::default();
+        let copied = io::copy(
+            &mut generation.read_from(row.start)?.take(row.end - row.start),
+            &mut hash,
+        )?;
+        Ok(copied == row.end - row.start && hash.hex() == row.sha256)
+    }
+
+    /// Whether the generation begins as the one of the position does.
+    pub fn head_matches(&self, generation: &Generation) -> bool {
+        self.head
+            .as_ref()
+            .is_some_and(|head| starts_with(generation, head))
+    }
+
+    /// Whether the generation is a copy that was made of this one's before the offset was reached:
+    /// it begins alike and is shorter. A copy shorter than the head is told by the first row.
+    pub fn is_ahead_of_copy(&self, generation: &Generation) -> io::Result<bool> {
+        let head_length = self.head.as_ref().map_or(0, |head| head.length);
+        let alike = if (generation.head.len() as u64) < head_length {
+            self.first_row
+                .as_ref()
+                .is_some_and(|row| starts_with(generation, row))
+        } else {
+            self.head_matches(generation)
+        };
+        Ok(alike && content_length(generation, self.offset)? < self.offset)
+    }
+}
+
+/// The length of the content, looked at only up to `most`.
+fn content_length(generation: &Generation, most: u64) -> io::Result<u64> {
+    if generation.is_gzip() {
+        return io::copy(&mut generation.read_from(0)?.take(most), &mut io::sink());
+    }
+    Ok(generation.length)
+}
+
+fn real_path(generation: &Generation) -> String {
+    let path = &generation.path;
+    std::fs::canonicalize(path)
+        .unwrap_or_else(|_| path.clone())
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn prefix(bytes: &[u8]) -> Prefix {
+    Prefix {
+        length: bytes.len() as u64,
+        sha256: sha256(bytes),
+    }
+}
+
+fn starts_with(generation: &Generation, prefix: &Prefix) -> bool {
+    let start = usize::try_from(prefix.length)
+        .ok()
+        .and_then(|length| generation.head.get(..length));
+    start.is_some_and(|start| sha256(start) == prefix.sha256)
+}
+
+/// SHA-256 in lower-case hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    let mut hash = HashingRead::default();
+    hash.0.update(bytes);
+    hash.hex()
+}
+
+/// Takes bytes in and gives their SHA-256.
+#[derive(Default)]
+struct HashingRead(Sha256);
+
+impl HashingRead {
+    fn hex(self) -> String {
+        self.0
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl io::Write for HashingRead {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The position behind the last complete line of the log, found from its end: what it costs does
+/// not depend on the log's length.
+pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position> {
+    let failed = || format!("cannot read {}", log.path.display());
+    let Some(end) = line_end_before(log, log.length).with_context(failed)? else {
+        return Ok(Position::start_of(log, seen_at));
+    };
+    let start = line_end_before(log, end - 1)
+        .with_context(failed)?
+        .unwrap_or(0);
+    let mut hash = HashingRead::default();
+    let mut row = log.read_from(start).with_context(failed)?.take(end - start);
+    io::copy(&mut row, &mut hash).with_context(failed)?;
+    let row = RowMark {
+        start,
+        end,
+        sha256: hash.hex(),
+    };
+    Ok(Position::behind(log, row, seen_at))
+}
+
+/// Behind the last `\n` that lies below `before`.
+fn line_end_before(log: &Generation, before: u64) -> io::Result<Option<u64>> {
+    let mut end = before;
+    while end > 0 {
+        let start = end.saturating_sub(BACKWARD_CHUNK);
+        let chunk = log.read_range(start, end)?;
+        if let Some(found) = memrchr(b'\n', &chunk) {
+            return Ok(Some(start + found as u64 + 1));
+        }
+        end = start;
+    }
+    Ok(None)
+}

@@ -1,0 +1,650 @@
+//! One line of the audit log → the wakes in it, with a default for whatever a probe left out or got wrong. In a line
+//! that is not one JSON object every whole row is saved. Relies on `lines.rs` to hand over only lines that hold the
+//! seam's name as plain text, each within the limit of its length.
+
+use std::str;
+
+use memchr::memchr;
+use serde::{Deserialize, Serialize};
+
+use super::json;
+
+/// The name by which a row says that it is a wake.
+pub const SEAM: &str = "probe.wake_requested";
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const LABEL_LIMIT: usize = 200;
+
+/// A probe's call for a person, every field usable as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wake {
+    /// No control characters and at most 200 characters, as `category` and `severity`.
+    pub probe: String,
+    pub category: String,
+    pub severity: String,
+    /// Any text of any length, as `detail` and `envelope_fix_name`.
+    pub title: String,
+    pub detail: String,
+    /// Compact JSON of any length; `{}` where the row has none.
+    pub snapshot_details: String,
+    pub envelope_enabled: bool,
+    pub envelope_fix_name: String,
+    /// As the row has it, where that is an RFC 3339 time.
+    pub emitted_at: Option<String>,
+}
+
+impl Wake {
+    /// When the probe raised the wake, where the row says so.
+    pub fn raised_at(&self) -> Option<jiff::Timestamp> {
+        self.emitted_at.as_deref()?.parse().ok()
+    }
+
+    /// The name under which the engine keeps this pair's investigations.
+    pub fn caller_session_id(&self) -> String {
+        format!("probe:{}:{}", self.probe, self.category)
+    }
+
+    fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Self {
+        let details = details.unwrap_or(b"{}");
+        let names = [
+            "probe",
+            "category",
+            "severity",
+            "title",
+            "detail",
+            "snapshot_details",
+            "envelope_enabled",
+            "envelope_fix_name",
+        ];
+        let [
+            probe,
+            category,
+            severity,
+            title,
+            detail,
+            snapshot,
+            enabled,
+            fix_name,
+        ] = last_of(details, names);
+        let is_object = details.starts_with(b"{");
+        Self {
+            probe: label(probe, "unknown"),
+            category: label(category, "unknown"),
+            severity: label(severity, "warning"),
+            title: text(title, "(no title)"),
+            detail: if is_object {
+                text(detail, "(no detail)")
+            } else {
+                json::compact(details)
+            },
+            snapshot_details: json::compact(snapshot.unwrap_or(b"{}")),
+            envelope_enabled: enabled == Some(b"true"),
+            envelope_fix_name: text(fix_name, "(none)"),
+            emitted_at: emitted_at
+                .and_then(json::string)
+                .filter(|time| time.parse::<jiff::Timestamp>().is_ok()),
+        }
+    }
+}
+
+/// What a line that holds the seam's name contains.
+#[derive(Debug, Default, PartialEq)]
+pub struct Rows {
+    pub wakes: Vec<Wake>,
+    /// Where in the line the first bytes are that belong to no whole row, if there are any.
+    pub malformed: Option<u64>,
+}
+
+/// Reads one line, given without its `\n`. White space, NUL bytes and a byte order mark around rows are nothing.
+pub fn read_rows(line: &[u8]) -> Rows {
+    match only_object(line) {
+        Some(object) => Rows {
+            wakes: wake(object).into_iter().collect(),
+            malformed: None,
+        },
+        None => salvage(line),
+    }
+}
+
+/// Whether the line is one whole JSON object, of whatever seam.
+pub fn is_whole(line: &[u8]) -> bool {
+    only_object(line).is_some()
+}
+
+fn only_object(line: &[u8]) -> Option<&[u8]> {
+    let start = skip_padding(line, 0);
+    let end = json::object_at(line, start).ok()?;
+    (skip_padding(line, end) == line.len()).then(|| &line[start..end])
+}
+
+/// Saves every whole row of a line in which rows are torn or run together. A row is any whole object with a seam of
+/// its own; the leftmost counts, and what is inside it does not.
+///
+/// Linear also for hostile lines: the objects that a failed scan left open are not scanned again, and a scan that
+/// begins within a string of another one reads that one's strings as structure, so that no third can be under way.
+fn salvage(line: &[u8]) -> Rows {
+    let mut rows = Rows::default();
+    let mut torn = vec![false; line.len()];
+    let mut behind_row = 0;
+    let mut at = 0;
+    while let Some(start) = memchr(b'{', &line[at..]).map(|next| at + next) {
+        at = start + 1;
+        if torn[start] {
+            continue;
+        }
+        match json::object_at(line, start) {
+            Err(open) => open.into_iter().for_each(|object| torn[object] = true),
+            Ok(end) => {
+                at = end;
+                let object = &line[start..end];
+                if own_seam(object).is_some() {
+                    rows.wakes.extend(wake(object));
+                    rows.judge_rest(&line[..start], behind_row);
+                    behind_row = end;
+                }
+            }
+        }
+    }
+    rows.judge_rest(line, behind_row);
+    rows
+}
+
+impl Rows {
+    fn judge_rest(&mut self, line: &[u8], behind_row: usize) {
+        let rest = skip_padding(line, behind_row);
+        if rest < line.len() {
+            self.malformed.get_or_insert(rest as u64);
+        }
+    }
+}
+
+fn skip_padding(line: &[u8], at: usize) -> usize {
+    let mark = if at == 0 && line.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
+    let rest = &line[at + mark..];
+    at + mark
+        + rest
+            .iter()
+            .take_while(|byte| matches!(byte, b'\0' | b' ' | b'\t' | b'\r'))
+            .count()
+}
+
+/// The wake that a whole object is, if it is one.
+fn wake(object: &[u8]) -> Option<Wake> {
+    let [emitted_at, details] = last_of(object, ["emitted_at", "details"]);
+    (own_seam(object)? == SEAM).then(|| Wake::from_row(emitted_at, details))
+}
+
+fn own_seam(object: &[u8]) -> Option<String> {
+    let [seam] = last_of(object, ["seam"]);
+    json::string(seam?)
+}
+
+/// The values of the named members; of members with the same name the last, as in Python.
+fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
+    let mut found = [None; N];
+    for (key, value) in json::members(object) {
+        if let Some(wanted) = names.iter().position(|&name| name == key) {
+            found[wanted] = Some(value);
+        }
+    }
+    found
+}
+
+fn text(raw: Option<&[u8]>, default: &str) -> String {
+    usable(raw).unwrap_or_else(|| default.to_owned())
+}
+
+/// A short text for one line of output: no control characters, at most 200 characters.
+fn label(raw: Option<&[u8]>, default: &str) -> String {
+    let one_line = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    };
+    text(raw, default)
+        .chars()
+        .take(LABEL_LIMIT)
+        .map(one_line)
+        .collect()
+}
+
+fn usable(raw: Option<&[u8]>) -> Option<String> {
+    match raw? {
+        string @ [b'"', ..] => json::string(string).filter(|text| !text.is_empty()),
+        b"-Infinity" => None,
+        written @ (b"true" | [b'-' | b'0'..=b'9', ..]) => {
+            str::from_utf8(written).ok().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const ROW: &str = r#"{"emitted_at":"2026-05-24T14:32:00.123456Z","seam":"probe.wake_requested","details":{"probe":"fly","severity":"critical","category":"service_unhealthy","title":"Fly app(s) unreachable: HTTP 401","detail":"a \"{\" and\n\u2014 \\","snapshot_details":{"apps_running":0, "x":[{"y":1.50}]},"envelope_enabled":true,"envelope_fix_name":"restart_unhealthy_machine"},"caller_session_id":null,"source":null}"#;
+    const OTHER: &str = r#"{"seam":"mcp.tool_called","details":{"text":"probe.wake_requested","row":{"seam":"probe.wake_requested"}}}"#;
+
+    fn defaults() -> Wake {
+        Wake {
+            probe: "unknown".into(),
+            category: "unknown".into(),
+            severity: "warning".into(),
+            title: "(no title)".into(),
+            detail: "(no detail)".into(),
+            snapshot_details: "{}".into(),
+            envelope_enabled: false,
+            envelope_fix_name: "(none)".into(),
+            emitted_at: None,
+        }
+    }
+
+    fn full() -> Wake {
+        Wake {
+            probe: "fly".into(),
+            category: "service_unhealthy".into(),
+            severity: "critical".into(),
+            title: "Fly app(s) unreachable: HTTP 401".into(),
+            detail: "a \"{\" and\n— \\".into(),
+            snapshot_details: r#"{"apps_running":0,"x":[{"y":1.50}]}"#.into(),
+            envelope_enabled: true,
+            envelope_fix_name: "restart_unhealthy_machine".into(),
+            emitted_at: Some("2026-05-24T14:32:00.123456Z".into()),
+        }
+    }
+
+    /// The one wake of a line of which nothing is malformed.
+    fn wake_of(line: impl AsRef<[u8]>) -> Wake {
+        let Rows {
+            mut wakes,
+            malformed,
+        } = read_rows(line.as_ref());
+        assert_eq!((wakes.len(), malformed), (1, None));
+        wakes.remove(0)
+    }
+
+    fn wake_with_details(details: &str) -> Wake {
+        wake_of(format!(
+            r#"{{"seam":"probe.wake_requested","details":{details}}}"#
+        ))
+    }
+
+    fn found(line: impl AsRef<[u8]>) -> (usize, Option<u64>) {
+        let Rows { wakes, malformed } = read_rows(line.as_ref());
+        (wakes.len(), malformed)
+    }
+
+    #[test]
+    fn a_full_row_is_read() {
+        let wake = wake_of(ROW);
+        assert_eq!(wake, full());
+        assert_eq!(
+            wake.raised_at().unwrap().to_string(),
+            "2026-05-24T14:32:00.123456Z"
+        );
+        assert_eq!(wake.caller_session_id(), "probe:fly:service_unhealthy");
+    }
+
+    #[test]
+    fn a_row_with_nothing_but_its_seam_is_a_wake() {
+        assert_eq!(wake_of(r#"{"seam":"probe.wake_requested"}"#), defaults());
+        assert_eq!(wake_with_details("{}"), defaults());
+    }
+
+    #[test]
+    fn texts_may_be_of_any_type() {
+        let all = |value: &str| {
+            let names = [
+                "probe",
+                "category",
+                "severity",
+                "title",
+                "detail",
+                "envelope_fix_name",
+            ];
+            let Wake {
+                probe,
+                category,
+                severity,
+                title,
+                detail,
+                envelope_fix_name,
+                ..
+            } = wake_with_details(&format!(
+                "{{{}}}",
+                names.map(|name| format!(r#""{name}":{value}"#)).join(",")
+            ));
+            [probe, category, severity, title, detail, envelope_fix_name]
+        };
+        for usable in ["0", "-0.50e+7", "12345678901234567890123", "1e999", "true"] {
+            assert_eq!(all(usable), [usable; 6].map(str::to_owned));
+        }
+        for unusable in [
+            "\"\"",
+            "null",
+            "false",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "{}",
+            "[\"x\"]",
+            r#"{"a":1}"#,
+        ] {
+            assert_eq!(
+                all(unusable),
+                [
+                    "unknown",
+                    "unknown",
+                    "warning",
+                    "(no title)",
+                    "(no detail)",
+                    "(none)"
+                ],
+                "{unusable}"
+            );
+        }
+        assert_eq!(all(r#"" ""#), [" "; 6]);
+        assert_eq!(all(r#""\ud800""#), ["\u{fffd}"; 6]);
+    }
+
+    #[test]
+    fn details_that_are_no_object_are_the_detail() {
+        for (details, detail) in [
+            ("null", "null"),
+            ("NaN", "null"),
+            ("7.0", "7.0"),
+            ("true", "true"),
+            ("\"a\\tb\"", "\"a\\tb\""),
+            ("\"\"", "\"\""),
+            ("[ 1, {\"probe\": \"x\"} ]", r#"[1,{"probe":"x"}]"#),
+        ] {
+            assert_eq!(
+                wake_with_details(details),
+                Wake {
+                    detail: detail.into(),
+                    ..defaults()
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn the_envelope_is_enabled_only_by_true() {
+        for (value, enabled) in [
+            ("true", true),
+            ("false", false),
+            ("1", false),
+            ("\"true\"", false),
+            ("null", false),
+            ("{}", false),
+        ] {
+            assert_eq!(
+                wake_with_details(&format!(r#"{{"envelope_enabled":{value}}}"#)).envelope_enabled,
+                enabled,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_snapshot_is_compact_json_of_any_type() {
+        for (value, compact) in [
+            ("{ \"a\" : NaN }", r#"{"a":null}"#),
+            ("null", "null"),
+            ("[ ]", "[]"),
+            ("\"x\"", "\"x\""),
+        ] {
+            assert_eq!(
+                wake_with_details(&format!(r#"{{"snapshot_details":{value}}}"#)).snapshot_details,
+                compact
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_read_is_none() {
+        let emitted = |value: &str| {
+            wake_of(format!(
+                r#"{{"seam":"probe.wake_requested","emitted_at":{value}}}"#
+            ))
+        };
+        assert_eq!(
+            emitted("\"2026-05-24T14:32:00+00:00\"").emitted_at.unwrap(),
+            "2026-05-24T14:32:00+00:00"
+        );
+        for value in [
+            "\"yesterday\"",
+            "\"\"",
+            "\"2026-05-24T14:32:00\"",
+            "1779633120",
+            "null",
+            "{}",
+            "true",
+        ] {
+            assert_eq!(emitted(value), defaults(), "{value}");
+            assert_eq!(emitted(value).raised_at(), None);
+        }
+    }
+
+    #[test]
+    fn labels_are_one_line_of_at_most_200_characters() {
+        let long = "é".repeat(201);
+        let wake = wake_with_details(&json!({"probe": "a\nb\u{1b}[0m\u{9b}", "category": long, "severity": "\n", "title": "a\nb"}).to_string());
+        assert_eq!(
+            (
+                wake.probe.as_str(),
+                wake.severity.as_str(),
+                wake.title.as_str()
+            ),
+            ("a b [0m ", " ", "a\nb")
+        );
+        assert_eq!(wake.category, "é".repeat(200));
+    }
+
+    #[test]
+    fn of_equal_keys_the_last_counts() {
+        assert_eq!(wake_of(r#"{"seam":1,"details":{"probe":"a"},"details":{"probe":"b","probe":"c"},"seam":"probe.wake_requested"}"#).probe, "c");
+        assert_eq!(
+            found(r#"{"seam":"probe.wake_requested","seam":"x"}"#),
+            (0, None)
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_replaced() {
+        let line = [&b"{\"seam\":\"probe.wake_requested\",\"details\":{\"probe\":\"a\xffb\"},\"\xff\":1}"[..]].concat();
+        assert_eq!(wake_of(line).probe, "a\u{fffd}b");
+    }
+
+    #[test]
+    fn any_depth_of_nesting_is_read() {
+        let deep = [
+            "{\"snapshot_details\":",
+            &"[".repeat(500_000),
+            &"]".repeat(500_000),
+            "}",
+        ]
+        .concat();
+        assert_eq!(wake_with_details(&deep).snapshot_details.len(), 1_000_000);
+    }
+
+    #[test]
+    fn padding_around_rows_is_nothing() {
+        for line in [
+            format!("\0\0{ROW}"),
+            format!("{ROW}\r"),
+            format!(" \t{ROW} \0"),
+            format!("\u{feff}{ROW}"),
+            format!("\u{feff}\0 {ROW}"),
+        ] {
+            assert_eq!(wake_of(&line), full());
+            assert!(is_whole(line.as_bytes()));
+        }
+        assert_eq!(found(format!("\0{ROW}\0\0 {ROW}\r")), (2, None));
+        assert_eq!(
+            found(format!("{ROW}\u{feff}{ROW}")),
+            (2, Some(ROW.len() as u64))
+        );
+    }
+
+    #[test]
+    fn another_seam_or_none_is_neither_wake_nor_malformed() {
+        for line in [
+            OTHER,
+            r#"{"details":{"seam":"probe.wake_requested"}}"#,
+            r#"{"seam":["probe.wake_requested"]}"#,
+            r#"{"seam":null,"x":"probe.wake_requested"}"#,
+            r#"{"probe.wake_requested":1}"#,
+            r#"{"seam":"probe.wake_requested "}"#,
+            r#"{"Seam":"probe.wake_requested"}"#,
+        ] {
+            assert_eq!(found(line), (0, None), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_row_is_malformed_where_it_begins() {
+        for (line, malformed) in [
+            ("probe.wake_requested", 0),
+            ("  \0x probe.wake_requested", 3),
+            ("\u{feff}\"probe.wake_requested\"", 3),
+            ("[\"probe.wake_requested\"]", 0),
+            (r#"{"seam":"probe.wake_requested""#, 0),
+            ("{\"seam\":\"probe.wake_requested\",\"a\":\"\t\"}", 0),
+            (r#"{"seam":"probe.wake_requested",}"#, 0),
+        ] {
+            assert_eq!(found(line), (0, Some(malformed)), "{line}");
+            assert!(!is_whole(line.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn whole_rows_among_the_torn_count() {
+        let len = ROW.len() as u64;
+        assert_eq!(found([ROW, ROW].concat()), (2, None));
+        assert_eq!(found([ROW, OTHER, ROW].concat()), (2, None));
+        assert_eq!(found([OTHER, OTHER].concat()), (0, None));
+        assert_eq!(found([ROW, &ROW[..100]].concat()), (1, Some(len)));
+        assert_eq!(found([ROW, ",", ROW].concat()), (2, Some(len)));
+        assert_eq!(found([ROW, "{\"a\":1}", ROW].concat()), (2, Some(len)));
+        assert_eq!(
+            found([ROW, "x ", ROW, &ROW[..5], &ROW[..9], ROW].concat()),
+            (3, Some(len))
+        );
+        assert_eq!(found(format!("[{ROW}, {ROW}]")), (2, Some(0)));
+        assert_eq!(
+            found([OTHER, &ROW[..90]].concat()),
+            (0, Some(OTHER.len() as u64))
+        );
+    }
+
+    #[test]
+    fn rows_inside_a_whole_row_or_its_strings_do_not_count() {
+        let quoting =
+            json!({"seam": "mcp.tool_called", "row": {"seam": SEAM}, "text": ROW}).to_string();
+        assert_eq!(
+            found([&quoting[..9], &quoting, &quoting].concat()),
+            (0, Some(0))
+        );
+        assert_eq!(
+            found([r#"{"a":{"row":"#, ROW, "}", ROW].concat()),
+            (1, Some(0))
+        );
+    }
+
+    #[test]
+    fn a_row_glued_on_at_any_point_is_saved() {
+        let quoting = json!({"seam": "mcp.tool_called", "row": [{"a": {}}, "{[\\\""], "text": ROW})
+            .to_string();
+        for torn in [ROW, &quoting] {
+            for cut in 0..torn.len() {
+                let line = [&torn.as_bytes()[..cut], ROW.as_bytes()].concat();
+                let expected = Rows {
+                    wakes: vec![full()],
+                    malformed: (cut > 0).then_some(0),
+                };
+                assert_eq!(
+                    read_rows(&line),
+                    expected,
+                    "{}",
+                    String::from_utf8_lossy(&line)
+                );
+            }
+        }
+    }
+
+    /// It cannot be told from a row that was glued on where the torn one expected a value.
+    #[test]
+    fn a_row_inside_a_torn_one_counts() {
+        assert_eq!(found(&OTHER[..OTHER.len() - 2]), (1, Some(0)));
+    }
+
+    /// Were any of them read in more than linear time, this test would not end.
+    #[test]
+    fn hostile_lines_are_read_in_linear_time() {
+        for unit in [
+            "{",
+            "[",
+            "{\"",
+            "{ ",
+            "{\"a\":",
+            "{\"a\":[",
+            "{\"a\":{\"a\":",
+            "{\"a\":\"{\"a\":\"{",
+            "{\":{\":0,",
+            "\":{\":0,",
+            "\\{\"",
+            "{},",
+            "{\"{\":\"{\",",
+            "{\"a\":{},",
+            "{\"a\":\"\\\"{\\\"",
+            "{\"a\":[{\"b\":\"c{\"},",
+            "{\"a\":1,\"a\":[{}]}",
+            "{\"seam\":{\"seam\":{}},",
+        ] {
+            for prefix in ["", "{\"", "{\"a\":["] {
+                let line = [prefix, &unit.repeat((1 << 19) / unit.len())].concat();
+                assert_eq!(found(&line), (0, Some(0)), "{prefix} {unit}");
+            }
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            Just(Value::Null),
+            any::<String>().prop_map(Value::from),
+            "[{}\\[\\]\":,\\\\a]{0,12}".prop_map(Value::from),
+        ];
+        scalar.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a-z]{1,3}", inner, 0..4)
+                    .prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_torn_row_never_costs_the_whole_one(torn in value(), whole in value(), cut in any::<prop::sample::Index>(), seam in any::<bool>()) {
+            let torn = json!({"emitted_at": 1, "seam": if seam { SEAM } else { "x" }, "details": torn}).to_string();
+            let whole = json!({"emitted_at": 1, "seam": SEAM, "details": whole}).to_string();
+            let cut = cut.index(torn.len());
+            let line = [&torn.as_bytes()[..cut], whole.as_bytes()].concat();
+            let expected = Rows { wakes: vec![wake_of(&whole)], malformed: (cut > 0).then_some(0) };
+            prop_assert_eq!(read_rows(&line), expected);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What can be typed: clap types and their help, no logic. `config` gives them meaning.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+Settings are environment variables (KORA_...), or KEY=value lines in ~/.config/probe-wake/env;
+probe-wake(1) and the README list them all.
+
+Exit status: 0 done; 1 could not be done; 2 wrong usage or configuration; 3 done, but a DM is
+still queued or was given up, or rows may have been missed; 75 another run holds the lock.";
+
+/// Turns the wake rows of an audit log into Slack messages with a diagnosis.
+///
+/// Service probes write a row to an append-only JSONL audit log when a service turns bad. Each run,
+/// started by cron or a systemd timer, reads the rows that are new, holds back repeats, asks a
+/// reasoning engine what is wrong, sends the operator a Slack direct message, and remembers where
+/// it stopped.
+#[derive(Debug, Parser)]
+#[command(name = "probe-wake", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Debug)]
+pub struct Global {
+    /// The audit log [KORA_AUDIT_LOG_PATH; ~/.kora/kora_audit_log.jsonl]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub audit_log: Option<PathBuf>,
+    /// The folder of the state [KORA_PROBE_WAKE_STATE_DIR; ~/.local/state/probe-wake]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state_dir: Option<PathBuf>,
+    /// A file of KEY=value settings [KORA_PROBE_WAKE_ENV_FILE; ~/.config/probe-wake/env]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub env_file: Option<PathBuf>,
+    /// Say more: -v what is done, -vv each step
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One run: read what is new, investigate, tell the operator
+    Run(RunArgs),
+    /// Rehearse a whole log to stdout: no Slack, no state
+    Replay(ReplayArgs),
+    /// Show or reset what is remembered between runs
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Tell what the next run would do; ask, send and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the DMs go; stdout leaves Slack and the queue alone
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = To::Slack)]
+    pub to: To,
+    #[command(flatten)]
+    pub format: FormatArg,
+    /// Wait so long for another run to end before giving up with exit 75
+    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    pub wait: u64,
+    /// Begin no wake after so many seconds [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
+    #[arg(long, value_name = "SECS")]
+    pub max_runtime: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The audit log to rehearse, plain or gzip
+    #[arg(value_name = "LOG")]
+    pub log: PathBuf,
+    /// Ask no engine, even where one is configured
+    #[arg(long)]
+    pub no_engine: bool,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Show position, stamps and outbox
+    Show(FormatArg),
+    /// Forget everything (the next run is a first run), or only a part
+    Reset(ResetArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct ResetArgs {
+    /// Reset only the position of the audit log: read it from its start, or from its end on
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub position: Option<ResetPosition>,
+    /// Reset only the debounce stamps of the audit log
+    #[arg(long)]
+    pub debounce: bool,
+    /// Reset only the outbox: its DMs go to undelivered.jsonl
+    #[arg(long)]
+    pub outbox: bool,
+    /// Do not ask before queued DMs are given up
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub struct FormatArg {
+    /// For a person, or one JSON object on stdout
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum To {
+    Slack,
+    Stdout,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ResetPosition {
+    Start,
+    End,
+}

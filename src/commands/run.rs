@@ -1,0 +1,216 @@
+//! `run`: one run, from the lock to the exit code. This file is the story; the rooms it calls hold
+//! the chapters.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use log::{info, warn};
+
+use crate::audit::position::{Position, behind_last_line};
+use crate::audit::rotation::{self, Tail};
+use crate::cli::{Format, Global, RunArgs, To};
+use crate::config::Config;
+use crate::effects::{Dry, Effects, Live};
+use crate::exit::{Ended, Problem};
+use crate::message::{for_terminal, on_one_line};
+use crate::report::{Report, WakeReport};
+use crate::session::Session;
+use crate::state::lock::Lock;
+use crate::state::{State, Store, key};
+
+pub fn run(flags: &Global, args: &RunArgs) -> Ended {
+    let mut config = Config::load(flags)?;
+    if let Some(seconds) = args.max_runtime {
+        config.max_runtime = Duration::from_secs(seconds.into());
+    }
+    if args.dry_run {
+        dry_run(&config, args)
+    } else {
+        real_run(&config, args)
+    }
+}
+
+fn real_run(config: &Config, args: &RunArgs) -> Ended {
+    let store = Store::create(&config.paths.state_dir)?;
+    let lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
+    let state = store.load()?;
+    let log = &config.paths.audit_log;
+    let is_json = args.format.format == Format::Json;
+    let effects = Live::new(config, store, args.to, is_json);
+    let report = one_run(
+        config,
+        state,
+        effects,
+        Report::new(key(log), false),
+        is_json,
+    );
+    // Whatever came of it, this was a run.
+    if let Err(error) = lock.note_run() {
+        warn!("cannot note the time of this run: {error}");
+    }
+    let report = report?;
+    if is_json {
+        report.print_json().context("cannot print the report")?;
+    } else if io::stderr().is_terminal() {
+        eprintln_quietly(&report.summary());
+    }
+    Ok(report.exit())
+}
+
+/// What a run is, whatever its effects are.
+fn one_run<E: Effects>(
+    config: &Config,
+    state: State,
+    effects: E,
+    report: Report,
+    keeps_wakes: bool,
+) -> Result<Report, Problem> {
+    let mut session = Session::new(config, state, effects, report).keeping_wakes(keeps_wakes);
+    session.deliver_queue()?;
+    session.finish_interrupted()?;
+    let read = read_log(&mut session, config);
+    session.finish(Timestamp::now())?;
+    read.map(|()| session.report)
+}
+
+fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
+    let log = &config.paths.audit_log;
+    let now = Timestamp::now();
+    let Some(kept) = session.state.log(log) else {
+        return first_run(session, config, now);
+    };
+    let before = kept.tail.position.clone();
+    let plan = rotation::plan(log, &kept.tail, now)?;
+    session.report.position.before = before.offset;
+    session.report.position.rotated = plan.rotated;
+    session.report.position.gap = plan.gap;
+    let path = log.display();
+    if plan.gap {
+        let (offset, at) = (before.offset, before.seen_at);
+        warn!(
+            "{path}: nothing holds the position any more (byte {offset}, of {at}): rows may have \
+             been missed; it is read from its start"
+        );
+    } else if plan.missing && !plan.rotated && plan.waiting_for.is_none() {
+        warn!(
+            "{path} does not exist: its position stays at byte {}",
+            before.offset
+        );
+    }
+    session.read_rows(plan, now)?;
+    session.report.position.after = session.tail().position.offset;
+    Ok(())
+}
+
+/// Stamps the position behind the last complete line: no history is replayed.
+fn first_run<E: Effects>(
+    session: &mut Session<E>,
+    config: &Config,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let log = &config.paths.audit_log;
+    let mut position = match rotation::open_log(log)? {
+        Some(generation) => behind_last_line(&generation, now)?,
+        None => {
+            warn!(
+                "{} does not exist yet: it will be read from its start",
+                log.display()
+            );
+            Position::start(key(log), None, now)
+        }
+    };
+    if position.offset == 0 {
+        position.known = rotation::known_files(log);
+    }
+    info!("first run: stamped at byte {}", position.offset);
+    session.report.first_run = true;
+    session.report.position.before = position.offset;
+    session.report.position.after = position.offset;
+    session.begin(Tail::new(position));
+    Ok(())
+}
+
+/// The next run, told and not done: nothing is written, asked or sent, and no lock is taken.
+fn dry_run(config: &Config, args: &RunArgs) -> Ended {
+    let state = Store::at(&config.paths.state_dir).load()?;
+    let queued = state.outbox.len() as u64;
+    let report = Report::new(key(&config.paths.audit_log), true);
+    let mut report = one_run(config, state, Dry, report, true)?;
+    report.outbox.pending = queued;
+    match args.format.format {
+        Format::Json => report.print_json(),
+        Format::Text => print_dry_run(&report, args.to),
+    }
+    .context("cannot print the report")?;
+    Ok(report.exit())
+}
+
+fn print_dry_run(report: &Report, to: To) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let log = on_one_line(&report.audit_log);
+    if report.first_run {
+        writeln!(out, "{log}: the next run is a first run")?;
+        writeln!(
+            out,
+            "It stamps the position at byte {} and reads no history.",
+            report.position.after
+        )?;
+        return Ok(());
+    }
+    let (position, rows) = (&report.position, &report.rows);
+    writeln!(
+        out,
+        "{log}: bytes {} to {}, {} new rows, {} wakes",
+        position.before, position.after, rows.read, report.tally.wakes
+    )?;
+    if report.outbox.pending > 0 && to == To::Slack {
+        writeln!(
+            out,
+            "First, {} queued DM(s) would be delivered.",
+            report.outbox.pending
+        )?;
+    }
+    for wake in &report.wakes {
+        print_dry_wake(&mut out, wake)?;
+    }
+    if report.left_for_next_run > 0 {
+        writeln!(
+            out,
+            "\n{} wakes would be left for the run after.",
+            report.left_for_next_run
+        )?;
+    }
+    out.flush()
+}
+
+fn print_dry_wake(out: &mut impl Write, wake: &WakeReport) -> io::Result<()> {
+    let decision = match (wake.dispatched, wake.debounce_skipped) {
+        (true, _) => "would be dispatched",
+        (false, true) => "would be held back: it repeats one inside the window",
+        (false, false) => "would be held back: too few in a row so far",
+    };
+    let name = on_one_line(&wake.caller_session_id);
+    writeln!(
+        out,
+        "\n{name} ({}): {decision}",
+        on_one_line(&wake.severity)
+    )?;
+    for (title, text) in [
+        ("The engine would be asked", &wake.prompt),
+        ("The DM", &wake.dm_text),
+    ] {
+        if let Some(text) = text {
+            writeln!(out, "  {title}:")?;
+            for line in for_terminal(text).lines() {
+                writeln!(out, "  | {line}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn eprintln_quietly(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

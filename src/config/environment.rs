@@ -1,0 +1,173 @@
+//! One look at the process's environment with the env file beneath it, and the readers that turn a
+//! variable into a number, a switch, a path or a secret. A value that cannot be used is a warning
+//! that names the variable, the value and the default that stands in for it, never an exit.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use directories::BaseDirs;
+use log::warn;
+
+use super::env_file;
+use super::variables::{self as var, Variable};
+use crate::cli::Global;
+use crate::exit::{Exit, Problem};
+use crate::secret::Secret;
+
+/// No secret is longer; a `_FILE` that names a device or a log must not fill the memory.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+pub struct Environment {
+    file: HashMap<String, String>,
+}
+
+impl Environment {
+    /// Reads the env file that the flag or the variable names, or the usual one where it exists.
+    pub fn read(flags: &Global) -> Result<Self, Problem> {
+        let mut environment = Self {
+            file: HashMap::new(),
+        };
+        let named = flags
+            .env_file
+            .clone()
+            .or_else(|| environment.path(&var::ENV_FILE));
+        let path = named.or_else(|| usual_env_file().filter(|path| path.exists()));
+        if let Some(path) = path {
+            let assignments =
+                env_file::read(&path).map_err(|error| Problem::new(Exit::Usage, error))?;
+            environment.file = assignments.into_iter().collect();
+        }
+        Ok(environment)
+    }
+
+    /// A variable's value without the white space around it; an empty one is unset.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let given = std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        non_empty(given.as_deref()).or_else(|| non_empty(self.file.get(name).map(String::as_str)))
+    }
+
+    /// The value, or the variable's default.
+    pub fn text(&self, variable: &Variable) -> String {
+        self.get(variable.name)
+            .unwrap_or_else(|| variable.default.to_owned())
+    }
+
+    /// A path is taken as its bytes are, so that one that is not UTF-8 still names its file.
+    pub fn path(&self, variable: &Variable) -> Option<PathBuf> {
+        let raw = std::env::var_os(variable.name).filter(|value| value.to_str().is_none());
+        raw.or_else(|| self.get(variable.name).map(OsString::from))
+            .map(PathBuf::from)
+    }
+
+    pub fn number(&self, variable: &Variable, range: RangeInclusive<u64>) -> u64 {
+        let default = variable.default.parse().unwrap_or_default();
+        let given = self.get(variable.name);
+        given.map_or(default, |text| {
+            parse(variable, &text, &range).unwrap_or(default)
+        })
+    }
+
+    pub fn optional_number(&self, variable: &Variable, range: RangeInclusive<u64>) -> Option<u64> {
+        self.get(variable.name)
+            .and_then(|text| parse(variable, &text, &range))
+    }
+
+    pub fn factor(&self, variable: &Variable, range: RangeInclusive<f64>) -> f64 {
+        let default = variable.default.parse().unwrap_or(1.0);
+        let given = self.get(variable.name);
+        given.map_or(default, |text| {
+            parse(variable, &text, &range).unwrap_or(default)
+        })
+    }
+
+    pub fn switch(&self, variable: &Variable) -> bool {
+        let value = self.text(variable).to_ascii_lowercase();
+        matches!(value.as_str(), "true" | "1" | "yes" | "on")
+    }
+
+    /// A secret from the variable itself, or from the file that `{variable}_FILE` names.
+    pub fn secret(&self, variable: &Variable) -> Option<Secret> {
+        let name = variable.name;
+        if let Some(value) = self.get(name) {
+            return usable(name, value);
+        }
+        let file_variable = format!("{name}_FILE");
+        let path = PathBuf::from(self.get(&file_variable)?);
+        match read_secret(&path) {
+            Ok(value) if !value.is_empty() => usable(&file_variable, value),
+            Ok(_) => {
+                warn!(
+                    "{file_variable}: {} is empty: taken as unset",
+                    path.display()
+                );
+                None
+            }
+            Err(error) => {
+                warn!(
+                    "{file_variable}: cannot read {}: {error}: taken as unset",
+                    path.display()
+                );
+                None
+            }
+        }
+    }
+}
+
+fn usual_env_file() -> Option<PathBuf> {
+    BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"))
+}
+
+fn non_empty(value: Option<&str>) -> Option<String> {
+    value
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+        .map(str::to_owned)
+}
+
+fn parse<T>(variable: &Variable, text: &str, range: &RangeInclusive<T>) -> Option<T>
+where
+    T: std::str::FromStr + PartialOrd,
+{
+    let parsed = text
+        .parse::<T>()
+        .ok()
+        .filter(|number| range.contains(number));
+    if parsed.is_none() {
+        let default = if variable.default.is_empty() {
+            "unset"
+        } else {
+            variable.default
+        };
+        warn!(
+            "{}: '{text}' is not usable: the default {default} is used",
+            variable.name
+        );
+    }
+    parsed
+}
+
+fn read_secret(path: &std::path::Path) -> std::io::Result<String> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblock)
+        .open(path)?;
+    let mut value = String::new();
+    file.take(MAX_SECRET_BYTES).read_to_string(&mut value)?;
+    Ok(value.trim().to_owned())
+}
+
+/// A token is sent as a header's value: what cannot stand there is no token.
+fn usable(name: &str, value: String) -> Option<Secret> {
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some(Secret::new(value));
+    }
+    warn!("{name} holds characters that no token has: taken as unset");
+    None
+}

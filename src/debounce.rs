@@ -1,0 +1,433 @@
+//! The debounce policy: wake + stamp + now → dispatch or hold back. Pure: no clock, no file. One
+//! stamp is kept for each (probe, category); `Stamps` is the part of the state that holds them.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::audit::row::Wake;
+
+/// The window of a pair that is only counted (consecutive-required) while debounce is turned off.
+const COUNTING_WINDOW: SignedDuration = SignedDuration::from_secs(600);
+
+/// What holds a wake back; from the `KORA_PROBE_DEBOUNCE_*` variables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Zero turns the debounce off.
+    pub window: SignedDuration,
+    pub bypass_critical: bool,
+    /// A pair dispatches at its n-th wake within one window of the first; 1 is at once.
+    pub consecutive_required: u32,
+    /// Each dispatch soon after another multiplies the window by this; 1.0 leaves it flat.
+    pub backoff_factor: f64,
+    pub max_window: SignedDuration,
+}
+
+impl Policy {
+    /// The window after `backoff` dispatches in quick succession.
+    fn window_after(&self, backoff: u32) -> SignedDuration {
+        if backoff == 0 || self.backoff_factor <= 1.0 {
+            return self.window;
+        }
+        let base = self.window.as_secs_f64();
+        let most = self.max_window.as_secs_f64().max(base);
+        let grown = base * self.backoff_factor.powi(backoff.min(1_000) as i32);
+        SignedDuration::from_secs_f64(grown.min(most))
+    }
+
+    fn bypasses(&self, wake: &Wake) -> bool {
+        self.bypass_critical && wake.severity == "critical"
+    }
+
+    fn counting_window(&self) -> SignedDuration {
+        if self.window.is_zero() {
+            COUNTING_WINDOW
+        } else {
+            self.window
+        }
+    }
+}
+
+/// What one pair's past says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stamp {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_dispatch: Option<Timestamp>,
+    /// How many dispatches before the last came within two windows of each other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub backoff: u32,
+    /// Wakes held back that no DM has told of yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBack>,
+    /// Wakes counted towards consecutive-required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counting: Option<HeldBack>,
+}
+
+/// So many wakes since the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    pub count: u64,
+    pub since: Timestamp,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Stamp {
+    /// Until when this pair's window holds wakes back, if it does so at `now`.
+    pub fn held_until(&self, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+        let last = self.last_dispatch?;
+        // A stamp in the future is a clock that was set back: it must never silence a pair.
+        let elapsed = now.duration_since(last);
+        let window = policy.window_after(self.backoff);
+        (!elapsed.is_negative() && elapsed < window)
+            .then(|| last.checked_add(window).unwrap_or(Timestamp::MAX))
+    }
+
+    fn decide(&mut self, wake: &Wake, policy: &Policy, now: Timestamp) -> Decision {
+        if !policy.bypasses(wake) {
+            if self.held_until(policy, now).is_some() {
+                self.hold_back(now);
+                return Decision::Debounced;
+            }
+            let required = policy.consecutive_required;
+            if required > 1 && !self.count(required, policy.counting_window(), now) {
+                self.hold_back(now);
+                return Decision::Buffered;
+            }
+        }
+        Decision::Dispatch(self.dispatch(policy, now))
+    }
+
+    fn hold_back(&mut self, now: Timestamp) {
+        self.held_back = Some(one_more(self.held_back, now));
+    }
+
+    /// Counts a wake; true where it completes the `required` number within `window`.
+    fn count(&mut self, required: u32, window: SignedDuration, now: Timestamp) -> bool {
+        let running = self
+            .counting
+            .filter(|counting| within(now, counting.since, window));
+        let counting = one_more(running, now);
+        self.counting = Some(counting);
+        counting.count >= u64::from(required)
+    }
+
+    fn dispatch(&mut self, policy: &Policy, now: Timestamp) -> Option<HeldBack> {
+        let window = policy.window_after(self.backoff);
+        let soon = self
+            .last_dispatch
+            .is_some_and(|last| within(now, last, window * 2));
+        self.backoff = if soon {
+            self.backoff.saturating_add(1)
+        } else {
+            0
+        };
+        self.last_dispatch = Some(now);
+        self.counting = None;
+        self.held_back.take()
+    }
+
+    fn is_spent(&self, policy: &Policy, now: Timestamp) -> bool {
+        let window = policy.window_after(self.backoff);
+        let live =
+            |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));
+        let counting = self.counting.map(|counting| counting.since);
+        self.held_back.is_none()
+            && !live(self.last_dispatch, window * 2)
+            && !live(counting, policy.counting_window())
+    }
+}
+
+fn one_more(held: Option<HeldBack>, now: Timestamp) -> HeldBack {
+    let held = held.unwrap_or(HeldBack {
+        count: 0,
+        since: now,
+    });
+    HeldBack {
+        count: held.count + 1,
+        ..held
+    }
+}
+
+fn within(now: Timestamp, since: Timestamp, window: SignedDuration) -> bool {
+    let elapsed = now.duration_since(since);
+    !elapsed.is_negative() && elapsed < window
+}
+
+/// What is done with a wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Investigate and tell; so many repeats were held back since the pair's last DM.
+    Dispatch(Option<HeldBack>),
+    /// Inside the pair's window.
+    Debounced,
+    /// Not yet the n-th wake that consecutive-required asks for.
+    Buffered,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pair {
+    pub probe: String,
+    pub category: String,
+}
+
+impl Pair {
+    pub fn of(wake: &Wake) -> Self {
+        Self {
+            probe: wake.probe.clone(),
+            category: wake.category.clone(),
+        }
+    }
+}
+
+/// The stamps of one audit log, kept in the state as a list of flat objects.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
+pub struct Stamps(BTreeMap<Pair, Stamp>);
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    pair: Pair,
+    #[serde(flatten)]
+    stamp: Stamp,
+}
+
+impl From<Vec<Entry>> for Stamps {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self(
+            entries
+                .into_iter()
+                .map(|entry| (entry.pair, entry.stamp))
+                .collect(),
+        )
+    }
+}
+
+impl From<Stamps> for Vec<Entry> {
+    fn from(stamps: Stamps) -> Self {
+        stamps
+            .0
+            .into_iter()
+            .map(|(pair, stamp)| Entry { pair, stamp })
+            .collect()
+    }
+}
+
+impl Stamps {
+    /// Decides on a wake and remembers the decision: the stamp of a dispatch is set here, before
+    /// its DM is tried.
+    pub fn decide(&mut self, wake: &Wake, policy: &Policy, now: Timestamp) -> Decision {
+        self.0
+            .entry(Pair::of(wake))
+            .or_default()
+            .decide(wake, policy, now)
+    }
+
+    /// What `decide` would decide, without remembering it.
+    pub fn would_decide(&self, wake: &Wake, policy: &Policy, now: Timestamp) -> Decision {
+        let stamp = self.0.get(&Pair::of(wake)).cloned();
+        stamp.unwrap_or_default().decide(wake, policy, now)
+    }
+
+    /// Drops the stamps that no decision and no DM will need again.
+    pub fn prune(&mut self, policy: &Policy, now: Timestamp) {
+        self.0.retain(|_, stamp| !stamp.is_spent(policy, now));
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Pair, &Stamp)> {
+        self.0.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            window: SignedDuration::from_secs(600),
+            bypass_critical: false,
+            consecutive_required: 1,
+            backoff_factor: 1.0,
+            max_window: SignedDuration::from_secs(86_400),
+        }
+    }
+
+    fn wake(probe: &str, severity: &str) -> Wake {
+        Wake {
+            probe: probe.into(),
+            category: "service_unhealthy".into(),
+            severity: severity.into(),
+            title: "t".into(),
+            detail: "d".into(),
+            snapshot_details: "{}".into(),
+            envelope_enabled: false,
+            envelope_fix_name: "(none)".into(),
+            emitted_at: None,
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn dispatched(decision: Decision) -> bool {
+        matches!(decision, Decision::Dispatch(_))
+    }
+
+    /// Decides on fly's wakes at these seconds and tells which were dispatched.
+    fn dispatches(policy: &Policy, severity: &str, seconds: &[i64]) -> Vec<i64> {
+        let mut stamps = Stamps::default();
+        let mut decide = |second| stamps.decide(&wake("fly", severity), policy, at(second));
+        seconds
+            .iter()
+            .copied()
+            .filter(|second| dispatched(decide(*second)))
+            .collect()
+    }
+
+    #[test]
+    fn a_repeat_inside_the_window_is_held_back_and_one_at_its_end_is_not() {
+        assert_eq!(
+            dispatches(&policy(), "warning", &[0, 1, 599, 600, 601]),
+            [0, 600]
+        );
+    }
+
+    #[test]
+    fn a_held_back_wake_does_not_stretch_the_window() {
+        assert_eq!(dispatches(&policy(), "warning", &[0, 500, 700]), [0, 700]);
+    }
+
+    #[test]
+    fn zero_turns_the_debounce_off() {
+        let off = Policy {
+            window: SignedDuration::ZERO,
+            ..policy()
+        };
+        assert_eq!(dispatches(&off, "warning", &[0, 0, 1]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn pairs_do_not_hold_each_other_back() {
+        let mut stamps = Stamps::default();
+        assert!(dispatched(stamps.decide(
+            &wake("fly", "warning"),
+            &policy(),
+            at(0)
+        )));
+        assert!(dispatched(stamps.decide(
+            &wake("vercel", "warning"),
+            &policy(),
+            at(0)
+        )));
+    }
+
+    #[test]
+    fn critical_is_debounced_unless_it_bypasses_and_only_exactly_critical_does() {
+        let bypass = Policy {
+            bypass_critical: true,
+            ..policy()
+        };
+        assert_eq!(dispatches(&policy(), "critical", &[0, 1]), [0]);
+        assert_eq!(dispatches(&bypass, "critical", &[0, 1]), [0, 1]);
+        assert_eq!(dispatches(&bypass, "Critical", &[0, 1]), [0]);
+    }
+
+    #[test]
+    fn a_stamp_in_the_future_never_holds_back() {
+        assert_eq!(dispatches(&policy(), "warning", &[1_000, 0, 1]), [1_000, 0]);
+    }
+
+    #[test]
+    fn consecutive_required_dispatches_at_the_nth_wake_within_one_window() {
+        let third = Policy {
+            consecutive_required: 3,
+            ..policy()
+        };
+        assert_eq!(dispatches(&third, "warning", &[0, 10, 20]), [20]);
+        assert_eq!(
+            dispatches(&third, "warning", &[0, 10, 700, 710, 720]),
+            [720]
+        );
+    }
+
+    #[test]
+    fn a_bypassing_critical_wake_is_not_counted_first() {
+        let third = Policy {
+            consecutive_required: 3,
+            bypass_critical: true,
+            ..policy()
+        };
+        assert_eq!(dispatches(&third, "critical", &[0]), [0]);
+    }
+
+    #[test]
+    fn consecutive_required_still_dispatches_with_the_debounce_off() {
+        let off = Policy {
+            window: SignedDuration::ZERO,
+            consecutive_required: 2,
+            ..policy()
+        };
+        assert_eq!(dispatches(&off, "warning", &[0, 5, 10, 15]), [5, 15]);
+    }
+
+    #[test]
+    fn backoff_grows_the_window_up_to_its_limit_and_a_quiet_stretch_sets_it_back() {
+        let doubling = Policy {
+            backoff_factor: 2.0,
+            max_window: SignedDuration::from_secs(2_000),
+            ..policy()
+        };
+        // Windows: 600, then 1200, then 2000 (not 2400), then after a quiet stretch 600 again.
+        let seconds = [
+            0, 599, 600, 1_799, 1_800, 3_799, 3_800, 10_000, 10_599, 10_600,
+        ];
+        assert_eq!(
+            dispatches(&doubling, "warning", &seconds),
+            [0, 600, 1_800, 3_800, 10_000, 10_600]
+        );
+    }
+
+    #[test]
+    fn what_was_held_back_is_told_once() {
+        let mut stamps = Stamps::default();
+        let mut decide = |second| stamps.decide(&wake("fly", "warning"), &policy(), at(second));
+        assert_eq!(decide(0), Decision::Dispatch(None));
+        assert_eq!(decide(10), Decision::Debounced);
+        assert_eq!(decide(20), Decision::Debounced);
+        let told = HeldBack {
+            count: 2,
+            since: at(10),
+        };
+        assert_eq!(decide(600), Decision::Dispatch(Some(told)));
+        assert_eq!(decide(1_200), Decision::Dispatch(None));
+    }
+
+    #[test]
+    fn a_stamp_is_kept_for_two_windows_and_while_repeats_are_untold() {
+        let mut stamps = Stamps::default();
+        stamps.decide(&wake("fly", "warning"), &policy(), at(0));
+        stamps.decide(&wake("vercel", "warning"), &policy(), at(0));
+        stamps.decide(&wake("vercel", "warning"), &policy(), at(1));
+        stamps.prune(&policy(), at(1_199));
+        assert_eq!(stamps.len(), 2);
+        stamps.prune(&policy(), at(1_200));
+        let left: Vec<_> = stamps.iter().map(|(pair, _)| pair.probe.as_str()).collect();
+        assert_eq!(left, ["vercel"]);
+    }
+}

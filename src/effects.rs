@@ -1,0 +1,244 @@
+//! Everything that a run does to the world, behind one narrow trait: a real run, a dry run and a
+//! replay share their logic and differ only in what they pass here.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use log::warn;
+
+use crate::audit::row::Wake;
+use crate::cli::To;
+use crate::config::Config;
+use crate::config::variables as var;
+use crate::engine::{self, Answer, Diagnosis, EngineConfig, Question, Usage};
+use crate::http::Http;
+use crate::message;
+use crate::outcome;
+use crate::slack::{self, Posted, SlackConfig, Thread};
+use crate::state::outbox::Dm;
+use crate::state::{Durability, State, Store, UNDELIVERED_FILE};
+
+pub trait Effects {
+    /// The clock by which this wake is judged.
+    fn now(&mut self, wake: Option<&Wake>) -> Timestamp;
+    fn commit(&mut self, state: &State, durability: Durability) -> Result<()>;
+    /// Asks the engine, once.
+    fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer;
+    /// How the DMs go out.
+    fn route(&self) -> Route;
+    /// One request; `text` is unescaped and no longer than the route takes.
+    fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
+    fn pause(&mut self, length: Duration);
+    /// Writes what became of a dispatch. A failure is a warning and no more.
+    fn record(&mut self, row: &outcome::Row);
+    /// Puts a DM into `undelivered.jsonl`.
+    fn give_up(&mut self, row: &Undelivered<'_>) -> Result<()>;
+}
+
+/// How the DMs of a run go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Slack,
+    /// This variable is not set: everything stays queued.
+    SlackWithout(&'static str),
+    /// Printed; the queue is left alone.
+    Stdout,
+    /// A dry run: nothing goes out.
+    Nowhere,
+}
+
+/// A line of `undelivered.jsonl`.
+#[derive(Debug, serde::Serialize)]
+pub struct Undelivered<'a> {
+    pub given_up_at: Timestamp,
+    pub reason: &'a str,
+    pub caller_session_id: String,
+    #[serde(flatten)]
+    pub dm: &'a Dm,
+}
+
+/// A real run.
+pub struct Live {
+    store: Store,
+    http: Http,
+    slack: SlackConfig,
+    outcome_log: Option<PathBuf>,
+    to: To,
+    stdout: DmPrinter,
+}
+
+impl Live {
+    pub fn new(config: &Config, store: Store, to: To, quiet: bool) -> Self {
+        Self {
+            store,
+            http: Http::new(config.proxy.clone()),
+            slack: config.slack.clone(),
+            outcome_log: config.paths.outcome_log.clone(),
+            to,
+            stdout: DmPrinter { quiet, printed: 0 },
+        }
+    }
+}
+
+impl Effects for Live {
+    fn now(&mut self, _: Option<&Wake>) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn commit(&mut self, state: &State, durability: Durability) -> Result<()> {
+        self.store.commit(state, durability)
+    }
+
+    fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer {
+        engine::ask(engine, &self.http, question)
+    }
+
+    fn route(&self) -> Route {
+        match (self.to, &self.slack.token, &self.slack.operator) {
+            (To::Stdout, _, _) => Route::Stdout,
+            (To::Slack, None, _) => Route::SlackWithout(var::SLACK_BOT_TOKEN.name),
+            (To::Slack, _, None) => Route::SlackWithout(var::SLACK_USER_ID.name),
+            (To::Slack, Some(_), Some(_)) => Route::Slack,
+        }
+    }
+
+    fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted {
+        match self.to {
+            To::Slack => slack::post(&self.http, &self.slack, text, thread),
+            To::Stdout => self.stdout.print(text),
+        }
+    }
+
+    fn pause(&mut self, length: Duration) {
+        std::thread::sleep(length);
+    }
+
+    fn record(&mut self, row: &outcome::Row) {
+        let named = self.outcome_log.as_deref();
+        if let Err(error) = outcome::append(named, &self.store.dir, row) {
+            warn!("cannot write the outcome row: {error}");
+        }
+    }
+
+    fn give_up(&mut self, row: &Undelivered<'_>) -> Result<()> {
+        self.store.append(UNDELIVERED_FILE, row)
+    }
+}
+
+/// Prints DMs to stdout with a blank line between them.
+struct DmPrinter {
+    quiet: bool,
+    printed: u64,
+}
+
+impl DmPrinter {
+    fn print(&mut self, text: &str) -> Posted {
+        if self.quiet {
+            return Posted::Delivered(None);
+        }
+        let blank = if self.printed > 0 { "\n" } else { "" };
+        let mut stdout = io::stdout().lock();
+        let printed = writeln!(stdout, "{blank}{}", message::for_terminal(text));
+        self.printed += 1;
+        match printed.and_then(|()| stdout.flush()) {
+            Ok(()) => Posted::Delivered(None),
+            Err(error) => Posted::Refused {
+                cause: format!("stdout: {error}"),
+            },
+        }
+    }
+}
+
+/// A dry run: the logic of the next run, and none of its effects.
+pub struct Dry;
+
+impl Effects for Dry {
+    fn now(&mut self, _: Option<&Wake>) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
+        Ok(())
+    }
+
+    fn ask(&mut self, _: &EngineConfig, _: &Question<'_>) -> Answer {
+        let text = "(the engine's diagnosis; a dry run does not ask)".to_owned();
+        Answer {
+            result: Ok(Diagnosis {
+                text,
+                cut_short: None,
+            }),
+            usage: Usage::default(),
+        }
+    }
+
+    fn route(&self) -> Route {
+        Route::Nowhere
+    }
+
+    fn post(&mut self, _: &str, _: Option<&Thread>) -> Posted {
+        Posted::Refused {
+            cause: "a dry run sends nothing".to_owned(),
+        }
+    }
+
+    fn pause(&mut self, _: Duration) {}
+
+    fn record(&mut self, _: &outcome::Row) {}
+
+    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A replay: DMs to stdout by the rows' own clock, no Slack and no state.
+pub struct Rehearsal {
+    http: Http,
+    stdout: DmPrinter,
+    clock: Timestamp,
+}
+
+impl Rehearsal {
+    pub fn new(config: &Config, quiet: bool) -> Self {
+        Self {
+            http: Http::new(config.proxy.clone()),
+            stdout: DmPrinter { quiet, printed: 0 },
+            clock: Timestamp::UNIX_EPOCH,
+        }
+    }
+}
+
+impl Effects for Rehearsal {
+    /// A wake without a time of its own happens at the time of the one before it.
+    fn now(&mut self, wake: Option<&Wake>) -> Timestamp {
+        self.clock = wake.and_then(Wake::raised_at).unwrap_or(self.clock);
+        self.clock
+    }
+
+    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
+        Ok(())
+    }
+
+    fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer {
+        engine::ask(engine, &self.http, question)
+    }
+
+    fn route(&self) -> Route {
+        Route::Stdout
+    }
+
+    fn post(&mut self, text: &str, _: Option<&Thread>) -> Posted {
+        self.stdout.print(text)
+    }
+
+    fn pause(&mut self, _: Duration) {}
+
+    fn record(&mut self, _: &outcome::Row) {}
+
+    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Anthropic's Messages API (version 2023-06-01). Its answer is a list of blocks, of which those of
+//! type `text` make the diagnosis; `stop_reason` is an open list, of which three values matter here.
+
+use serde_json::{Map, Value, json};
+
+use super::{Diagnosis, EngineConfig, Question, Reason, Request, fit_to_send};
+use crate::http::Header;
+
+/// The model where none is set.
+const MODEL: &str = "claude-haiku-4-5";
+
+/// The API needs a limit; this is enough for what the prompt asks for.
+const MAX_TOKENS: u32 = 1024;
+
+pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> Request<'a> {
+    let body = json!({
+        "model": config.model.as_deref().unwrap_or(MODEL),
+        "max_tokens": config.max_tokens.unwrap_or(MAX_TOKENS),
+        "messages": [{"role": "user", "content": question.prompt}],
+    });
+    let mut headers = vec![Header::new("anthropic-version", "2023-06-01")];
+    headers.extend(
+        config
+            .token
+            .iter()
+            .map(|token| Header::secret("x-api-key", token)),
+    );
+    Request {
+        url: config.url.join("/v1/messages"),
+        headers,
+        body,
+    }
+}
+
+/// Reads a 2xx whose `error` is not set.
+pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
+    let stop = body
+        .get("stop_reason")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if stop == "refusal" {
+        return Err(Reason::Refusal);
+    }
+    let blocks = body
+        .get("content")
+        .and_then(Value::as_array)
+        .ok_or(Reason::InvalidResponse)?;
+    // A text with citations comes in blocks that are cut in mid-sentence, so nothing goes between.
+    let text: String = blocks
+        .iter()
+        .filter(|block| block["type"] == "text")
+        .filter_map(|b| b["text"].as_str())
+        .collect();
+    let cut_short =
+        matches!(stop, "max_tokens" | "model_context_window_exceeded").then(|| stop.to_owned());
+    Ok(Diagnosis {
+        text: fit_to_send(&text)?.to_owned(),
+        cut_short,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Api::Anthropic;
+    use super::super::stand_in::{asked, told};
+    use super::*;
+
+    fn message(stop: &str, content: &str) -> String {
+        format!(r#"{{"type":"message","stop_reason":"{stop}","content":{content}}}"#)
+    }
+
+    #[test]
+    fn the_request_has_its_headers_and_a_limit() {
+        let (head, body) = asked(Anthropic, "", |config| config.model = None);
+        assert!(head.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nx-api-key: t0ken\r\n"), "{head}");
+        assert!(
+            head.contains("\r\nanthropic-version: 2023-06-01\r\n"),
+            "{head}"
+        );
+        assert!(!head.contains("authorization"), "{head}");
+        let messages = json!([{"role": "user", "content": "why?"}]);
+        assert_eq!(
+            body,
+            json!({"model": "claude-haiku-4-5", "max_tokens": 1024, "messages": messages})
+        );
+        let (_, limited) = asked(Anthropic, "", |config| config.max_tokens = Some(300));
+        assert_eq!(
+            (&limited["max_tokens"], &limited["model"]),
+            (&json!(300), &json!("m1"))
+        );
+    }
+
+    #[test]
+    fn the_text_blocks_are_joined_and_the_others_left_out() {
+        let text = r#"{"type":"text","text":"down"}"#;
+        let thinking = r#"{"type":"thinking","thinking":"hm","text":"hm"}"#;
+        for (stop, content, result) in [
+            ("end_turn", format!("[{text}]"), "down"),
+            (
+                "end_turn",
+                format!("[{thinking},{text},{{}},{text}]"),
+                "downdown",
+            ),
+            ("end_turn", format!("[{thinking}]"), "empty_response_text"),
+            ("end_turn", "[]".to_owned(), "empty_response_text"),
+            (
+                "end_turn",
+                "null".to_owned(),
+                "engine_exception:InvalidResponse",
+            ),
+            ("refusal", format!("[{text}]"), "refusal"),
+            ("refusal", "[]".to_owned(), "refusal"),
+            ("max_tokens", format!("[{text}]"), "down|max_tokens"),
+            ("max_tokens", format!("[{thinking}]"), "empty_response_text"),
+            (
+                "model_context_window_exceeded",
+                format!("[{text}]"),
+                "down|model_context_window_exceeded",
+            ),
+            ("new_in_2027", format!("[{text}]"), "down"),
+        ] {
+            assert_eq!(
+                told(Anthropic, 200, &message(stop, &content)),
+                result,
+                "{stop} {content}"
+            );
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Chat Completions as OpenAI, Ollama, vLLM, llama.cpp, LiteLLM, LM Studio and Kora's gateway speak
+//! it. Only `content` is ever a diagnosis: what a server puts into `reasoning` or
+//! `reasoning_content` is the model thinking aloud.
+
+use serde_json::{Map, Value, json};
+
+use super::{Diagnosis, EngineConfig, Question, Reason, Request, fit_to_send};
+use crate::http::{Header, Reply};
+
+pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> Request<'a> {
+    let mut body = json!({
+        "model": config.model,
+        "messages": [{"role": "user", "content": question.prompt}],
+        "stream": false,
+    });
+    // Only when asked for: o-series models refuse `max_tokens`, and local servers know nothing else.
+    if let Some(limit) = config.max_tokens {
+        body["max_tokens"] = limit.into();
+    }
+    let url = config.url.join("/chat/completions");
+    Request {
+        url,
+        headers: config.token.iter().map(Header::bearer).collect(),
+        body,
+    }
+}
+
+/// Reads a 2xx whose `error` is not set. Where several things are wrong, what the model or the server
+/// says about its answer counts before what the answer looks like.
+pub(super) fn read(body: &Map<String, Value>, reply: &Reply) -> Result<Diagnosis, Reason> {
+    let choice = body
+        .get("choices")
+        .map_or(&Value::Null, |choices| &choices[0]);
+    let content = &choice["message"]["content"];
+    let finish = choice["finish_reason"].as_str().unwrap_or_default();
+    if is_refusal(&choice["message"]) || parts(content).any(is_refusal) {
+        return Err(Reason::Refusal);
+    }
+    match finish {
+        "content_filter" => return Err(Reason::ContentFilter),
+        "error" => return Err(Reason::IncompleteResponse),
+        _ if is_marked_incomplete(reply) => return Err(Reason::IncompleteResponse),
+        _ => {}
+    }
+    let text = text(&choice["message"])?;
+    let cut_short = (finish == "length").then(|| finish.to_owned());
+    Ok(Diagnosis {
+        text: fit_to_send(&text)?.to_owned(),
+        cut_short,
+    })
+}
+
+/// Hermes and Kora's gateway say so on HTTP 200 when their agent broke off.
+fn is_marked_incomplete(reply: &Reply) -> bool {
+    reply
+        .header("x-hermes-completed")
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
+}
+
+/// A message, or a part of its content, with a `refusal` in words.
+fn is_refusal(value: &Value) -> bool {
+    value["refusal"]
+        .as_str()
+        .is_some_and(|words| !words.trim().is_empty())
+}
+
+fn parts(content: &Value) -> impl Iterator<Item = &Value> {
+    content.as_array().into_iter().flatten()
+}
+
+/// The message's content: a string, or a list of parts of which some have a text; null or missing is
+/// empty.
+fn text(message: &Value) -> Result<String, Reason> {
+    match &message["content"] {
+        Value::String(text) => Ok(text.clone()),
+        content @ Value::Array(_) => Ok(parts(content).filter_map(part_text).collect()),
+        Value::Null if message.is_object() => Ok(String::new()),
+        _ => Err(Reason::InvalidResponse),
+    }
+}
+
+/// Other kinds of parts (`thinking`, `reasoning`, `refusal`) are no part of the diagnosis.
+fn part_text(part: &Value) -> Option<&str> {
+    let is_text = part["type"]
+        .as_str()
+        .is_none_or(|kind| matches!(kind, "text" | "output_text"));
+    part["text"].as_str().filter(|_| is_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Api::Openai;
+    use super::super::stand_in::{asked, told, told_with};
+    use super::*;
+
+    fn choice(finish: &str, message: &str) -> String {
+        format!(r#"{{"choices":[{{"finish_reason":"{finish}","message":{message}}}]}}"#)
+    }
+
+    #[test]
+    fn the_request_has_a_limit_only_where_one_is_set() {
+        let (head, body) = asked(Openai, "/v1/", |_| {});
+        assert!(
+            head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
+            "{head}"
+        );
+        assert!(
+            head.contains("\r\nauthorization: Bearer t0ken\r\n"),
+            "{head}"
+        );
+        let plain = json!({"model": "m1", "messages": [{"role": "user", "content": "why?"}], "stream": false});
+        assert_eq!(body, plain);
+        let (_, limited) = asked(Openai, "", |config| config.max_tokens = Some(300));
+        assert_eq!(limited["max_tokens"], 300);
+    }
+
+    #[test]
+    fn only_content_is_a_diagnosis() {
+        for (message, result) in [
+            (r#"{"content":" down "}"#, "down"),
+            (r#"{"content":"down","refusal":null}"#, "down"),
+            (
+                r#"{"content":[{"type":"text","text":"a"},{"text":"b"}]}"#,
+                "ab",
+            ),
+            (
+                r#"{"content":[{"type":"reasoning","text":"hm"}]}"#,
+                "empty_response_text",
+            ),
+            (
+                r#"{"content":null,"reasoning":"hm","reasoning_content":"hm"}"#,
+                "empty_response_text",
+            ),
+            (r#"{"tool_calls":[]}"#, "empty_response_text"),
+            (r#"{"content":7}"#, "engine_exception:InvalidResponse"),
+            (r#"{"content":"","refusal":"I can't"}"#, "refusal"),
+            (
+                r#"{"content":[{"type":"refusal","refusal":"I can't"}]}"#,
+                "refusal",
+            ),
+        ] {
+            assert_eq!(
+                told(Openai, 200, &choice("stop", message)),
+                result,
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn how_it_finished_counts() {
+        let text = r#"{"content":"half"}"#;
+        for (finish, message, result) in [
+            ("length", text, "half|length"),
+            (
+                "length",
+                r#"{"content":null,"reasoning":"hm"}"#,
+                "empty_response_text",
+            ),
+            ("content_filter", text, "content_filter"),
+            ("error", text, "incomplete_response"),
+            ("tool_calls", text, "half"),
+            ("", text, "half"),
+        ] {
+            assert_eq!(
+                told(Openai, 200, &choice(finish, message)),
+                result,
+                "{finish} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_choice_is_invalid() {
+        for body in [
+            r#"{"choices":[]}"#,
+            r#"{"choices":null}"#,
+            r#"{"choices":[7]}"#,
+            r#"{"choices":{"0":1}}"#,
+        ] {
+            assert_eq!(
+                told(Openai, 200, body),
+                "engine_exception:InvalidResponse",
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_broke_off_gave_no_answer() {
+        let body = choice("stop", r#"{"content":"half"}"#);
+        for (value, result) in [
+            ("false", "incomplete_response"),
+            ("False", "incomplete_response"),
+            ("true", "half"),
+        ] {
+            assert_eq!(
+                told_with(Openai, 200, &[("x-hermes-completed", value)], &body),
+                result
+            );
+        }
+        assert_eq!(
+            told_with(Openai, 200, &[("x-hermes-completed", "false")], "{}"),
+            "incomplete_response"
+        );
+    }
+}

@@ -1,0 +1,933 @@
+//! The one HTTP client: who may be asked (`Endpoint`), by which way (direct or `HTTPS_PROXY`), for
+//! how long, and how much of an answer is read. It relies on ureq, whose agents are built with the
+//! first request: a run that asks nobody loads no certificates. What went wrong is told by whether the
+//! request can have reached its peer, since that decides whether it may be sent again.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, HeaderValue, Response, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Proxy, ProxyProtocol, SendBody};
+
+use crate::secret::Secret;
+
+/// The most of an answer's body that is read, in bytes.
+pub const MAX_BODY: u64 = 1024 * 1024;
+
+/// Below the 5 s after which Node.js and uvicorn close an idle connection: a POST that crosses with
+/// the close could have been processed or not, and nobody could say which.
+const MAX_IDLE: Duration = Duration::from_secs(4);
+
+/// The most of a peer's words that an error, a cause or a code repeats, in characters.
+const MAX_QUOTE: usize = 200;
+
+/// A URL that a request may go to: `https`, or `http` to loopback, without user and password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    uri: Uri,
+}
+
+/// Why a URL is refused. The text never repeats the URL, which may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlError {
+    Malformed,
+    Scheme,
+    UserInfo,
+    PlainHttp,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "it is not a URL such as https://host/path",
+            Self::Scheme => "a URL here begins with https:// (or http:// for loopback)",
+            Self::UserInfo => "a URL with a user or password is refused",
+            Self::PlainHttp => "plain http is for localhost, 127.0.0.0/8 and [::1] only; use https",
+        })
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl Endpoint {
+    /// Reads and checks a URL.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
+        let authority = uri.authority().ok_or(UrlError::Malformed)?.as_str();
+        if authority.contains('@') {
+            return Err(UrlError::UserInfo);
+        }
+        let host = uri.host().unwrap_or_default();
+        let port = authority.strip_prefix(host).unwrap_or_default();
+        if host.is_empty() || (!port.is_empty() && uri.port_u16().is_none_or(|number| number == 0))
+        {
+            return Err(UrlError::Malformed);
+        }
+        let endpoint = Self { uri };
+        match endpoint.uri.scheme_str() {
+            Some("https") => Ok(endpoint),
+            Some("http") if endpoint.is_loopback() => Ok(endpoint),
+            Some("http") => Err(UrlError::PlainHttp),
+            _ => Err(UrlError::Scheme),
+        }
+    }
+
+    /// This URL with `path` (which begins with a slash) behind its own path; a query stays last.
+    pub fn join(&self, path: &str) -> Self {
+        let mut joined = self.uri.path().trim_end_matches('/').to_owned() + path;
+        if let Some(query) = self.uri.query() {
+            joined = joined + "?" + query;
+        }
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = joined.parse().ok().or(parts.path_and_query);
+        Uri::from_parts(parts).map_or_else(|_| self.clone(), |uri| Self { uri })
+    }
+
+    fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
+    /// Whether the host is `localhost` or, read as an address, one of loopback's. A name that a
+    /// resolver would turn into such an address (`127.1`, `127.0.0.1.example.com`) is not.
+    fn is_loopback(&self) -> bool {
+        match address(self.host()) {
+            Some(IpAddr::V4(ip)) => ip.is_loopback(),
+            Some(IpAddr::V6(ip)) => ip == Ipv6Addr::LOCALHOST,
+            None => self.host().eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+/// `HTTPS_PROXY` and `NO_PROXY` as they are set. Empty counts as unset.
+#[derive(Clone, Default)]
+pub struct ProxySettings {
+    pub https_proxy: Option<String>,
+    pub no_proxy: Option<String>,
+}
+
+impl ProxySettings {
+    /// The proxy for this URL; `None` means direct.
+    fn for_url(&self, url: &Endpoint) -> Result<Option<Proxy>, Failed> {
+        let set = self
+            .https_proxy
+            .as_deref()
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        let Some(text) = set.filter(|_| !url.is_loopback() && !self.is_exempt(url.host())) else {
+            return Ok(None);
+        };
+        // Without its SOCKS feature ureq would go past a SOCKS proxy, which nobody asked for.
+        let usable =
+            |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+        match Proxy::new(text).ok().filter(usable) {
+            Some(proxy) => Ok(Some(proxy)),
+            None => Err(Failed::not_sent(
+                "HTTPS_PROXY is not the URL of an http or https proxy",
+            )),
+        }
+    }
+
+    /// curl's reading of `NO_PROXY`: `*`, a host with all below it (with or without a leading dot),
+    /// an address, or a network such as `10.0.0.0/8`. ureq's own takes a bare host for itself only.
+    fn is_exempt(&self, host: &str) -> bool {
+        let list = self.no_proxy.as_deref().unwrap_or_default();
+        let entries = list.split([',', ' ']);
+        entries.filter(|entry| !entry.is_empty()).any(|entry| {
+            entry == "*"
+                || address(host).map_or_else(|| covers(entry, host), |ip| covers_address(entry, ip))
+        })
+    }
+}
+
+fn covers(entry: &str, host: &str) -> bool {
+    let entry = entry
+        .trim_start_matches('*')
+        .trim_matches('.')
+        .to_ascii_lowercase();
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host.strip_suffix(&entry)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        && !entry.is_empty()
+}
+
+fn covers_address(entry: &str, ip: IpAddr) -> bool {
+    let Some((base, length)) = entry.split_once('/') else {
+        return address(entry) == Some(ip);
+    };
+    let Ok(length) = length.parse::<u32>() else {
+        return false;
+    };
+    let same = |a: u128, b: u128, width: u32| {
+        length <= width && (a ^ b).checked_shr(width - length).unwrap_or(0) == 0
+    };
+    match (address(base), ip) {
+        (Some(IpAddr::V4(base)), IpAddr::V4(ip)) => {
+            same(base.to_bits().into(), ip.to_bits().into(), 32)
+        }
+        (Some(IpAddr::V6(base)), IpAddr::V6(ip)) => same(base.to_bits(), ip.to_bits(), 128),
+        _ => false,
+    }
+}
+
+/// The host read as an address, an IPv6 one with or without its brackets.
+fn address(host: &str) -> Option<IpAddr> {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match inner {
+        Some(inner) => inner.parse().map(IpAddr::V6).ok(),
+        None => host.parse().ok(),
+    }
+}
+
+/// One request header.
+pub struct Header<'a> {
+    name: &'static str,
+    value: Value<'a>,
+}
+
+enum Value<'a> {
+    Plain(&'a str),
+    Secret {
+        scheme: &'static str,
+        secret: &'a Secret,
+    },
+}
+
+impl<'a> Header<'a> {
+    pub fn new(name: &'static str, value: &'a str) -> Self {
+        Self {
+            name,
+            value: Value::Plain(value),
+        }
+    }
+
+    /// `authorization: Bearer SECRET`
+    pub fn bearer(secret: &'a Secret) -> Self {
+        Self {
+            name: "authorization",
+            value: Value::Secret {
+                scheme: "Bearer ",
+                secret,
+            },
+        }
+    }
+
+    /// `NAME: SECRET`
+    pub fn secret(name: &'static str, secret: &'a Secret) -> Self {
+        Self {
+            name,
+            value: Value::Secret { scheme: "", secret },
+        }
+    }
+
+    /// The value as ureq takes it. One that no header can carry is an error that does not repeat it.
+    fn value(&self) -> Result<HeaderValue, Failed> {
+        let value = match self.value {
+            Value::Plain(text) => HeaderValue::from_str(text),
+            Value::Secret { scheme, secret } => {
+                HeaderValue::from_str(&format!("{scheme}{}", secret.expose()))
+            }
+        };
+        let mut value = value.map_err(|_| {
+            Failed::not_sent(format!(
+                "the value for {} has a character that no header can carry",
+                self.name
+            ))
+        })?;
+        value.set_sensitive(matches!(self.value, Value::Secret { .. }));
+        Ok(value)
+    }
+}
+
+/// An answer of any status. The body is whole, or empty where one outside 2xx could not be read.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// A header's value where it is there and printable ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Why there is no answer. The texts are causes for a person, with no secret in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// Nothing of the request's body left: no name, no connection, no TLS, or no time left for these.
+    NotSent { cause: String, timed_out: bool },
+    /// The request left, at least in part, and the answer was not whole in time.
+    Timeout(String),
+    /// The request left, at least in part, and the connection ended or did not speak HTTP.
+    Cut(String),
+    /// A 2xx (this status) with a body over [`MAX_BODY`].
+    TooLarge(u16),
+}
+
+impl Failed {
+    fn not_sent(cause: impl Into<String>) -> Self {
+        Self::NotSent {
+            cause: cause.into(),
+            timed_out: false,
+        }
+    }
+
+    fn from_error(error: &ureq::Error, left: bool) -> Self {
+        let timed_out = matches!(error, ureq::Error::Timeout(_));
+        let cause = match error {
+            ureq::Error::Timeout(_) if left => "timeout".to_owned(),
+            ureq::Error::Timeout(_) => "timeout before the request could be sent".to_owned(),
+            ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::UnexpectedEof => {
+                "the connection was closed".to_owned()
+            }
+            ureq::Error::Io(inner) => quote(&inner.to_string()),
+            other => quote(&other.to_string()),
+        };
+        match (left, timed_out) {
+            (false, _) => Self::NotSent { cause, timed_out },
+            (true, true) => Self::Timeout(cause),
+            (true, false) => Self::Cut(cause),
+        }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent { cause, .. } | Self::Timeout(cause) | Self::Cut(cause) => {
+                f.write_str(cause)
+            }
+            Self::TooLarge(status) => write!(f, "HTTP {status} with an answer over 1 MiB"),
+        }
+    }
+}
+
+/// A peer's words, fit to stand in one line of a log, a message or a state file: at most 200
+/// characters, without line breaks, control characters and changes of the writing direction.
+pub fn quote(text: &str) -> String {
+    let harmless = |c: char| match c {
+        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => ' ',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text.trim().chars().take(MAX_QUOTE).map(harmless).collect()
+}
+
+/// The request's body, which notes when its first byte is taken. ureq takes it once the connection
+/// stands, TLS included, and the head is written: untaken, no peer can have acted on the request.
+struct Outgoing<'a> {
+    rest: &'a [u8],
+    left: bool,
+}
+
+impl Read for Outgoing<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.left = true;
+        self.rest.read(buffer)
+    }
+}
+
+/// The client. Connections are kept and used again, over both methods, for as long as it lives.
+pub struct Http {
+    proxy: ProxySettings,
+    agents: Mutex<Vec<(Option<Proxy>, Duration, Agent)>>,
+}
+
+impl Http {
+    pub fn new(proxy: ProxySettings) -> Self {
+        Self {
+            proxy,
+            agents: Mutex::default(),
+        }
+    }
+
+    /// POSTs `body` as JSON, once. `timeout` holds for all of it, from the name to the body's end.
+    /// Redirects are not followed. `content-type` is `application/json` unless given.
+    pub fn post(
+        &self,
+        url: &Endpoint,
+        headers: &[Header<'_>],
+        body: &serde_json::Value,
+        timeout: Duration,
+    ) -> Result<Reply, Failed> {
+        let body = body.to_string();
+        // Without the length ureq would send a reader in chunks, which not every small server reads.
+        let mut request = self
+            .agent(url, timeout)?
+            .post(&url.uri)
+            .header("content-length", body.len());
+        if !headers.iter().any(|header| header.name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        for header in headers {
+            request = request.header(header.name, header.value()?);
+        }
+        let mut outgoing = Outgoing {
+            rest: body.as_bytes(),
+            left: false,
+        };
+        let answer = request.send(SendBody::from_reader(&mut outgoing));
+        read(answer.map_err(|error| Failed::from_error(&error, outgoing.left))?)
+    }
+
+    /// GETs `url`, once. A failure counts as after the request left, though it need not be.
+    pub fn get(&self, url: &Endpoint, timeout: Duration) -> Result<Reply, Failed> {
+        let answer = self.agent(url, timeout)?.get(&url.uri).call();
+        read(answer.map_err(|error| Failed::from_error(&error, true))?)
+    }
+
+    /// The agent for this way and time-out. Each has its own, since a setting given with the request
+    /// makes ureq load the roots again for every connection.
+    fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, Failed> {
+        let proxy = self.proxy.for_url(url)?;
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, agent)) = agents
+            .iter()
+            .find(|known| known.0 == proxy && known.1 == timeout)
+        {
+            return Ok(agent.clone());
+        }
+        let agent = build(proxy.clone(), timeout);
+        agents.push((proxy, timeout, agent.clone()));
+        Ok(agent)
+    }
+}
+
+fn build(proxy: Option<Proxy>, timeout: Duration) -> Agent {
+    Agent::config_builder()
+        .proxy(proxy) // also where there is none: ureq's default reads the environment
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_idle_age(MAX_IDLE)
+        .user_agent(concat!("probe-wake/", env!("CARGO_PKG_VERSION")))
+        .accept("application/json")
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(RootCerts::PlatformVerifier)
+                .build(),
+        )
+        .build()
+        .into()
+}
+
+/// Reads the body, without which the connection could not be used again.
+fn read(answer: Response<ureq::Body>) -> Result<Reply, Failed> {
+    let (head, mut body) = answer.into_parts();
+    let status = head.status.as_u16();
+    let body = match body.with_config().limit(MAX_BODY).read_to_vec() {
+        Ok(body) => body,
+        // The status says it all; a body that drips or ends early takes nothing from it.
+        Err(_) if !head.status.is_success() => Vec::new(),
+        Err(ureq::Error::BodyExceedsLimit(_)) => return Err(Failed::TooLarge(status)),
+        Err(error) => return Err(Failed::from_error(&error, true)),
+    };
+    Ok(Reply {
+        status,
+        headers: head.headers,
+        body,
+    })
+}
+
+/// Servers on loopback that answer as a test says, for the tests of all rooms that send requests.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod stand_in {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread;
+
+    use super::Reply;
+
+    pub(crate) struct Server {
+        pub url: String,
+        /// The requests, head and body, in the order they came.
+        pub requests: Receiver<String>,
+        /// A word for each connection.
+        pub connections: Receiver<()>,
+    }
+
+    /// Calls `answer` for each request; where it says false, the connection is closed.
+    pub(crate) fn server(
+        answer: impl Fn(&mut TcpStream) -> bool + Clone + Send + 'static,
+    ) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (request, requests) = channel();
+        let (connection, connections) = channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                connection.send(()).ok();
+                let (answer, request) = (answer.clone(), request.clone());
+                thread::spawn(move || converse(stream.unwrap(), answer, request));
+            }
+        });
+        Server {
+            url,
+            requests,
+            connections,
+        }
+    }
+
+    /// A server that gives one answer to all.
+    pub(crate) fn answering(answer: impl Into<String>) -> Server {
+        let answer = answer.into();
+        server(move |stream| stream.write_all(answer.as_bytes()).is_ok())
+    }
+
+    pub(crate) fn answer(status: &str, body: &str) -> String {
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    pub(crate) fn reply(
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+        body: &str,
+    ) -> Reply {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Reply {
+            status,
+            headers: headers.collect(),
+            body: body.into(),
+        }
+    }
+
+    fn converse(
+        mut stream: TcpStream,
+        answer: impl Fn(&mut TcpStream) -> bool,
+        request: Sender<String>,
+    ) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(text) = read_request(&mut reader) {
+            request.send(text).ok();
+            if !answer(&mut stream) {
+                break;
+            }
+        }
+    }
+
+    fn read_request(reader: &mut impl BufRead) -> Option<String> {
+        let (mut text, mut length) = (String::new(), 0);
+        while !text.ends_with("\r\n\r\n") {
+            let start = text.len();
+            reader.read_line(&mut text).ok().filter(|&read| read > 0)?;
+            if let Some(value) = text[start..]
+                .to_ascii_lowercase()
+                .strip_prefix("content-length:")
+            {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        reader.take(length).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread::sleep;
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::stand_in::{Server, answer, answering, server};
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn direct() -> Http {
+        Http::new(ProxySettings::default())
+    }
+
+    fn by_proxy(proxy: &Server, no_proxy: &str) -> Http {
+        Http::new(ProxySettings {
+            https_proxy: Some(proxy.url.clone()),
+            no_proxy: Some(no_proxy.to_owned()),
+        })
+    }
+
+    fn post(http: &Http, url: &str) -> Result<Reply, Failed> {
+        http.post(
+            &Endpoint::parse(url).unwrap(),
+            &[],
+            &json!({"a": 1}),
+            SECOND,
+        )
+    }
+
+    fn status(result: Result<Reply, Failed>) -> u16 {
+        result.unwrap().status
+    }
+
+    #[test]
+    fn https_and_loopback_are_taken() {
+        for url in [
+            "https://slack.com/api",
+            "HTTPS://slack.com",
+            "https://10.0.0.1:8443/x?y=z",
+            "https://[2001:db8::1]/",
+            "http://localhost:8642/v1",
+            "http://LOCALHOST",
+            "http://127.0.0.1",
+            "http://127.255.0.9:1/x",
+            "http://[::1]:8080",
+        ] {
+            assert!(Endpoint::parse(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_loopback_is_refused() {
+        for url in [
+            "http://example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "http://localhost.",
+            "http://127.1",
+            "http://2130706433",
+            "http://0x7f.0.0.1",
+            "http://0177.0.0.1",
+            "http://128.0.0.1",
+            "http://0.0.0.0",
+            "http://[::ffff:127.0.0.1]",
+            "http://[::2]",
+        ] {
+            assert_eq!(Endpoint::parse(url), Err(UrlError::PlainHttp), "{url}");
+        }
+    }
+
+    #[test]
+    fn other_urls_are_refused_by_name() {
+        for (url, error) in [
+            ("https://user:hunter2@example.com", UrlError::UserInfo),
+            ("https://token@example.com", UrlError::UserInfo),
+            ("https://@example.com", UrlError::UserInfo),
+            ("http://127.0.0.1@example.com", UrlError::UserInfo),
+            ("http://localhost:80@example.com/", UrlError::UserInfo),
+            ("ftp://example.com", UrlError::Scheme),
+            ("", UrlError::Malformed),
+            ("example.com", UrlError::Scheme),
+            ("/v1", UrlError::Malformed),
+            ("https://", UrlError::Malformed),
+            ("https:///v1", UrlError::Malformed),
+            ("https://:443/v1", UrlError::Malformed),
+            ("https://example.com:99999", UrlError::Malformed),
+            ("https://example.com:0", UrlError::Malformed),
+            ("https://example.com:", UrlError::Malformed),
+            ("http://127.0.0.1\\@example.com", UrlError::Malformed),
+            ("https://exa mple.com", UrlError::Malformed),
+        ] {
+            assert_eq!(Endpoint::parse(url), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_put_behind_the_base() {
+        for (base, joined) in [
+            ("https://h", "https://h/x/y"),
+            ("https://h/", "https://h/x/y"),
+            ("https://h:1/v1/", "https://h:1/v1/x/y"),
+            (
+                "https://h/v1?api-version=2",
+                "https://h/v1/x/y?api-version=2",
+            ),
+        ] {
+            assert_eq!(
+                Endpoint::parse(base).unwrap().join("/x/y").to_string(),
+                joined
+            );
+        }
+    }
+
+    #[test]
+    fn no_proxy_is_read_as_curl_reads_it() {
+        let exempt = |list: &str, host: &str| {
+            ProxySettings {
+                https_proxy: None,
+                no_proxy: Some(list.to_owned()),
+            }
+            .is_exempt(host)
+        };
+        for (list, host) in [
+            ("*", "example.com"),
+            ("a.com, example.com", "EXAMPLE.com"),
+            ("example.com", "api.example.com"),
+            (".example.com", "example.com"),
+            ("*.example.com", "api.example.com"),
+            ("10.0.0.0/8", "10.9.8.7"),
+            ("0.0.0.0/0", "10.9.8.7"),
+            ("10.9.8.7", "10.9.8.7"),
+            ("2001:db8::/32", "[2001:db8::1]"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+        ] {
+            assert!(exempt(list, host), "{list} {host}");
+        }
+        for (list, host) in [
+            ("", "example.com"),
+            (",", "example.com"),
+            (".", "example.com"),
+            ("ample.com", "example.com"),
+            ("api.example.com", "example.com"),
+            ("10.0.0.0/8", "11.0.0.1"),
+            ("10.0.0.0/33", "10.0.0.1"),
+            ("0.1", "10.0.0.1"),
+        ] {
+            assert!(!exempt(list, host), "{list} {host}");
+        }
+    }
+
+    #[test]
+    fn many_posts_share_one_connection() {
+        let server = answering(answer("200 OK", "{}"));
+        let http = direct();
+        for _ in 0..5 {
+            assert_eq!(status(post(&http, &server.url)), 200);
+        }
+        assert_eq!(server.requests.try_iter().count(), 5);
+        assert_eq!(server.connections.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_while_idle_fails_no_post() {
+        let close =
+            |stream: &mut TcpStream| stream.write_all(answer("200 OK", "{}").as_bytes()).is_err();
+        let server = server(close);
+        let http = direct();
+        for _ in 0..3 {
+            assert_eq!(status(post(&http, &server.url)), 200);
+            sleep(Duration::from_millis(50));
+        }
+        assert_eq!(server.connections.try_iter().count(), 3);
+    }
+
+    #[test]
+    fn a_request_carries_its_headers_and_its_length() {
+        let server = answering(answer("200 OK", "{}"));
+        let (url, token) = (
+            Endpoint::parse(&server.url).unwrap(),
+            Secret::new("t0ken".to_owned()),
+        );
+        let headers = [
+            Header::bearer(&token),
+            Header::secret("x-api-key", &token),
+            Header::new("x-y", "z"),
+        ];
+        direct()
+            .post(&url, &headers, &json!({"a": 1}), SECOND)
+            .unwrap();
+        let request = server.requests.recv().unwrap();
+        for line in [
+            "POST / HTTP/1.1\r\n",
+            "authorization: Bearer t0ken\r\n",
+            "x-api-key: t0ken\r\n",
+            "x-y: z\r\n",
+            "content-type: application/json\r\n",
+            "content-length: 7\r\n",
+            "accept: application/json\r\n",
+            concat!("user-agent: probe-wake/", env!("CARGO_PKG_VERSION"), "\r\n"),
+            "\r\n\r\n{\"a\":1}",
+        ] {
+            assert!(request.contains(line), "{line} in {request}");
+        }
+    }
+
+    #[test]
+    fn silence_and_dripping_end_in_time() {
+        let drip = |stream: &mut TcpStream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+                .ok();
+            while stream.write_all(b" ").is_ok() {
+                sleep(Duration::from_millis(20));
+            }
+            false
+        };
+        let hang = |_: &mut TcpStream| {
+            sleep(3 * SECOND);
+            false
+        };
+        for server in [server(drip), server(hang)] {
+            let start = Instant::now();
+            assert_eq!(
+                post(&direct(), &server.url).unwrap_err(),
+                Failed::Timeout("timeout".to_owned())
+            );
+            assert!((SECOND..2 * SECOND).contains(&start.elapsed()));
+        }
+    }
+
+    #[test]
+    fn a_cut_answer_is_neither_an_answer_nor_unsent() {
+        for part in [
+            "",
+            "HTTP/1.1 200 OK\r\nconte",
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",
+            "SSH-2.0-x\r\n\r\n",
+        ] {
+            let server = server(move |stream| stream.write_all(part.as_bytes()).is_err());
+            assert!(
+                matches!(post(&direct(), &server.url), Err(Failed::Cut(_))),
+                "{part}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failing_status_stands_though_its_body_is_cut() {
+        let server = server(|stream| {
+            stream
+                .write_all(b"HTTP/1.1 503 X\r\ncontent-length: 9\r\n\r\n{")
+                .is_err()
+        });
+        assert_eq!(status(post(&direct(), &server.url)), 503);
+    }
+
+    #[test]
+    fn a_body_of_one_mebibyte_is_read_and_no_more() {
+        let limit = usize::try_from(MAX_BODY).unwrap();
+        let whole = answering(answer("200 OK", &" ".repeat(limit)));
+        assert_eq!(post(&direct(), &whole.url).unwrap().body.len(), limit);
+        let over = answering(answer("200 OK", &" ".repeat(limit + 1)));
+        assert_eq!(
+            post(&direct(), &over.url).unwrap_err(),
+            Failed::TooLarge(200)
+        );
+    }
+
+    #[test]
+    fn a_redirect_is_not_followed() {
+        let other = answering(answer("200 OK", "{}"));
+        let away = format!(
+            "HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
+            other.url
+        );
+        let server = answering(away);
+        assert_eq!(status(post(&direct(), &server.url)), 302);
+        assert!(other.connections.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_refused_connection_has_sent_nothing() {
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let failed = post(&direct(), &format!("http://{free}")).unwrap_err();
+        assert!(
+            matches!(
+                failed,
+                Failed::NotSent {
+                    timed_out: false,
+                    ..
+                }
+            ),
+            "{failed:?}"
+        );
+    }
+
+    #[test]
+    fn a_handshake_that_hangs_has_sent_nothing_and_ends_in_time() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let start = Instant::now();
+        let failed = post(
+            &direct(),
+            &format!("https://{}", silent.local_addr().unwrap()),
+        )
+        .unwrap_err();
+        assert!(matches!(failed, Failed::NotSent { .. }), "{failed:?}");
+        assert!(start.elapsed() < 2 * SECOND);
+    }
+
+    #[test]
+    fn a_proxy_is_told_the_name_and_its_refusal_has_sent_nothing() {
+        let proxy = answering(answer("403 Forbidden", ""));
+        let failed = post(&by_proxy(&proxy, ""), "https://slack.example.invalid/api").unwrap_err();
+        assert!(matches!(failed, Failed::NotSent { .. }), "{failed:?}");
+        let request = proxy.requests.recv().unwrap();
+        assert!(
+            request.starts_with("CONNECT slack.example.invalid:443 HTTP/1.1\r\n"),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn loopback_and_exempt_hosts_go_past_the_proxy() {
+        let (proxy, server) = (
+            answering(answer("403 Forbidden", "")),
+            answering(answer("200 OK", "{}")),
+        );
+        assert_eq!(status(post(&by_proxy(&proxy, ""), &server.url)), 200);
+        let exempt = post(
+            &by_proxy(&proxy, "example.invalid"),
+            "https://slack.example.invalid/",
+        );
+        assert!(matches!(exempt, Err(Failed::NotSent { .. })));
+        assert!(proxy.connections.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_an_error_without_its_password() {
+        for proxy in [
+            "socks5://user:hunter2@127.0.0.1:1",
+            "http://us er:hunter2@",
+            "://",
+        ] {
+            let http = Http::new(ProxySettings {
+                https_proxy: Some(proxy.to_owned()),
+                no_proxy: None,
+            });
+            let failed = post(&http, "https://slack.example.invalid/").unwrap_err();
+            assert!(
+                failed.to_string().starts_with("HTTPS_PROXY is not"),
+                "{failed}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_that_no_header_can_carry_is_not_printed() {
+        let secret = Secret::new("hunter2\nx: y".to_owned());
+        let url = Endpoint::parse("http://127.0.0.1:9").unwrap();
+        let failed = direct()
+            .post(&url, &[Header::bearer(&secret)], &json!({}), SECOND)
+            .unwrap_err();
+        let told = format!("{failed} {failed:?}");
+        assert!(
+            told.contains("authorization") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_quote_is_one_short_harmless_line() {
+        assert_eq!(quote(" a\nb\u{1b}[31m\u{202e}c "), "a b [31m c");
+        assert_eq!(quote(&"é".repeat(300)).chars().count(), 200);
+    }
+}

@@ -1,0 +1,36 @@
+//! `probe-wake` turns the wake rows of an audit log into diagnosed Slack messages: one run, no
+//! daemon. This file parses, runs, prints the error and sets the exit code.
+
+mod audit;
+mod cli;
+mod commands;
+mod config;
+mod debounce;
+mod effects;
+mod engine;
+mod exit;
+mod http;
+mod logger;
+mod message;
+mod outcome;
+mod report;
+mod secret;
+mod session;
+mod slack;
+mod state;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    logger::init(cli.global.verbose);
+    match commands::execute(&cli) {
+        Ok(exit) => exit.into(),
+        Err(problem) => {
+            log::error!("{problem}");
+            problem.exit.into()
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What a run did: as JSON for a program, as one line for a person, and as the exit code.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::audit::row::Wake;
+use crate::debounce::Decision;
+use crate::exit::Exit;
+use crate::message::steers;
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    version: u32,
+    pub audit_log: String,
+    pub first_run: bool,
+    pub dry_run: bool,
+    pub position: PositionReport,
+    pub rows: RowsReport,
+    /// Wakes that a run past its time left unread.
+    pub left_for_next_run: u64,
+    pub wakes: Vec<WakeReport>,
+    pub outbox: OutboxReport,
+    #[serde(skip)]
+    pub tally: Tally,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct PositionReport {
+    pub before: u64,
+    pub after: u64,
+    pub rotated: bool,
+    pub gap: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct RowsReport {
+    /// Complete lines.
+    pub read: u64,
+    pub malformed: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct OutboxReport {
+    /// DMs of earlier runs that were delivered in this one.
+    pub delivered: u64,
+    /// DMs that are queued when the run ends.
+    pub pending: u64,
+    /// DMs that were too old and went to `undelivered.jsonl`.
+    pub expired: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct WakeReport {
+    pub probe: String,
+    pub category: String,
+    pub severity: String,
+    pub emitted_at: Option<String>,
+    pub dispatched: bool,
+    pub debounce_skipped: bool,
+    pub buffered_skipped: bool,
+    pub reasoning_invoked: bool,
+    pub dm_sent: bool,
+    pub error: Option<String>,
+    pub caller_session_id: String,
+    pub dm_text: Option<String>,
+    /// In a dry run, what the engine would be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+}
+
+/// What the summary and the exit code are made of.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub wakes: u64,
+    pub dispatched: u64,
+    pub sent: u64,
+    /// DMs that went to `undelivered.jsonl`.
+    pub undelivered: u64,
+    /// Stretches of the log that could not be read: wakes may have been in them.
+    pub missed: u64,
+}
+
+impl Report {
+    pub fn new(audit_log: String, dry_run: bool) -> Self {
+        Self {
+            version: 1,
+            audit_log,
+            first_run: false,
+            dry_run,
+            position: PositionReport::default(),
+            rows: RowsReport::default(),
+            left_for_next_run: 0,
+            wakes: Vec::new(),
+            outbox: OutboxReport::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub fn exit(&self) -> Exit {
+        let told = self.outbox.pending == 0 && self.tally.undelivered == 0;
+        let complete = self.tally.missed == 0 && self.rows.malformed == 0 && !self.position.gap;
+        if self.dry_run || (told && complete) {
+            Exit::Done
+        } else {
+            Exit::Unfinished
+        }
+    }
+
+    /// One line for a person at a terminal.
+    pub fn summary(&self) -> String {
+        if self.first_run {
+            let at = self.position.after;
+            return format!("first run: the position is stamped at byte {at}; no history is read");
+        }
+        let Tally {
+            wakes,
+            dispatched,
+            sent,
+            ..
+        } = self.tally;
+        let mut parts = vec![
+            count(self.rows.read, "row", "rows"),
+            count(wakes, "wake", "wakes"),
+            format!("{dispatched} dispatched"),
+            format!("{sent} sent"),
+        ];
+        let mut add = |number: u64, what: &str| {
+            if number > 0 {
+                parts.push(format!("{number} {what}"));
+            }
+        };
+        add(self.outbox.delivered, "delivered from the outbox");
+        add(self.outbox.pending, "still queued");
+        add(self.tally.undelivered, "undelivered");
+        add(self.rows.malformed, "malformed");
+        add(self.left_for_next_run, "left for the next run");
+        parts.join(", ")
+    }
+
+    pub fn print_json(&self) -> io::Result<()> {
+        print_json(self)
+    }
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// One JSON object on stdout. What could steer a terminal is written as an escape: it can only
+/// stand within strings.
+pub fn print_json(value: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_string_pretty(value)?;
+    let mut safe = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if steers(c) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe.push('\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(safe.as_bytes())?;
+    stdout.flush()
+}
+
+impl WakeReport {
+    pub fn new(wake: &Wake, decision: &Decision) -> Self {
+        Self {
+            probe: wake.probe.clone(),
+            category: wake.category.clone(),
+            severity: wake.severity.clone(),
+            emitted_at: wake.emitted_at.clone(),
+            dispatched: matches!(decision, Decision::Dispatch(_)),
+            debounce_skipped: *decision == Decision::Debounced,
+            buffered_skipped: *decision == Decision::Buffered,
+            reasoning_invoked: false,
+            dm_sent: false,
+            error: None,
+            caller_session_id: wake.caller_session_id(),
+            dm_text: None,
+            prompt: None,
+        }
+    }
+}

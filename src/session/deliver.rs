@@ -1,0 +1,234 @@
+//! The outbox's way to the operator. Before a request leaves, a commit says so; what becomes of it
+//! is committed behind it. So a run may die anywhere: a DM that is known not to have left is sent as
+//! it is, and one that may have left is sent once more with a line that says it may be a repeat.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use log::{info, warn};
+
+use super::Session;
+use crate::effects::{Effects, Route, Undelivered};
+use crate::message::{self, MAY_BE_REPEAT, with_notes};
+use crate::outcome;
+use crate::slack::{self, PART_LIMIT, Posted, Thread};
+use crate::state::Durability;
+use crate::state::outbox::{Begun, Delivery, Dm};
+
+/// The pause before the one more try of a request that failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Refused in so many runs, a DM lets the next one go first, to see whose fault it is.
+const REFUSALS_IN_DOUBT: u32 = 3;
+
+/// What became of a DM in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Delivered,
+    /// It went to `undelivered.jsonl`; the next can be sent.
+    GivenUp,
+    /// It stays queued and the run sends no more.
+    Stays,
+}
+
+/// Why a request brought no delivery, and what is done about it.
+enum Setback {
+    /// One more try after this pause, unless this was it.
+    Try(Duration, String),
+    TryAtTopLevel,
+    GiveUp(String),
+    Stay(String),
+}
+
+impl<E: Effects> Session<'_, E> {
+    /// Delivers what earlier runs left, oldest first.
+    pub fn deliver_queue(&mut self) -> Result<()> {
+        let route = self.effects.route();
+        if matches!(route, Route::Stdout | Route::Nowhere) {
+            return Ok(());
+        }
+        self.give_up_the_expired()?;
+        while route == Route::Slack && self.sends && !self.is_past_its_time() {
+            let Some(index) = self.next_in_queue() else {
+                break;
+            };
+            let dm = self.state.outbox[index].clone();
+            if self.deliver(index, false)? != Fate::Delivered {
+                continue;
+            }
+            self.report.outbox.delivered += 1;
+            let now = self.effects.now(None);
+            self.effects.record(&outcome::delivered(&dm, now));
+            if index > 0 {
+                let cause = self.state.outbox[0].cause.clone().unwrap_or_default();
+                self.give_up(0, &cause)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The oldest, or the one behind it where the oldest was refused again and again: if that goes
+    /// through, the fault is the oldest one's.
+    fn next_in_queue(&self) -> Option<usize> {
+        let oldest = self.state.outbox.front()?;
+        let in_doubt = oldest.refused_runs >= REFUSALS_IN_DOUBT && self.state.outbox.len() > 1;
+        Some(usize::from(in_doubt))
+    }
+
+    fn give_up_the_expired(&mut self) -> Result<()> {
+        let now = self.effects.now(None);
+        let is_expired = |dm: &Dm| now.duration_since(dm.queued_at) > self.config.outbox_ttl;
+        while let Some(index) = self.state.outbox.iter().position(is_expired) {
+            self.give_up(index, "expired")?;
+            self.report.outbox.expired += 1;
+        }
+        Ok(())
+    }
+
+    /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox.
+    fn give_up(&mut self, index: usize, reason: &str) -> Result<()> {
+        let dm = &self.state.outbox[index];
+        let row = Undelivered {
+            given_up_at: self.effects.now(None),
+            reason,
+            caller_session_id: dm.caller_session_id(),
+            dm,
+        };
+        self.effects.give_up(&row)?;
+        warn!(
+            "the DM about {} went to undelivered.jsonl: {reason}",
+            dm.probe
+        );
+        self.state.outbox.remove(index);
+        self.report.tally.undelivered += 1;
+        self.commit(Durability::Full)
+    }
+
+    /// Sends a DM, part by part. `announced`: the commit that says it is being sent stands already.
+    pub(super) fn deliver(&mut self, index: usize, mut announced: bool) -> Result<Fate> {
+        let mut doubtful = !announced && self.state.outbox[index].may_be_repeat();
+        let mut tried = false;
+        loop {
+            let (part, rest) = self.next_part(index, doubtful);
+            if !announced {
+                self.state.outbox[index].delivery = Delivery::BeingSent;
+                self.commit(Durability::Full)?;
+                announced = true;
+            }
+            let posted = self.effects.post(&part, self.state.outbox[index].thread());
+            doubtful |= matches!(posted, Posted::Unknown { .. });
+            match setback(posted) {
+                Ok(_) if rest.is_empty() => return self.delivered(index),
+                Ok(thread) => {
+                    self.state.outbox[index].go_on_with(rest, thread);
+                    (doubtful, tried, announced) = (false, false, false);
+                }
+                Err(Setback::Try(pause, _)) if !tried => {
+                    self.effects.pause(pause);
+                    tried = true;
+                }
+                Err(Setback::TryAtTopLevel) => self.state.outbox[index].leave_thread(),
+                Err(Setback::GiveUp(cause)) => {
+                    return self.give_up(index, &cause).map(|()| Fate::GivenUp);
+                }
+                Err(Setback::Try(_, cause)) => return self.stays(index, doubtful, cause),
+                Err(Setback::Stay(cause)) => {
+                    self.state.outbox[index].refused_runs += 1;
+                    return self.stays(index, doubtful, cause);
+                }
+            }
+        }
+    }
+
+    fn delivered(&mut self, index: usize) -> Result<Fate> {
+        if let Some(dm) = self.state.outbox.remove(index) {
+            info!("the DM about {} was delivered", dm.probe);
+        }
+        self.commit(Durability::Full)?;
+        Ok(Fate::Delivered)
+    }
+
+    fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<Fate> {
+        self.sends = false;
+        let dm = &mut self.state.outbox[index];
+        warn!("the DM about {} stays queued: {cause}", dm.probe);
+        dm.delivery = if doubtful {
+            Delivery::Unknown
+        } else {
+            Delivery::Queued
+        };
+        dm.cause = Some(cause);
+        self.commit(Durability::Full)?;
+        Ok(Fate::Stays)
+    }
+
+    /// What the next request holds, and what is left after it.
+    fn next_part(&mut self, index: usize, doubtful: bool) -> (String, String) {
+        let now = self.effects.now(None);
+        let dm = &self.state.outbox[index];
+        match self.effects.route() {
+            Route::Slack => split(dm, doubtful, now),
+            _ => (whole(dm, now), String::new()),
+        }
+    }
+}
+
+/// The text with its notes; one that was begun has its notes in the text.
+fn whole(dm: &Dm, now: Timestamp) -> String {
+    if dm.begun.is_some() {
+        return dm.text.clone();
+    }
+    let late = message::late_note(dm, now);
+    let notes: Vec<String> = dm.notes.iter().cloned().chain(late).collect();
+    with_notes(&dm.text, &notes)
+}
+
+/// Cuts off as much as one Slack message takes. The doubt is told in the very part that it is about.
+fn split(dm: &Dm, doubtful: bool, now: Timestamp) -> (String, String) {
+    let whole = whole(dm, now);
+    if !doubtful {
+        let (part, rest) = slack::split(&whole, PART_LIMIT);
+        return (part.to_owned(), rest.to_owned());
+    }
+    let room = PART_LIMIT - MAY_BE_REPEAT.len() - 2;
+    let (part, rest) = slack::split(&whole, room);
+    // Behind other notes it is one more line of theirs.
+    let ends_in_notes = rest.is_empty() && whole.len() > dm.text.len();
+    let gap = if ends_in_notes { "\n" } else { "\n\n" };
+    (format!("{part}{gap}{MAY_BE_REPEAT}"), rest.to_owned())
+}
+
+/// Slack's answer as what is to be done about it.
+fn setback(posted: Posted) -> Result<Option<Thread>, Setback> {
+    match posted {
+        Posted::Delivered(thread) => Ok(thread),
+        Posted::NotSent { cause } | Posted::Unknown { cause } => {
+            Err(Setback::Try(RETRY_PAUSE, cause))
+        }
+        Posted::RateLimited { retry_after, cause } => Err(Setback::Try(retry_after, cause)),
+        Posted::ThreadGone { .. } => Err(Setback::TryAtTopLevel),
+        Posted::MessageFault { cause } => Err(Setback::GiveUp(cause)),
+        Posted::Refused { cause } => Err(Setback::Stay(cause)),
+    }
+}
+
+impl Dm {
+    /// Slack took a part: what follows is its rest, as replies in the first part's thread.
+    fn go_on_with(&mut self, rest: String, thread: Option<Thread>) {
+        let begun = self.begun.get_or_insert(Begun {
+            parts: 0,
+            thread: None,
+        });
+        begun.parts += 1;
+        begun.thread = begun.thread.take().or(thread);
+        self.text = rest;
+        self.notes.clear();
+    }
+
+    /// The thread is gone: the rest goes on beside it.
+    fn leave_thread(&mut self) {
+        if let Some(begun) = &mut self.begun {
+            begun.thread = None;
+        }
+    }
+}

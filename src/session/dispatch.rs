@@ -1,0 +1,198 @@
+//! One wake from its decision to a DM in the outbox. Two commits enclose the question to the engine:
+//! the first holds stamp and mark, so that a run killed here loses nothing; the second holds the DM
+//! and the position behind the row, and takes the mark away.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+
+use super::Session;
+use super::deliver::Fate;
+use crate::audit::position::sha256;
+use crate::audit::rotation::Tail;
+use crate::audit::row::Wake;
+use crate::debounce::{Decision, HeldBack};
+use crate::effects::{Effects, Route};
+use crate::engine::{self, Answer, Question, Reason, Usage};
+use crate::message;
+use crate::outcome;
+use crate::report::WakeReport;
+use crate::state::outbox::{Delivery, Dm};
+use crate::state::{Durability, Mark, key};
+
+/// A wake whose investigation killed so many runs is told without one.
+const MOST_ATTEMPTS: u32 = 2;
+/// After so many wakes in a row that found the engine unreachable, the run asks no more.
+const MOST_UNREACHABLE: u32 = 2;
+const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
+
+impl<E: Effects> Session<'_, E> {
+    /// Goes on with the wake whose investigation a run did not live to end.
+    pub fn finish_interrupted(&mut self) -> Result<()> {
+        match self.state.mark.clone() {
+            Some(mark) => self.investigate_and_tell(mark),
+            None => Ok(()),
+        }
+    }
+
+    /// Investigates a wake and tells the operator; `after` is the tail behind its row.
+    pub(super) fn dispatch(
+        &mut self,
+        wake: Wake,
+        held_back: Option<HeldBack>,
+        now: Timestamp,
+        after: Tail,
+    ) -> Result<()> {
+        let log = key(&self.config.paths.audit_log);
+        let place = after
+            .position
+            .last_row
+            .as_ref()
+            .map_or("", |row| &row.sha256);
+        let name = format!("{log}\n{}\n{place}\n{now}", wake.caller_session_id());
+        let key = sha256(name.as_bytes())[..32].to_owned();
+        let mark = Mark {
+            wake,
+            dispatched_at: now,
+            attempts: 0,
+            held_back,
+            key,
+            log,
+            after,
+        };
+        self.investigate_and_tell(mark)
+    }
+
+    fn investigate_and_tell(&mut self, mut mark: Mark) -> Result<()> {
+        let now = self.effects.now(None);
+        let refusal = match mark.attempts {
+            MOST_ATTEMPTS.. => Some(Reason::Interrupted),
+            _ => self.why_not_ask(now),
+        };
+        mark.attempts += 1;
+        if refusal.is_none() && self.config.max_investigations_per_hour > 0 {
+            self.state.investigations.push(now);
+        }
+        self.state.mark = Some(mark.clone());
+        self.prune(&mark.log, now);
+        self.commit(Durability::Full)?;
+
+        let held_back = mark.held_back.map_or(0, |held| held.count);
+        let prompt = engine::prompt(&mark.wake, held_back, &engine::fence());
+        let shown = self.report.dry_run.then(|| prompt.clone());
+        let asked = Instant::now();
+        let answer = match refusal {
+            Some(reason) => Answer {
+                result: Err(reason),
+                usage: Usage::default(),
+            },
+            None => self.ask(&mark, prompt, now),
+        };
+        let duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.tell(mark, &answer, duration_ms, shown)
+    }
+
+    fn why_not_ask(&mut self, now: Timestamp) -> Option<Reason> {
+        if self.config.engine.is_none() {
+            return Some(Reason::EngineUnavailable);
+        }
+        if self.unreachable.in_a_row >= MOST_UNREACHABLE {
+            return self.unreachable.reason.clone();
+        }
+        let most = self.config.max_investigations_per_hour;
+        self.state.investigations.retain(|asked| {
+            // A time in the future is a clock that was set back: it must not hold the budget.
+            let elapsed = now.duration_since(*asked);
+            !elapsed.is_negative() && elapsed < BUDGET_PERIOD
+        });
+        (most > 0 && self.state.investigations.len() >= most).then_some(Reason::BudgetSpent)
+    }
+
+    fn ask(&mut self, mark: &Mark, prompt: String, asked_at: Timestamp) -> Answer {
+        let Some(engine) = &self.config.engine else {
+            return Answer {
+                result: Err(Reason::EngineUnavailable),
+                usage: Usage::default(),
+            };
+        };
+        let question = Question {
+            wake: &mark.wake,
+            prompt,
+            asked_at,
+            key: mark.key.clone(),
+        };
+        let answer = self.effects.ask(engine, &question);
+        let reason = answer
+            .result
+            .as_ref()
+            .err()
+            .filter(|reason| reason.is_unreachable());
+        self.unreachable.in_a_row = reason.map_or(0, |_| self.unreachable.in_a_row + 1);
+        self.unreachable.reason = reason.cloned();
+        answer
+    }
+
+    /// Puts the DM into the outbox, moves the position behind the row, and sends the DM.
+    fn tell(
+        &mut self,
+        mark: Mark,
+        answer: &Answer,
+        duration_ms: u64,
+        prompt: Option<String>,
+    ) -> Result<()> {
+        let wake = &mark.wake;
+        let text = message::text(wake, &answer.result);
+        let notes = message::notes(wake, &answer.result, mark.held_back, mark.dispatched_at);
+        let mut dm = Dm::new(wake, text, notes, self.effects.now(None));
+        let shown = message::with_notes(&dm.text, &dm.notes);
+        let is_sent_now = self.sends_at_once();
+        if is_sent_now {
+            dm.delivery = Delivery::BeingSent;
+        }
+        self.state.outbox.push_back(dm);
+        self.state.mark = None;
+        if let Some(log) = self.state.logs.get_mut(&mark.log) {
+            log.tail = mark.after;
+        }
+        self.commit(Durability::Full)?;
+
+        let last = self.state.outbox.len() - 1;
+        let sent = is_sent_now && self.deliver(last, true)? == Fate::Delivered;
+        let now = self.effects.now(None);
+        self.effects
+            .record(&outcome::completed(wake, answer, duration_ms, sent, now));
+        self.report.tally.dispatched += 1;
+        self.report.tally.sent += u64::from(sent);
+        self.keep(WakeReport {
+            reasoning_invoked: answer.result.is_ok() && !self.report.dry_run,
+            dm_sent: sent,
+            error: answer.result.as_ref().err().map(ToString::to_string),
+            dm_text: Some(shown),
+            prompt,
+            ..WakeReport::new(wake, &Decision::Dispatch(mark.held_back))
+        });
+        Ok(())
+    }
+
+    /// A DM goes out at once where nothing older waits before it.
+    fn sends_at_once(&self) -> bool {
+        match self.effects.route() {
+            Route::Stdout => true,
+            Route::Slack => self.sends && self.state.outbox.is_empty(),
+            Route::SlackWithout(_) | Route::Nowhere => false,
+        }
+    }
+
+    fn prune(&mut self, log: &str, now: Timestamp) {
+        if let Some(log) = self.state.logs.get_mut(log) {
+            log.stamps.prune(&self.config.debounce, now);
+        }
+    }
+
+    pub(super) fn keep(&mut self, wake: WakeReport) {
+        if self.keeps_wakes {
+            self.report.wakes.push(wake);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What one run has in its hands: the state as it will be committed, the effects, and the report.
+//! `read` takes rows from the log to decisions, `dispatch` takes a wake from its decision to a DM
+//! in the outbox, and `deliver` takes DMs from the outbox to the operator.
+
+mod deliver;
+mod dispatch;
+mod read;
+
+use std::time::Instant;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use log::warn;
+
+use crate::audit::position::Position;
+use crate::audit::rotation::Tail;
+use crate::config::Config;
+use crate::effects::{Effects, Route};
+use crate::engine::Reason;
+use crate::report::Report;
+use crate::state::{Durability, LogState, State, key};
+
+pub struct Session<'a, E: Effects> {
+    config: &'a Config,
+    pub state: State,
+    pub effects: E,
+    pub report: Report,
+    /// Under which the state keeps the audit log.
+    log_key: String,
+    unsaved: Unsaved,
+    /// Whether each wake is kept for the report, or only counted.
+    keeps_wakes: bool,
+    begun: Instant,
+    /// Whether this run still sends DMs; a Slack that is down is tried once.
+    sends: bool,
+    unreachable: Unreachable,
+}
+
+/// What changed since the last commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unsaved {
+    Nothing,
+    Position,
+    Stamps,
+}
+
+/// How often in a row the engine could not be reached, and as what the last time.
+#[derive(Default)]
+struct Unreachable {
+    in_a_row: u32,
+    reason: Option<Reason>,
+}
+
+impl<'a, E: Effects> Session<'a, E> {
+    pub fn new(config: &'a Config, state: State, effects: E, report: Report) -> Self {
+        Self {
+            config,
+            state,
+            effects,
+            report,
+            log_key: key(&config.paths.audit_log),
+            unsaved: Unsaved::Nothing,
+            keeps_wakes: false,
+            begun: Instant::now(),
+            sends: true,
+            unreachable: Unreachable::default(),
+        }
+    }
+
+    pub fn keeping_wakes(mut self, keeps_wakes: bool) -> Self {
+        self.keeps_wakes = keeps_wakes;
+        self
+    }
+
+    /// What is kept of the audit log.
+    fn log(&mut self) -> &mut LogState {
+        let start = || LogState::new(Tail::new(Position::start_of_nothing()));
+        self.state
+            .logs
+            .entry(self.log_key.clone())
+            .or_insert_with(start)
+    }
+
+    /// Stamps the log's first position.
+    pub fn begin(&mut self, tail: Tail) {
+        self.state
+            .logs
+            .insert(self.log_key.clone(), LogState::new(tail));
+        self.unsaved = Unsaved::Stamps;
+    }
+
+    pub fn tail(&mut self) -> &mut Tail {
+        &mut self.log().tail
+    }
+
+    fn commit(&mut self, durability: Durability) -> Result<()> {
+        self.effects.commit(&self.state, durability)?;
+        self.unsaved = Unsaved::Nothing;
+        Ok(())
+    }
+
+    /// Commits what is left to commit, and counts what is left to deliver.
+    pub fn finish(&mut self, now: Timestamp) -> Result<()> {
+        if self.unsaved != Unsaved::Nothing {
+            let policy = &self.config.debounce;
+            let log = self.log();
+            log.stamps.prune(policy, now);
+            log.tail.forget_left(now);
+            let only_position = self.unsaved == Unsaved::Position;
+            self.commit(if only_position {
+                Durability::PositionOnly
+            } else {
+                Durability::Full
+            })?;
+        }
+        let pending = self.state.outbox.len() as u64;
+        self.report.outbox.pending = pending;
+        if let (Route::SlackWithout(variable), 1..) = (self.effects.route(), pending) {
+            warn!("{variable} is not set: {pending} DM(s) stay queued until it is");
+        }
+        Ok(())
+    }
+
+    fn is_past_its_time(&self) -> bool {
+        self.begun.elapsed() >= self.config.max_runtime
+    }
+}

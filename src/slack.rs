@@ -1,0 +1,513 @@
+//! Slack's Web API: one call, and what its answer means for the message. The question is always
+//! whether the message can have arrived, since Slack knows no idempotency key and a message sent
+//! twice wakes a person twice. Retries and the queue are the caller's.
+//!
+//! Codes as in Slack's documentation of chat.postMessage, November 2026.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::http::{Endpoint, Failed, Header, Http, Reply, quote};
+use crate::secret::Secret;
+
+/// For the whole call.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The wait where a rate limit names none, and the longest that is waited.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// The most that one message holds, in code points after escaping: Slack recommends 4,000, and 4,041
+/// were seen to come out as two messages.
+pub const PART_LIMIT: usize = 3_900;
+
+#[derive(Clone, Debug)]
+pub struct SlackConfig {
+    /// The base that a method's name is put behind: `https://slack.com/api`.
+    pub api_url: Endpoint,
+    pub token: Option<Secret>,
+    /// The user id that gets the messages.
+    pub operator: Option<String>,
+}
+
+/// Where a reply to a message goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    /// The conversation's id (`D...`), which is not the operator's.
+    pub channel: String,
+    pub ts: String,
+}
+
+/// What became of a message. A cause is Slack's code, `HTTP 503`, or what the connection died of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Posted {
+    /// With the thread that it opened or went to, where Slack named it.
+    Delivered(Option<Thread>),
+    /// Surely not sent: there was no connection.
+    NotSent { cause: String },
+    /// Surely not sent: too many at once.
+    RateLimited {
+        retry_after: Duration,
+        cause: String,
+    },
+    /// Sent or not, nobody can say.
+    Unknown { cause: String },
+    /// Surely not sent, and never will be: Slack takes no such message.
+    MessageFault { cause: String },
+    /// Surely not sent: the thread takes no reply.
+    ThreadGone { cause: String },
+    /// Surely not sent: the set-up, the workspace or something else that a person has to look at.
+    Refused { cause: String },
+}
+
+/// Who a token belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub team: String,
+    pub user: String,
+    pub bot_id: Option<String>,
+}
+
+/// Posts one message with one request: to the operator, or as a reply in `thread`. `text` is neither
+/// escaped nor longer than [`PART_LIMIT`] after escaping.
+pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Thread>) -> Posted {
+    let Some(channel) = thread
+        .map(|thread| &thread.channel)
+        .or(config.operator.as_ref())
+    else {
+        return Posted::NotSent {
+            cause: "no operator is set".to_owned(),
+        };
+    };
+    let mut body = json!({
+        "channel": channel,
+        "text": escape(text),
+        "mrkdwn": false,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    if let Some(thread) = thread {
+        body["thread_ts"] = json!(thread.ts);
+    }
+    match call(http, config, "/chat.postMessage", &body) {
+        Ok(reply) => judge(&reply),
+        Err(Failed::NotSent { cause, .. }) => Posted::NotSent { cause },
+        Err(failed) => Posted::Unknown {
+            cause: failed.to_string(),
+        },
+    }
+}
+
+/// Asks whose the token is; it needs no scope. The error is Slack's code or what the call died of.
+pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<Identity, String> {
+    let reply =
+        call(http, config, "/auth.test", &json!({})).map_err(|failed| failed.to_string())?;
+    let answer = Said::from_reply(&reply);
+    if answer.ok != Some(true) || !reply.is_success() {
+        return Err(answer.cause(&reply));
+    }
+    let named = |value: Value| value.as_str().map(quote);
+    Ok(Identity {
+        team: named(answer.team).unwrap_or_default(),
+        user: named(answer.user).unwrap_or_default(),
+        bot_id: named(answer.bot_id),
+    })
+}
+
+fn call(http: &Http, config: &SlackConfig, method: &str, body: &Value) -> Result<Reply, Failed> {
+    let mut headers = vec![Header::new(
+        "content-type",
+        "application/json; charset=utf-8",
+    )];
+    headers.extend(config.token.iter().map(Header::bearer));
+    http.post(&config.api_url.join(method), &headers, body, TIMEOUT)
+}
+
+/// The part of Slack's answer that matters. The rest, the message's echo among it, is passed over
+/// unread, so that nothing in it can turn a delivered message into an unknown one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    ok: Option<bool>,
+    error: Value,
+    channel: Value,
+    ts: Value,
+    team: Value,
+    user: Value,
+    bot_id: Value,
+}
+
+impl Said {
+    fn from_reply(reply: &Reply) -> Self {
+        // Serde would also read a list into a struct, its first item as `ok`.
+        let is_object = reply.body.trim_ascii_start().starts_with(b"{");
+        let said = is_object.then(|| serde_json::from_slice(&reply.body).ok());
+        said.flatten().unwrap_or_default()
+    }
+
+    fn code(&self) -> Option<String> {
+        self.error
+            .as_str()
+            .map(quote)
+            .filter(|code| !code.is_empty())
+    }
+
+    fn cause(&self, reply: &Reply) -> String {
+        self.code()
+            .unwrap_or_else(|| match (reply.is_success(), self.ok) {
+                (true, None) => "not Slack's JSON".to_owned(),
+                (true, Some(_)) => "ok: false without an error".to_owned(),
+                (false, _) => format!("HTTP {}", reply.status),
+            })
+    }
+
+    fn thread(self) -> Option<Thread> {
+        match (self.channel, self.ts) {
+            (Value::String(channel), Value::String(ts)) => Some(Thread { channel, ts }),
+            _ => None,
+        }
+    }
+}
+
+/// The table of section 7 of the contract: the status first, then Slack's own word.
+fn judge(reply: &Reply) -> Posted {
+    let said = Said::from_reply(reply);
+    let cause = said.cause(reply);
+    match (reply.status, said.ok) {
+        (429, _) => Posted::RateLimited {
+            retry_after: retry_after(reply),
+            cause,
+        },
+        (500.., _) => Posted::Unknown {
+            cause: format!("HTTP {}", reply.status),
+        },
+        (200..300, Some(true)) => Posted::Delivered(said.thread()),
+        (200..300, None) => Posted::Unknown { cause },
+        (200..300 | 400..500, Some(false)) => judge_code(cause, reply),
+        _ => Posted::Refused { cause },
+    }
+}
+
+fn judge_code(cause: String, reply: &Reply) -> Posted {
+    match cause.as_str() {
+        "ratelimited" | "rate_limited" => Posted::RateLimited {
+            retry_after: retry_after(reply),
+            cause,
+        },
+        "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
+            Posted::Unknown { cause }
+        }
+        "msg_too_long" | "no_text" | "invalid_blocks" | "msg_blocks_too_long" => {
+            Posted::MessageFault { cause }
+        }
+        "cannot_reply_to_message" | "thread_not_found" => Posted::ThreadGone { cause },
+        _ => Posted::Refused { cause },
+    }
+}
+
+fn retry_after(reply: &Reply) -> Duration {
+    let seconds = reply
+        .header("retry-after")
+        .and_then(|text| text.trim().parse().ok());
+    seconds
+        .map_or(RETRY_AFTER, Duration::from_secs)
+        .min(MAX_RETRY_AFTER)
+}
+
+/// The three characters that Slack reads as markup, also in a message that is not mrkdwn.
+pub fn escape(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut escaped, c| {
+            match c {
+                '&' => escaped.push_str("&amp;"),
+                '<' => escaped.push_str("&lt;"),
+                '>' => escaped.push_str("&gt;"),
+                c => escaped.push(c),
+            }
+            escaped
+        })
+}
+
+/// Cuts a text in two: a part of at most `limit` code points after escaping, and the rest, which is
+/// empty where all of it fits. Together they are the text. The cut is behind the last line end in the
+/// part's second half, else behind its last white space, else behind a character; the part is never
+/// empty where the text is not.
+pub fn split(text: &str, limit: usize) -> (&str, &str) {
+    let end = fitting(text, limit);
+    if end == text.len() {
+        return (text, "");
+    }
+    let (part, _) = text.split_at(end);
+    // A line end near the start is no place to cut: the headline alone makes a poor message.
+    let line_end = part.rfind('\n').map(|at| at + 1).filter(|&at| at * 2 > end);
+    let word_end = || {
+        part.char_indices()
+            .rfind(|(_, c)| c.is_whitespace())
+            .map(|(at, c)| at + c.len_utf8())
+    };
+    text.split_at(line_end.or_else(word_end).unwrap_or(end))
+}
+
+/// How many bytes of the text fit into `limit` code points after escaping; at least one character.
+fn fitting(text: &str, limit: usize) -> usize {
+    let mut used = 0;
+    for (at, c) in text.char_indices() {
+        used += match c {
+            '&' => 5,
+            '<' | '>' => 4,
+            _ => 1,
+        };
+        if used > limit && at > 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::http::ProxySettings;
+    use crate::http::stand_in::{Server, answer, answering, reply};
+
+    fn config(url: &str) -> SlackConfig {
+        SlackConfig {
+            api_url: Endpoint::parse(url).unwrap(),
+            token: Some(Secret::new("xoxb-1".to_owned())),
+            operator: Some("U1".to_owned()),
+        }
+    }
+
+    fn sent(server: &Server, text: &str, thread: Option<&Thread>) -> (Posted, String) {
+        let posted = post(
+            &Http::new(ProxySettings::default()),
+            &config(&server.url),
+            text,
+            thread,
+        );
+        (posted, server.requests.recv().unwrap())
+    }
+
+    fn d1() -> Thread {
+        Thread {
+            channel: "D1".to_owned(),
+            ts: "1.2".to_owned(),
+        }
+    }
+
+    /// What became of the message, without its cause; a rate limit with its seconds.
+    fn kind(posted: Posted) -> String {
+        match posted {
+            Posted::RateLimited { retry_after, .. } => format!("wait {}", retry_after.as_secs()),
+            posted => format!("{posted:?}")
+                .split([' ', '('])
+                .next()
+                .unwrap()
+                .to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_message_is_sent_to_the_letter() {
+        let server = answering(answer("200 OK", r#"{"ok":true,"channel":"D1","ts":"1.2"}"#));
+        let (posted, request) = sent(&server, "<!channel> a & b", None);
+        assert_eq!(posted, Posted::Delivered(Some(d1())));
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with("POST /chat.postMessage HTTP/1.1\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("\r\nauthorization: Bearer xoxb-1"), "{head}");
+        assert!(
+            head.contains("\r\ncontent-type: application/json; charset=utf-8\r\n"),
+            "{head}"
+        );
+        let expected = json!({"channel": "U1", "text": "&lt;!channel&gt; a &amp; b", "mrkdwn": false,
+            "unfurl_links": false, "unfurl_media": false});
+        assert_eq!(serde_json::from_str::<Value>(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_reply_goes_to_its_thread() {
+        let server = answering(answer("200 OK", r#"{"ok":true}"#));
+        let (posted, request) = sent(&server, "more", Some(&d1()));
+        assert_eq!(posted, Posted::Delivered(None));
+        assert!(
+            request.contains(r#""channel":"D1""#) && request.contains(r#""thread_ts":"1.2""#),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn each_code_has_its_meaning() {
+        for (meaning, codes) in [
+            ("wait 1", "ratelimited rate_limited"),
+            (
+                "Unknown",
+                "internal_error fatal_error service_unavailable request_timeout",
+            ),
+            (
+                "MessageFault",
+                "msg_too_long no_text invalid_blocks msg_blocks_too_long",
+            ),
+            ("ThreadGone", "cannot_reply_to_message thread_not_found"),
+            (
+                "Refused",
+                "invalid_auth channel_not_found missing_scope message_limit_exceeded new_in_2027",
+            ),
+        ] {
+            for code in codes.split(' ') {
+                for status in [200, 400] {
+                    let body = format!(r#"{{"ok":false,"error":"{code}"}}"#);
+                    assert_eq!(
+                        kind(judge(&reply(status, &[], &body))),
+                        meaning,
+                        "{status} {code}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_status_has_its_meaning() {
+        let code = r#"{"ok":false,"error":"invalid_auth"}"#;
+        for (status, body, meaning) in [
+            (200, "", "Unknown"),
+            (200, "<html>", "Unknown"),
+            (200, "{}", "Unknown"),
+            (200, r#"{"ok":"true"}"#, "Unknown"),
+            (200, "[true]", "Unknown"),
+            (
+                200,
+                r#"{"ok":true,"message":{"text":"\ud800"}}"#,
+                "Delivered",
+            ),
+            (200, r#"{"ok":false}"#, "Refused"),
+            (302, "", "Refused"),
+            (302, r#"{"ok":true}"#, "Refused"),
+            (401, code, "Refused"),
+            (404, "", "Refused"),
+            (400, r#"{"ok":true}"#, "Refused"),
+            (429, "", "wait 1"),
+            (429, code, "wait 1"),
+            (500, code, "Unknown"),
+            (503, "", "Unknown"),
+            (503, r#"{"ok":true}"#, "Unknown"),
+        ] {
+            assert_eq!(
+                kind(judge(&reply(status, &[], body))),
+                meaning,
+                "{status} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_cause_is_the_code_or_the_status() {
+        let refused = |cause: &str| Posted::Refused {
+            cause: cause.to_owned(),
+        };
+        assert_eq!(
+            judge(&reply(403, &[], r#"{"error":"not_\nallowed"}"#)),
+            refused("not_ allowed")
+        );
+        assert_eq!(judge(&reply(403, &[], "no")), refused("HTTP 403"));
+        assert_eq!(
+            judge(&reply(502, &[], "no")),
+            Posted::Unknown {
+                cause: "HTTP 502".to_owned()
+            }
+        );
+    }
+
+    #[test]
+    fn a_wait_is_as_long_as_told_within_bounds() {
+        for (told, seconds) in [
+            ("7", 7),
+            ("0", 0),
+            ("120", 30),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
+            ("-1", 1),
+        ] {
+            let posted = judge(&reply(429, &[("retry-after", told)], ""));
+            assert_eq!(kind(posted), format!("wait {seconds}"), "{told}");
+        }
+    }
+
+    #[test]
+    fn no_connection_is_not_sent_and_a_cut_one_is_unknown() {
+        let http = Http::new(ProxySettings::default());
+        assert_eq!(
+            kind(post(&http, &config("http://127.0.0.1:1"), "x", None)),
+            "NotSent"
+        );
+        let cut = answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+        assert_eq!(kind(sent(&cut, "x", None).0), "Unknown");
+    }
+
+    #[test]
+    fn the_identity_is_told_or_why_not() {
+        let ask = |body: &str| {
+            let server = answering(answer("200 OK", body));
+            auth_test(&Http::new(ProxySettings::default()), &config(&server.url))
+        };
+        let identity = ask(r#"{"ok":true,"team":"T","user":"kora","bot_id":"B1"}"#).unwrap();
+        assert_eq!(
+            (
+                identity.team.as_str(),
+                identity.user.as_str(),
+                identity.bot_id.as_deref()
+            ),
+            ("T", "kora", Some("B1"))
+        );
+        assert_eq!(
+            ask(r#"{"ok":false,"error":"invalid_auth"}"#).unwrap_err(),
+            "invalid_auth"
+        );
+        assert_eq!(ask("oops").unwrap_err(), "not Slack's JSON");
+    }
+
+    fn all_parts(mut text: &str, limit: usize) -> Vec<&str> {
+        let mut parts = Vec::new();
+        while !text.is_empty() {
+            let (part, rest) = split(text, limit);
+            parts.push(part);
+            text = rest;
+        }
+        parts
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_line_end_a_word_end_or_anywhere() {
+        for (text, limit, parts) in [
+            ("whole", 5, vec!["whole"]),
+            ("line one\nline two", 12, vec!["line one\n", "line two"]),
+            ("a\nsome words here", 12, vec!["a\nsome ", "words here"]),
+            ("abcdefgh", 3, vec!["abc", "def", "gh"]),
+            ("äöüß", 2, vec!["äö", "üß"]),
+            ("a&b<c", 6, vec!["a&", "b<c"]),
+            ("&&", 1, vec!["&", "&"]),
+        ] {
+            assert_eq!(all_parts(text, limit), parts, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_and_within_the_limit_as_sent() {
+        let text = "<a> & 🚨 wörd\n\nlonglonglonglonglonglong ".repeat(400);
+        for limit in [5, 6, 17, 100, PART_LIMIT] {
+            let parts = all_parts(&text, limit);
+            assert!(
+                parts
+                    .iter()
+                    .all(|part| escape(part).chars().count() <= limit),
+                "{limit}"
+            );
+            assert_eq!(parts.concat(), text);
+        }
+    }
+}
