@@ -119,7 +119,7 @@ impl Effects for Live {
     fn record(&mut self, row: &outcome::Row) {
         let named = self.outcome_log.as_deref();
         if let Err(error) = outcome::append(named, &self.store.dir, row) {
-            warn!("cannot write the outcome row: {error}");
+            warn!("the outcome row is lost: {error:#}");
         }
     }
 

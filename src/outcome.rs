@@ -3,9 +3,9 @@
 //! as they read the audit log.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -126,13 +126,12 @@ fn row(seam: &'static str, details: Details, caller_session_id: String, now: Tim
 }
 
 /// Appends to the file that was asked for, or to the default one in the state folder.
-pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> io::Result<()> {
-    if let Some(path) = named {
-        return append_line(path, row).map(drop);
+pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
+    let default = state_dir.join(FILE);
+    let path = named.unwrap_or(&default);
+    let failed = || format!("cannot append to {}", path.display());
+    if named.is_none() && fs::metadata(path).is_ok_and(|meta| meta.len() > MOST_BYTES) {
+        fs::rename(path, state_dir.join(TURNED_FILE)).with_context(failed)?;
     }
-    let path = state_dir.join(FILE);
-    if fs::metadata(&path).is_ok_and(|meta| meta.len() > MOST_BYTES) {
-        fs::rename(&path, state_dir.join(TURNED_FILE))?;
-    }
-    append_line(&path, row).map(drop)
+    append_line(path, row).map(drop).with_context(failed)
 }

@@ -97,7 +97,12 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let whole = args.position.is_none() && !args.debounce && !args.outbox;
     let mut state = match store.load() {
         Ok(state) => state,
-        Err(problem) if whole => return set_aside(&store, &problem),
+        Err(problem) if whole => return set_aside(&store, &problem).map(|()| Exit::Done),
+        // With a position there is something to begin a new state with.
+        Err(problem) if args.position.is_some() => {
+            set_aside(&store, &problem)?;
+            State::default()
+        }
         Err(problem) => return Err(problem),
     };
     if (whole || args.outbox) && !give_up_outbox(&store, &mut state, args.yes)? {
@@ -122,7 +127,7 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
 }
 
 /// An unreadable state may still hold DMs that a person can read: it is kept beside the new one.
-fn set_aside(store: &Store, problem: &Problem) -> Ended {
+fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     let old = store.path(state::FILE);
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let aside = store.path(&format!("{}.unreadable-{stamp}", state::FILE));
@@ -130,10 +135,10 @@ fn set_aside(store: &Store, problem: &Problem) -> Ended {
     warn!("{problem}");
     println_or_ignore(&format!("The state was set aside as {}.", aside.display()));
     println_or_ignore(
-        "The next run is a first run and reads no history. To read the log from its start instead, \
-         run: probe-wake state reset --position start",
+        "Without a position the next run is a first run and reads no history. To read the log \
+         from its start: probe-wake state reset --position start",
     );
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// Moves the queued DMs to `undelivered.jsonl`; false where the answer was no.

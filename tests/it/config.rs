@@ -1,0 +1,275 @@
+//! Sections 2, 5, 9 and 10 of the contract: where settings come from, and what is made of bad ones.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::{ENGINE_TOKEN, Outcome, Request, SLACK_TOKEN, Sandbox, World, wake};
+
+/// The log that a run with this setup reads, relative to the sandbox.
+#[track_caller]
+fn log_read(sandbox: &Sandbox, line: &str) -> String {
+    let outcome = sandbox.command(&format!("{line} --format json")).exits(0);
+    let path = outcome.json()["audit_log"].as_str().unwrap().to_owned();
+    let relative = Path::new(&path)
+        .strip_prefix(sandbox.path(""))
+        .unwrap_or(Path::new(&path));
+    relative.display().to_string()
+}
+
+#[test]
+fn the_logs_path_is_the_first_that_is_set() {
+    let sandbox = Sandbox::bare();
+    assert_eq!(log_read(&sandbox, "run"), "home/.kora/kora_audit_log.jsonl");
+    sandbox.set("HERMES_HOME", sandbox.path("hermes"));
+    assert_eq!(log_read(&sandbox, "run"), "hermes/kora_audit_log.jsonl");
+    sandbox.set("KORA_HOME", sandbox.path("kora"));
+    assert_eq!(log_read(&sandbox, "run"), "kora/kora_audit_log.jsonl");
+    sandbox.set("KORA_AUDIT_LOG_PATH", sandbox.path("named"));
+    assert_eq!(log_read(&sandbox, "run"), "named");
+    assert_eq!(log_read(&sandbox, "run --audit-log typed"), "typed");
+}
+
+#[test]
+fn an_empty_value_is_unset() {
+    let sandbox = Sandbox::bare();
+    for variable in ["KORA_AUDIT_LOG_PATH", "KORA_HOME", "HERMES_HOME"] {
+        sandbox.set(variable, "");
+    }
+    assert_eq!(log_read(&sandbox, "run"), "home/.kora/kora_audit_log.jsonl");
+}
+
+#[test]
+fn the_legacy_variable_is_warned_about() {
+    let sandbox = Sandbox::bare();
+    fs::create_dir(sandbox.path("hermes")).unwrap();
+    fs::write(sandbox.path("hermes/kora_audit_log.jsonl"), "").unwrap();
+    sandbox.set("HERMES_HOME", sandbox.path("hermes"));
+    sandbox
+        .run()
+        .exits(0)
+        .warns("probe-wake: warning: ")
+        .warns("HERMES_HOME");
+}
+
+#[test]
+fn the_legacy_folder_counts_only_where_the_new_one_is_not() {
+    let sandbox = Sandbox::bare();
+    fs::create_dir(sandbox.path("home/.hermes")).unwrap();
+    assert_eq!(
+        log_read(&sandbox, "run"),
+        "home/.hermes/kora_audit_log.jsonl"
+    );
+    fs::create_dir(sandbox.path("home/.kora")).unwrap();
+    assert_eq!(log_read(&sandbox, "run"), "home/.kora/kora_audit_log.jsonl");
+}
+
+#[test]
+fn the_state_folder_is_the_first_that_is_set() {
+    let sandbox = Sandbox::bare();
+    fs::write(sandbox.log(), "").unwrap();
+    sandbox.set("KORA_AUDIT_LOG_PATH", sandbox.log());
+    let made = |line: &str, folder: &str| {
+        assert!(!sandbox.path(folder).join("state.json").exists());
+        sandbox.command(line).exits(0).silent();
+        assert!(sandbox.path(folder).join("state.json").exists(), "{folder}");
+    };
+    made("run", "home/.local/state/probe-wake");
+    sandbox.set("STATE_DIRECTORY", sandbox.path("systemd"));
+    made("run", "systemd");
+    sandbox.set("KORA_PROBE_WAKE_STATE_DIR", sandbox.path("named"));
+    made("run", "named");
+    made("run --state-dir typed", "typed");
+}
+
+/// A run in which one variable has this value.
+#[track_caller]
+fn with(variable: &str, value: &str) -> Outcome {
+    let world = World::stamped().quiet();
+    world.set(variable, value);
+    world.run()
+}
+
+#[test]
+fn a_bad_number_is_warned_about_with_variable_value_and_default() {
+    let numbers = [
+        ("KORA_PROBE_DEBOUNCE_SECONDS", "600"),
+        ("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "60"),
+        ("KORA_PROBE_OUTBOX_TTL_SECONDS", "86400"),
+        ("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300"),
+    ];
+    for (variable, default) in numbers {
+        for value in ["soon", "-1", "1e400", "99999999999999999999999999"] {
+            let outcome = with(variable, value).exits(0);
+            let warned = [variable, value, default]
+                .iter()
+                .all(|part| outcome.stderr.contains(part));
+            assert!(
+                warned && outcome.stderr.starts_with("probe-wake: warning: "),
+                "{}",
+                outcome.stderr
+            );
+        }
+        with(variable, "").exits(0).silent();
+        with(variable, "  90\t").exits(0).silent();
+    }
+}
+
+#[test]
+fn a_bad_window_is_the_default_window() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_DEBOUNCE_SECONDS", "soon");
+    world.append([wake("fly"), wake("fly")]);
+    world.run().exits(0);
+    assert_eq!(world.slack.texts().len(), 1);
+}
+
+#[test]
+fn plain_http_goes_to_loopback_alone() {
+    let refused = [
+        "http://10.0.0.1/",
+        "http://kora.example/",
+        "http://localhost.example.com/",
+        "http://127.0.0.1.example.com/",
+        "http://127.example.com/",
+        "http://[2001:db8::1]/",
+        "http://0.0.0.0/",
+        "ftp://127.0.0.1/",
+        "nonsense",
+    ];
+    for variable in ["KORA_PROBE_ENGINE_URL", "KORA_SLACK_API_URL"] {
+        for url in refused {
+            let outcome = with(variable, url);
+            assert_eq!(
+                outcome.code,
+                Some(2),
+                "{variable}={url}: {}",
+                outcome.stderr
+            );
+            outcome.warns(variable);
+        }
+        for url in [
+            "http://localhost:1/",
+            "http://127.9.9.9:1/",
+            "http://[::1]:1/",
+            "https://kora.example/",
+        ] {
+            with(variable, url).exits(0).silent();
+        }
+    }
+}
+
+#[test]
+fn a_url_with_user_or_password_is_refused_and_not_printed() {
+    for variable in ["KORA_PROBE_ENGINE_URL", "KORA_SLACK_API_URL"] {
+        for url in [
+            "https://joshua:hunter2@kora.example/",
+            "http://joshua:hunter2@127.0.0.1:1/",
+            "https://hunter2@kora.example/",
+        ] {
+            with(variable, url)
+                .exits(2)
+                .warns(variable)
+                .hides("hunter2");
+        }
+        with(variable, "http://127.0.0.1:hunter2@evil.example/")
+            .exits(2)
+            .hides("hunter2");
+    }
+}
+
+#[test]
+fn an_env_file_fills_in_and_the_real_environment_wins() {
+    let sandbox = Sandbox::bare();
+    let lines = format!(
+        "# comment\n\nKORA_AUDIT_LOG_PATH={}\nKORA_PROBE_WAKE_STATE_DIR=\"{}\"\n",
+        sandbox.path("from-file").display(),
+        sandbox.path("state from file").display(),
+    );
+    let file = sandbox.give("given/env", &lines);
+    assert_eq!(log_read(&sandbox, "run --env-file given/env"), "from-file");
+    assert!(sandbox.path("state from file/state.json").exists());
+    sandbox.set("KORA_PROBE_WAKE_ENV_FILE", file);
+    assert_eq!(log_read(&sandbox, "run"), "from-file");
+    sandbox.set("KORA_AUDIT_LOG_PATH", sandbox.path("from-environment"));
+    assert_eq!(log_read(&sandbox, "run"), "from-environment");
+}
+
+#[test]
+fn the_env_file_in_the_home_is_read_where_it_is() {
+    let sandbox = Sandbox::bare();
+    let line = format!(
+        "KORA_AUDIT_LOG_PATH='{}'\n",
+        sandbox.path("from-home").display()
+    );
+    sandbox.give("home/.config/probe-wake/env", &line);
+    assert_eq!(log_read(&sandbox, "run"), "from-home");
+}
+
+#[test]
+fn an_env_file_that_others_can_write_is_refused() {
+    for mode in [0o622, 0o602, 0o620] {
+        let world = World::stamped().quiet();
+        let file = world.give("given/env", "KORA_PROBE_DEBOUNCE_SECONDS=0\n");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        world
+            .command("run --env-file given/env")
+            .exits(2)
+            .warns("given/env");
+    }
+}
+
+#[test]
+fn an_env_file_that_was_named_must_be_there() {
+    let world = World::stamped().quiet();
+    world
+        .command("run --env-file nowhere")
+        .exits(2)
+        .warns("nowhere");
+}
+
+#[test]
+fn secrets_can_be_given_as_files() {
+    let world = World::stamped();
+    for (variable, token) in [
+        ("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN),
+        ("KORA_PROBE_ENGINE_TOKEN", ENGINE_TOKEN),
+    ] {
+        let file = world.give(&format!("given/{variable}"), &format!("{token}\n"));
+        world.unset(variable);
+        world.set(&format!("{variable}_FILE"), file);
+    }
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    let bearer = |token: &str| Some(format!("Bearer {token}"));
+    let sent = |request: &Request| request.header("authorization").map(str::to_owned);
+    assert_eq!(sent(&world.slack.requests()[0]), bearer(SLACK_TOKEN));
+    assert_eq!(sent(&world.engine.requests()[0]), bearer(ENGINE_TOKEN));
+}
+
+#[test]
+fn a_base_url_may_end_in_a_slash() {
+    let world = World::stamped();
+    world.reach_slack_at(world.slack.base() + "/");
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    assert_eq!(world.slack.requests()[0].path, "/api/chat.postMessage");
+}
+
+#[test]
+fn a_proxy_in_the_environment_is_not_asked_for_loopback() {
+    let world = World::stamped();
+    for variable in [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+    ] {
+        world.set(variable, "http://127.0.0.1:1");
+    }
+    world.append([wake("fly")]);
+    assert_eq!(world.report(0)["wakes"][0]["error"], json!(null));
+}

@@ -1,0 +1,128 @@
+//! Section 9 of the contract: a dry run tells the next run and does nothing.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{DEAD_URL, Engine, Reply, World, arguments, wake};
+
+/// A dry run that must exit so and leave every file as it is; its report.
+#[track_caller]
+fn dry(world: &World, code: i32) -> Value {
+    world.age_state();
+    let before = world.snapshot(&[]);
+    let report = world
+        .command("run --dry-run --format json")
+        .exits(code)
+        .json();
+    assert!(before == world.snapshot(&[]), "a dry run wrote something");
+    assert_eq!(report["dry_run"], true);
+    report
+}
+
+#[test]
+fn a_first_run_is_told_and_no_folder_is_made() {
+    let world = World::new().quiet();
+    world.append([wake("fly")]);
+    let report = dry(&world, 0);
+    assert_eq!(report["first_run"], true);
+    assert_eq!(report["wakes"], json!([]));
+    assert!(!world.state_dir().exists());
+}
+
+#[test]
+fn each_new_wake_is_told_with_its_decision_and_nobody_is_asked() {
+    let world = World::stamped().quiet();
+    world.append([wake("fly"), wake("fly"), wake("sentry")]);
+    for _ in 0..2 {
+        let wakes = dry(&world, 0)["wakes"].take();
+        let held: Vec<_> = (0..3)
+            .map(|index| wakes[index]["debounce_skipped"] == true)
+            .collect();
+        assert_eq!(held, [false, true, false]);
+        for wake in wakes.as_array().unwrap() {
+            assert_eq!(
+                (&wake["reasoning_invoked"], &wake["dm_sent"]),
+                (&json!(false), &json!(false))
+            );
+        }
+    }
+}
+
+#[test]
+fn its_decisions_are_those_of_the_run_that_follows() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    world.append([wake("fly"), wake("sentry"), wake("sentry")]);
+    let (told, done) = (dry(&world, 0), world.report(0));
+    for field in ["probe", "category", "debounce_skipped", "buffered_skipped"] {
+        let column = |report: &Value| {
+            (0..3)
+                .map(|index| report["wakes"][index][field].clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(column(&told), column(&done), "{field}");
+    }
+}
+
+#[test]
+fn as_text_it_names_the_wake() {
+    let world = World::stamped().quiet();
+    world.append([wake("fly")]);
+    let before = world.snapshot(&[]);
+    world
+        .command("run --dry-run")
+        .exits(0)
+        .prints("fly")
+        .prints("service_unhealthy");
+    assert!(before == world.snapshot(&[]));
+}
+
+#[test]
+fn without_an_engine_the_dm_is_known() {
+    let world = World::stamped().without_engine();
+    world.slack.never();
+    let row = wake("fly");
+    world.append([row.clone()]);
+    assert_eq!(
+        dry(&world, 0)["wakes"][0]["dm_text"],
+        row.fallback("engine_unavailable")
+    );
+}
+
+#[test]
+fn it_leaves_the_outbox_alone() {
+    let world = World::stamped();
+    world.slack.never();
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    world.reach_slack_at(world.slack.base());
+    let before = world.snapshot(&[]);
+    let _ = world.command("run --dry-run");
+    assert!(before == world.snapshot(&[]));
+}
+
+#[test]
+fn it_takes_no_lock() {
+    let world = World::stamped();
+    world
+        .engine
+        .script([Reply::Held(Box::new(Engine::answer("At last.")))]);
+    world.append([wake("fly")]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    world.command("run --dry-run").exits(0);
+    world.engine.release();
+    run.finish().exits(0).silent();
+}
+
+#[test]
+fn a_state_that_cannot_be_read_stops_it_too() {
+    let world = World::stamped().quiet();
+    fs::write(world.state_dir().join("state.json"), "{").unwrap();
+    let before = world.snapshot(&[]);
+    world.command("run --dry-run").exits(1).warns("state reset");
+    assert!(before == world.snapshot(&[]));
+}

@@ -1,0 +1,66 @@
+//! Section 6 of the contract: after two wakes in a row that did not reach the engine, a run asks no more.
+
+use serde_json::{Value, json};
+
+use crate::support::{Engine, Reply, World, wake};
+
+/// The reasons of these many wakes in one run, and how often the engine was asked.
+#[track_caller]
+fn reasons(replies: impl IntoIterator<Item = Reply>, wakes: usize) -> (Vec<Value>, usize) {
+    let world = World::stamped();
+    world.engine.script(replies);
+    world.append((0..wakes).map(|number| wake(&format!("probe{number}"))));
+    let told = world.report(0)["wakes"].take();
+    let reasons = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["error"].clone())
+        .collect();
+    assert_eq!(world.slack.texts().len(), wakes);
+    (reasons, world.engine.requests().len())
+}
+
+#[test]
+fn after_two_in_a_row_that_were_not_reached_the_engine_is_asked_no_more_in_this_run() {
+    let cut = json!("engine_exception:ConnectionError");
+    assert_eq!(reasons([Reply::Cut, Reply::Cut], 4), (vec![cut; 4], 2));
+}
+
+#[test]
+fn an_answer_between_them_keeps_it_asking() {
+    let (reasons, asked) = reasons(
+        [
+            Reply::Cut,
+            Engine::answer("well"),
+            Reply::Cut,
+            Engine::answer("well"),
+        ],
+        4,
+    );
+    assert_eq!(asked, 4);
+    assert_eq!(reasons[3], json!(null));
+}
+
+#[test]
+fn a_bad_status_keeps_it_asking() {
+    let (_, asked) = reasons(
+        [
+            Reply::text(503, ""),
+            Reply::text(503, ""),
+            Reply::text(503, ""),
+        ],
+        4,
+    );
+    assert_eq!(asked, 4);
+}
+
+#[test]
+fn the_next_run_asks_again() {
+    let world = World::stamped();
+    world.engine.script([Reply::Cut, Reply::Cut]);
+    world.append(["a", "b", "c"].map(wake));
+    world.run().exits(0);
+    world.append([wake("d")]);
+    assert_eq!(world.report(0)["wakes"][0]["error"], json!(null));
+}

@@ -1,0 +1,270 @@
+//! Section 6 of the contract: what the engine is asked, and the reason for each way in which it can fail.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{DEAD_URL, ENGINE_TOKEN, Engine, Reply, World, wake};
+
+/// One wake in a world prepared so: its reason, told to the operator and in the report alike.
+#[track_caller]
+fn reason_in(world: &World) -> String {
+    let row = wake("fly");
+    world.append([row.clone()]);
+    let report = world.report(0);
+    let told = &report["wakes"][0];
+    assert_eq!(told["reasoning_invoked"], false);
+    assert_eq!(told["dm_sent"], true);
+    let reason = told["error"].as_str().expect("a reason").to_owned();
+    assert_eq!(world.slack.texts(), [row.fallback(&reason)]);
+    reason
+}
+
+/// The reason where the engine gives this reply; it is asked exactly once.
+#[track_caller]
+fn reason_for(reply: Reply) -> String {
+    let world = World::stamped();
+    world.engine.script([reply]);
+    let reason = reason_in(&world);
+    assert_eq!(world.engine.requests().len(), 1);
+    reason
+}
+
+#[track_caller]
+fn reason_for_json(status: u16, body: Value) -> String {
+    reason_for(Reply::json(status, &body))
+}
+
+#[test]
+fn the_request_is_the_contracts() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    let request = world.engine.requests().remove(0);
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("POST", "/investigate?via=probe")
+    );
+    assert_eq!(
+        request.header("authorization"),
+        Some(format!("Bearer {ENGINE_TOKEN}").as_str())
+    );
+    let mut body = request.json();
+    let received_at = body["message"]["received_at"].take();
+    assert!(
+        received_at
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .is_ok(),
+        "{received_at}"
+    );
+    assert!(body["message"]["text"].take().is_string());
+    let expected = json!({
+        "message": {"text": null, "source": "probe_investigation", "received_at": null, "metadata": {
+            "probe_name": "fly", "issue_category": "service_unhealthy", "severity": "critical",
+            "envelope_enabled": false, "envelope_fix_name": "restart_unhealthy_machine"}},
+        "context": {"recent_messages": [], "current_operational_state": "unknown", "current_cost_ladder_rung": "unknown"},
+        "caller_session_id": "probe:fly:service_unhealthy", "route": "probe_investigation",
+    });
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn without_a_token_there_is_no_header() {
+    let world = World::stamped();
+    world.unset("KORA_PROBE_ENGINE_TOKEN");
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    assert_eq!(world.engine.requests()[0].header("authorization"), None);
+}
+
+#[test]
+fn text_alone_is_an_answer() {
+    for body in [
+        json!({"text": "All is well."}),
+        json!({"text": "All is well.", "error": null, "more": [1]}),
+    ] {
+        let world = World::stamped();
+        world.engine.script([Reply::json(200, &body)]);
+        world.append([wake("fly")]);
+        let told = world.report(0)["wakes"].take();
+        assert_eq!(told[0]["reasoning_invoked"], true);
+        assert_eq!(told[0]["error"], json!(null));
+        assert_eq!(world.slack.texts(), ["🚨 Probe alert · fly\nAll is well."]);
+    }
+}
+
+#[test]
+fn no_engine_is_engine_unavailable() {
+    assert_eq!(
+        reason_in(&World::stamped().without_engine()),
+        "engine_unavailable"
+    );
+}
+
+#[test]
+fn an_engine_that_hangs_is_a_timeout() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
+    world.engine.script([Reply::Hang]);
+    assert_eq!(reason_in(&world), "engine_exception:Timeout");
+}
+
+#[test]
+fn an_engine_that_drips_is_a_timeout_in_all() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
+    world.engine.script([Reply::Drip(
+        Duration::from_millis(100),
+        json!({"text": "too slow"}).to_string(),
+    )]);
+    assert_eq!(reason_in(&world), "engine_exception:Timeout");
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_a_connection_error() {
+    let world = World::stamped().without_engine();
+    world.set("KORA_PROBE_ENGINE_URL", DEAD_URL);
+    assert_eq!(reason_in(&world), "engine_exception:ConnectionError");
+}
+
+#[test]
+fn a_server_without_tls_is_a_connection_error() {
+    let world = World::stamped().without_engine();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let plain = thread::spawn(move || {
+        listener
+            .accept()
+            .unwrap()
+            .0
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    });
+    world.set("KORA_PROBE_ENGINE_URL", url);
+    assert_eq!(reason_in(&world), "engine_exception:ConnectionError");
+    plain.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_connection_cut_is_a_connection_error() {
+    assert_eq!(reason_for(Reply::Cut), "engine_exception:ConnectionError");
+    assert_eq!(
+        reason_for(Reply::CutInBody),
+        "engine_exception:ConnectionError"
+    );
+}
+
+#[test]
+fn bytes_that_are_not_http_are_an_exception_too() {
+    let reason = reason_for(Reply::Garbage("\u{1}\u{2} this is not HTTP\r\n\r\n"));
+    assert!(reason.starts_with("engine_exception:"), "{reason}");
+}
+
+#[test]
+fn a_status_is_named_where_the_body_names_no_code() {
+    assert_eq!(reason_for(Reply::text(503, "")), "engine_exception:HTTP503");
+    assert_eq!(
+        reason_for(Reply::text(500, "<html>oops</html>")),
+        "engine_exception:HTTP500"
+    );
+    assert_eq!(
+        reason_for_json(404, json!({"detail": "not here"})),
+        "engine_exception:HTTP404"
+    );
+    assert_eq!(
+        reason_for_json(429, json!({"error": {"message": "slow down"}})),
+        "engine_exception:HTTP429"
+    );
+    assert_eq!(
+        reason_for_json(400, json!(["error"])),
+        "engine_exception:HTTP400"
+    );
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let world = World::stamped();
+    world
+        .engine
+        .script([Reply::text(302, "").with("Location", &world.engine.url())]);
+    assert_eq!(reason_in(&world), "engine_exception:HTTP302");
+    assert_eq!(world.engine.requests().len(), 1);
+}
+
+#[test]
+fn a_code_in_the_body_of_a_bad_status_is_the_reason() {
+    assert_eq!(
+        reason_for_json(402, json!({"error": "cost_ladder_halted"})),
+        "cost_ladder_halted"
+    );
+    assert_eq!(
+        reason_for_json(401, json!({"error": {"code": "bad_key", "type": "auth"}})),
+        "bad_key"
+    );
+    assert_eq!(
+        reason_for_json(401, json!({"error": {"code": null, "type": "auth"}})),
+        "auth"
+    );
+}
+
+#[test]
+fn an_error_in_a_good_status_is_the_reason_whatever_the_text_says() {
+    assert_eq!(
+        reason_for(Engine::error("cost_ladder_halted")),
+        "cost_ladder_halted"
+    );
+    let both = json!({"text": "All is well.", "error": "operational_state_paused"});
+    assert_eq!(reason_for_json(200, both), "operational_state_paused");
+}
+
+#[test]
+fn a_code_is_cut_and_keeps_to_one_line() {
+    let reason = reason_for(Engine::error(&format!("a\nb{}", "é".repeat(300))));
+    assert_eq!(reason.chars().count(), 200);
+    assert!(
+        !reason.contains('\n') && reason.starts_with('a'),
+        "{reason}"
+    );
+}
+
+#[test]
+fn an_answer_that_is_not_the_apis_is_invalid() {
+    assert_eq!(
+        reason_for(Reply::text(200, "All is well.")),
+        "engine_exception:InvalidResponse"
+    );
+    assert_eq!(
+        reason_for(Reply::text(200, "")),
+        "engine_exception:InvalidResponse"
+    );
+    assert_eq!(
+        reason_for_json(200, json!(["text"])),
+        "engine_exception:InvalidResponse"
+    );
+    assert_eq!(
+        reason_for_json(200, json!({"answer": "x"})),
+        "engine_exception:InvalidResponse"
+    );
+}
+
+#[test]
+fn an_answer_over_a_mebibyte_is_invalid() {
+    assert_eq!(
+        reason_for(Engine::answer(&"x".repeat(2 << 20))),
+        "engine_exception:InvalidResponse"
+    );
+}
+
+#[test]
+fn an_empty_text_is_no_diagnosis() {
+    for text in [json!(""), json!(null), json!(" \n\t ")] {
+        assert_eq!(
+            reason_for_json(200, json!({"text": text, "error": null})),
+            "empty_response_text"
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! The built binary against loopback servers, in a sandbox: a file for each theme of the contract.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod config;
+mod debounce;
+mod dm;
+mod dry_run;
+mod engine_breaker;
+mod engine_reasons;
+mod first_run;
+mod kills;
+mod outcomes;
+mod prompt;
+mod replay;
+mod rotations;
+mod rows;
+mod run_lifecycle;
+mod slack_answers;
+mod state_commands;
+mod stdout_and_json;
+mod support;

@@ -1,0 +1,142 @@
+//! Section 9 of the contract: a rehearsal over a whole log.
+
+use std::fs;
+
+use crate::support::{DIAGNOSIS, Outcome, World, wake};
+
+const SAMPLE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/kora_audit_log.jsonl"
+);
+
+/// A replay with these flags that writes nothing.
+#[track_caller]
+fn replay(world: &World, flags: &str) -> Outcome {
+    let before = world.snapshot(&[]);
+    let outcome = world
+        .command(&format!("replay kora_audit_log.jsonl {flags}"))
+        .exits(0);
+    assert!(before == world.snapshot(&[]), "a replay wrote something");
+    outcome
+}
+
+/// The probes of the DMs on stdout, in order.
+fn probes(outcome: &Outcome) -> Vec<&str> {
+    outcome
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_once("Probe alert · "))
+        .map(|(_, probe)| probe)
+        .collect()
+}
+
+#[test]
+fn the_sample_is_a_day_of_dms() {
+    let world = World::new().without_engine();
+    world.slack.never();
+    let outcome = world.command(&format!("replay {SAMPLE}"));
+    assert!(
+        matches!(outcome.code, Some(0 | 3)),
+        "the malformed row may be told by 3: {:?}",
+        outcome.code
+    );
+    let told = probes(&outcome);
+    for probe in ["fly", "supabase", "vercel", "sentry", "doppler"] {
+        assert!(
+            told.contains(&probe),
+            "{probe} is not told:\n{}",
+            outcome.stdout
+        );
+    }
+    for sign in ["🚨", "⚠️", "ℹ️", "🔔"] {
+        assert!(
+            outcome.stdout.contains(sign),
+            "no {sign} in:\n{}",
+            outcome.stdout
+        );
+    }
+    let wakes = fs::read_to_string(SAMPLE)
+        .unwrap()
+        .matches(r#""seam":"probe.wake_requested""#)
+        .count();
+    assert!(
+        told.len() < wakes,
+        "{} of {wakes} told: nothing was held back",
+        told.len()
+    );
+    assert!(!world.state_dir().exists());
+}
+
+#[test]
+fn wakes_are_told_from_the_logs_start_without_any_state() {
+    let world = World::new().without_engine();
+    world.slack.never();
+    let row = wake("fly").at("2026-05-24T14:32:00.123456Z");
+    world.append([row.clone()]);
+    let expected = row.fallback("engine_unavailable") + "\n";
+    assert_eq!(replay(&world, "").stdout, expected);
+    assert_eq!(replay(&world, "").stdout, expected, "and again");
+}
+
+#[test]
+fn debounce_goes_by_the_rows_own_times() {
+    let world = World::new().without_engine();
+    world.slack.never();
+    let at = |time: &str| wake("fly").at(format!("2026-05-24T{time}Z"));
+    let times = ["10:00:00", "10:09:59", "10:10:01", "10:15:00", "10:20:02"];
+    world.append(times.map(at));
+    assert_eq!(probes(&replay(&world, "")).len(), 3);
+    world.set("KORA_PROBE_DEBOUNCE_SECONDS", "0");
+    assert_eq!(probes(&replay(&world, "")).len(), 5);
+}
+
+#[test]
+fn the_engine_is_asked_where_one_is_configured() {
+    let world = World::new();
+    world.slack.never();
+    world.append([wake("fly")]);
+    assert_eq!(
+        replay(&world, "").stdout,
+        format!("🚨 Probe alert · fly\n{DIAGNOSIS}\n")
+    );
+    assert_eq!(world.engine.requests().len(), 1);
+}
+
+#[test]
+fn no_engine_asks_none() {
+    let world = World::new().quiet();
+    world.append([wake("fly")]);
+    assert_eq!(
+        replay(&world, "--no-engine").stdout,
+        wake("fly").fallback("engine_unavailable") + "\n"
+    );
+}
+
+#[test]
+fn it_leaves_a_real_runs_state_alone() {
+    let world = World::stamped().quiet();
+    world.append([wake("fly"), wake("sentry")]);
+    assert_eq!(probes(&replay(&world, "--no-engine")), ["fly", "sentry"]);
+}
+
+#[test]
+fn as_json_it_is_one_report() {
+    let world = World::new().quiet();
+    world.append([wake("fly"), wake("fly"), wake("sentry")]);
+    let report = replay(&world, "--no-engine --format json").json();
+    assert_eq!(report["version"], 1);
+    let held: Vec<_> = (0..3)
+        .map(|index| report["wakes"][index]["debounce_skipped"] == true)
+        .collect();
+    assert_eq!(held, [false, true, false]);
+    assert_eq!(report["rows"]["read"], 3);
+}
+
+#[test]
+fn a_log_that_is_not_there_is_an_error() {
+    let world = World::new().quiet();
+    world
+        .command("replay nowhere.jsonl")
+        .exits(1)
+        .warns("nowhere.jsonl");
+}

@@ -1,0 +1,178 @@
+//! Section 9 of the contract: `--to stdout`, the report's schema, and what the program never says.
+
+use serde_json::{Value, json};
+
+use crate::support::{DEAD_URL, DIAGNOSIS, Engine, World, wake};
+
+#[track_caller]
+fn assert_keys(object: &Value, keys: &[&str]) {
+    let mut keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+    keys.sort();
+    let mut found: Vec<_> = object
+        .as_object()
+        .expect("an object")
+        .keys()
+        .cloned()
+        .collect();
+    found.sort();
+    assert_eq!(found, keys);
+}
+
+#[test]
+fn the_report_has_the_contracts_shape() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    let before = world.report(0)["position"]["after"].take();
+    world.append_raw("\n");
+    world.append([wake("sentry").at("2020-01-02T03:04:05.678901Z")]);
+    let mut report = world.report(0);
+    let told = report["wakes"][0].take();
+    let expected = json!({
+        "version": 1, "audit_log": world.log(), "first_run": false, "dry_run": false,
+        "position": {"before": before, "after": world.log_length(), "rotated": false, "gap": false},
+        "rows": {"read": 2, "malformed": 0}, "left_for_next_run": 0, "wakes": [null],
+        "outbox": {"delivered": 0, "pending": 0, "expired": 0},
+    });
+    assert_eq!(report, expected);
+    assert_keys(
+        &told,
+        &[
+            "probe",
+            "category",
+            "severity",
+            "emitted_at",
+            "dispatched",
+            "debounce_skipped",
+            "buffered_skipped",
+            "reasoning_invoked",
+            "dm_sent",
+            "error",
+            "caller_session_id",
+            "dm_text",
+        ],
+    );
+}
+
+#[test]
+fn a_wake_that_was_told_is_reported_whole() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    let mut told = world.report(0)["wakes"][0].take();
+    assert!(told["emitted_at"].take().is_string());
+    let expected = json!({
+        "probe": "fly", "category": "service_unhealthy", "severity": "critical", "emitted_at": null,
+        "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "reasoning_invoked": true,
+        "dm_sent": true, "error": null, "caller_session_id": "probe:fly:service_unhealthy",
+        "dm_text": format!("🚨 Probe alert · fly\n{DIAGNOSIS}"),
+    });
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_wake_without_a_time_has_none_in_the_report() {
+    let world = World::stamped();
+    world.append([wake("fly").at(json!(null))]);
+    assert_eq!(world.report(0)["wakes"][0]["emitted_at"], json!(null));
+}
+
+#[test]
+fn a_dm_that_waits_is_reported_as_pending() {
+    let world = World::stamped();
+    world.slack.never();
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    let report = world.report(3);
+    assert_eq!(
+        report["outbox"],
+        json!({"delivered": 0, "pending": 1, "expired": 0})
+    );
+    assert_eq!(report["wakes"][0]["dispatched"], true);
+    assert_eq!(report["wakes"][0]["reasoning_invoked"], true);
+    assert_eq!(report["wakes"][0]["dm_sent"], false);
+}
+
+#[test]
+fn to_stdout_prints_the_dms_unescaped_and_parted_by_a_blank_line() {
+    let world = World::stamped();
+    world.slack.never();
+    world.engine.script([
+        Engine::answer("a < b & c"),
+        Engine::answer("Second.\nLine."),
+    ]);
+    world.append([wake("fly"), wake("sentry"), wake("fly")]);
+    let outcome = world.command("run --to stdout").exits(0);
+    let expected = "🚨 Probe alert · fly\na < b & c\n\n🚨 Probe alert · sentry\nSecond.\nLine.\n";
+    assert_eq!(
+        (outcome.stdout.as_str(), outcome.stderr.as_str()),
+        (expected, "")
+    );
+    world.command("run --to stdout").exits(0).silent();
+}
+
+#[test]
+fn to_stdout_leaves_the_queue_alone() {
+    let world = World::stamped();
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    world.reach_slack_at(world.slack.base());
+    world.append([wake("sentry")]);
+    let outcome = world
+        .command("run --to stdout")
+        .prints("alert · sentry")
+        .hides("alert · fly");
+    assert_eq!(
+        (outcome.stdout.is_empty(), world.slack.requests().len()),
+        (false, 0)
+    );
+    assert_eq!(world.report(0)["outbox"]["delivered"], 1);
+}
+
+#[test]
+fn to_stdout_sets_the_stamp_too() {
+    let world = World::stamped();
+    world.slack.never();
+    world.append([wake("fly")]);
+    world.command("run --to stdout").exits(0).prints("fly");
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+}
+
+#[test]
+fn at_its_most_talkative_it_tells_no_secret() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    world.command("run -vv").exits(0);
+    world.set("RUST_LOG", "trace");
+    world.append([wake("sentry")]);
+    world.reach_slack_at(DEAD_URL);
+    world.command("run -vv").exits(3);
+}
+
+#[test]
+fn problems_are_one_line_each_on_stderr() {
+    let world = World::stamped().quiet();
+    world.set("KORA_PROBE_DEBOUNCE_SECONDS", "soon\nor later");
+    let outcome = world.run().exits(0);
+    assert_eq!(outcome.stdout, "");
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("probe-wake: warning: "), "{lines:?}");
+}
+
+#[test]
+fn a_word_it_does_not_know_is_wrong_usage() {
+    let world = World::new().quiet();
+    for line in [
+        "",
+        "fly",
+        "run --never-heard-of",
+        "run --to email",
+        "run --format yaml",
+        "run --wait soon",
+    ] {
+        let outcome = world.command(line).exits(2);
+        assert_eq!(outcome.stdout, "", "{line:?}");
+    }
+    assert!(!world.state_dir().exists());
+}

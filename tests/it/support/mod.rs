@@ -1,0 +1,20 @@
+//! What the tests stand on: a sandbox that runs the built binary with nothing but what a test set, a loopback
+//! server that answers, hangs, cuts and lies as told, and the two peers built on it. Nothing here knows the
+//! program's inside; all of it speaks the contract's words.
+
+pub mod engine;
+pub mod outcome;
+pub mod row;
+pub mod sandbox;
+pub mod server;
+pub mod slack;
+pub mod wire;
+pub mod world;
+
+pub use engine::{DIAGNOSIS, Engine};
+pub use outcome::Outcome;
+pub use row::{Row, other_row, wake};
+pub use sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
+pub use slack::Slack;
+pub use wire::{Reply, Request};
+pub use world::{DEAD_URL, World};

@@ -1,0 +1,144 @@
+//! What one run of the binary left: its exit code and what it said.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Output};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::sandbox::assert_no_secrets;
+
+/// No run of a test takes longer; one that does is killed and fails its test.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub struct Outcome {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "exit code; stdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Nothing on stdout, nothing on stderr.
+    #[track_caller]
+    pub fn silent(self) -> Self {
+        assert_eq!((self.stdout.as_str(), self.stderr.as_str()), ("", ""));
+        self
+    }
+
+    /// Stderr holds this.
+    #[track_caller]
+    pub fn warns(self, part: &str) -> Self {
+        assert!(
+            self.stderr.contains(part),
+            "no {part:?} in stderr:\n{}",
+            self.stderr
+        );
+        self
+    }
+
+    /// Stdout holds this.
+    #[track_caller]
+    pub fn prints(self, part: &str) -> Self {
+        assert!(
+            self.stdout.contains(part),
+            "no {part:?} in stdout:\n{}",
+            self.stdout
+        );
+        self
+    }
+
+    /// Neither stdout nor stderr holds this.
+    #[track_caller]
+    pub fn hides(self, part: &str) -> Self {
+        assert!(
+            !self.stdout.contains(part),
+            "{part:?} in stdout:\n{}",
+            self.stdout
+        );
+        assert!(
+            !self.stderr.contains(part),
+            "{part:?} in stderr:\n{}",
+            self.stderr
+        );
+        self
+    }
+
+    /// Stdout as the one JSON value that it must be.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("stdout is not one JSON value ({error}):\n{}", self.stdout)
+        })
+    }
+}
+
+/// A run that has not ended yet. Dropped, it is killed.
+pub struct Running {
+    pid: Pid,
+    output: Receiver<io::Result<Output>>,
+    root: PathBuf,
+    reaped: bool,
+}
+
+impl Running {
+    pub fn new(child: Child, root: PathBuf) -> Self {
+        let pid = Pid::from_child(&child);
+        let (sender, output) = channel();
+        thread::spawn(move || sender.send(child.wait_with_output()));
+        Self {
+            pid,
+            output,
+            root,
+            reaped: false,
+        }
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn finish(mut self) -> Outcome {
+        let Ok(output) = self.output.recv_timeout(LIMIT) else {
+            panic!("still running after {LIMIT:?}");
+        };
+        self.reaped = true;
+        let output = output.expect("the child's output");
+        assert_no_secrets(&self.root, &output);
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8 on stdout and stderr");
+        Outcome {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
+    /// Ends it as `kill -9` does.
+    #[track_caller]
+    pub fn kill(self) -> Outcome {
+        kill_process(self.pid, Signal::KILL).expect("a process to kill");
+        self.finish()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.reaped && self.output.try_recv().is_err() {
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Rows as the probes write them, each with a time of its own.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+static WRITTEN: AtomicI64 = AtomicI64::new(0);
+
+#[derive(Clone)]
+pub struct Row {
+    emitted_at: Value,
+    details: Value,
+}
+
+/// A critical wake of this probe, raised now.
+pub fn wake(probe: &str) -> Row {
+    let details = json!({
+        "probe": probe, "severity": "critical", "category": "service_unhealthy",
+        "title": format!("{probe} unreachable: HTTP 401"),
+        "detail": format!("{probe} probe reported status=unhealthy. error='HTTP 401'."),
+        "snapshot_details": {"apps_running": 0}, "envelope_enabled": false,
+        "envelope_fix_name": "restart_unhealthy_machine",
+    });
+    Row {
+        emitted_at: json!(now()),
+        details,
+    }
+}
+
+/// A row of another seam, with this text in its details.
+pub fn other_row(text: &str) -> String {
+    let details = json!({"tool": "probe_status", "output": text});
+    let at = now();
+    format!(
+        r#"{{"emitted_at":"{at}","seam":"mcp.tool_called","details":{details},"caller_session_id":null}}"#
+    )
+}
+
+impl Row {
+    /// Sets one field of `details`.
+    pub fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.details[field] = value.into();
+        self
+    }
+
+    pub fn without(mut self, field: &str) -> Self {
+        self.details.as_object_mut().expect("details").remove(field);
+        self
+    }
+
+    /// Sets the whole of `details`.
+    pub fn details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    pub fn at(mut self, emitted_at: impl Into<Value>) -> Self {
+        self.emitted_at = emitted_at.into();
+        self
+    }
+
+    /// Raised so long before now.
+    pub fn minutes_ago(self, minutes: i64) -> Self {
+        let at = Timestamp::now() - SignedDuration::from_mins(minutes);
+        self.at(at.to_string())
+    }
+
+    /// The line without its end, keys in the writer's order.
+    pub fn line(&self) -> String {
+        format!(
+            r#"{{"emitted_at":{},"seam":"probe.wake_requested","details":{},"caller_session_id":null,"source":null}}"#,
+            self.emitted_at, self.details
+        )
+    }
+
+    /// The fallback DM's text, as section 7 of the contract has it.
+    pub fn fallback(&self, reason: &str) -> String {
+        let text = |field: &str| self.details[field].as_str().expect("a text").to_owned();
+        let (probe, severity) = (text("probe"), text("severity"));
+        let (title, detail) = (text("title"), text("detail"));
+        format!(
+            "🚨 Probe alert · {probe}\n{probe} ({severity}): {title}\n\n{detail}\n\n\
+             I was unable to investigate — engine returned: {reason}"
+        )
+    }
+}
+
+/// Now, and a microsecond later than the last time it was asked.
+fn now() -> String {
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let at = Timestamp::now() + SignedDuration::from_micros(number);
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}

@@ -1,0 +1,267 @@
+//! A folder of its own for each test, and the binary run in it with nothing in its environment but what the test
+//! set. After every run, its output and all files in the folder are searched for the tokens.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio, id};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+use memchr::memmem;
+use serde_json::Value;
+
+use super::outcome::{Outcome, Running};
+use super::row::Row;
+
+pub const SLACK_TOKEN: &str = "xoxb-a-slack-token-nobody-may-see";
+pub const ENGINE_TOKEN: &str = "an-engine-token-nobody-may-see";
+const BINARY: &str = env!("CARGO_BIN_EXE_probe-wake");
+
+/// Folders in which a test itself puts secrets.
+const GIVEN: [&str; 2] = ["given", ".config"];
+
+static SANDBOXES: AtomicUsize = AtomicUsize::new(0);
+
+/// Every file and folder, with its content and its modification time.
+pub type Snapshot = BTreeMap<PathBuf, (Vec<u8>, SystemTime)>;
+
+pub struct Sandbox {
+    root: PathBuf,
+    env: RefCell<BTreeMap<String, OsString>>,
+}
+
+impl Sandbox {
+    /// A home, a log path and a state folder's name; no engine, no Slack, and neither log nor state folder made.
+    pub fn new() -> Self {
+        let sandbox = Self::bare();
+        sandbox.set("KORA_AUDIT_LOG_PATH", sandbox.log());
+        sandbox.set("KORA_PROBE_WAKE_STATE_DIR", sandbox.state_dir());
+        sandbox
+    }
+
+    /// A home and nothing else.
+    pub fn bare() -> Self {
+        let number = SANDBOXES.fetch_add(1, Ordering::Relaxed);
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", id()));
+        fs::create_dir_all(root.join("home")).expect("a sandbox");
+        fs::create_dir(root.join("given")).expect("a sandbox");
+        let sandbox = Self {
+            root,
+            env: RefCell::default(),
+        };
+        sandbox.set("PATH", std::env::var_os("PATH").expect("a PATH"));
+        sandbox.set("HOME", sandbox.path("home"));
+        sandbox
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path("kora_audit_log.jsonl")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// A file of the state folder, or what `undelivered.jsonl` and its like hold; empty where it is not there.
+    pub fn state_file(&self, name: &str) -> String {
+        fs::read_to_string(self.state_dir().join(name)).unwrap_or_default()
+    }
+
+    /// The rows of a JSONL file in the state folder.
+    pub fn state_rows(&self, name: &str) -> Vec<Value> {
+        let row = |line: &str| serde_json::from_str(line).expect("a JSON row");
+        self.state_file(name).lines().map(row).collect()
+    }
+
+    pub fn set(&self, variable: &str, value: impl Into<OsString>) {
+        self.env.borrow_mut().insert(variable.into(), value.into());
+    }
+
+    pub fn unset(&self, variable: &str) {
+        self.env.borrow_mut().remove(variable);
+    }
+
+    /// Writes a file for the binary to read; only its owner may read or write it.
+    pub fn give(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("permissions");
+        path
+    }
+
+    pub fn append(&self, rows: impl IntoIterator<Item = Row>) {
+        let text: String = rows.into_iter().map(|row| row.line() + "\n").collect();
+        self.append_raw(text);
+    }
+
+    /// Appends these bytes in one write, line end or not.
+    pub fn append_raw(&self, bytes: impl AsRef<[u8]>) {
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("the log");
+        log.write_all(bytes.as_ref()).expect("a write to the log");
+    }
+
+    pub fn log_length(&self) -> u64 {
+        fs::metadata(self.log()).expect("the log").len()
+    }
+
+    /// Starts the binary with these arguments.
+    pub fn start(&self, arguments: &[String]) -> Running {
+        self.spawn(Command::new(BINARY).args(arguments))
+    }
+
+    fn spawn(&self, command: &mut Command) -> Running {
+        command
+            .env_clear()
+            .envs(&*self.env.borrow())
+            .current_dir(&self.root);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running::new(command.spawn().expect("the binary"), self.root.clone())
+    }
+
+    #[track_caller]
+    pub fn command(&self, line: &str) -> Outcome {
+        self.start(&arguments(line)).finish()
+    }
+
+    #[track_caller]
+    pub fn run(&self) -> Outcome {
+        self.command("run")
+    }
+
+    /// One run that must exit so; its report.
+    #[track_caller]
+    pub fn report(&self, code: i32) -> Value {
+        self.command("run --format json").exits(code).json()
+    }
+
+    /// One run for which file permissions hold, also where the tests run as root.
+    #[track_caller]
+    pub fn run_without_privileges(&self) -> Outcome {
+        if !rustix::process::geteuid().is_root() {
+            return self.run();
+        }
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--bounding-set",
+            "-dac_override,-dac_read_search",
+            "--inh-caps",
+            "-all",
+            BINARY,
+            "run",
+        ]);
+        self.spawn(&mut command).finish()
+    }
+
+    /// All files of the sandbox but those of these names.
+    pub fn snapshot(&self, without: &[&str]) -> Snapshot {
+        let mut seen = Snapshot::new();
+        walk(&self.root, &mut |path| {
+            if !without.iter().any(|name| path.ends_with(name)) {
+                let changed = fs::symlink_metadata(path)
+                    .expect("metadata")
+                    .modified()
+                    .expect("a time");
+                seen.insert(path.into(), (fs::read(path).unwrap_or_default(), changed));
+            }
+        });
+        seen
+    }
+
+    /// Makes the state folder and its files an hour old, so that a write shows however fast it follows.
+    pub fn age_state(&self) {
+        let before = SystemTime::now() - Duration::from_secs(3_600);
+        walk(&self.state_dir(), &mut |path| {
+            if let Ok(file) = File::open(path) {
+                file.set_modified(before).expect("a time");
+            }
+        });
+    }
+
+    /// Moves every time in the state by these hours, as a clock set forward or back would seem to.
+    pub fn shift_state(&self, hours: i64) {
+        let path = self.state_dir().join("state.json");
+        let mut state: Value =
+            serde_json::from_str(&self.state_file("state.json")).expect("the state");
+        shift(&mut state, SignedDuration::from_hours(hours));
+        fs::write(path, state.to_string()).expect("the state");
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// A command line's words; no quoting.
+pub fn arguments(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn shift(value: &mut Value, by: SignedDuration) {
+    match value {
+        Value::String(text) => {
+            if let Ok(time) = text.parse::<Timestamp>() {
+                *text = (time + by).to_string();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| shift(value, by)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| shift(value, by)),
+        _ => {}
+    }
+}
+
+fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+    visit(folder);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type().expect("a file type") {
+            kind if kind.is_dir() => walk(&entry.path(), visit),
+            kind if kind.is_file() => visit(&entry.path()),
+            _ => {}
+        }
+    }
+}
+
+/// Contract, section 10: the tokens appear nowhere but in their own header.
+#[track_caller]
+pub fn assert_no_secrets(root: &Path, output: &Output) {
+    let clean = |what: &str, bytes: &[u8]| {
+        for token in [SLACK_TOKEN, ENGINE_TOKEN] {
+            assert!(
+                memmem::find(bytes, token.as_bytes()).is_none(),
+                "a token in {what}"
+            );
+        }
+    };
+    clean("stdout", &output.stdout);
+    clean("stderr", &output.stderr);
+    walk(root, &mut |path| {
+        let given = path
+            .components()
+            .any(|part| GIVEN.iter().any(|name| part.as_os_str() == *name));
+        if !given && path.is_file() {
+            clean(
+                &path.display().to_string(),
+                &fs::read(path).unwrap_or_default(),
+            );
+        }
+    });
+}
