@@ -51,6 +51,57 @@ pub enum Command {
     /// Show or reset what is remembered between runs
     #[command(subcommand)]
     State(StateCommand),
+    /// Tell when it last ran, how far behind it is, what is held back, queued or undelivered
+    Status(FormatArg),
+    /// List dispatched investigations, newest last
+    History(HistoryArgs),
+    /// Examine the set-up, with a next step for each finding
+    Check(CheckArgs),
+    /// Print a systemd unit and timer, or a crontab block, for this binary
+    Schedule(ScheduleArgs),
+    /// Print shell completions
+    Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct HistoryArgs {
+    /// Only what was dispatched since: 30m, 24h, 7d, or a time such as 2026-05-24T14:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Only this probe's
+    #[arg(long, value_name = "NAME")]
+    pub probe: Option<String>,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Also send the operator a test message
+    #[arg(long)]
+    pub send_test_dm: bool,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Args, Debug)]
+pub struct ScheduleArgs {
+    /// What starts the runs
+    #[arg(value_enum, value_name = "SCHEDULER")]
+    pub scheduler: Scheduler,
+}
+
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell to complete in
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scheduler {
+    Systemd,
+    Cron,
 }
 
 #[derive(Args, Debug)]

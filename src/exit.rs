@@ -19,7 +19,8 @@ pub enum Exit {
     Locked = 75,
 }
 
-/// What each code means, for the help text, the man page and the README.
+/// What each code means, for the man page and the README.
+#[cfg(test)]
 pub const EXIT_STATUS: &[(Exit, &str)] = &[
     (
         Exit::Done,

@@ -6,6 +6,8 @@ mod cli;
 mod commands;
 mod config;
 mod debounce;
+#[cfg(test)]
+mod docs;
 mod effects;
 mod engine;
 mod exit;
@@ -18,6 +20,7 @@ mod secret;
 mod session;
 mod slack;
 mod state;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -1,8 +1,13 @@
 //! One file a verb.
 
-pub mod replay;
-pub mod run;
-pub mod state;
+mod check;
+mod completions;
+mod history;
+mod replay;
+mod run;
+mod schedule;
+mod state;
+mod status;
 
 use crate::cli::{Cli, Command, StateCommand};
 use crate::exit::Ended;
@@ -14,5 +19,10 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::Replay(args) => replay::replay(global, args),
         Command::State(StateCommand::Show(args)) => state::show(global, args),
         Command::State(StateCommand::Reset(args)) => state::reset(global, args),
+        Command::Status(args) => status::status(global, args),
+        Command::History(args) => history::history(global, args),
+        Command::Check(args) => check::check(global, args),
+        Command::Schedule(args) => schedule::schedule(global, args),
+        Command::Completions(args) => completions::completions(args),
     }
 }

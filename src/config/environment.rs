@@ -22,6 +22,8 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 pub struct Environment {
     file: HashMap<String, String>,
+    /// The env file that was read.
+    pub file_path: Option<PathBuf>,
 }
 
 impl Environment {
@@ -29,6 +31,7 @@ impl Environment {
     pub fn read(flags: &Global) -> Result<Self, Problem> {
         let mut environment = Self {
             file: HashMap::new(),
+            file_path: None,
         };
         let named = flags
             .env_file
@@ -39,6 +42,7 @@ impl Environment {
             let assignments =
                 env_file::read(&path).map_err(|error| Problem::new(Exit::Usage, error))?;
             environment.file = assignments.into_iter().collect();
+            environment.file_path = Some(path);
         }
         Ok(environment)
     }
@@ -53,6 +57,12 @@ impl Environment {
     pub fn text(&self, variable: &Variable) -> String {
         self.get(variable.name)
             .unwrap_or_else(|| variable.default.to_owned())
+    }
+
+    /// A variable that other programs also know in lower case.
+    pub fn either_case(&self, variable: &Variable) -> Option<String> {
+        self.get(variable.name)
+            .or_else(|| self.get(&variable.name.to_ascii_lowercase()))
     }
 
     /// A path is taken as its bytes are, so that one that is not UTF-8 still names its file.
@@ -86,6 +96,12 @@ impl Environment {
     pub fn switch(&self, variable: &Variable) -> bool {
         let value = self.text(variable).to_ascii_lowercase();
         matches!(value.as_str(), "true" | "1" | "yes" | "on")
+    }
+
+    /// The file that a secret is kept in, where it is.
+    pub fn secret_file(&self, variable: &Variable) -> Option<PathBuf> {
+        self.get(&format!("{}_FILE", variable.name))
+            .map(PathBuf::from)
     }
 
     /// A secret from the variable itself, or from the file that `{variable}_FILE` names.

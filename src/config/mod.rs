@@ -32,6 +32,8 @@ pub struct Paths {
     pub state_dir: PathBuf,
     /// `None` is the default file, the only one that is turned over when it grows.
     pub outcome_log: Option<PathBuf>,
+    /// Whether `NO_COLOR` is set.
+    pub no_color: bool,
 }
 
 /// Everything that a run goes by.
@@ -46,7 +48,22 @@ pub struct Config {
     pub proxy: ProxySettings,
     pub outbox_ttl: SignedDuration,
     pub max_runtime: Duration,
+    /// How often runs are started.
+    pub cadence: Duration,
+    pub metrics_file: Option<PathBuf>,
+    pub heartbeat: Option<Endpoint>,
+    /// The env file that was read, for `check`.
+    pub env_file: Option<PathBuf>,
+    /// The files that secrets are kept in, for `check`.
+    pub secret_files: Vec<PathBuf>,
 }
+
+const SECRETS: [&var::Variable; 4] = [
+    &var::SLACK_BOT_TOKEN,
+    &var::ENGINE_TOKEN,
+    &var::OPENAI_API_KEY,
+    &var::ANTHROPIC_API_KEY,
+];
 
 impl Paths {
     pub fn load(flags: &Global) -> Result<Self, Problem> {
@@ -61,6 +78,7 @@ impl Paths {
                 .path(&var::OUTCOME_LOG)
                 .map(|path| absolute(&path))
                 .transpose()?,
+            no_color: env.get(var::NO_COLOR.name).is_some(),
         })
     }
 }
@@ -78,6 +96,7 @@ impl Config {
             audit_log: absolute(log)?,
             state_dir: PathBuf::new(),
             outcome_log: None,
+            no_color: env.get(var::NO_COLOR.name).is_some(),
         };
         Self::from(paths, &env)
     }
@@ -91,16 +110,31 @@ impl Config {
                 as usize,
             slack: slack(env)?,
             proxy: ProxySettings {
-                https_proxy: env.get("HTTPS_PROXY").or_else(|| env.get("https_proxy")),
-                no_proxy: env.get("NO_PROXY").or_else(|| env.get("no_proxy")),
+                https_proxy: env.either_case(&var::HTTPS_PROXY),
+                no_proxy: env.either_case(&var::NO_PROXY),
             },
             outbox_ttl: seconds(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
             max_runtime: Duration::from_secs(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
+            cadence: Duration::from_secs(env.number(&var::POLL_SEC, 1..=A_DAY)),
+            metrics_file: env
+                .path(&var::METRICS_FILE)
+                .map(|path| absolute(&path))
+                .transpose()?,
+            heartbeat: env
+                .get(var::HEARTBEAT_URL.name)
+                .map(|url| endpoint(var::HEARTBEAT_URL.name, &url))
+                .transpose()?,
+            env_file: env.file_path.clone(),
+            secret_files: SECRETS
+                .iter()
+                .filter_map(|secret| env.secret_file(secret))
+                .collect(),
         })
     }
 }
 
-const A_YEAR: u64 = 366 * 86_400;
+const A_DAY: u64 = 86_400;
+const A_YEAR: u64 = 366 * A_DAY;
 
 fn seconds(number: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(number).unwrap_or(i64::MAX))
@@ -155,13 +189,16 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         let first = folders.split(':').next().unwrap_or(&folders);
         return Ok(PathBuf::from(first));
     }
-    let dirs = BaseDirs::new().ok_or_else(|| {
+    usual_state_dir().ok_or_else(|| {
         Problem::usage("no home folder is known").with_next_step("set KORA_PROBE_WAKE_STATE_DIR")
-    })?;
-    Ok(dirs
-        .state_dir()
-        .unwrap_or_else(|| dirs.data_local_dir())
-        .join("probe-wake"))
+    })
+}
+
+/// The platform's folder for state, where nothing else is said.
+pub fn usual_state_dir() -> Option<PathBuf> {
+    let dirs = BaseDirs::new()?;
+    let states = dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir());
+    Some(states.join("probe-wake"))
 }
 
 fn debounce(env: &Environment) -> Policy {

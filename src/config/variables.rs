@@ -6,6 +6,10 @@ pub struct Variable {
     pub name: &'static str,
     /// As it would be written; empty where there is none.
     pub default: &'static str,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the man page and the README tell it")
+    )]
     pub help: &'static str,
 }
 
@@ -14,6 +18,7 @@ macro_rules! variables {
         $(pub const $constant: Variable =
             Variable { name: $name, default: $default, help: $help };)*
         /// All of them, in the order in which they are documented.
+        #[cfg(test)]
         pub const VARIABLES: &[&Variable] = &[$(&$constant),*];
     };
 }
@@ -73,6 +78,10 @@ variables! {
         "How often runs are started, for schedule and status.";
     OUTCOME_LOG = "KORA_PROBE_OUTCOME_LOG", "",
         "The file that outcome rows are appended to. Unset: outcomes.jsonl in the state folder.";
+    METRICS_FILE = "KORA_PROBE_WAKE_METRICS_FILE", "",
+        "Prometheus text for node_exporter's textfile collector is written here after each run.";
+    HEARTBEAT_URL = "KORA_PROBE_WAKE_HEARTBEAT_URL", "",
+        "Asked after a run that ended well, and with /fail appended after one that did not.";
     HTTPS_PROXY = "HTTPS_PROXY", "",
         "The proxy for https URLs; loopback is always direct.";
     NO_PROXY = "NO_PROXY", "",

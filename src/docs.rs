@@ -1,0 +1,280 @@
+//! The man pages, and the README's tables, from the same source as the help text and the settings.
+//! They are committed, and these tests hold them to the program. To write them anew:
+//! `UPDATE_DOCS=1 cargo test docs`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+
+use crate::cli::Cli;
+use crate::config::variables::VARIABLES;
+use crate::exit::EXIT_STATUS;
+
+/// The date on the pages; it moves with the version.
+const RELEASED: &str = "2026-11-22";
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "~/.config/probe-wake/env",
+        "Settings, KEY=value a line, in the syntax of systemd's EnvironmentFile.",
+    ),
+    (
+        "~/.local/state/probe-wake/state.json",
+        "What is remembered between runs: positions, debounce stamps, the outbox.",
+    ),
+    (
+        "~/.local/state/probe-wake/state.lock",
+        "The lock of a run; its modification time is that of the last run.",
+    ),
+    (
+        "~/.local/state/probe-wake/outcomes.jsonl",
+        "A row for each dispatched wake; over 8 MiB it moves to outcomes.jsonl.1.",
+    ),
+    (
+        "~/.local/state/probe-wake/undelivered.jsonl",
+        "The DMs that were given up, whole.",
+    ),
+];
+
+const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "probe-wake replay tests/data/kora_audit_log.jsonl",
+        "Rehearse a day's log: no account, no network, no state.",
+    ),
+    (
+        "probe-wake run --dry-run",
+        "Tell what the next run would do.",
+    ),
+    (
+        "probe-wake check --send-test-dm",
+        "Examine the set-up, and send yourself a message.",
+    ),
+    (
+        "probe-wake schedule systemd",
+        "Print a unit and a timer for this binary.",
+    ),
+    (
+        "probe-wake state reset --position end",
+        "Leave out what is in the log so far.",
+    ),
+];
+
+fn command() -> Command {
+    let mut command = Cli::command();
+    command.build();
+    command
+}
+
+fn main_page() -> String {
+    let man = dated(
+        Man::new(command().after_help("").after_long_help("")),
+        "probe-wake",
+    );
+    let mut page = Vec::new();
+    man.render_title(&mut page).unwrap();
+    man.render_name_section(&mut page).unwrap();
+    man.render_synopsis_section(&mut page).unwrap();
+    man.render_description_section(&mut page).unwrap();
+    man.render_options_section(&mut page).unwrap();
+    man.render_subcommands_section(&mut page).unwrap();
+    let mut roff = Roff::new();
+    roff.control("SH", ["ENVIRONMENT"]);
+    roff.text([roman(
+        "An empty value is unset, and white space around one is ignored. What is not in the \
+         environment is read from the env file.",
+    )]);
+    for variable in VARIABLES {
+        let default = match variable.default {
+            "" => String::new(),
+            default => format!(" [default: {default}]"),
+        };
+        roff.control("TP", []);
+        roff.text([bold(variable.name), roman(default)]);
+        roff.text([roman(variable.help)]);
+    }
+    section(&mut roff, "FILES", FILES, |name| italic(name));
+    roff.control("SH", ["EXIT STATUS"]);
+    for (exit, meaning) in EXIT_STATUS {
+        roff.control("TP", []);
+        roff.text([bold((*exit as u8).to_string())]);
+        roff.text([roman(*meaning)]);
+    }
+    section(&mut roff, "EXAMPLES", EXAMPLES, |name| bold(name));
+    roff.control("SH", ["SEE ALSO"]);
+    let pages = subcommands()
+        .into_iter()
+        .map(|(name, _)| format!("{name}(1)"));
+    roff.text([roman(
+        pages
+            .chain(["systemd.exec(5)".into()])
+            .collect::<Vec<_>>()
+            .join(", "),
+    )]);
+    let mut page = String::from_utf8(page).unwrap();
+    page.push_str(&roff.to_roff());
+    page
+}
+
+/// With the title in capitals and a date, as man(7) has them.
+fn dated(man: Man, name: &str) -> Man {
+    man.title(name.to_uppercase())
+        .date(RELEASED)
+        .manual("User Commands")
+}
+
+fn section(
+    roff: &mut Roff,
+    title: &str,
+    entries: &[(&'static str, &'static str)],
+    style: impl Fn(&'static str) -> clap_mangen::roff::Inline,
+) {
+    roff.control("SH", [title]);
+    for (name, text) in entries {
+        roff.control("TP", []);
+        roff.text([style(name)]);
+        roff.text([roman(*text)]);
+    }
+}
+
+/// Every verb with its page's name, `state reset` as `probe-wake-state-reset`.
+fn subcommands() -> Vec<(String, Command)> {
+    let mut found = Vec::new();
+    let mut open = vec![("probe-wake".to_owned(), command())];
+    while let Some((name, command)) = open.pop() {
+        for verb in command
+            .get_subcommands()
+            .filter(|verb| verb.get_name() != "help")
+        {
+            let name = format!("{name}-{}", verb.get_name());
+            found.push((name.clone(), verb.clone()));
+            open.push((name, verb.clone()));
+        }
+    }
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    found
+}
+
+fn pages() -> Vec<(String, String)> {
+    let verbs = subcommands().into_iter().map(|(name, command)| {
+        let mut page = Vec::new();
+        dated(Man::new(command.version(env!("CARGO_PKG_VERSION"))), &name)
+            .render(&mut page)
+            .unwrap();
+        (format!("{name}.1"), String::from_utf8(page).unwrap())
+    });
+    [("probe-wake.1".to_owned(), main_page())]
+        .into_iter()
+        .chain(verbs)
+        .collect()
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compares a committed file with what the program says, or writes it anew.
+fn hold(path: &Path, expected: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(path, expected).unwrap();
+    }
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == expected,
+        "{} is stale: UPDATE_DOCS=1 cargo test docs",
+        path.display()
+    );
+}
+
+#[test]
+fn the_man_pages_are_what_the_program_says() {
+    for (name, page) in pages() {
+        hold(&repository().join("man").join(name), &page);
+    }
+}
+
+#[test]
+fn no_man_page_is_left_of_a_verb_that_is_gone() {
+    let known: Vec<String> = pages().into_iter().map(|(name, _)| name).collect();
+    for entry in fs::read_dir(repository().join("man")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains(&name), "man/{name}");
+    }
+}
+
+fn variables_table() -> String {
+    let mut table = String::from("| variable | default | meaning |\n|---|---|---|\n");
+    for variable in VARIABLES {
+        let default = match variable.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let _ = writeln!(
+            table,
+            "| `{}` | {default} | {} |",
+            variable.name, variable.help
+        );
+    }
+    table
+}
+
+fn exit_table() -> String {
+    let mut table = String::from("| code | meaning |\n|---|---|\n");
+    for (exit, meaning) in EXIT_STATUS {
+        let _ = writeln!(table, "| {} | {meaning} |", *exit as u8);
+    }
+    table
+}
+
+fn verbs_table() -> String {
+    let mut table = String::from("| command | what it does |\n|---|---|\n");
+    for (name, command) in subcommands() {
+        let about = command.get_about().unwrap().to_string();
+        let words = name.replacen("probe-wake-", "", 1).replace('-', " ");
+        if command.get_subcommands().next().is_none() {
+            let _ = writeln!(table, "| `{words}` | {about} |");
+        }
+    }
+    table
+}
+
+/// The README with each generated table between its marks.
+fn with_table(readme: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (
+        format!("<!-- {name} -->\n"),
+        format!("<!-- end of {name} -->"),
+    );
+    let (before, rest) = readme
+        .split_once(&begin)
+        .unwrap_or_else(|| panic!("no {begin}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no {end}"));
+    format!("{before}{begin}{table}{end}{after}")
+}
+
+#[test]
+fn the_readme_tables_are_what_the_program_says() {
+    let path = repository().join("README.md");
+    let mut readme = fs::read_to_string(&path).unwrap();
+    let tables = [
+        ("variables", variables_table()),
+        ("exit codes", exit_table()),
+        ("commands", verbs_table()),
+    ];
+    for (name, table) in tables {
+        readme = with_table(&readme, name, &table);
+    }
+    hold(&path, &readme);
+}
+
+#[test]
+fn the_help_text_names_every_exit_code() {
+    let help = Cli::command().render_long_help().to_string();
+    for (exit, _) in EXIT_STATUS {
+        assert!(help.contains(&(*exit as u8).to_string()), "{exit:?}");
+    }
+}

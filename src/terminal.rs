@@ -1,0 +1,105 @@
+//! What a person at a terminal sees besides plain lines: colour that obeys `NO_COLOR`, the width of
+//! a table, and a line that tells what is being waited for. Under cron none of it appears.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::message::on_one_line;
+
+/// A table is not cut narrower, and is not cut at all where stdout is no terminal.
+const LEAST_WIDTH: usize = 60;
+const TICK: Duration = Duration::from_millis(120);
+const FRAMES: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+    Dim = 2,
+    Bold = 1,
+}
+
+/// Paints for stdout, or leaves the text as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Painter {
+    colours: bool,
+}
+
+impl Painter {
+    /// `no_color`: whether `NO_COLOR` is set, to anything but nothing (no-color.org).
+    pub fn for_stdout(no_color: bool) -> Self {
+        Self {
+            colours: io::stdout().is_terminal() && !no_color,
+        }
+    }
+
+    pub fn paint(&self, colour: Colour, text: &str) -> String {
+        if self.colours {
+            format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8)
+        } else {
+            text.into()
+        }
+    }
+}
+
+/// The columns of the terminal at stdout; `None` where there is none.
+pub fn width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col).max(LEAST_WIDTH))
+}
+
+/// Cuts a text to so many columns, as characters.
+pub fn fit(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let cut: String = text.chars().take(columns.saturating_sub(1)).collect();
+    format!("{}…", cut.trim_end())
+}
+
+/// A line at stderr's terminal that tells what is being waited for and for how long; it is gone
+/// when this is dropped.
+pub struct Waiting {
+    /// `None` where stderr is no terminal.
+    line: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Waiting {
+    pub fn for_what(what: &str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self { line: None };
+        }
+        let (stop, stopped) = mpsc::channel::<()>();
+        let what = on_one_line(what);
+        let draw = thread::spawn(move || {
+            let begun = Instant::now();
+            for frame in FRAMES.iter().cycle() {
+                match stopped.recv_timeout(TICK) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => break,
+                }
+                let seconds = begun.elapsed().as_secs();
+                let _ = write!(io::stderr(), "\r{frame} {what} ({seconds} s)\u{1b}[K");
+            }
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        });
+        Self {
+            line: Some((stop, draw)),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some((stop, draw)) = self.line.take() {
+            drop(stop);
+            let _ = draw.join();
+        }
+    }
+}
