@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::audit::row::Wake;
 use crate::engine::Answer;
-use crate::state::append_line;
 use crate::state::outbox::Dm;
+use crate::state::{append_own, append_shared};
 
 pub const FILE: &str = "outcomes.jsonl";
 pub const TURNED_FILE: &str = "outcomes.jsonl.1";
@@ -133,5 +133,9 @@ pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
     if named.is_none() && fs::metadata(path).is_ok_and(|meta| meta.len() > MOST_BYTES) {
         fs::rename(path, state_dir.join(TURNED_FILE)).with_context(failed)?;
     }
-    append_line(path, row).map(drop).with_context(failed)
+    match named {
+        Some(path) => append_shared(path, row),
+        None => append_own(path, row),
+    }
+    .with_context(failed)
 }

@@ -208,10 +208,11 @@ fn judge_code(cause: String, reply: &Reply) -> Posted {
 }
 
 fn retry_after(reply: &Reply) -> Duration {
-    let seconds = reply
-        .header("retry-after")
-        .and_then(|text| text.trim().parse().ok());
-    seconds
+    // More seconds than a number holds are no less than the most that is waited.
+    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let told = reply.header("retry-after").map(str::trim);
+    told.filter(is_number)
+        .map(|text| text.parse().unwrap_or(u64::MAX))
         .map_or(RETRY_AFTER, Duration::from_secs)
         .min(MAX_RETRY_AFTER)
 }
@@ -248,6 +249,21 @@ pub fn split(text: &str, limit: usize) -> (&str, &str) {
             .map(|(at, c)| at + c.len_utf8())
     };
     text.split_at(line_end.or_else(word_end).unwrap_or(end))
+}
+
+/// The next message that holds something to read, and what is left behind it. Slack takes no message
+/// of nothing but white space: a part of that kind is passed over, and so is such a rest.
+pub fn next_message(mut text: &str, limit: usize) -> (&str, &str) {
+    loop {
+        let (part, rest) = split(text, limit);
+        if rest.trim().is_empty() {
+            return (part, "");
+        }
+        if !part.trim().is_empty() {
+            return (part, rest);
+        }
+        text = rest;
+    }
 }
 
 /// How many bytes of the text fit into `limit` code points after escaping; at least one character.
@@ -430,6 +446,8 @@ mod tests {
             ("7", 7),
             ("0", 0),
             ("120", 30),
+            ("99999999999999999999999999", 30),
+            ("", 1),
             ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
             ("-1", 1),
         ] {
@@ -493,6 +511,19 @@ mod tests {
             ("&&", 1, vec!["&", "&"]),
         ] {
             assert_eq!(all_parts(text, limit), parts, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_message_is_blank() {
+        for (text, message, rest) in [
+            ("whole", "whole", ""),
+            ("word         ", "word ", ""),
+            ("          word", "word", ""),
+            ("one            two three", "one  ", "          two three"),
+            ("          two three", "two ", "three"),
+        ] {
+            assert_eq!(next_message(text, 5), (message, rest), "{text:?}");
         }
     }
 

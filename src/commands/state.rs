@@ -205,6 +205,11 @@ fn reset_position(state: &mut State, log: &Path, place: ResetPosition) -> Result
     }
     let tail = Tail::new(position);
     let offset = tail.position.offset;
+    let name = key(log);
+    // The wake under investigation is still told; the position it takes along is the new one.
+    if let Some(mark) = state.mark.as_mut().filter(|mark| mark.log == name) {
+        mark.after = tail.clone();
+    }
     match state.log_mut(log) {
         Some(kept) => kept.tail = tail,
         None => state.begin(log, tail),

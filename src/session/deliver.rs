@@ -35,9 +35,18 @@ pub(super) enum Fate {
 enum Setback {
     /// One more try after this pause, unless this was it.
     Try(Duration, String),
-    TryAtTopLevel,
+    TryAtTopLevel(String),
     GiveUp(String),
     Stay(String),
+}
+
+/// What the next request holds.
+struct Part {
+    text: String,
+    /// How much of the message that is, in bytes.
+    length: usize,
+    /// The message behind it.
+    rest: String,
 }
 
 impl<E: Effects> Session<'_, E> {
@@ -106,35 +115,45 @@ impl<E: Effects> Session<'_, E> {
 
     /// Sends a DM, part by part. `announced`: the commit that says it is being sent stands already.
     pub(super) fn deliver(&mut self, index: usize, mut announced: bool) -> Result<Fate> {
-        let mut doubtful = !announced && self.state.outbox[index].may_be_repeat();
+        // How much of the message may have arrived already, in bytes.
+        let mut doubt = match &self.state.outbox[index] {
+            dm if !announced && dm.may_be_repeat() => reach(dm),
+            _ => 0,
+        };
         let mut tried = false;
         loop {
-            let (part, rest) = self.next_part(index, doubtful);
-            if !announced {
+            let part = self.next_part(index, doubt > 0);
+            if !std::mem::replace(&mut announced, true) {
                 self.state.outbox[index].delivery = Delivery::BeingSent;
                 self.commit(Durability::Full)?;
-                announced = true;
             }
-            let posted = self.effects.post(&part, self.state.outbox[index].thread());
-            doubtful |= matches!(posted, Posted::Unknown { .. });
+            let thread = self.state.outbox[index].thread();
+            let posted = self.effects.post(&part.text, thread);
+            if matches!(posted, Posted::Unknown { .. }) {
+                doubt = doubt.max(part.length);
+            }
+            let in_thread = thread.is_some();
             match setback(posted) {
-                Ok(_) if rest.is_empty() => return self.delivered(index),
+                Ok(_) if part.rest.is_empty() => return self.delivered(index),
                 Ok(thread) => {
-                    self.state.outbox[index].go_on_with(rest, thread);
-                    (doubtful, tried, announced) = (false, false, false);
+                    self.state.outbox[index].go_on_with(part.rest, thread);
+                    doubt = doubt.saturating_sub(part.length);
+                    (tried, announced) = (false, false);
                 }
                 Err(Setback::Try(pause, _)) if !tried => {
                     self.effects.pause(pause);
                     tried = true;
                 }
-                Err(Setback::TryAtTopLevel) => self.state.outbox[index].leave_thread(),
+                Err(Setback::TryAtTopLevel(_)) if in_thread => {
+                    self.state.outbox[index].leave_thread();
+                }
                 Err(Setback::GiveUp(cause)) => {
                     return self.give_up(index, &cause).map(|()| Fate::GivenUp);
                 }
-                Err(Setback::Try(_, cause)) => return self.stays(index, doubtful, cause),
-                Err(Setback::Stay(cause)) => {
+                Err(Setback::Try(_, cause)) => return self.stays(index, doubt > 0, cause),
+                Err(Setback::Stay(cause) | Setback::TryAtTopLevel(cause)) => {
                     self.state.outbox[index].refused_runs += 1;
-                    return self.stays(index, doubtful, cause);
+                    return self.stays(index, doubt > 0, cause);
                 }
             }
         }
@@ -162,13 +181,16 @@ impl<E: Effects> Session<'_, E> {
         Ok(Fate::Stays)
     }
 
-    /// What the next request holds, and what is left after it.
-    fn next_part(&mut self, index: usize, doubtful: bool) -> (String, String) {
+    fn next_part(&mut self, index: usize, doubtful: bool) -> Part {
         let now = self.effects.now(None);
         let dm = &self.state.outbox[index];
         match self.effects.route() {
-            Route::Slack => split(dm, doubtful, now),
-            _ => (whole(dm, now), String::new()),
+            Route::Slack => part(dm, doubtful, now),
+            _ => Part {
+                text: whole(dm, now),
+                length: 0,
+                rest: String::new(),
+            },
         }
     }
 }
@@ -183,19 +205,35 @@ fn whole(dm: &Dm, now: Timestamp) -> String {
     with_notes(&dm.text, &notes)
 }
 
-/// Cuts off as much as one Slack message takes. The doubt is told in the very part that it is about.
-fn split(dm: &Dm, doubtful: bool, now: Timestamp) -> (String, String) {
+/// How much of a message a request that was never answered may have delivered, in bytes. A line
+/// about lateness behind it counts for nothing: it is not the same twice.
+fn reach(dm: &Dm) -> usize {
+    let message = with_notes(&dm.text, &dm.notes);
+    let (_, rest) = slack::next_message(&message, PART_LIMIT);
+    message.len() - rest.len()
+}
+
+/// Cuts off as much as one Slack message takes. A doubt is told in the very parts that it is about,
+/// and since its line takes room, these can be more than there were.
+fn part(dm: &Dm, doubtful: bool, now: Timestamp) -> Part {
     let whole = whole(dm, now);
-    if !doubtful {
-        let (part, rest) = slack::split(&whole, PART_LIMIT);
-        return (part.to_owned(), rest.to_owned());
-    }
-    let room = PART_LIMIT - MAY_BE_REPEAT.len() - 2;
-    let (part, rest) = slack::split(&whole, room);
+    let room = match doubtful {
+        true => PART_LIMIT - MAY_BE_REPEAT.len() - 2,
+        false => PART_LIMIT,
+    };
+    let (part, rest) = slack::next_message(&whole, room);
     // Behind other notes it is one more line of theirs.
     let ends_in_notes = rest.is_empty() && whole.len() > dm.text.len();
-    let gap = if ends_in_notes { "\n" } else { "\n\n" };
-    (format!("{part}{gap}{MAY_BE_REPEAT}"), rest.to_owned())
+    let note = match (doubtful, ends_in_notes) {
+        (false, _) => String::new(),
+        (true, true) => format!("\n{MAY_BE_REPEAT}"),
+        (true, false) => format!("\n\n{MAY_BE_REPEAT}"),
+    };
+    Part {
+        text: format!("{part}{note}"),
+        length: whole.len() - rest.len(),
+        rest: rest.to_owned(),
+    }
 }
 
 /// Slack's answer as what is to be done about it.
@@ -206,7 +244,7 @@ fn setback(posted: Posted) -> Result<Option<Thread>, Setback> {
             Err(Setback::Try(RETRY_PAUSE, cause))
         }
         Posted::RateLimited { retry_after, cause } => Err(Setback::Try(retry_after, cause)),
-        Posted::ThreadGone { .. } => Err(Setback::TryAtTopLevel),
+        Posted::ThreadGone { cause } => Err(Setback::TryAtTopLevel(cause)),
         Posted::MessageFault { cause } => Err(Setback::GiveUp(cause)),
         Posted::Refused { cause } => Err(Setback::Stay(cause)),
     }

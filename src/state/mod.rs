@@ -9,7 +9,7 @@ pub mod outbox;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -157,9 +157,7 @@ impl Store {
     /// Appends a line and brings it to the disk.
     pub fn append(&self, file: &str, line: &impl Serialize) -> Result<()> {
         let path = self.path(file);
-        append_line(&path, line)
-            .and_then(|file| file.sync_all())
-            .with_context(|| format!("cannot append to {}", path.display()))
+        append_own(&path, line).with_context(|| format!("cannot append to {}", path.display()))
     }
 }
 
@@ -198,17 +196,45 @@ fn write_new(path: &Path, state: &State) -> io::Result<()> {
         .sync_all()
 }
 
-/// Appends one JSON line in a single write, so that writers of the same file do not mix.
-pub fn append_line(path: &Path, line: &impl Serialize) -> io::Result<File> {
+/// Appends one JSON line to a file that others write too: a single write, so that lines do not mix,
+/// and nothing else.
+pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
-    let mut file = OpenOptions::new()
+    open_to_append(path)?.write_all(&bytes)
+}
+
+/// Appends one JSON line to a file of which the lock's holder is the only writer, and brings it to
+/// the disk. No half line spoils the next one: what cannot be written whole is cut off again, and
+/// behind what a crash left without its line end a new line is begun.
+pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<()> {
+    let mut file = open_to_append(path)?;
+    let end = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    if end > 0 && last_byte(path, end)? != b'\n' {
+        bytes.push(b'\n');
+    }
+    serde_json::to_writer(&mut bytes, line)?;
+    bytes.push(b'\n');
+    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = file.set_len(end);
+    }
+    written
+}
+
+fn open_to_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
-        .open(path)?;
-    file.write_all(&bytes)?;
-    Ok(file)
+        .open(path)
+}
+
+fn last_byte(path: &Path, end: u64) -> io::Result<u8> {
+    let mut byte = [0];
+    File::open(path)?.read_exact_at(&mut byte, end - 1)?;
+    Ok(byte[0])
 }
 
 impl LogState {
