@@ -1,19 +1,26 @@
-//! The one HTTP client: who may be asked (`Endpoint`), by which way (direct or `HTTPS_PROXY`), for
-//! how long, and how much of an answer is read. It relies on ureq, whose agents are built with the
+//! The one HTTP client: who may be asked (`endpoint`), by which way (`proxy`), for how long, and how
+//! much of an answer is read. It relies on ureq, whose agents are built with the
 //! first request: a run that asks nobody loads no certificates. What went wrong is told by whether the
 //! request can have reached its peer, since that decides whether it may be sent again.
 
+mod endpoint;
+mod proxy;
+#[cfg(test)]
+pub(crate) mod stand_in;
+
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, HeaderValue, Response, Uri};
+use ureq::http::{HeaderMap, HeaderValue, Response};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Proxy, ProxyProtocol, SendBody};
+use ureq::{Agent, Proxy, SendBody};
 
 use crate::secret::Secret;
+
+pub use endpoint::Endpoint;
+pub use proxy::ProxySettings;
 
 /// The most of an answer's body that is read, in bytes.
 pub const MAX_BODY: u64 = 1024 * 1024;
@@ -24,171 +31,6 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 
 /// The most of a peer's words that an error, a cause or a code repeats, in characters.
 const MAX_QUOTE: usize = 200;
-
-/// A URL that a request may go to: `https`, or `http` to loopback, without user and password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    uri: Uri,
-}
-
-/// Why a URL is refused. The text never repeats the URL, which may hold a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UrlError {
-    Malformed,
-    Scheme,
-    UserInfo,
-    PlainHttp,
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "it is not a URL such as https://host/path",
-            Self::Scheme => "a URL here begins with https:// (or http:// for loopback)",
-            Self::UserInfo => "a URL with a user or password is refused",
-            Self::PlainHttp => "plain http is for localhost, 127.0.0.0/8 and [::1] only; use https",
-        })
-    }
-}
-
-impl std::error::Error for UrlError {}
-
-impl Endpoint {
-    /// Reads and checks a URL.
-    pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
-        let authority = uri.authority().ok_or(UrlError::Malformed)?.as_str();
-        if authority.contains('@') {
-            return Err(UrlError::UserInfo);
-        }
-        let host = uri.host().unwrap_or_default();
-        let port = authority.strip_prefix(host).unwrap_or_default();
-        if host.is_empty() || (!port.is_empty() && uri.port_u16().is_none_or(|number| number == 0))
-        {
-            return Err(UrlError::Malformed);
-        }
-        let endpoint = Self { uri };
-        match endpoint.uri.scheme_str() {
-            Some("https") => Ok(endpoint),
-            Some("http") if endpoint.is_loopback() => Ok(endpoint),
-            Some("http") => Err(UrlError::PlainHttp),
-            _ => Err(UrlError::Scheme),
-        }
-    }
-
-    /// This URL with `path` (which begins with a slash) behind its own path; a query stays last.
-    pub fn join(&self, path: &str) -> Self {
-        let mut joined = self.uri.path().trim_end_matches('/').to_owned() + path;
-        if let Some(query) = self.uri.query() {
-            joined = joined + "?" + query;
-        }
-        let mut parts = self.uri.clone().into_parts();
-        parts.path_and_query = joined.parse().ok().or(parts.path_and_query);
-        Uri::from_parts(parts).map_or_else(|_| self.clone(), |uri| Self { uri })
-    }
-
-    fn host(&self) -> &str {
-        self.uri.host().unwrap_or_default()
-    }
-
-    /// Whether the host is `localhost` or, read as an address, one of loopback's. A name that a
-    /// resolver would turn into such an address (`127.1`, `127.0.0.1.example.com`) is not.
-    fn is_loopback(&self) -> bool {
-        match address(self.host()) {
-            Some(IpAddr::V4(ip)) => ip.is_loopback(),
-            Some(IpAddr::V6(ip)) => ip == Ipv6Addr::LOCALHOST,
-            None => self.host().eq_ignore_ascii_case("localhost"),
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.uri.fmt(f)
-    }
-}
-
-/// `HTTPS_PROXY` and `NO_PROXY` as they are set. Empty counts as unset.
-#[derive(Clone, Default)]
-pub struct ProxySettings {
-    pub https_proxy: Option<String>,
-    pub no_proxy: Option<String>,
-}
-
-impl ProxySettings {
-    /// The proxy for this URL; `None` means direct.
-    fn for_url(&self, url: &Endpoint) -> Result<Option<Proxy>, Failed> {
-        let set = self
-            .https_proxy
-            .as_deref()
-            .map(str::trim)
-            .filter(|text| !text.is_empty());
-        let Some(text) = set.filter(|_| !url.is_loopback() && !self.is_exempt(url.host())) else {
-            return Ok(None);
-        };
-        // Without its SOCKS feature ureq would go past a SOCKS proxy, which nobody asked for.
-        let usable =
-            |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
-        match Proxy::new(text).ok().filter(usable) {
-            Some(proxy) => Ok(Some(proxy)),
-            None => Err(Failed::not_sent(
-                "HTTPS_PROXY is not the URL of an http or https proxy",
-            )),
-        }
-    }
-
-    /// curl's reading of `NO_PROXY`: `*`, a host with all below it (with or without a leading dot),
-    /// an address, or a network such as `10.0.0.0/8`. ureq's own takes a bare host for itself only.
-    fn is_exempt(&self, host: &str) -> bool {
-        let list = self.no_proxy.as_deref().unwrap_or_default();
-        let entries = list.split([',', ' ']);
-        entries.filter(|entry| !entry.is_empty()).any(|entry| {
-            entry == "*"
-                || address(host).map_or_else(|| covers(entry, host), |ip| covers_address(entry, ip))
-        })
-    }
-}
-
-fn covers(entry: &str, host: &str) -> bool {
-    let entry = entry
-        .trim_start_matches('*')
-        .trim_matches('.')
-        .to_ascii_lowercase();
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host.strip_suffix(&entry)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        && !entry.is_empty()
-}
-
-fn covers_address(entry: &str, ip: IpAddr) -> bool {
-    let Some((base, length)) = entry.split_once('/') else {
-        return address(entry) == Some(ip);
-    };
-    let Ok(length) = length.parse::<u32>() else {
-        return false;
-    };
-    let same = |a: u128, b: u128, width: u32| {
-        length <= width && (a ^ b).checked_shr(width - length).unwrap_or(0) == 0
-    };
-    match (address(base), ip) {
-        (Some(IpAddr::V4(base)), IpAddr::V4(ip)) => {
-            same(base.to_bits().into(), ip.to_bits().into(), 32)
-        }
-        (Some(IpAddr::V6(base)), IpAddr::V6(ip)) => same(base.to_bits(), ip.to_bits(), 128),
-        _ => false,
-    }
-}
-
-/// The host read as an address, an IPv6 one with or without its brackets.
-fn address(host: &str) -> Option<IpAddr> {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    match inner {
-        Some(inner) => inner.parse().map(IpAddr::V6).ok(),
-        None => host.parse().ok(),
-    }
-}
 
 /// One request header.
 pub struct Header<'a> {
@@ -447,106 +289,6 @@ fn read(answer: Response<ureq::Body>) -> Result<Reply, Failed> {
     })
 }
 
-/// Servers on loopback that answer as a test says, for the tests of all rooms that send requests.
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(crate) mod stand_in {
-    use std::io::{BufRead, BufReader, Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::thread;
-
-    use super::Reply;
-
-    pub(crate) struct Server {
-        pub url: String,
-        /// The requests, head and body, in the order they came.
-        pub requests: Receiver<String>,
-        /// A word for each connection.
-        pub connections: Receiver<()>,
-    }
-
-    /// Calls `answer` for each request; where it says false, the connection is closed.
-    pub(crate) fn server(
-        answer: impl Fn(&mut TcpStream) -> bool + Clone + Send + 'static,
-    ) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (request, requests) = channel();
-        let (connection, connections) = channel();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                connection.send(()).ok();
-                let (answer, request) = (answer.clone(), request.clone());
-                thread::spawn(move || converse(stream.unwrap(), answer, request));
-            }
-        });
-        Server {
-            url,
-            requests,
-            connections,
-        }
-    }
-
-    /// A server that gives one answer to all.
-    pub(crate) fn answering(answer: impl Into<String>) -> Server {
-        let answer = answer.into();
-        server(move |stream| stream.write_all(answer.as_bytes()).is_ok())
-    }
-
-    pub(crate) fn answer(status: &str, body: &str) -> String {
-        format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    }
-
-    pub(crate) fn reply(
-        status: u16,
-        headers: &[(&'static str, &'static str)],
-        body: &str,
-    ) -> Reply {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        Reply {
-            status,
-            headers: headers.collect(),
-            body: body.into(),
-        }
-    }
-
-    fn converse(
-        mut stream: TcpStream,
-        answer: impl Fn(&mut TcpStream) -> bool,
-        request: Sender<String>,
-    ) {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        while let Some(text) = read_request(&mut reader) {
-            request.send(text).ok();
-            if !answer(&mut stream) {
-                break;
-            }
-        }
-    }
-
-    fn read_request(reader: &mut impl BufRead) -> Option<String> {
-        let (mut text, mut length) = (String::new(), 0);
-        while !text.ends_with("\r\n\r\n") {
-            let start = text.len();
-            reader.read_line(&mut text).ok().filter(|&read| read > 0)?;
-            if let Some(value) = text[start..]
-                .to_ascii_lowercase()
-                .strip_prefix("content-length:")
-            {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        reader.take(length).read_to_string(&mut text).ok()?;
-        Some(text)
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -584,123 +326,6 @@ mod tests {
 
     fn status(result: Result<Reply, Failed>) -> u16 {
         result.unwrap().status
-    }
-
-    #[test]
-    fn https_and_loopback_are_taken() {
-        for url in [
-            "https://slack.com/api",
-            "HTTPS://slack.com",
-            "https://10.0.0.1:8443/x?y=z",
-            "https://[2001:db8::1]/",
-            "http://localhost:8642/v1",
-            "http://LOCALHOST",
-            "http://127.0.0.1",
-            "http://127.255.0.9:1/x",
-            "http://[::1]:8080",
-        ] {
-            assert!(Endpoint::parse(url).is_ok(), "{url}");
-        }
-    }
-
-    #[test]
-    fn what_only_looks_like_loopback_is_refused() {
-        for url in [
-            "http://example.com",
-            "http://127.0.0.1.example.com",
-            "http://localhost.example.com",
-            "http://localhost.",
-            "http://127.1",
-            "http://2130706433",
-            "http://0x7f.0.0.1",
-            "http://0177.0.0.1",
-            "http://128.0.0.1",
-            "http://0.0.0.0",
-            "http://[::ffff:127.0.0.1]",
-            "http://[::2]",
-        ] {
-            assert_eq!(Endpoint::parse(url), Err(UrlError::PlainHttp), "{url}");
-        }
-    }
-
-    #[test]
-    fn other_urls_are_refused_by_name() {
-        for (url, error) in [
-            ("https://user:hunter2@example.com", UrlError::UserInfo),
-            ("https://token@example.com", UrlError::UserInfo),
-            ("https://@example.com", UrlError::UserInfo),
-            ("http://127.0.0.1@example.com", UrlError::UserInfo),
-            ("http://localhost:80@example.com/", UrlError::UserInfo),
-            ("ftp://example.com", UrlError::Scheme),
-            ("", UrlError::Malformed),
-            ("example.com", UrlError::Scheme),
-            ("/v1", UrlError::Malformed),
-            ("https://", UrlError::Malformed),
-            ("https:///v1", UrlError::Malformed),
-            ("https://:443/v1", UrlError::Malformed),
-            ("https://example.com:99999", UrlError::Malformed),
-            ("https://example.com:0", UrlError::Malformed),
-            ("https://example.com:", UrlError::Malformed),
-            ("http://127.0.0.1\\@example.com", UrlError::Malformed),
-            ("https://exa mple.com", UrlError::Malformed),
-        ] {
-            assert_eq!(Endpoint::parse(url), Err(error), "{url}");
-        }
-    }
-
-    #[test]
-    fn a_path_is_put_behind_the_base() {
-        for (base, joined) in [
-            ("https://h", "https://h/x/y"),
-            ("https://h/", "https://h/x/y"),
-            ("https://h:1/v1/", "https://h:1/v1/x/y"),
-            (
-                "https://h/v1?api-version=2",
-                "https://h/v1/x/y?api-version=2",
-            ),
-        ] {
-            assert_eq!(
-                Endpoint::parse(base).unwrap().join("/x/y").to_string(),
-                joined
-            );
-        }
-    }
-
-    #[test]
-    fn no_proxy_is_read_as_curl_reads_it() {
-        let exempt = |list: &str, host: &str| {
-            ProxySettings {
-                https_proxy: None,
-                no_proxy: Some(list.to_owned()),
-            }
-            .is_exempt(host)
-        };
-        for (list, host) in [
-            ("*", "example.com"),
-            ("a.com, example.com", "EXAMPLE.com"),
-            ("example.com", "api.example.com"),
-            (".example.com", "example.com"),
-            ("*.example.com", "api.example.com"),
-            ("10.0.0.0/8", "10.9.8.7"),
-            ("0.0.0.0/0", "10.9.8.7"),
-            ("10.9.8.7", "10.9.8.7"),
-            ("2001:db8::/32", "[2001:db8::1]"),
-            ("[2001:db8::1]", "[2001:db8::1]"),
-        ] {
-            assert!(exempt(list, host), "{list} {host}");
-        }
-        for (list, host) in [
-            ("", "example.com"),
-            (",", "example.com"),
-            (".", "example.com"),
-            ("ample.com", "example.com"),
-            ("api.example.com", "example.com"),
-            ("10.0.0.0/8", "11.0.0.1"),
-            ("10.0.0.0/33", "10.0.0.1"),
-            ("0.1", "10.0.0.1"),
-        ] {
-            assert!(!exempt(list, host), "{list} {host}");
-        }
     }
 
     #[test]
