@@ -1,8 +1,9 @@
-//! The one HTTP client: who may be asked (`endpoint`), by which way (`proxy`), for how long, and how
-//! much of an answer is read. It relies on ureq, whose agents are built with the
-//! first request: a run that asks nobody loads no certificates. What went wrong is told by whether the
+//! The one HTTP client: who may be asked (`endpoint`), by which way (`proxy`), for how long, and what
+//! is read of an answer (`answer`). It relies on ureq, whose agents are built with the first request:
+//! a run that asks nobody loads no certificates. What went wrong is told by whether the
 //! request can have reached its peer, since that decides whether it may be sent again.
 
+mod answer;
 mod endpoint;
 mod proxy;
 #[cfg(test)]
@@ -13,12 +14,13 @@ use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, HeaderValue, Response};
+use ureq::http::HeaderValue;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, SendBody};
 
 use crate::secret::Secret;
 
+pub use answer::Reply;
 pub use endpoint::Endpoint;
 pub use proxy::ProxySettings;
 
@@ -73,6 +75,13 @@ impl<'a> Header<'a> {
         }
     }
 
+    fn token(&self) -> Option<&Secret> {
+        match self.value {
+            Value::Plain(_) => None,
+            Value::Secret { secret, .. } => Some(secret),
+        }
+    }
+
     /// The value as ureq takes it. One that no header can carry is an error that does not repeat it.
     fn value(&self) -> Result<HeaderValue, Failed> {
         let value = match self.value {
@@ -89,25 +98,6 @@ impl<'a> Header<'a> {
         })?;
         value.set_sensitive(matches!(self.value, Value::Secret { .. }));
         Ok(value)
-    }
-}
-
-/// An answer of any status. The body is whole, or empty where one outside 2xx could not be read.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// A header's value where it is there and printable ASCII.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
     }
 }
 
@@ -227,13 +217,16 @@ impl Http {
             left: false,
         };
         let answer = request.send(SendBody::from_reader(&mut outgoing));
-        read(answer.map_err(|error| Failed::from_error(&error, outgoing.left))?)
+        let answer = answer.map_err(|error| Failed::from_error(&error, outgoing.left))?;
+        let sent = headers.iter().filter_map(Header::token).cloned();
+        Reply::read(answer, sent.collect())
     }
 
     /// GETs `url`, once. A failure counts as after the request left, though it need not be.
     pub fn get(&self, url: &Endpoint, timeout: Duration) -> Result<Reply, Failed> {
         let answer = self.agent(url, timeout)?.get(&url.uri).call();
-        read(answer.map_err(|error| Failed::from_error(&error, true))?)
+        let answer = answer.map_err(|error| Failed::from_error(&error, true))?;
+        Reply::read(answer, Vec::new())
     }
 
     /// The agent for this way and time-out. Each has its own, since a setting given with the request
@@ -269,24 +262,6 @@ fn build(proxy: Option<Proxy>, timeout: Duration) -> Agent {
         )
         .build()
         .into()
-}
-
-/// Reads the body, without which the connection could not be used again.
-fn read(answer: Response<ureq::Body>) -> Result<Reply, Failed> {
-    let (head, mut body) = answer.into_parts();
-    let status = head.status.as_u16();
-    let body = match body.with_config().limit(MAX_BODY).read_to_vec() {
-        Ok(body) => body,
-        // The status says it all; a body that drips or ends early takes nothing from it.
-        Err(_) if !head.status.is_success() => Vec::new(),
-        Err(ureq::Error::BodyExceedsLimit(_)) => return Err(Failed::TooLarge(status)),
-        Err(error) => return Err(Failed::from_error(&error, true)),
-    };
-    Ok(Reply {
-        status,
-        headers: head.headers,
-        body,
-    })
 }
 
 #[cfg(test)]
@@ -438,7 +413,7 @@ mod tests {
     fn a_body_of_one_mebibyte_is_read_and_no_more() {
         let limit = usize::try_from(MAX_BODY).unwrap();
         let whole = answering(answer("200 OK", &" ".repeat(limit)));
-        assert_eq!(post(&direct(), &whole.url).unwrap().body.len(), limit);
+        assert_eq!(post(&direct(), &whole.url).unwrap().body().len(), limit);
         let over = answering(answer("200 OK", &" ".repeat(limit + 1)));
         assert_eq!(
             post(&direct(), &over.url).unwrap_err(),

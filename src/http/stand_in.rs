@@ -53,11 +53,7 @@ pub(crate) fn reply(status: u16, headers: &[(&'static str, &'static str)], body:
     let headers = headers
         .iter()
         .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    Reply {
-        status,
-        headers: headers.collect(),
-        body: body.into(),
-    }
+    Reply::new(status, headers.collect(), body.into(), Vec::new())
 }
 
 fn converse(
