@@ -18,7 +18,7 @@ use crate::cli::Global;
 use crate::debounce::Policy;
 use crate::engine::{Api, EngineConfig};
 use crate::exit::{Exit, Problem};
-use crate::http::{Endpoint, ProxySettings};
+use crate::http::{Endpoint, Http, ProxySettings};
 use crate::slack::SlackConfig;
 use environment::Environment;
 use variables as var;
@@ -44,6 +44,8 @@ pub struct Config {
     pub max_investigations_per_hour: usize,
     pub slack: SlackConfig,
     pub proxy: ProxySettings,
+    /// The certificates to trust in place of the system's.
+    pub ca_file: Option<PathBuf>,
     pub outbox_ttl: SignedDuration,
     pub max_runtime: Duration,
 }
@@ -82,6 +84,11 @@ impl Config {
         Self::from(paths, &env)
     }
 
+    /// The client for all requests.
+    pub fn http(&self) -> Http {
+        Http::new(self.proxy.clone()).trusting(self.ca_file.clone())
+    }
+
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
         Ok(Self {
             paths,
@@ -94,6 +101,7 @@ impl Config {
                 https_proxy: env.get("HTTPS_PROXY").or_else(|| env.get("https_proxy")),
                 no_proxy: env.get("NO_PROXY").or_else(|| env.get("no_proxy")),
             },
+            ca_file: env.path(&var::SSL_CERT_FILE),
             outbox_ttl: seconds(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
             max_runtime: Duration::from_secs(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
         })

@@ -68,6 +68,10 @@ impl Endpoint {
         Uri::from_parts(parts).map_or_else(|_| self.clone(), |uri| Self { uri })
     }
 
+    pub(super) fn is_https(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
     pub(super) fn host(&self) -> &str {
         self.uri.host().unwrap_or_default()
     }

@@ -6,11 +6,13 @@
 mod answer;
 mod endpoint;
 mod proxy;
+mod roots;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
 use std::fmt;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use crate::secret::Secret;
 pub use answer::Reply;
 pub use endpoint::Endpoint;
 pub use proxy::ProxySettings;
+use roots::roots;
 
 /// The most of an answer's body that is read, in bytes.
 pub const MAX_BODY: u64 = 1024 * 1024;
@@ -180,15 +183,31 @@ impl Read for Outgoing<'_> {
 /// The client. Connections are kept and used again, over both methods, for as long as it lives.
 pub struct Http {
     proxy: ProxySettings,
-    agents: Mutex<Vec<(Option<Proxy>, Duration, Agent)>>,
+    ca_file: Option<PathBuf>,
+    agents: Mutex<Vec<(Way, Agent)>>,
+}
+
+/// What an agent is built for.
+#[derive(Clone, PartialEq)]
+struct Way {
+    proxy: Option<Proxy>,
+    timeout: Duration,
+    is_https: bool,
 }
 
 impl Http {
     pub fn new(proxy: ProxySettings) -> Self {
         Self {
             proxy,
+            ca_file: None,
             agents: Mutex::default(),
         }
+    }
+
+    /// Trusts the certificates of this file in place of the system's.
+    pub fn trusting(mut self, ca_file: Option<PathBuf>) -> Self {
+        self.ca_file = ca_file;
+        self
     }
 
     /// POSTs `body` as JSON, once. `timeout` holds for all of it, from the name to the body's end.
@@ -229,37 +248,35 @@ impl Http {
         Reply::read(answer, Vec::new())
     }
 
-    /// The agent for this way and time-out. Each has its own, since a setting given with the request
-    /// makes ureq load the roots again for every connection.
+    /// The agent for this way. Each has its own, since a setting given with the request makes ureq
+    /// load the roots again for every connection.
     fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, Failed> {
-        let proxy = self.proxy.for_url(url)?;
+        let way = Way {
+            proxy: self.proxy.for_url(url)?,
+            timeout,
+            is_https: url.is_https(),
+        };
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, _, agent)) = agents
-            .iter()
-            .find(|known| known.0 == proxy && known.1 == timeout)
-        {
+        if let Some((_, agent)) = agents.iter().find(|(known, _)| *known == way) {
             return Ok(agent.clone());
         }
-        let agent = build(proxy.clone(), timeout);
-        agents.push((proxy, timeout, agent.clone()));
+        let roots = roots(self.ca_file.as_deref().filter(|_| way.is_https))?;
+        let agent = build(way.clone(), roots);
+        agents.push((way, agent.clone()));
         Ok(agent)
     }
 }
 
-fn build(proxy: Option<Proxy>, timeout: Duration) -> Agent {
+fn build(way: Way, roots: RootCerts) -> Agent {
     Agent::config_builder()
-        .proxy(proxy) // also where there is none: ureq's default reads the environment
-        .timeout_global(Some(timeout))
+        .proxy(way.proxy) // also where there is none: ureq's default reads the environment
+        .timeout_global(Some(way.timeout))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_age(MAX_IDLE)
         .user_agent(concat!("probe-wake/", env!("CARGO_PKG_VERSION")))
         .accept("application/json")
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(RootCerts::PlatformVerifier)
-                .build(),
-        )
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
         .build()
         .into()
 }
