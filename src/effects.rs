@@ -74,7 +74,7 @@ impl Live {
     pub fn new(config: &Config, store: Store, to: To, quiet: bool) -> Self {
         Self {
             store,
-            http: Http::new(config.proxy.clone()),
+            http: config.http(),
             slack: config.slack.clone(),
             outcome_log: config.paths.outcome_log.clone(),
             to,
@@ -204,7 +204,7 @@ pub struct Rehearsal {
 impl Rehearsal {
     pub fn new(config: &Config, quiet: bool) -> Self {
         Self {
-            http: Http::new(config.proxy.clone()),
+            http: config.http(),
             stdout: DmPrinter { quiet, printed: 0 },
             clock: Timestamp::UNIX_EPOCH,
         }

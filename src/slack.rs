@@ -142,9 +142,17 @@ struct Said {
 impl Said {
     fn from_reply(reply: &Reply) -> Self {
         // Serde would also read a list into a struct, its first item as `ok`.
-        let is_object = reply.body.trim_ascii_start().starts_with(b"{");
-        let said = is_object.then(|| serde_json::from_slice(&reply.body).ok());
-        said.flatten().unwrap_or_default()
+        let is_object = reply.body().trim_ascii_start().starts_with(b"{");
+        let said = is_object.then(|| serde_json::from_slice(reply.body()).ok());
+        let mut said: Self = said.flatten().unwrap_or_default();
+        let (message, identity) = (
+            [&mut said.error, &mut said.channel, &mut said.ts],
+            [&mut said.team, &mut said.user, &mut said.bot_id],
+        );
+        for value in message.into_iter().chain(identity) {
+            *value = reply.masked(value.take());
+        }
+        said
     }
 
     fn code(&self) -> Option<String> {

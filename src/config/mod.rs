@@ -18,7 +18,7 @@ use crate::cli::Global;
 use crate::debounce::Policy;
 use crate::engine::{Api, EngineConfig};
 use crate::exit::{Exit, Problem};
-use crate::http::{Endpoint, ProxySettings};
+use crate::http::{Endpoint, Http, ProxySettings};
 use crate::slack::SlackConfig;
 use environment::Environment;
 use variables as var;
@@ -46,6 +46,8 @@ pub struct Config {
     pub max_investigations_per_hour: usize,
     pub slack: SlackConfig,
     pub proxy: ProxySettings,
+    /// The certificates to trust in place of the system's.
+    pub ca_file: Option<PathBuf>,
     pub outbox_ttl: SignedDuration,
     pub max_runtime: Duration,
     /// How often runs are started.
@@ -101,6 +103,11 @@ impl Config {
         Self::from(paths, &env)
     }
 
+    /// The client for all requests.
+    pub fn http(&self) -> Http {
+        Http::new(self.proxy.clone()).trusting(self.ca_file.clone())
+    }
+
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
         Ok(Self {
             paths,
@@ -113,6 +120,7 @@ impl Config {
                 https_proxy: env.either_case(&var::HTTPS_PROXY),
                 no_proxy: env.either_case(&var::NO_PROXY),
             },
+            ca_file: env.path(&var::SSL_CERT_FILE),
             outbox_ttl: seconds(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
             max_runtime: Duration::from_secs(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
             cadence: Duration::from_secs(env.number(&var::POLL_SEC, 1..=A_DAY)),

@@ -170,7 +170,7 @@ pub fn ask(config: &EngineConfig, http: &Http, question: &Question<'_>) -> Answe
 }
 
 fn read(api: Api, reply: &Reply) -> Answer {
-    let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
+    let body = reply.json();
     if !reply.is_success() {
         let code = body.as_ref().and_then(|body| error_code(&body["error"]));
         let reason = code.map_or(Reason::Http(reply.status), |code| Reason::code(&code));

@@ -1,0 +1,140 @@
+//! What came back: an answer of any status, and the only ways to read it. A peer may repeat anything,
+//! the token that it was sent among it, so its words leave here with that token masked.
+
+use serde_json::{Map, Value};
+use ureq::http::{HeaderMap, Response};
+
+use super::{Failed, MAX_BODY};
+use crate::audit::json;
+use crate::secret::Secret;
+
+/// An answer of any status. The body is whole, or empty where one outside 2xx could not be read.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    /// The tokens that went with the request.
+    sent: Vec<Secret>,
+}
+
+impl Reply {
+    pub(super) fn new(status: u16, headers: HeaderMap, body: Vec<u8>, sent: Vec<Secret>) -> Self {
+        Self {
+            status,
+            headers,
+            body,
+            sent,
+        }
+    }
+
+    /// Reads the body, without which the connection could not be used again.
+    pub(super) fn read(answer: Response<ureq::Body>, sent: Vec<Secret>) -> Result<Self, Failed> {
+        let (head, mut body) = answer.into_parts();
+        let status = head.status.as_u16();
+        let body = match body.with_config().limit(MAX_BODY).read_to_vec() {
+            Ok(body) => body,
+            // The status says it all; a body that drips or ends early takes nothing from it.
+            Err(_) if !head.status.is_success() => Vec::new(),
+            Err(ureq::Error::BodyExceedsLimit(_)) => return Err(Failed::TooLarge(status)),
+            Err(error) => return Err(Failed::from_error(&error, true)),
+        };
+        Ok(Self::new(status, head.headers, body, sent))
+    }
+
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// A header's value where it is there and printable ASCII. It is not masked: compare it only.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as it came. It is not masked: [`Self::masked`] is for what is kept of it.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body as JSON, masked. An object is also read where it holds what Python writes and JSON
+    /// does not allow, a text cut in the middle of a surrogate pair above all.
+    pub fn json(&self) -> Option<Value> {
+        let value = serde_json::from_slice(&self.body).ok();
+        value
+            .or_else(|| tolerantly(self.body.trim_ascii()))
+            .map(|value| self.masked(value))
+    }
+
+    /// The value with the request's tokens masked in every string and key.
+    pub fn masked(&self, value: Value) -> Value {
+        let mask = |text: String| self.sent.iter().fold(text, |text, token| token.mask(text));
+        match value {
+            Value::String(text) => Value::String(mask(text)),
+            Value::Array(values) => values.into_iter().map(|v| self.masked(v)).collect(),
+            Value::Object(members) => {
+                let members = members.into_iter();
+                let masked = members.map(|(key, value)| (mask(key), self.masked(value)));
+                Value::Object(masked.collect::<Map<_, _>>())
+            }
+            other => other,
+        }
+    }
+}
+
+fn tolerantly(body: &[u8]) -> Option<Value> {
+    let end = json::object_at(body, 0).ok()?;
+    let text = (end == body.len()).then(|| json::compact(body))?;
+    serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TOKEN: &str = "a-token+of/16-characters";
+
+    fn json(body: &[u8]) -> Option<Value> {
+        let sent = vec![Secret::new(TOKEN.to_owned())];
+        Reply::new(200, HeaderMap::new(), body.to_vec(), sent).json()
+    }
+
+    #[test]
+    fn what_python_writes_is_read() {
+        for (body, value) in [
+            (&br#"{"a":"x\ud83d"}"#[..], json!({"a": "x\u{fffd}"})),
+            (br#"{"a":NaN}"#, json!({"a": null})),
+            (b"\n{\"a\":\"\xff\"}\r\n", json!({"a": "\u{fffd}"})),
+        ] {
+            assert_eq!(json(body), Some(value));
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_value_is_none_however_deep_it_is() {
+        let deep = "[".repeat(500_000);
+        for body in [
+            "",
+            "{\"a\":1}{",
+            "{\"a\":1",
+            "{'a':1}",
+            &deep,
+            &format!("{{\"a\":{deep}"),
+            &format!("{{\"a\":{deep}{}}}", "]".repeat(500_000)),
+        ] {
+            assert_eq!(json(body.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_token_is_masked_wherever_it_stands_and_however_it_is_written() {
+        let body = br#"{"a":["is a-token+of\/16-characters","\u0061-token\u002bof/16-characters."],
+            "a-token+of/16-characters":{"b":"a-token+of/16-charactersa-token+of/16-characters"}}"#;
+        let expected = json!({
+            "a": ["is [masked]", "[masked]."], "[masked]": {"b": "[masked][masked]"},
+        });
+        assert_eq!(json(body), Some(expected));
+    }
+}

@@ -1,0 +1,191 @@
+//! Who may be asked: a URL that is `https`, or plain `http` to loopback. What counts is the address that
+//! the text is, never one that a resolver could make of it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ureq::http::Uri;
+
+/// A URL that a request may go to: `https`, or `http` to loopback, without user and password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub(super) uri: Uri,
+}
+
+/// Why a URL is refused. The text never repeats the URL, which may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlError {
+    Malformed,
+    Scheme,
+    UserInfo,
+    PlainHttp,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "it is not a URL such as https://host/path",
+            Self::Scheme => "a URL here begins with https:// (or http:// for loopback)",
+            Self::UserInfo => "a URL with a user or password is refused",
+            Self::PlainHttp => "plain http is for localhost, 127.0.0.0/8 and [::1] only; use https",
+        })
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl Endpoint {
+    /// Reads and checks a URL.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
+        let authority = uri.authority().ok_or(UrlError::Malformed)?.as_str();
+        if authority.contains('@') {
+            return Err(UrlError::UserInfo);
+        }
+        let host = uri.host().unwrap_or_default();
+        let port = authority.strip_prefix(host).unwrap_or_default();
+        if host.is_empty() || (!port.is_empty() && uri.port_u16().is_none_or(|number| number == 0))
+        {
+            return Err(UrlError::Malformed);
+        }
+        let endpoint = Self { uri };
+        match endpoint.uri.scheme_str() {
+            Some("https") => Ok(endpoint),
+            Some("http") if endpoint.is_loopback() => Ok(endpoint),
+            Some("http") => Err(UrlError::PlainHttp),
+            _ => Err(UrlError::Scheme),
+        }
+    }
+
+    /// This URL with `path` (which begins with a slash) behind its own path; a query stays last.
+    pub fn join(&self, path: &str) -> Self {
+        let mut joined = self.uri.path().trim_end_matches('/').to_owned() + path;
+        if let Some(query) = self.uri.query() {
+            joined = joined + "?" + query;
+        }
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = joined.parse().ok().or(parts.path_and_query);
+        Uri::from_parts(parts).map_or_else(|_| self.clone(), |uri| Self { uri })
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
+    pub(super) fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
+    /// Whether the host is `localhost` or, read as an address, one of loopback's. A name that a
+    /// resolver would turn into such an address (`127.1`, `127.0.0.1.example.com`) is not.
+    pub(super) fn is_loopback(&self) -> bool {
+        match address(self.host()) {
+            Some(IpAddr::V4(ip)) => ip.is_loopback(),
+            Some(IpAddr::V6(ip)) => ip == Ipv6Addr::LOCALHOST,
+            None => self.host().eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+/// The host read as an address, an IPv6 one with or without its brackets.
+pub(super) fn address(host: &str) -> Option<IpAddr> {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match inner {
+        Some(inner) => inner.parse().map(IpAddr::V6).ok(),
+        None => host.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn https_and_loopback_are_taken() {
+        for url in [
+            "https://slack.com/api",
+            "HTTPS://slack.com",
+            "https://10.0.0.1:8443/x?y=z",
+            "https://[2001:db8::1]/",
+            "http://localhost:8642/v1",
+            "http://LOCALHOST",
+            "http://127.0.0.1",
+            "http://127.255.0.9:1/x",
+            "http://[::1]:8080",
+        ] {
+            assert!(Endpoint::parse(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_loopback_is_refused() {
+        for url in [
+            "http://example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "http://localhost.",
+            "http://127.1",
+            "http://2130706433",
+            "http://0x7f.0.0.1",
+            "http://0177.0.0.1",
+            "http://128.0.0.1",
+            "http://0.0.0.0",
+            "http://[::ffff:127.0.0.1]",
+            "http://[::2]",
+        ] {
+            assert_eq!(Endpoint::parse(url), Err(UrlError::PlainHttp), "{url}");
+        }
+    }
+
+    #[test]
+    fn other_urls_are_refused_by_name() {
+        for (url, error) in [
+            ("https://user:hunter2@example.com", UrlError::UserInfo),
+            ("https://token@example.com", UrlError::UserInfo),
+            ("https://@example.com", UrlError::UserInfo),
+            ("http://127.0.0.1@example.com", UrlError::UserInfo),
+            ("http://localhost:80@example.com/", UrlError::UserInfo),
+            ("ftp://example.com", UrlError::Scheme),
+            ("", UrlError::Malformed),
+            ("example.com", UrlError::Scheme),
+            ("/v1", UrlError::Malformed),
+            ("https://", UrlError::Malformed),
+            ("https:///v1", UrlError::Malformed),
+            ("https://:443/v1", UrlError::Malformed),
+            ("https://example.com:99999", UrlError::Malformed),
+            ("https://example.com:0", UrlError::Malformed),
+            ("https://example.com:", UrlError::Malformed),
+            ("http://127.0.0.1\\@example.com", UrlError::Malformed),
+            ("https://exa mple.com", UrlError::Malformed),
+        ] {
+            assert_eq!(Endpoint::parse(url), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_put_behind_the_base() {
+        for (base, joined) in [
+            ("https://h", "https://h/x/y"),
+            ("https://h/", "https://h/x/y"),
+            ("https://h:1/v1/", "https://h:1/v1/x/y"),
+            (
+                "https://h/v1?api-version=2",
+                "https://h/v1/x/y?api-version=2",
+            ),
+        ] {
+            assert_eq!(
+                Endpoint::parse(base).unwrap().join("/x/y").to_string(),
+                joined
+            );
+        }
+    }
+}

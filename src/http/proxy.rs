@@ -1,0 +1,123 @@
+//! By which way a request goes: direct, or through `HTTPS_PROXY` where neither loopback nor `NO_PROXY`
+//! speaks against it.
+
+use std::net::IpAddr;
+
+use ureq::{Proxy, ProxyProtocol};
+
+use super::Failed;
+use super::endpoint::{Endpoint, address};
+
+/// `HTTPS_PROXY` and `NO_PROXY` as they are set. Empty counts as unset.
+#[derive(Clone, Default)]
+pub struct ProxySettings {
+    pub https_proxy: Option<String>,
+    pub no_proxy: Option<String>,
+}
+
+impl ProxySettings {
+    /// The proxy for this URL; `None` means direct.
+    pub(super) fn for_url(&self, url: &Endpoint) -> Result<Option<Proxy>, Failed> {
+        let set = self
+            .https_proxy
+            .as_deref()
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        let Some(text) = set.filter(|_| !url.is_loopback() && !self.is_exempt(url.host())) else {
+            return Ok(None);
+        };
+        // Without its SOCKS feature ureq would go past a SOCKS proxy, which nobody asked for.
+        let usable =
+            |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+        match Proxy::new(text).ok().filter(usable) {
+            Some(proxy) => Ok(Some(proxy)),
+            None => Err(Failed::not_sent(
+                "HTTPS_PROXY is not the URL of an http or https proxy",
+            )),
+        }
+    }
+
+    /// curl's reading of `NO_PROXY`: `*`, a host with all below it (with or without a leading dot),
+    /// an address, or a network such as `10.0.0.0/8`. ureq's own takes a bare host for itself only.
+    fn is_exempt(&self, host: &str) -> bool {
+        let list = self.no_proxy.as_deref().unwrap_or_default();
+        let entries = list.split([',', ' ']);
+        entries.filter(|entry| !entry.is_empty()).any(|entry| {
+            entry == "*"
+                || address(host).map_or_else(|| covers(entry, host), |ip| covers_address(entry, ip))
+        })
+    }
+}
+
+fn covers(entry: &str, host: &str) -> bool {
+    let entry = entry
+        .trim_start_matches('*')
+        .trim_matches('.')
+        .to_ascii_lowercase();
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host.strip_suffix(&entry)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        && !entry.is_empty()
+}
+
+fn covers_address(entry: &str, ip: IpAddr) -> bool {
+    let Some((base, length)) = entry.split_once('/') else {
+        return address(entry) == Some(ip);
+    };
+    let Ok(length) = length.parse::<u32>() else {
+        return false;
+    };
+    let same = |a: u128, b: u128, width: u32| {
+        length <= width && (a ^ b).checked_shr(width - length).unwrap_or(0) == 0
+    };
+    match (address(base), ip) {
+        (Some(IpAddr::V4(base)), IpAddr::V4(ip)) => {
+            same(base.to_bits().into(), ip.to_bits().into(), 32)
+        }
+        (Some(IpAddr::V6(base)), IpAddr::V6(ip)) => same(base.to_bits(), ip.to_bits(), 128),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_proxy_is_read_as_curl_reads_it() {
+        let exempt = |list: &str, host: &str| {
+            ProxySettings {
+                https_proxy: None,
+                no_proxy: Some(list.to_owned()),
+            }
+            .is_exempt(host)
+        };
+        for (list, host) in [
+            ("*", "example.com"),
+            ("a.com, example.com", "EXAMPLE.com"),
+            ("example.com", "api.example.com"),
+            (".example.com", "example.com"),
+            ("*.example.com", "api.example.com"),
+            ("10.0.0.0/8", "10.9.8.7"),
+            ("0.0.0.0/0", "10.9.8.7"),
+            ("10.9.8.7", "10.9.8.7"),
+            ("2001:db8::/32", "[2001:db8::1]"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+        ] {
+            assert!(exempt(list, host), "{list} {host}");
+        }
+        for (list, host) in [
+            ("", "example.com"),
+            (",", "example.com"),
+            (".", "example.com"),
+            ("ample.com", "example.com"),
+            ("api.example.com", "example.com"),
+            ("10.0.0.0/8", "11.0.0.1"),
+            ("10.0.0.0/33", "10.0.0.1"),
+            ("0.1", "10.0.0.1"),
+        ] {
+            assert!(!exempt(list, host), "{list} {host}");
+        }
+    }
+}
