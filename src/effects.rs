@@ -20,6 +20,7 @@ use crate::outcome;
 use crate::slack::{self, Posted, SlackConfig, Thread};
 use crate::state::outbox::Dm;
 use crate::state::{Durability, State, Store, UNDELIVERED_FILE};
+use crate::terminal::Waiting;
 
 pub trait Effects {
     /// The clock by which this wake is judged.
@@ -93,6 +94,8 @@ impl Effects for Live {
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer {
+        let _waiting =
+            Waiting::for_what(&format!("asking the engine about {}", question.wake.probe));
         engine::ask(engine, &self.http, question)
     }
 
@@ -107,12 +110,16 @@ impl Effects for Live {
 
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted {
         match self.to {
-            To::Slack => slack::post(&self.http, &self.slack, text, thread),
+            To::Slack => {
+                let _waiting = Waiting::for_what("sending the DM to Slack");
+                slack::post(&self.http, &self.slack, text, thread)
+            }
             To::Stdout => self.stdout.print(text),
         }
     }
 
     fn pause(&mut self, length: Duration) {
+        let _waiting = Waiting::for_what("waiting before one more try");
         std::thread::sleep(length);
     }
 

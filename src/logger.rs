@@ -7,16 +7,19 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::message::on_one_line;
 
-struct Logger;
+struct Logger {
+    /// Whether each line begins with its priority, as journald takes it (sd-daemon(3)).
+    priorities: bool,
+}
 
 /// Problems are always told; `-v` adds what is done, `-vv` each step.
-pub fn init(verbose: u8) {
+pub fn init(verbose: u8, priorities: bool) {
     let level = match verbose {
         0 => LevelFilter::Warn,
         1 => LevelFilter::Info,
         _ => LevelFilter::Debug,
     };
-    if log::set_logger(&Logger).is_ok() {
+    if log::set_boxed_logger(Box::new(Logger { priorities })).is_ok() {
         log::set_max_level(level);
     }
 }
@@ -30,14 +33,16 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let kind = match record.level() {
-            Level::Error => "error: ",
-            Level::Warn => "warning: ",
-            _ => "",
+        let (priority, kind) = match record.level() {
+            Level::Error => ("<3>", "error: "),
+            Level::Warn => ("<4>", "warning: "),
+            Level::Info => ("<6>", ""),
+            Level::Debug | Level::Trace => ("<7>", ""),
         };
+        let priority = if self.priorities { priority } else { "" };
         let line = on_one_line(&record.args().to_string());
         // Nobody can be told that stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "probe-wake: {kind}{line}");
+        let _ = writeln!(io::stderr().lock(), "{priority}probe-wake: {kind}{line}");
     }
 
     fn flush(&self) {}

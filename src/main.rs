@@ -14,6 +14,7 @@ mod exit;
 mod http;
 mod logger;
 mod message;
+mod metrics;
 mod outcome;
 mod report;
 mod secret;
@@ -28,7 +29,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    logger::init(cli.global.verbose);
+    logger::init(cli.global.verbose, config::stderr_is_journal());
     match commands::execute(&cli) {
         Ok(exit) => exit.into(),
         Err(problem) => {

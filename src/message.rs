@@ -89,6 +89,14 @@ pub fn late_note(dm: &Dm, now: Timestamp) -> Option<String> {
     (waited > LATE_DM).then(|| format!("This message is late: it was queued for {}.", span(waited)))
 }
 
+/// The line of the first DM after a time without runs.
+pub fn unwatched_note(length: SignedDuration) -> String {
+    format!(
+        "Before this, nothing was watched for {}: no run took place.",
+        span(length)
+    )
+}
+
 /// A text with its notes behind a blank line.
 pub fn with_notes(text: &str, notes: &[String]) -> String {
     if notes.is_empty() {

@@ -18,7 +18,6 @@ pub enum Colour {
     Red = 31,
     Green = 32,
     Yellow = 33,
-    Dim = 2,
     Bold = 1,
 }
 

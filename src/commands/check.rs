@@ -239,7 +239,7 @@ fn state_dir(dir: &Path) -> Finding {
 fn last_run(config: &Config, store: &Store) -> Finding {
     let now = Timestamp::now();
     match status::last_run(store) {
-        Some(at) if now.duration_since(at) <= status::patience(config) => ok(
+        Some(at) if now.duration_since(at) <= config.patience() => ok(
             "runs",
             format!("the last was {} ago", span(now.duration_since(at))),
         ),

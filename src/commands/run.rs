@@ -1,7 +1,9 @@
 //! `run`: one run, from the lock to the exit code. This file is the story; the rooms it calls hold
 //! the chapters.
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,12 +15,17 @@ use crate::audit::rotation::{self, Tail};
 use crate::cli::{Format, Global, RunArgs, To};
 use crate::config::Config;
 use crate::effects::{Dry, Effects, Live};
-use crate::exit::{Ended, Problem};
+use crate::exit::{Ended, Exit, Problem};
+use crate::http::Endpoint;
 use crate::message::{for_terminal, on_one_line};
+use crate::metrics::{self, Gauges};
 use crate::report::{Report, WakeReport};
 use crate::session::Session;
 use crate::state::lock::Lock;
 use crate::state::{State, Store, key};
+
+/// A monitor that does not answer must not hold up the next run.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
@@ -26,55 +33,81 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
         config.max_runtime = Duration::from_secs(seconds.into());
     }
     if args.dry_run {
-        dry_run(&config, args)
-    } else {
-        real_run(&config, args)
+        return dry_run(&config, args);
     }
+    let ended = real_run(&config, args);
+    if let Some(url) = &config.heartbeat {
+        beat(&config, url, &ended);
+    }
+    ended
 }
 
 fn real_run(config: &Config, args: &RunArgs) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     let lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let state = store.load()?;
-    let log = &config.paths.audit_log;
     let is_json = args.format.format == Format::Json;
     let effects = Live::new(config, store, args.to, is_json);
-    let report = one_run(
-        config,
-        state,
-        effects,
-        Report::new(key(log), false),
-        is_json,
-    );
+    let report = Report::new(key(&config.paths.audit_log), false);
+    let unwatched = lock.unwatched(config.patience(), Timestamp::now());
+    let mut session = Session::new(config, state, effects, report)
+        .keeping_wakes(is_json)
+        .after_unwatched(unwatched);
+    let done = one_run(&mut session, config);
     // Whatever came of it, this was a run.
-    if let Err(error) = lock.note_run() {
+    if let Err(error) = lock.note_run(session.unwatched.unwrap_or_default()) {
         warn!("cannot note the time of this run: {error}");
     }
-    let report = report?;
+    done?;
+    let Session { report, state, .. } = session;
+    if let Some(path) = &config.metrics_file {
+        write_metrics(path, config, &report, &state);
+    }
     if is_json {
         report.print_json().context("cannot print the report")?;
     } else if io::stderr().is_terminal() {
-        eprintln_quietly(&report.summary());
+        let _ = writeln!(io::stderr(), "probe-wake: {}", report.summary());
     }
     Ok(report.exit())
 }
 
 /// What a run is, whatever its effects are.
-fn one_run<E: Effects>(
-    config: &Config,
-    state: State,
-    effects: E,
-    report: Report,
-    keeps_wakes: bool,
-) -> Result<Report, Problem> {
-    let mut session = Session::new(config, state, effects, report).keeping_wakes(keeps_wakes);
+fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
     session.deliver_queue()?;
     session.finish_interrupted()?;
     // Where the log cannot be read to its end, what was decided since the last commit is forgotten:
     // the next run reads those rows again, and must not count them twice.
-    read_log(&mut session, config)?;
+    read_log(session, config)?;
     session.finish(Timestamp::now())?;
-    Ok(session.report)
+    Ok(())
+}
+
+/// Tells a monitor that watches for silence how the run ended. A run that found the lock held is
+/// told by the one that holds it.
+fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
+    let url = match ended {
+        Ok(Exit::Done) => url.clone(),
+        Err(problem) if problem.exit == Exit::Locked => return,
+        _ => url.join("/fail"),
+    };
+    match config.http().get(&url, HEARTBEAT_TIMEOUT) {
+        Ok(reply) if reply.is_success() => {}
+        Ok(reply) => info!("the heartbeat was answered with HTTP {}", reply.status),
+        Err(error) => info!("the heartbeat did not arrive: {error}"),
+    }
+}
+
+fn write_metrics(path: &Path, config: &Config, report: &Report, state: &State) {
+    let length = fs::metadata(&config.paths.audit_log).map_or(0, |meta| meta.len());
+    let gauges = Gauges {
+        now: Timestamp::now(),
+        lag_bytes: length.saturating_sub(report.position.after),
+        outbox: state.outbox.len(),
+        oldest: state.outbox.iter().map(|dm| dm.queued_at).min(),
+    };
+    if let Err(error) = metrics::write(path, &state.counters, &gauges) {
+        warn!("cannot write the metrics to {}: {error}", path.display());
+    }
 }
 
 fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
@@ -139,7 +172,9 @@ fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     let state = Store::at(&config.paths.state_dir).load()?;
     let queued = state.outbox.len() as u64;
     let report = Report::new(key(&config.paths.audit_log), true);
-    let mut report = one_run(config, state, Dry, report, true)?;
+    let mut session = Session::new(config, state, Dry, report).keeping_wakes(true);
+    one_run(&mut session, config)?;
+    let mut report = session.report;
     report.outbox.pending = queued;
     match args.format.format {
         Format::Json => report.print_json(),
@@ -211,8 +246,4 @@ fn print_dry_wake(out: &mut impl Write, wake: &WakeReport) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn eprintln_quietly(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

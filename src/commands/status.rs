@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::audit::rotation::{self, Plan};
@@ -18,10 +18,6 @@ use crate::message::{minute, on_one_line, span};
 use crate::report::print_json;
 use crate::state::{State, Store, UNDELIVERED_FILE, lock};
 use crate::terminal::{Colour, Painter};
-
-/// After so many cadences, and at least a quarter of an hour, the schedule is taken to be broken.
-const OVERDUE_CADENCES: u32 = 10;
-const OVERDUE: SignedDuration = SignedDuration::from_mins(15);
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -79,14 +75,6 @@ pub fn status(flags: &Global, args: &FormatArg) -> Ended {
     Ok(Exit::Done)
 }
 
-/// How long the last run may be ago before nobody can be said to watch.
-pub fn patience(config: &Config) -> SignedDuration {
-    let cadences = config.cadence.saturating_mul(OVERDUE_CADENCES);
-    SignedDuration::try_from(cadences)
-        .unwrap_or(SignedDuration::MAX)
-        .max(OVERDUE)
-}
-
 fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyhow::Result<Status> {
     let log = &config.paths.audit_log;
     let kept = state.log(log);
@@ -116,7 +104,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         state_dir: store.dir.display().to_string(),
         running: is_running(store),
         last_run,
-        overdue: last_run.is_none_or(|last| now.duration_since(last) > patience(config)),
+        overdue: last_run.is_none_or(|last| now.duration_since(last) > config.patience()),
         position: kept.map(|kept| kept.tail.position.offset),
         lag: plan
             .map(|plan| lag(&plan))

@@ -85,7 +85,28 @@ impl Paths {
     }
 }
 
+/// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
+pub fn stderr_is_journal() -> bool {
+    let Some(named) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|meta| *named == *format!("{}:{}", meta.st_dev, meta.st_ino))
+}
+
+/// After so many cadences, and at least a quarter of an hour, the schedule is taken to be broken.
+const OVERDUE_CADENCES: u32 = 10;
+const OVERDUE: SignedDuration = SignedDuration::from_mins(15);
+
 impl Config {
+    /// How long the last run may be ago before nobody can be said to watch.
+    pub fn patience(&self) -> SignedDuration {
+        let cadences = self.cadence.saturating_mul(OVERDUE_CADENCES);
+        SignedDuration::try_from(cadences)
+            .unwrap_or(SignedDuration::MAX)
+            .max(OVERDUE)
+    }
+
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         Self::from(Paths::from(flags, &env)?, &env)

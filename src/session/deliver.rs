@@ -110,6 +110,7 @@ impl<E: Effects> Session<'_, E> {
         );
         self.state.outbox.remove(index);
         self.report.tally.undelivered += 1;
+        self.state.counters.undelivered += 1;
         self.commit(Durability::Full)
     }
 
@@ -163,12 +164,14 @@ impl<E: Effects> Session<'_, E> {
         if let Some(dm) = self.state.outbox.remove(index) {
             info!("the DM about {} was delivered", dm.probe);
         }
+        self.state.counters.delivered += 1;
         self.commit(Durability::Full)?;
         Ok(Fate::Delivered)
     }
 
     fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<Fate> {
         self.sends = false;
+        self.state.counters.failed += 1;
         let dm = &mut self.state.outbox[index];
         warn!("the DM about {} stays queued: {cause}", dm.probe);
         dm.delivery = if doubtful {

@@ -130,6 +130,9 @@ impl<E: Effects> Session<'_, E> {
             .filter(|reason| reason.is_unreachable());
         self.unreachable.in_a_row = reason.map_or(0, |_| self.unreachable.in_a_row + 1);
         self.unreachable.reason = reason.cloned();
+        self.state
+            .counters
+            .note_engine_call(answer.result.as_ref().err());
         answer
     }
 
@@ -143,7 +146,8 @@ impl<E: Effects> Session<'_, E> {
     ) -> Result<()> {
         let wake = &mark.wake;
         let text = message::text(wake, &answer.result);
-        let notes = message::notes(wake, &answer.result, mark.held_back, mark.dispatched_at);
+        let mut notes = message::notes(wake, &answer.result, mark.held_back, mark.dispatched_at);
+        notes.extend(self.unwatched.take().map(message::unwatched_note));
         let mut dm = Dm::new(wake, text, notes, self.effects.now(None));
         let shown = message::with_notes(&dm.text, &dm.notes);
         let is_sent_now = self.sends_at_once();
@@ -151,6 +155,7 @@ impl<E: Effects> Session<'_, E> {
             dm.delivery = Delivery::BeingSent;
         }
         self.state.outbox.push_back(dm);
+        self.state.counters.dispatched += 1;
         self.state.mark = None;
         if let Some(log) = self.state.logs.get_mut(&mark.log) {
             log.tail = mark.after;

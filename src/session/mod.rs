@@ -9,7 +9,7 @@ mod read;
 use std::time::Instant;
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use crate::audit::position::Position;
@@ -17,6 +17,7 @@ use crate::audit::rotation::Tail;
 use crate::config::Config;
 use crate::effects::{Effects, Route};
 use crate::engine::Reason;
+use crate::exit::Exit;
 use crate::report::Report;
 use crate::state::{Durability, LogState, State, key};
 
@@ -34,6 +35,8 @@ pub struct Session<'a, E: Effects> {
     /// Whether this run still sends DMs; a Slack that is down is tried once.
     sends: bool,
     unreachable: Unreachable,
+    /// For how long nothing was watched, until a DM has told it.
+    pub unwatched: Option<SignedDuration>,
 }
 
 /// What changed since the last commit.
@@ -64,7 +67,16 @@ impl<'a, E: Effects> Session<'a, E> {
             begun: Instant::now(),
             sends: true,
             unreachable: Unreachable::default(),
+            unwatched: None,
         }
+    }
+
+    /// A time without runs, for the next DM to tell.
+    pub fn after_unwatched(mut self, length: SignedDuration) -> Self {
+        // Before the first run there was nothing to watch.
+        let is_new = self.state.logs.is_empty();
+        self.unwatched = Some(length).filter(|length| !length.is_zero() && !is_new);
+        self
     }
 
     pub fn keeping_wakes(mut self, keeps_wakes: bool) -> Self {
@@ -101,6 +113,8 @@ impl<'a, E: Effects> Session<'a, E> {
 
     /// Commits what is left to commit, and counts what is left to deliver.
     pub fn finish(&mut self, now: Timestamp) -> Result<()> {
+        self.report.outbox.pending = self.state.outbox.len() as u64;
+        self.count_run(now);
         if self.unsaved != Unsaved::Nothing {
             let policy = &self.config.debounce;
             let log = self.log();
@@ -113,12 +127,24 @@ impl<'a, E: Effects> Session<'a, E> {
                 Durability::Full
             })?;
         }
-        let pending = self.state.outbox.len() as u64;
-        self.report.outbox.pending = pending;
+        let pending = self.report.outbox.pending;
         if let (Route::SlackWithout(variable), 1..) = (self.effects.route(), pending) {
             warn!("{variable} is not set: {pending} DM(s) stay queued until it is");
         }
         Ok(())
+    }
+
+    /// Counts the run. That alone is worth a commit only where somebody reads the counters.
+    fn count_run(&mut self, now: Timestamp) {
+        let counters = &mut self.state.counters;
+        counters.runs += 1;
+        counters.rows += self.report.rows.read;
+        if self.report.exit() == Exit::Done {
+            counters.last_success = Some(now);
+        }
+        if self.config.metrics_file.is_some() {
+            self.unsaved = self.unsaved.max(Unsaved::Position);
+        }
     }
 
     fn is_past_its_time(&self) -> bool {

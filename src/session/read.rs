@@ -238,6 +238,7 @@ impl<E: Effects> Session<'_, E> {
                 return Ok(());
             }
             self.report.tally.wakes += 1;
+            self.state.counters.wakes += 1;
             self.unsaved = Unsaved::Stamps;
             let policy = &self.config.debounce;
             let decision = self.log().stamps.decide(&wake, policy, now);
@@ -251,6 +252,7 @@ impl<E: Effects> Session<'_, E> {
                     self.dispatch(wake, held_back, now, after)?;
                 }
                 Decision::Debounced | Decision::Buffered => {
+                    self.state.counters.held_back += 1;
                     info!(
                         "held back: {} ({})",
                         wake.caller_session_id(),

@@ -1,18 +1,22 @@
 //! The exclusive lock beside the state file. `state.lock` is never replaced or removed, so that two
-//! runs can never hold locks on two files of that name; its modification time tells the last run.
+//! runs can never hold locks on two files of that name; its modification time tells the last
+//! run.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileTimes, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::exit::{Exit, Problem};
 
 pub const FILE: &str = "state.lock";
+
+/// An access time this close to the epoch is a length, not a time.
+const LONGEST_UNTOLD: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -20,15 +24,14 @@ const POLL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    /// When the run before this one ended.
-    pub last_run: Option<Timestamp>,
+    is_new: bool,
 }
 
 impl Lock {
     /// Takes the lock, waiting for at most `patience` for another run to end.
     pub fn take(state_dir: &Path, patience: Duration) -> Result<Self, Problem> {
         let path = state_dir.join(FILE);
-        let new = !path.exists();
+        let is_new = !path.exists();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -45,13 +48,52 @@ impl Lock {
             }
             std::thread::sleep(POLL.min(patience - begun.elapsed().min(patience)));
         }
-        let last_run = if new { None } else { last_run(&file) };
-        Ok(Self { file, last_run })
+        Ok(Self { file, is_new })
     }
 
-    /// Notes that a run ended now.
-    pub fn note_run(&self) -> io::Result<()> {
-        self.file.set_modified(SystemTime::now())
+    /// For how long there was no run, where that is longer than `patience` or no DM has told it yet.
+    pub fn unwatched(&self, patience: SignedDuration, now: Timestamp) -> SignedDuration {
+        let Some((last_run, untold)) = self.times().filter(|_| !self.is_new) else {
+            return SignedDuration::ZERO;
+        };
+        let since = now.duration_since(last_run);
+        untold
+            + if since > patience {
+                since
+            } else {
+                SignedDuration::ZERO
+            }
+    }
+
+    /// Notes that a run ended now, and for how long nothing was watched before that no DM has told.
+    /// An idle run writes nothing but this file's times, so that the access time, which nothing
+    /// else needs, carries the length: a moment so long after the epoch is no time of today.
+    pub fn note_run(&self, untold: SignedDuration) -> io::Result<()> {
+        let now = SystemTime::now();
+        let length = Duration::try_from(untold).unwrap_or_default();
+        let accessed = if length.is_zero() {
+            now
+        } else {
+            SystemTime::UNIX_EPOCH + length
+        };
+        self.file
+            .set_times(FileTimes::new().set_modified(now).set_accessed(accessed))
+    }
+
+    fn times(&self) -> Option<(Timestamp, SignedDuration)> {
+        let meta = self.file.metadata().ok()?;
+        let last_run = Timestamp::try_from(meta.modified().ok()?).ok()?;
+        let accessed = Timestamp::try_from(meta.accessed().ok()?).ok()?;
+        let untold = accessed.duration_since(Timestamp::UNIX_EPOCH);
+        let is_length = untold < LONGEST_UNTOLD && !untold.is_negative();
+        Some((
+            last_run,
+            if is_length {
+                untold
+            } else {
+                SignedDuration::ZERO
+            },
+        ))
     }
 }
 
@@ -65,8 +107,4 @@ fn is_free(file: &File) -> io::Result<bool> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn last_run(file: &File) -> Option<Timestamp> {
-    Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
 }

@@ -20,6 +20,7 @@ use crate::audit::rotation::Tail;
 use crate::audit::row::Wake;
 use crate::debounce::{HeldBack, Stamps};
 use crate::exit::{Exit, Problem};
+use crate::metrics::Counters;
 use outbox::Outbox;
 
 pub const FILE: &str = "state.json";
@@ -44,6 +45,8 @@ pub struct State {
     /// When the engine was asked within the last hour, where that is limited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub investigations: Vec<Timestamp>,
+    #[serde(default)]
+    pub counters: Counters,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +82,7 @@ impl Default for State {
             mark: None,
             outbox: Outbox::new(),
             investigations: Vec::new(),
+            counters: Counters::default(),
         }
     }
 }

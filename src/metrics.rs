@@ -1,0 +1,206 @@
+//! Prometheus text for node_exporter's textfile collector. The counters live in the state, so that
+//! they only ever grow although each run is a new process; the gauges are of the run that writes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Reason;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    pub runs: u64,
+    pub rows: u64,
+    pub wakes: u64,
+    pub dispatched: u64,
+    pub held_back: u64,
+    pub delivered: u64,
+    /// Deliveries that ended with the DM still queued.
+    pub failed: u64,
+    pub undelivered: u64,
+    /// By what came of them.
+    pub engine_calls: BTreeMap<String, u64>,
+    pub last_success: Option<Timestamp>,
+}
+
+impl Counters {
+    pub fn note_engine_call(&mut self, outcome: Option<&Reason>) {
+        *self
+            .engine_calls
+            .entry(label(outcome).to_owned())
+            .or_default() += 1;
+    }
+}
+
+/// A closed set of words: a code that a peer chooses must not become a label.
+fn label(outcome: Option<&Reason>) -> &'static str {
+    match outcome {
+        None => "answered",
+        Some(Reason::EngineUnavailable) => "unavailable",
+        Some(Reason::Timeout) => "timeout",
+        Some(Reason::ConnectionError) => "connection_error",
+        Some(Reason::Http(_)) => "http_status",
+        Some(Reason::InvalidResponse) => "invalid_response",
+        Some(Reason::Code(_)) => "engine_error",
+        Some(Reason::EmptyResponseText) => "empty",
+        Some(Reason::Refusal) => "refusal",
+        Some(Reason::ContentFilter) => "content_filter",
+        Some(Reason::IncompleteResponse) => "incomplete",
+        Some(Reason::BudgetSpent) => "budget_spent",
+        Some(Reason::Interrupted) => "interrupted",
+    }
+}
+
+/// What is true when the run ends.
+pub struct Gauges {
+    pub now: Timestamp,
+    pub lag_bytes: u64,
+    pub outbox: usize,
+    /// When the oldest DM in the outbox was queued.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Replaces the file whole, readable by all: the collector runs as another user.
+pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    // The collector reads what ends in .prom and nothing else.
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(&new)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(text(counters, gauges).as_bytes())?;
+    fs::rename(&new, path)
+}
+
+fn text(counters: &Counters, gauges: &Gauges) -> String {
+    let mut text = String::new();
+    let totals = [
+        ("runs", "Runs that were ended", counters.runs),
+        (
+            "rows",
+            "Complete lines of the audit log that were read",
+            counters.rows,
+        ),
+        ("wakes", "Wake rows", counters.wakes),
+        (
+            "dispatched",
+            "Wakes that were investigated and told",
+            counters.dispatched,
+        ),
+        (
+            "held_back",
+            "Wakes that the debounce held back",
+            counters.held_back,
+        ),
+        ("dms_delivered", "DMs that Slack took", counters.delivered),
+        (
+            "dms_failed",
+            "Deliveries that left the DM queued",
+            counters.failed,
+        ),
+        (
+            "dms_undelivered",
+            "DMs that went to undelivered.jsonl",
+            counters.undelivered,
+        ),
+    ];
+    for (name, help, value) in totals {
+        metric(
+            &mut text,
+            &format!("{name}_total"),
+            "counter",
+            help,
+            value as f64,
+        );
+    }
+    let calls = "probe_wake_engine_calls_total";
+    let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
+    let _ = writeln!(text, "# TYPE {calls} counter");
+    for (outcome, value) in &counters.engine_calls {
+        let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
+    }
+    let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
+    let age = gauges.oldest.map_or(0.0, |oldest| {
+        (seconds(gauges.now) - seconds(oldest)).max(0.0)
+    });
+    let success = counters.last_success.map_or(0.0, seconds);
+    let values = [
+        (
+            "last_run_timestamp_seconds",
+            "When the last run ended",
+            seconds(gauges.now),
+        ),
+        (
+            "last_success_timestamp_seconds",
+            "When a run last ended with exit 0",
+            success,
+        ),
+        (
+            "lag_bytes",
+            "Bytes of the audit log behind the position",
+            gauges.lag_bytes as f64,
+        ),
+        ("outbox_dms", "DMs in the outbox", gauges.outbox as f64),
+        (
+            "outbox_oldest_age_seconds",
+            "Age of the oldest DM in the outbox",
+            age,
+        ),
+    ];
+    for (name, help, value) in values {
+        metric(&mut text, name, "gauge", help, value);
+    }
+    text
+}
+
+fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: f64) {
+    let name = format!("probe_wake_{name}");
+    let _ = writeln!(
+        text,
+        "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_and_gauges_have_help_type_and_value() {
+        let mut counters = Counters {
+            runs: 3,
+            ..Counters::default()
+        };
+        counters.note_engine_call(None);
+        counters.note_engine_call(Some(&Reason::code("a\"} 1\nx")));
+        let now = Timestamp::UNIX_EPOCH;
+        let text = text(
+            &counters,
+            &Gauges {
+                now,
+                lag_bytes: 7,
+                outbox: 0,
+                oldest: None,
+            },
+        );
+        assert!(text.contains(
+            "# HELP probe_wake_runs_total Runs that were ended\n\
+             # TYPE probe_wake_runs_total counter\nprobe_wake_runs_total 3\n"
+        ));
+        assert!(text.contains("probe_wake_engine_calls_total{outcome=\"answered\"} 1\n"));
+        assert!(text.contains("probe_wake_engine_calls_total{outcome=\"engine_error\"} 1\n"));
+        assert!(text.contains("probe_wake_lag_bytes 7\n"));
+    }
+}
