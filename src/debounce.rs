@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::audit::row::Wake;
 
@@ -185,11 +185,11 @@ impl Pair {
 }
 
 /// The stamps of one audit log, kept in the state as a list of flat objects.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(from = "Vec<Entry>")]
 pub struct Stamps(BTreeMap<Pair, Stamp>);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Entry {
     #[serde(flatten)]
     pair: Pair,
@@ -199,22 +199,21 @@ struct Entry {
 
 impl From<Vec<Entry>> for Stamps {
     fn from(entries: Vec<Entry>) -> Self {
-        Self(
-            entries
-                .into_iter()
-                .map(|entry| (entry.pair, entry.stamp))
-                .collect(),
-        )
+        let pairs = entries.into_iter().map(|entry| (entry.pair, entry.stamp));
+        Self(pairs.collect())
     }
 }
 
-impl From<Stamps> for Vec<Entry> {
-    fn from(stamps: Stamps) -> Self {
-        stamps
-            .0
-            .into_iter()
-            .map(|(pair, stamp)| Entry { pair, stamp })
-            .collect()
+impl Serialize for Stamps {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Entry<'a> {
+            #[serde(flatten)]
+            pair: &'a Pair,
+            #[serde(flatten)]
+            stamp: &'a Stamp,
+        }
+        serializer.collect_seq(self.0.iter().map(|(pair, stamp)| Entry { pair, stamp }))
     }
 }
 

@@ -79,7 +79,7 @@ impl Generation {
                 "not a regular file",
             ));
         }
-        let mut start = Vec::new();
+        let mut start = Vec::with_capacity(GZIP_MAGIC.len());
         FileAt {
             file: &file,
             offset: 0,
@@ -101,7 +101,7 @@ impl Generation {
 
     /// A gzip file that is cut or damaged within the head gives what there is of it.
     fn read_head(&self) -> Vec<u8> {
-        let mut head = Vec::new();
+        let mut head = Vec::with_capacity(HEAD_BYTES as usize);
         let length = if self.gzip {
             HEAD_BYTES
         } else {

@@ -74,6 +74,13 @@ pub enum Kind {
     Current,
 }
 
+impl Stretch {
+    /// Whether there may be anything to read: in an idle run there is not.
+    pub fn has_bytes(&self) -> bool {
+        self.generation.is_gzip() || self.generation.length > self.from
+    }
+}
+
 /// What is to be read, and what that says of the rows in between.
 #[derive(Debug, Default)]
 pub struct Plan {

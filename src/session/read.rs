@@ -71,7 +71,9 @@ impl<E: Effects> Session<'_, E> {
                     self.enter(&stretch, &plan.known, plan.gap, now);
                 }
             }
-            self.read_stretch(&stretch, now)?;
+            if stretch.has_bytes() {
+                self.read_stretch(&stretch, now)?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! the folder. A state that cannot be read stops the run: rewinding would replay history, and
 //! starting over would lose rows.
 
+mod layout;
 pub mod lock;
 pub mod outbox;
 
@@ -15,12 +16,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Serializer;
 
 use crate::audit::rotation::Tail;
 use crate::audit::row::Wake;
 use crate::debounce::{HeldBack, Stamps};
 use crate::exit::{Exit, Problem};
 use crate::metrics::Counters;
+use layout::Layout;
 use outbox::Outbox;
 
 pub const FILE: &str = "state.json";
@@ -28,6 +31,8 @@ pub const UNDELIVERED_FILE: &str = "undelivered.jsonl";
 
 const PROGRAM: &str = "probe-wake";
 const VERSION: u32 = 1;
+/// Large enough that the state of an ordinary day is one write.
+const WRITE_BUFFER: usize = 64 * 1024;
 const NEW_FILE: &str = "state.json.new";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -191,8 +196,11 @@ fn write_new(path: &Path, state: &State) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(path)?;
-    let mut writer = BufWriter::new(file);
-    serde_json::to_writer_pretty(&mut writer, state)?;
+    let mut writer = BufWriter::with_capacity(WRITE_BUFFER, file);
+    state.serialize(&mut Serializer::with_formatter(
+        &mut writer,
+        Layout::default(),
+    ))?;
     writer.write_all(b"\n")?;
     writer
         .into_inner()

@@ -1,0 +1,209 @@
+//! The logs and states that are measured on, in a folder that is removed at the end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::PROGRAM;
+
+pub struct Bench {
+    dir: PathBuf,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        Self { dir }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A log in a folder of its own.
+    pub fn log(&self, name: &str, write: impl Fn(&Path)) -> PathBuf {
+        let folder = self.path(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let log = folder.join("kora_audit_log.jsonl");
+        write(&log);
+        log
+    }
+
+    fn state_dir(log: &Path) -> PathBuf {
+        log.with_file_name("state")
+    }
+
+    /// A run over the log, with nothing configured but what the bench adds.
+    pub fn run(&self, log: &Path) -> Command {
+        let mut command = Command::new(PROGRAM);
+        self.environment(&mut command, log);
+        command.arg("run");
+        command
+    }
+
+    fn environment(&self, command: &mut Command, log: &Path) {
+        command
+            .env_clear()
+            .env("HOME", &self.dir)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("KORA_AUDIT_LOG_PATH", log)
+            .env("KORA_PROBE_WAKE_STATE_DIR", Self::state_dir(log));
+    }
+
+    /// Makes the whole log new, and keeps that state.
+    pub fn stamp_at_start(&self, log: &Path) {
+        let mut command = Command::new(PROGRAM);
+        self.environment(&mut command, log);
+        fs::create_dir_all(Self::state_dir(log)).unwrap();
+        command.args(["state", "reset", "--position", "start"]);
+        super::timing::once(&mut command);
+        fs::copy(
+            Self::state_dir(log).join("state.json"),
+            log.with_file_name("kept.json"),
+        )
+        .unwrap();
+    }
+
+    /// A run that finds the whole log new, each time anew. The DMs go to stdout.
+    pub fn run_anew(&self, log: &Path) -> Command {
+        let mut command = Command::new("sh");
+        self.environment(&mut command, log);
+        let (state, kept) = (Self::state_dir(log), log.with_file_name("kept.json"));
+        let line = format!(
+            "cp {} {}/state.json && exec {PROGRAM} run --to stdout",
+            kept.display(),
+            state.display()
+        );
+        command.args(["-c", &line]);
+        command
+    }
+
+    /// Reads the first row of the log, so that the position has a head, and rotates it to `.gz`.
+    pub fn rotate_to_gzip(&self, log: &Path) -> PathBuf {
+        let first = fs::File::open(log)
+            .map(std::io::BufReader::new)
+            .map(|mut reader| {
+                let mut line = Vec::new();
+                std::io::BufRead::read_until(&mut reader, b'\n', &mut line).unwrap();
+                line
+            });
+        let whole = log.with_file_name("whole");
+        fs::rename(log, &whole).unwrap();
+        fs::write(log, first.unwrap()).unwrap();
+        super::timing::once(&mut self.run(log));
+        let state = Self::state_dir(log).join("state.json");
+        fs::copy(state, log.with_file_name("kept.json")).unwrap();
+        let rotated = log.with_file_name("kora_audit_log.jsonl.1");
+        fs::rename(&whole, &rotated).unwrap();
+        super::timing::once(Command::new("gzip").arg(&rotated));
+        fs::write(log, "").unwrap();
+        rotated.with_extension("1.gz")
+    }
+
+    pub fn forget(&self, log: &Path) {
+        let _ = fs::remove_dir_all(Self::state_dir(log));
+    }
+
+    /// Adds so many live stamps and queued DMs to a stamped state.
+    pub fn fill_state(&self, log: &Path, pairs: usize, outbox: usize) {
+        let path = Self::state_dir(log).join("state.json");
+        let mut state: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let now = jiff::Timestamp::now();
+        let name = log.to_str().unwrap();
+        let stamps = (0..pairs).map(|pair| {
+            serde_json::json!({
+                "probe": format!("probe-{pair}"),
+                "category": "service_unhealthy",
+                "last_dispatch": now,
+            })
+        });
+        state["logs"][name]["stamps"] = stamps.collect();
+        let dms = (0..outbox).map(|dm| {
+            serde_json::json!({
+                "queued_at": now,
+                "probe": format!("queued-{dm}"),
+                "category": "service_unhealthy",
+                "severity": "warning",
+                "text": "x".repeat(400),
+                "delivery": "queued",
+            })
+        });
+        state["outbox"] = dms.collect();
+        fs::write(&path, state.to_string()).unwrap();
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn wake(probe: &str, severity: &str) -> String {
+    let now = jiff::Timestamp::now();
+    format!(
+        r#"{{"emitted_at":"{now}","seam":"probe.wake_requested","details":{{"probe":"{probe}","severity":"{severity}","category":"service_unhealthy","title":"{probe} unreachable: HTTP 401","detail":"{probe} probe reported status=unhealthy. error='HTTP 401'.","snapshot_details":{{"apps_running":0}},"envelope_enabled":false,"envelope_fix_name":"restart_unhealthy_machine"}},"caller_session_id":null,"source":null}}"#
+    )
+}
+
+/// Rows of about 550 bytes, one in a thousand of them a wake, until the file is so long.
+pub fn write_rows(log: &Path, bytes: u64) {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(log).unwrap());
+    let (mut written, mut row) = (0, 0_u64);
+    while written < bytes {
+        row += 1;
+        let line = if row.is_multiple_of(1_000) {
+            wake("fly", "warning")
+        } else {
+            other_row(row)
+        };
+        writeln!(out, "{line}").unwrap();
+        written += line.len() as u64 + 1;
+    }
+    out.flush().unwrap();
+}
+
+fn other_row(row: u64) -> String {
+    let text = "the tool answered with a list of machines and their states; ".repeat(5);
+    format!(
+        r#"{{"emitted_at":"2026-05-24T14:32:{:02}.{:06}Z","seam":"reasoning.tool_called","details":{{"tool":"fly.machines","call":{row},"answer":"{text}","duration_ms":{}}},"caller_session_id":"probe:fly:service_unhealthy","source":"reasoning"}}"#,
+        row / 1_000_000 % 60,
+        row % 1_000_000,
+        row * 7_919 % 10_000,
+    )
+}
+
+/// A log whose middle is a hole: as long as said, with rows at both ends.
+pub fn write_sparse(log: &Path, bytes: u64) {
+    write_rows(log, 2 * 1_024);
+    let mut file = OpenOptions::new().write(true).open(log).unwrap();
+    file.seek(SeekFrom::Start(bytes - 4_096)).unwrap();
+    writeln!(file).unwrap();
+    for row in 0..3 {
+        writeln!(file, "{}", other_row(row)).unwrap();
+    }
+}
+
+pub fn append_wakes(log: &Path, wakes: usize) {
+    let rows: Vec<_> = (0..wakes)
+        .map(|wake| (format!("new-{wake}"), "warning"))
+        .collect();
+    append(
+        log,
+        rows.iter()
+            .map(|(probe, severity)| (probe.as_str(), *severity)),
+    );
+}
+
+pub fn append<'a>(log: &Path, wakes: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut file = OpenOptions::new().append(true).open(log).unwrap();
+    let rows: String = wakes
+        .map(|(probe, severity)| wake(probe, severity) + "\n")
+        .collect();
+    file.write_all(rows.as_bytes()).unwrap();
+}

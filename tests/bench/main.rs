@@ -1,0 +1,193 @@
+//! `cargo bench`: the program beside `/bin/true`, `rg`, `grep`, `logtail2` and `jq`, in one session on
+//! one machine. It makes its own data, interleaves the contenders so that a busy moment hits all of
+//! them, and prints medians and ratios as tables. Peers that are not installed are left out.
+//! `BENCH_MIB=64 cargo bench` takes a smaller log than 1 GiB.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod data;
+mod peers;
+mod storm;
+mod timing;
+
+use std::path::Path;
+use std::process::Command;
+
+use data::Bench;
+use peers::Peers;
+use timing::{Contender, machine, peak_memory, table};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_probe-wake");
+
+fn main() {
+    println!("{}\n", machine());
+    let size = std::env::var("BENCH_MIB")
+        .ok()
+        .and_then(|mib| mib.parse().ok())
+        .unwrap_or(1_024);
+    let bench = Bench::new();
+    idle(&bench);
+    catch_up(&bench, size);
+    from_gzip(&bench, size);
+    dispatches(&bench);
+    storm::storm(&bench);
+    let length = std::fs::metadata(PROGRAM).unwrap().len();
+    println!(
+        "\nThe binary has {length} bytes ({:.2} MiB).",
+        length as f64 / 1_048_576.0
+    );
+}
+
+fn is_installed(tool: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", &format!("command -v {tool}")])
+        .output()
+        .unwrap()
+        .status
+        .success()
+}
+
+/// A run that finds nothing new, over a small log and over a huge one.
+fn idle(bench: &Bench) {
+    let small = bench.log("small", |log| data::write_rows(log, 2 * 1_024));
+    let huge = bench.log("huge", |log| data::write_sparse(log, 10 << 30));
+    let mut contenders = vec![
+        Contender::new("/bin/true", Command::new("/bin/true")),
+        Contender::new("probe-wake run, nothing new, 2 KiB log", bench.run(&small)),
+        Contender::new(
+            "probe-wake run, nothing new, 10 GiB log (sparse)",
+            bench.run(&huge),
+        ),
+    ];
+    if is_installed("logtail2") {
+        let mut logtail = Command::new("logtail2");
+        logtail
+            .arg("-f")
+            .arg(&small)
+            .arg("-o")
+            .arg(bench.path("logtail.offset"));
+        contenders.push(Contender::new("logtail2, nothing new, 2 KiB log", logtail));
+    }
+    for log in [&small, &huge] {
+        timing::once(&mut bench.run(log));
+    }
+    table("Idle", &mut contenders, 400);
+}
+
+/// All of a log is new, and one row in a thousand is a wake of one pair, so that all but the first
+/// are held back.
+fn catch_up(bench: &Bench, mib: u64) {
+    let log = bench.log("big", |log| data::write_rows(log, mib << 20));
+    bench.stamp_at_start(&log);
+    let wanted = "\"probe.wake_requested\"";
+    let mut contenders = Vec::new();
+    for (tool, arguments) in [
+        ("rg", vec!["--no-mmap", "-j1", "-cF", wanted]),
+        ("grep", vec!["-cF", wanted]),
+    ] {
+        if is_installed(tool) {
+            let mut command = Command::new(tool);
+            command.args(&arguments).arg(&log);
+            contenders.push(Contender::new(
+                &format!("{tool} {}", arguments[..arguments.len() - 1].join(" ")),
+                command,
+            ));
+        }
+    }
+    let run = bench.run_anew(&log);
+    contenders.push(Contender::new("probe-wake run, all new", run));
+    if is_installed("logtail2") {
+        let mut logtail = Command::new("sh");
+        let offset = bench.path("logtail.big");
+        let line = format!(
+            "rm -f {0}; logtail2 -f {1} -o {0}",
+            offset.display(),
+            log.display()
+        );
+        logtail.args(["-c", &line]);
+        contenders.push(Contender::new("logtail2, all new", logtail));
+    }
+    table(
+        &format!("Catch-up over {mib} MiB, one wake in a thousand rows"),
+        &mut contenders,
+        15,
+    );
+    println!(
+        "Peak memory of that run: {}",
+        peak_memory(bench.run_anew(&log))
+    );
+    if is_installed("jq") {
+        let mut jq = Command::new("jq");
+        jq.args([
+            "-c",
+            "select(.seam == \"probe.wake_requested\") | .details.probe",
+        ])
+        .arg(&log);
+        table("The same with jq, once", &mut [Contender::new("jq", jq)], 1);
+    }
+}
+
+/// The log was rotated into a `.gz` since the last run.
+fn from_gzip(bench: &Bench, mib: u64) {
+    let log = bench.log("gz", |log| data::write_rows(log, mib << 20));
+    bench.stamp_at_start(&log);
+    let rotated = bench.rotate_to_gzip(&log);
+    let mut contenders = Vec::new();
+    if is_installed("rg") {
+        let mut pipe = Command::new("sh");
+        let line = format!(
+            "zcat {} | rg -cF '\"probe.wake_requested\"'",
+            rotated.display()
+        );
+        pipe.args(["-c", &line]);
+        contenders.push(Contender::new("zcat | rg -cF", pipe));
+    }
+    contenders.push(Contender::new(
+        "probe-wake run, rotated to .gz",
+        bench.run_anew(&log),
+    ));
+    table(&format!("A rotation to .gz, {mib} MiB"), &mut contenders, 7);
+    println!(
+        "Peak memory of that run: {}",
+        peak_memory(bench.run_anew(&log))
+    );
+    let _ = std::fs::remove_file(rotated);
+}
+
+/// What a dispatched wake costs with all its commits, over an engine and a Slack that answer at once.
+fn dispatches(bench: &Bench) {
+    const WAKES: usize = 50;
+    let peers = Peers::start(std::time::Duration::ZERO);
+    println!("\n### A dispatched wake ({WAKES} a run, stand-ins that answer at once)\n");
+    println!("| state | ms a wake, median of 9 runs |\n|---|---|");
+    for (name, pairs, outbox) in [
+        ("empty", 0, 0),
+        ("1,000 pairs", 1_000, 0),
+        ("10,000 pairs", 10_000, 0),
+        ("1,000 DMs in the outbox, --to stdout", 0, 1_000),
+    ] {
+        let log = bench.log("dispatch", |log| data::write_rows(log, 2_048));
+        let run = || {
+            let mut run = bench.run(&log);
+            peers.wire(&mut run);
+            if outbox > 0 {
+                run.args(["--to", "stdout"]);
+            }
+            run
+        };
+        let mut times = Vec::new();
+        for _ in 0..9 {
+            bench.forget(&log);
+            timing::once(&mut bench.run(&log));
+            bench.fill_state(&log, pairs, outbox);
+            data::append_wakes(&log, WAKES);
+            times.push(timing::once(&mut run()) * 1_000.0 / WAKES as f64);
+        }
+        println!("| {name} | {:.2} |", timing::median(&mut times));
+    }
+    println!(
+        "\nThe stand-ins' own round trips: {:.2} ms a wake.",
+        peers.round_trips_ms()
+    );
+    assert!(Path::new(PROGRAM).exists());
+}

@@ -1,0 +1,102 @@
+//! An engine and a Slack on loopback that answer each request after a given time.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub struct Peers {
+    address: SocketAddr,
+    /// When each Slack message arrived, and its first line.
+    pub messages: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl Peers {
+    pub fn start(engine_time: Duration) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&messages);
+        thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let seen = Arc::clone(&seen);
+                thread::spawn(move || serve(connection, engine_time, &seen));
+            }
+        });
+        Self { address, messages }
+    }
+
+    pub fn wire(&self, command: &mut Command) {
+        command
+            .env(
+                "KORA_PROBE_ENGINE_URL",
+                format!("http://{}/engine", self.address),
+            )
+            .env("KORA_SLACK_API_URL", format!("http://{}/api", self.address))
+            .env("KORA_SLACK_BOT_TOKEN", "xoxb-bench")
+            .env("KORA_SLACK_JOSHUA_USER_ID", "U1");
+    }
+
+    /// What one question and one message take without the program: two round trips.
+    pub fn round_trips_ms(&self) -> f64 {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        connection.set_nodelay(true).unwrap();
+        let begun = Instant::now();
+        const TRIPS: u32 = 200;
+        for _ in 0..TRIPS {
+            connection
+                .write_all(b"POST /engine HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}")
+                .unwrap();
+            let mut reader = BufReader::new(&connection);
+            let _ = read_message(&mut reader);
+        }
+        begun.elapsed().as_secs_f64() * 1_000.0 / f64::from(TRIPS) * 2.0
+    }
+}
+
+fn serve(connection: TcpStream, engine_time: Duration, seen: &Mutex<Vec<(Instant, String)>>) {
+    connection.set_nodelay(true).unwrap();
+    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    let mut writer = connection;
+    while let Some((head, body)) = read_message(&mut reader) {
+        let answer = if head.contains("chat.postMessage") {
+            let text = body.split("Probe alert · ").nth(1).unwrap_or_default();
+            let name = text.split("\\n").next().unwrap_or_default().to_owned();
+            seen.lock().unwrap().push((Instant::now(), name));
+            r#"{"ok":true,"channel":"D1","ts":"1.1"}"#
+        } else {
+            thread::sleep(engine_time);
+            r#"{"text":"The token expired. Rotate it.","model_used":"bench","error":null}"#
+        };
+        let reply = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}",
+            answer.len()
+        );
+        if writer.write_all(reply.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_message(reader: &mut impl BufRead) -> Option<(String, String)> {
+    let mut head = String::new();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((head, String::from_utf8_lossy(&body).into_owned()))
+}
