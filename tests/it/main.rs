@@ -24,6 +24,7 @@ mod rotations;
 mod rows;
 mod run_lifecycle;
 mod slack_answers;
+mod stand_in;
 mod state_commands;
 mod stdout_and_json;
 mod support;
