@@ -29,6 +29,22 @@ fn a_text_that_was_cut_short_is_sent_with_a_line_that_says_so() {
 }
 
 #[test]
+fn what_a_gateway_says_it_broke_off_is_not_sent_whatever_it_speaks() {
+    let text = json!([{"type": "text", "text": "The app is"}]);
+    for (world, reply) in [
+        (world(), Engine::answer("The app is")),
+        (
+            world().speaking("openai"),
+            completion("stop", json!({"content": "The app is"})),
+        ),
+        (world().speaking("anthropic"), message("end_turn", text)),
+    ] {
+        let reply = reply.with("X-Hermes-Completed", "false");
+        assert_eq!(world.reason(reply), "incomplete_response");
+    }
+}
+
+#[test]
 fn half_of_a_surrogate_pair_takes_nothing_from_a_text() {
     let openai = world().speaking("openai");
     let body = |text: &str| {

@@ -58,12 +58,7 @@ fn what_fits_is_one_message_and_one_more_character_makes_two() {
 
 #[test]
 fn the_rest_goes_into_the_first_messages_thread() {
-    let posts = parts(
-        &"Some words, and some more.\n"
-            .repeat(600)
-            .trim_end()
-            .to_owned(),
-    );
+    let posts = parts("Some words, and some more.\n".repeat(600).trim_end());
     assert_eq!(posts.len(), 5);
     assert_eq!(
         (&posts[0]["channel"], &posts[0]["thread_ts"]),
