@@ -208,60 +208,65 @@ fn what_is_no_diagnosis_has_its_reason() {
     );
 }
 
+fn error(status: u16, code: Value, kind: Value) -> Reply {
+    let error = json!({"message": "No.", "type": kind, "param": null, "code": code});
+    Reply::json(status, &json!({"error": error}))
+}
+
 #[test]
 fn an_error_is_told_by_its_code_or_else_its_type() {
     let world = world();
-    let error = |status, code: Value, kind: Value| {
-        let error = json!({"message": "No.", "type": kind, "param": null, "code": code});
-        Reply::json(status, &json!({"error": error}))
-    };
-    for (reply, reason) in [
+    let kind = "invalid_request_error";
+    for (status, code, kind, reason) in [
         (
-            error(
-                401,
-                json!("invalid_api_key"),
-                json!("invalid_request_error"),
-            ),
+            401,
+            json!("invalid_api_key"),
+            json!(kind),
             "invalid_api_key",
         ),
         (
-            error(
-                429,
-                json!("insufficient_quota"),
-                json!("insufficient_quota"),
-            ),
+            429,
+            json!("insufficient_quota"),
+            json!("quota"),
             "insufficient_quota",
         ),
+        (400, Value::Null, json!(kind), kind),
+        (500, json!(500), json!("server_error"), "server_error"),
+        (503, Value::Null, Value::Null, "engine_exception:HTTP503"),
         (
-            error(400, Value::Null, json!("invalid_request_error")),
-            "invalid_request_error",
-        ),
-        (
-            error(500, json!(500), json!("server_error")),
-            "server_error",
-        ),
-        (
-            error(503, Value::Null, Value::Null),
-            "engine_exception:HTTP503",
-        ),
-        (
-            error(200, json!("model_overloaded"), Value::Null),
+            200,
+            json!("model_overloaded"),
+            Value::Null,
             "model_overloaded",
         ),
-        (
-            Reply::json(404, &json!({"error": "model 'm1' not found"})),
-            "model 'm1' not found",
-        ),
-        (
-            Reply::json(404, &json!({"detail": "Not Found"})),
-            "engine_exception:HTTP404",
-        ),
-        (
-            Reply::text(502, "<html>Bad Gateway</html>"),
-            "engine_exception:HTTP502",
-        ),
     ] {
-        assert_eq!(world.reason(reply), reason);
+        assert_eq!(world.reason(error(status, code, kind)), reason);
+    }
+}
+
+#[test]
+fn an_error_of_another_shape_is_its_text_or_its_status() {
+    let world = world();
+    let ollama = json!({"error": "model 'm1' not found"});
+    assert_eq!(
+        world.reason(Reply::json(404, &ollama)),
+        "model 'm1' not found"
+    );
+    for (reply, status) in [
+        (Reply::json(404, &json!({"detail": "Not Found"})), 404),
+        (
+            Reply::json(
+                400,
+                &json!({"object": "error", "type": "BadRequestError", "code": 400}),
+            ),
+            400,
+        ),
+        (Reply::text(502, "<html>Bad Gateway</html>"), 502),
+    ] {
+        assert_eq!(
+            world.reason(reply),
+            format!("engine_exception:HTTP{status}")
+        );
     }
 }
 

@@ -186,40 +186,43 @@ fn a_redirect_takes_neither_request_nor_token_elsewhere() {
     }
 }
 
+/// Hosts that a resolver, a browser or a careless reader could take for loopback.
+const FALSE_LOOPBACK: &[&str] = &[
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "localhost.",
+    "xlocalhost",
+    "127.0.0.1.",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.0.0.1",
+    "0177.0.0.1",
+    "127.1",
+    "127.0.0.256",
+    "0.0.0.0",
+    "0",
+    "128.0.0.1",
+    "169.254.169.254",
+    "[::ffff:127.0.0.1]",
+    "[::]",
+    "[::2]",
+    "user:pw@127.0.0.1",
+    "127.0.0.1@evil.example",
+    "127.0.0.1:80@evil.example",
+    "127.0.0.1%2eevil.example",
+    "evil.example#@127.0.0.1",
+    "evil.example?@127.0.0.1",
+    "evil.example\\@127.0.0.1",
+    "１２７.0.0.1",
+    "127.0.0.1:",
+    "127.0.0.1:0",
+    "127.0.0.1:65536",
+];
+
 #[test]
 fn plain_http_that_only_looks_like_loopback_is_refused() {
     let world = World::stamped().quiet();
-    for host in [
-        "127.0.0.1.evil.example",
-        "localhost.evil.example",
-        "localhost.",
-        "xlocalhost",
-        "127.0.0.1.",
-        "2130706433",
-        "0x7f000001",
-        "0x7f.0.0.1",
-        "0177.0.0.1",
-        "127.1",
-        "127.0.0.256",
-        "0.0.0.0",
-        "0",
-        "128.0.0.1",
-        "169.254.169.254",
-        "[::ffff:127.0.0.1]",
-        "[::]",
-        "[::2]",
-        "user:pw@127.0.0.1",
-        "127.0.0.1@evil.example",
-        "127.0.0.1:80@evil.example",
-        "127.0.0.1%2eevil.example",
-        "evil.example#@127.0.0.1",
-        "evil.example?@127.0.0.1",
-        "evil.example\\@127.0.0.1",
-        "１２７.0.0.1",
-        "127.0.0.1:",
-        "127.0.0.1:0",
-        "127.0.0.1:65536",
-    ] {
+    for host in FALSE_LOOPBACK {
         for variable in ["KORA_PROBE_ENGINE_URL", "KORA_SLACK_API_URL"] {
             world.set(variable, format!("http://{host}/x"));
             let outcome = world.run();
