@@ -82,7 +82,7 @@ fn failed(subject: &'static str, message: impl Into<String>, next: impl Into<Str
 
 pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     let config = Config::load(flags)?;
-    let http = Http::new(config.proxy.clone());
+    let http = config.http();
     let mut findings = settings(&config);
     findings.push(audit_log(&config));
     findings.extend(state(&config));

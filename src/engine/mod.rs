@@ -187,8 +187,9 @@ fn read(api: Api, reply: &Reply) -> Answer {
     };
     let result = match (set_error(&body), api) {
         (Some(reason), _) => Err(reason),
+        (None, _) if is_marked_incomplete(reply) => Err(Reason::IncompleteResponse),
         (None, Api::Kora) => kora::read(&body),
-        (None, Api::Openai) => openai::read(&body, reply),
+        (None, Api::Openai) => openai::read(&body),
         (None, Api::Anthropic) => anthropic::read(&body),
     };
     Answer {
@@ -218,6 +219,13 @@ fn set_error(body: &Map<String, Value>) -> Option<Reason> {
     Some(Reason::code(
         &error_code(error).unwrap_or_else(|| error.to_string()),
     ))
+}
+
+/// Hermes and Kora's gateway say so on HTTP 200 when their agent broke off.
+fn is_marked_incomplete(reply: &Reply) -> bool {
+    reply
+        .header("x-hermes-completed")
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
 }
 
 /// The text without white space, control characters and invisible marks at its ends, or the reason

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Diagnosis, EngineConfig, Question, Reason, Request, fit_to_send};
-use crate::http::{Header, Reply};
+use crate::http::Header;
 
 pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> Request<'a> {
     let mut body = json!({
@@ -27,7 +27,7 @@ pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> 
 
 /// Reads a 2xx whose `error` is not set. Where several things are wrong, what the model or the server
 /// says about its answer counts before what the answer looks like.
-pub(super) fn read(body: &Map<String, Value>, reply: &Reply) -> Result<Diagnosis, Reason> {
+pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
     let choice = body
         .get("choices")
         .map_or(&Value::Null, |choices| &choices[0]);
@@ -39,7 +39,6 @@ pub(super) fn read(body: &Map<String, Value>, reply: &Reply) -> Result<Diagnosis
     match finish {
         "content_filter" => return Err(Reason::ContentFilter),
         "error" => return Err(Reason::IncompleteResponse),
-        _ if is_marked_incomplete(reply) => return Err(Reason::IncompleteResponse),
         _ => {}
     }
     let text = text(&choice["message"])?;
@@ -48,13 +47,6 @@ pub(super) fn read(body: &Map<String, Value>, reply: &Reply) -> Result<Diagnosis
         text: fit_to_send(&text)?.to_owned(),
         cut_short,
     })
-}
-
-/// Hermes and Kora's gateway say so on HTTP 200 when their agent broke off.
-fn is_marked_incomplete(reply: &Reply) -> bool {
-    reply
-        .header("x-hermes-completed")
-        .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
 }
 
 /// A message, or a part of its content, with a `refusal` in words.

@@ -64,3 +64,16 @@ fn the_next_run_asks_again() {
     world.append([wake("d")]);
     assert_eq!(world.report(0)["wakes"][0]["error"], json!(null));
 }
+
+#[test]
+fn a_time_out_counts_like_a_cut_connection_and_the_last_one_is_the_reason() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
+    world.engine.script([Reply::Cut, Reply::Hang]);
+    world.append(["a", "b", "c"].map(wake));
+    let told = world.report(0)["wakes"].take();
+    let timeout = "engine_exception:Timeout";
+    let expected = ["engine_exception:ConnectionError", timeout, timeout];
+    assert_eq!([0, 1, 2].map(|at| told[at]["error"].clone()), expected);
+    assert_eq!(world.engine.requests().len(), 2);
+}

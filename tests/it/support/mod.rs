@@ -2,12 +2,14 @@
 //! server that answers, hangs, cuts and lies as told, and the two peers built on it. Nothing here knows the
 //! program's inside; all of it speaks the contract's words.
 
+pub mod apis;
 pub mod engine;
 pub mod outcome;
 pub mod row;
 pub mod sandbox;
 pub mod server;
 pub mod slack;
+pub mod tls;
 pub mod wire;
 pub mod world;
 

@@ -1,0 +1,69 @@
+//! Section 6 of the contract: so many investigations an hour, across runs.
+
+use serde_json::Value;
+
+use crate::support::{Reply, World, arguments, wake};
+
+const SPENT: &str = "investigation_budget_spent";
+
+fn world(most: &str) -> World {
+    let world = World::stamped().without_debounce();
+    world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", most);
+    world
+}
+
+/// The reasons of a run with so many new wakes.
+#[track_caller]
+fn reasons(world: &World, wakes: usize) -> Vec<Value> {
+    world.append((0..wakes).map(|number| wake(&format!("probe{number}"))));
+    let told = world.report(0)["wakes"].take();
+    let wakes = told.as_array().expect("wakes").iter();
+    wakes.map(|wake| wake["error"].clone()).collect()
+}
+
+#[test]
+fn it_holds_within_a_run_and_across_runs() {
+    let world = world("2");
+    assert_eq!(reasons(&world, 3), [Value::Null, Value::Null, SPENT.into()]);
+    assert_eq!(reasons(&world, 1), [SPENT]);
+    assert_eq!(world.engine.requests().len(), 2);
+    assert_eq!(world.slack.texts()[3], wake("probe0").fallback(SPENT));
+    world.shift_state(-1);
+    assert_eq!(reasons(&world, 3), [Value::Null, Value::Null, SPENT.into()]);
+}
+
+#[test]
+fn a_question_that_brought_nothing_counts_and_one_not_asked_does_not() {
+    let world = world("1");
+    world.engine.script([Reply::text(503, "")]);
+    assert_eq!(reasons(&world, 2), ["engine_exception:HTTP503", SPENT]);
+    let state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
+    assert_eq!(state["investigations"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_question_that_a_run_did_not_live_to_hear_answered_counts() {
+    let world = world("1");
+    world.engine.script([Reply::Hang]);
+    world.append([wake("fly")]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    run.kill();
+    world.run().exits(0).silent();
+    assert_eq!(world.slack.texts(), [wake("fly").fallback(SPENT)]);
+}
+
+#[test]
+fn a_clock_set_back_does_not_hold_it() {
+    let world = world("1");
+    assert_eq!(reasons(&world, 1), [Value::Null]);
+    world.shift_state(5);
+    assert_eq!(reasons(&world, 2), [Value::Null, SPENT.into()]);
+}
+
+#[test]
+fn zero_is_no_limit_and_remembers_nothing() {
+    let world = world("0");
+    assert_eq!(reasons(&world, 3), [Value::Null, Value::Null, Value::Null]);
+    assert!(!world.state_file("state.json").contains("investigations"));
+}

@@ -1,0 +1,312 @@
+//! Section 6 of the contract: the `openai` API, as those who speak it do.
+
+use serde_json::{Value, json};
+
+use crate::support::apis::completion;
+use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, World, arguments, wake};
+
+fn world() -> World {
+    World::stamped().without_debounce().speaking("openai")
+}
+
+fn said(text: &str) -> Reply {
+    completion("stop", json!({"role": "assistant", "content": text}))
+}
+
+/// The one request of a run with one wake.
+#[track_caller]
+fn request(world: &World) -> crate::support::Request {
+    let before = world.engine.requests().len();
+    assert_eq!(world.diagnosis(said(DIAGNOSIS)), DIAGNOSIS);
+    world.engine.requests().remove(before)
+}
+
+#[test]
+fn the_request_is_a_chat_completion() {
+    let request = request(&world());
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("POST", "/v1/chat/completions")
+    );
+    let bearer = format!("Bearer {ENGINE_TOKEN}");
+    for (name, value) in [
+        ("authorization", Some(bearer.as_str())),
+        ("content-type", Some("application/json")),
+        ("x-api-key", None),
+        ("x-hermes-session-id", None),
+        ("transfer-encoding", None),
+    ] {
+        assert_eq!(request.header(name), value, "{name}");
+    }
+    assert!(
+        request
+            .header("idempotency-key")
+            .is_some_and(|key| !key.is_empty())
+    );
+    let mut body = request.json();
+    let prompt = body["messages"][0]["content"].take();
+    assert!(
+        prompt
+            .as_str()
+            .unwrap()
+            .contains("p0 unreachable: HTTP 401"),
+        "{prompt}"
+    );
+    let messages = json!([{"role": "user", "content": null}]);
+    assert_eq!(
+        body,
+        json!({"model": "m1", "messages": messages, "stream": false})
+    );
+}
+
+#[test]
+fn a_limit_is_sent_only_where_one_is_set() {
+    let world = world();
+    world.set("KORA_PROBE_ENGINE_MAX_TOKENS", "300");
+    let body = request(&world).json();
+    assert_eq!(
+        (&body["max_tokens"], &body["max_completion_tokens"]),
+        (&json!(300), &Value::Null)
+    );
+}
+
+#[test]
+fn the_token_has_its_usual_name_and_its_own_name_wins() {
+    let world = world();
+    let bearer = |world: &World| request(world).header("authorization").map(str::to_owned);
+    let expected = |token: &str| Some(format!("Bearer {token}"));
+    world.set("OPENAI_API_KEY", "the-usual-token");
+    world.set("ANTHROPIC_API_KEY", "the-other-apis-token");
+    assert_eq!(bearer(&world), expected(ENGINE_TOKEN));
+    world.unset("KORA_PROBE_ENGINE_TOKEN");
+    assert_eq!(bearer(&world), expected("the-usual-token"));
+    world.set(
+        "OPENAI_API_KEY_FILE",
+        world.give("given/key", "from-a-file\n"),
+    );
+    assert_eq!(bearer(&world), expected("the-usual-token"));
+    world.unset("OPENAI_API_KEY");
+    assert_eq!(bearer(&world), expected("from-a-file"));
+    world.set(
+        "KORA_PROBE_ENGINE_TOKEN_FILE",
+        world.give("given/own", "\tits-own-file \n"),
+    );
+    assert_eq!(bearer(&world), expected("its-own-file"));
+    for variable in ["KORA_PROBE_ENGINE_TOKEN_FILE", "OPENAI_API_KEY_FILE"] {
+        world.unset(variable);
+    }
+    assert_eq!(bearer(&world), None);
+}
+
+#[test]
+fn without_a_model_there_is_no_engine() {
+    let world = world();
+    world.engine.never();
+    for model in ["", " "] {
+        world.set("KORA_PROBE_ENGINE_MODEL", model);
+        world.append([wake("fly")]);
+        assert_eq!(world.report(0)["wakes"][0]["error"], "engine_unavailable");
+    }
+}
+
+#[test]
+fn without_url_and_token_there_is_no_engine() {
+    let world = world();
+    world.engine.never();
+    world.unset("KORA_PROBE_ENGINE_URL");
+    world.unset("KORA_PROBE_ENGINE_TOKEN");
+    world.append([wake("fly")]);
+    assert_eq!(world.report(0)["wakes"][0]["error"], "engine_unavailable");
+}
+
+#[test]
+fn an_api_of_another_name_is_refused() {
+    let world = World::stamped().quiet();
+    world.set("KORA_PROBE_ENGINE_API", "gemini");
+    world
+        .run()
+        .exits(2)
+        .warns("KORA_PROBE_ENGINE_API")
+        .warns("gemini");
+}
+
+#[test]
+fn content_alone_is_the_diagnosis() {
+    let world = world();
+    for (message, text) in [
+        (json!({"content": "Down.\n"}), "Down."),
+        (
+            json!({"content": "Down.", "reasoning_content": "Hm.", "refusal": null, "tool_calls": null}),
+            "Down.",
+        ),
+        (
+            json!({"content": [{"type": "text", "text": "Do"}, {"type": "text", "text": "wn."}]}),
+            "Down.",
+        ),
+        (
+            json!({"content": [{"type": "thinking", "text": "Hm."}, {"type": "text", "text": "Down."}]}),
+            "Down.",
+        ),
+    ] {
+        assert_eq!(
+            world.diagnosis(completion("stop", message.clone())),
+            text,
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_diagnosis_has_its_reason() {
+    let world = world();
+    let refused =
+        json!({"role": "assistant", "content": null, "refusal": "I can't help with that."});
+    let thinking = json!({"role": "assistant", "content": null, "reasoning": "Let me see.", "reasoning_content": "Hm"});
+    let half = json!({"role": "assistant", "content": "The app is"});
+    for (reply, reason) in [
+        (
+            completion("length", thinking.clone()),
+            "empty_response_text",
+        ),
+        (completion("stop", thinking), "empty_response_text"),
+        (
+            completion(
+                "tool_calls",
+                json!({"content": null, "tool_calls": [{"id": "1"}]}),
+            ),
+            "empty_response_text",
+        ),
+        (completion("stop", refused), "refusal"),
+        (completion("content_filter", half.clone()), "content_filter"),
+        (
+            completion("content_filter", json!({"content": ""})),
+            "content_filter",
+        ),
+        (completion("error", half.clone()), "incomplete_response"),
+        (
+            completion("stop", half.clone()).with("X-Hermes-Completed", "false"),
+            "incomplete_response",
+        ),
+        (
+            Reply::json(200, &json!({"choices": [], "usage": null})),
+            "engine_exception:InvalidResponse",
+        ),
+        (
+            Reply::json(200, &json!({"object": "chat.completion"})),
+            "engine_exception:InvalidResponse",
+        ),
+        (
+            Reply::text(200, "data: {}\n\ndata: [DONE]\n\n"),
+            "engine_exception:InvalidResponse",
+        ),
+    ] {
+        assert_eq!(world.reason(reply), reason);
+    }
+    assert_eq!(
+        world.diagnosis(completion("stop", half).with("X-Hermes-Completed", "true")),
+        "The app is"
+    );
+}
+
+fn error(status: u16, code: Value, kind: Value) -> Reply {
+    let error = json!({"message": "No.", "type": kind, "param": null, "code": code});
+    Reply::json(status, &json!({"error": error}))
+}
+
+#[test]
+fn an_error_is_told_by_its_code_or_else_its_type() {
+    let world = world();
+    let kind = "invalid_request_error";
+    for (status, code, kind, reason) in [
+        (
+            401,
+            json!("invalid_api_key"),
+            json!(kind),
+            "invalid_api_key",
+        ),
+        (
+            429,
+            json!("insufficient_quota"),
+            json!("quota"),
+            "insufficient_quota",
+        ),
+        (400, Value::Null, json!(kind), kind),
+        (500, json!(500), json!("server_error"), "server_error"),
+        (503, Value::Null, Value::Null, "engine_exception:HTTP503"),
+        (
+            200,
+            json!("model_overloaded"),
+            Value::Null,
+            "model_overloaded",
+        ),
+    ] {
+        assert_eq!(world.reason(error(status, code, kind)), reason);
+    }
+}
+
+#[test]
+fn an_error_of_another_shape_is_its_text_or_its_status() {
+    let world = world();
+    let ollama = json!({"error": "model 'm1' not found"});
+    assert_eq!(
+        world.reason(Reply::json(404, &ollama)),
+        "model 'm1' not found"
+    );
+    for (reply, status) in [
+        (Reply::json(404, &json!({"detail": "Not Found"})), 404),
+        (
+            Reply::json(
+                400,
+                &json!({"object": "error", "type": "BadRequestError", "code": 400}),
+            ),
+            400,
+        ),
+        (Reply::text(502, "<html>Bad Gateway</html>"), 502),
+    ] {
+        assert_eq!(
+            world.reason(reply),
+            format!("engine_exception:HTTP{status}")
+        );
+    }
+}
+
+#[test]
+fn the_outcome_row_has_the_usage() {
+    let world = world();
+    world.diagnosis(said("Down."));
+    let details = &world.state_rows("outcomes.jsonl")[0]["details"];
+    for (name, value) in [
+        ("model_used", json!("m1-2026")),
+        ("input_tokens", json!(812)),
+        ("output_tokens", json!(96)),
+        ("cache_read_input_tokens", Value::Null),
+    ] {
+        assert_eq!(details[name], value, "{name}");
+    }
+}
+
+#[test]
+fn a_key_names_the_wake_also_in_the_next_attempt() {
+    let world = world();
+    world.engine.script([Reply::Hang]);
+    world.append([wake("fly")]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    run.kill();
+    world
+        .engine
+        .script([said(DIAGNOSIS), said(DIAGNOSIS), said(DIAGNOSIS)]);
+    world.append([wake("fly"), wake("fly")]);
+    world.run().exits(0).silent();
+    let requests = world.engine.requests();
+    let keys: Vec<_> = requests
+        .iter()
+        .map(|one| one.header("idempotency-key").unwrap())
+        .collect();
+    assert_eq!(keys.len(), 4);
+    assert_eq!(keys[0], keys[1]);
+    assert!(
+        keys[1] != keys[2] && keys[2] != keys[3] && keys[1] != keys[3],
+        "{keys:?}"
+    );
+}

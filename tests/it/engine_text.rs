@@ -1,0 +1,170 @@
+//! Section 6 of the contract: what makes an answer fit to be sent, whichever API it came by.
+
+use serde_json::json;
+
+use crate::support::apis::{completion, message};
+use crate::support::{ENGINE_TOKEN, Engine, Reply, SLACK_TOKEN, Slack, World, wake};
+
+fn world() -> World {
+    World::stamped().without_debounce()
+}
+
+#[test]
+fn a_text_that_was_cut_short_is_sent_with_a_line_that_says_so() {
+    let openai = world().speaking("openai");
+    let text = openai.diagnosis(completion("length", json!({"content": "The app is"})));
+    assert_eq!(
+        text,
+        "The app is\n\nThe engine cut this text short (length)."
+    );
+    let anthropic = world().speaking("anthropic");
+    let half = json!([{"type": "text", "text": "The app is"}]);
+    for stop in ["max_tokens", "model_context_window_exceeded"] {
+        let text = anthropic.diagnosis(message(stop, half.clone()));
+        assert_eq!(
+            text,
+            format!("The app is\n\nThe engine cut this text short ({stop}).")
+        );
+    }
+}
+
+#[test]
+fn what_a_gateway_says_it_broke_off_is_not_sent_whatever_it_speaks() {
+    let text = json!([{"type": "text", "text": "The app is"}]);
+    for (world, reply) in [
+        (world(), Engine::answer("The app is")),
+        (
+            world().speaking("openai"),
+            completion("stop", json!({"content": "The app is"})),
+        ),
+        (world().speaking("anthropic"), message("end_turn", text)),
+    ] {
+        let reply = reply.with("X-Hermes-Completed", "false");
+        assert_eq!(world.reason(reply), "incomplete_response");
+    }
+}
+
+#[test]
+fn half_of_a_surrogate_pair_takes_nothing_from_a_text() {
+    let openai = world().speaking("openai");
+    let body = |text: &str| {
+        format!(r#"{{"choices":[{{"message":{{"content":"{text}"}},"finish_reason":"stop"}}]}}"#)
+    };
+    assert_eq!(
+        openai.diagnosis(Reply::text(200, &body(r"Down \ud83d."))),
+        "Down \u{fffd}."
+    );
+    assert_eq!(
+        openai.diagnosis(Reply::text(200, &body(r"Down \ud83d\udea8."))),
+        "Down 🚨."
+    );
+    let kora = r#"{"text":"Down.","reasoning_duration_ms":NaN,"error":null}"#;
+    assert_eq!(world().diagnosis(Reply::text(200, kora)), "Down.");
+}
+
+#[test]
+fn an_answer_of_a_mebibyte_is_read_and_not_a_byte_more() {
+    let world = world();
+    let body = |length: usize| {
+        let (head, tail) = (r#"{"text":"Down.","filler":""#, r#""}"#);
+        Reply::text(
+            200,
+            &format!(
+                "{head}{}{tail}",
+                "x".repeat(length - head.len() - tail.len())
+            ),
+        )
+    };
+    assert_eq!(world.diagnosis(body(1 << 20)), "Down.");
+    assert_eq!(
+        world.reason(body((1 << 20) + 1)),
+        "engine_exception:InvalidResponse"
+    );
+}
+
+#[test]
+fn brackets_without_end_are_an_invalid_answer() {
+    let world = world();
+    let deep = "[".repeat((1 << 20) - 100);
+    let closed = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
+    for body in [
+        deep.clone(),
+        format!(r#"{{"text":"Down.","more":{deep}"#),
+        format!(r#"{{"text":"Down.","more":{closed}}}"#),
+        format!(r#"{{"error":{closed}}}"#),
+    ] {
+        assert_eq!(
+            world.reason(Reply::text(200, &body)),
+            "engine_exception:InvalidResponse"
+        );
+        assert_eq!(
+            world.reason(Reply::text(500, &body)),
+            "engine_exception:HTTP500"
+        );
+    }
+}
+
+#[test]
+fn a_code_of_a_mebibyte_with_line_breaks_is_one_short_line() {
+    let world = world();
+    let code = "a\r\nb\u{2028}c\u{1b}[31m\u{202e}".repeat(40_000);
+    let reason = world.reason(Engine::error(&code));
+    assert_eq!(reason.chars().count(), 200);
+    assert!(
+        reason
+            .chars()
+            .all(|c| !c.is_control() && !"\u{2028}\u{202e}".contains(c)),
+        "{reason:?}"
+    );
+    let object = json!({"error": {"message": "x".repeat(900_000)}});
+    assert_eq!(world.reason(Reply::json(200, &object)).chars().count(), 200);
+}
+
+/// Sandboxes search all output and every file for the tokens after each run.
+#[test]
+fn an_engine_that_repeats_its_token_is_not_repeated() {
+    let world = world();
+    let text = format!("Your key {ENGINE_TOKEN} was revoked, \"{ENGINE_TOKEN}\".");
+    let masked = "Your key [masked] was revoked, \"[masked]\".";
+    assert_eq!(world.diagnosis(Engine::answer(&text)), masked);
+    assert_eq!(
+        world.reason(Engine::error(&format!("bad_key:{ENGINE_TOKEN}"))),
+        "bad_key:[masked]"
+    );
+    let error = json!({"error": {ENGINE_TOKEN: ENGINE_TOKEN}});
+    assert_eq!(
+        world.reason(Reply::json(200, &error)),
+        r#"{"[masked]":"[masked]"}"#
+    );
+    let model = json!({"text": "Down.", "model_used": ENGINE_TOKEN});
+    assert_eq!(world.diagnosis(Reply::json(200, &model)), "Down.");
+    for api in ["openai", "anthropic"] {
+        let world = self::world().speaking(api);
+        let error =
+            json!({"error": {"type": format!("Incorrect API key provided: {ENGINE_TOKEN}")}});
+        assert_eq!(
+            world.reason(Reply::json(401, &error)),
+            "Incorrect API key provided: [masked]"
+        );
+    }
+}
+
+#[test]
+fn a_slack_that_repeats_its_token_is_not_repeated() {
+    let world = World::stamped_with(Slack::always(|| {
+        Slack::refusal(&format!("bad {SLACK_TOKEN}"))
+    }));
+    world.append([wake("fly")]);
+    world.command("run -vv").exits(3).warns("bad [masked]");
+    assert!(world.state_file("state.json").contains("bad [masked]"));
+}
+
+#[test]
+fn a_prompt_that_comes_back_is_a_text_like_any_other() {
+    let world = world();
+    world.append([wake("fly")]);
+    world.run().exits(0);
+    let prompt = world.engine.prompts().remove(0);
+    let sent = world.diagnosis(Engine::answer(&prompt));
+    assert_eq!(sent, prompt.trim());
+}

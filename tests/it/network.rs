@@ -1,0 +1,256 @@
+//! Sections 6 and 10 of the contract: by which way requests go, and where none goes.
+
+use serde_json::json;
+
+use crate::support::server::Server;
+use crate::support::tls::Authority;
+use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, World, wake};
+
+const HOST: &str = "engine.kora.invalid";
+
+/// A proxy that gives every request this answer.
+fn proxy(status: u16) -> Server {
+    Server::start(
+        "the proxy",
+        Box::new(move |_, _| Reply::text(status, "").closing()),
+    )
+}
+
+fn through(proxy: &Server) -> World {
+    let world = World::stamped();
+    world.engine.never();
+    world.set("KORA_PROBE_ENGINE_URL", format!("https://{HOST}/v1/reason"));
+    world.set("HTTPS_PROXY", format!("http://{}", proxy.address()));
+    world
+}
+
+#[track_caller]
+fn reason(world: &World) -> String {
+    world.append([wake("fly")]);
+    let reason = world.report(0)["wakes"][0]["error"].take();
+    assert_eq!(world.slack.texts().len(), 1);
+    reason.as_str().expect("a reason").to_owned()
+}
+
+#[test]
+fn a_proxy_is_asked_for_the_name_and_sees_no_token() {
+    let proxy = proxy(403);
+    assert_eq!(reason(&through(&proxy)), "engine_exception:ConnectionError");
+    let request = proxy.requests().remove(0);
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("CONNECT", &*format!("{HOST}:443"))
+    );
+    assert_eq!(request.header("authorization"), None);
+    assert!(
+        request
+            .headers
+            .iter()
+            .all(|(_, value)| !value.contains(ENGINE_TOKEN))
+    );
+}
+
+#[test]
+fn the_usual_servers_are_asked_where_no_url_is_set() {
+    for (api, host) in [
+        ("openai", "api.openai.com"),
+        ("anthropic", "api.anthropic.com"),
+    ] {
+        let proxy = proxy(403);
+        let world = through(&proxy).speaking(api);
+        world.unset("KORA_PROBE_ENGINE_URL");
+        assert_eq!(reason(&world), "engine_exception:ConnectionError");
+        assert_eq!(proxy.requests()[0].path, format!("{host}:443"));
+    }
+}
+
+#[test]
+fn slack_goes_by_the_proxy_and_its_refusal_leaves_the_dm_unsent() {
+    let proxy = proxy(502);
+    let world = World::stamped();
+    world.slack.never();
+    world.unset("KORA_SLACK_API_URL");
+    world.set("HTTPS_PROXY", format!("http://{}", proxy.address()));
+    world.append([wake("fly")]);
+    world.run().exits(3).warns("stays queued");
+    let asked: Vec<_> = proxy
+        .requests()
+        .iter()
+        .map(|one| one.path.clone())
+        .collect();
+    assert_eq!(asked, ["slack.com:443", "slack.com:443"]);
+    let state: serde_json::Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
+    assert_eq!(state["outbox"][0]["delivery"], "queued");
+}
+
+/// 0.0.0.0 is no loopback address by its looks, and yet nothing that is sent there leaves the machine.
+#[test]
+fn a_host_that_no_proxy_names_goes_past_it() {
+    for list in ["*", "0.0.0.0", "10.0.0.0/8, 0.0.0.0/8"] {
+        let proxy = proxy(403);
+        proxy.never();
+        let world = through(&proxy);
+        world.set("KORA_PROBE_ENGINE_URL", "https://0.0.0.0:1/");
+        world.set("NO_PROXY", list);
+        assert_eq!(reason(&world), "engine_exception:ConnectionError");
+    }
+}
+
+#[test]
+fn a_host_that_no_proxy_does_not_name_goes_through_it() {
+    for list in ["", "xkora.invalid", "10.0.0.0/8"] {
+        let proxy = proxy(403);
+        let world = through(&proxy);
+        world.set("NO_PROXY", list);
+        assert_eq!(reason(&world), "engine_exception:ConnectionError");
+        assert_eq!(proxy.requests().len(), 1, "{list}");
+    }
+}
+
+#[test]
+fn loopback_goes_past_it_also_behind_tls() {
+    let proxy = proxy(403);
+    proxy.never();
+    let world = World::stamped();
+    let authority = Authority::new(&world, "authority");
+    let front = authority.front(world.engine.address(), "DNS:localhost", 2);
+    world.set("SSL_CERT_FILE", authority.file());
+    world.set(
+        "KORA_PROBE_ENGINE_URL",
+        format!("https://localhost:{}/", front.port()),
+    );
+    for variable in [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
+        world.set(variable, format!("http://{}", proxy.address()));
+    }
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    assert_eq!(
+        world.slack.texts(),
+        [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
+    );
+}
+
+#[test]
+fn a_proxy_that_hangs_ends_in_time() {
+    let proxy = Server::start("the proxy", Box::new(|_, _| Reply::Hang));
+    let world = through(&proxy);
+    world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
+    assert_eq!(reason(&world), "engine_exception:Timeout");
+}
+
+#[test]
+fn a_proxys_password_goes_to_the_proxy_alone() {
+    let proxy = proxy(407);
+    let world = through(&proxy);
+    world.set(
+        "HTTPS_PROXY",
+        format!("http://joshua:hunter2@{}", proxy.address()),
+    );
+    world.append([wake("fly")]);
+    world
+        .command("run -vv")
+        .exits(0)
+        .hides("hunter2")
+        .hides("am9zaHVhOmh1bnRlcjI=");
+    assert_eq!(
+        proxy.requests()[0].header("proxy-authorization"),
+        Some("Basic am9zaHVhOmh1bnRlcjI=")
+    );
+    assert!(!world.state_file("outcomes.jsonl").contains("hunter2"));
+}
+
+#[test]
+fn a_redirect_takes_neither_request_nor_token_elsewhere() {
+    let elsewhere = Server::start("elsewhere", Box::new(|_, _| Reply::text(200, "{}")));
+    elsewhere.never();
+    let to = format!("http://{}/", elsewhere.address());
+    for status in [301, 302, 303, 307, 308] {
+        let world = World::stamped();
+        world
+            .engine
+            .script([Reply::text(status, "").with("Location", &to)]);
+        assert_eq!(reason(&world), format!("engine_exception:HTTP{status}"));
+        let world = World::stamped();
+        world
+            .slack
+            .script([Reply::text(status, "").with("Location", &to)]);
+        world.append([wake("fly")]);
+        world.run().exits(3).warns("stays queued");
+    }
+}
+
+/// Hosts that a resolver, a browser or a careless reader could take for loopback.
+const FALSE_LOOPBACK: &[&str] = &[
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "localhost.",
+    "xlocalhost",
+    "127.0.0.1.",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.0.0.1",
+    "0177.0.0.1",
+    "127.1",
+    "127.0.0.256",
+    "0.0.0.0",
+    "0",
+    "128.0.0.1",
+    "169.254.169.254",
+    "[::ffff:127.0.0.1]",
+    "[::]",
+    "[::2]",
+    "user:pw@127.0.0.1",
+    "127.0.0.1@evil.example",
+    "127.0.0.1:80@evil.example",
+    "127.0.0.1%2eevil.example",
+    "evil.example#@127.0.0.1",
+    "evil.example?@127.0.0.1",
+    "evil.example\\@127.0.0.1",
+    "１２７.0.0.1",
+    "127.0.0.1:",
+    "127.0.0.1:0",
+    "127.0.0.1:65536",
+];
+
+#[test]
+fn plain_http_that_only_looks_like_loopback_is_refused() {
+    let world = World::stamped().quiet();
+    for host in FALSE_LOOPBACK {
+        for variable in ["KORA_PROBE_ENGINE_URL", "KORA_SLACK_API_URL"] {
+            world.set(variable, format!("http://{host}/x"));
+            let outcome = world.run();
+            assert_eq!(
+                outcome.code,
+                Some(2),
+                "{variable} {host}: {}",
+                outcome.stderr
+            );
+            outcome.warns(variable);
+            world.unset(variable);
+        }
+    }
+}
+
+#[test]
+fn loopback_by_address_and_by_name_is_asked() {
+    for host in ["localhost", "LOCALHOST", "127.0.0.1"] {
+        let world = World::stamped();
+        let port = world.engine.address().port();
+        world.set("KORA_PROBE_ENGINE_URL", format!("http://{host}:{port}/"));
+        world.append([wake("fly")]);
+        assert_eq!(world.report(0)["wakes"][0]["error"], json!(null), "{host}");
+    }
+    for host in ["127.0.0.2", "127.255.255.254", "[::1]"] {
+        let world = World::stamped();
+        world.engine.maybe();
+        world.set("KORA_PROBE_ENGINE_URL", format!("http://{host}:1/"));
+        assert_eq!(reason(&world), "engine_exception:ConnectionError", "{host}");
+    }
+}

@@ -1,0 +1,188 @@
+//! Sections 6, 7 and 10 of the contract: TLS against an authority of the test's own, on loopback.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use crate::support::tls::Authority;
+use crate::support::{DIAGNOSIS, World, wake};
+
+const NAMES: &str = "DNS:localhost,IP:127.0.0.1,IP:::1";
+const UNTOLD: &str = "engine_exception:ConnectionError";
+
+struct Secure {
+    world: World,
+    authority: Authority,
+}
+
+impl Secure {
+    /// A world that trusts its authority; neither peer is behind TLS yet.
+    fn new() -> Self {
+        let world = World::stamped();
+        let authority = Authority::new(&world, "authority");
+        world.set("SSL_CERT_FILE", authority.file());
+        Self { world, authority }
+    }
+
+    fn engine_behind(&self, names: &str, days: i32) -> SocketAddr {
+        let front = self
+            .authority
+            .front(self.world.engine.address(), names, days);
+        self.reach_engine_at(&format!("https://localhost:{}", front.port()));
+        front
+    }
+
+    fn slack_behind(&self, names: &str, days: i32) {
+        let front = self
+            .authority
+            .front(self.world.slack.address(), names, days);
+        self.world
+            .reach_slack_at(format!("https://localhost:{}/api", front.port()));
+    }
+
+    fn reach_engine_at(&self, base: &str) {
+        self.world
+            .set("KORA_PROBE_ENGINE_URL", format!("{base}/investigate"));
+    }
+
+    /// The reason why the engine gave nothing, although it is well. It never sees the request.
+    #[track_caller]
+    fn reason(&self) -> String {
+        self.world.engine.never();
+        self.world.append([wake("fly")]);
+        let reason = self.world.report(0)["wakes"][0]["error"].take();
+        assert_eq!(
+            self.world.slack.texts(),
+            [wake("fly").fallback(reason.as_str().unwrap())]
+        );
+        reason.as_str().unwrap().to_owned()
+    }
+
+    /// The DM stays queued, surely unsent, and Slack never sees it.
+    #[track_caller]
+    fn slack_is_not_reached(&self) {
+        self.world.slack.never();
+        self.world.append([wake("fly")]);
+        self.world.run().exits(3).warns("stays queued");
+        let state: serde_json::Value =
+            serde_json::from_str(&self.world.state_file("state.json")).unwrap();
+        assert_eq!(state["outbox"][0]["delivery"], "queued");
+    }
+
+    #[track_caller]
+    fn all_is_well(&self) {
+        self.world.append([wake("fly")]);
+        self.world.run().exits(0).silent();
+        assert_eq!(
+            self.world.slack.texts(),
+            [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
+        );
+    }
+}
+
+#[test]
+fn a_certificate_of_a_trusted_authority_is_taken_by_name_and_by_address() {
+    for host in ["localhost", "127.0.0.1"] {
+        let secure = Secure::new();
+        let front = secure.engine_behind(NAMES, 2);
+        secure.slack_behind(NAMES, 2);
+        secure.reach_engine_at(&format!("https://{host}:{}", front.port()));
+        secure.all_is_well();
+    }
+}
+
+#[test]
+fn the_authority_may_be_named_in_the_env_file() {
+    let secure = Secure::new();
+    secure.engine_behind(NAMES, 2);
+    secure.slack_behind(NAMES, 2);
+    let line = format!("SSL_CERT_FILE={}\n", secure.authority.file().display());
+    secure.world.unset("SSL_CERT_FILE");
+    secure.world.give("home/.config/probe-wake/env", &line);
+    secure.all_is_well();
+}
+
+#[test]
+fn an_authority_that_nobody_trusts_is_a_failed_connection() {
+    for slack_too in [false, true] {
+        let secure = Secure::new();
+        let other = Authority::new(&secure.world, "other");
+        secure.world.set("SSL_CERT_FILE", other.file());
+        if slack_too {
+            secure.slack_behind(NAMES, 2);
+            secure.slack_is_not_reached();
+        } else {
+            secure.engine_behind(NAMES, 2);
+            assert_eq!(secure.reason(), UNTOLD);
+        }
+    }
+}
+
+#[test]
+fn the_systems_roots_do_not_trust_it_either() {
+    let secure = Secure::new();
+    secure.world.unset("SSL_CERT_FILE");
+    secure.engine_behind(NAMES, 2);
+    assert_eq!(secure.reason(), UNTOLD);
+}
+
+#[test]
+fn an_expired_certificate_is_a_failed_connection() {
+    let secure = Secure::new();
+    secure.engine_behind(NAMES, -1);
+    assert_eq!(secure.reason(), UNTOLD);
+    let secure = Secure::new();
+    secure.slack_behind(NAMES, -1);
+    secure.slack_is_not_reached();
+}
+
+#[test]
+fn a_certificate_for_another_name_is_a_failed_connection() {
+    let secure = Secure::new();
+    secure.engine_behind("DNS:other.example,IP:127.0.0.1", 2);
+    assert_eq!(secure.reason(), UNTOLD);
+    let secure = Secure::new();
+    secure.slack_behind("DNS:other.example,IP:127.0.0.1", 2);
+    secure.slack_is_not_reached();
+}
+
+#[test]
+fn a_certificate_file_that_cannot_be_used_is_named_and_fails_https_alone() {
+    for (file, cause) in [
+        ("nowhere.pem", "No such file"),
+        ("empty.pem", "no certificate in"),
+    ] {
+        let secure = Secure::new();
+        secure.world.give("empty.pem", "# nothing\n");
+        secure.world.set("SSL_CERT_FILE", secure.world.path(file));
+        secure.slack_behind(NAMES, 2);
+        secure.world.slack.never();
+        secure.world.append([wake("fly")]);
+        let outcome = secure
+            .world
+            .run()
+            .exits(3)
+            .warns("SSL_CERT_FILE")
+            .warns(file)
+            .warns(cause);
+        assert!(
+            outcome.stderr.contains("stays queued"),
+            "{}",
+            outcome.stderr
+        );
+    }
+}
+
+#[test]
+fn a_handshake_that_hangs_ends_in_time() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let secure = Secure::new();
+    secure.world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
+    secure.reach_engine_at(&format!("https://{}", silent.local_addr().unwrap()));
+    let start = Instant::now();
+    assert_eq!(secure.reason(), "engine_exception:Timeout");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
