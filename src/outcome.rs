@@ -135,7 +135,7 @@ pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
     }
     match named {
         Some(path) => append_shared(path, row),
-        None => append_own(path, row),
+        None => append_own(path, row).map(drop),
     }
     .with_context(failed)
 }

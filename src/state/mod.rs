@@ -166,7 +166,9 @@ impl Store {
     /// Appends a line and brings it to the disk.
     pub fn append(&self, file: &str, line: &impl Serialize) -> Result<()> {
         let path = self.path(file);
-        append_own(&path, line).with_context(|| format!("cannot append to {}", path.display()))
+        append_own(&path, line)
+            .and_then(|file| file.sync_all())
+            .with_context(|| format!("cannot append to {}", path.display()))
     }
 }
 
@@ -216,10 +218,9 @@ pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     open_to_append(path)?.write_all(&bytes)
 }
 
-/// Appends one JSON line to a file of which the lock's holder is the only writer, and brings it to
-/// the disk. No half line spoils the next one: what cannot be written whole is cut off again, and
+/// Appends one JSON line to a file of which the lock's holder is the only writer. No half line spoils the next one: what cannot be written whole is cut off again, and
 /// behind what a crash left without its line end a new line is begun.
-pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<()> {
+pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     let mut file = open_to_append(path)?;
     let end = file.metadata()?.len();
     let mut bytes = Vec::new();
@@ -228,11 +229,13 @@ pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<()> {
     }
     serde_json::to_writer(&mut bytes, line)?;
     bytes.push(b'\n');
-    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
-    if written.is_err() {
-        let _ = file.set_len(end);
+    match file.write_all(&bytes) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = file.set_len(end);
+            Err(error)
+        }
     }
-    written
 }
 
 fn open_to_append(path: &Path) -> io::Result<File> {

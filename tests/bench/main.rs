@@ -1,7 +1,8 @@
 //! `cargo bench`: the program beside `/bin/true`, `rg`, `grep`, `logtail2` and `jq`, in one session on
 //! one machine. It makes its own data, interleaves the contenders so that a busy moment hits all of
 //! them, and prints medians and ratios as tables. Peers that are not installed are left out.
-//! `BENCH_MIB=64 cargo bench` takes a smaller log than 1 GiB.
+//! `BENCH_MIB=64 cargo bench` takes a smaller log than 1 GiB, `cargo bench -- idle storm` only these
+//! parts of: idle, catch-up, gzip, dispatch, storm.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,11 +27,26 @@ fn main() {
         .and_then(|mib| mib.parse().ok())
         .unwrap_or(1_024);
     let bench = Bench::new();
-    idle(&bench);
-    catch_up(&bench, size);
-    from_gzip(&bench, size);
-    dispatches(&bench);
-    storm::storm(&bench);
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    if is_wanted("idle") {
+        idle(&bench);
+    }
+    if is_wanted("catch-up") {
+        catch_up(&bench, size);
+    }
+    if is_wanted("gzip") {
+        from_gzip(&bench, size);
+    }
+    if is_wanted("dispatch") {
+        dispatches(&bench);
+    }
+    if is_wanted("storm") {
+        storm::storm(&bench);
+    }
     let length = std::fs::metadata(PROGRAM).unwrap().len();
     println!(
         "\nThe binary has {length} bytes ({:.2} MiB).",
