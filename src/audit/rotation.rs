@@ -79,11 +79,18 @@ pub struct Left {
     /// How far it was looked at; behind the offset lies what is not a whole row.
     pub length: u64,
     pub left_at: Timestamp,
+    /// It was read once more after it was compressed: no writer holds it any longer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub closed: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Left {
     fn is_watched(&self, now: Timestamp) -> bool {
-        now.duration_since(self.left_at) < LATE_ROWS
+        !self.closed && now.duration_since(self.left_at) < LATE_ROWS
     }
 
     /// Whether this is the generation. One that was left empty has nothing but its inode to tell.
@@ -287,7 +294,7 @@ impl Search<'_> {
             return found.left.push((left, file));
         } else if !is_known && position.offset > 0 && position.is_ahead_of_copy(&file) {
             &mut found.copies
-        } else if !is_known && self.is_new(file.modified) && (file.length > 0 || file.is_gzip()) {
+        } else if !is_known && self.is_new(file.modified) {
             &mut found.changed
         } else {
             return found.known.extend(fingerprint);
@@ -393,35 +400,29 @@ impl Search<'_> {
             && file.integrity() == Integrity::EndsEarly
     }
 
-    /// Rows behind the end of the generations that were left less than ten minutes ago. Only a plain
-    /// file can get any: a writer holds the descriptor of the file, not of its compressed copy.
-    fn late_rows(&self, found: Vec<(usize, Generation)>) -> Vec<Stretch> {
-        let mut found: Vec<_> = found
-            .into_iter()
-            .filter(|(_, file)| !file.is_gzip())
-            .collect();
-        let mut late = Vec::new();
-        for (number, left) in self.tail.previous.iter().enumerate() {
-            let is_this = |(of, _): &mut (usize, Generation)| *of == number;
-            let files = found.extract_if(.., is_this).map(|(_, file)| file);
-            let original = |file: &Generation| {
-                (
-                    left.position.identity.as_ref() == Some(&file.identity),
-                    file.length,
-                )
+    /// Rows behind the end of the generations that were left less than ten minutes ago: in the plain
+    /// file, to which a writer may hold the descriptor, and once in what that was compressed to.
+    fn late_rows(&self, mut found: Vec<(usize, Generation)>) -> Vec<Stretch> {
+        let watched = self.tail.previous.iter().enumerate();
+        let watched = watched.filter(|(_, left)| left.is_watched(self.now));
+        let stretches = watched.filter_map(|(number, left)| {
+            let files = found.extract_if(.., |(of, _)| *of == number);
+            let generation = files.map(|(_, file)| file).max_by_key(|file| {
+                let is_same = left.position.identity.as_ref() == Some(&file.identity);
+                (is_same, !file.is_gzip(), file.length)
+            })?;
+            let has_more = if generation.is_gzip() {
+                !self.is_being_written(&generation)
+            } else {
+                generation.length > left.length
             };
-            let longest = files.max_by_key(original);
-            if let Some(generation) =
-                longest.filter(|file| left.is_watched(self.now) && file.length > left.length)
-            {
-                late.push(Stretch {
-                    generation,
-                    from: left.position.offset,
-                    kind: Kind::Late(number),
-                });
-            }
-        }
-        late
+            has_more.then_some(Stretch {
+                generation,
+                from: left.position.offset,
+                kind: Kind::Late(number),
+            })
+        });
+        stretches.collect()
     }
 }
 
@@ -483,7 +484,8 @@ fn siblings(log: &Path, last_read: &str) -> Listing {
         }
     }
     let mut paths: BTreeSet<PathBuf> = entries.iter().map(|(path, _)| path.clone()).collect();
-    if !last_read.is_empty() {
+    // It may be gone, and then what it was compressed to is no twin.
+    if Path::new(last_read).exists() {
         paths.insert(PathBuf::from(last_read));
     }
     paths.retain(|path| path != log && *path != target);

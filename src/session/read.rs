@@ -77,7 +77,7 @@ impl<E: Effects> Session<'_, E> {
     pub fn read_rows(&mut self, mut plan: Plan, now: Timestamp) -> Result<()> {
         // The first stretch goes on from the position, unless nothing holds it any more.
         let mut goes_on = !plan.gap;
-        let mut length = 0;
+        let mut last = None;
         let stretches = std::mem::take(&mut plan.stretches);
         for (index, stretch) in stretches.iter().enumerate() {
             let is_late = matches!(stretch.kind, Kind::Late(_));
@@ -87,21 +87,21 @@ impl<E: Effects> Session<'_, E> {
             // At offset 0 only the inode can tell that the file is another one.
             let is_new = position.offset == 0 && (stretch.kind == Kind::Finished || !is_same);
             if !is_late && (!std::mem::take(&mut goes_on) || is_new) && !self.has_stopped() {
-                self.enter(&stretches[index..], &plan, length, now);
+                self.enter(&stretches[index..], &plan, last, now);
             }
             let is_last = index + 1 == stretches.len();
             self.read_stretch(stretch, is_last, now)?;
             if !is_late {
-                length = stretch.generation.length;
+                last = Some(&stretch.generation);
                 plan.known.extend(stretch.generation.fingerprint());
             }
         }
         Ok(())
     }
 
-    /// Leaves the generation that the position is in, of which `length` bytes were looked at, for
-    /// the start of the next one.
-    fn enter(&mut self, ahead: &[Stretch], plan: &Plan, length: u64, now: Timestamp) {
+    /// Leaves the generation that the position is in, `last` where any of it was read, for the start
+    /// of the next one.
+    fn enter(&mut self, ahead: &[Stretch], plan: &Plan, last: Option<&Generation>, now: Timestamp) {
         let tail = self.tail();
         let seen_at = seen_at(&ahead[0], &tail.position, now);
         let start = Position::start_of(&ahead[0].generation, seen_at);
@@ -111,11 +111,14 @@ impl<E: Effects> Session<'_, E> {
             let same = |stretch: &Stretch| stretch.generation.is_same_file(identity);
             ahead.iter().any(same)
         };
-        if !plan.gap && !position.identity.as_ref().is_none_or(is_ahead) {
+        // Into a compressed file no writer writes, nor is one watched that is still to be read.
+        let is_over = plan.gap || last.is_some_and(Generation::is_gzip);
+        if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
             tail.previous.push(Left {
                 position,
-                length,
+                length: last.map_or(0, |last| last.length),
                 left_at: now,
+                closed: false,
             });
         }
         self.unsaved = self.unsaved.max(Unsaved::Position);
@@ -229,6 +232,7 @@ impl<E: Effects> Session<'_, E> {
         if let Kind::Late(number) = place.kind {
             let tail = self.tail();
             tail.previous[number].length = place.generation.length;
+            tail.previous[number].closed = place.generation.is_gzip();
             tail.known.extend(place.generation.fingerprint());
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
