@@ -13,6 +13,7 @@ mod kills;
 mod outcomes;
 mod prompt;
 mod replay;
+mod rotation_logrotate;
 mod rotation_model;
 mod rotations;
 mod rows;
