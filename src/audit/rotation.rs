@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -151,14 +151,31 @@ pub fn open_log(log: &Path) -> Result<Option<Generation>, Problem> {
     }
 }
 
-/// Plans what is to be read from the position on.
+/// Plans what is to be read from the position on. A rotation between opening the log and listing
+/// its folder looks like a gap, or puts a younger file before the one that was opened: look again.
 pub fn plan(log: &Path, tail: &Tail, now: Timestamp) -> Result<Plan, Problem> {
-    let first = plan_once(log, tail, now)?;
-    if !first.gap {
-        return Ok(first);
+    let mut plan = plan_once(log, tail, now)?;
+    for _ in 1..MOST_LISTINGS {
+        if !plan.gap && !plan.is_overtaken(log) {
+            break;
+        }
+        plan = plan_once(log, tail, now)?;
     }
-    // A rotation between opening the log and listing its folder looks like a gap: look again.
-    plan_once(log, tail, now)
+    Ok(plan)
+}
+
+impl Plan {
+    /// Whether the log was rotated once more while the plan was made.
+    fn is_overtaken(&self, log: &Path) -> bool {
+        let of_kind = |kind| {
+            self.stretches
+                .iter()
+                .rfind(move |stretch| stretch.kind == kind)
+        };
+        let current = of_kind(Kind::Current).map(|stretch| stretch.generation.identity.inode);
+        let there = fs::metadata(log).ok().map(|meta| meta.ino());
+        self.waiting_for.is_none() && of_kind(Kind::Finished).is_some() && current != there
+    }
 }
 
 fn plan_once(log: &Path, tail: &Tail, now: Timestamp) -> Result<Plan, Problem> {
@@ -316,14 +333,28 @@ impl Search<'_> {
     /// Finds the holder of the position, and after it the generations that came later.
     fn follow(&self, plan: &mut Plan, found: Found) {
         let offset = self.tail.position.offset;
-        let candidates = || found.holders.iter().chain(&found.copies);
-        plan.known
-            .extend(candidates().filter_map(Generation::fingerprint));
-        // A copy that is shorter than the offset was made before the offset was reached, and so was
-        // wholly consumed.
-        let holder = self
-            .longest(found.holders)
-            .or_else(|| self.longest(found.copies));
+        let Found {
+            holders,
+            copies,
+            mut changed,
+            ..
+        } = found;
+        let prints = holders.iter().filter_map(Generation::fingerprint);
+        plan.known.extend(prints);
+        let holder = match self.longest(holders) {
+            Some(holder) => {
+                // What is no part of the holder only begins like it.
+                changed.extend(copies);
+                Some(holder)
+            }
+            // A copy that is shorter than the offset was made before the offset was reached, and so
+            // was wholly consumed.
+            None => {
+                plan.known
+                    .extend(copies.iter().filter_map(Generation::fingerprint));
+                self.longest(copies)
+            }
+        };
         if let Some(holder) = holder {
             plan.rotated = true;
             let from = if holder.is_gzip() {
@@ -331,19 +362,15 @@ impl Search<'_> {
             } else {
                 holder.length.min(offset)
             };
-            let later = self.in_order(found.changed, Some(&holder));
+            let later = self.in_order(changed, Some(&holder));
             let later = later.into_iter().map(|file| (file, 0));
             self.add(plan, std::iter::once((holder, from)).chain(later));
-        } else if let Some(unfinished) = found
-            .changed
-            .iter()
-            .find(|file| self.is_being_written(file))
-        {
+        } else if let Some(unfinished) = changed.iter().find(|file| self.is_being_written(file)) {
             // The holder may be the one that is not readable yet.
             plan.waiting_for = Some(unfinished.path.clone());
         } else if self.current.is_some() {
             plan.gap = true;
-            let changed = self.in_order(found.changed, None);
+            let changed = self.in_order(changed, None);
             self.add(plan, changed.into_iter().map(|file| (file, 0)));
         }
     }
