@@ -3,19 +3,22 @@
 //! two questions cannot mix two files. Offsets are those of the decompressed bytes.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
+use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
+
+use super::position::sha256;
 
 /// How many bytes of a file's start tell it from other files.
 pub const HEAD_BYTES: u64 = 1_024;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const GZIP_BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 64 * 1024;
 
 /// What the file system says of a file. It is kept to choose among files whose content agrees, and
 /// proves nothing: inodes are used again, files are restored, copied and remounted.
@@ -34,8 +37,11 @@ pub struct Generation {
     /// In bytes as they lie on the disk, when it was opened.
     pub length: u64,
     pub modified: Timestamp,
-    /// The first bytes, at most `HEAD_BYTES`, decompressed.
+    /// The first bytes, at most `HEAD_BYTES`, decompressed. They begin behind NUL bytes: a hole, as
+    /// a writer leaves it that does not append, tells no file from another.
     pub head: Vec<u8>,
+    /// The offset of the head's first byte.
+    pub head_start: u64,
     file: File,
     gzip: bool,
 }
@@ -80,67 +86,80 @@ impl Generation {
             ));
         }
         let mut start = Vec::with_capacity(GZIP_MAGIC.len());
-        FileAt {
+        let bytes = FileAt {
             file: &file,
             offset: 0,
-        }
-        .take(2)
-        .read_to_end(&mut start)?;
+        };
+        bytes.take(2).read_to_end(&mut start)?;
         let mut generation = Self {
             path: path.to_owned(),
             identity: identity(&meta),
             length: meta.len(),
             modified: modified(&meta),
             head: Vec::new(),
+            head_start: 0,
             gzip: is_gzip(&start),
             file,
         };
-        generation.head = generation.read_head();
+        (generation.head_start, generation.head) = generation.read_head();
         Ok(generation)
     }
 
     /// A gzip file that is cut or damaged within the head gives what there is of it.
-    fn read_head(&self) -> Vec<u8> {
-        let mut head = Vec::with_capacity(HEAD_BYTES as usize);
-        let length = if self.gzip {
-            HEAD_BYTES
+    fn read_head(&self) -> (u64, Vec<u8>) {
+        let hole = if self.gzip {
+            0
         } else {
-            HEAD_BYTES.min(self.length)
+            // A hole may be gigabytes long; where the file system cannot tell, it is read.
+            seek(&self.file, SeekFrom::Data(0)).unwrap_or(0)
         };
-        let _ = self.decompressed().take(length).read_to_end(&mut head);
-        head
+        let mut bytes = BufReader::with_capacity(HEAD_BYTES as usize, self.from_start(hole));
+        let mut head_start = hole;
+        let mut head = Vec::new();
+        while let Ok(filled @ [_, ..]) = bytes.fill_buf() {
+            let nuls = filled.iter().take_while(|byte| **byte == 0).count();
+            let is_over = nuls < filled.len();
+            bytes.consume(nuls);
+            head_start += nuls as u64;
+            if is_over {
+                let _ = bytes.take(HEAD_BYTES).read_to_end(&mut head);
+                break;
+            }
+        }
+        (head_start, head)
     }
 
-    fn decompressed(&self) -> Box<dyn Read + '_> {
-        let bytes = FileAt {
-            file: &self.file,
-            offset: 0,
-        };
+    /// All bytes; of a plain file those from `offset` on, to the end as it was at the opening.
+    fn from_start(&self, offset: u64) -> Box<dyn Read + '_> {
+        let file = &self.file;
         if self.gzip {
-            Box::new(MultiGzDecoder::new(BufReader::with_capacity(
-                GZIP_BUFFER,
-                bytes,
-            )))
-        } else {
-            Box::new(bytes)
+            let bytes = BufReader::with_capacity(BUFFER, FileAt { file, offset: 0 });
+            return Box::new(MultiGzDecoder::new(bytes));
         }
+        let rest = self.length.saturating_sub(offset);
+        Box::new(FileAt { file, offset }.take(rest))
     }
 
-    /// The bytes from an offset to the end; of a plain file, to the end as it was at the opening.
-    pub fn read_from(&self, offset: u64) -> io::Result<Box<dyn Read + '_>> {
-        if !self.gzip {
-            let rest = self.length.saturating_sub(offset);
-            return Ok(Box::new(
-                FileAt {
-                    file: &self.file,
-                    offset,
-                }
-                .take(rest),
-            ));
+    /// The bytes from an offset to the end as it was at the opening. A plain file that is truncated
+    /// meanwhile ends there: what is written into it then is another generation's.
+    pub fn read_from(&self, offset: u64) -> Box<dyn Read + '_> {
+        if self.gzip {
+            let (bytes, skip) = (self.from_start(0), offset);
+            return Box::new(Skipping { bytes, skip });
         }
-        let mut bytes = self.decompressed();
-        io::copy(&mut bytes.by_ref().take(offset), &mut io::sink())?;
-        Ok(bytes)
+        let bytes = self.from_start(offset);
+        Box::new(WhileItStands {
+            generation: self,
+            bytes,
+        })
+    }
+
+    /// Whether a plain file still begins as it did at the opening.
+    fn stands(&self) -> io::Result<bool> {
+        Ok(
+            self.read_range(self.head_start, self.head_start + self.head.len() as u64)?
+                == self.head,
+        )
     }
 
     pub fn is_gzip(&self) -> bool {
@@ -157,7 +176,7 @@ impl Generation {
         if !self.gzip {
             return Integrity::Whole;
         }
-        match io::copy(&mut self.decompressed(), &mut io::sink()) {
+        match io::copy(&mut self.from_start(0), &mut io::sink()) {
             Ok(_) if self.length == 0 => Integrity::EndsEarly,
             Ok(_) => Integrity::Whole,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Integrity::EndsEarly,
@@ -165,11 +184,48 @@ impl Generation {
         }
     }
 
-    /// Whether two generations begin alike, as far as the shorter of the heads goes: one is a copy
-    /// of the other, or of an earlier stage of it.
-    pub fn begins_like(&self, head: &[u8]) -> bool {
-        let common = self.head.len().min(head.len());
-        common > 0 && self.head[..common] == head[..common]
+    /// Whether this is a copy of the other one, or of an earlier stage of it. Generations may begin
+    /// alike and still be two, so heads that agree only say that the rest is worth comparing.
+    pub fn is_part_of(&self, whole: &Self) -> bool {
+        self.head_start == whole.head_start
+            && !self.head.is_empty()
+            && whole.head.starts_with(&self.head)
+            && begins_with(&mut whole.read_from(0), &mut self.read_from(0))
+    }
+
+    /// What a file is known by when it is seen again: its head. One that gives nothing (a broken gzip
+    /// file) is known by its raw bytes, and an empty one by nothing.
+    pub fn fingerprint(&self) -> Option<String> {
+        if !self.head.is_empty() {
+            return Some(sha256(&self.head));
+        }
+        let raw = self.read_range(0, HEAD_BYTES).ok()?;
+        (!raw.is_empty()).then(|| sha256(&raw))
+    }
+
+    /// How many bytes can be read, decompressed; looked for no further than `most`.
+    pub fn content_length(&self, most: u64) -> u64 {
+        if !self.gzip {
+            return self.length.min(most);
+        }
+        let mut bytes = self.from_start(0).take(most);
+        // The count of a copy is lost where it fails.
+        let _ = io::copy(&mut bytes, &mut io::sink());
+        most - bytes.limit()
+    }
+}
+
+/// Whether `part` is a prefix of `whole`, as far as it can be read.
+fn begins_with(whole: &mut dyn Read, part: &mut dyn Read) -> bool {
+    let (mut expected, mut found) = (vec![0; BUFFER], vec![0; BUFFER]);
+    loop {
+        let Ok(read @ 1..) = part.read(&mut expected) else {
+            return true;
+        };
+        let found = &mut found[..read];
+        if whole.read_exact(found).is_err() || *found != expected[..read] {
+            return false;
+        }
     }
 }
 
@@ -204,6 +260,36 @@ impl Read for FileAt<'_> {
         let read = self.file.read_at(buffer, self.offset)?;
         self.offset += read as u64;
         Ok(read)
+    }
+}
+
+/// Passes over the first bytes of a stream that cannot be read from its middle.
+struct Skipping<R> {
+    bytes: R,
+    skip: u64,
+}
+
+impl<R: Read> Read for Skipping<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.skip > 0 {
+            io::copy(&mut self.bytes.by_ref().take(self.skip), &mut io::sink())?;
+            self.skip = 0;
+        }
+        self.bytes.read(buffer)
+    }
+}
+
+/// Ends where the file does not begin as it did any more. Checked behind each read, it vouches for
+/// the bytes of that read.
+struct WhileItStands<'a, R> {
+    generation: &'a Generation,
+    bytes: R,
+}
+
+impl<R: Read> Read for WhileItStands<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer)?;
+        Ok(if self.generation.stands()? { read } else { 0 })
     }
 }
 

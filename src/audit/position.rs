@@ -10,7 +10,7 @@ use memchr::memrchr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::generation::{Generation, HEAD_BYTES, Identity};
+use super::generation::{Generation, Identity};
 use super::lines::RowMark;
 
 /// The first stamp looks for the last line end in steps of this size.
@@ -43,31 +43,8 @@ pub struct Position {
     pub file: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// When the file was looked at: what changed later was not seen.
+    /// When the file at the log's path was looked at last: what was rotated later changed later.
     pub seen_at: Timestamp,
-    /// At offset 0, where no content can tell: the files that lay beside the log already.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub known: Vec<KnownFile>,
-}
-
-/// A file beside the log as it was when the position was stamped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownFile {
-    pub device: u64,
-    pub inode: u64,
-    pub length: u64,
-    pub modified: Timestamp,
-}
-
-impl KnownFile {
-    pub fn of(generation: &Generation) -> Self {
-        Self {
-            device: generation.identity.device,
-            inode: generation.identity.inode,
-            length: generation.length,
-            modified: generation.modified,
-        }
-    }
 }
 
 fn is_zero(number: &usize) -> bool {
@@ -86,7 +63,6 @@ impl Position {
             file,
             identity,
             seen_at,
-            known: Vec::new(),
         }
     }
 
@@ -106,7 +82,8 @@ impl Position {
 
     /// Behind a row of this generation.
     pub fn behind(generation: &Generation, row: RowMark, seen_at: Timestamp) -> Self {
-        let length = HEAD_BYTES.min(row.end).min(generation.head.len() as u64);
+        let below = row.end.saturating_sub(generation.head_start);
+        let length = below.min(generation.head.len() as u64);
         let head = &generation.head[..length as usize];
         let first_row = memchr::memchr(b'\n', head).map(|end| prefix(&head[..=end]));
         Self {
@@ -132,12 +109,10 @@ impl Position {
         if !generation.is_gzip() && generation.length < row.end {
             return Ok(false);
         }
+        let length = row.end - row.start;
         let mut hash = HashingRead::default();
-        let copied = io::copy(
-            &mut generation.read_from(row.start)?.take(row.end - row.start),
-            &mut hash,
-        )?;
-        Ok(copied == row.end - row.start && hash.hex() == row.sha256)
+        let copied = io::copy(&mut generation.read_from(row.start).take(length), &mut hash)?;
+        Ok(copied == length && hash.hex() == row.sha256)
     }
 
     /// Whether the generation begins as the one of the position does.
@@ -149,7 +124,7 @@ impl Position {
 
     /// Whether the generation is a copy that was made of this one's before the offset was reached:
     /// it begins alike and is shorter. A copy shorter than the head is told by the first row.
-    pub fn is_ahead_of_copy(&self, generation: &Generation) -> io::Result<bool> {
+    pub fn is_ahead_of_copy(&self, generation: &Generation) -> bool {
         let head_length = self.head.as_ref().map_or(0, |head| head.length);
         let alike = if (generation.head.len() as u64) < head_length {
             self.first_row
@@ -158,16 +133,8 @@ impl Position {
         } else {
             self.head_matches(generation)
         };
-        Ok(alike && content_length(generation, self.offset)? < self.offset)
+        alike && generation.content_length(self.offset) < self.offset
     }
-}
-
-/// The length of the content, looked at only up to `most`.
-fn content_length(generation: &Generation, most: u64) -> io::Result<u64> {
-    if generation.is_gzip() {
-        return io::copy(&mut generation.read_from(0)?.take(most), &mut io::sink());
-    }
-    Ok(generation.length)
 }
 
 fn real_path(generation: &Generation) -> String {
@@ -235,7 +202,7 @@ pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position
         .with_context(failed)?
         .unwrap_or(0);
     let mut hash = HashingRead::default();
-    let mut row = log.read_from(start).with_context(failed)?.take(end - start);
+    let mut row = log.read_from(start).take(end - start);
     io::copy(&mut row, &mut hash).with_context(failed)?;
     let row = RowMark {
         start,

@@ -134,6 +134,10 @@ fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(),
             before.offset
         );
     }
+    for file in &plan.unreadable {
+        warn!("cannot read {file}: rows may have been missed");
+        session.report.tally.missed += 1;
+    }
     session.read_rows(plan, now)?;
     session.report.position.after = session.tail().position.offset;
     Ok(())
@@ -146,7 +150,7 @@ fn first_run<E: Effects>(
     now: Timestamp,
 ) -> Result<(), Problem> {
     let log = &config.paths.audit_log;
-    let mut position = match rotation::open_log(log)? {
+    let position = match rotation::open_log(log)? {
         Some(generation) => behind_last_line(&generation, now)?,
         None => {
             warn!(
@@ -156,14 +160,11 @@ fn first_run<E: Effects>(
             Position::start(key(log), None, now)
         }
     };
-    if position.offset == 0 {
-        position.known = rotation::known_files(log);
-    }
     info!("first run: stamped at byte {}", position.offset);
     session.report.first_run = true;
     session.report.position.before = position.offset;
     session.report.position.after = position.offset;
-    session.begin(Tail::new(position));
+    session.begin(Tail::first(log, position));
     Ok(())
 }
 

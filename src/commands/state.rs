@@ -195,15 +195,12 @@ fn confirmed(waiting: usize) -> Result<bool, Problem> {
 fn reset_position(state: &mut State, log: &Path, place: ResetPosition) -> Result<(), Problem> {
     let now = Timestamp::now();
     let current = rotation::open_log(log)?;
-    let mut position = match (&current, place) {
+    let position = match (&current, place) {
         (Some(generation), ResetPosition::End) => behind_last_line(generation, now)?,
         (Some(generation), ResetPosition::Start) => Position::start_of(generation, now),
         (None, _) => Position::start(key(log), None, now),
     };
-    if position.offset == 0 {
-        position.known = rotation::known_files(log);
-    }
-    let tail = Tail::new(position);
+    let tail = Tail::first(log, position);
     let offset = tail.position.offset;
     let name = key(log);
     // The wake under investigation is still told; the position it takes along is the new one.

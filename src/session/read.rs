@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use log::{info, warn};
 
 use super::{Session, Unsaved};
-use crate::audit::generation::Generation;
+use crate::audit::generation::{Generation, Identity};
 use crate::audit::lines::{Line, Lines, Overlong, RowMark, Unfinished};
-use crate::audit::position::{KnownFile, Position, sha256};
+use crate::audit::position::{Position, sha256};
 use crate::audit::rotation::{Kind, Left, Plan, Stretch, Tail};
 use crate::audit::row::{Rows, SEAM, Wake, is_whole, read_rows};
 use crate::debounce::Decision;
@@ -22,15 +22,26 @@ struct Place<'a> {
     generation: &'a Generation,
     kind: Kind,
     tail: Tail,
+    /// Whether nothing more can come behind its end. What was rotated and has nothing behind it yet
+    /// may still be written to.
+    is_left: bool,
     seen_at: Timestamp,
+}
+
+/// The time up to which a position in this stretch has seen what was rotated after it: only the file
+/// at the log's path says that nothing has been.
+fn seen_at(stretch: &Stretch, position: &Position, now: Timestamp) -> Timestamp {
+    match stretch.kind {
+        Kind::Current => now,
+        Kind::Finished | Kind::Late(_) => position.seen_at,
+    }
 }
 
 impl Place<'_> {
     /// Wakes of the first row that are done already.
     fn wakes_done(&self) -> usize {
-        match (self.kind, &self.tail.previous) {
-            (Kind::Late, Some(left)) => left.position.wakes_done,
-            (Kind::Late, None) => 0,
+        match self.kind {
+            Kind::Late(number) => self.tail.previous[number].position.wakes_done,
             _ => self.tail.position.wakes_done,
         }
     }
@@ -38,8 +49,10 @@ impl Place<'_> {
     /// The tail behind a row, or before one that has so many of its wakes done.
     fn tail_behind(&self, row: Option<RowMark>, wakes_done: usize) -> Tail {
         let mut tail = self.tail.clone();
-        let left = tail.previous.as_mut().filter(|_| self.kind == Kind::Late);
-        let position = left.map_or(&mut tail.position, |left| &mut left.position);
+        let position = match self.kind {
+            Kind::Late(number) => &mut tail.previous[number].position,
+            _ => &mut tail.position,
+        };
         if let Some(row) = row {
             *position = Position::behind(self.generation, row, self.seen_at);
         }
@@ -61,38 +74,53 @@ struct Found {
 
 impl<E: Effects> Session<'_, E> {
     /// Reads what the plan names. `now` is when the plan was made.
-    pub fn read_rows(&mut self, plan: Plan, now: Timestamp) -> Result<()> {
+    pub fn read_rows(&mut self, mut plan: Plan, now: Timestamp) -> Result<()> {
         // The first stretch goes on from the position, unless nothing holds it any more.
         let mut goes_on = !plan.gap;
-        for stretch in plan.stretches {
-            if stretch.kind != Kind::Late {
-                let is_new = stretch.kind == Kind::Finished && self.tail().position.offset == 0;
-                if !std::mem::take(&mut goes_on) || is_new {
-                    self.enter(&stretch, &plan.known, plan.gap, now);
-                }
+        let mut last = None;
+        let stretches = std::mem::take(&mut plan.stretches);
+        for (index, stretch) in stretches.iter().enumerate() {
+            let is_late = matches!(stretch.kind, Kind::Late(_));
+            let position = &self.tail().position;
+            let identity = position.identity.as_ref();
+            let is_same = identity.is_none_or(|same| stretch.generation.is_same_file(same));
+            // At offset 0 only the inode can tell that the file is another one.
+            let is_new = position.offset == 0 && (stretch.kind == Kind::Finished || !is_same);
+            if !is_late && (!std::mem::take(&mut goes_on) || is_new) && !self.has_stopped() {
+                self.enter(&stretches[index..], &plan, last, now);
             }
+            let is_last = index + 1 == stretches.len();
             if stretch.has_bytes() {
-                self.read_stretch(&stretch, now)?;
+                self.read_stretch(stretch, is_last, now)?;
+            }
+            if !is_late {
+                last = Some(&stretch.generation);
+                plan.known.extend(stretch.generation.fingerprint());
             }
         }
         Ok(())
     }
 
-    /// Leaves the generation that the position is in for the start of the next one.
-    fn enter(&mut self, stretch: &Stretch, known: &[KnownFile], gap: bool, now: Timestamp) {
-        if self.has_stopped() {
-            return;
-        }
-        let mut start = Position::start_of(&stretch.generation, now);
-        start.known = known.to_vec();
+    /// Leaves the generation that the position is in, `last` where any of it was read, for the start
+    /// of the next one.
+    fn enter(&mut self, ahead: &[Stretch], plan: &Plan, last: Option<&Generation>, now: Timestamp) {
         let tail = self.tail();
+        let seen_at = seen_at(&ahead[0], &tail.position, now);
+        let start = Position::start_of(&ahead[0].generation, seen_at);
         let position = std::mem::replace(&mut tail.position, start);
-        if gap {
-            tail.previous = None;
-        } else if position.offset > 0 {
-            tail.previous = Some(Left {
+        tail.known = plan.known.clone();
+        let is_ahead = |identity: &Identity| {
+            let same = |stretch: &Stretch| stretch.generation.is_same_file(identity);
+            ahead.iter().any(same)
+        };
+        // Into a compressed file no writer writes, nor is one watched that is still to be read.
+        let is_over = plan.gap || last.is_some_and(Generation::is_gzip);
+        if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
+            tail.previous.push(Left {
                 position,
+                length: last.map_or(0, |last| last.length),
                 left_at: now,
+                closed: false,
             });
         }
         self.unsaved = self.unsaved.max(Unsaved::Position);
@@ -103,7 +131,7 @@ impl<E: Effects> Session<'_, E> {
         self.report.left_for_next_run > 0
     }
 
-    fn read_stretch(&mut self, stretch: &Stretch, seen_at: Timestamp) -> Result<()> {
+    fn read_stretch(&mut self, stretch: &Stretch, is_last: bool, now: Timestamp) -> Result<()> {
         let Stretch {
             generation,
             from,
@@ -113,12 +141,17 @@ impl<E: Effects> Session<'_, E> {
         let place = Place {
             generation,
             kind: *kind,
+            is_left: match kind {
+                Kind::Late(_) => true,
+                Kind::Finished => !is_last,
+                Kind::Current => false,
+            },
+            seen_at: seen_at(stretch, &self.tail().position, now),
             tail: self.tail().clone(),
-            seen_at,
         };
         let mut damage = None;
         let source = UpToDamage {
-            source: generation.read_from(*from).with_context(failed)?,
+            source: generation.read_from(*from),
             damage: generation.is_gzip().then_some(&mut damage),
         };
         let mut lines = Lines::new(source, *from);
@@ -149,7 +182,7 @@ impl<E: Effects> Session<'_, E> {
         if !self.has_stopped() {
             self.end_stretch(&place, &lines)?;
         }
-        if let Some(damage) = damage {
+        if let Some(damage) = damage.filter(|_| place.is_left) {
             self.report.tally.missed += 1;
             let path = generation.path.display();
             warn!("{path} is damaged ({damage}): rows behind that point may have been missed");
@@ -186,10 +219,9 @@ impl<E: Effects> Session<'_, E> {
                 },
             )?;
             self.report.rows.read += 1;
-        } else if place.kind != Kind::Current && holds_seam(bytes) {
-            self.pass_over_unreadable(place.generation, start, overlong, Some(0));
-        } else if place.kind != Kind::Current {
-            self.pass_over_unreadable(place.generation, start, overlong, None);
+        } else if place.is_left {
+            let malformed = holds_seam(bytes).then_some(0);
+            self.pass_over_unreadable(place.generation, start, overlong, malformed);
         }
         if self.has_stopped() {
             return Ok(());
@@ -197,6 +229,13 @@ impl<E: Effects> Session<'_, E> {
         self.report.rows.read += lines.read();
         if end.is_some() {
             *self.tail() = place.tail_behind(end, 0);
+            self.unsaved = self.unsaved.max(Unsaved::Position);
+        }
+        if let Kind::Late(number) = place.kind {
+            let tail = self.tail();
+            tail.previous[number].length = place.generation.length;
+            tail.previous[number].closed = place.generation.is_gzip();
+            tail.known.extend(place.generation.fingerprint());
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
         Ok(())

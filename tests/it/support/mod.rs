@@ -5,6 +5,7 @@
 pub mod apis;
 pub mod engine;
 pub mod outcome;
+pub mod rotating;
 pub mod row;
 pub mod sandbox;
 pub mod server;
@@ -15,6 +16,7 @@ pub mod world;
 
 pub use engine::{DIAGNOSIS, Engine};
 pub use outcome::Outcome;
+pub use rotating::{Rotating, at_both_paces};
 pub use row::{Row, other_row, wake};
 pub use sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
 pub use slack::Slack;

@@ -1,0 +1,269 @@
+//! Section 4 of the contract, files that are not what they seem: inodes used again, copies, strangers, links.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
+
+use crate::support::{Rotating, at_both_paces, other_row};
+
+#[test]
+fn an_inode_that_is_used_again_proves_nothing() {
+    at_both_paces(|log| {
+        log.write(&["unread"]);
+        let inode = fs::metadata(log.log()).unwrap().ino();
+        fs::copy(log.log(), log.rotated(".1")).unwrap();
+        // Most file systems give it to the next file; where not, this is a plain rotation.
+        fs::remove_file(log.log()).unwrap();
+        File::create(log.log()).unwrap();
+        let again = fs::metadata(log.log()).unwrap().ino();
+        println!("inode {inode}, then {again}");
+        log.write(&["a", "b", "c", "d"]);
+        log.follows(&["unread", "a", "b", "c", "d"]);
+    });
+}
+
+#[test]
+fn the_same_bytes_under_a_new_inode_are_the_same_log() {
+    let log = Rotating::begun();
+    log.write(&["unread"]);
+    fs::copy(log.log(), log.path("restored")).unwrap();
+    fs::rename(log.path("restored"), log.log()).unwrap();
+    let report = log.tells(&["unread"]);
+    assert_eq!(report["position"]["rotated"], false);
+}
+
+#[test]
+fn a_run_between_copy_and_truncate_repeats_nothing() {
+    for rows in [0, 1, 2, 40] {
+        let log = Rotating::stamped();
+        let probes: Vec<_> = (0..rows).map(|number| format!("p{number}")).collect();
+        let probes: Vec<_> = probes.iter().map(String::as_str).collect();
+        log.write(&probes);
+        log.tells(&probes);
+        fs::copy(log.log(), log.rotated(".1")).unwrap();
+        log.write(&["between"]);
+        log.tells(&["between"]);
+        log.empty();
+        log.write(&["after"]);
+        if rows == 0 {
+            // An empty copy says nothing.
+            let report = log.tells_with_a_warning(&["after"], "nothing holds the position");
+            assert_eq!(report["position"]["gap"], true);
+        } else {
+            log.follows(&["after"]);
+        }
+    }
+}
+
+#[test]
+fn copies_of_generations_are_not_read_again() {
+    let log = Rotating::begun();
+    log.write(&["a"]);
+    fs::copy(log.log(), log.rotated(".bak")).unwrap();
+    log.write(&["b"]);
+    log.logrotate("create");
+    log.write(&["c"]);
+    fs::copy(log.rotated(".1"), log.rotated(".copy")).unwrap();
+    log.logrotate("create");
+    fs::copy(log.rotated(".1"), log.rotated(".early")).unwrap();
+    log.write(&["d"]);
+    fs::copy(log.log(), log.rotated(".now")).unwrap();
+    log.follows(&["a", "b", "c", "d"]);
+}
+
+#[test]
+fn an_old_generation_restored_beside_the_log_is_not_read_again() {
+    let log = Rotating::begun();
+    for probe in ["a", "b", "c"] {
+        log.logrotate("create\ncompress");
+        log.write(&[probe]);
+        log.follows(&[probe]);
+    }
+    let unpack = Command::new("gzip")
+        .arg("-dc")
+        .arg(log.rotated(".2.gz"))
+        .output()
+        .unwrap();
+    fs::write(log.rotated(".look"), unpack.stdout).unwrap();
+    log.is_idle();
+    log.logrotate("create\ncompress");
+    log.write(&["d"]);
+    log.follows(&["d"]);
+}
+
+#[test]
+fn history_beside_an_empty_log_is_not_read() {
+    let log = Rotating::without_log();
+    log.write(&["history"]);
+    log.logrotate("create");
+    log.look(0);
+    fs::copy(log.rotated(".1"), log.rotated(".copy")).unwrap();
+    log.logrotate("create\ncompress\ndelaycompress");
+    log.tells(&[]);
+    log.write(&["first"]);
+    log.tells(&["first"]);
+}
+
+#[test]
+fn rows_behind_an_empty_stamped_log_are_told_however_often_it_is_rotated_first() {
+    for directives in ["create", "create\ncompress", "copytruncate"] {
+        at_both_paces(|_| {
+            let log = Rotating::stamped();
+            for probe in ["a", "b"] {
+                log.write(&[probe]);
+                log.logrotate(directives);
+            }
+            log.write(&["c"]);
+            log.tells(&["a", "b", "c"]);
+        });
+    }
+}
+
+#[test]
+fn rows_of_a_log_that_was_missing_at_the_stamp_are_told_after_its_rotation() {
+    let log = Rotating::without_log();
+    let (_, outcome) = log.look(0);
+    outcome.warns("does not exist yet");
+    log.write(&["a"]);
+    log.logrotate("create");
+    log.write(&["b"]);
+    log.tells(&["a", "b"]);
+}
+
+#[test]
+fn a_log_deleted_and_created_again_is_a_gap_with_the_old_offset_and_time() {
+    let log = Rotating::begun();
+    let offset = log.log_length();
+    log.write(&["lost"]);
+    fs::remove_file(log.log()).unwrap();
+    log.write(&["after"]);
+    let year = jiff::Timestamp::now().strftime("of %Y-").to_string();
+    let warning = format!("(byte {offset}, {year}");
+    let report = log.tells_with_a_warning(&["after"], &warning);
+    assert_eq!(
+        (&report["position"]["gap"], &report["position"]["before"]),
+        (&true.into(), &offset.into())
+    );
+}
+
+#[test]
+fn a_log_deleted_and_created_again_with_nothing_to_lose_is_no_gap() {
+    let log = Rotating::stamped();
+    fs::remove_file(log.log()).unwrap();
+    log.write(&["after"]);
+    log.tells(&["after"]);
+}
+
+#[test]
+fn behind_a_gap_changed_files_come_before_the_log() {
+    let log = Rotating::begun();
+    fs::remove_file(log.log()).unwrap();
+    log.write(&["a"]);
+    log.logrotate("create");
+    log.write(&["b"]);
+    log.tells_with_a_warning(&["a", "b"], "nothing holds the position");
+}
+
+#[test]
+fn a_missing_log_keeps_its_position_and_is_judged_again() {
+    let log = Rotating::begun();
+    log.write(&["unread"]);
+    fs::rename(log.log(), log.path("elsewhere")).unwrap();
+    for _ in 0..2 {
+        let (_, outcome) = log.look(0);
+        outcome.warns("does not exist");
+    }
+    fs::rename(log.path("elsewhere"), log.log()).unwrap();
+    log.tells(&["unread"]);
+}
+
+#[test]
+fn strangers_beside_the_log_are_passed_over() {
+    let log = Rotating::begun();
+    log.write(&["unread"]);
+    log.logrotate("create");
+    fs::write(log.rotated(".lock"), "4711\n").unwrap();
+    fs::write(log.rotated(".swp"), [0, 1, 2, 255, 254, b'\n', 0]).unwrap();
+    fs::write(log.rotated(".xz"), b"\xfd7zXZ\0\0").unwrap();
+    fs::write(log.rotated(".empty"), "").unwrap();
+    fs::write(
+        log.rotated(".other"),
+        other_row("probe.wake_requested") + "\n",
+    )
+    .unwrap();
+    fs::create_dir(log.rotated(".folder")).unwrap();
+    symlink("nowhere", log.rotated(".dangling")).unwrap();
+    symlink(log.rotated(".loop"), log.rotated(".loop")).unwrap();
+    symlink(log.log(), log.rotated(".link")).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(log.rotated(".fifo"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    log.write(&["after"]);
+    log.follows(&["unread", "after"]);
+}
+
+#[test]
+fn late_rows_are_found_also_where_strangers_changed_last() {
+    let log = Rotating::begun();
+    let mut old = log.writer();
+    log.logrotate("create");
+    fs::write(log.rotated(".lock"), "4711\n").unwrap();
+    log.write(&["after"]);
+    log.follows(&["after"]);
+    std::io::Write::write_all(&mut old, Rotating::line("late").as_bytes()).unwrap();
+    log.tells(&["late"]);
+}
+
+#[test]
+fn generations_that_begin_with_the_same_row_are_told_apart() {
+    for length in [1, 80] {
+        let banner = other_row(&"the same for every file ".repeat(length)) + "\n";
+        let log = Rotating::stamped();
+        log.append_raw(&banner);
+        log.write(&["told"]);
+        log.tells(&["told"]);
+        for probe in ["a", "b"] {
+            log.write(&[probe]);
+            log.logrotate("create");
+            log.append_raw(&banner);
+        }
+        log.write(&["c"]);
+        log.follows(&["a", "b", "c"]);
+    }
+}
+
+#[test]
+fn a_rotated_file_that_cannot_be_read_is_warned_of() {
+    let log = Rotating::begun();
+    log.write(&["unread"]);
+    log.logrotate("create");
+    log.write(&["missed"]);
+    log.logrotate("create");
+    log.write(&["after"]);
+    fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0)).unwrap();
+    let outcome = log.run_without_privileges();
+    outcome
+        .exits(3)
+        .warns("kora_audit_log.jsonl.1: Permission denied");
+}
+
+#[test]
+fn thousands_of_files_beside_the_log_use_up_no_descriptors() {
+    let log = Rotating::begun();
+    for number in 0..3_000 {
+        let name = log.rotated(&format!("-2020{number:04}"));
+        fs::write(&name, format!("{{\"old\":{number}}}\n")).unwrap();
+        File::open(&name)
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
+    }
+    log.write(&["unread"]);
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.follows(&["unread", "after"]);
+}

@@ -1,0 +1,168 @@
+//! Section 4 of the contract, compressed generations that are not whole: on the way to be written, cut, broken.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::support::Rotating;
+
+fn gzipped(path: &Path) -> Vec<u8> {
+    let done = Command::new("gzip").arg("-c").arg(path).output().unwrap();
+    assert!(done.status.success());
+    done.stdout
+}
+
+/// A log with one unread row, rotated, and a row behind that. Gives the rotated file as it would be compressed.
+fn rotated() -> (Rotating, Vec<u8>) {
+    let log = Rotating::begun();
+    log.write(&["unread"]);
+    log.logrotate("create");
+    log.write(&["after"]);
+    let whole = gzipped(&log.rotated(".1"));
+    (log, whole)
+}
+
+fn set_age(path: &Path, minutes: u64) {
+    let time = SystemTime::now() - Duration::from_secs(60 * minutes);
+    File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// A run that tells nothing, says nothing and leaves the position.
+#[track_caller]
+fn waits(log: &Rotating) {
+    let before = log.state_file("state.json");
+    log.tells(&[]);
+    assert_eq!(log.state_file("state.json"), before);
+}
+
+#[test]
+fn the_plain_file_counts_beside_a_half_written_compressed_one() {
+    for length in [0, 5, 40] {
+        let (log, whole) = rotated();
+        fs::write(log.rotated(".1.gz"), &whole[..length]).unwrap();
+        log.follows(&["unread", "after"]);
+        fs::write(log.rotated(".1.gz"), &whole).unwrap();
+        fs::remove_file(log.rotated(".1")).unwrap();
+        let (report, outcome) = log.look(0);
+        assert_eq!(
+            (&report["wakes"], outcome.stderr.as_str()),
+            (&serde_json::json!([]), "")
+        );
+        log.is_idle();
+    }
+}
+
+#[test]
+fn a_half_written_compressed_file_is_waited_for_with_the_position_unmoved() {
+    let (log, whole) = rotated();
+    fs::remove_file(log.rotated(".1")).unwrap();
+    for length in [0, 5, 40, whole.len() - 9, whole.len() - 1] {
+        fs::write(log.rotated(".1.gz"), &whole[..length]).unwrap();
+        waits(&log);
+    }
+    fs::write(log.rotated(".1.gz"), &whole).unwrap();
+    log.follows(&["unread", "after"]);
+}
+
+#[test]
+fn a_half_written_file_behind_the_holder_is_waited_for_once_the_holder_is_read() {
+    let log = Rotating::begun();
+    for probe in ["a", "b"] {
+        log.write(&[probe]);
+        log.logrotate("create");
+    }
+    log.write(&["c"]);
+    let whole = gzipped(&log.rotated(".1"));
+    fs::remove_file(log.rotated(".1")).unwrap();
+    fs::write(log.rotated(".1.gz"), &whole[..30]).unwrap();
+    log.tells(&["a"]);
+    fs::write(log.rotated(".1.gz"), &whole).unwrap();
+    log.follows(&["b", "c"]);
+}
+
+#[test]
+fn a_compressed_file_that_ends_early_for_ten_minutes_is_read_as_far_as_it_goes() {
+    let log = Rotating::begun();
+    let rows: String = (0..40)
+        .map(|number| Rotating::line(&format!("u{number}")))
+        .collect();
+    log.append_raw(rows);
+    log.logrotate("create");
+    log.write(&["after"]);
+    let whole = gzipped(&log.rotated(".1"));
+    fs::remove_file(log.rotated(".1")).unwrap();
+    let path = log.rotated(".1.gz");
+    fs::write(&path, &whole[..whole.len() - 6]).unwrap();
+    waits(&log);
+    set_age(&path, 11);
+    let probes: Vec<_> = (0..40).map(|number| format!("u{number}")).collect();
+    let mut probes: Vec<_> = probes.iter().map(String::as_str).collect();
+    probes.push("after");
+    let report = log.tells_with_a_warning(&probes, "is damaged");
+    assert_eq!(report["position"]["rotated"], true);
+}
+
+#[test]
+fn a_compressed_file_that_ends_before_the_position_is_warned_of_and_repeats_nothing() {
+    let (log, whole) = rotated();
+    fs::remove_file(log.rotated(".1")).unwrap();
+    let path = log.rotated(".1.gz");
+    for length in [12, whole.len() / 2] {
+        fs::write(&path, &whole[..length]).unwrap();
+        waits(&log);
+    }
+    set_age(&path, 11);
+    log.tells_with_a_warning(&["after"], "may have been missed");
+}
+
+#[test]
+fn a_compressed_file_from_the_future_is_not_waited_for() {
+    let (log, whole) = rotated();
+    fs::remove_file(log.rotated(".1")).unwrap();
+    let path = log.rotated(".1.gz");
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let time = SystemTime::now() + Duration::from_secs(86_400);
+    File::open(&path).unwrap().set_modified(time).unwrap();
+    log.tells_with_a_warning(&["unread", "after"], "is damaged");
+}
+
+#[test]
+fn a_broken_compressed_file_is_warned_of_once() {
+    let log = Rotating::begun();
+    log.write(&["a"]);
+    log.logrotate("create");
+    log.write(&["b"]);
+    log.logrotate("create");
+    log.write(&["c"]);
+    let mut whole = gzipped(&log.rotated(".1"));
+    fs::remove_file(log.rotated(".1")).unwrap();
+    for byte in &mut whole[20..] {
+        *byte = !*byte;
+    }
+    fs::write(log.rotated(".1.gz"), &whole).unwrap();
+    log.tells_with_a_warning(&["a", "c"], "is damaged");
+}
+
+#[test]
+fn a_broken_holder_is_a_gap() {
+    let (log, mut whole) = rotated();
+    fs::remove_file(log.rotated(".1")).unwrap();
+    for byte in &mut whole[12..] {
+        *byte = !*byte;
+    }
+    fs::write(log.rotated(".1.gz"), &whole).unwrap();
+    let report = log.tells_with_a_warning(&["after"], "nothing holds the position any more");
+    assert_eq!(report["position"]["gap"], true);
+}
+
+#[test]
+fn a_generation_that_was_read_is_not_read_again_once_it_is_compressed() {
+    let (log, _) = rotated();
+    log.follows(&["unread", "after"]);
+    for _ in 0..3 {
+        log.logrotate("create\ncompress");
+        log.write(&["next"]);
+        log.follows(&["next"]);
+    }
+}

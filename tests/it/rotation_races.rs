@@ -1,0 +1,150 @@
+//! Section 4 of the contract while a run is at work: what is rotated, truncated or killed in the middle of it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::rotating::told;
+use crate::support::{Engine, Reply, Rotating, arguments, other_row, wake};
+
+/// A run that stands still in its first question to the engine while `meanwhile` happens; what it told.
+fn during_a_run(log: &Rotating, meanwhile: impl FnOnce()) -> Vec<String> {
+    let engine = Engine::start();
+    engine.script([Reply::Held(Box::new(Engine::answer("At last.")))]);
+    log.set("KORA_PROBE_ENGINE_URL", engine.url());
+    let running = log.start(&arguments("run --to stdout --format json"));
+    engine.wait_for(1);
+    meanwhile();
+    engine.release();
+    let report = running.finish().exits(0).json();
+    log.unset("KORA_PROBE_ENGINE_URL");
+    told(&report)
+}
+
+/// More rows of another seam than a run reads at once.
+fn megabytes(count: usize) -> String {
+    (other_row(&"x".repeat(1_000)) + "\n").repeat(count * 1_000)
+}
+
+#[test]
+fn a_log_renamed_under_a_run_is_followed_by_the_next() {
+    for directives in ["create", "create\ncompress", "nocreate"] {
+        let log = Rotating::begun();
+        log.write(&["a", "b"]);
+        let first = during_a_run(&log, || {
+            log.write(&["c"]);
+            log.logrotate(directives);
+            log.write(&["d"]);
+        });
+        assert_eq!(first, ["a", "b"]);
+        log.follows(&["c", "d"]);
+    }
+}
+
+#[test]
+fn a_log_truncated_and_regrown_under_a_run_mixes_no_generations() {
+    let log = Rotating::begun();
+    log.append_raw(Rotating::line("a") + &megabytes(3) + &Rotating::line("b"));
+    let first = during_a_run(&log, || {
+        log.logrotate("copytruncate");
+        log.append_raw(megabytes(4) + &Rotating::line("c"));
+    });
+    assert_eq!(first, ["a"]);
+    log.follows(&["b", "c"]);
+}
+
+#[test]
+fn two_wakes_of_one_line_are_told_once_where_the_run_is_killed_between_them() {
+    for rotates in [false, true] {
+        let log = Rotating::begun();
+        let line = wake("first").line() + &wake("second").line() + "\n";
+        log.append_raw(line + &Rotating::line("third"));
+        let engine = Engine::start();
+        engine.script([Engine::answer("Found."), Reply::Hang]);
+        log.set("KORA_PROBE_ENGINE_URL", engine.url());
+        let running = log.start(&arguments("run --to stdout"));
+        engine.wait_for(2);
+        assert_eq!(running.kill().code, None);
+        log.unset("KORA_PROBE_ENGINE_URL");
+        if rotates {
+            log.logrotate("create");
+            log.write(&["after"]);
+        }
+        let after: &[&str] = if rotates { &["after"] } else { &[] };
+        log.tells(&[&["second", "third"], after].concat());
+    }
+}
+
+#[test]
+fn a_run_past_its_time_goes_on_among_the_rotated_files() {
+    let log = Rotating::begun();
+    let probes = ["a", "b", "c", "d"];
+    for probe in &probes[..3] {
+        log.write(&[probe]);
+        log.logrotate("create");
+    }
+    log.write(&probes[3..]);
+    let report = log
+        .command("run --to stdout --format json --max-runtime 0")
+        .exits(0)
+        .json();
+    assert_eq!(
+        (told(&report).len(), &report["left_for_next_run"]),
+        (0, &4.into())
+    );
+    let engine = Engine::start();
+    engine.script([Reply::Held(Box::new(Engine::answer("Slow.")))]);
+    log.set("KORA_PROBE_ENGINE_URL", engine.url());
+    let running = log.start(&arguments("run --to stdout --format json --max-runtime 1"));
+    engine.wait_for(1);
+    thread::sleep(Duration::from_millis(1_100));
+    engine.release();
+    let report = running.finish().exits(0).json();
+    assert_eq!(
+        (told(&report), &report["left_for_next_run"]),
+        (vec!["a".into()], &3.into())
+    );
+    log.unset("KORA_PROBE_ENGINE_URL");
+    log.logrotate("create");
+    log.tells(&probes[1..]);
+}
+
+/// Renames as fast as it goes while runs follow: no listing of the folder is ever of one moment.
+#[test]
+fn a_log_rotated_all_the_time_is_followed() {
+    let log = Rotating::begun();
+    let (is_over, path) = (AtomicBool::new(false), log.log());
+    let mut seen = Vec::new();
+    let written = thread::scope(|scope| {
+        let rotator = scope.spawn(|| {
+            let rotated = |number| format!("{}.{number}", path.display());
+            let mut written = Vec::new();
+            while !is_over.load(Ordering::Relaxed) && written.len() < 400 {
+                let probe = format!("p{}", written.len());
+                let mut writer = File::options().append(true).open(&path).unwrap();
+                writer.write_all(Rotating::line(&probe).as_bytes()).unwrap();
+                written.push(probe);
+                for number in (1..=written.len()).rev() {
+                    let _ = fs::rename(rotated(number), rotated(number + 1));
+                }
+                fs::rename(&path, rotated(1)).unwrap();
+                File::create(&path).unwrap();
+                thread::sleep(Duration::from_millis(5));
+            }
+            written
+        });
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            seen.extend(told(&log.look(0).0));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        rotator.join().unwrap()
+    });
+    seen.extend(told(&log.look(0).0));
+    // Their order is kept as well, unless a rotation takes no longer than a look at the folder.
+    let number = |probe: &String| probe[1..].parse::<usize>().unwrap();
+    seen.sort_by_key(number);
+    assert_eq!(seen, written);
+}

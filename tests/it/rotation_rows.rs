@@ -1,0 +1,178 @@
+//! Section 4 of the contract, rows at the seams of generations: written late, cut, without their end, behind a hole.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+use crate::support::{Rotating, other_row};
+
+#[test]
+fn rows_written_late_through_an_old_descriptor_are_told() {
+    let log = Rotating::begun();
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.follows(&["after"]);
+    for probe in ["late1", "late2"] {
+        old.write_all(Rotating::line(probe).as_bytes()).unwrap();
+        let report = log.tells(&[probe]);
+        assert_eq!(report["position"]["rotated"], false);
+    }
+    old.write_all(Rotating::line("late3").as_bytes()).unwrap();
+    log.write(&["current"]);
+    log.tells(&["late3", "current"]);
+    log.logrotate("create");
+    old.write_all(Rotating::line("late4").as_bytes()).unwrap();
+    log.write(&["new"]);
+    log.follows(&["late4", "new"]);
+}
+
+#[test]
+fn rows_written_late_into_the_generation_before_the_last_are_told() {
+    let log = Rotating::begun();
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["a"]);
+    log.follows(&["a"]);
+    log.logrotate("create");
+    log.write(&["b"]);
+    log.follows(&["b"]);
+    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    log.tells(&["late"]);
+}
+
+#[test]
+fn rows_written_late_into_a_generation_that_was_left_empty_are_told() {
+    let log = Rotating::stamped();
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.tells(&["after"]);
+    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    log.tells(&["late"]);
+}
+
+#[test]
+fn rows_written_late_and_compressed_before_the_run_are_told() {
+    let log = Rotating::begun();
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.follows(&["after"]);
+    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    drop(old);
+    log.write(&["more"]);
+    log.logrotate("create\ncompress\ndelaycompress");
+    log.write(&["new"]);
+    log.follows(&["late", "more", "new"]);
+}
+
+#[test]
+fn after_ten_minutes_late_rows_are_not_looked_for() {
+    let log = Rotating::begun();
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.follows(&["after"]);
+    log.shift_state(-1);
+    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    log.write(&["current"]);
+    log.tells(&["current"]);
+}
+
+#[test]
+fn a_whole_last_row_without_its_end_is_told() {
+    let log = Rotating::begun();
+    let line = Rotating::line("unended");
+    log.append_raw(line.trim_end());
+    log.tells(&[]);
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.follows(&["unended", "after"]);
+    old.write_all(b"\n").unwrap();
+    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    log.tells(&["late"]);
+}
+
+#[test]
+fn a_torn_last_row_is_reported_once_and_told_when_it_is_completed() {
+    let log = Rotating::begun();
+    let line = Rotating::line("torn");
+    log.append_raw(&line[..150]);
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["after"]);
+    let report = log.tells_with_a_warning(&["after"], "malformed row at byte");
+    assert_eq!(report["rows"]["malformed"], 1);
+    old.write_all(&line.as_bytes()[150..]).unwrap();
+    log.tells(&["torn"]);
+}
+
+#[test]
+fn a_torn_row_of_another_seam_is_nobodys_loss() {
+    let log = Rotating::begun();
+    log.append_raw(&other_row("x")[..60]);
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.follows(&["after"]);
+}
+
+#[test]
+fn a_torn_row_is_left_alone_while_no_new_log_is_there() {
+    let log = Rotating::begun();
+    let line = Rotating::line("torn");
+    log.append_raw(&line[..150]);
+    let mut old = log.writer();
+    log.logrotate("nocreate");
+    log.follows(&[]);
+    old.write_all(&line.as_bytes()[150..]).unwrap();
+    log.follows(&["torn"]);
+    log.write(&["after"]);
+    log.follows(&["after"]);
+}
+
+#[test]
+fn a_row_begun_in_the_new_log_hides_no_generation() {
+    let log = Rotating::begun();
+    for probe in ["a", "b"] {
+        log.write(&[probe]);
+        log.logrotate("create");
+    }
+    let line = Rotating::line("c");
+    log.append_raw(&line[..12]);
+    log.follows(&["a", "b"]);
+    log.append_raw(&line[12..]);
+    log.tells(&["c"]);
+}
+
+#[test]
+fn holes_left_by_a_writer_that_does_not_append_are_passed_over() {
+    let log = Rotating::begun();
+    let writer = fs::OpenOptions::new().write(true).open(log.log()).unwrap();
+    let mut at = log.log_length();
+    let mut write = |probe: &str| {
+        let line = Rotating::line(probe);
+        writer.write_all_at(line.as_bytes(), at).unwrap();
+        at += line.len() as u64;
+    };
+    for round in 0..3 {
+        write(&format!("p{round}"));
+        log.logrotate("copytruncate");
+    }
+    write("after");
+    log.follows(&["p0", "p1", "p2", "after"]);
+    log.logrotate("copytruncate");
+    write("later");
+    log.follows(&["later"]);
+}
+
+#[test]
+fn a_hole_of_gigabytes_is_passed_in_no_time() {
+    let log = Rotating::begun();
+    log.logrotate("copytruncate");
+    let writer = fs::OpenOptions::new().write(true).open(log.log()).unwrap();
+    let line = Rotating::line("far");
+    writer.write_all_at(line.as_bytes(), 300 << 20).unwrap();
+    log.follows(&["far"]);
+}

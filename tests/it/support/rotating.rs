@@ -1,0 +1,167 @@
+//! A log that real logrotate rotates between runs to stdout, with or without a pause before each rotation.
+
+use std::fs::{self, File, OpenOptions};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::outcome::Outcome;
+use super::row::wake;
+use super::sandbox::Sandbox;
+
+/// Long enough for another second on every clock that a file's time is cut to.
+const PAUSE: Duration = Duration::from_millis(1_050);
+
+pub struct Rotating {
+    sandbox: Sandbox,
+    pause: Duration,
+}
+
+/// The case with all steps in one second, and with each rotation in a second of its own.
+pub fn at_both_paces(case: impl Fn(Rotating)) {
+    case(Rotating::begun());
+    case(Rotating {
+        pause: PAUSE,
+        ..Rotating::begun()
+    });
+}
+
+impl Rotating {
+    /// A log in which `told` was told, and nothing is unread. Every wake is dispatched, no engine asked.
+    pub fn begun() -> Self {
+        let log = Self::stamped();
+        log.write(&["told"]);
+        log.tells(&["told"]);
+        log
+    }
+
+    /// An empty log and the first run behind it.
+    pub fn stamped() -> Self {
+        let log = Self::without_log();
+        File::create(log.log()).expect("a log");
+        log.look(0);
+        log
+    }
+
+    pub fn without_log() -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.set("KORA_PROBE_DEBOUNCE_SECONDS", "0");
+        Self {
+            sandbox,
+            pause: Duration::ZERO,
+        }
+    }
+
+    pub fn write(&self, probes: &[&str]) {
+        self.append(probes.iter().map(|probe| wake(probe)));
+    }
+
+    /// A wake's line, with its end.
+    pub fn line(probe: &str) -> String {
+        wake(probe).line() + "\n"
+    }
+
+    /// What the log was rotated into.
+    pub fn rotated(&self, end: &str) -> PathBuf {
+        self.path(&format!("kora_audit_log.jsonl{end}"))
+    }
+
+    pub fn writer(&self) -> File {
+        let log = OpenOptions::new().append(true).open(self.log());
+        log.expect("the log")
+    }
+
+    /// One forced rotation with these directives.
+    #[track_caller]
+    pub fn logrotate(&self, directives: &str) {
+        thread::sleep(self.pause);
+        // The folder may be one that others can write to; without root there is no other user to be.
+        let su = if rustix::process::geteuid().is_root() {
+            "su root root"
+        } else {
+            ""
+        };
+        let log = self.log();
+        let text = format!(
+            "\"{}\" {{\nrotate 20\n{su}\n{directives}\n}}\n",
+            log.display()
+        );
+        let config = self.give("given/logrotate.conf", &text);
+        let state = self.path("given/logrotate.state");
+        let mut command = Command::new("logrotate");
+        command.arg("--force").arg("--state").arg(state).arg(config);
+        let done = command.output().expect("logrotate");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "logrotate: {said}");
+    }
+
+    /// The log emptied as `copytruncate` does it.
+    pub fn empty(&self) {
+        let log = OpenOptions::new().write(true).open(self.log());
+        log.and_then(|log| log.set_len(0)).expect("an empty log");
+    }
+
+    /// One run that ends so; its report and what it said.
+    #[track_caller]
+    pub fn look(&self, code: i32) -> (Value, Outcome) {
+        let outcome = self.command("run --to stdout --format json").exits(code);
+        (outcome.json(), outcome)
+    }
+
+    /// One run that says nothing, sees no gap and tells these probes, in this order; then one that finds nothing.
+    #[track_caller]
+    pub fn tells(&self, probes: &[&str]) -> Value {
+        let (report, outcome) = self.look(0);
+        assert_eq!(outcome.stderr, "");
+        assert_eq!(told(&report), probes);
+        assert_eq!(report["position"]["gap"], false);
+        self.is_idle();
+        report
+    }
+
+    /// One run that must go on in another file than the log.
+    #[track_caller]
+    pub fn follows(&self, probes: &[&str]) {
+        let report = self.tells(probes);
+        assert_eq!(report["position"]["rotated"], true);
+    }
+
+    /// One run that says this, may have missed rows, and tells these probes; then one that finds nothing.
+    #[track_caller]
+    pub fn tells_with_a_warning(&self, probes: &[&str], warning: &str) -> Value {
+        let (report, outcome) = self.look(3);
+        assert_eq!(told(&report), probes);
+        outcome.warns(warning);
+        self.is_idle();
+        report
+    }
+
+    /// One run that finds nothing, says nothing and writes nothing.
+    #[track_caller]
+    pub fn is_idle(&self) {
+        let before = fs::read(self.state_dir().join("state.json")).expect("a state");
+        let (report, outcome) = self.look(0);
+        assert_eq!((told(&report), outcome.stderr.as_str()), (Vec::new(), ""));
+        let after = fs::read(self.state_dir().join("state.json")).expect("a state");
+        assert!(before == after, "an idle run wrote the state");
+    }
+}
+
+/// The probes of a report, in order.
+pub fn told(report: &Value) -> Vec<String> {
+    let wakes = report["wakes"].as_array().expect("wakes").iter();
+    let probe = |wake: &Value| wake["probe"].as_str().expect("a probe").to_owned();
+    wakes.map(probe).collect()
+}
+
+impl Deref for Rotating {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
