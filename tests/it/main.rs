@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod config;
+mod crashes_at_each_call;
+mod crashes_at_random;
 mod debounce;
 mod dm;
 mod dry_run;
 mod engine_breaker;
 mod engine_reasons;
+mod faults_at_each_call;
 mod first_run;
 mod kills;
 mod outcomes;
