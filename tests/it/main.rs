@@ -11,6 +11,7 @@ mod dry_run;
 mod engine_breaker;
 mod engine_reasons;
 mod faults_at_each_call;
+mod faults_of_lines;
 mod faults_of_the_disk;
 mod first_run;
 mod kills;
