@@ -22,6 +22,7 @@ mod rotations;
 mod rows;
 mod run_lifecycle;
 mod slack_answers;
+mod slack_long_messages;
 mod state_commands;
 mod stdout_and_json;
 mod support;
