@@ -19,6 +19,6 @@ pub use outcome::Outcome;
 pub use row::{Row, other_row, wake};
 pub use sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
 pub use slack::Slack;
-pub use telling::{assert_told, is_marked, of_probe, plain};
+pub use telling::{assert_told, is_marked, plain};
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};
