@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod config;
+mod crashes_at_each_call;
+mod crashes_at_random;
 mod debounce;
+mod debounce_policies;
 mod dm;
 mod dry_run;
 mod engine_anthropic;
@@ -12,6 +15,9 @@ mod engine_budget;
 mod engine_openai;
 mod engine_reasons;
 mod engine_text;
+mod faults_at_each_call;
+mod faults_of_lines;
+mod faults_of_the_disk;
 mod first_run;
 mod hostile;
 mod kills;
@@ -29,8 +35,11 @@ mod rotation_rows;
 mod rotations;
 mod rows;
 mod run_lifecycle;
+mod runs_left_half_way;
 mod slack_answers;
 mod stand_in;
+mod slack_long_messages;
+mod slack_queue;
 mod state_commands;
 mod stdout_and_json;
 mod support;

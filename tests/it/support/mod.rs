@@ -4,6 +4,7 @@
 
 pub mod apis;
 pub mod engine;
+pub mod faults;
 pub mod outcome;
 pub mod rotating;
 pub mod row;
@@ -11,14 +12,17 @@ pub mod sandbox;
 pub mod server;
 pub mod slack;
 pub mod tls;
+pub mod telling;
 pub mod wire;
 pub mod world;
 
 pub use engine::{DIAGNOSIS, Engine};
+pub use faults::{Fault, mounting, run_with};
 pub use outcome::Outcome;
 pub use rotating::{Rotating, at_both_paces};
 pub use row::{Row, other_row, wake};
 pub use sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
 pub use slack::Slack;
+pub use telling::{assert_told, is_marked, plain};
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};
