@@ -2,6 +2,7 @@
 //! with what the reader can do next.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// How a command ended. The numbers are part of the program's interface.
@@ -64,6 +65,15 @@ impl Problem {
     /// A setting or an argument that cannot be used.
     pub fn usage(what: impl Into<String>) -> Self {
         Self::new(Exit::Usage, anyhow::anyhow!(what.into()))
+    }
+
+    /// Whether the reader of stdout went away, as `head` does when it has enough.
+    pub fn is_closed_stdout(&self) -> bool {
+        self.error.chain().any(|cause| {
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        })
     }
 
     pub fn with_next_step(mut self, next_step: impl Into<String>) -> Self {
