@@ -67,6 +67,15 @@ impl Problem {
         Self::new(Exit::Usage, anyhow::anyhow!(what.into()))
     }
 
+    /// What happened, without the next step.
+    pub fn what(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
+    pub fn next_step(&self) -> Option<&str> {
+        self.next_step.as_deref()
+    }
+
     /// Whether the reader of stdout went away, as `head` does when it has enough.
     pub fn is_closed_stdout(&self) -> bool {
         self.error.chain().any(|cause| {
@@ -90,7 +99,7 @@ impl From<anyhow::Error> for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)?;
+        f.write_str(&self.what())?;
         match &self.next_step {
             Some(next_step) => write!(f, "; {next_step}"),
             None => Ok(()),

@@ -175,7 +175,10 @@ fn give_up_outbox(store: &Store, state: &mut State, yes: bool) -> Result<bool, P
 
 fn confirmed(waiting: usize) -> Result<bool, Problem> {
     if !io::stdin().is_terminal() {
-        let error = anyhow!("{} still to be delivered and nothing was reset", count(waiting as u64, "DM is", "DMs are"));
+        let error = anyhow!(
+            "{} still to be delivered and nothing was reset",
+            count(waiting as u64, "DM is", "DMs are")
+        );
         return Err(Problem::new(Exit::Failed, error)
             .with_next_step(format!("with --yes they go to {UNDELIVERED_FILE}")));
     }
