@@ -134,7 +134,8 @@ impl Environment {
     }
 }
 
-fn usual_env_file() -> Option<PathBuf> {
+/// The file that settings are kept in where no other is named.
+pub fn usual_env_file() -> Option<PathBuf> {
     BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"))
 }
 

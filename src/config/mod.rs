@@ -21,6 +21,7 @@ use crate::exit::{Exit, Problem};
 use crate::http::{Endpoint, Http, ProxySettings};
 use crate::slack::SlackConfig;
 use environment::Environment;
+pub use environment::usual_env_file;
 use variables as var;
 
 const LOG_NAME: &str = "kora_audit_log.jsonl";

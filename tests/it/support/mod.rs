@@ -8,13 +8,14 @@ pub mod row;
 pub mod sandbox;
 pub mod server;
 pub mod slack;
+pub mod terminal;
 pub mod wire;
 pub mod world;
 
 pub use engine::{DIAGNOSIS, Engine};
 pub use outcome::Outcome;
 pub use row::{Row, other_row, wake};
-pub use sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
+pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
 pub use slack::Slack;
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};
