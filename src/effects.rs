@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
@@ -96,9 +96,7 @@ impl Effects for Live {
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer {
-        let _waiting =
-            Waiting::for_what(&format!("asking the engine about {}", question.wake.probe));
-        engine::ask(engine, &self.http, question)
+        ask(&self.http, engine, question)
     }
 
     fn route(&self) -> Route {
@@ -117,7 +115,12 @@ impl Effects for Live {
                 let _waiting = Waiting::for_what("sending the DM to Slack");
                 slack::post(&self.http, &self.slack, text, thread)
             }
-            To::Stdout => self.stdout.print(text),
+            To::Stdout => match self.stdout.print(text) {
+                Ok(()) => Posted::Delivered(None),
+                Err(error) => Posted::Refused {
+                    cause: format!("stdout: {error}"),
+                },
+            },
         }
     }
 
@@ -138,6 +141,11 @@ impl Effects for Live {
     }
 }
 
+fn ask(http: &Http, engine: &EngineConfig, question: &Question<'_>) -> Answer {
+    let _waiting = Waiting::for_what(&format!("asking the engine about {}", question.wake.probe));
+    engine::ask(engine, http, question)
+}
+
 /// Prints DMs to stdout with a blank line between them.
 struct DmPrinter {
     quiet: bool,
@@ -145,20 +153,15 @@ struct DmPrinter {
 }
 
 impl DmPrinter {
-    fn print(&mut self, text: &str) -> Posted {
+    fn print(&mut self, text: &str) -> io::Result<()> {
         if self.quiet {
-            return Posted::Delivered(None);
+            return Ok(());
         }
         let blank = if self.printed > 0 { "\n" } else { "" };
         let mut stdout = io::stdout().lock();
-        let printed = writeln!(stdout, "{blank}{}", message::for_terminal(text));
         self.printed += 1;
-        match printed.and_then(|()| stdout.flush()) {
-            Ok(()) => Posted::Delivered(None),
-            Err(error) => Posted::Refused {
-                cause: format!("stdout: {error}"),
-            },
-        }
+        writeln!(stdout, "{blank}{}", message::for_terminal(text))?;
+        stdout.flush()
     }
 }
 
@@ -209,6 +212,8 @@ pub struct Rehearsal {
     http: Http,
     stdout: DmPrinter,
     clock: Timestamp,
+    /// What kept the last DM from being printed: there is nothing to rehearse for any more.
+    failure: Option<io::Error>,
 }
 
 impl Rehearsal {
@@ -217,6 +222,7 @@ impl Rehearsal {
             http: config.http(),
             stdout: DmPrinter { quiet, printed: 0 },
             clock: Timestamp::UNIX_EPOCH,
+            failure: None,
         }
     }
 }
@@ -229,11 +235,14 @@ impl Effects for Rehearsal {
     }
 
     fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
-        Ok(())
+        match self.failure.take() {
+            Some(error) => Err(error).context("cannot print a DM"),
+            None => Ok(()),
+        }
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer {
-        engine::ask(engine, &self.http, question)
+        ask(&self.http, engine, question)
     }
 
     fn route(&self) -> Route {
@@ -241,7 +250,8 @@ impl Effects for Rehearsal {
     }
 
     fn post(&mut self, text: &str, _: Option<&Thread>) -> Posted {
-        self.stdout.print(text)
+        self.failure = self.stdout.print(text).err();
+        Posted::Delivered(None)
     }
 
     fn pause(&mut self, _: Duration) {}

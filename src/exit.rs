@@ -2,6 +2,7 @@
 //! with what the reader can do next.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// How a command ended. The numbers are part of the program's interface.
@@ -66,6 +67,24 @@ impl Problem {
         Self::new(Exit::Usage, anyhow::anyhow!(what.into()))
     }
 
+    /// What happened, without the next step.
+    pub fn what(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
+    pub fn next_step(&self) -> Option<&str> {
+        self.next_step.as_deref()
+    }
+
+    /// Whether the reader of stdout went away, as `head` does when it has enough.
+    pub fn is_closed_stdout(&self) -> bool {
+        self.error.chain().any(|cause| {
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        })
+    }
+
     pub fn with_next_step(mut self, next_step: impl Into<String>) -> Self {
         self.next_step = Some(next_step.into());
         self
@@ -80,7 +99,7 @@ impl From<anyhow::Error> for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)?;
+        f.write_str(&self.what())?;
         match &self.next_step {
             Some(next_step) => write!(f, "; {next_step}"),
             None => Ok(()),

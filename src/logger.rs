@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::message::on_one_line;
+use crate::terminal::clear_line;
 
 struct Logger {
     /// Whether each line begins with its priority, as journald takes it (sd-daemon(3)).
@@ -41,8 +42,10 @@ impl Log for Logger {
         };
         let priority = if self.priorities { priority } else { "" };
         let line = on_one_line(&record.args().to_string());
+        let mut stderr = io::stderr().lock();
+        let clear = clear_line();
         // Nobody can be told that stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{priority}probe-wake: {kind}{line}");
+        let _ = writeln!(stderr, "{clear}{priority}probe-wake: {kind}{line}");
     }
 
     fn flush(&self) {}

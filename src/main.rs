@@ -32,6 +32,8 @@ fn main() -> ExitCode {
     logger::init(cli.global.verbose, config::stderr_is_journal());
     match commands::execute(&cli) {
         Ok(exit) => exit.into(),
+        // A filter whose reader has enough ends quietly.
+        Err(problem) if problem.is_closed_stdout() => exit::Exit::Done.into(),
         Err(problem) => {
             log::error!("{problem}");
             problem.exit.into()

@@ -143,7 +143,8 @@ impl Report {
     }
 }
 
-fn count(number: u64, one: &str, many: &str) -> String {
+/// A number and what is counted: `1 row`, `2 rows`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

@@ -2,6 +2,7 @@
 //! a table, and a line that tells what is being waited for. Under cron none of it appears.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -53,6 +54,11 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(LEAST_WIDTH))
 }
 
+/// Cuts a line to the terminal's width; where there is none it is left whole.
+pub fn fit_line(line: &str) -> String {
+    width().map_or_else(|| line.to_owned(), |columns| fit(line, columns))
+}
+
 /// Cuts a text to so many columns, as characters.
 pub fn fit(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
@@ -60,6 +66,17 @@ pub fn fit(text: &str, columns: usize) -> String {
     }
     let cut: String = text.chars().take(columns.saturating_sub(1)).collect();
     format!("{}…", cut.trim_end())
+}
+
+/// Whether such a line stands there now.
+static IS_DRAWN: AtomicBool = AtomicBool::new(false);
+
+/// What takes the line away that is drawn now, for who has something to say.
+pub fn clear_line() -> &'static str {
+    match IS_DRAWN.swap(false, Ordering::Relaxed) {
+        true => "\r\u{1b}[K",
+        false => "",
+    }
 }
 
 /// A line at stderr's terminal that tells what is being waited for and for how long; it is gone
@@ -84,9 +101,11 @@ impl Waiting {
                     _ => break,
                 }
                 let seconds = begun.elapsed().as_secs();
-                let _ = write!(io::stderr(), "\r{frame} {what} ({seconds} s)\u{1b}[K");
+                let mut stderr = io::stderr().lock();
+                let _ = write!(stderr, "\r{frame} {what} ({seconds} s)\u{1b}[K");
+                IS_DRAWN.store(true, Ordering::Relaxed);
             }
-            let _ = write!(io::stderr(), "\r\u{1b}[K");
+            let _ = write!(io::stderr().lock(), "{}", clear_line());
         });
         Self {
             line: Some((stop, draw)),

@@ -1,7 +1,7 @@
 //! `check`: a doctor for the set-up. Each line is a finding, with a next step where there is
 //! something to do; it fails where anything would keep an alert from arriving.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -20,10 +20,10 @@ use crate::engine::{Api, EngineConfig};
 use crate::exit::{Ended, Exit};
 use crate::http::Http;
 use crate::message::{on_one_line, span};
-use crate::report::print_json;
+use crate::report::{count, print_json};
 use crate::slack::{self, Posted};
-use crate::state::{Store, UNDELIVERED_FILE};
-use crate::terminal::{Colour, Painter};
+use crate::state::{Store, UNDELIVERED_FILE, lock};
+use crate::terminal::{Colour, Painter, Waiting};
 
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const TEST_DM: &str =
@@ -110,7 +110,12 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
 fn settings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![match &config.env_file {
         Some(path) => ok("settings", format!("environment and {}", path.display())),
-        None => ok("settings", "environment only; there is no env file"),
+        None => Finding {
+            next_step: Some(
+                "put them into ~/.config/probe-wake/env: cron and systemd have no profile".into(),
+            ),
+            ..ok("settings", "environment only; there is no env file")
+        },
     }];
     for file in config.secret_files.iter().chain(&config.env_file) {
         findings.extend(secret_file(file));
@@ -120,8 +125,9 @@ fn settings(config: &Config) -> Vec<Finding> {
 
 fn secret_file(path: &Path) -> Option<Finding> {
     let shown = path.display();
-    match fs::metadata(path) {
-        Err(error) => Some(failed(
+    match File::open(path).and_then(|file| file.metadata()) {
+        // Whether the alert needs it is told below: a token that cannot be read is not set.
+        Err(error) => Some(warning(
             "secrets",
             format!("{shown} cannot be read: {error}"),
             "name a file that the runs can read",
@@ -141,11 +147,14 @@ fn secret_file(path: &Path) -> Option<Finding> {
 fn audit_log(config: &Config) -> Finding {
     let path = config.paths.audit_log.display();
     match rotation::open_log(&config.paths.audit_log) {
-        Ok(Some(log)) => ok("audit log", format!("{path}, {} bytes", log.length)),
+        Ok(Some(log)) => ok(
+            "audit log",
+            format!("{path}, {}", count(log.length, "byte", "bytes")),
+        ),
         Ok(None) => failed(
             "audit log",
             format!("{path} does not exist"),
-            "name the right file with KORA_AUDIT_LOG_PATH, or wait for the first row",
+            "name the right file with KORA_AUDIT_LOG_PATH, or wait until Kora has written its first row",
         ),
         Err(problem) => failed(
             "audit log",
@@ -160,7 +169,11 @@ fn state(config: &Config) -> Vec<Finding> {
     let store = Store::at(dir);
     let mut findings = vec![state_dir(dir)];
     match store.load() {
-        Err(problem) => findings.push(failed("state", problem.to_string(), "see above")),
+        Err(problem) => findings.push(failed(
+            "state",
+            problem.what(),
+            problem.next_step().unwrap_or_default(),
+        )),
         Ok(state) if state.log(&config.paths.audit_log).is_none() => findings.push(warning(
             "runs",
             "no run has stamped this log yet",
@@ -169,10 +182,11 @@ fn state(config: &Config) -> Vec<Finding> {
         Ok(state) => {
             findings.push(last_run(config, &store));
             if !state.outbox.is_empty() {
-                let cause = state.outbox[0].cause.clone().unwrap_or_default();
+                let queued = count(state.outbox.len() as u64, "DM is", "DMs are");
+                let cause = state.outbox[0].cause.as_deref().unwrap_or("not tried yet");
                 findings.push(warning(
                     "outbox",
-                    format!("{} DM(s) are queued: {cause}", state.outbox.len()),
+                    format!("{queued} queued: {cause}"),
                     "the next run tries again; see: probe-wake status",
                 ));
             }
@@ -218,7 +232,16 @@ fn state_dir(dir: &Path) -> Finding {
         .open(&trial);
     let made = made.and_then(|mut file| file.write_all(b"x"));
     let _ = fs::remove_file(&trial);
-    match made {
+    // A run by hand as root leaves files that the scheduled ones cannot open.
+    let lock = OpenOptions::new().write(true).open(dir.join(lock::FILE));
+    let lock = lock.map(drop).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", lock::FILE),
+        )),
+    });
+    match made.and(lock) {
         Err(error) => failed(
             "state folder",
             format!("{shown} cannot be written: {error}"),
@@ -262,14 +285,19 @@ fn engine(config: &Config, http: &Http) -> Finding {
         return warning(
             "engine",
             "none is configured: DMs come with the raw facts",
-            "set KORA_PROBE_ENGINE_API, KORA_PROBE_ENGINE_URL and what they need; see the README",
+            "set KORA_PROBE_ENGINE_URL; or KORA_PROBE_ENGINE_API=anthropic and a token; or =openai, a \
+             token and KORA_PROBE_ENGINE_MODEL",
         );
     };
     let name = format!("{:?} at {}", engine.api, engine.url).to_lowercase();
+    let _waiting = Waiting::for_what("reaching for the engine");
     match http.get(&asked_for(engine), REACH_TIMEOUT) {
         Ok(reply) if reply.status < 500 => ok(
             "engine",
-            format!("{name} answers (HTTP {}); it was not asked", reply.status),
+            format!(
+                "{name} answers (HTTP {} without a token); no question was asked",
+                reply.status
+            ),
         ),
         Ok(reply) => warning(
             "engine",
@@ -324,6 +352,7 @@ fn slack(config: &Config, http: &Http) -> Vec<Finding> {
             "set it to the app's bot token (xoxb-...), scope chat:write",
         )
     } else {
+        let _waiting = Waiting::for_what("asking Slack who we are");
         match slack::auth_test(http, &config.slack) {
             Ok(us) => ok("slack", format!("team {}, as {}", us.team, us.user)),
             Err(cause) => failed("slack", format!("auth.test: {cause}"), slack_step(&cause)),
@@ -349,6 +378,7 @@ fn test_dm(config: &Config, http: &Http) -> Finding {
     if config.slack.token.is_none() || config.slack.operator.is_none() {
         return failed("test DM", "not sent", "mend what stands above");
     }
+    let _waiting = Waiting::for_what("sending the test DM to Slack");
     match slack::post(http, &config.slack, TEST_DM, None) {
         Posted::Delivered(_) => ok("test DM", "sent: look at Slack"),
         Posted::NotSent { cause }

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::{Format, Global, HistoryArgs};
 use crate::config::Paths;
@@ -16,7 +17,7 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::message::on_one_line;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, TURNED_FILE};
 use crate::report::print_json;
-use crate::terminal::{Colour, Painter, fit, width};
+use crate::terminal::{Colour, Painter, fit, fit_line, width};
 
 const TOOL_SEAM: &str = "reasoning.tool_called";
 /// How much of the audit log's end is searched for the tools.
@@ -26,32 +27,30 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(2);
 /// Longer lines are none of ours.
 const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
-#[derive(Deserialize)]
-struct Row {
-    emitted_at: Option<Timestamp>,
-    seam: String,
-    #[serde(default)]
-    caller_session_id: Option<String>,
-    #[serde(default)]
-    details: Details,
-}
+/// A row, read as tolerantly as the audit log is: what is missing or of another type is no more
+/// than that.
+struct Row(Value);
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    probe: String,
-    issue_category: String,
-    severity: String,
-    model_used: Option<String>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    investigation_duration_ms: u64,
-    investigation_summary_text: Option<String>,
-    dm_status: String,
-    reasoning_error: Option<String>,
-    queued_at: Option<Timestamp>,
-    #[serde(alias = "tool", alias = "name")]
-    tool_name: Option<String>,
+impl Row {
+    fn text(&self, field: &str) -> Option<String> {
+        self.0[field].as_str().map(str::to_owned)
+    }
+
+    fn emitted_at(&self) -> Option<Timestamp> {
+        self.0["emitted_at"].as_str()?.parse().ok()
+    }
+
+    fn detail(&self, field: &str) -> Option<String> {
+        self.0["details"][field].as_str().map(str::to_owned)
+    }
+
+    fn number(&self, field: &str) -> Option<u64> {
+        self.0["details"][field].as_u64()
+    }
+
+    fn is_of(&self, seam: &str) -> bool {
+        self.0["seam"] == seam
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -97,12 +96,13 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
 
 /// `24h` before now, or a time that is written out.
 fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    if let Ok(time) = text.parse() {
+    let written_out = [text, &format!("{text}T00:00:00Z")].map(|text| text.parse());
+    if let Some(time) = written_out.into_iter().flatten().next() {
         return Ok(time);
     }
     let wrong = || {
         Problem::usage(format!("--since '{text}' is no time"))
-            .with_next_step("write 30m, 24h, 7d or 2026-05-24T14:00:00Z")
+            .with_next_step("write 30m, 24h, 7d, 2026-05-24 or 2026-05-24T14:00:00Z")
     };
     let unit = text.chars().last().ok_or_else(wrong)?;
     let number: i64 = text[..text.len() - unit.len_utf8()]
@@ -135,9 +135,9 @@ fn investigations(paths: &Paths) -> Result<Vec<Investigation>> {
     let mut found: Vec<Investigation> = Vec::new();
     for file in files {
         for_each_row(&file, 0, "probe.", |row| {
-            if row.seam == COMPLETED_SEAM {
-                found.extend(investigation(row));
-            } else if row.seam == DELIVERED_SEAM {
+            if row.is_of(COMPLETED_SEAM) {
+                found.extend(investigation(&row));
+            } else if row.is_of(DELIVERED_SEAM) {
                 note_delivery(&mut found, &row);
             }
         })
@@ -147,38 +147,41 @@ fn investigations(paths: &Paths) -> Result<Vec<Investigation>> {
     Ok(found)
 }
 
-fn investigation(row: Row) -> Option<Investigation> {
-    let details = row.details;
+fn investigation(row: &Row) -> Option<Investigation> {
+    let named = |field| row.detail(field).unwrap_or_default();
     Some(Investigation {
-        at: row.emitted_at?,
-        probe: details.probe,
-        category: details.issue_category,
-        severity: details.severity,
-        caller_session_id: row.caller_session_id?,
-        dm_status: details.dm_status,
+        at: row.emitted_at()?,
+        probe: named("probe"),
+        category: named("issue_category"),
+        severity: named("severity"),
+        caller_session_id: row.text("caller_session_id")?,
+        dm_status: named("dm_status"),
         delivered_at: None,
-        duration_ms: details.investigation_duration_ms,
-        model_used: details.model_used,
-        input_tokens: details.input_tokens,
-        output_tokens: details.output_tokens,
+        duration_ms: row.number("investigation_duration_ms").unwrap_or(0),
+        model_used: row.detail("model_used"),
+        input_tokens: row.number("input_tokens"),
+        output_tokens: row.number("output_tokens"),
         tools: Vec::new(),
-        error: details.reasoning_error,
-        summary: details
-            .investigation_summary_text
+        error: row.detail("reasoning_error"),
+        summary: row
+            .detail("investigation_summary_text")
             .filter(|text| !text.is_empty()),
     })
 }
 
 /// A later delivery belongs to the oldest investigation of its pair whose DM is still open.
 fn note_delivery(found: &mut [Investigation], row: &Row) {
+    let session = row.text("caller_session_id");
+    let queued_at = row.detail("queued_at");
+    let queued_at = queued_at.and_then(|text| text.parse::<Timestamp>().ok());
     let is_open = |one: &&mut Investigation| {
-        Some(&one.caller_session_id) == row.caller_session_id.as_ref()
+        Some(&one.caller_session_id) == session.as_ref()
             && one.delivered_at.is_none()
             && one.dm_status.ends_with("failed_send")
-            && row.details.queued_at.is_none_or(|queued| one.at >= queued)
+            && queued_at.is_none_or(|queued| one.at >= queued)
     };
     if let Some(one) = found.iter_mut().find(is_open) {
-        one.delivered_at = row.emitted_at;
+        one.delivered_at = row.emitted_at();
     }
 }
 
@@ -191,10 +194,14 @@ fn join_tools(investigations: &mut [Investigation], log: &Path) -> io::Result<()
         length.saturating_sub(TOOLS_FROM_LAST),
         TOOL_SEAM,
         |row| {
-            let tool = row.details.tool_name.unwrap_or_else(|| "?".to_owned());
-            if let (TOOL_SEAM, Some(session), Some(at)) =
-                (row.seam.as_str(), row.caller_session_id, row.emitted_at)
-            {
+            let named = ["tool", "tool_name", "name"].map(|field| row.detail(field));
+            let tool = named.into_iter().flatten().next();
+            if let (true, Some(session), Some(at)) = (
+                row.is_of(TOOL_SEAM),
+                row.text("caller_session_id"),
+                row.emitted_at(),
+            ) {
+                let tool = tool.unwrap_or_else(|| "?".to_owned());
                 calls.entry(session).or_default().push((at, tool));
             }
         },
@@ -235,12 +242,28 @@ fn for_each_row(
             return Ok(());
         }
         if finder.find(&line).is_some()
-            && let Ok(row) = serde_json::from_slice(&line)
+            && let Ok(row) = serde_json::from_str(&String::from_utf8_lossy(&line))
         {
-            take(row);
+            take(Row(row));
         }
     }
 }
+
+const HEAD: [&str; 8] = [
+    "WHEN (UTC)",
+    "PROBE",
+    "CATEGORY",
+    "SEVERITY",
+    "DM",
+    "TOOK",
+    "TOKENS",
+    "TOOLS",
+];
+/// The columns that a narrow terminal goes without, the first one first.
+const DISPENSABLE: [usize; 4] = [6, 7, 5, 3];
+const BETWEEN: &str = "  ";
+/// What the diagnosis should have at least.
+const ROOM_FOR_DIAGNOSIS: usize = 32;
 
 fn print_table(investigations: &[Investigation], painter: Painter) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -248,47 +271,40 @@ fn print_table(investigations: &[Investigation], painter: Painter) -> io::Result
         writeln!(out, "No investigations.")?;
         return out.flush();
     }
-    let head = [
-        "WHEN (UTC)",
-        "PROBE",
-        "CATEGORY",
-        "SEVERITY",
-        "DM",
-        "TOOK",
-        "TOKENS",
-        "TOOLS",
-    ];
     let rows: Vec<[String; 8]> = investigations.iter().map(cells).collect();
-    let widths: Vec<usize> = (0..head.len())
-        .map(|column| {
-            let longest = rows
-                .iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0);
-            longest.max(head[column].len())
-        })
-        .collect();
-    let line = |cells: &[String], last: &str| {
-        let cells = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells
-            .chain([last.to_owned()])
-            .collect::<Vec<_>>()
-            .join("  ");
-        width()
-            .map_or_else(|| line.clone(), |columns| fit(&line, columns))
-            .trim_end()
-            .to_owned()
+    let columns = columns(&rows, width());
+    let line = |cells: &[String; 8], last: &str| {
+        let mut line = String::new();
+        for (column, width) in &columns {
+            line.push_str(&format!("{:<width$}{BETWEEN}", cells[*column]));
+        }
+        fit_line((line + last).trim_end())
     };
-    let head = line(&head.map(str::to_owned), "DIAGNOSIS");
+    let head = line(&HEAD.map(str::to_owned), "DIAGNOSIS");
     writeln!(out, "{}", painter.paint(Colour::Bold, &head))?;
     for (row, one) in rows.iter().zip(investigations) {
         writeln!(out, "{}", line(row, &diagnosis(one)))?;
     }
     out.flush()
+}
+
+/// The columns that are shown, each with its width.
+fn columns(rows: &[[String; 8]], room: Option<usize>) -> Vec<(usize, usize)> {
+    let longest = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).max(HEAD[column].len())
+    };
+    let mut columns: Vec<_> = (0..HEAD.len())
+        .map(|column| (column, longest(column)))
+        .collect();
+    for dispensable in DISPENSABLE {
+        let taken = columns.iter().map(|(_, width)| width + BETWEEN.len());
+        if room.is_none_or(|room| taken.sum::<usize>() + ROOM_FOR_DIAGNOSIS <= room) {
+            break;
+        }
+        columns.retain(|(column, _)| *column != dispensable);
+    }
+    columns
 }
 
 fn cells(one: &Investigation) -> [String; 8] {
@@ -339,6 +355,7 @@ mod tests {
         assert_eq!(at("24h"), "2026-05-23T14:00:00Z");
         assert_eq!(at("7d"), "2026-05-17T14:00:00Z");
         assert_eq!(at("2026-05-01T00:00:00Z"), "2026-05-01T00:00:00Z");
+        assert_eq!(at("2026-05-01"), "2026-05-01T00:00:00Z");
         for wrong in [
             "",
             "h",

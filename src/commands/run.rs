@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use log::{info, warn};
 
@@ -19,7 +19,7 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::http::Endpoint;
 use crate::message::{for_terminal, on_one_line};
 use crate::metrics::{self, Gauges};
-use crate::report::{Report, WakeReport};
+use crate::report::{Report, WakeReport, count};
 use crate::session::Session;
 use crate::state::lock::Lock;
 use crate::state::{State, Store, key};
@@ -60,8 +60,9 @@ fn real_run(config: &Config, args: &RunArgs) -> Ended {
     }
     done?;
     if is_json {
+        // Not a filter: that nobody reads the report of what was done is worth a word.
         let printed = session.report.print_json();
-        printed.context("cannot print the report")?;
+        printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
         session.report_is_out()?;
     }
     let Session { report, state, .. } = session;
@@ -70,6 +71,8 @@ fn real_run(config: &Config, args: &RunArgs) -> Ended {
     }
     if !is_json && io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "probe-wake: {}", report.summary());
+    } else {
+        info!("{}", report.summary());
     }
     Ok(report.exit())
 }
@@ -203,14 +206,17 @@ fn print_dry_run(report: &Report, to: To) -> io::Result<()> {
     let (position, rows) = (&report.position, &report.rows);
     writeln!(
         out,
-        "{log}: bytes {} to {}, {} new rows, {} wakes",
-        position.before, position.after, rows.read, report.tally.wakes
+        "{log}: bytes {} to {}, {}, {}",
+        position.before,
+        position.after,
+        count(rows.read, "new row", "new rows"),
+        count(report.tally.wakes, "wake", "wakes")
     )?;
     if report.outbox.pending > 0 && to == To::Slack {
         writeln!(
             out,
-            "First, {} queued DM(s) would be delivered.",
-            report.outbox.pending
+            "First, {} would be delivered.",
+            count(report.outbox.pending, "queued DM", "queued DMs")
         )?;
     }
     for wake in &report.wakes {
@@ -219,8 +225,8 @@ fn print_dry_run(report: &Report, to: To) -> io::Result<()> {
     if report.left_for_next_run > 0 {
         writeln!(
             out,
-            "\n{} wakes would be left for the run after.",
-            report.left_for_next_run
+            "\n{} would be left for the run after.",
+            count(report.left_for_next_run, "wake", "wakes")
         )?;
     }
     out.flush()

@@ -2,24 +2,26 @@
 //! binary and the settings that the schedule has to agree with.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use directories::BaseDirs;
 
 use crate::cli::{Global, ScheduleArgs, Scheduler};
-use crate::config::{Config, usual_state_dir};
+use crate::config::{Config, usual_env_file, usual_state_dir};
 use crate::exit::{Ended, Exit, Problem};
 
 /// Over its own time and the last investigation, what a run may need for Slack.
 const TIME_FOR_SLACK: u64 = 120;
 
+/// In seconds; so few runs ever wait for another one under cron.
+const LONGEST_WAIT: u64 = 60;
+
 pub fn schedule(flags: &Global, args: &ScheduleArgs) -> Ended {
     let config = Config::load(flags)?;
     let binary = std::env::current_exe().context("the path of this binary is not known")?;
     let text = match args.scheduler {
-        Scheduler::Systemd => systemd(&config, flags, &binary)?,
-        Scheduler::Cron => cron(&config, flags, &binary)?,
+        Scheduler::Systemd => systemd(&config, &binary)?,
+        Scheduler::Cron => cron(&config, &binary)?,
     };
     io::stdout()
         .write_all(text.as_bytes())
@@ -27,30 +29,32 @@ pub fn schedule(flags: &Global, args: &ScheduleArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-fn systemd(config: &Config, flags: &Global, binary: &Path) -> Result<String, Problem> {
-    let binary = systemd_word(binary)?;
-    let log = systemd_word(&config.paths.audit_log)?;
+fn systemd(config: &Config, binary_path: &Path) -> Result<String, Problem> {
+    let binary = systemd_word(binary_path)?;
+    let log = systemd_text(&config.paths.audit_log)?;
     let engine_seconds = config
         .engine
         .as_ref()
         .map_or(0, |engine| engine.timeout.as_secs());
     let limit = config.max_runtime.as_secs() + engine_seconds + TIME_FOR_SLACK;
     let cadence = config.cadence.as_secs();
-    let env_file = env_file(flags);
-    let env_file = env_file.as_deref().map(systemd_word).transpose()?;
-    let env_file = env_file.map_or(String::new(), |path| format!("EnvironmentFile=-{path}\n"));
+    let env_file = env_file(config)
+        // The rest of this line is the path as it is: it knows no quotes.
+        .map(|path| Ok::<_, Problem>(printable(&path)?.replace('%', "%%")))
+        .transpose()?
+        .map_or(String::new(), |path| format!("EnvironmentFile=-{path}\n"));
     let user = user();
-    let writable = writable(config)?;
-    // A private /tmp would hide a log that lies there.
-    let is_in_tmp = ["/tmp", "/var/tmp"]
-        .iter()
-        .any(|tmp| config.paths.audit_log.starts_with(tmp));
-    let state_dir = state_dir(config)?;
-    let private_tmp = if is_in_tmp { "" } else { "PrivateTmp=yes\n" };
+    let (state_dir, writable) = (state_dir(config)?, writable(config)?);
+    let private_tmp = if needs_tmp(config, binary_path) {
+        ""
+    } else {
+        "PrivateTmp=yes\n"
+    };
     Ok(format!(
         "\
 # probe-wake.service
-# Both files go to /etc/systemd/system; then: systemctl enable --now probe-wake.timer
+# Both files go to /etc/systemd/system; then, as root:
+#   systemctl daemon-reload && systemctl enable --now probe-wake.timer
 [Unit]
 Description=Tell the operator of new wake rows in the audit log
 Wants=network-online.target
@@ -85,8 +89,20 @@ AccuracySec=1s
 [Install]
 WantedBy=timers.target
 ",
-        log = log.trim_matches('"'),
     ))
+}
+
+/// Whether a private `/tmp` would hide something that a run needs.
+fn needs_tmp(config: &Config, binary: &Path) -> bool {
+    let needed = [
+        &config.metrics_file,
+        &config.paths.outcome_log,
+        &Some(binary.to_owned()),
+        &Some(config.paths.audit_log.clone()),
+        &Some(config.paths.state_dir.clone()),
+    ];
+    let mut needed = needed.into_iter().flatten().chain(&config.secret_files);
+    needed.any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"))
 }
 
 const HARDENING: &str = "\
@@ -124,8 +140,7 @@ fn state_dir(config: &Config) -> Result<String, Problem> {
 "
         .to_owned());
     }
-    let dir = systemd_word(dir)?;
-    let dir = dir.trim_matches('"');
+    let dir = systemd_text(dir)?;
     Ok(format!("Environment=\"KORA_PROBE_WAKE_STATE_DIR={dir}\"\n"))
 }
 
@@ -136,13 +151,14 @@ fn writable(config: &Config) -> Result<String, Problem> {
     let state_dir = Some(config.paths.state_dir.as_path());
     let usual = usual_state_dir();
     let folders = folders.chain(state_dir.filter(|dir| Some(*dir) != usual.as_deref()));
-    let lines = folders.map(|folder| Ok(format!("ReadWritePaths=-{}\n", systemd_word(folder)?)));
+    let lines =
+        folders.map(|folder| Ok(format!("ReadWritePaths=\"-{}\"\n", systemd_text(folder)?)));
     lines.collect()
 }
 
-fn env_file(flags: &Global) -> Option<std::path::PathBuf> {
-    let usual = || BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"));
-    let path = flags.env_file.clone().or_else(usual)?;
+/// The env file that was read, or the one that will be once it is there.
+fn env_file(config: &Config) -> Option<PathBuf> {
+    let path = config.env_file.clone().or_else(usual_env_file)?;
     std::path::absolute(path).ok()
 }
 
@@ -159,12 +175,15 @@ fn user() -> String {
         .unwrap_or(id)
 }
 
-/// A path as a word of a unit file: `%` is doubled, and what is not plain is quoted.
+/// A path as it stands between double quotes in a unit file; `%` is doubled.
+fn systemd_text(path: &Path) -> Result<String, Problem> {
+    let text = printable(path)?.replace('%', "%%");
+    Ok(text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A path as a word of a unit file, quoted where it is not plain.
 fn systemd_word(path: &Path) -> Result<String, Problem> {
-    let text = printable(path)?
-        .replace('%', "%%")
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"");
+    let text = systemd_text(path)?;
     Ok(if text.contains([' ', '\'', '\\']) {
         format!("\"{text}\"")
     } else {
@@ -172,25 +191,26 @@ fn systemd_word(path: &Path) -> Result<String, Problem> {
     })
 }
 
-fn cron(config: &Config, flags: &Global, binary: &Path) -> Result<String, Problem> {
+fn cron(config: &Config, binary: &Path) -> Result<String, Problem> {
     let mut command = cron_word(binary)?;
-    for (flag, path) in [
-        ("--env-file", &flags.env_file),
-        ("--state-dir", &flags.state_dir),
-    ] {
-        if let Some(path) = path {
-            let path = std::path::absolute(path).context("a path is empty")?;
-            command.push_str(&format!(" {flag} {}", cron_word(&path)?));
-        }
+    let (env_file, state_dir) = (env_file(config), &config.paths.state_dir);
+    let is_usual = |path: &Path, usual: Option<PathBuf>| usual.as_deref() == Some(path);
+    if let Some(path) = env_file.filter(|path| !is_usual(path, usual_env_file())) {
+        command.push_str(&format!(" --env-file {}", cron_word(&path)?));
     }
-    command.push_str(&format!(
-        " --audit-log {} run",
-        cron_word(&config.paths.audit_log)?
-    ));
+    if !is_usual(state_dir, usual_state_dir()) {
+        command.push_str(&format!(" --state-dir {}", cron_word(state_dir)?));
+    }
     let cadence = config.cadence.as_secs();
+    command.push_str(&format!(
+        " --audit-log {} run --wait {}",
+        cron_word(&config.paths.audit_log)?,
+        cadence.min(LONGEST_WAIT)
+    ));
     let mut text = String::from(
-        "# probe-wake, for `crontab -e`; settings come from ~/.config/probe-wake/env.\n\
-         # It prints nothing unless there is a problem, which cron then mails.\n",
+        "# probe-wake, for `crontab -e`: settings come from the env file, since cron has no profile.\n\
+         # It prints nothing unless there is a problem, which cron then mails. A run waits a while\n\
+         # for the one before, which may be asking the engine, before it says that it is held up.\n",
     );
     if cadence < 60 {
         for second in (0..60).step_by(cadence as usize) {

@@ -17,7 +17,7 @@ use crate::config::Paths;
 use crate::effects::Undelivered;
 use crate::exit::{Ended, Exit, Problem};
 use crate::message::{for_terminal, minute, on_one_line};
-use crate::report::print_json;
+use crate::report::{count, print_json};
 use crate::state::lock::Lock;
 use crate::state::{self, Durability, LogState, State, Store, UNDELIVERED_FILE, key};
 
@@ -148,6 +148,7 @@ fn give_up_outbox(store: &Store, state: &mut State, yes: bool) -> Result<bool, P
         return Ok(true);
     }
     if !yes && !confirmed(waiting)? {
+        println_or_ignore("Nothing was reset.");
         return Ok(false);
     }
     let given_up_at = Timestamp::now();
@@ -165,20 +166,27 @@ fn give_up_outbox(store: &Store, state: &mut State, yes: bool) -> Result<bool, P
         store.append(UNDELIVERED_FILE, &mark)?;
     }
     state.outbox.clear();
-    println_or_ignore(&format!("{waiting} DM(s) went to {UNDELIVERED_FILE}."));
+    println_or_ignore(&format!(
+        "{} went to {UNDELIVERED_FILE}.",
+        count(waiting as u64, "DM", "DMs")
+    ));
     Ok(true)
 }
 
 fn confirmed(waiting: usize) -> Result<bool, Problem> {
     if !io::stdin().is_terminal() {
-        let error = anyhow!("{waiting} DM(s) are still to be delivered and nothing was reset");
+        let error = anyhow!(
+            "{} still to be delivered and nothing was reset",
+            count(waiting as u64, "DM is", "DMs are")
+        );
         return Err(Problem::new(Exit::Failed, error)
             .with_next_step(format!("with --yes they go to {UNDELIVERED_FILE}")));
     }
     let mut stderr = io::stderr();
     let _ = write!(
         stderr,
-        "{waiting} DM(s) were not delivered. Give them up? [y/N] "
+        "{} not delivered. Move to {UNDELIVERED_FILE} and send no more? [y/N] ",
+        count(waiting as u64, "DM was", "DMs were")
     );
     let _ = stderr.flush();
     let mut answer = String::new();

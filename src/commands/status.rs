@@ -15,9 +15,12 @@ use crate::cli::{Format, FormatArg, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::message::{minute, on_one_line, span};
-use crate::report::print_json;
+use crate::report::{count, print_json};
 use crate::state::{State, Store, UNDELIVERED_FILE, lock};
-use crate::terminal::{Colour, Painter};
+use crate::terminal::{Colour, Painter, fit_line};
+
+/// Of pairs and of DMs, so many are shown.
+const MOST_LINES: usize = 8;
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -184,9 +187,12 @@ fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let ago = |at: Timestamp| format!("{} ago", span(now.duration_since(at)));
     let last = match status.last_run {
-        Some(at) if status.overdue => painter.paint(Colour::Red, &format!("{}, overdue", ago(at))),
+        Some(at) if status.overdue => {
+            let overdue = format!("{}, overdue: is it scheduled?", ago(at));
+            painter.paint(Colour::Red, &overdue)
+        }
         Some(at) => painter.paint(Colour::Green, &ago(at)),
-        None => painter.paint(Colour::Red, "never"),
+        None => painter.paint(Colour::Red, "never: begin with probe-wake check"),
     };
     let running = if status.running == Some(true) {
         ", running now"
@@ -194,7 +200,15 @@ fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
         ""
     };
     writeln!(out, "last run     {last}{running}")?;
-    writeln!(out, "log          {}", on_one_line(&status.audit_log))?;
+    let missing = match Path::new(&status.audit_log).exists() {
+        true => "",
+        false => ", which does not exist",
+    };
+    writeln!(
+        out,
+        "log          {}{missing}",
+        on_one_line(&status.audit_log)
+    )?;
     match (&status.position, &status.lag) {
         (None, _) => writeln!(out, "position     none yet: the next run is a first run")?,
         (Some(at), None) => writeln!(out, "position     byte {at}, the log cannot be read")?,
@@ -206,17 +220,19 @@ fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
             };
             writeln!(
                 out,
-                "position     byte {at}, {} bytes and {} rows behind{gap}",
-                lag.bytes, lag.rows
+                "position     byte {at}, {} and {} behind{gap}",
+                count(lag.bytes, "byte", "bytes"),
+                count(lag.rows, "row", "rows")
             )?;
         }
     }
     if let Some(wake) = &status.under_investigation {
-        writeln!(
-            out,
-            "interrupted  {}: the next run goes on with it",
-            on_one_line(wake)
-        )?;
+        let wake = on_one_line(wake);
+        if status.running == Some(true) {
+            writeln!(out, "under way    {wake}: it is being investigated")?;
+        } else {
+            writeln!(out, "interrupted  {wake}: the next run goes on with it")?;
+        }
     }
     print_held_back(&mut out, &status.held_back, now)?;
     print_outbox(&mut out, &status.outbox, painter, now)?;
@@ -238,16 +254,31 @@ fn print_held_back(out: &mut impl Write, pairs: &[HeldBackPair], now: Timestamp)
     if pairs.is_empty() {
         return writeln!(out, "held back    nothing");
     }
-    for (index, pair) in pairs.iter().enumerate() {
-        let title = if index == 0 { "held back" } else { "" };
-        let name = on_one_line(&format!("{}:{}", pair.probe, pair.category));
+    let lines = pairs.iter().map(|pair| {
         let left = span(pair.until.duration_since(now));
         let until = minute(pair.until);
-        writeln!(
-            out,
-            "{title:<12} {name}: {} so far, until {until} (in {left})",
-            pair.count
-        )?;
+        let (probe, category) = (&pair.probe, &pair.category);
+        let times = count(pair.count, "repeat", "repeats");
+        format!("{probe}:{category}: {times}, until {until} (in {left})")
+    });
+    print_some(out, "held back", lines, |line| line)
+}
+
+/// The first few of a list, so that the answer stays on one screen.
+fn print_some(
+    out: &mut impl Write,
+    title: &str,
+    lines: impl ExactSizeIterator<Item = String>,
+    paint: impl Fn(String) -> String,
+) -> io::Result<()> {
+    let more = lines.len().saturating_sub(MOST_LINES);
+    for (index, line) in lines.take(MOST_LINES).enumerate() {
+        let title = if index == 0 { title } else { "" };
+        let line = fit_line(&format!("{title:<12} {}", on_one_line(&line)));
+        writeln!(out, "{}", paint(line))?;
+    }
+    if more > 0 {
+        writeln!(out, "{:<12} and {more} more: see --format json", "")?;
     }
     Ok(())
 }
@@ -261,16 +292,12 @@ fn print_outbox(
     if outbox.is_empty() {
         return writeln!(out, "outbox       empty");
     }
-    for (index, dm) in outbox.iter().enumerate() {
-        let title = if index == 0 { "outbox" } else { "" };
+    let lines = outbox.iter().map(|dm| {
         let waits = span(now.duration_since(dm.queued_at));
         let cause = dm.cause.as_deref().unwrap_or("not tried yet");
-        let line = format!("{} waits for {waits}: {cause}", dm.caller_session_id);
-        writeln!(
-            out,
-            "{title:<12} {}",
-            painter.paint(Colour::Yellow, &on_one_line(&line))
-        )?;
-    }
-    Ok(())
+        format!("{} has waited for {waits}: {cause}", dm.caller_session_id)
+    });
+    print_some(out, "outbox", lines, |line| {
+        painter.paint(Colour::Yellow, &line)
+    })
 }

@@ -3,7 +3,7 @@
 //!
 //! Syntax (systemd.exec(5), `EnvironmentFile=`): blank lines and lines that begin with `#` or `;`
 //! are passed over; a backslash before a line end continues the line; a value may be quoted with
-//! `'` or `"`; an unquoted backslash, and one before `"`, `\`, `` ` `` or `$` in double quotes, is
+//! `'` or `"`, and within an unquoted one they stand for themselves; an unquoted backslash, and one before `"`, `\`, `` ` `` or `$` in double quotes, is
 //! taken out; there is no `export` and no expansion.
 
 use std::fs;
@@ -106,17 +106,20 @@ impl<'a> Scanner<'a> {
     }
 
     fn value(&mut self) -> String {
-        self.rest = self.rest.trim_start_matches([' ', '\t']);
         let mut value = String::new();
         // White space at the end belongs to the value only where it was quoted or escaped.
         let mut keep = 0;
+        // As in systemd, a quote is one only where a value begins, or right behind another.
+        let mut may_quote = true;
         while let Some(next) = self.take() {
             match next {
                 '\n' => break,
-                '\'' | '"' => {
+                '\'' | '"' if may_quote => {
                     self.quoted(next, &mut value);
                     keep = value.len();
+                    continue;
                 }
+                ' ' | '\t' | '\r' if may_quote => continue,
                 '\\' => {
                     if let Some(escaped) = self.take().filter(|escaped| *escaped != '\n') {
                         value.push(escaped);
@@ -130,6 +133,7 @@ impl<'a> Scanner<'a> {
                     }
                 }
             }
+            may_quote = false;
         }
         value.truncate(keep);
         value
@@ -202,6 +206,21 @@ mod tests {
                 pair("B", "it \"is\""),
                 pair("C", "a#b # c"),
                 pair("D", "two\nlines")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_quote_within_a_value_stands_for_itself() {
+        let text = "A=it's\nB=x\"y\"\nC='a' \"b\" c's\nD=1\r\n";
+        let read = read_text(text);
+        assert_eq!(
+            read,
+            [
+                pair("A", "it's"),
+                pair("B", "x\"y\""),
+                pair("C", "abc's"),
+                pair("D", "1")
             ]
         );
     }

@@ -49,8 +49,7 @@ impl Environment {
 
     /// A variable's value without the white space around it; an empty one is unset.
     pub fn get(&self, name: &str) -> Option<String> {
-        let given = std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        non_empty(given.as_deref()).or_else(|| non_empty(self.file.get(name).map(String::as_str)))
+        real(name).or_else(|| non_empty(self.file.get(name).map(String::as_str)))
     }
 
     /// The value, or the variable's default.
@@ -107,10 +106,13 @@ impl Environment {
     /// A secret from the variable itself, or from the file that `{variable}_FILE` names.
     pub fn secret(&self, variable: &Variable) -> Option<Secret> {
         let name = variable.name;
-        if let Some(value) = self.get(name) {
+        let file_variable = format!("{name}_FILE");
+        // The environment wins over the env file in whichever of the two ways it gives the secret.
+        let is_given = |name: &str| real(name).is_some();
+        let file_wins = is_given(&file_variable) && !is_given(name);
+        if let Some(value) = self.get(name).filter(|_| !file_wins) {
             return usable(name, value);
         }
-        let file_variable = format!("{name}_FILE");
         let path = PathBuf::from(self.get(&file_variable)?);
         match read_secret(&path) {
             Ok(value) if !value.is_empty() => usable(&file_variable, value),
@@ -132,8 +134,15 @@ impl Environment {
     }
 }
 
-fn usual_env_file() -> Option<PathBuf> {
+/// The file that settings are kept in where no other is named.
+pub fn usual_env_file() -> Option<PathBuf> {
     BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"))
+}
+
+/// What the process's own environment says.
+fn real(name: &str) -> Option<String> {
+    let given = std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    non_empty(given.as_deref())
 }
 
 fn non_empty(value: Option<&str>) -> Option<String> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use directories::BaseDirs;
 use jiff::SignedDuration;
-use log::warn;
+use log::{debug, warn};
 
 use crate::cli::Global;
 use crate::debounce::Policy;
@@ -21,6 +21,7 @@ use crate::exit::{Exit, Problem};
 use crate::http::{Endpoint, Http, ProxySettings};
 use crate::slack::SlackConfig;
 use environment::Environment;
+pub use environment::usual_env_file;
 use variables as var;
 
 const LOG_NAME: &str = "kora_audit_log.jsonl";
@@ -80,7 +81,7 @@ impl Paths {
                 .path(&var::OUTCOME_LOG)
                 .map(|path| absolute(&path))
                 .transpose()?,
-            no_color: env.get(var::NO_COLOR.name).is_some(),
+            no_color: no_color(env),
         })
     }
 }
@@ -109,7 +110,15 @@ impl Config {
 
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
-        Self::from(Paths::from(flags, &env)?, &env)
+        let paths = Paths::from(flags, &env)?;
+        let settings = env.file_path.as_deref().map(Path::display);
+        debug!(
+            "env file: {}",
+            settings.map_or("none".into(), |path| path.to_string())
+        );
+        debug!("audit log: {}", paths.audit_log.display());
+        debug!("state folder: {}", paths.state_dir.display());
+        Self::from(paths, &env)
     }
 
     /// For a rehearsal of the log that is named, which needs neither a home nor a state folder.
@@ -119,7 +128,7 @@ impl Config {
             audit_log: absolute(log)?,
             state_dir: PathBuf::new(),
             outcome_log: None,
-            no_color: env.get(var::NO_COLOR.name).is_some(),
+            no_color: no_color(&env),
         };
         Self::from(paths, &env)
     }
@@ -172,6 +181,12 @@ fn seconds(number: u64) -> SignedDuration {
 fn absolute(path: &Path) -> Result<PathBuf, Problem> {
     std::path::absolute(path)
         .map_err(|error| Problem::new(Exit::Usage, anyhow!(error).context("a path is empty")))
+}
+
+/// `NO_COLOR` (no-color.org), or a terminal that takes no escapes.
+fn no_color(env: &Environment) -> bool {
+    env.get(var::NO_COLOR.name).is_some()
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 fn home() -> Option<PathBuf> {

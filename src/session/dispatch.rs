@@ -155,6 +155,9 @@ impl<E: Effects> Session<'_, E> {
         if is_sent_now || is_reported {
             dm.delivery = Delivery::BeingSent;
         }
+        if let Route::SlackWithout(variable) = self.effects.route() {
+            dm.cause = Some(format!("{variable} is not set"));
+        }
         self.state.outbox.push_back(dm);
         self.state.counters.dispatched += 1;
         self.state.mark = None;

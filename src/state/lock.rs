@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::exit::{Exit, Problem};
+use crate::terminal::Waiting;
 
 pub const FILE: &str = "state.lock";
 
@@ -41,6 +42,7 @@ impl Lock {
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         let begun = Instant::now();
+        let _waiting = Waiting::for_what("waiting for another run to end");
         while !is_free(&file).with_context(|| format!("cannot lock {}", path.display()))? {
             if begun.elapsed() >= patience {
                 let error = anyhow!("another run holds the lock {}", path.display());

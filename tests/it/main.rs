@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod check;
 mod config;
 mod crashes_at_each_call;
 mod crashes_at_random;
@@ -23,6 +24,13 @@ mod hostile;
 mod kills;
 mod long_texts;
 mod network;
+//mod env_file;
+//mod filters;
+//mod heartbeat;
+mod history;
+//mod journal;
+//mod man_pages;
+//mod metrics;
 mod outcomes;
 mod prompt;
 mod replay;
@@ -36,11 +44,16 @@ mod rotations;
 mod rows;
 mod run_lifecycle;
 mod runs_left_half_way;
+//mod schedule_cron;
+//mod schedule_systemd;
 mod slack_answers;
-mod stand_in;
 mod slack_long_messages;
 mod slack_queue;
+mod stand_in;
 mod state_commands;
+mod status;
 mod stdout_and_json;
 mod support;
 mod tls;
+//mod terminal;
+//mod unwatched;

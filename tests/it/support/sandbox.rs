@@ -21,7 +21,7 @@ use super::row::Row;
 
 pub const SLACK_TOKEN: &str = "xoxb-a-slack-token-nobody-may-see";
 pub const ENGINE_TOKEN: &str = "an-engine-token-nobody-may-see";
-const BINARY: &str = env!("CARGO_BIN_EXE_probe-wake");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_probe-wake");
 
 /// Folders in which a test itself puts secrets.
 const GIVEN: [&str; 2] = ["given", ".config"];
@@ -131,7 +131,8 @@ impl Sandbox {
         self.spawn(command.args(&wrapper[1..]).arg(BINARY).args(arguments))
     }
 
-    fn spawn(&self, command: &mut Command) -> Running {
+    /// Starts another program as the binary would be started.
+    pub fn spawn(&self, command: &mut Command) -> Running {
         command
             .env_clear()
             .envs(&*self.env.borrow())
@@ -200,6 +201,13 @@ impl Sandbox {
                 file.set_modified(before).expect("a time");
             }
         });
+    }
+
+    /// As if the last run had ended so many minutes ago.
+    pub fn age_lock(&self, minutes: u64) {
+        let lock = File::open(self.state_dir().join("state.lock")).expect("the lock");
+        let before = SystemTime::now() - Duration::from_secs(60 * minutes);
+        lock.set_modified(before).expect("a time");
     }
 
     /// Moves every time in the state by these hours, as a clock set forward or back would seem to.

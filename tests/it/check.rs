@@ -1,0 +1,253 @@
+//! Section 9 of the contract: `check`, a doctor. Each finding has a next step, and it exits 1 where an alert
+//! could not arrive.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{BINARY, DEAD_URL, Reply, SLACK_TOKEN, Sandbox, Slack, World, wake};
+
+/// A world that has run, whose Slack answers `auth.test`.
+fn well() -> World {
+    let slack = Slack::always(|| {
+        let identity = json!({"ok": true, "team": "Kora", "user": "probe", "bot_id": "B1", "ts": "1.1", "channel": "D1"});
+        Reply::json(200, &identity)
+    });
+    let world = World::stamped_with(slack);
+    world.engine.maybe();
+    world.slack.maybe();
+    world
+}
+
+/// The finding about this, after a check that exits so.
+#[track_caller]
+fn finding(world: &Sandbox, code: i32, subject: &str) -> Value {
+    let told = world.command("check --format json").exits(code).json();
+    assert_eq!(told["ok"], code == 0);
+    let findings = told["findings"].as_array().unwrap();
+    for one in findings.iter().filter(|one| one["level"] != "ok") {
+        assert!(
+            one["next_step"]
+                .as_str()
+                .is_some_and(|step| !step.is_empty()),
+            "{one}"
+        );
+    }
+    let one = findings.iter().find(|one| one["subject"] == subject);
+    one.unwrap_or_else(|| panic!("nothing about {subject}: {told:#}"))
+        .clone()
+}
+
+#[track_caller]
+fn level(world: &Sandbox, code: i32, subject: &str) -> String {
+    finding(world, code, subject)["level"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn a_set_up_that_is_well_exits_0_and_asks_auth_test_alone() {
+    let world = well();
+    let told = world.command("check").exits(0);
+    assert!(
+        told.stdout.ends_with("Alerts can arrive.\n"),
+        "{}",
+        told.stdout
+    );
+    assert!(!told.stdout.contains("FAILED") && told.stderr.is_empty());
+    assert!(told.stdout.contains("team Kora, as probe"));
+    let asked = world.slack.requests();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].path, "/api/auth.test");
+    let bearer = format!("Bearer {SLACK_TOKEN}");
+    assert_eq!(asked[0].header("authorization"), Some(bearer.as_str()));
+}
+
+#[test]
+fn it_asks_no_question_of_the_engine_and_shows_it_no_token() {
+    let world = well();
+    world.command("check").exits(0);
+    for request in world.engine.requests() {
+        assert_eq!((request.method.as_str(), request.body.len()), ("GET", 0));
+        assert_eq!(request.header("authorization"), None);
+    }
+}
+
+#[test]
+fn an_empty_home_fails_with_what_to_set() {
+    let sandbox = Sandbox::bare();
+    let told = sandbox.command("check").exits(1);
+    for part in [
+        "KORA_AUDIT_LOG_PATH",
+        "KORA_SLACK_BOT_TOKEN",
+        "KORA_SLACK_JOSHUA_USER_ID",
+        "~/.config/probe-wake/env",
+        "probe-wake run",
+    ] {
+        assert!(told.stdout.contains(part), "no {part}:\n{}", told.stdout);
+    }
+    assert!(!sandbox.path("home/.local").exists(), "check made a folder");
+}
+
+#[test]
+fn it_fails_exactly_where_an_alert_could_not_arrive() {
+    let world = well();
+    world.unset("KORA_SLACK_BOT_TOKEN");
+    assert_eq!(level(&world, 1, "slack"), "failed");
+    let world = well();
+    world.unset("KORA_SLACK_JOSHUA_USER_ID");
+    assert_eq!(level(&world, 1, "operator"), "failed");
+    let world = well();
+    fs::remove_file(world.log()).unwrap();
+    assert_eq!(level(&world, 1, "audit log"), "failed");
+    let world = well();
+    fs::remove_file(world.log()).unwrap();
+    fs::create_dir(world.log()).unwrap();
+    assert_eq!(level(&world, 1, "audit log"), "failed");
+    let world = well();
+    world.age_lock(60);
+    assert_eq!(level(&world, 1, "runs"), "failed");
+    let world = well();
+    world.reach_slack_at(DEAD_URL);
+    assert_eq!(level(&world, 1, "slack"), "failed");
+    let world = well();
+    fs::write(world.state_dir().join("state.json"), "{").unwrap();
+    let found = finding(&world, 1, "state");
+    assert!(found["next_step"].as_str().unwrap().contains("state reset"));
+}
+
+#[test]
+fn what_costs_the_diagnosis_alone_is_a_warning() {
+    let world = well();
+    world.unset("KORA_PROBE_ENGINE_URL");
+    assert_eq!(level(&world, 0, "engine"), "warning");
+    let world = well();
+    world.set("KORA_PROBE_ENGINE_URL", DEAD_URL);
+    assert_eq!(level(&world, 0, "engine"), "warning");
+    let world = well();
+    world.engine.script([Reply::text(503, "")]);
+    assert_eq!(level(&world, 0, "engine"), "warning");
+    let world = well();
+    world.set("KORA_PROBE_ENGINE_TOKEN_FILE", "/nowhere");
+    assert_eq!(level(&world, 0, "secrets"), "warning");
+}
+
+#[test]
+fn what_slack_refuses_is_named_with_its_cure() {
+    for (error, cure) in [
+        ("invalid_auth", "bot token"),
+        ("missing_scope", "chat:write"),
+    ] {
+        let world = World::stamped_with(Slack::always(move || Slack::refusal(error)));
+        world.engine.maybe();
+        let found = finding(&world, 1, "slack");
+        assert!(found["message"].as_str().unwrap().contains(error));
+        assert!(found["next_step"].as_str().unwrap().contains(cure));
+    }
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_a_warning() {
+    let world = well();
+    let file = world.give("given/token", SLACK_TOKEN);
+    world.unset("KORA_SLACK_BOT_TOKEN");
+    world.set("KORA_SLACK_BOT_TOKEN_FILE", &file);
+    world.command("check").exits(0).hides("warning  secrets");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let found = finding(&world, 0, "secrets");
+    assert_eq!(found["next_step"], format!("chmod 600 {}", file.display()));
+}
+
+#[test]
+fn a_token_file_that_is_not_there_fails() {
+    let world = well();
+    world.unset("KORA_SLACK_BOT_TOKEN");
+    world.set("KORA_SLACK_BOT_TOKEN_FILE", "/nowhere/token");
+    assert_eq!(level(&world, 1, "slack"), "failed");
+    let found = finding(&world, 1, "secrets");
+    assert!(
+        found["message"]
+            .as_str()
+            .unwrap()
+            .contains("/nowhere/token")
+    );
+}
+
+#[test]
+fn a_state_folder_that_others_can_open_is_a_warning() {
+    let world = well();
+    fs::set_permissions(world.state_dir(), Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(level(&world, 0, "state folder"), "warning");
+}
+
+#[test]
+fn what_only_root_may_write_fails_for_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = well();
+    let lock = world.state_dir().join("state.lock");
+    fs::set_permissions(&lock, Permissions::from_mode(0o400)).unwrap();
+    let mut command = Command::new("setpriv");
+    let flags = [
+        "--bounding-set",
+        "-dac_override,-dac_read_search",
+        "--inh-caps",
+        "-all",
+    ];
+    command.args(flags).args([BINARY, "check"]);
+    world
+        .spawn(&mut command)
+        .finish()
+        .exits(1)
+        .prints("state.lock");
+}
+
+#[test]
+fn what_is_queued_or_given_up_is_a_warning() {
+    let world = well();
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    world.reach_slack_at(world.slack.base());
+    assert_eq!(level(&world, 0, "outbox"), "warning");
+    world.command("state reset --outbox --yes").exits(0);
+    assert_eq!(level(&world, 0, "undelivered"), "warning");
+}
+
+#[test]
+fn a_test_message_is_sent_only_when_asked_for() {
+    let world = well();
+    world
+        .command("check --send-test-dm")
+        .exits(0)
+        .prints("look at Slack");
+    let sent = world.slack.requests();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[1].path, "/api/chat.postMessage");
+    assert_eq!(sent[1].json()["channel"], "U0JOSHUA");
+    assert!(
+        sent[1].json()["text"]
+            .as_str()
+            .unwrap()
+            .contains("test message")
+    );
+}
+
+#[test]
+fn a_test_message_that_does_not_arrive_fails() {
+    let world = World::stamped_with(Slack::always(|| Slack::refusal("channel_not_found")));
+    world.engine.maybe();
+    world.slack.script([Reply::json(
+        200,
+        &json!({"ok": true, "team": "T", "user": "u"}),
+    )]);
+    world
+        .command("check --send-test-dm")
+        .exits(1)
+        .prints("channel_not_found")
+        .prints("member id");
+}
