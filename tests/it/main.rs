@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod config;
+mod crashes_at_each_call;
+mod crashes_at_random;
 mod debounce;
 mod dm;
 mod dry_run;
@@ -12,6 +14,7 @@ mod engine_budget;
 mod engine_openai;
 mod engine_reasons;
 mod engine_text;
+mod faults_at_each_call;
 mod first_run;
 mod hostile;
 mod kills;

@@ -4,19 +4,23 @@
 
 pub mod apis;
 pub mod engine;
+pub mod faults;
 pub mod outcome;
 pub mod row;
 pub mod sandbox;
 pub mod server;
 pub mod slack;
 pub mod tls;
+pub mod telling;
 pub mod wire;
 pub mod world;
 
 pub use engine::{DIAGNOSIS, Engine};
+pub use faults::{Fault, mounting, run_with};
 pub use outcome::Outcome;
 pub use row::{Row, other_row, wake};
 pub use sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
 pub use slack::Slack;
+pub use telling::{assert_told, is_marked, of_probe, plain};
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};

@@ -133,6 +133,14 @@ impl Running {
         kill_process(self.pid, Signal::KILL).expect("a process to kill");
         self.finish()
     }
+
+    /// The same for one that may have ended by itself. The child is waited for only in `finish`'s thread, so that
+    /// the number can be another process's by now, but hardly is.
+    #[track_caller]
+    pub fn kill_if_running(self) -> Outcome {
+        let _ = kill_process(self.pid, Signal::KILL);
+        self.finish()
+    }
 }
 
 impl Drop for Running {

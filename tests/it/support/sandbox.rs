@@ -124,6 +124,13 @@ impl Sandbox {
         self.spawn(Command::new(BINARY).args(arguments))
     }
 
+    /// Starts the binary through a program that is told to, such as strace: `wrapper` ends where the
+    /// binary's name and its arguments belong.
+    pub fn start_through(&self, wrapper: &[&str], arguments: &[String]) -> Running {
+        let mut command = Command::new(wrapper[0]);
+        self.spawn(command.args(&wrapper[1..]).arg(BINARY).args(arguments))
+    }
+
     fn spawn(&self, command: &mut Command) -> Running {
         command
             .env_clear()

@@ -1,0 +1,56 @@
+//! What the operator was told, held against what happened: no wake untold, at most one repeat for each
+//! interruption, and each repeat marked as one.
+
+use super::engine::DIAGNOSIS;
+use super::world::World;
+
+/// The DM about this probe where everything is well.
+pub fn plain(probe: &str) -> String {
+    format!("🚨 Probe alert · {probe}\n{DIAGNOSIS}")
+}
+
+/// The messages that open with this probe's name.
+pub fn of_probe(texts: &[String], probe: &str) -> Vec<String> {
+    let sign = format!("🚨 Probe alert · {probe}\n");
+    let about = texts.iter().filter(|text| text.starts_with(&sign));
+    about.cloned().collect()
+}
+
+/// Whether a line behind a blank one says that it may be a repeat.
+pub fn is_marked(text: &str) -> bool {
+    let (_, notes) = text.rsplit_once("\n\n").unwrap_or_default();
+    notes.lines().any(|note| note.contains("may be a repeat"))
+}
+
+/// A healthy run is behind the interrupted ones: each probe's one wake is told, and nothing is left to do.
+/// Returns how many repeats there were.
+#[track_caller]
+pub fn assert_told(world: &World, probes: &[String], interruptions: usize) -> usize {
+    let texts = world.slack.texts();
+    let mut repeats = 0;
+    for probe in probes {
+        let about = of_probe(&texts, probe);
+        let unmarked = about.iter().filter(|text| !is_marked(text)).count();
+        assert!(!about.is_empty(), "{probe} is untold");
+        assert!(unmarked <= 1, "sent twice without a mark: {about:?}");
+        repeats += about.len() - 1;
+    }
+    assert!(
+        repeats <= interruptions,
+        "{repeats} repeats of {interruptions} interruptions: {texts:?}"
+    );
+    let report = world.report(0);
+    assert_eq!(report["wakes"].as_array().map(Vec::len), Some(0));
+    assert_eq!(report["outbox"]["pending"], 0);
+    assert_eq!(
+        world.slack.texts().len(),
+        texts.len(),
+        "a run with nothing to do sent something"
+    );
+    assert_eq!(
+        world.state_file("undelivered.jsonl"),
+        "",
+        "a DM was given up"
+    );
+    repeats
+}
