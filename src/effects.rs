@@ -47,6 +47,8 @@ pub enum Route {
     SlackWithout(&'static str),
     /// Printed; the queue is left alone.
     Stdout,
+    /// Told in the report that closes the run: queued until that is printed.
+    Report,
     /// A dry run: nothing goes out.
     Nowhere,
 }
@@ -101,6 +103,7 @@ impl Effects for Live {
 
     fn route(&self) -> Route {
         match (self.to, &self.slack.token, &self.slack.operator) {
+            (To::Stdout, _, _) if self.stdout.quiet => Route::Report,
             (To::Stdout, _, _) => Route::Stdout,
             (To::Slack, None, _) => Route::SlackWithout(var::SLACK_BOT_TOKEN.name),
             (To::Slack, _, None) => Route::SlackWithout(var::SLACK_USER_ID.name),

@@ -59,13 +59,16 @@ fn real_run(config: &Config, args: &RunArgs) -> Ended {
         warn!("cannot note the time of this run: {error}");
     }
     done?;
+    if is_json {
+        let printed = session.report.print_json();
+        printed.context("cannot print the report")?;
+        session.report_is_out()?;
+    }
     let Session { report, state, .. } = session;
     if let Some(path) = &config.metrics_file {
         write_metrics(path, config, &report, &state);
     }
-    if is_json {
-        report.print_json().context("cannot print the report")?;
-    } else if io::stderr().is_terminal() {
+    if !is_json && io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "probe-wake: {}", report.summary());
     }
     Ok(report.exit())

@@ -53,7 +53,7 @@ impl<E: Effects> Session<'_, E> {
     /// Delivers what earlier runs left, oldest first.
     pub fn deliver_queue(&mut self) -> Result<()> {
         let route = self.effects.route();
-        if matches!(route, Route::Stdout | Route::Nowhere) {
+        if matches!(route, Route::Stdout | Route::Report | Route::Nowhere) {
             return Ok(());
         }
         self.give_up_the_expired()?;

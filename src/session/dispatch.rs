@@ -151,7 +151,8 @@ impl<E: Effects> Session<'_, E> {
         let mut dm = Dm::new(wake, text, notes, self.effects.now(None));
         let shown = message::with_notes(&dm.text, &dm.notes);
         let is_sent_now = self.sends_at_once();
-        if is_sent_now {
+        let is_reported = self.effects.route() == Route::Report;
+        if is_sent_now || is_reported {
             dm.delivery = Delivery::BeingSent;
         }
         self.state.outbox.push_back(dm);
@@ -163,7 +164,8 @@ impl<E: Effects> Session<'_, E> {
         self.commit(Durability::Full)?;
 
         let last = self.state.outbox.len() - 1;
-        let sent = is_sent_now && self.deliver(last, true)? == Fate::Delivered;
+        let sent = is_reported || is_sent_now && self.deliver(last, true)? == Fate::Delivered;
+        self.reported += usize::from(is_reported);
         let now = self.effects.now(None);
         self.effects
             .record(&outcome::completed(wake, answer, duration_ms, sent, now));
@@ -185,7 +187,7 @@ impl<E: Effects> Session<'_, E> {
         match self.effects.route() {
             Route::Stdout => true,
             Route::Slack => self.sends && self.state.outbox.is_empty(),
-            Route::SlackWithout(_) | Route::Nowhere => false,
+            Route::SlackWithout(_) | Route::Report | Route::Nowhere => false,
         }
     }
 

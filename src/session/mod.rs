@@ -34,6 +34,8 @@ pub struct Session<'a, E: Effects> {
     begun: Instant,
     /// Whether this run still sends DMs; a Slack that is down is tried once.
     sends: bool,
+    /// So many DMs at the end of the outbox are told in the report, once that is printed.
+    reported: usize,
     unreachable: Unreachable,
     /// For how long nothing was watched, until a DM has told it.
     pub unwatched: Option<SignedDuration>,
@@ -66,6 +68,7 @@ impl<'a, E: Effects> Session<'a, E> {
             keeps_wakes: false,
             begun: Instant::now(),
             sends: true,
+            reported: 0,
             unreachable: Unreachable::default(),
             unwatched: None,
         }
@@ -113,7 +116,7 @@ impl<'a, E: Effects> Session<'a, E> {
 
     /// Commits what is left to commit, and counts what is left to deliver.
     pub fn finish(&mut self, now: Timestamp) -> Result<()> {
-        self.report.outbox.pending = self.state.outbox.len() as u64;
+        self.report.outbox.pending = (self.state.outbox.len() - self.reported) as u64;
         self.count_run(now);
         if self.unsaved != Unsaved::Nothing {
             let policy = &self.config.debounce;
@@ -145,6 +148,16 @@ impl<'a, E: Effects> Session<'a, E> {
         if self.config.metrics_file.is_some() {
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
+    }
+
+    /// The report was printed, and what it tells is delivered.
+    pub fn report_is_out(&mut self) -> Result<()> {
+        if self.reported == 0 {
+            return Ok(());
+        }
+        let kept = self.state.outbox.len() - std::mem::take(&mut self.reported);
+        self.state.outbox.truncate(kept);
+        self.commit(Durability::Full)
     }
 
     fn is_past_its_time(&self) -> bool {
