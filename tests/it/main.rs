@@ -15,6 +15,7 @@ mod engine_openai;
 mod engine_reasons;
 mod engine_text;
 mod faults_at_each_call;
+mod faults_of_lines;
 mod faults_of_the_disk;
 mod first_run;
 mod hostile;
