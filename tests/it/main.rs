@@ -30,6 +30,7 @@ mod rows;
 mod run_lifecycle;
 mod slack_answers;
 mod stand_in;
+mod slack_long_messages;
 mod state_commands;
 mod stdout_and_json;
 mod support;

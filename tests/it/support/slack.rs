@@ -30,6 +30,20 @@ impl Slack {
         Self(Server::start("Slack", Box::new(reply)))
     }
 
+    /// A Slack that looks at each text and refuses those that are judged an error.
+    pub fn judging(
+        judge: impl Fn(&str) -> Result<(), &'static str> + Send + Sync + 'static,
+    ) -> Self {
+        let reply = move |request: &Request, before| {
+            let body = request.json();
+            match judge(body["text"].as_str().expect("a text")) {
+                Ok(()) => Self::took(before),
+                Err(error) => Self::refusal(error),
+            }
+        };
+        Self(Server::start("Slack", Box::new(reply)))
+    }
+
     /// A Slack that gives every request this reply.
     pub fn always(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Self {
         Self(Server::start("Slack", Box::new(move |_, _| reply())))

@@ -1,0 +1,204 @@
+//! Section 7 of the contract: a text over 3,900 code points goes on in the message's thread, part by part
+//! through the outbox, and neither a kill nor a blank stretch loses or repeats any of it.
+
+use serde_json::Value;
+
+use crate::support::{Engine, Reply, Slack, World, arguments, is_marked, wake};
+
+const LIMIT: usize = 3_900;
+
+/// Numbered words, so that each is told apart: w0000 w0001 ...
+fn words(count: usize) -> String {
+    (0..count).map(|n| format!("w{n:04} ")).collect()
+}
+
+/// A world in which the engine says this about one wake.
+fn says(text: &str) -> World {
+    let world = World::stamped();
+    world.engine.script([Engine::answer(text)]);
+    world.append([wake("fly")]);
+    world
+}
+
+fn without_note(text: &str) -> &str {
+    if is_marked(text) {
+        text.rsplit_once("\n\n").unwrap().0
+    } else {
+        text
+    }
+}
+
+/// How often each word was told, marked and unmarked.
+fn tellings(texts: &[String], word: &str) -> (usize, usize) {
+    let with: Vec<_> = texts.iter().filter(|text| text.contains(word)).collect();
+    let marked = with.iter().filter(|text| is_marked(text)).count();
+    (marked, with.len() - marked)
+}
+
+/// Parts fit, and each word is told once, or once more with the mark. Returns how many were repeated.
+#[track_caller]
+fn assert_whole(texts: &[String], count: usize) -> usize {
+    for text in texts {
+        assert!(text.chars().count() <= LIMIT, "{}", text.chars().count());
+        assert!(!text.trim().is_empty(), "a blank part");
+    }
+    let mut repeated = 0;
+    for n in 0..count {
+        let (marked, unmarked) = tellings(texts, &format!("w{n:04} "));
+        assert!(
+            (1..=2).contains(&(marked + unmarked)),
+            "word {n}: {marked}, {unmarked}"
+        );
+        assert!(unmarked <= 1, "word {n} was told twice without a mark");
+        repeated += marked + unmarked - 1;
+    }
+    repeated
+}
+
+fn thread_of(post: &Value) -> Option<&str> {
+    post["thread_ts"].as_str()
+}
+
+#[test]
+fn the_rest_goes_into_the_first_parts_thread_and_nothing_is_dropped() {
+    let text = words(2_000);
+    let world = says(text.trim_end());
+    world.run().exits(0).silent();
+    let posts = world.slack.posts();
+    assert_eq!(posts.len(), 4);
+    assert_eq!(
+        (thread_of(&posts[0]), &posts[0]["channel"]),
+        (None, &"U0JOSHUA".into())
+    );
+    for post in &posts[1..] {
+        assert_eq!(
+            (thread_of(post), &post["channel"]),
+            (Some("1.1"), &"D1".into())
+        );
+    }
+    let told = world.slack.texts().concat();
+    assert_eq!(told, format!("🚨 Probe alert · fly\n{}", text.trim_end()));
+}
+
+#[test]
+fn as_many_as_fit_are_one_message_and_one_more_is_two() {
+    let header = "🚨 Probe alert · fly\n".chars().count();
+    for (more, parts) in [(0, 1), (1, 2)] {
+        let world = says(&"x".repeat(LIMIT - header + more));
+        world.run().exits(0).silent();
+        assert_eq!(world.slack.texts().len(), parts);
+    }
+}
+
+#[test]
+fn escapes_count_as_they_are_sent() {
+    let world = says(&"&<>".repeat(1_000));
+    world.run().exits(0).silent();
+    let texts = world.slack.texts();
+    assert!(texts.iter().all(|text| text.chars().count() <= LIMIT));
+    assert_eq!(texts.concat().matches("&amp;&lt;&gt;").count(), 1_000);
+}
+
+/// Kills the run while Slack has this part and has not answered.
+#[track_caller]
+fn kill_at_part(world: &World, part: usize) {
+    world.slack.script((1..part).map(|n| Slack::took(n - 1)));
+    world.slack.script([Reply::Hang]);
+    let run = world.start(&arguments("run"));
+    world.slack.wait_for(part);
+    run.kill();
+}
+
+#[test]
+fn a_run_killed_at_a_part_repeats_that_part_alone_and_marks_it() {
+    for part in 1..=4 {
+        let world = says(words(2_000).trim_end());
+        kill_at_part(&world, part);
+        world.run().exits(0);
+        let texts = world.slack.texts();
+        let repeated = assert_whole(&texts, 1_999);
+        let again = without_note(&texts[part]);
+        assert!(is_marked(&texts[part]), "part {part}");
+        assert!(
+            texts[part - 1].starts_with(again.trim_end()),
+            "part {part} begins anew"
+        );
+        assert!(repeated <= LIMIT / 6, "{repeated} words twice");
+        let posts = world.slack.posts();
+        let thread = (part > 1).then_some("1.1");
+        assert_eq!(thread_of(&posts[part]), thread);
+        assert_eq!(world.engine.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_part_that_slack_answered_unclearly_is_sent_again_and_marked_and_the_others_are_not() {
+    let world = says(words(2_000).trim_end());
+    world
+        .slack
+        .script([Slack::took(0), Reply::text(503, ""), Slack::took(2)]);
+    world.run().exits(0);
+    let texts = world.slack.texts();
+    assert_whole(&texts, 1_999);
+    assert!(!is_marked(&texts[0]) && !is_marked(&texts[1]) && is_marked(&texts[2]));
+}
+
+#[test]
+fn parts_that_slack_took_are_not_sent_again_in_a_later_run() {
+    let world = says(words(2_000).trim_end());
+    let full = || Reply::text(429, "").with("Retry-After", "0");
+    world
+        .slack
+        .script([Slack::took(0), Slack::took(1), full(), full()]);
+    world.run().exits(3);
+    world.run().exits(0);
+    let texts = world.slack.texts();
+    assert!(texts.iter().all(|text| !is_marked(text)));
+    assert_eq!(
+        (texts.len(), &texts[2], &texts[3]),
+        (6, &texts[3], &texts[4])
+    );
+    assert_eq!(thread_of(&world.slack.posts()[5]), Some("1.1"));
+}
+
+#[test]
+fn where_the_thread_is_gone_the_rest_goes_to_the_top_level() {
+    for gone in ["thread_not_found", "cannot_reply_to_message"] {
+        let world = says(words(1_500).trim_end());
+        world.slack.script([Slack::took(0), Slack::refusal(gone)]);
+        world.run().exits(0).silent();
+        let posts = world.slack.posts();
+        let threads: Vec<_> = posts.iter().map(thread_of).collect();
+        assert_eq!(threads, [None, Some("1.1"), None, Some("1.3")]);
+        assert_eq!(posts[1]["text"], posts[2]["text"]);
+    }
+}
+
+#[test]
+fn a_thread_answer_to_a_message_in_no_thread_is_a_refusal() {
+    let world = World::stamped_with(Slack::always(|| Slack::refusal("thread_not_found")));
+    world.append([wake("fly")]);
+    world.run().exits(3).warns("thread_not_found");
+    assert_eq!(world.slack.requests().len(), 1);
+}
+
+/// Slack as it is: what holds nothing to read is no message.
+fn strict() -> Slack {
+    Slack::judging(|text| (!text.trim().is_empty()).then_some(()).ok_or("no_text"))
+}
+
+#[test]
+fn a_blank_stretch_poisons_nothing() {
+    for blank in [" ", "\n", "\t \n", "\u{a0}"] {
+        let blank = blank.repeat(20_000 / blank.chars().count());
+        let world = World::stamped_with(strict());
+        let middle = format!("{}{blank}{}", words(10), "the end");
+        world.engine.script([Engine::answer(&middle)]);
+        world.append([wake("fly"), wake("sentry")]);
+        world.run().exits(0).silent();
+        let texts = world.slack.texts();
+        assert_whole(&texts[..texts.len() - 1], 10);
+        assert!(texts[texts.len() - 2].ends_with("the end"));
+        assert!(texts.len() < 6, "{} messages", texts.len());
+    }
+}
