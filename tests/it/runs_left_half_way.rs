@@ -1,0 +1,149 @@
+//! Section 3 of the contract: a run whose time is over leaves the rest to the next, which goes on where it
+//! stopped; two logs share a state folder and nothing else; an interrupted wake stays that log's.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Engine, Reply, World, arguments, plain, wake};
+
+/// The engine takes longer over each wake than a run with `--max-runtime 1` may.
+fn slow(world: &World, wakes: usize) {
+    let late = || {
+        Reply::Late(
+            Duration::from_millis(1_100),
+            Box::new(Engine::answer("Late.")),
+        )
+    };
+    world.engine.script((0..wakes).map(|_| late()));
+}
+
+fn late(probe: &str) -> String {
+    format!("🚨 Probe alert · {probe}\nLate.")
+}
+
+#[test]
+fn each_run_goes_on_where_the_one_before_stopped() {
+    let world = World::stamped();
+    slow(&world, 4);
+    let probes = ["a", "b", "c", "d"];
+    world.append(probes.map(wake));
+    for left in [3, 2, 1, 0] {
+        let report = world
+            .command("run --max-runtime 1 --format json")
+            .exits(0)
+            .json();
+        assert_eq!(report["left_for_next_run"], left);
+    }
+    assert_eq!(world.slack.texts(), probes.map(late));
+}
+
+#[test]
+fn a_row_of_two_wakes_can_be_left_between_them() {
+    let world = World::stamped();
+    slow(&world, 2);
+    world.append_raw(format!("{}{}\n", wake("a").line(), wake("b").line()));
+    let run = || world.command("run --max-runtime 1 --format json");
+    let first = run().json();
+    assert_eq!(
+        (
+            &first["left_for_next_run"],
+            first["wakes"].as_array().unwrap().len()
+        ),
+        (&json!(1), 1)
+    );
+    let second = run().json();
+    assert_eq!(
+        (&second["left_for_next_run"], &second["wakes"][0]["probe"]),
+        (&json!(0), &json!("b"))
+    );
+    assert_eq!(world.slack.texts(), ["a", "b"].map(late));
+}
+
+#[test]
+fn repeats_past_the_time_are_still_held_back_up_to_the_first_that_is_not() {
+    let world = World::stamped();
+    slow(&world, 1);
+    world.append(["a", "a", "a", "b", "a"].map(wake));
+    let report = world
+        .command("run --max-runtime 1 --format json")
+        .exits(0)
+        .json();
+    assert_eq!(
+        (
+            &report["left_for_next_run"],
+            report["wakes"].as_array().unwrap().len()
+        ),
+        (&json!(2), 3)
+    );
+    let report = world.report(0);
+    assert_eq!(report["wakes"].as_array().unwrap().len(), 2);
+    assert_eq!(world.slack.texts(), [late("a"), plain("b")]);
+}
+
+#[test]
+fn a_run_without_any_time_leaves_everything() {
+    let world = World::stamped();
+    world.append(["a", "b"].map(wake));
+    let report = world
+        .command("run --max-runtime 0 --format json")
+        .exits(0)
+        .json();
+    assert_eq!(report["left_for_next_run"], 2);
+    assert_eq!(world.report(0)["left_for_next_run"], 0);
+    assert_eq!(world.slack.texts(), ["a", "b"].map(plain));
+}
+
+#[test]
+fn what_is_left_half_way_survives_a_kill() {
+    let world = World::stamped();
+    slow(&world, 1);
+    world.append(["a", "b", "c"].map(wake));
+    world.command("run --max-runtime 1").exits(0);
+    world.engine.script([Reply::Hang]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(2);
+    run.kill();
+    world.run().exits(0);
+    assert_eq!(world.slack.texts(), [late("a"), plain("b"), plain("c")]);
+}
+
+/// A run over this log of the same state folder.
+fn over(world: &World, log: &str) -> Vec<String> {
+    arguments(&format!("run --audit-log {}", world.path(log).display()))
+}
+
+#[test]
+fn a_wake_interrupted_in_one_log_is_finished_by_a_run_over_another() {
+    let world = World::stamped();
+    fs::write(world.path("other.jsonl"), "").unwrap();
+    world.start(&over(&world, "other.jsonl")).finish().exits(0);
+    world.append(["fly", "sentry"].map(wake));
+    world.engine.script([Reply::Hang]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    run.kill();
+    fs::write(world.path("other.jsonl"), wake("vercel").line() + "\n").unwrap();
+    world.start(&over(&world, "other.jsonl")).finish().exits(0);
+    assert_eq!(world.slack.texts(), ["fly", "vercel"].map(plain));
+    world.run().exits(0);
+    assert_eq!(world.slack.texts()[2..], [plain("sentry")]);
+    assert_eq!(world.report(0)["rows"]["read"], 0);
+}
+
+#[test]
+fn a_position_that_was_reset_stays_reset_while_a_wake_is_interrupted() {
+    let world = World::stamped().without_debounce();
+    world.append(["fly", "sentry"].map(wake));
+    world.engine.script([Reply::Hang]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    run.kill();
+    world.command("state reset --position end").exits(0);
+    world.run().exits(0);
+    assert_eq!(world.slack.texts(), [plain("fly")], "and no more");
+    world.command("state reset --position start").exits(0);
+    world.run().exits(0);
+    assert_eq!(world.slack.texts()[1..], ["fly", "sentry"].map(plain));
+}
