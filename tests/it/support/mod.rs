@@ -10,8 +10,8 @@ pub mod row;
 pub mod sandbox;
 pub mod server;
 pub mod slack;
-pub mod tls;
 pub mod telling;
+pub mod tls;
 pub mod wire;
 pub mod world;
 
@@ -21,6 +21,6 @@ pub use outcome::Outcome;
 pub use row::{Row, other_row, wake};
 pub use sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
 pub use slack::Slack;
-pub use telling::{assert_told, is_marked, of_probe, plain};
+pub use telling::{assert_told, is_marked, plain};
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};

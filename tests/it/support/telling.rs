@@ -10,7 +10,7 @@ pub fn plain(probe: &str) -> String {
 }
 
 /// The messages that open with this probe's name.
-pub fn of_probe(texts: &[String], probe: &str) -> Vec<String> {
+fn of_probe(texts: &[String], probe: &str) -> Vec<String> {
     let sign = format!("🚨 Probe alert · {probe}\n");
     let about = texts.iter().filter(|text| text.starts_with(&sign));
     about.cloned().collect()
