@@ -28,22 +28,35 @@ fn finding(world: &Sandbox, code: i32, subject: &str) -> Value {
     assert_eq!(told["ok"], code == 0);
     let findings = told["findings"].as_array().unwrap();
     for one in findings.iter().filter(|one| one["level"] != "ok") {
-        assert!(one["next_step"].as_str().is_some_and(|step| !step.is_empty()), "{one}");
+        assert!(
+            one["next_step"]
+                .as_str()
+                .is_some_and(|step| !step.is_empty()),
+            "{one}"
+        );
     }
     let one = findings.iter().find(|one| one["subject"] == subject);
-    one.unwrap_or_else(|| panic!("nothing about {subject}: {told:#}")).clone()
+    one.unwrap_or_else(|| panic!("nothing about {subject}: {told:#}"))
+        .clone()
 }
 
 #[track_caller]
 fn level(world: &Sandbox, code: i32, subject: &str) -> String {
-    finding(world, code, subject)["level"].as_str().unwrap().to_owned()
+    finding(world, code, subject)["level"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
 fn a_set_up_that_is_well_exits_0_and_asks_auth_test_alone() {
     let world = well();
     let told = world.command("check").exits(0);
-    assert!(told.stdout.ends_with("Alerts can arrive.\n"), "{}", told.stdout);
+    assert!(
+        told.stdout.ends_with("Alerts can arrive.\n"),
+        "{}",
+        told.stdout
+    );
     assert!(!told.stdout.contains("FAILED") && told.stderr.is_empty());
     assert!(told.stdout.contains("team Kora, as probe"));
     let asked = world.slack.requests();
@@ -155,7 +168,12 @@ fn a_token_file_that_is_not_there_fails() {
     world.set("KORA_SLACK_BOT_TOKEN_FILE", "/nowhere/token");
     assert_eq!(level(&world, 1, "slack"), "failed");
     let found = finding(&world, 1, "secrets");
-    assert!(found["message"].as_str().unwrap().contains("/nowhere/token"));
+    assert!(
+        found["message"]
+            .as_str()
+            .unwrap()
+            .contains("/nowhere/token")
+    );
 }
 
 #[test]
@@ -174,9 +192,18 @@ fn what_only_root_may_write_fails_for_another_user() {
     let lock = world.state_dir().join("state.lock");
     fs::set_permissions(&lock, Permissions::from_mode(0o400)).unwrap();
     let mut command = Command::new("setpriv");
-    let flags = ["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"];
+    let flags = [
+        "--bounding-set",
+        "-dac_override,-dac_read_search",
+        "--inh-caps",
+        "-all",
+    ];
     command.args(flags).args([BINARY, "check"]);
-    world.spawn(&mut command).finish().exits(1).prints("state.lock");
+    world
+        .spawn(&mut command)
+        .finish()
+        .exits(1)
+        .prints("state.lock");
 }
 
 #[test]
@@ -194,19 +221,30 @@ fn what_is_queued_or_given_up_is_a_warning() {
 #[test]
 fn a_test_message_is_sent_only_when_asked_for() {
     let world = well();
-    world.command("check --send-test-dm").exits(0).prints("look at Slack");
+    world
+        .command("check --send-test-dm")
+        .exits(0)
+        .prints("look at Slack");
     let sent = world.slack.requests();
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[1].path, "/api/chat.postMessage");
     assert_eq!(sent[1].json()["channel"], "U0JOSHUA");
-    assert!(sent[1].json()["text"].as_str().unwrap().contains("test message"));
+    assert!(
+        sent[1].json()["text"]
+            .as_str()
+            .unwrap()
+            .contains("test message")
+    );
 }
 
 #[test]
 fn a_test_message_that_does_not_arrive_fails() {
     let world = World::stamped_with(Slack::always(|| Slack::refusal("channel_not_found")));
     world.engine.maybe();
-    world.slack.script([Reply::json(200, &json!({"ok": true, "team": "T", "user": "u"}))]);
+    world.slack.script([Reply::json(
+        200,
+        &json!({"ok": true, "team": "T", "user": "u"}),
+    )]);
     world
         .command("check --send-test-dm")
         .exits(1)

@@ -42,7 +42,9 @@ fn told(rows: &[Value]) -> Sandbox {
 
 #[track_caller]
 fn history(sandbox: &Sandbox, flags: &str) -> Vec<Value> {
-    let told = sandbox.command(&format!("history --format json {flags}")).exits(0);
+    let told = sandbox
+        .command(&format!("history --format json {flags}"))
+        .exits(0);
     told.json().as_array().unwrap().clone()
 }
 
@@ -55,21 +57,31 @@ fn probes(sandbox: &Sandbox, flags: &str) -> Vec<String> {
 #[test]
 fn without_a_dispatch_there_is_none() {
     let sandbox = Sandbox::new();
-    sandbox.command("history").exits(0).prints("No investigations.\n");
+    sandbox
+        .command("history")
+        .exits(0)
+        .prints("No investigations.\n");
     assert_eq!(history(&sandbox, ""), Vec::<Value>::new());
 }
 
 #[test]
 fn each_dispatch_is_a_line_the_newest_last() {
     let world = World::stamped();
-    world.engine.script([Engine::answer("First."), Engine::error("cost_ladder_halted")]);
+    world.engine.script([
+        Engine::answer("First."),
+        Engine::error("cost_ladder_halted"),
+    ]);
     world.append([wake("fly"), wake("sentry")]);
     world.run().exits(0).silent();
     let told = world.command("history").exits(0);
     let lines: Vec<_> = told.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{}", told.stdout);
     assert!(lines[0].starts_with("WHEN (UTC)") && lines[0].ends_with("DIAGNOSIS"));
-    assert!(lines[1].contains("fly") && lines[1].ends_with("First."), "{}", lines[1]);
+    assert!(
+        lines[1].contains("fly") && lines[1].ends_with("First."),
+        "{}",
+        lines[1]
+    );
     assert!(lines[2].ends_with("(cost_ladder_halted)"), "{}", lines[2]);
     let investigations = history(&world, "");
     assert_eq!(investigations[0]["input_tokens"], 812);
@@ -90,7 +102,11 @@ fn since_takes_lengths_days_and_times() {
         (day.as_str(), vec!["new"]),
         (&day[..10], vec!["new"]),
     ] {
-        assert_eq!(probes(&sandbox, &format!("--since {since}")), expected, "{since}");
+        assert_eq!(
+            probes(&sandbox, &format!("--since {since}")),
+            expected,
+            "{since}"
+        );
     }
     for wrong in ["yesterday", "24", "-1h", "1y", "h"] {
         sandbox
@@ -103,7 +119,11 @@ fn since_takes_lengths_days_and_times() {
 
 #[test]
 fn one_probe_can_be_picked() {
-    let sandbox = told(&[outcome("fly", 3, ""), outcome("sentry", 2, ""), outcome("fly", 1, "")]);
+    let sandbox = told(&[
+        outcome("fly", 3, ""),
+        outcome("sentry", 2, ""),
+        outcome("fly", 1, ""),
+    ]);
     assert_eq!(probes(&sandbox, "--probe fly"), ["fly", "fly"]);
     assert_eq!(probes(&sandbox, "--probe fl"), Vec::<String>::new());
 }
@@ -116,10 +136,17 @@ fn tools_that_were_called_meanwhile_are_joined_by_the_caller_session() {
     sandbox.append_raw(tool_called(session, "fly_status", 3));
     sandbox.append_raw("{\"torn\": \"reasoning.tool_called\n");
     sandbox.append_raw(tool_called(session, "fly_logs", 2));
-    sandbox.append_raw(tool_called("probe:sentry:service_unhealthy", "sentry_issues", 2));
+    sandbox.append_raw(tool_called(
+        "probe:sentry:service_unhealthy",
+        "sentry_issues",
+        2,
+    ));
     let investigations = history(&sandbox, "");
     assert_eq!(investigations[0]["tools"], json!([]));
-    assert_eq!(investigations[1]["tools"], json!(["fly_status", "fly_logs"]));
+    assert_eq!(
+        investigations[1]["tools"],
+        json!(["fly_status", "fly_logs"])
+    );
 }
 
 #[test]
@@ -132,7 +159,11 @@ fn a_dm_that_a_later_run_delivered_says_so() {
     assert_eq!(history(&world, "")[0]["delivered_at"], Value::Null);
     world.reach_slack_at(world.slack.base());
     world.run().exits(0);
-    world.command("history").exits(0).hides("not sent").prints("  sent ");
+    world
+        .command("history")
+        .exits(0)
+        .hides("not sent")
+        .prints("  sent ");
     for one in history(&world, "") {
         assert!(one["delivered_at"].is_string(), "{one}");
     }
@@ -141,7 +172,10 @@ fn a_dm_that_a_later_run_delivered_says_so() {
 #[test]
 fn what_was_turned_over_is_still_told() {
     let sandbox = told(&[outcome("new", 1, "")]);
-    sandbox.give("state/outcomes.jsonl.1", &format!("{}\n", outcome("old", 9, "")));
+    sandbox.give(
+        "state/outcomes.jsonl.1",
+        &format!("{}\n", outcome("old", 9, "")),
+    );
     assert_eq!(probes(&sandbox, ""), ["old", "new"]);
 }
 
@@ -159,7 +193,9 @@ fn torn_and_foreign_lines_are_passed_over() {
     let sandbox = told(&[outcome("fly", 3, "")]);
     let file = sandbox.state_dir().join("outcomes.jsonl");
     let mut bytes = fs::read(&file).unwrap();
-    bytes.extend(b"{\"seam\":\"probe.investigation_compl\n\xff\xfe\n[]\n\n{\"seam\":\"probe.else\"}\n");
+    bytes.extend(
+        b"{\"seam\":\"probe.investigation_compl\n\xff\xfe\n[]\n\n{\"seam\":\"probe.else\"}\n",
+    );
     let mut odd = outcome("odd", 2, "");
     odd["details"]["input_tokens"] = json!("many");
     odd["details"]["severity"] = json!(3);
@@ -170,7 +206,11 @@ fn torn_and_foreign_lines_are_passed_over() {
 
 #[test]
 fn the_table_fits_the_terminal_and_keeps_the_diagnosis() {
-    let mut long = outcome("a-probe-with-a-name-far-too-long-for-any-table", 1, &"word ".repeat(200));
+    let mut long = outcome(
+        "a-probe-with-a-name-far-too-long-for-any-table",
+        1,
+        &"word ".repeat(200),
+    );
     long["details"]["issue_category"] = json!("a_category_that_is_as_long_as_the_probe_is");
     let sandbox = told(&[outcome("fly", 2, "The token was revoked."), long]);
     for columns in [60, 80, 100, 132, 200] {
@@ -178,10 +218,21 @@ fn the_table_fits_the_terminal_and_keeps_the_diagnosis() {
         for line in seen.lines() {
             let plain = line.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
             let length = plain.trim_end_matches('\r').chars().count();
-            assert!(length <= usize::from(columns), "{length} of {columns}: {plain}");
+            assert!(
+                length <= usize::from(columns),
+                "{length} of {columns}: {plain}"
+            );
         }
-        assert_eq!(seen.contains("The token"), columns >= 100, "{columns}:\n{seen}");
-        assert_eq!(seen.contains("TOKENS"), columns >= 200, "{columns}:\n{seen}");
+        assert_eq!(
+            seen.contains("The token"),
+            columns >= 100,
+            "{columns}:\n{seen}"
+        );
+        assert_eq!(
+            seen.contains("TOKENS"),
+            columns >= 200,
+            "{columns}:\n{seen}"
+        );
     }
     let ordinary = told(&[outcome("fly", 2, "The token was revoked.")]);
     let seen = ordinary.at_terminal(80, "history");
@@ -192,7 +243,11 @@ fn the_table_fits_the_terminal_and_keeps_the_diagnosis() {
 
 #[test]
 fn a_hostile_diagnosis_stays_on_its_line() {
-    let sandbox = told(&[outcome("fly", 1, "one\ntwo\u{1b}[2J\u{202e}\tthree\r\u{9b}")]);
+    let sandbox = told(&[outcome(
+        "fly",
+        1,
+        "one\ntwo\u{1b}[2J\u{202e}\tthree\r\u{9b}",
+    )]);
     let told = sandbox.command("history").exits(0);
     assert_eq!(told.stdout.lines().count(), 2, "{:?}", told.stdout);
     let steering = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';

@@ -52,7 +52,9 @@ fn after_a_run_it_tells_when_and_that_nothing_waits() {
 #[test]
 fn a_run_that_waits_for_the_engine_is_running_now() {
     let world = World::stamped();
-    world.engine.script([Reply::Held(Box::new(Engine::answer("Found.")))]);
+    world
+        .engine
+        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
     world.append([wake("fly")]);
     let running = world.start(&arguments("run"));
     world.engine.wait_for(1);
@@ -119,7 +121,10 @@ fn what_is_held_back_is_told_with_its_end_and_its_number() {
         .prints("held back    fly:service_unhealthy: 2 repeats, until ")
         .prints("(in ");
     let held = status(&world)["held_back"].clone();
-    assert_eq!((&held[0]["probe"], &held[0]["count"]), (&json!("fly"), &json!(2)));
+    assert_eq!(
+        (&held[0]["probe"], &held[0]["count"]),
+        (&json!("fly"), &json!(2))
+    );
     let until: Timestamp = held[0]["until"].as_str().unwrap().parse().unwrap();
     let left = until.duration_since(Timestamp::now());
     assert!(left > SignedDuration::from_mins(8) && left <= SignedDuration::from_mins(10));
@@ -133,7 +138,10 @@ fn a_queued_dm_is_told_with_its_cause() {
     world.append([wake("fly")]);
     world.run().exits(3);
     let outbox = status(&world)["outbox"].clone();
-    assert_eq!(outbox[0]["caller_session_id"], "probe:fly:service_unhealthy");
+    assert_eq!(
+        outbox[0]["caller_session_id"],
+        "probe:fly:service_unhealthy"
+    );
     let cause = outbox[0]["cause"].as_str().unwrap();
     assert!(!cause.is_empty());
     world

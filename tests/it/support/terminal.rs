@@ -28,6 +28,10 @@ impl Sandbox {
 
     /// A line of shell in which `$B` is the binary.
     pub fn shell(&self, line: &str) -> Running {
-        self.spawn(Command::new("sh").arg("-c").arg(format!("B={BINARY}; {line}")))
+        self.spawn(
+            Command::new("sh")
+                .arg("-c")
+                .arg(format!("B={BINARY}; {line}")),
+        )
     }
 }
