@@ -30,6 +30,10 @@ pub fn schedule(flags: &Global, args: &ScheduleArgs) -> Ended {
 }
 
 fn systemd(config: &Config, binary_path: &Path) -> Result<String, Problem> {
+    // systemd starts no program with these in its path.
+    if printable(binary_path)?.contains(['"', '\'', '\\']) {
+        return Err(cannot_stand(binary_path));
+    }
     let binary = systemd_word(binary_path)?;
     let log = systemd_text(&config.paths.audit_log)?;
     let engine_seconds = config
@@ -255,10 +259,12 @@ fn printable(path: &Path) -> Result<String, Problem> {
     let text = path
         .to_str()
         .filter(|text| !text.contains(char::is_control));
-    text.map(str::to_owned).ok_or_else(|| {
-        let error = anyhow!("the path {} cannot stand in a schedule", path.display());
-        Problem::new(Exit::Failed, error).with_next_step("move the file to a plainer path")
-    })
+    text.map(str::to_owned).ok_or_else(|| cannot_stand(path))
+}
+
+fn cannot_stand(path: &Path) -> Problem {
+    let error = anyhow!("the path {} cannot stand in a schedule", path.display());
+    Problem::new(Exit::Failed, error).with_next_step("move the file to a plainer path")
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use crate::terminal::Waiting;
 
 pub const FILE: &str = "state.lock";
 
-/// An access time this close to the epoch is a length, not a time.
-const LONGEST_UNTOLD: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+/// An access time behind this one, the year 2100's first, is a length and not a time. It lies in the
+/// future because a mere reader (a backup) moves a past one: see relatime in mount(8).
+const LENGTHS_FROM: Duration = Duration::from_secs(4_102_444_800);
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -69,14 +70,14 @@ impl Lock {
 
     /// Notes that a run ended now, and for how long nothing was watched before that no DM has told.
     /// An idle run writes nothing but this file's times, so that the access time, which nothing
-    /// else needs, carries the length: a moment so long after the epoch is no time of today.
+    /// else needs, carries the length: it is set to so long after `LENGTHS_FROM`.
     pub fn note_run(&self, untold: SignedDuration) -> io::Result<()> {
         let now = SystemTime::now();
         let length = Duration::try_from(untold).unwrap_or_default();
         let accessed = if length.is_zero() {
             now
         } else {
-            SystemTime::UNIX_EPOCH + length
+            SystemTime::UNIX_EPOCH + LENGTHS_FROM + length
         };
         self.file
             .set_times(FileTimes::new().set_modified(now).set_accessed(accessed))
@@ -85,17 +86,10 @@ impl Lock {
     fn times(&self) -> Option<(Timestamp, SignedDuration)> {
         let meta = self.file.metadata().ok()?;
         let last_run = Timestamp::try_from(meta.modified().ok()?).ok()?;
-        let accessed = Timestamp::try_from(meta.accessed().ok()?).ok()?;
-        let untold = accessed.duration_since(Timestamp::UNIX_EPOCH);
-        let is_length = untold < LONGEST_UNTOLD && !untold.is_negative();
-        Some((
-            last_run,
-            if is_length {
-                untold
-            } else {
-                SignedDuration::ZERO
-            },
-        ))
+        let lengths_from = SystemTime::UNIX_EPOCH + LENGTHS_FROM;
+        let untold = meta.accessed().ok()?.duration_since(lengths_from);
+        let untold = SignedDuration::try_from(untold.unwrap_or_default()).ok()?;
+        Some((last_run, untold))
     }
 }
 

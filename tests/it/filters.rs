@@ -1,0 +1,187 @@
+//! The manners of a Unix tool: help, completions, closed pipes, exit codes.
+
+use std::process::Command;
+
+use crate::support::{BINARY, Sandbox, World, wake};
+
+#[test]
+fn without_arguments_it_shows_its_help_and_exits_2() {
+    let sandbox = Sandbox::bare();
+    sandbox.command("").exits(2).warns("Usage: probe-wake");
+    sandbox
+        .command("state")
+        .exits(2)
+        .warns("Usage: probe-wake state");
+}
+
+#[test]
+fn each_verb_has_help_that_exits_0() {
+    let sandbox = Sandbox::bare();
+    for verb in [
+        "",
+        "run",
+        "replay",
+        "state",
+        "state show",
+        "state reset",
+        "status",
+        "history",
+        "check",
+        "schedule",
+        "completions",
+    ] {
+        let long = sandbox.command(&format!("{verb} --help")).exits(0);
+        assert!(long.stdout.contains("Usage: probe-wake") && long.stderr.is_empty());
+        sandbox
+            .command(&format!("help {verb}"))
+            .exits(0)
+            .prints("Usage: probe-wake");
+    }
+    let version = format!("probe-wake {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(sandbox.command("--version").exits(0).stdout, version);
+}
+
+#[test]
+fn what_cannot_be_understood_exits_2_and_names_it() {
+    let sandbox = Sandbox::bare();
+    for line in [
+        "--frob",
+        "run --frob",
+        "frob",
+        "history --since",
+        "schedule at",
+        "run --wait soon",
+    ] {
+        let word = line.split(' ').next_back().unwrap();
+        sandbox.command(line).exits(2).warns(word);
+    }
+}
+
+#[test]
+fn completions_are_scripts_that_their_shells_accept() {
+    let sandbox = Sandbox::bare();
+    for (shell, check) in [
+        ("bash", "bash -n"),
+        ("zsh", "zsh -n"),
+        ("fish", "fish --no-execute"),
+    ] {
+        let script = sandbox.command(&format!("completions {shell}")).exits(0);
+        for word in ["--send-test-dm", "replay", "--max-runtime"] {
+            assert!(
+                script.stdout.contains(word.trim_start_matches('-')),
+                "{shell}: {word}"
+            );
+        }
+        let file = sandbox.give(&format!("given/{shell}"), &script.stdout);
+        let program = check.split(' ').next().unwrap();
+        if Command::new(program).arg("--version").output().is_ok() {
+            sandbox
+                .shell(&format!("{check} {}", file.display()))
+                .finish()
+                .exits(0)
+                .silent();
+        }
+    }
+    for shell in ["elvish", "powershell"] {
+        sandbox
+            .command(&format!("completions {shell}"))
+            .exits(0)
+            .prints("probe-wake");
+    }
+}
+
+#[test]
+fn bash_completes_verbs_and_flags() {
+    let sandbox = Sandbox::bare();
+    let line = "eval \"$($B completions bash)\"; COMP_WORDS=(probe-wake check --se); COMP_CWORD=2; \
+        _probe__wake probe-wake --se check; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", &line.replace("$B", BINARY)]);
+    sandbox
+        .spawn(&mut command)
+        .finish()
+        .exits(0)
+        .prints("--send-test-dm\n");
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_quietly() {
+    let world = World::stamped().quiet();
+    world.unset("KORA_PROBE_ENGINE_URL");
+    world.append((0..300).map(|number| wake(&format!("probe-{number}"))));
+    for line in [
+        "replay kora_audit_log.jsonl",
+        "replay --format json kora_audit_log.jsonl",
+        "run --dry-run",
+        "status",
+        "status --format json",
+        "state show",
+        "history",
+        "check",
+        "schedule systemd",
+        "schedule cron",
+        "completions bash",
+    ] {
+        world.slack.maybe();
+        world
+            .shell(&format!("$B {line} | true"))
+            .finish()
+            .exits(0)
+            .silent();
+        world
+            .shell(&format!("$B {line} | head -n 1"))
+            .finish()
+            .exits(0);
+        let first = world.shell(&format!("$B {line} | head -n 1")).finish();
+        assert_eq!(
+            (first.stderr.as_str(), first.stdout.lines().count()),
+            ("", 1),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_dm_that_stdout_does_not_take_stays_a_problem() {
+    let world = World::stamped().quiet();
+    world.unset("KORA_PROBE_ENGINE_URL");
+    world.append([wake("fly")]);
+    let run = world
+        .shell("$B run --to stdout >/dev/full; echo \"exit $?\"")
+        .finish();
+    assert_eq!(run.stdout, "exit 3\n");
+    assert!(run.stderr.contains("stays queued"), "{}", run.stderr);
+}
+
+#[test]
+fn a_full_disk_behind_stdout_is_told() {
+    let world = World::stamped().quiet();
+    for line in [
+        "status",
+        "history",
+        "schedule cron",
+        "completions bash",
+        "state show",
+    ] {
+        let told = world.shell(&format!("$B {line} >/dev/full")).finish();
+        told.exits(1).warns("No space left on device");
+    }
+}
+
+#[test]
+fn verbose_says_what_is_done_and_each_step() {
+    let world = World::stamped();
+    world.append([wake("fly"), wake("fly")]);
+    world
+        .command("run -v")
+        .exits(0)
+        .warns("probe-wake: the DM about fly was delivered")
+        .warns("probe-wake: held back: probe:fly:service_unhealthy")
+        .warns("probe-wake: 2 rows, 2 wakes, 1 dispatched, 1 sent")
+        .hides("env file");
+    world
+        .command("run -vv")
+        .exits(0)
+        .warns("env file: none")
+        .warns("audit log: ");
+}

@@ -1,0 +1,118 @@
+//! Issue 5: the heartbeat, by healthchecks.io's convention.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::{DEAD_URL, Reply, Slack, World, arguments, wake};
+
+/// A world whose heartbeat is watched, and the monitor that watches it.
+fn watched() -> (World, Slack) {
+    let (world, monitor) = (World::stamped(), Slack::start());
+    let url = format!("http://{}/ping/uuid?rid=7", monitor.address());
+    world.set("KORA_PROBE_WAKE_HEARTBEAT_URL", url);
+    world.engine.maybe();
+    world.slack.maybe();
+    (world, monitor)
+}
+
+fn asked(monitor: &Slack) -> Vec<String> {
+    let requests = monitor.requests();
+    requests
+        .iter()
+        .map(|one| format!("{} {}", one.method, one.path))
+        .collect()
+}
+
+#[test]
+fn a_run_that_ended_well_is_told() {
+    let (world, monitor) = watched();
+    world.run().exits(0).silent();
+    world.append([wake("fly"), wake("fly")]);
+    world.run().exits(0).silent();
+    assert_eq!(asked(&monitor), ["GET /ping/uuid?rid=7"; 2]);
+}
+
+#[test]
+fn a_run_that_left_something_is_told_as_a_failure() {
+    let (world, monitor) = watched();
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    assert_eq!(asked(&monitor), ["GET /ping/uuid/fail?rid=7"]);
+}
+
+#[test]
+fn a_run_that_could_not_be_done_is_told_as_a_failure() {
+    let (world, monitor) = watched();
+    fs::write(world.state_dir().join("state.json"), "{").unwrap();
+    world.run().exits(1);
+    assert_eq!(asked(&monitor), ["GET /ping/uuid/fail?rid=7"]);
+}
+
+#[test]
+fn a_run_that_found_the_lock_held_tells_nothing() {
+    let (world, monitor) = watched();
+    world
+        .engine
+        .script([Reply::Held(Box::new(Reply::text(503, "")))]);
+    world.append([wake("fly")]);
+    let running = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    world.run().exits(75);
+    assert_eq!(asked(&monitor), Vec::<String>::new());
+    world.engine.release();
+    running.finish().exits(0);
+    assert_eq!(asked(&monitor).len(), 1);
+}
+
+#[test]
+fn what_is_no_real_run_tells_nothing() {
+    let (world, monitor) = watched();
+    monitor.never();
+    for line in ["run --dry-run", "status", "check", "history"] {
+        world.command(line);
+    }
+}
+
+#[test]
+fn a_monitor_that_hangs_or_drips_holds_a_run_up_for_five_seconds_at_most() {
+    for reply in [
+        Reply::Hang,
+        Reply::Drip(Duration::from_millis(700), "ok".repeat(99)),
+    ] {
+        let (world, monitor) = watched();
+        monitor.script([reply]);
+        let begun = Instant::now();
+        world.run().exits(0).silent();
+        let took = begun.elapsed();
+        assert!(took < Duration::from_millis(5_900), "{took:?}");
+    }
+}
+
+#[test]
+fn a_monitor_that_is_down_changes_neither_exit_nor_silence() {
+    let (world, monitor) = watched();
+    monitor.script([Reply::Cut]);
+    world.run().exits(0).silent();
+    monitor.script([Reply::text(500, "")]);
+    world.run().exits(0).silent();
+    world.set("KORA_PROBE_WAKE_HEARTBEAT_URL", DEAD_URL);
+    world.run().exits(0).silent();
+    world
+        .command("run -v")
+        .exits(0)
+        .warns("probe-wake: the heartbeat did not arrive");
+}
+
+#[test]
+fn its_url_is_held_to_the_same_rules() {
+    let world = World::stamped().quiet();
+    for url in [
+        "http://kora.example/ping",
+        "https://a:b@kora.example/",
+        "nonsense",
+    ] {
+        world.set("KORA_PROBE_WAKE_HEARTBEAT_URL", url);
+        world.run().exits(2).warns("KORA_PROBE_WAKE_HEARTBEAT_URL");
+    }
+}

@@ -1,0 +1,195 @@
+//! Issue 5: Prometheus text for node_exporter's textfile collector.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{DEAD_URL, Engine, Reply, World, other_row, wake};
+
+const NAME: &str = "given-to-node_exporter/probe_wake.prom";
+
+fn measured() -> World {
+    let world = World::new();
+    fs::create_dir(world.path("given-to-node_exporter")).unwrap();
+    world.set("KORA_PROBE_WAKE_METRICS_FILE", world.path(NAME));
+    fs::write(world.log(), "").unwrap();
+    world.run().exits(0).silent();
+    world
+}
+
+/// Each sample by its name and labels, from a text that is held to the exposition format line by line.
+#[track_caller]
+fn samples(world: &World) -> BTreeMap<String, f64> {
+    let text = fs::read_to_string(world.path(NAME)).unwrap();
+    assert!(text.ends_with('\n'));
+    let mut samples = BTreeMap::new();
+    let mut types = BTreeMap::new();
+    let mut helped = Vec::new();
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').expect("a help text");
+            assert!(!help.is_empty() && !helped.contains(&name), "{line}");
+            helped.push(name);
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect("a type");
+            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            assert!(types.insert(name, kind).is_none(), "{line}");
+        } else {
+            let (series, value) = line.rsplit_once(' ').expect("a sample");
+            let name = series.split('{').next().unwrap();
+            assert!(types.contains_key(name) && helped.contains(&name), "{line}");
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{line}"
+            );
+            if let Some(labels) = series
+                .strip_prefix(name)
+                .filter(|labels| !labels.is_empty())
+            {
+                let value = labels
+                    .strip_prefix("{outcome=\"")
+                    .and_then(|rest| rest.strip_suffix("\"}"));
+                let value = value.unwrap_or_else(|| panic!("{line}"));
+                assert!(
+                    value
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                    "{line}"
+                );
+            }
+            let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
+            assert!(samples.insert(series.to_owned(), value).is_none(), "{line}");
+        }
+    }
+    samples
+}
+
+#[track_caller]
+fn value(world: &World, name: &str) -> f64 {
+    let samples = samples(world);
+    *samples
+        .get(&format!("probe_wake_{name}"))
+        .unwrap_or_else(|| panic!("no {name} in {samples:#?}"))
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let world = measured();
+    world.append([wake("fly"), wake("fly"), wake("sentry")]);
+    world.append_raw(other_row("x") + "\n");
+    world
+        .engine
+        .script([Engine::answer("Found."), Reply::text(503, "")]);
+    world.run().exits(0).silent();
+    for (name, expected) in [
+        ("runs_total", 2.0),
+        ("rows_total", 4.0),
+        ("wakes_total", 3.0),
+        ("dispatched_total", 2.0),
+        ("held_back_total", 1.0),
+        ("dms_delivered_total", 2.0),
+        ("dms_failed_total", 0.0),
+        ("dms_undelivered_total", 0.0),
+        ("engine_calls_total{outcome=\"answered\"}", 1.0),
+        ("engine_calls_total{outcome=\"http_status\"}", 1.0),
+        ("lag_bytes", 0.0),
+        ("outbox_dms", 0.0),
+        ("outbox_oldest_age_seconds", 0.0),
+    ] {
+        assert!((value(&world, name) - expected).abs() < 1e-9, "{name}");
+    }
+    let ran = value(&world, "last_run_timestamp_seconds");
+    let now = jiff::Timestamp::now().as_second() as f64;
+    assert!((now - ran).abs() < 60.0, "{ran}");
+    assert!((value(&world, "last_success_timestamp_seconds") - ran).abs() < 60.0);
+}
+
+#[test]
+fn a_dm_that_waits_is_seen_and_no_success() {
+    let world = measured();
+    let before = value(&world, "last_success_timestamp_seconds");
+    world.slack.never();
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    assert!((value(&world, "outbox_dms") - 1.0).abs() < 1e-9);
+    assert!((value(&world, "dms_failed_total") - 1.0).abs() < 1e-9);
+    assert!(value(&world, "outbox_oldest_age_seconds") > 0.0);
+    let after = value(&world, "last_success_timestamp_seconds");
+    assert!((after - before).abs() < 1e-9, "{before} {after}");
+}
+
+#[test]
+fn counters_only_ever_grow() {
+    let world = measured();
+    let mut before = samples(&world);
+    for number in 0..6 {
+        if number % 2 == 0 {
+            world.append([wake(&format!("probe-{number}")), wake("fly")]);
+        }
+        if number == 3 {
+            world.append_raw("{\"seam\":\"probe.wake_requested\n");
+        }
+        let _ = world.run();
+        let after = samples(&world);
+        for (name, value) in before.iter().filter(|(name, _)| name.contains("_total")) {
+            assert!(after[name] >= *value, "{name} fell from {value}");
+        }
+        let runs = "probe_wake_runs_total";
+        assert!(
+            (after[runs] - before[runs] - 1.0).abs() < 1e-9,
+            "idle runs count too"
+        );
+        before = after;
+    }
+}
+
+#[test]
+fn a_code_that_the_engine_chose_is_no_label() {
+    let world = measured();
+    world.append([wake("fly")]);
+    world
+        .engine
+        .script([Engine::error("evil\"} 1\nprobe_wake_runs_total 99")]);
+    world.run().exits(0);
+    assert!((value(&world, "engine_calls_total{outcome=\"engine_error\"}") - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_file_is_replaced_whole_and_readable_by_all() {
+    let world = measured();
+    let path = world.path(NAME);
+    let old = fs::File::open(&path).unwrap();
+    world.shell("umask 077; $B run").finish().exits(0).silent();
+    let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o644);
+    use std::os::unix::fs::MetadataExt;
+    let new = fs::metadata(&path).unwrap();
+    assert_ne!(
+        new.ino(),
+        old.metadata().unwrap().ino(),
+        "it was written in place"
+    );
+    let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    world.engine.maybe();
+    world.slack.maybe();
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_a_warning_and_no_more() {
+    let world = World::stamped();
+    world.give("given/file", "");
+    for path in ["given/file/x.prom", "given/nowhere/x.prom", "given"] {
+        world.set("KORA_PROBE_WAKE_METRICS_FILE", world.path(path));
+        world.append([wake(path)]);
+        world
+            .run()
+            .exits(0)
+            .warns("warning: cannot write the metrics")
+            .warns(path);
+    }
+    assert_eq!(world.slack.texts().len(), 3);
+}

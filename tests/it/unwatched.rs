@@ -1,0 +1,100 @@
+//! Issue 5: when the last run is long ago, the next DM says for how long nothing was watched.
+
+use crate::support::{DEAD_URL, World, wake};
+
+const NOTE: &str = "nothing was watched for";
+
+/// The DM of one more wake.
+#[track_caller]
+fn next_dm(world: &World, probe: &str) -> String {
+    world.append([wake(probe)]);
+    world.run().exits(0).silent();
+    world.slack.texts().pop().unwrap()
+}
+
+#[test]
+fn a_time_without_runs_is_told_once() {
+    let world = World::stamped();
+    world.age_lock(125);
+    let told = next_dm(&world, "fly");
+    assert!(
+        told.ends_with("\n\nBefore this, nothing was watched for 2 h 5 min: no run took place."),
+        "{told}"
+    );
+    assert!(!next_dm(&world, "sentry").contains(NOTE));
+}
+
+#[test]
+fn a_short_pause_is_nothing_to_tell() {
+    let world = World::stamped();
+    world.age_lock(14);
+    assert!(!next_dm(&world, "fly").contains(NOTE));
+}
+
+#[test]
+fn patience_is_ten_cadences_where_that_is_longer() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_WAKE_POLL_SEC", "600");
+    world.age_lock(95);
+    assert!(!next_dm(&world, "fly").contains(NOTE));
+    world.age_lock(105);
+    assert!(next_dm(&world, "sentry").contains(NOTE));
+}
+
+#[test]
+fn idle_runs_in_between_do_not_forget_it() {
+    let world = World::stamped();
+    world.age_lock(60);
+    for _ in 0..3 {
+        let before = world.snapshot(&["state.lock", "state"]);
+        world.run().exits(0).silent();
+        assert!(
+            before == world.snapshot(&["state.lock", "state"]),
+            "an idle run wrote something"
+        );
+    }
+    let told = next_dm(&world, "fly");
+    assert!(told.contains("nothing was watched for 1 h"), "{told}");
+    assert!(!next_dm(&world, "sentry").contains(NOTE));
+}
+
+#[test]
+fn times_without_runs_add_up_until_they_are_told() {
+    let world = World::stamped();
+    world.age_lock(60);
+    world.run().exits(0).silent();
+    world.age_lock(120);
+    assert!(next_dm(&world, "fly").contains("nothing was watched for 3 h"));
+}
+
+#[test]
+fn it_waits_in_the_outbox_with_its_dm() {
+    let world = World::stamped();
+    world.age_lock(60);
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    world.reach_slack_at(world.slack.base());
+    world.run().exits(0);
+    assert!(world.slack.texts()[0].contains("nothing was watched for 1 h"));
+    assert!(!next_dm(&world, "sentry").contains(NOTE));
+}
+
+#[test]
+fn a_first_run_tells_of_nothing_before_it() {
+    let world = World::stamped();
+    world.command("state reset").exits(0);
+    world.age_lock(600);
+    world.run().exits(0).silent();
+    assert!(!next_dm(&world, "fly").contains(NOTE));
+}
+
+#[test]
+fn a_clock_that_was_set_back_is_no_such_time() {
+    let world = World::stamped();
+    world
+        .shell("touch -d '+2 hours' state/state.lock")
+        .finish()
+        .exits(0);
+    assert!(!next_dm(&world, "fly").contains(NOTE));
+}
