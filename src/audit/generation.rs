@@ -113,7 +113,7 @@ impl Generation {
             // A hole may be gigabytes long; where the file system cannot tell, it is read.
             seek(&self.file, SeekFrom::Data(0)).unwrap_or(0)
         };
-        let mut bytes = BufReader::with_capacity(HEAD_BYTES as usize, self.from_start(hole));
+        let mut bytes = BufReader::with_capacity(HEAD_BYTES as usize, self.bytes_from(hole));
         let mut head_start = hole;
         let mut head = Vec::new();
         while let Ok(filled @ [_, ..]) = bytes.fill_buf() {
@@ -130,7 +130,7 @@ impl Generation {
     }
 
     /// All bytes; of a plain file those from `offset` on, to the end as it was at the opening.
-    fn from_start(&self, offset: u64) -> Box<dyn Read + '_> {
+    fn bytes_from(&self, offset: u64) -> Box<dyn Read + '_> {
         let file = &self.file;
         if self.gzip {
             let bytes = BufReader::with_capacity(BUFFER, FileAt { file, offset: 0 });
@@ -144,10 +144,10 @@ impl Generation {
     /// meanwhile ends there: what is written into it then is another generation's.
     pub fn read_from(&self, offset: u64) -> Box<dyn Read + '_> {
         if self.gzip {
-            let (bytes, skip) = (self.from_start(0), offset);
+            let (bytes, skip) = (self.bytes_from(0), offset);
             return Box::new(Skipping { bytes, skip });
         }
-        let bytes = self.from_start(offset);
+        let bytes = self.bytes_from(offset);
         Box::new(WhileItStands {
             generation: self,
             bytes,
@@ -176,7 +176,7 @@ impl Generation {
         if !self.gzip {
             return Integrity::Whole;
         }
-        match io::copy(&mut self.from_start(0), &mut io::sink()) {
+        match io::copy(&mut self.bytes_from(0), &mut io::sink()) {
             Ok(_) if self.length == 0 => Integrity::EndsEarly,
             Ok(_) => Integrity::Whole,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Integrity::EndsEarly,
@@ -208,7 +208,7 @@ impl Generation {
         if !self.gzip {
             return self.length.min(most);
         }
-        let mut bytes = self.from_start(0).take(most);
+        let mut bytes = self.bytes_from(0).take(most);
         // The count of a copy is lost where it fails.
         let _ = io::copy(&mut bytes, &mut io::sink());
         most - bytes.limit()

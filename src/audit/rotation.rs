@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +29,8 @@ const GZIP_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 /// A file's time may lie so long before its last write: the kernel stamps with the time of its last
 /// tick, and logrotate and gzip cut a compressed file's time to the second.
 const TIME_GRAIN: SignedDuration = SignedDuration::from_secs(2);
+/// How long a rotation is given to end before the files are looked for again.
+const RENAMING: Duration = Duration::from_millis(5);
 /// How often the files beside the log are listed anew because they were renamed meanwhile.
 const MOST_LISTINGS: usize = 10;
 
@@ -166,6 +170,7 @@ pub fn plan(log: &Path, tail: &Tail, now: Timestamp) -> Result<Plan, Problem> {
         if !plan.gap && !plan.is_overtaken(log) {
             break;
         }
+        thread::sleep(RENAMING);
         plan = plan_once(log, tail, now)?;
     }
     Ok(plan)
@@ -563,4 +568,29 @@ fn drop_compressed_twins(paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
         .filter(|path| !has_plain_twin(path))
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_files_number_is_told_from_a_date() {
+        for (name, number) in [
+            ("kora.jsonl.1", 1),
+            ("kora.jsonl.12.gz", 12),
+            ("kora.jsonl-20260524", 0),
+            ("kora.jsonl.20260524", 0),
+            ("kora.jsonl.bak", 0),
+        ] {
+            assert_eq!(number_of(name), number, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_compressed_file_beside_its_plain_one_is_left_out() {
+        let paths = ["a.1", "a.1.gz", "a.2.gz", "b/a.2"].map(PathBuf::from);
+        let kept = drop_compressed_twins(paths.into());
+        assert_eq!(kept, ["a.1", "a.2.gz", "b/a.2"].map(PathBuf::from));
+    }
 }

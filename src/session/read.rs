@@ -37,7 +37,21 @@ fn seen_at(stretch: &Stretch, position: &Position, now: Timestamp) -> Timestamp 
     }
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    fn of(stretch: &'a Stretch, tail: &Tail, is_last: bool, now: Timestamp) -> Self {
+        Self {
+            generation: &stretch.generation,
+            kind: stretch.kind,
+            tail: tail.clone(),
+            is_left: match stretch.kind {
+                Kind::Late(_) => true,
+                Kind::Finished => !is_last,
+                Kind::Current => false,
+            },
+            seen_at: seen_at(stretch, &tail.position, now),
+        }
+    }
+
     /// Wakes of the first row that are done already.
     fn wakes_done(&self) -> usize {
         match self.kind {
@@ -133,22 +147,10 @@ impl<E: Effects> Session<'_, E> {
 
     fn read_stretch(&mut self, stretch: &Stretch, is_last: bool, now: Timestamp) -> Result<()> {
         let Stretch {
-            generation,
-            from,
-            kind,
+            generation, from, ..
         } = stretch;
         let failed = || format!("cannot read {}", generation.path.display());
-        let place = Place {
-            generation,
-            kind: *kind,
-            is_left: match kind {
-                Kind::Late(_) => true,
-                Kind::Finished => !is_last,
-                Kind::Current => false,
-            },
-            seen_at: seen_at(stretch, &self.tail().position, now),
-            tail: self.tail().clone(),
-        };
+        let place = Place::of(stretch, self.tail(), is_last, now);
         let mut damage = None;
         let source = UpToDamage {
             source: generation.read_from(*from),
@@ -182,12 +184,16 @@ impl<E: Effects> Session<'_, E> {
         if !self.has_stopped() {
             self.end_stretch(&place, &lines)?;
         }
+        self.note_damage(&place, damage);
+        Ok(())
+    }
+
+    fn note_damage(&mut self, place: &Place, damage: Option<io::Error>) {
         if let Some(damage) = damage.filter(|_| place.is_left) {
             self.report.tally.missed += 1;
-            let path = generation.path.display();
+            let path = place.generation.path.display();
             warn!("{path} is damaged ({damage}): rows behind that point may have been missed");
         }
-        Ok(())
     }
 
     /// Moves the tail behind the last row of the stretch. Where nobody appends to it any more, a
@@ -231,6 +237,12 @@ impl<E: Effects> Session<'_, E> {
             *self.tail() = place.tail_behind(end, 0);
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
+        self.note_late(place);
+        Ok(())
+    }
+
+    /// What was looked at of a generation that was left is not looked at again.
+    fn note_late(&mut self, place: &Place) {
         if let Kind::Late(number) = place.kind {
             let tail = self.tail();
             tail.previous[number].length = place.generation.length;
@@ -238,7 +250,6 @@ impl<E: Effects> Session<'_, E> {
             tail.known.extend(place.generation.fingerprint());
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
-        Ok(())
     }
 
     fn pass_over_unreadable(

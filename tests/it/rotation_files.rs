@@ -244,7 +244,7 @@ fn a_rotated_file_that_cannot_be_read_is_warned_of() {
     log.write(&["missed"]);
     log.logrotate("create");
     log.write(&["after"]);
-    fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0o0)).unwrap();
     let outcome = log.run_without_privileges();
     outcome
         .exits(3)

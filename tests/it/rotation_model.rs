@@ -181,7 +181,7 @@ impl Model {
     fn rotate(&mut self, step: &Step) {
         self.complete();
         self.rotations += 1;
-        let (log, sandbox) = (self.sandbox.log(), &self.sandbox);
+        let log = self.sandbox.log();
         if !log.exists() {
             return;
         }

@@ -168,11 +168,11 @@ fn holes_left_by_a_writer_that_does_not_append_are_passed_over() {
 }
 
 #[test]
-fn a_hole_of_gigabytes_is_passed_in_no_time() {
+fn a_large_hole_is_passed_over() {
     let log = Rotating::begun();
     log.logrotate("copytruncate");
     let writer = fs::OpenOptions::new().write(true).open(log.log()).unwrap();
     let line = Rotating::line("far");
-    writer.write_all_at(line.as_bytes(), 300 << 20).unwrap();
+    writer.write_all_at(line.as_bytes(), 64 << 20).unwrap();
     log.follows(&["far"]);
 }
