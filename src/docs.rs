@@ -98,14 +98,14 @@ fn main_page() -> String {
         roff.text([bold(variable.name), roman(default)]);
         roff.text([roman(variable.help)]);
     }
-    section(&mut roff, "FILES", FILES, |name| italic(name));
+    section(&mut roff, "FILES", FILES, italic);
     roff.control("SH", ["EXIT STATUS"]);
     for (exit, meaning) in EXIT_STATUS {
         roff.control("TP", []);
         roff.text([bold((*exit as u8).to_string())]);
         roff.text([roman(*meaning)]);
     }
-    section(&mut roff, "EXAMPLES", EXAMPLES, |name| bold(name));
+    section(&mut roff, "EXAMPLES", EXAMPLES, bold);
     roff.control("SH", ["SEE ALSO"]);
     let pages = subcommands()
         .into_iter()

@@ -74,6 +74,7 @@ pub struct WakeReport {
 pub struct Tally {
     pub wakes: u64,
     pub dispatched: u64,
+    pub held_back: u64,
     pub sent: u64,
     /// DMs that went to `undelivered.jsonl`.
     pub undelivered: u64,
@@ -130,6 +131,7 @@ impl Report {
                 parts.push(format!("{number} {what}"));
             }
         };
+        add(self.tally.held_back, "held back");
         add(self.outbox.delivered, "delivered from the outbox");
         add(self.outbox.pending, "still queued");
         add(self.tally.undelivered, "undelivered");

@@ -305,6 +305,7 @@ impl<E: Effects> Session<'_, E> {
                 }
                 Decision::Debounced | Decision::Buffered => {
                     self.state.counters.held_back += 1;
+                    self.report.tally.held_back += 1;
                     info!(
                         "held back: {} ({})",
                         wake.caller_session_id(),

@@ -91,6 +91,14 @@ impl Sandbox {
         self.env.borrow_mut().remove(variable);
     }
 
+    /// What is set so far, as the lines of an env file.
+    pub fn settings(&self) -> String {
+        let env = self.env.borrow();
+        let ours = env.iter().filter(|(name, _)| name.starts_with("KORA_"));
+        ours.map(|(name, value)| format!("{name}={}\n", value.display()))
+            .collect()
+    }
+
     /// Writes a file for the binary to read; only its owner may read or write it.
     pub fn give(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);

@@ -1,0 +1,87 @@
+//! Issue 5: the man pages are pages that man(1) shows whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn pages() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut pages: Vec<_> = entries
+        .filter(|path| path.extension().is_some_and(|end| end == "1"))
+        .collect();
+    pages.sort();
+    pages
+}
+
+/// A page as it is read at a terminal of 80 columns, without its bold and underlined letters.
+fn shown(page: &Path) -> String {
+    let mut command = Command::new("mandoc");
+    command.args(["-T", "utf8", "-O", "width=80"]).arg(page);
+    let bytes = command.output().expect("mandoc").stdout;
+    let mut plain = String::new();
+    for letter in String::from_utf8(bytes).unwrap().chars() {
+        if letter == '\u{8}' {
+            plain.pop();
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain
+}
+
+#[test]
+fn mandoc_finds_no_error() {
+    assert!(pages().len() >= 10);
+    for page in pages() {
+        let judged = Command::new("mandoc")
+            .args(["-T", "lint", "-W", "error"])
+            .arg(&page)
+            .output();
+        let judged = judged.expect("mandoc");
+        let said = String::from_utf8_lossy(&judged.stdout).into_owned();
+        assert!(judged.status.success() && said.is_empty(), "{said}");
+    }
+}
+
+#[test]
+fn the_main_page_has_its_sections_in_order() {
+    let page = shown(&pages()[pages().len() - 1]);
+    let mut rest = page.as_str();
+    for section in [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "SUBCOMMANDS",
+        "ENVIRONMENT",
+        "FILES",
+        "EXIT STATUS",
+        "EXAMPLES",
+        "SEE ALSO",
+    ] {
+        let heading = format!("\n{section}\n");
+        let at = rest
+            .find(&heading)
+            .unwrap_or_else(|| panic!("no {section} in its place:\n{page}"));
+        rest = &rest[at + heading.len()..];
+    }
+}
+
+#[test]
+fn each_verbs_page_shows_its_options() {
+    for (verb, option) in [
+        ("run", "--max-runtime"),
+        ("check", "--send-test-dm"),
+        ("history", "--since"),
+        ("replay", "--no-engine"),
+        ("state-reset", "--position"),
+        ("schedule", "systemd"),
+    ] {
+        let page =
+            shown(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/probe-wake-{verb}.1")));
+        assert!(page.contains(option), "{page}");
+    }
+}
