@@ -1,5 +1,5 @@
-//! The audit log: bytes → complete lines → wakes with their end offsets, and where the old content
-//! went when the log was rotated.
+//! The audit log: bytes → complete lines (`lines`) → wakes (`row`), with the offset behind each row, and
+//! where the old content went when the log was rotated (`rotation`).
 
 pub mod generation;
 pub mod json;
@@ -7,3 +7,6 @@ pub mod lines;
 pub mod position;
 pub mod rotation;
 pub mod row;
+mod search;
+mod siblings;
+pub mod tail;

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::audit::generation::Generation;
 use crate::audit::position::Position;
-use crate::audit::rotation::{Kind, Plan, Stretch, Tail};
+use crate::audit::rotation::{Kind, Plan, Stretch};
+use crate::audit::tail::Tail;
 use crate::cli::{Format, Global, ReplayArgs};
 use crate::config::Config;
 use crate::effects::Rehearsal;

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use log::{info, warn};
 
 use crate::audit::position::{Position, behind_last_line};
-use crate::audit::rotation::{self, Tail};
+use crate::audit::rotation;
+use crate::audit::tail::Tail;
 use crate::cli::{Format, Global, RunArgs, To};
 use crate::config::Config;
 use crate::effects::{Dry, Effects, Live};

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use crate::audit::position::Position;
-use crate::audit::rotation::Tail;
+use crate::audit::tail::Tail;
 use crate::config::Config;
 use crate::effects::{Effects, Route};
 use crate::engine::Reason;
