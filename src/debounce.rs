@@ -9,7 +9,7 @@ use serde::ser::{Error, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 
 /// The window of a pair that is only counted (consecutive-required) while debounce is turned off.
 const COUNTING_WINDOW: SignedDuration = SignedDuration::from_secs(600);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 use crate::cli::To;
 use crate::config::Config;
 use crate::config::variables as var;

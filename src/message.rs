@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp, Unit};
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 use crate::debounce::HeldBack;
 use crate::engine::{Diagnosis, Reason};
 use crate::state::outbox::Dm;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 use crate::engine::Answer;
 use crate::state::outbox::Dm;
 use crate::state::{append_own, append_shared};

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 use crate::debounce::Decision;
 use crate::exit::Exit;
 use crate::message::steers;

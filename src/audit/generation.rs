@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
 
-use super::position::sha256;
+use super::hash::sha256;
 
 /// How many bytes of a file's start tell it from other files.
 pub const HEAD_BYTES: u64 = 1_024;

@@ -92,6 +92,17 @@ pub fn members(object: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
     })
 }
 
+/// The values of the named members; of members with the same name the last, as in Python.
+pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
+    let mut found = [None; N];
+    for (key, value) in members(object) {
+        if let Some(wanted) = names.iter().position(|&name| name == key) {
+            found[wanted] = Some(value);
+        }
+    }
+    found
+}
+
 /// Decodes the string that `raw` begins with; `None` where it begins with something else. A lone surrogate escape
 /// and what is not UTF-8 become U+FFFD.
 pub fn string(raw: &[u8]) -> Option<String> {

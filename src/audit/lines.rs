@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 use sha2::{Digest, Sha256};
 
+use super::hash::{hex, sha256};
 use super::row::SEAM;
 
 /// The longest line that is held, without its `\n` and the NUL bytes before it.
@@ -289,11 +290,10 @@ impl<R: Read> Lines<R> {
             return self.left.clone();
         }
         let start = skip_nuls(&self.buffer, line_start(&self.buffer, end - 1));
-        let sha256 = hex(Sha256::new_with_prefix(&self.buffer[start..end]));
         Some(RowMark {
             start: self.offset(start),
             end: self.offset(end),
-            sha256,
+            sha256: sha256(&self.buffer[start..end]),
         })
     }
 
@@ -318,10 +318,6 @@ fn skip_nuls(bytes: &[u8], at: usize) -> usize {
     let empty = blocks.take_while(|block| block.iter().fold(0, |any, byte| any | byte) == 0);
     let at = at + 64 * empty.count();
     at + bytes[at..].iter().take_while(|byte| **byte == 0).count()
-}
-
-fn hex(hash: Sha256) -> String {
-    format!("{:x}", hash.finalize())
 }
 
 #[cfg(test)]
@@ -425,7 +421,7 @@ mod tests {
             let before = mark.replace(RowMark {
                 start,
                 end,
-                sha256: hex(Sha256::new_with_prefix(row)),
+                sha256: sha256(row),
             });
             read += 1;
             if overlong.is_some() || holds_seam(bytes) {

@@ -1,7 +1,8 @@
-//! The audit log: bytes → complete lines (`lines`) → wakes (`row`), with the offset behind each row, and
+//! The audit log: bytes → complete lines (`lines`) → wakes (`row`, `wake`), with the offset behind each row, and
 //! where the old content went when the log was rotated (`rotation`).
 
 pub mod generation;
+pub mod hash;
 pub mod json;
 pub mod lines;
 pub mod position;
@@ -10,3 +11,4 @@ pub mod row;
 mod search;
 mod siblings;
 pub mod tail;
+pub mod wake;

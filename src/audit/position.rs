@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::generation::{Generation, Identity};
+use super::hash::{hex, sha256};
 use super::lines::RowMark;
 
 /// The first stamp looks for the last line end in steps of this size.
@@ -110,9 +111,9 @@ impl Position {
             return Ok(false);
         }
         let length = row.end - row.start;
-        let mut hash = HashingRead::default();
+        let mut hash = Sha256::new();
         let copied = io::copy(&mut generation.read_from(row.start).take(length), &mut hash)?;
-        Ok(copied == length && hash.hex() == row.sha256)
+        Ok(copied == length && hex(hash) == row.sha256)
     }
 
     /// Whether the generation begins as the one of the position does.
@@ -159,38 +160,6 @@ fn starts_with(generation: &Generation, prefix: &Prefix) -> bool {
     start.is_some_and(|start| sha256(start) == prefix.sha256)
 }
 
-/// SHA-256 in lower-case hex.
-pub fn sha256(bytes: &[u8]) -> String {
-    let mut hash = HashingRead::default();
-    hash.0.update(bytes);
-    hash.hex()
-}
-
-/// Takes bytes in and gives their SHA-256.
-#[derive(Default)]
-struct HashingRead(Sha256);
-
-impl HashingRead {
-    fn hex(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-}
-
-impl io::Write for HashingRead {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The position behind the last complete line of the log, found from its end: what it costs does
 /// not depend on the log's length.
 pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position> {
@@ -201,13 +170,13 @@ pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position
     let start = line_end_before(log, end - 1)
         .with_context(failed)?
         .unwrap_or(0);
-    let mut hash = HashingRead::default();
+    let mut hash = Sha256::new();
     let mut row = log.read_from(start).take(end - start);
     io::copy(&mut row, &mut hash).with_context(failed)?;
     let row = RowMark {
         start,
         end,
-        sha256: hash.hex(),
+        sha256: hex(hash),
     };
     Ok(Position::behind(log, row, seen_at))
 }

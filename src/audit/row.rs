@@ -1,91 +1,15 @@
-//! One line of the audit log → the wakes in it, with a default for whatever a probe left out or got wrong. In a line
-//! that is not one JSON object every whole row is saved. Relies on `lines.rs` to hand over only lines that hold the
-//! seam's name as plain text, each within the limit of its length.
-
-use std::str;
+//! One line of the audit log → the wakes in it. In a line that is not one JSON object every whole row is saved. Relies
+//! on `lines` to hand over only lines that hold the seam's name as plain text, each within the limit of its length.
 
 use memchr::memchr;
-use serde::{Deserialize, Serialize};
 
 use super::json;
+use super::wake::Wake;
 
 /// The name by which a row says that it is a wake.
 pub const SEAM: &str = "probe.wake_requested";
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-const LABEL_LIMIT: usize = 200;
-
-/// A probe's call for a person, every field usable as it stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Wake {
-    /// No control characters and at most 200 characters, as `category` and `severity`.
-    pub probe: String,
-    pub category: String,
-    pub severity: String,
-    /// Any text of any length, as `detail` and `envelope_fix_name`.
-    pub title: String,
-    pub detail: String,
-    /// Compact JSON of any length; `{}` where the row has none.
-    pub snapshot_details: String,
-    pub envelope_enabled: bool,
-    pub envelope_fix_name: String,
-    /// As the row has it, where that is an RFC 3339 time.
-    pub emitted_at: Option<String>,
-}
-
-impl Wake {
-    /// When the probe raised the wake, where the row says so.
-    pub fn raised_at(&self) -> Option<jiff::Timestamp> {
-        self.emitted_at.as_deref()?.parse().ok()
-    }
-
-    /// The name under which the engine keeps this pair's investigations.
-    pub fn caller_session_id(&self) -> String {
-        format!("probe:{}:{}", self.probe, self.category)
-    }
-
-    fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Self {
-        let details = details.unwrap_or(b"{}");
-        let names = [
-            "probe",
-            "category",
-            "severity",
-            "title",
-            "detail",
-            "snapshot_details",
-            "envelope_enabled",
-            "envelope_fix_name",
-        ];
-        let [
-            probe,
-            category,
-            severity,
-            title,
-            detail,
-            snapshot,
-            enabled,
-            fix_name,
-        ] = last_of(details, names);
-        let is_object = details.starts_with(b"{");
-        Self {
-            probe: label(probe, "unknown"),
-            category: label(category, "unknown"),
-            severity: label(severity, "warning"),
-            title: text(title, "(no title)"),
-            detail: if is_object {
-                text(detail, "(no detail)")
-            } else {
-                json::compact(details)
-            },
-            snapshot_details: json::compact(snapshot.unwrap_or(b"{}")),
-            envelope_enabled: enabled == Some(b"true"),
-            envelope_fix_name: text(fix_name, "(none)"),
-            emitted_at: emitted_at
-                .and_then(json::string)
-                .filter(|time| time.parse::<jiff::Timestamp>().is_ok()),
-        }
-    }
-}
 
 /// What a line that holds the seam's name contains.
 #[derive(Debug, Default, PartialEq)]
@@ -174,55 +98,13 @@ fn skip_padding(line: &[u8], at: usize) -> usize {
 
 /// The wake that a whole object is, if it is one.
 fn wake(object: &[u8]) -> Option<Wake> {
-    let [emitted_at, details] = last_of(object, ["emitted_at", "details"]);
+    let [emitted_at, details] = json::last_of(object, ["emitted_at", "details"]);
     (own_seam(object)? == SEAM).then(|| Wake::from_row(emitted_at, details))
 }
 
 fn own_seam(object: &[u8]) -> Option<String> {
-    let [seam] = last_of(object, ["seam"]);
+    let [seam] = json::last_of(object, ["seam"]);
     json::string(seam?)
-}
-
-/// The values of the named members; of members with the same name the last, as in Python.
-fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
-    let mut found = [None; N];
-    for (key, value) in json::members(object) {
-        if let Some(wanted) = names.iter().position(|&name| name == key) {
-            found[wanted] = Some(value);
-        }
-    }
-    found
-}
-
-fn text(raw: Option<&[u8]>, default: &str) -> String {
-    usable(raw).unwrap_or_else(|| default.to_owned())
-}
-
-/// A short text for one line of output: no control characters, at most 200 characters.
-fn label(raw: Option<&[u8]>, default: &str) -> String {
-    let one_line = |character: char| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
-    };
-    text(raw, default)
-        .chars()
-        .take(LABEL_LIMIT)
-        .map(one_line)
-        .collect()
-}
-
-fn usable(raw: Option<&[u8]>) -> Option<String> {
-    match raw? {
-        string @ [b'"', ..] => json::string(string).filter(|text| !text.is_empty()),
-        b"-Infinity" => None,
-        written @ (b"true" | [b'-' | b'0'..=b'9', ..]) => {
-            str::from_utf8(written).ok().map(str::to_owned)
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -234,20 +116,6 @@ mod tests {
 
     const ROW: &str = r#"{"emitted_at":"2026-05-24T14:32:00.123456Z","seam":"probe.wake_requested","details":{"probe":"fly","severity":"critical","category":"service_unhealthy","title":"Fly app(s) unreachable: HTTP 401","detail":"a \"{\" and\n\u2014 \\","snapshot_details":{"apps_running":0, "x":[{"y":1.50}]},"envelope_enabled":true,"envelope_fix_name":"restart_unhealthy_machine"},"caller_session_id":null,"source":null}"#;
     const OTHER: &str = r#"{"seam":"mcp.tool_called","details":{"text":"probe.wake_requested","row":{"seam":"probe.wake_requested"}}}"#;
-
-    fn defaults() -> Wake {
-        Wake {
-            probe: "unknown".into(),
-            category: "unknown".into(),
-            severity: "warning".into(),
-            title: "(no title)".into(),
-            detail: "(no detail)".into(),
-            snapshot_details: "{}".into(),
-            envelope_enabled: false,
-            envelope_fix_name: "(none)".into(),
-            emitted_at: None,
-        }
-    }
 
     fn full() -> Wake {
         Wake {
@@ -273,12 +141,6 @@ mod tests {
         wakes.remove(0)
     }
 
-    fn wake_with_details(details: &str) -> Wake {
-        wake_of(format!(
-            r#"{{"seam":"probe.wake_requested","details":{details}}}"#
-        ))
-    }
-
     fn found(line: impl AsRef<[u8]>) -> (usize, Option<u64>) {
         let Rows { wakes, malformed } = read_rows(line.as_ref());
         (wakes.len(), malformed)
@@ -293,162 +155,6 @@ mod tests {
             "2026-05-24T14:32:00.123456Z"
         );
         assert_eq!(wake.caller_session_id(), "probe:fly:service_unhealthy");
-    }
-
-    #[test]
-    fn a_row_with_nothing_but_its_seam_is_a_wake() {
-        assert_eq!(wake_of(r#"{"seam":"probe.wake_requested"}"#), defaults());
-        assert_eq!(wake_with_details("{}"), defaults());
-    }
-
-    #[test]
-    fn texts_may_be_of_any_type() {
-        let all = |value: &str| {
-            let names = [
-                "probe",
-                "category",
-                "severity",
-                "title",
-                "detail",
-                "envelope_fix_name",
-            ];
-            let Wake {
-                probe,
-                category,
-                severity,
-                title,
-                detail,
-                envelope_fix_name,
-                ..
-            } = wake_with_details(&format!(
-                "{{{}}}",
-                names.map(|name| format!(r#""{name}":{value}"#)).join(",")
-            ));
-            [probe, category, severity, title, detail, envelope_fix_name]
-        };
-        for usable in ["0", "-0.50e+7", "12345678901234567890123", "1e999", "true"] {
-            assert_eq!(all(usable), [usable; 6].map(str::to_owned));
-        }
-        for unusable in [
-            "\"\"",
-            "null",
-            "false",
-            "NaN",
-            "Infinity",
-            "-Infinity",
-            "{}",
-            "[\"x\"]",
-            r#"{"a":1}"#,
-        ] {
-            assert_eq!(
-                all(unusable),
-                [
-                    "unknown",
-                    "unknown",
-                    "warning",
-                    "(no title)",
-                    "(no detail)",
-                    "(none)"
-                ],
-                "{unusable}"
-            );
-        }
-        assert_eq!(all(r#"" ""#), [" "; 6]);
-        assert_eq!(all(r#""\ud800""#), ["\u{fffd}"; 6]);
-    }
-
-    #[test]
-    fn details_that_are_no_object_are_the_detail() {
-        for (details, detail) in [
-            ("null", "null"),
-            ("NaN", "null"),
-            ("7.0", "7.0"),
-            ("true", "true"),
-            ("\"a\\tb\"", "\"a\\tb\""),
-            ("\"\"", "\"\""),
-            ("[ 1, {\"probe\": \"x\"} ]", r#"[1,{"probe":"x"}]"#),
-        ] {
-            assert_eq!(
-                wake_with_details(details),
-                Wake {
-                    detail: detail.into(),
-                    ..defaults()
-                }
-            );
-        }
-    }
-
-    #[test]
-    fn the_envelope_is_enabled_only_by_true() {
-        for (value, enabled) in [
-            ("true", true),
-            ("false", false),
-            ("1", false),
-            ("\"true\"", false),
-            ("null", false),
-            ("{}", false),
-        ] {
-            assert_eq!(
-                wake_with_details(&format!(r#"{{"envelope_enabled":{value}}}"#)).envelope_enabled,
-                enabled,
-                "{value}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_snapshot_is_compact_json_of_any_type() {
-        for (value, compact) in [
-            ("{ \"a\" : NaN }", r#"{"a":null}"#),
-            ("null", "null"),
-            ("[ ]", "[]"),
-            ("\"x\"", "\"x\""),
-        ] {
-            assert_eq!(
-                wake_with_details(&format!(r#"{{"snapshot_details":{value}}}"#)).snapshot_details,
-                compact
-            );
-        }
-    }
-
-    #[test]
-    fn a_time_that_cannot_be_read_is_none() {
-        let emitted = |value: &str| {
-            wake_of(format!(
-                r#"{{"seam":"probe.wake_requested","emitted_at":{value}}}"#
-            ))
-        };
-        assert_eq!(
-            emitted("\"2026-05-24T14:32:00+00:00\"").emitted_at.unwrap(),
-            "2026-05-24T14:32:00+00:00"
-        );
-        for value in [
-            "\"yesterday\"",
-            "\"\"",
-            "\"2026-05-24T14:32:00\"",
-            "1779633120",
-            "null",
-            "{}",
-            "true",
-        ] {
-            assert_eq!(emitted(value), defaults(), "{value}");
-            assert_eq!(emitted(value).raised_at(), None);
-        }
-    }
-
-    #[test]
-    fn labels_are_one_line_of_at_most_200_characters() {
-        let long = "é".repeat(201);
-        let wake = wake_with_details(&json!({"probe": "a\nb\u{1b}[0m\u{9b}", "category": long, "severity": "\n", "title": "a\nb"}).to_string());
-        assert_eq!(
-            (
-                wake.probe.as_str(),
-                wake.severity.as_str(),
-                wake.title.as_str()
-            ),
-            ("a b [0m ", " ", "a\nb")
-        );
-        assert_eq!(wake.category, "é".repeat(200));
     }
 
     #[test]
@@ -469,13 +175,13 @@ mod tests {
     #[test]
     fn any_depth_of_nesting_is_read() {
         let deep = [
-            "{\"snapshot_details\":",
+            r#"{"seam":"probe.wake_requested","details":{"snapshot_details":"#,
             &"[".repeat(500_000),
             &"]".repeat(500_000),
-            "}",
+            "}}",
         ]
         .concat();
-        assert_eq!(wake_with_details(&deep).snapshot_details.len(), 1_000_000);
+        assert_eq!(wake_of(deep).snapshot_details.len(), 1_000_000);
     }
 
     #[test]

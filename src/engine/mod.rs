@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 use crate::http::{Endpoint, Failed, Header, Http, Reply, quote};
 use crate::secret::Secret;
 

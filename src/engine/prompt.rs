@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 
 const MAX_NAME: usize = 200;
 const MAX_TEXT: usize = 64 * 1024;

@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Session;
 use super::deliver::Fate;
-use crate::audit::position::sha256;
-use crate::audit::row::Wake;
+use crate::audit::hash::sha256;
 use crate::audit::tail::Tail;
+use crate::audit::wake::Wake;
 use crate::debounce::{Decision, HeldBack};
 use crate::effects::{Effects, Route};
 use crate::engine::{self, Answer, Question, Reason, Usage};

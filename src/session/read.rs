@@ -9,11 +9,13 @@ use log::{info, warn};
 
 use super::{Session, Unsaved};
 use crate::audit::generation::{Generation, Identity};
+use crate::audit::hash::sha256;
 use crate::audit::lines::{Line, Lines, Overlong, RowMark, Unfinished};
-use crate::audit::position::{Position, sha256};
+use crate::audit::position::Position;
 use crate::audit::rotation::{Kind, Plan, Stretch};
-use crate::audit::row::{Rows, SEAM, Wake, is_whole, read_rows};
+use crate::audit::row::{Rows, SEAM, is_whole, read_rows};
 use crate::audit::tail::{Left, Tail};
+use crate::audit::wake::Wake;
 use crate::debounce::Decision;
 use crate::effects::Effects;
 use crate::report::WakeReport;

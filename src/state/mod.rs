@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Serializer;
 
-use crate::audit::row::Wake;
 use crate::audit::tail::Tail;
+use crate::audit::wake::Wake;
 use crate::debounce::{HeldBack, Stamps};
 use crate::exit::{Exit, Problem};
 use crate::metrics::Counters;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::row::Wake;
+use crate::audit::wake::Wake;
 use crate::slack::Thread;
 
 /// A direct message on its way to the operator. Texts are as a person reads them, unescaped.

@@ -1,0 +1,292 @@
+//! The wake that a row asks for: what a probe says about a service, with a default for whatever it left
+//! out or got wrong.
+
+use std::str;
+
+use serde::{Deserialize, Serialize};
+
+use super::json;
+
+/// The most characters of a probe, a category and a severity.
+const LABEL_LIMIT: usize = 200;
+
+/// A probe's call for a person, every field usable as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wake {
+    /// No control characters and at most 200 characters, as `category` and `severity`.
+    pub probe: String,
+    pub category: String,
+    pub severity: String,
+    /// Any text of any length, as `detail` and `envelope_fix_name`.
+    pub title: String,
+    pub detail: String,
+    /// Compact JSON of any length; `{}` where the row has none.
+    pub snapshot_details: String,
+    pub envelope_enabled: bool,
+    pub envelope_fix_name: String,
+    /// As the row has it, where that is an RFC 3339 time.
+    pub emitted_at: Option<String>,
+}
+
+impl Wake {
+    /// When the probe raised the wake, where the row says so.
+    pub fn raised_at(&self) -> Option<jiff::Timestamp> {
+        self.emitted_at.as_deref()?.parse().ok()
+    }
+
+    /// The name under which the engine keeps this pair's investigations.
+    pub fn caller_session_id(&self) -> String {
+        format!("probe:{}:{}", self.probe, self.category)
+    }
+
+    /// From the JSON text of the row's `emitted_at` and `details`.
+    pub(super) fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Self {
+        let details = details.unwrap_or(b"{}");
+        let names = [
+            "probe",
+            "category",
+            "severity",
+            "title",
+            "detail",
+            "snapshot_details",
+            "envelope_enabled",
+            "envelope_fix_name",
+        ];
+        let [
+            probe,
+            category,
+            severity,
+            title,
+            detail,
+            snapshot,
+            enabled,
+            fix_name,
+        ] = json::last_of(details, names);
+        let is_object = details.starts_with(b"{");
+        Self {
+            probe: label(probe, "unknown"),
+            category: label(category, "unknown"),
+            severity: label(severity, "warning"),
+            title: text(title, "(no title)"),
+            detail: if is_object {
+                text(detail, "(no detail)")
+            } else {
+                json::compact(details)
+            },
+            snapshot_details: json::compact(snapshot.unwrap_or(b"{}")),
+            envelope_enabled: enabled == Some(b"true"),
+            envelope_fix_name: text(fix_name, "(none)"),
+            emitted_at: emitted_at
+                .and_then(json::string)
+                .filter(|time| time.parse::<jiff::Timestamp>().is_ok()),
+        }
+    }
+}
+
+fn text(raw: Option<&[u8]>, default: &str) -> String {
+    usable(raw).unwrap_or_else(|| default.to_owned())
+}
+
+/// A short text for one line of output: no control characters, at most 200 characters.
+fn label(raw: Option<&[u8]>, default: &str) -> String {
+    let one_line = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    };
+    text(raw, default)
+        .chars()
+        .take(LABEL_LIMIT)
+        .map(one_line)
+        .collect()
+}
+
+fn usable(raw: Option<&[u8]>) -> Option<String> {
+    match raw? {
+        string @ [b'"', ..] => json::string(string).filter(|text| !text.is_empty()),
+        b"-Infinity" => None,
+        written @ (b"true" | [b'-' | b'0'..=b'9', ..]) => {
+            str::from_utf8(written).ok().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn defaults() -> Wake {
+        Wake {
+            probe: "unknown".into(),
+            category: "unknown".into(),
+            severity: "warning".into(),
+            title: "(no title)".into(),
+            detail: "(no detail)".into(),
+            snapshot_details: "{}".into(),
+            envelope_enabled: false,
+            envelope_fix_name: "(none)".into(),
+            emitted_at: None,
+        }
+    }
+
+    fn wake_with_details(details: &str) -> Wake {
+        Wake::from_row(None, Some(details.as_bytes()))
+    }
+
+    #[test]
+    fn a_row_with_nothing_but_its_seam_is_a_wake() {
+        assert_eq!(Wake::from_row(None, None), defaults());
+        assert_eq!(wake_with_details("{}"), defaults());
+    }
+
+    #[test]
+    fn texts_may_be_of_any_type() {
+        let all = |value: &str| {
+            let names = [
+                "probe",
+                "category",
+                "severity",
+                "title",
+                "detail",
+                "envelope_fix_name",
+            ];
+            let Wake {
+                probe,
+                category,
+                severity,
+                title,
+                detail,
+                envelope_fix_name,
+                ..
+            } = wake_with_details(&format!(
+                "{{{}}}",
+                names.map(|name| format!(r#""{name}":{value}"#)).join(",")
+            ));
+            [probe, category, severity, title, detail, envelope_fix_name]
+        };
+        for usable in ["0", "-0.50e+7", "12345678901234567890123", "1e999", "true"] {
+            assert_eq!(all(usable), [usable; 6].map(str::to_owned));
+        }
+        for unusable in [
+            "\"\"",
+            "null",
+            "false",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "{}",
+            "[\"x\"]",
+            r#"{"a":1}"#,
+        ] {
+            assert_eq!(
+                all(unusable),
+                [
+                    "unknown",
+                    "unknown",
+                    "warning",
+                    "(no title)",
+                    "(no detail)",
+                    "(none)"
+                ],
+                "{unusable}"
+            );
+        }
+        assert_eq!(all(r#"" ""#), [" "; 6]);
+        assert_eq!(all(r#""\ud800""#), ["\u{fffd}"; 6]);
+    }
+
+    #[test]
+    fn details_that_are_no_object_are_the_detail() {
+        for (details, detail) in [
+            ("null", "null"),
+            ("NaN", "null"),
+            ("7.0", "7.0"),
+            ("true", "true"),
+            ("\"a\\tb\"", "\"a\\tb\""),
+            ("\"\"", "\"\""),
+            ("[ 1, {\"probe\": \"x\"} ]", r#"[1,{"probe":"x"}]"#),
+        ] {
+            assert_eq!(
+                wake_with_details(details),
+                Wake {
+                    detail: detail.into(),
+                    ..defaults()
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn the_envelope_is_enabled_only_by_true() {
+        for (value, enabled) in [
+            ("true", true),
+            ("false", false),
+            ("1", false),
+            ("\"true\"", false),
+            ("null", false),
+            ("{}", false),
+        ] {
+            assert_eq!(
+                wake_with_details(&format!(r#"{{"envelope_enabled":{value}}}"#)).envelope_enabled,
+                enabled,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_snapshot_is_compact_json_of_any_type() {
+        for (value, compact) in [
+            ("{ \"a\" : NaN }", r#"{"a":null}"#),
+            ("null", "null"),
+            ("[ ]", "[]"),
+            ("\"x\"", "\"x\""),
+        ] {
+            assert_eq!(
+                wake_with_details(&format!(r#"{{"snapshot_details":{value}}}"#)).snapshot_details,
+                compact
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_read_is_none() {
+        let emitted = |value: &str| Wake::from_row(Some(value.as_bytes()), None);
+        assert_eq!(
+            emitted("\"2026-05-24T14:32:00+00:00\"").emitted_at.unwrap(),
+            "2026-05-24T14:32:00+00:00"
+        );
+        for value in [
+            "\"yesterday\"",
+            "\"\"",
+            "\"2026-05-24T14:32:00\"",
+            "1779633120",
+            "null",
+            "{}",
+            "true",
+        ] {
+            assert_eq!(emitted(value), defaults(), "{value}");
+            assert_eq!(emitted(value).raised_at(), None);
+        }
+    }
+
+    #[test]
+    fn labels_are_one_line_of_at_most_200_characters() {
+        let long = "é".repeat(201);
+        let wake = wake_with_details(&json!({"probe": "a\nb\u{1b}[0m\u{9b}", "category": long, "severity": "\n", "title": "a\nb"}).to_string());
+        assert_eq!(
+            (
+                wake.probe.as_str(),
+                wake.severity.as_str(),
+                wake.title.as_str()
+            ),
+            ("a b [0m ", " ", "a\nb")
+        );
+        assert_eq!(wake.category, "é".repeat(200));
+    }
+}
