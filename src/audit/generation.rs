@@ -4,7 +4,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -13,6 +13,7 @@ use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
 
 use super::hash::sha256;
+use super::source::{FileAt, Skipping, WhileItStands};
 
 /// How many bytes of a file's start tell it from other files.
 pub const HEAD_BYTES: u64 = 1_024;
@@ -154,8 +155,19 @@ impl Generation {
         })
     }
 
+    /// A range of a plain file, read backwards in chunks by the first stamp.
+    pub fn read_range(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let source = FileAt {
+            file: &self.file,
+            offset: start,
+        };
+        source.take(end - start).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Whether a plain file still begins as it did at the opening.
-    fn stands(&self) -> io::Result<bool> {
+    pub(super) fn stands(&self) -> io::Result<bool> {
         Ok(
             self.read_range(self.head_start, self.head_start + self.head.len() as u64)?
                 == self.head,
@@ -247,62 +259,4 @@ fn modified(meta: &Metadata) -> Timestamp {
         .ok()
         .and_then(|time| Timestamp::try_from(time).ok());
     time.unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// Reads a file by offset, so that readers of one descriptor do not move each other.
-pub struct FileAt<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for FileAt<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.offset)?;
-        self.offset += read as u64;
-        Ok(read)
-    }
-}
-
-/// Passes over the first bytes of a stream that cannot be read from its middle.
-struct Skipping<R> {
-    bytes: R,
-    skip: u64,
-}
-
-impl<R: Read> Read for Skipping<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.skip > 0 {
-            io::copy(&mut self.bytes.by_ref().take(self.skip), &mut io::sink())?;
-            self.skip = 0;
-        }
-        self.bytes.read(buffer)
-    }
-}
-
-/// Ends where the file does not begin as it did any more. Checked behind each read, it vouches for
-/// the bytes of that read.
-struct WhileItStands<'a, R> {
-    generation: &'a Generation,
-    bytes: R,
-}
-
-impl<R: Read> Read for WhileItStands<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.bytes.read(buffer)?;
-        Ok(if self.generation.stands()? { read } else { 0 })
-    }
-}
-
-impl Generation {
-    /// A range of a plain file, read backwards in chunks by the first stamp.
-    pub fn read_range(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        FileAt {
-            file: &self.file,
-            offset: start,
-        }
-        .take(end - start)
-        .read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
 }

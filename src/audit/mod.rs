@@ -10,5 +10,6 @@ pub mod rotation;
 pub mod row;
 mod search;
 mod siblings;
+pub mod source;
 pub mod tail;
 pub mod wake;

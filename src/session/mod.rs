@@ -4,6 +4,7 @@
 
 mod deliver;
 mod dispatch;
+mod place;
 mod read;
 
 use std::time::Instant;

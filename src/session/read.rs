@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::{info, warn};
 
+use super::place::{Found, Place, seen_at};
 use super::{Session, Unsaved};
 use crate::audit::generation::{Generation, Identity};
 use crate::audit::hash::sha256;
@@ -14,80 +15,12 @@ use crate::audit::lines::{Line, Lines, Overlong, RowMark, Unfinished};
 use crate::audit::position::Position;
 use crate::audit::rotation::{Kind, Plan, Stretch};
 use crate::audit::row::{Rows, SEAM, is_whole, read_rows};
-use crate::audit::tail::{Left, Tail};
+use crate::audit::source::UpToDamage;
+use crate::audit::tail::Left;
 use crate::audit::wake::Wake;
 use crate::debounce::Decision;
 use crate::effects::Effects;
 use crate::report::WakeReport;
-
-/// Where in the log the session is: the stretch, and the tail as it was when it was begun.
-struct Place<'a> {
-    generation: &'a Generation,
-    kind: Kind,
-    tail: Tail,
-    /// Whether nothing more can come behind its end. What was rotated and has nothing behind it yet
-    /// may still be written to.
-    is_left: bool,
-    seen_at: Timestamp,
-}
-
-/// The time up to which a position in this stretch has seen what was rotated after it: only the file
-/// at the log's path says that nothing has been.
-fn seen_at(stretch: &Stretch, position: &Position, now: Timestamp) -> Timestamp {
-    match stretch.kind {
-        Kind::Current => now,
-        Kind::Finished | Kind::Late(_) => position.seen_at,
-    }
-}
-
-impl<'a> Place<'a> {
-    fn of(stretch: &'a Stretch, tail: &Tail, is_last: bool, now: Timestamp) -> Self {
-        Self {
-            generation: &stretch.generation,
-            kind: stretch.kind,
-            tail: tail.clone(),
-            is_left: match stretch.kind {
-                Kind::Late(_) => true,
-                Kind::Finished => !is_last,
-                Kind::Current => false,
-            },
-            seen_at: seen_at(stretch, &tail.position, now),
-        }
-    }
-
-    /// Wakes of the first row that are done already.
-    fn wakes_done(&self) -> usize {
-        match self.kind {
-            Kind::Late(number) => self.tail.previous[number].position.wakes_done,
-            _ => self.tail.position.wakes_done,
-        }
-    }
-
-    /// The tail behind a row, or before one that has so many of its wakes done.
-    fn tail_behind(&self, row: Option<RowMark>, wakes_done: usize) -> Tail {
-        let mut tail = self.tail.clone();
-        let position = match self.kind {
-            Kind::Late(number) => &mut tail.previous[number].position,
-            _ => &mut tail.position,
-        };
-        if let Some(row) = row {
-            *position = Position::behind(self.generation, row, self.seen_at);
-        }
-        position.wakes_done = wakes_done;
-        tail
-    }
-}
-
-/// A row's wakes, and the rows that the tail can stand behind.
-struct Found {
-    wakes: Vec<Wake>,
-    /// Wakes of the row that an earlier run has done.
-    done: usize,
-    /// Complete lines of the stretch before this row.
-    read_before: u64,
-    before: Option<RowMark>,
-    behind: Option<RowMark>,
-}
 
 impl<E: Effects> Session<'_, E> {
     /// Reads what the plan names. `now` is when the plan was made.
@@ -330,24 +263,4 @@ impl<E: Effects> Session<'_, E> {
 
 fn holds_seam(bytes: &[u8]) -> bool {
     memchr::memmem::find(bytes, SEAM.as_bytes()).is_some()
-}
-
-/// Ends at the point where a gzip stream is cut or damaged, and keeps what was wrong.
-struct UpToDamage<'a, R> {
-    source: R,
-    /// `None` where an error of the source is the caller's.
-    damage: Option<&'a mut Option<io::Error>>,
-}
-
-impl<R: Read> Read for UpToDamage<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer);
-        match (read, &mut self.damage) {
-            (Err(error), Some(damage)) if error.kind() != io::ErrorKind::Interrupted => {
-                **damage = Some(error);
-                Ok(0)
-            }
-            (read, _) => read,
-        }
-    }
 }

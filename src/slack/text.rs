@@ -1,0 +1,128 @@
+//! A message's text as Slack takes it: escaped, and cut into parts that one message holds. Pure.
+
+/// The most that one message holds, in code points after escaping: Slack recommends 4,000, and 4,041
+/// were seen to come out as two messages.
+pub const PART_LIMIT: usize = 3_900;
+
+/// The three characters that Slack reads as markup, also in a message that is not mrkdwn.
+pub(super) fn escape(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut escaped, c| {
+            match c {
+                '&' => escaped.push_str("&amp;"),
+                '<' => escaped.push_str("&lt;"),
+                '>' => escaped.push_str("&gt;"),
+                c => escaped.push(c),
+            }
+            escaped
+        })
+}
+
+/// Cuts a text in two: a part of at most `limit` code points after escaping, and the rest, which is
+/// empty where all of it fits. Together they are the text. The cut is behind the last line end in the
+/// part's second half, else behind its last white space, else behind a character; the part is never
+/// empty where the text is not.
+fn split(text: &str, limit: usize) -> (&str, &str) {
+    let end = fitting(text, limit);
+    if end == text.len() {
+        return (text, "");
+    }
+    let (part, _) = text.split_at(end);
+    // A line end near the start is no place to cut: the headline alone makes a poor message.
+    let line_end = part.rfind('\n').map(|at| at + 1).filter(|&at| at * 2 > end);
+    let word_end = || {
+        part.char_indices()
+            .rfind(|(_, c)| c.is_whitespace())
+            .map(|(at, c)| at + c.len_utf8())
+    };
+    text.split_at(line_end.or_else(word_end).unwrap_or(end))
+}
+
+/// The next message that holds something to read, and what is left behind it. Slack takes no message
+/// of nothing but white space: a part of that kind is passed over, and so is such a rest.
+pub fn next_message(mut text: &str, limit: usize) -> (&str, &str) {
+    loop {
+        let (part, rest) = split(text, limit);
+        if rest.trim().is_empty() {
+            return (part, "");
+        }
+        if !part.trim().is_empty() {
+            return (part, rest);
+        }
+        text = rest;
+    }
+}
+
+/// How many bytes of the text fit into `limit` code points after escaping; at least one character.
+fn fitting(text: &str, limit: usize) -> usize {
+    let mut used = 0;
+    for (at, c) in text.char_indices() {
+        used += match c {
+            '&' => 5,
+            '<' | '>' => 4,
+            _ => 1,
+        };
+        if used > limit && at > 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_parts(mut text: &str, limit: usize) -> Vec<&str> {
+        let mut parts = Vec::new();
+        while !text.is_empty() {
+            let (part, rest) = split(text, limit);
+            parts.push(part);
+            text = rest;
+        }
+        parts
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_line_end_a_word_end_or_anywhere() {
+        for (text, limit, parts) in [
+            ("whole", 5, vec!["whole"]),
+            ("line one\nline two", 12, vec!["line one\n", "line two"]),
+            ("a\nsome words here", 12, vec!["a\nsome ", "words here"]),
+            ("abcdefgh", 3, vec!["abc", "def", "gh"]),
+            ("äöüß", 2, vec!["äö", "üß"]),
+            ("a&b<c", 6, vec!["a&", "b<c"]),
+            ("&&", 1, vec!["&", "&"]),
+        ] {
+            assert_eq!(all_parts(text, limit), parts, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_message_is_blank() {
+        for (text, message, rest) in [
+            ("whole", "whole", ""),
+            ("word         ", "word ", ""),
+            ("          word", "word", ""),
+            ("one            two three", "one  ", "          two three"),
+            ("          two three", "two ", "three"),
+        ] {
+            assert_eq!(next_message(text, 5), (message, rest), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_and_within_the_limit_as_sent() {
+        let text = "<a> & 🚨 wörd\n\nlonglonglonglonglonglong ".repeat(400);
+        for limit in [5, 6, 17, 100, PART_LIMIT] {
+            let parts = all_parts(&text, limit);
+            assert!(
+                parts
+                    .iter()
+                    .all(|part| escape(part).chars().count() <= limit),
+                "{limit}"
+            );
+            assert_eq!(parts.concat(), text);
+        }
+    }
+}
