@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Diagnosis, EngineConfig, Question, Reason, Request, fit_to_send};
+use super::answer::fit_to_send;
+use super::{Diagnosis, EngineConfig, Question, Reason, Request};
 use crate::http::Header;
 
 /// The model where none is set.

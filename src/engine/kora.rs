@@ -1,9 +1,10 @@
 //! Kora's own API: the wake goes with the prompt as metadata, and the answer is one flat object of
-//! which only `text` or `error` must be there (`error` is read for all APIs alike, in `engine`).
+//! which only `text` or `error` must be there (`error` is read for all APIs alike, in `answer`).
 
 use serde_json::{Map, Value, json};
 
-use super::{Diagnosis, EngineConfig, Question, Reason, Request, fit_to_send};
+use super::answer::fit_to_send;
+use super::{Diagnosis, EngineConfig, Question, Reason, Request};
 use crate::http::Header;
 
 /// The route and the source by which Kora knows these questions.

@@ -1,10 +1,12 @@
-//! The one HTTP client: who may be asked (`endpoint`), by which way (`proxy`), for how long, and what
+//! The one HTTP client: who may be asked (`endpoint`), with what
+//! (`header`), by which way (`proxy`), for how long, and what
 //! is read of an answer (`answer`). It relies on ureq, whose agents are built with the first request:
 //! a run that asks nobody loads no certificates. What went wrong is told by whether the
 //! request can have reached its peer, since that decides whether it may be sent again.
 
 mod answer;
 mod endpoint;
+mod header;
 mod proxy;
 mod roots;
 #[cfg(test)]
@@ -16,14 +18,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::HeaderValue;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, SendBody};
 
-use crate::secret::Secret;
-
 pub use answer::Reply;
 pub use endpoint::Endpoint;
+pub use header::Header;
 pub use proxy::ProxySettings;
 use roots::roots;
 
@@ -36,73 +36,6 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 
 /// The most of a peer's words that an error, a cause or a code repeats, in characters.
 const MAX_QUOTE: usize = 200;
-
-/// One request header.
-pub struct Header<'a> {
-    name: &'static str,
-    value: Value<'a>,
-}
-
-enum Value<'a> {
-    Plain(&'a str),
-    Secret {
-        scheme: &'static str,
-        secret: &'a Secret,
-    },
-}
-
-impl<'a> Header<'a> {
-    pub fn new(name: &'static str, value: &'a str) -> Self {
-        Self {
-            name,
-            value: Value::Plain(value),
-        }
-    }
-
-    /// `authorization: Bearer SECRET`
-    pub fn bearer(secret: &'a Secret) -> Self {
-        Self {
-            name: "authorization",
-            value: Value::Secret {
-                scheme: "Bearer ",
-                secret,
-            },
-        }
-    }
-
-    /// `NAME: SECRET`
-    pub fn secret(name: &'static str, secret: &'a Secret) -> Self {
-        Self {
-            name,
-            value: Value::Secret { scheme: "", secret },
-        }
-    }
-
-    fn token(&self) -> Option<&Secret> {
-        match self.value {
-            Value::Plain(_) => None,
-            Value::Secret { secret, .. } => Some(secret),
-        }
-    }
-
-    /// The value as ureq takes it. One that no header can carry is an error that does not repeat it.
-    fn value(&self) -> Result<HeaderValue, Failed> {
-        let value = match self.value {
-            Value::Plain(text) => HeaderValue::from_str(text),
-            Value::Secret { scheme, secret } => {
-                HeaderValue::from_str(&format!("{scheme}{}", secret.expose()))
-            }
-        };
-        let mut value = value.map_err(|_| {
-            Failed::not_sent(format!(
-                "the value for {} has a character that no header can carry",
-                self.name
-            ))
-        })?;
-        value.set_sensitive(matches!(self.value, Value::Secret { .. }));
-        Ok(value)
-    }
-}
 
 /// Why there is no answer. The texts are causes for a person, with no secret in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -293,6 +226,7 @@ mod tests {
 
     use super::stand_in::{Server, answer, answering, server};
     use super::*;
+    use crate::secret::Secret;
 
     const SECOND: Duration = Duration::from_secs(1);
 

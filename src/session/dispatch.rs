@@ -14,7 +14,7 @@ use crate::audit::tail::Tail;
 use crate::audit::wake::Wake;
 use crate::debounce::{Decision, HeldBack};
 use crate::effects::{Effects, Route};
-use crate::engine::{self, Answer, Question, Reason, Usage};
+use crate::engine::{self, Answer, Question, Reason};
 use crate::message;
 use crate::outcome;
 use crate::report::WakeReport;
@@ -83,10 +83,7 @@ impl<E: Effects> Session<'_, E> {
         let shown = self.report.dry_run.then(|| prompt.clone());
         let asked = Instant::now();
         let answer = match refusal {
-            Some(reason) => Answer {
-                result: Err(reason),
-                usage: Usage::default(),
-            },
+            Some(reason) => Answer::without(reason),
             None => self.ask(&mark, prompt, now),
         };
         let duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -111,10 +108,7 @@ impl<E: Effects> Session<'_, E> {
 
     fn ask(&mut self, mark: &Mark, prompt: String, asked_at: Timestamp) -> Answer {
         let Some(engine) = &self.config.engine else {
-            return Answer {
-                result: Err(Reason::EngineUnavailable),
-                usage: Usage::default(),
-            };
+            return Answer::without(Reason::EngineUnavailable);
         };
         let question = Question {
             wake: &mark.wake,
