@@ -5,8 +5,11 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{self, Read};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use directories::BaseDirs;
 use log::warn;
@@ -71,25 +74,33 @@ impl Environment {
             .map(PathBuf::from)
     }
 
-    pub fn number(&self, variable: &Variable, range: RangeInclusive<u64>) -> u64 {
-        let default = variable.default.parse().unwrap_or_default();
-        let given = self.get(variable.name);
-        given.map_or(default, |text| {
-            parse(variable, &text, &range).unwrap_or(default)
-        })
+    /// A number within the range, or the variable's default.
+    pub fn number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + Default,
+    {
+        self.optional_number(variable, range)
+            .unwrap_or_else(|| variable.default.parse().unwrap_or_default())
     }
 
-    pub fn optional_number(&self, variable: &Variable, range: RangeInclusive<u64>) -> Option<u64> {
-        self.get(variable.name)
-            .and_then(|text| parse(variable, &text, &range))
-    }
-
-    pub fn factor(&self, variable: &Variable, range: RangeInclusive<f64>) -> f64 {
-        let default = variable.default.parse().unwrap_or(1.0);
-        let given = self.get(variable.name);
-        given.map_or(default, |text| {
-            parse(variable, &text, &range).unwrap_or(default)
-        })
+    /// A number within the range, where one is set.
+    pub fn optional_number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: FromStr + PartialOrd,
+    {
+        let text = self.get(variable.name)?;
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let default = match variable.default {
+                "" => "unset",
+                default => default,
+            };
+            warn!(
+                "{}: '{text}' is not usable: the default {default} is used",
+                variable.name
+            );
+        }
+        number
     }
 
     pub fn switch(&self, variable: &Variable) -> bool {
@@ -152,32 +163,7 @@ fn non_empty(value: Option<&str>) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn parse<T>(variable: &Variable, text: &str, range: &RangeInclusive<T>) -> Option<T>
-where
-    T: std::str::FromStr + PartialOrd,
-{
-    let parsed = text
-        .parse::<T>()
-        .ok()
-        .filter(|number| range.contains(number));
-    if parsed.is_none() {
-        let default = if variable.default.is_empty() {
-            "unset"
-        } else {
-            variable.default
-        };
-        warn!(
-            "{}: '{text}' is not usable: the default {default} is used",
-            variable.name
-        );
-    }
-    parsed
-}
-
-fn read_secret(path: &std::path::Path) -> std::io::Result<String> {
-    use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
-
+fn read_secret(path: &Path) -> io::Result<String> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = fs::OpenOptions::new()
         .read(true)

@@ -2,40 +2,29 @@
 //! environment, and no setting is half set: what must be there is there, what may be missing is an
 //! `Option` with a meaning.
 
+mod engine;
 mod env_file;
 mod environment;
+mod paths;
 pub mod variables;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::anyhow;
-use directories::BaseDirs;
 use jiff::SignedDuration;
-use log::{debug, warn};
+use log::debug;
 
 use crate::cli::Global;
 use crate::debounce::Policy;
-use crate::engine::{Api, EngineConfig};
-use crate::exit::{Exit, Problem};
+use crate::engine::EngineConfig;
+use crate::exit::Problem;
 use crate::http::{Endpoint, Http, ProxySettings};
 use crate::slack::SlackConfig;
 use environment::Environment;
 pub use environment::usual_env_file;
+pub use paths::{Paths, usual_state_dir};
+use paths::{absolute, no_color};
 use variables as var;
-
-const LOG_NAME: &str = "kora_audit_log.jsonl";
-
-/// Where things are; enough for the commands that talk to nobody.
-#[derive(Debug)]
-pub struct Paths {
-    pub audit_log: PathBuf,
-    pub state_dir: PathBuf,
-    /// `None` is the default file, the only one that is turned over when it grows.
-    pub outcome_log: Option<PathBuf>,
-    /// Whether `NO_COLOR` is set.
-    pub no_color: bool,
-}
 
 /// Everything that a run goes by.
 pub struct Config {
@@ -67,24 +56,6 @@ const SECRETS: [&var::Variable; 4] = [
     &var::OPENAI_API_KEY,
     &var::ANTHROPIC_API_KEY,
 ];
-
-impl Paths {
-    pub fn load(flags: &Global) -> Result<Self, Problem> {
-        Self::from(flags, &Environment::read(flags)?)
-    }
-
-    fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
-        Ok(Self {
-            audit_log: absolute(&audit_log(flags, env)?)?,
-            state_dir: absolute(&state_dir(flags, env)?)?,
-            outcome_log: env
-                .path(&var::OUTCOME_LOG)
-                .map(|path| absolute(&path))
-                .transpose()?,
-            no_color: no_color(env),
-        })
-    }
-}
 
 /// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
 pub fn stderr_is_journal() -> bool {
@@ -142,9 +113,8 @@ impl Config {
         Ok(Self {
             paths,
             debounce: debounce(env),
-            engine: engine(env)?,
-            max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000)
-                as usize,
+            engine: engine::engine(env)?,
+            max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
             slack: slack(env)?,
             proxy: ProxySettings {
                 https_proxy: env.either_case(&var::HTTPS_PROXY),
@@ -178,135 +148,18 @@ fn seconds(number: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Problem> {
-    std::path::absolute(path)
-        .map_err(|error| Problem::new(Exit::Usage, anyhow!(error).context("a path is empty")))
-}
-
-/// `NO_COLOR` (no-color.org), or a terminal that takes no escapes.
-fn no_color(env: &Environment) -> bool {
-    env.get(var::NO_COLOR.name).is_some()
-        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
-}
-
-fn home() -> Option<PathBuf> {
-    BaseDirs::new().map(|dirs| dirs.home_dir().to_owned())
-}
-
-fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
-    if let Some(path) = flags
-        .audit_log
-        .clone()
-        .or_else(|| env.path(&var::AUDIT_LOG_PATH))
-    {
-        return Ok(path);
-    }
-    if let Some(home) = env.path(&var::KORA_HOME) {
-        return Ok(home.join(LOG_NAME));
-    }
-    if let Some(home) = env.path(&var::HERMES_HOME) {
-        warn!("HERMES_HOME is a legacy name: set KORA_HOME or KORA_AUDIT_LOG_PATH");
-        return Ok(home.join(LOG_NAME));
-    }
-    let home = home().ok_or_else(|| {
-        Problem::usage("no home folder is known").with_next_step("set KORA_AUDIT_LOG_PATH")
-    })?;
-    let (kora, hermes) = (home.join(".kora"), home.join(".hermes"));
-    let folder = if !kora.exists() && hermes.exists() {
-        hermes
-    } else {
-        kora
-    };
-    Ok(folder.join(LOG_NAME))
-}
-
-fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
-    if let Some(path) = flags
-        .state_dir
-        .clone()
-        .or_else(|| env.path(&var::STATE_DIR))
-    {
-        return Ok(path);
-    }
-    // systemd gives several folders with colons between them; the first is ours.
-    if let Some(folders) = env.get(var::STATE_DIRECTORY.name) {
-        let first = folders.split(':').next().unwrap_or(&folders);
-        return Ok(PathBuf::from(first));
-    }
-    usual_state_dir().ok_or_else(|| {
-        Problem::usage("no home folder is known").with_next_step("set KORA_PROBE_WAKE_STATE_DIR")
-    })
-}
-
-/// The platform's folder for state, where nothing else is said.
-pub fn usual_state_dir() -> Option<PathBuf> {
-    let dirs = BaseDirs::new()?;
-    let states = dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir());
-    Some(states.join("probe-wake"))
-}
-
 fn debounce(env: &Environment) -> Policy {
     Policy {
         window: seconds(env.number(&var::DEBOUNCE_SECONDS, 0..=A_YEAR)),
         bypass_critical: env.switch(&var::DEBOUNCE_BYPASS_CRITICAL),
-        consecutive_required: env.number(&var::DEBOUNCE_CONSECUTIVE_REQUIRED, 1..=1_000_000) as u32,
-        backoff_factor: env.factor(&var::DEBOUNCE_BACKOFF_FACTOR, 1.0..=1_000.0),
+        consecutive_required: env.number(&var::DEBOUNCE_CONSECUTIVE_REQUIRED, 1..=1_000_000),
+        backoff_factor: env.number(&var::DEBOUNCE_BACKOFF_FACTOR, 1.0..=1_000.0),
         max_window: seconds(env.number(&var::DEBOUNCE_MAX_SECONDS, 1..=A_YEAR)),
     }
 }
 
 fn endpoint(name: &str, url: &str) -> Result<Endpoint, Problem> {
     Endpoint::parse(url).map_err(|error| Problem::usage(format!("{name}: {error}")))
-}
-
-fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem> {
-    let api = match env.text(&var::ENGINE_API).as_str() {
-        "kora" => Api::Kora,
-        "openai" => Api::Openai,
-        "anthropic" => Api::Anthropic,
-        other => {
-            return Err(Problem::usage(format!(
-                "KORA_PROBE_ENGINE_API is '{other}': it is one of kora, openai, anthropic"
-            )));
-        }
-    };
-    let url = env
-        .get(var::ENGINE_URL.name)
-        .map(|url| endpoint(var::ENGINE_URL.name, &url))
-        .transpose()?;
-    let usual_token = match api {
-        Api::Kora => None,
-        Api::Openai => Some(&var::OPENAI_API_KEY),
-        Api::Anthropic => Some(&var::ANTHROPIC_API_KEY),
-    };
-    let token = env
-        .secret(&var::ENGINE_TOKEN)
-        .or_else(|| usual_token.and_then(|variable| env.secret(variable)));
-    let usual_url = match api {
-        Api::Kora => None,
-        Api::Openai => token.is_some().then_some("https://api.openai.com/v1"),
-        Api::Anthropic => token.is_some().then_some("https://api.anthropic.com"),
-    };
-    let url = match (url, usual_url) {
-        (Some(url), _) => url,
-        (None, Some(usual)) => endpoint(var::ENGINE_URL.name, usual)?,
-        (None, None) => return Ok(None),
-    };
-    let model = env.get(var::ENGINE_MODEL.name);
-    if api == Api::Openai && model.is_none() {
-        return Ok(None);
-    }
-    let timeout = env.number(&var::ENGINE_TIMEOUT_SECONDS, 1..=86_400);
-    Ok(Some(EngineConfig {
-        api,
-        url,
-        token,
-        model,
-        max_tokens: env
-            .optional_number(&var::ENGINE_MAX_TOKENS, 1..=10_000_000)
-            .map(|n| n as u32),
-        timeout: Duration::from_secs(timeout),
-    }))
 }
 
 fn slack(env: &Environment) -> Result<SlackConfig, Problem> {

@@ -1,8 +1,8 @@
-//! The one HTTP client: who may be asked (`endpoint`), with what
-//! (`header`), by which way (`proxy`), for how long, and what
-//! is read of an answer (`answer`). It relies on ureq, whose agents are built with the first request:
-//! a run that asks nobody loads no certificates. What went wrong is told by whether the
-//! request can have reached its peer, since that decides whether it may be sent again.
+//! The one HTTP client: who may be asked (`endpoint`), with what (`header`), by which way (`proxy`),
+//! trusting whom (`roots`), for how long, and what is read of an answer (`answer`). It relies on ureq,
+//! whose agents are built with the first request: a run that asks nobody loads no certificates. What
+//! went wrong is told by whether the request can have reached its peer, since that decides whether it
+//! may be sent again.
 
 mod answer;
 mod endpoint;

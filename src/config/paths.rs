@@ -1,0 +1,111 @@
+//! Where things are: the audit log, the state and what else has a path.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use directories::BaseDirs;
+use log::warn;
+
+use super::environment::Environment;
+use super::variables as var;
+use crate::cli::Global;
+use crate::exit::{Exit, Problem};
+
+/// What Kora calls its audit log.
+const LOG_NAME: &str = "kora_audit_log.jsonl";
+
+/// Where things are; enough for the commands that talk to nobody.
+#[derive(Debug)]
+pub struct Paths {
+    pub audit_log: PathBuf,
+    pub state_dir: PathBuf,
+    /// `None` is the default file, the only one that is turned over when it grows.
+    pub outcome_log: Option<PathBuf>,
+    /// Whether `NO_COLOR` is set.
+    pub no_color: bool,
+}
+
+impl Paths {
+    pub fn load(flags: &Global) -> Result<Self, Problem> {
+        Self::from(flags, &Environment::read(flags)?)
+    }
+
+    pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
+        Ok(Self {
+            audit_log: absolute(&audit_log(flags, env)?)?,
+            state_dir: absolute(&state_dir(flags, env)?)?,
+            outcome_log: env
+                .path(&var::OUTCOME_LOG)
+                .map(|path| absolute(&path))
+                .transpose()?,
+            no_color: no_color(env),
+        })
+    }
+}
+
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(path)
+        .map_err(|error| Problem::new(Exit::Usage, anyhow!(error).context("a path is empty")))
+}
+
+/// `NO_COLOR` (no-color.org), or a terminal that takes no escapes.
+pub(super) fn no_color(env: &Environment) -> bool {
+    env.get(var::NO_COLOR.name).is_some()
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+fn home() -> Option<PathBuf> {
+    BaseDirs::new().map(|dirs| dirs.home_dir().to_owned())
+}
+
+fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
+    if let Some(path) = flags
+        .audit_log
+        .clone()
+        .or_else(|| env.path(&var::AUDIT_LOG_PATH))
+    {
+        return Ok(path);
+    }
+    if let Some(home) = env.path(&var::KORA_HOME) {
+        return Ok(home.join(LOG_NAME));
+    }
+    if let Some(home) = env.path(&var::HERMES_HOME) {
+        warn!("HERMES_HOME is a legacy name: set KORA_HOME or KORA_AUDIT_LOG_PATH");
+        return Ok(home.join(LOG_NAME));
+    }
+    let home = home().ok_or_else(|| {
+        Problem::usage("no home folder is known").with_next_step("set KORA_AUDIT_LOG_PATH")
+    })?;
+    let (kora, hermes) = (home.join(".kora"), home.join(".hermes"));
+    let folder = if !kora.exists() && hermes.exists() {
+        hermes
+    } else {
+        kora
+    };
+    Ok(folder.join(LOG_NAME))
+}
+
+fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
+    if let Some(path) = flags
+        .state_dir
+        .clone()
+        .or_else(|| env.path(&var::STATE_DIR))
+    {
+        return Ok(path);
+    }
+    // systemd gives several folders with colons between them; the first is ours.
+    if let Some(folders) = env.get(var::STATE_DIRECTORY.name) {
+        let first = folders.split(':').next().unwrap_or(&folders);
+        return Ok(PathBuf::from(first));
+    }
+    usual_state_dir().ok_or_else(|| {
+        Problem::usage("no home folder is known").with_next_step("set KORA_PROBE_WAKE_STATE_DIR")
+    })
+}
+
+/// The platform's folder for state, where nothing else is said.
+pub fn usual_state_dir() -> Option<PathBuf> {
+    let dirs = BaseDirs::new()?;
+    let states = dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir());
+    Some(states.join("probe-wake"))
+}
