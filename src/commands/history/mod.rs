@@ -1,57 +1,30 @@
 //! `history`: the table that an operator reads on Monday morning. Its rows are the outcome rows,
 //! joined with the tools that the engine called meanwhile, which the audit log tells.
 
+mod rows;
+mod table;
+
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::cli::{Format, Global, HistoryArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
-use crate::message::on_one_line;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, TURNED_FILE};
 use crate::report::print_json;
-use crate::terminal::{Colour, Painter, fit, fit_line, width};
+use crate::terminal::Painter;
+use rows::{Row, for_each_row};
 
 const TOOL_SEAM: &str = "reasoning.tool_called";
 /// How much of the audit log's end is searched for the tools.
 const TOOLS_FROM_LAST: u64 = 64 * 1024 * 1024;
 /// A tool's row is written by another program with another clock.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(2);
-/// Longer lines are none of ours.
-const LONGEST_LINE: u64 = 4 * 1024 * 1024;
-
-/// A row, read as tolerantly as the audit log is: what is missing or of another type is no more
-/// than that.
-struct Row(Value);
-
-impl Row {
-    fn text(&self, field: &str) -> Option<String> {
-        self.0[field].as_str().map(str::to_owned)
-    }
-
-    fn emitted_at(&self) -> Option<Timestamp> {
-        self.0["emitted_at"].as_str()?.parse().ok()
-    }
-
-    fn detail(&self, field: &str) -> Option<String> {
-        self.0["details"][field].as_str().map(str::to_owned)
-    }
-
-    fn number(&self, field: &str) -> Option<u64> {
-        self.0["details"][field].as_u64()
-    }
-
-    fn is_of(&self, seam: &str) -> bool {
-        self.0["seam"] == seam
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct Investigation {
@@ -88,7 +61,7 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
         .with_context(|| format!("cannot read {}", paths.audit_log.display()))?;
     match args.format.format {
         Format::Json => print_json(&investigations),
-        Format::Text => print_table(&investigations, Painter::for_stdout(paths.no_color)),
+        Format::Text => table::print(&investigations, Painter::for_stdout(paths.no_color)),
     }
     .context("cannot print the history")?;
     Ok(Exit::Done)
@@ -216,130 +189,6 @@ fn join_tools(investigations: &mut [Investigation], log: &Path) -> io::Result<()
         one.tools = meanwhile.map(|(_, tool)| tool.clone()).collect();
     }
     Ok(())
-}
-
-/// Reads the rows whose text holds `needle`, from an offset on. A missing file has none; lines that
-/// are no row of ours are passed over.
-fn for_each_row(
-    path: &Path,
-    offset: u64,
-    needle: &str,
-    mut take: impl FnMut(Row),
-) -> io::Result<()> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    file.seek(SeekFrom::Start(offset))?;
-    let mut reader = BufReader::with_capacity(256 * 1024, file);
-    let finder = memchr::memmem::Finder::new(needle);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = io::Read::take(&mut reader, LONGEST_LINE).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(());
-        }
-        if finder.find(&line).is_some()
-            && let Ok(row) = serde_json::from_str(&String::from_utf8_lossy(&line))
-        {
-            take(Row(row));
-        }
-    }
-}
-
-const HEAD: [&str; 8] = [
-    "WHEN (UTC)",
-    "PROBE",
-    "CATEGORY",
-    "SEVERITY",
-    "DM",
-    "TOOK",
-    "TOKENS",
-    "TOOLS",
-];
-/// The columns that a narrow terminal goes without, the first one first.
-const DISPENSABLE: [usize; 4] = [6, 7, 5, 3];
-const BETWEEN: &str = "  ";
-/// What the diagnosis should have at least.
-const ROOM_FOR_DIAGNOSIS: usize = 32;
-
-fn print_table(investigations: &[Investigation], painter: Painter) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if investigations.is_empty() {
-        writeln!(out, "No investigations.")?;
-        return out.flush();
-    }
-    let rows: Vec<[String; 8]> = investigations.iter().map(cells).collect();
-    let columns = columns(&rows, width());
-    let line = |cells: &[String; 8], last: &str| {
-        let mut line = String::new();
-        for (column, width) in &columns {
-            line.push_str(&format!("{:<width$}{BETWEEN}", cells[*column]));
-        }
-        fit_line((line + last).trim_end())
-    };
-    let head = line(&HEAD.map(str::to_owned), "DIAGNOSIS");
-    writeln!(out, "{}", painter.paint(Colour::Bold, &head))?;
-    for (row, one) in rows.iter().zip(investigations) {
-        writeln!(out, "{}", line(row, &diagnosis(one)))?;
-    }
-    out.flush()
-}
-
-/// The columns that are shown, each with its width.
-fn columns(rows: &[[String; 8]], room: Option<usize>) -> Vec<(usize, usize)> {
-    let longest = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0).max(HEAD[column].len())
-    };
-    let mut columns: Vec<_> = (0..HEAD.len())
-        .map(|column| (column, longest(column)))
-        .collect();
-    for dispensable in DISPENSABLE {
-        let taken = columns.iter().map(|(_, width)| width + BETWEEN.len());
-        if room.is_none_or(|room| taken.sum::<usize>() + ROOM_FOR_DIAGNOSIS <= room) {
-            break;
-        }
-        columns.retain(|(column, _)| *column != dispensable);
-    }
-    columns
-}
-
-fn cells(one: &Investigation) -> [String; 8] {
-    let name = |text: &str| fit(&on_one_line(text), 24);
-    let tokens = match (one.input_tokens, one.output_tokens) {
-        (None, None) => "-".to_owned(),
-        (input, output) => format!("{}+{}", input.unwrap_or(0), output.unwrap_or(0)),
-    };
-    [
-        one.at.strftime("%Y-%m-%d %H:%M").to_string(),
-        name(&one.probe),
-        name(&one.category),
-        name(&one.severity),
-        delivery(one),
-        format!("{:.1}s", one.duration_ms as f64 / 1_000.0),
-        tokens,
-        one.tools.len().to_string(),
-    ]
-}
-
-fn delivery(one: &Investigation) -> String {
-    let was_sent = !one.dm_status.ends_with("failed_send");
-    match (was_sent, one.delivered_at) {
-        (true, _) => "sent".to_owned(),
-        (false, Some(at)) => format!("sent {}", at.strftime("%m-%d %H:%M")),
-        (false, None) => "not sent".to_owned(),
-    }
-}
-
-fn diagnosis(one: &Investigation) -> String {
-    match (&one.error, &one.summary) {
-        (Some(error), _) => format!("({})", on_one_line(error)),
-        (None, Some(summary)) => on_one_line(summary),
-        (None, None) => String::new(),
-    }
 }
 
 #[cfg(test)]

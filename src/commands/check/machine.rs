@@ -1,0 +1,211 @@
+//! What can be examined on this machine: settings, secrets, the audit log, the state and the runs.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::super::status;
+use super::{Finding, failed, ok, warning};
+use crate::audit::rotation;
+use crate::config::Config;
+use crate::message::span;
+use crate::report::count;
+use crate::state::{State, Store, UNDELIVERED_FILE, lock};
+
+pub(super) fn settings(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![match &config.env_file {
+        Some(path) => ok("settings", format!("environment and {}", path.display())),
+        None => Finding {
+            next_step: Some(
+                "put them into ~/.config/probe-wake/env: cron and systemd have no profile".into(),
+            ),
+            ..ok("settings", "environment only; there is no env file")
+        },
+    }];
+    for file in config.secret_files.iter().chain(&config.env_file) {
+        findings.extend(secret_file(file));
+    }
+    findings
+}
+
+fn secret_file(path: &Path) -> Option<Finding> {
+    let shown = path.display();
+    match File::open(path).and_then(|file| file.metadata()) {
+        // Whether the alert needs it is told below: a token that cannot be read is not set.
+        Err(error) => Some(warning(
+            "secrets",
+            format!("{shown} cannot be read: {error}"),
+            "name a file that the runs can read",
+        )),
+        Ok(meta) if is_open_to_others(&meta) => Some(warning(
+            "secrets",
+            format!(
+                "{shown} can be read or written by others (mode {:03o})",
+                mode(&meta)
+            ),
+            format!("chmod 600 {shown}"),
+        )),
+        Ok(_) => None,
+    }
+}
+
+pub(super) fn audit_log(config: &Config) -> Finding {
+    let path = config.paths.audit_log.display();
+    match rotation::open_log(&config.paths.audit_log) {
+        Ok(Some(log)) => ok(
+            "audit log",
+            format!("{path}, {}", count(log.length, "byte", "bytes")),
+        ),
+        Ok(None) => failed(
+            "audit log",
+            format!("{path} does not exist"),
+            "name the right file with KORA_AUDIT_LOG_PATH, or wait until Kora has written its first row",
+        ),
+        Err(problem) => failed(
+            "audit log",
+            problem.to_string(),
+            "let the runs' user read it",
+        ),
+    }
+}
+
+pub(super) fn state(config: &Config) -> Vec<Finding> {
+    let dir = &config.paths.state_dir;
+    let store = Store::at(dir);
+    let mut findings = vec![state_dir(dir)];
+    match store.load() {
+        Err(problem) => findings.push(failed(
+            "state",
+            problem.what(),
+            problem.next_step().unwrap_or_default(),
+        )),
+        Ok(state) if state.log(&config.paths.audit_log).is_none() => findings.push(warning(
+            "runs",
+            "no run has stamped this log yet",
+            "start one with: probe-wake run",
+        )),
+        Ok(state) => {
+            findings.push(last_run(config, &store));
+            findings.extend(outbox(&state));
+        }
+    }
+    findings.extend(undelivered(&store));
+    findings
+}
+
+fn outbox(state: &State) -> Option<Finding> {
+    let oldest = state.outbox.front()?;
+    let queued = count(state.outbox.len() as u64, "DM is", "DMs are");
+    let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
+    Some(warning(
+        "outbox",
+        format!("{queued} queued: {cause}"),
+        "the next run tries again; see: probe-wake status",
+    ))
+}
+
+fn undelivered(store: &Store) -> Option<Finding> {
+    let path = store.path(UNDELIVERED_FILE);
+    let holds_any = fs::metadata(&path).is_ok_and(|meta| meta.len() > 0);
+    holds_any.then(|| {
+        warning(
+            "undelivered",
+            format!("{} holds DMs that were given up", path.display()),
+            "read them, then remove the file",
+        )
+    })
+}
+
+fn state_dir(dir: &Path) -> Finding {
+    let shown = dir.display();
+    let Ok(meta) = fs::metadata(dir) else {
+        return missing_state_dir(dir);
+    };
+    match write_trial(dir).and_then(|()| open_lock(dir)) {
+        Err(error) => failed(
+            "state folder",
+            format!("{shown} cannot be written: {error}"),
+            "let the runs' user write it, or free some space",
+        ),
+        Ok(()) if is_open_to_others(&meta) => warning(
+            "state folder",
+            format!("{shown} is open to others (mode {:03o})", mode(&meta)),
+            format!("chmod 700 {shown}"),
+        ),
+        Ok(()) => ok("state folder", shown.to_string()),
+    }
+}
+
+fn missing_state_dir(dir: &Path) -> Finding {
+    let shown = dir.display();
+    let parent = dir.ancestors().find(|folder| folder.exists());
+    match rustix::fs::access(parent.unwrap_or(dir), rustix::fs::Access::WRITE_OK) {
+        Ok(()) => ok(
+            "state folder",
+            format!("{shown} will be made by the first run"),
+        ),
+        Err(error) => failed(
+            "state folder",
+            format!("{shown} cannot be made: {error}"),
+            "name another with KORA_PROBE_WAKE_STATE_DIR",
+        ),
+    }
+}
+
+/// Writes a byte as a run would: a full disk takes a new file, and nothing into it.
+fn write_trial(dir: &Path) -> io::Result<()> {
+    let trial = dir.join(".check");
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&trial);
+    let written = made.and_then(|mut file| file.write_all(b"x"));
+    let _ = fs::remove_file(&trial);
+    written
+}
+
+/// A run by hand as root leaves files that the scheduled ones cannot open.
+fn open_lock(dir: &Path) -> io::Result<()> {
+    let opened = OpenOptions::new().write(true).open(dir.join(lock::FILE));
+    match opened {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", lock::FILE),
+        )),
+    }
+}
+
+fn is_open_to_others(meta: &Metadata) -> bool {
+    meta.mode() & 0o077 != 0
+}
+
+fn mode(meta: &Metadata) -> u32 {
+    meta.mode() & 0o777
+}
+
+fn last_run(config: &Config, store: &Store) -> Finding {
+    let now = Timestamp::now();
+    match status::last_run(store) {
+        Some(at) if now.duration_since(at) <= config.patience() => ok(
+            "runs",
+            format!("the last was {} ago", span(now.duration_since(at))),
+        ),
+        Some(at) => failed(
+            "runs",
+            format!("the last was {} ago", span(now.duration_since(at))),
+            "install a schedule: probe-wake schedule systemd (or cron)",
+        ),
+        None => failed(
+            "runs",
+            "there was none yet",
+            "start one with: probe-wake run",
+        ),
+    }
+}

@@ -1,0 +1,127 @@
+//! `check`: a doctor for the set-up. Each line is a finding, with a next step where there is
+//! something to do; it fails where anything would keep an alert from arriving.
+
+mod machine;
+mod peers;
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::cli::{CheckArgs, Format, Global};
+use crate::config::Config;
+use crate::exit::{Ended, Exit};
+use crate::message::on_one_line;
+use crate::report::print_json;
+use crate::terminal::{Colour, Painter};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    /// It would keep an alert from arriving.
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    subject: &'static str,
+    level: Level,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_step: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Findings {
+    version: u32,
+    ok: bool,
+    findings: Vec<Finding>,
+}
+
+fn ok(subject: &'static str, message: impl Into<String>) -> Finding {
+    Finding {
+        subject,
+        level: Level::Ok,
+        message: message.into(),
+        next_step: None,
+    }
+}
+
+fn warning(subject: &'static str, message: impl Into<String>, next: impl Into<String>) -> Finding {
+    let (message, next_step) = (message.into(), Some(next.into()));
+    Finding {
+        subject,
+        level: Level::Warning,
+        message,
+        next_step,
+    }
+}
+
+fn failed(subject: &'static str, message: impl Into<String>, next: impl Into<String>) -> Finding {
+    Finding {
+        level: Level::Failed,
+        ..warning(subject, message, next)
+    }
+}
+
+pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
+    let config = Config::load(flags)?;
+    let http = config.http();
+    let mut findings = machine::settings(&config);
+    findings.push(machine::audit_log(&config));
+    findings.extend(machine::state(&config));
+    findings.push(peers::engine(&config, &http));
+    findings.push(peers::operator(&config));
+    findings.push(peers::slack(&config, &http));
+    if args.send_test_dm {
+        findings.push(peers::test_dm(&config, &http));
+    }
+    let is_ok = findings
+        .iter()
+        .all(|finding| finding.level != Level::Failed);
+    let findings = Findings {
+        version: 1,
+        ok: is_ok,
+        findings,
+    };
+    match args.format.format {
+        Format::Json => print_json(&findings),
+        Format::Text => print(&findings, Painter::for_stdout(config.paths.no_color)),
+    }
+    .context("cannot print the findings")?;
+    Ok(if is_ok { Exit::Done } else { Exit::Failed })
+}
+
+fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for finding in &findings.findings {
+        let (colour, sign) = match finding.level {
+            Level::Ok => (Colour::Green, "ok     "),
+            Level::Warning => (Colour::Yellow, "warning"),
+            Level::Failed => (Colour::Red, "FAILED "),
+        };
+        let sign = painter.paint(colour, sign);
+        writeln!(
+            out,
+            "{sign}  {:<12}  {}",
+            finding.subject,
+            on_one_line(&finding.message)
+        )?;
+        if let Some(next) = &finding.next_step {
+            writeln!(out, "{:23}→ {}", "", on_one_line(next))?;
+        }
+    }
+    let verdict = if findings.ok {
+        painter.paint(Colour::Bold, "Alerts can arrive.")
+    } else {
+        painter.paint(
+            Colour::Bold,
+            "Alerts cannot arrive until what FAILED is mended.",
+        )
+    };
+    writeln!(out, "{verdict}")?;
+    out.flush()
+}
