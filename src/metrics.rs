@@ -86,44 +86,9 @@ pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()
 
 fn text(counters: &Counters, gauges: &Gauges) -> String {
     let mut text = String::new();
-    let totals = [
-        ("runs", "Runs that were ended", counters.runs),
-        (
-            "rows",
-            "Complete lines of the audit log that were read",
-            counters.rows,
-        ),
-        ("wakes", "Wake rows", counters.wakes),
-        (
-            "dispatched",
-            "Wakes that were investigated and told",
-            counters.dispatched,
-        ),
-        (
-            "held_back",
-            "Wakes that the debounce held back",
-            counters.held_back,
-        ),
-        ("dms_delivered", "DMs that Slack took", counters.delivered),
-        (
-            "dms_failed",
-            "Deliveries that left the DM queued",
-            counters.failed,
-        ),
-        (
-            "dms_undelivered",
-            "DMs that went to undelivered.jsonl",
-            counters.undelivered,
-        ),
-    ];
-    for (name, help, value) in totals {
-        metric(
-            &mut text,
-            &format!("{name}_total"),
-            "counter",
-            help,
-            value as f64,
-        );
+    for (name, help, total) in totals(counters) {
+        let name = format!("{name}_total");
+        metric(&mut text, &name, "counter", help, total as f64);
     }
     let calls = "probe_wake_engine_calls_total";
     let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
@@ -131,17 +96,57 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
     for (outcome, value) in &counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
-    let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
-    let age = gauges.oldest.map_or(0.0, |oldest| {
-        (seconds(gauges.now) - seconds(oldest)).max(0.0)
-    });
-    let success = counters.last_success.map_or(0.0, seconds);
-    let values = [
+    for (name, help, value) in values(counters, gauges) {
+        metric(&mut text, name, "gauge", help, value);
+    }
+    text
+}
+
+/// The counters without a label: name, help and value.
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
+    let Counters {
+        runs,
+        rows,
+        wakes,
+        dispatched,
+        held_back,
+        delivered,
+        failed,
+        undelivered,
+        ..
+    } = *counters;
+    [
+        ("runs", "Runs that were ended", runs),
         (
-            "last_run_timestamp_seconds",
-            "When the last run ended",
-            seconds(gauges.now),
+            "rows",
+            "Complete lines of the audit log that were read",
+            rows,
         ),
+        ("wakes", "Wake rows", wakes),
+        (
+            "dispatched",
+            "Wakes that were investigated and told",
+            dispatched,
+        ),
+        ("held_back", "Wakes that the debounce held back", held_back),
+        ("dms_delivered", "DMs that Slack took", delivered),
+        ("dms_failed", "Deliveries that left the DM queued", failed),
+        (
+            "dms_undelivered",
+            "DMs that went to undelivered.jsonl",
+            undelivered,
+        ),
+    ]
+}
+
+/// The gauges: name, help and value.
+fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str, f64); 5] {
+    let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
+    let now = seconds(gauges.now);
+    let success = counters.last_success.map_or(0.0, seconds);
+    let age = |oldest| (now - seconds(oldest)).max(0.0);
+    [
+        ("last_run_timestamp_seconds", "When the last run ended", now),
         (
             "last_success_timestamp_seconds",
             "When a run last ended with exit 0",
@@ -156,13 +161,9 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
         (
             "outbox_oldest_age_seconds",
             "Age of the oldest DM in the outbox",
-            age,
+            gauges.oldest.map_or(0.0, age),
         ),
-    ];
-    for (name, help, value) in values {
-        metric(&mut text, name, "gauge", help, value);
-    }
-    text
+    ]
 }
 
 fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: f64) {

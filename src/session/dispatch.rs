@@ -138,20 +138,10 @@ impl<E: Effects> Session<'_, E> {
         duration_ms: u64,
         prompt: Option<String>,
     ) -> Result<()> {
+        let (is_sent_now, is_reported) = (self.sends_at_once(), self.is_reported());
         let wake = &mark.wake;
-        let text = message::text(wake, &answer.result);
-        let mut notes = message::notes(wake, &answer.result, mark.held_back, mark.dispatched_at);
-        notes.extend(self.unwatched.take().map(message::unwatched_note));
-        let mut dm = Dm::new(wake, text, notes, self.effects.now(None));
+        let dm = self.dm(&mark, answer);
         let shown = message::with_notes(&dm.text, &dm.notes);
-        let is_sent_now = self.sends_at_once();
-        let is_reported = self.effects.route() == Route::Report;
-        if is_sent_now || is_reported {
-            dm.delivery = Delivery::BeingSent;
-        }
-        if let Route::SlackWithout(variable) = self.effects.route() {
-            dm.cause = Some(format!("{variable} is not set"));
-        }
         self.state.outbox.push_back(dm);
         self.state.counters.dispatched += 1;
         self.state.mark = None;
@@ -177,6 +167,27 @@ impl<E: Effects> Session<'_, E> {
             ..WakeReport::new(wake, &Decision::Dispatch(mark.held_back))
         });
         Ok(())
+    }
+
+    /// The DM as it is queued: one that goes out at once is being sent from that commit on.
+    fn dm(&mut self, mark: &Mark, answer: &Answer) -> Dm {
+        let (wake, result) = (&mark.wake, &answer.result);
+        let mut notes = message::notes(wake, result, mark.held_back, mark.dispatched_at);
+        notes.extend(self.unwatched.take().map(message::unwatched_note));
+        let queued_at = self.effects.now(None);
+        let mut dm = Dm::new(wake, message::text(wake, result), notes, queued_at);
+        if self.sends_at_once() || self.is_reported() {
+            dm.delivery = Delivery::BeingSent;
+        }
+        if let Route::SlackWithout(variable) = self.effects.route() {
+            dm.cause = Some(format!("{variable} is not set"));
+        }
+        dm
+    }
+
+    /// Whether DMs are told in the report that closes the run.
+    fn is_reported(&self) -> bool {
+        self.effects.route() == Route::Report
     }
 
     /// A DM goes out at once where nothing older waits before it.
