@@ -1,5 +1,17 @@
 //! `probe-wake` turns the wake rows of an audit log into diagnosed Slack messages: one run, no
-//! daemon. This file parses, runs, prints the error and sets the exit code.
+//! daemon. This file parses, runs, prints the error and sets the exit code. A run is told by
+//! `commands/run.rs`; a row's way through it, from left to right:
+//!
+//! ```text
+//! cli → config → commands/run → session ─┬─ read      audit: bytes → lines → wakes; rotation
+//!                                        │            debounce: wake → dispatch or hold back
+//!                                        ├─ dispatch  engine: wake → diagnosis or reason
+//!                                        │            message: either of them → the DM's text
+//!                                        └─ deliver   slack: text → delivered, refused, unknown
+//! ```
+//!
+//! What it remembers is `state`, what it does to the world is `effects`, what it tells is `report`,
+//! `outcome` and `metrics`, and how it ends is `exit`.
 
 mod audit;
 mod cli;
@@ -11,6 +23,7 @@ mod docs;
 mod effects;
 mod engine;
 mod exit;
+mod files;
 mod http;
 mod logger;
 mod message;

@@ -1,5 +1,5 @@
-//! The DM's words: diagnosis or reason → the text that the operator reads. Pure. Texts are unescaped
-//! here; Slack's escaping is the wire's business.
+//! The DM's words: diagnosis or reason → the text that the operator reads. Pure. Texts are
+//! unescaped here; Slack's escaping is the wire's business.
 
 use jiff::{SignedDuration, Timestamp, Unit};
 

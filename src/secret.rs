@@ -1,5 +1,6 @@
 //! A string that cannot be printed. Tokens are wrapped here as soon as they are read and leave only
-//! as the value of a request header, so that no log line, error or report can carry one by accident.
+//! as the value of a request header, so that no log line, error or report can carry one by
+//! accident.
 
 use std::fmt;
 

@@ -2,9 +2,9 @@
 //! gzip. It is opened once and everything is asked of that descriptor, so that a rotation between
 //! two questions cannot mix two files. Offsets are those of the decompressed bytes.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::sha256;
 use super::source::{FileAt, Skipping, WhileItStands};
+use crate::files::open_without_waiting;
 
 /// How many bytes of a file's start tell it from other files.
 pub const HEAD_BYTES: u64 = 1_024;
@@ -73,12 +74,7 @@ impl Generation {
     }
 
     fn open_as(path: &Path, is_gzip: impl Fn(&[u8]) -> bool) -> io::Result<Self> {
-        // Without O_NONBLOCK, opening a FIFO that nobody writes to would hang.
-        let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(nonblock)
-            .open(path)?;
+        let file = open_without_waiting(path)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::new(
@@ -205,8 +201,8 @@ impl Generation {
             && begins_with(&mut whole.read_from(0), &mut self.read_from(0))
     }
 
-    /// What a file is known by when it is seen again: its head. One that gives nothing (a broken gzip
-    /// file) is known by its raw bytes, and an empty one by nothing.
+    /// What a file is known by when it is seen again: its head. One that gives nothing (a broken
+    /// gzip file) is known by its raw bytes, and an empty one by nothing.
     pub fn fingerprint(&self) -> Option<String> {
         if !self.head.is_empty() {
             return Some(sha256(&self.head));

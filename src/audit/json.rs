@@ -1,8 +1,9 @@
-//! A tolerant JSON scanner over bytes: which bytes are one whole object, what its members are, what a string says.
-//! It takes what Python's `json.dumps` can write and serde_json cannot read: `NaN` and `Infinity`, lone surrogate
-//! escapes, numbers of any size, any depth of nesting, and strings that are not UTF-8. Nothing here recurses, and
-//! all of it is linear. Apart from [`object_at`], the functions rely on text that `object_at` found whole; any other
-//! text gives them something senseless, never a panic.
+//! A tolerant JSON scanner over bytes: which bytes are one whole object, what its members are, what
+//! a string says. It takes what Python's `json.dumps` can write and serde_json cannot read: `NaN`
+//! and `Infinity`, lone surrogate escapes, numbers of any size, any depth of nesting, and strings
+//! that are not UTF-8. Nothing here recurses, and all of it is linear. Apart from [`object_at`],
+//! the functions rely on text that `object_at` found whole; any other text gives them something
+//! senseless, never a panic.
 
 use std::iter;
 
@@ -31,8 +32,9 @@ enum Expect {
 
 /// Finds the end of the object whose `{` is at `start`: the index behind its `}`.
 ///
-/// Where the text breaks off or is not JSON, the error holds the starts of all objects that were still open there,
-/// the one at `start` first. None of them is whole, so whoever looks for whole objects need not try them again.
+/// Where the text breaks off or is not JSON, the error holds the starts of all objects that were
+/// still open there, the one at `start` first. None of them is whole, so whoever looks for whole
+/// objects need not try them again.
 pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<usize>> {
     let mut open = Vec::new();
     let (mut at, mut expect) = (start, Expect::Object);
@@ -46,7 +48,8 @@ pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<usize>> {
     Err(open)
 }
 
-/// Takes one token. Gives the index behind it and what may follow, or `None` where the text is not JSON.
+/// Takes one token. Gives the index behind it and what may follow, or `None` where the text is not
+/// JSON.
 fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<usize>) -> Option<(usize, Expect)> {
     use Expect::{Colon, CommaOrEnd, Key, KeyOrEnd, Object, Value, ValueOrEnd};
     let in_array = open.last() == Some(&ARRAY);
@@ -74,8 +77,8 @@ fn close(at: usize, open: &mut Vec<usize>) -> Option<(usize, Expect)> {
     Some((at + 1, Expect::CommaOrEnd))
 }
 
-/// The object's own members in their order, equal keys included (in Python the last one wins). Keys are decoded,
-/// values are their text as it stands. Whatever is not an object has no members.
+/// The object's own members in their order, equal keys included (in Python the last one wins). Keys
+/// are decoded, values are their text as it stands. Whatever is not an object has no members.
 pub fn members(object: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
     let mut at = if object.starts_with(b"{") {
         1
@@ -103,8 +106,8 @@ pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Optio
     found
 }
 
-/// Decodes the string that `raw` begins with; `None` where it begins with something else. A lone surrogate escape
-/// and what is not UTF-8 become U+FFFD.
+/// Decodes the string that `raw` begins with; `None` where it begins with something else. A lone
+/// surrogate escape and what is not UTF-8 become U+FFFD.
 pub fn string(raw: &[u8]) -> Option<String> {
     let end = string_end(raw, 0)?;
     let mut text = Vec::new();
@@ -128,7 +131,8 @@ pub fn string(raw: &[u8]) -> Option<String> {
     })
 }
 
-/// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Gives the run's length.
+/// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Gives the
+/// run's length.
 fn decode_units(raw: &[u8], text: &mut Vec<u8>) -> usize {
     let escapes = raw
         .chunks_exact(6)
@@ -161,8 +165,8 @@ fn unescape(letter: u8) -> u8 {
     }
 }
 
-/// The value's JSON text without white space: strings decoded and encoded anew, `NaN` and `Infinity` as `null`,
-/// numbers as written.
+/// The value's JSON text without white space: strings decoded and encoded anew, `NaN` and
+/// `Infinity` as `null`, numbers as written.
 pub fn compact(raw: &[u8]) -> String {
     let mut text = String::with_capacity(raw.len());
     let mut at = 0;

@@ -1,9 +1,9 @@
-//! Bytes → complete lines that matter: those that hold the seam's name, and those too long to be held. The others are
-//! counted and passed over at memory speed, whole chunks at a time. Relies on the source for its end: a reader that
-//! must stop at an offset is wrapped in `Read::take`.
+//! Bytes → complete lines that matter: those that hold the seam's name, and those too long to be
+//! held. The others are counted and passed over at memory speed, whole chunks at a time. Relies on
+//! the source for its end: a reader that must stop at an offset is wrapped in `Read::take`.
 //!
-//! A row begins behind the NUL bytes before it. They are dropped before they count as a line's length, so that the
-//! hole which a writer leaves after a truncate may be of any size.
+//! A row begins behind the NUL bytes before it. They are dropped before they count as a line's
+//! length, so that the hole which a writer leaves after a truncate may be of any size.
 
 use std::io::{self, Read};
 
@@ -11,15 +11,18 @@ use memchr::{memchr, memchr_iter, memmem, memrchr};
 use sha2::{Digest, Sha256};
 
 use super::hash::{hex, sha256};
+use super::position::RowProof;
 use super::row::SEAM;
 
 /// The longest line that is held, without its `\n` and the NUL bytes before it.
-pub const MAX_LINE: usize = 4 * 1024 * 1024;
+const MAX_LINE: usize = 4 * 1024 * 1024;
 
-/// By measurement from 64 KiB to 1 MiB: each doubling saves some time, as there are fewer system calls.
+/// By measurement from 64 KiB to 1 MiB: each doubling saves some time, as there are fewer system
+/// calls.
 const CHUNK: usize = 1024 * 1024;
 
-/// A complete line. Offsets are those of the source, counted from the start given to [`Lines::new`].
+/// A complete line. Offsets are those of the source, counted from the start given to
+/// [`Lines::new`].
 #[derive(Debug, PartialEq)]
 pub struct Line<'a> {
     /// The offset of `bytes`, behind NUL bytes before the row.
@@ -46,15 +49,6 @@ pub struct Unfinished<'a> {
     pub overlong: Option<Overlong>,
 }
 
-/// A complete row as a later run can know it again.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct RowMark {
-    pub start: u64,
-    pub end: u64,
-    /// In hex, over the bytes from `start` to `end`, the `\n` included.
-    pub sha256: String,
-}
-
 /// A lending reader of the lines that matter. It holds at most [`MAX_LINE`] and one chunk.
 pub struct Lines<R> {
     source: R,
@@ -64,7 +58,8 @@ pub struct Lines<R> {
     /// Bytes of the source; what is behind `filled` is room to read into.
     buffer: Vec<u8>,
     filled: usize,
-    /// The offset of the buffer's first byte, which begins a row (or goes on with the overlong one).
+    /// The offset of the buffer's first byte, which begins a row (or goes on with the overlong
+    /// one).
     base: u64,
     /// Behind the last line of the buffer that was passed; the line itself began at `line`.
     passed: usize,
@@ -73,10 +68,10 @@ pub struct Lines<R> {
     complete: usize,
     read: u64,
     /// The last complete row before the buffer.
-    left: Option<RowMark>,
-    /// The overlong line that is being passed, and the mark of the one that was returned last.
+    left: Option<RowProof>,
+    /// The overlong line that is being passed, and the one that was returned last.
     overlong: Option<Passing>,
-    overlong_mark: Option<RowMark>,
+    overlong_row: Option<RowProof>,
 }
 
 /// An overlong line on its way through the buffer.
@@ -84,7 +79,8 @@ struct Passing {
     start: u64,
     hash: Sha256,
     holds_seam: bool,
-    /// How many bytes at the buffer's front are hashed already, and kept since a seam may begin in them.
+    /// How many bytes at the buffer's front are hashed already, and kept since a seam may begin in
+    /// them.
     hashed: usize,
 }
 
@@ -110,15 +106,15 @@ impl<R: Read> Lines<R> {
             read: 0,
             left: None,
             overlong: None,
-            overlong_mark: None,
+            overlong_row: None,
         }
     }
 
-    /// The next complete line that holds the seam's name or is overlong; `None` at the end of the source. An error is
-    /// the source's own; all that was passed before it stays passed.
+    /// The next complete line that holds the seam's name or is overlong; `None` at the end of the
+    /// source. An error is the source's own; all that was passed before it stays passed.
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
-        if let Some(mark) = self.overlong_mark.take() {
-            self.left = Some(mark);
+        if let Some(row) = self.overlong_row.take() {
+            self.left = Some(row);
         }
         loop {
             if self.overlong.is_some() {
@@ -134,22 +130,24 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// How many complete lines were passed, up to and with the one last returned; after `None`, all.
+    /// How many complete lines were passed, up to and with the one last returned; after `None`,
+    /// all.
     pub fn read(&self) -> u64 {
         self.read
     }
 
-    /// The last complete row, up to and with the one last returned; after `None`, the source's last. `None` where
-    /// there was no complete row yet.
-    pub fn mark(&self) -> Option<RowMark> {
-        self.overlong_mark
+    /// The last complete row, up to and with the one last returned; after `None`, the source's
+    /// last. `None` where there was no complete row yet.
+    pub fn last_row(&self) -> Option<RowProof> {
+        self.overlong_row
             .clone()
-            .or_else(|| self.row_before(self.passed))
+            .or_else(|| self.row_ending_at(self.passed))
     }
 
-    /// The last complete row before the line that `next` has just returned; `None` where that was the first.
-    pub fn mark_before(&self) -> Option<RowMark> {
-        self.row_before(self.line)
+    /// The last complete row before the line that `next` has just returned; `None` where that was
+    /// the first.
+    pub fn row_before(&self) -> Option<RowProof> {
+        self.row_ending_at(self.line)
     }
 
     /// After `None`: what is behind the source's last `\n`.
@@ -175,8 +173,8 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Passes the buffer's complete lines up to and with the next one that holds the seam's name. Gives whether there
-    /// is one.
+    /// Passes the buffer's complete lines up to and with the next one that holds the seam's name.
+    /// Gives whether there is one.
     fn find(&mut self) -> bool {
         let lines = &self.buffer[self.passed..self.complete];
         let hit = self.seam.find(lines);
@@ -201,7 +199,8 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Passes the overlong line at the buffer's front as far as it is there; gives it once it is whole.
+    /// Passes the overlong line at the buffer's front as far as it is there; gives it once it is
+    /// whole.
     fn pass_overlong(&mut self) -> Option<Line<'static>> {
         let mut passing = self.overlong.take()?;
         let unhashed = &self.buffer[passing.hashed..self.filled];
@@ -224,7 +223,7 @@ impl<R: Read> Lines<R> {
             holds_seam,
             ..
         } = passing;
-        self.overlong_mark = Some(RowMark {
+        self.overlong_row = Some(RowProof {
             start,
             end: self.base,
             sha256: hex(hash),
@@ -237,10 +236,11 @@ impl<R: Read> Lines<R> {
         })
     }
 
-    /// Reads once, behind the unfinished line (or the rest of the overlong one), which moves to the buffer's front.
+    /// Reads once, behind the unfinished line (or the rest of the overlong one), which moves to the
+    /// buffer's front.
     fn refill(&mut self) -> io::Result<usize> {
         if self.overlong.is_none() {
-            self.left = self.mark();
+            self.left = self.last_row();
             self.discard(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
         let old = self.filled;
@@ -284,13 +284,13 @@ impl<R: Read> Lines<R> {
         (self.passed, self.line, self.complete) = (0, 0, 0);
     }
 
-    /// The mark of the row whose `\n` is right before this index of the buffer.
-    fn row_before(&self, end: usize) -> Option<RowMark> {
+    /// The row whose `\n` is right before this index of the buffer.
+    fn row_ending_at(&self, end: usize) -> Option<RowProof> {
         if end == 0 {
             return self.left.clone();
         }
         let start = skip_nuls(&self.buffer, line_start(&self.buffer, end - 1));
-        Some(RowMark {
+        Some(RowProof {
             start: self.offset(start),
             end: self.offset(end),
             sha256: sha256(&self.buffer[start..end]),
@@ -328,20 +328,21 @@ mod tests {
 
     const WAKE: &[u8] = b"{\"seam\":\"probe.wake_requested\"}\n";
 
-    /// A line as it was returned, with what `read`, `mark` and `mark_before` said of it.
+    /// A line as it was returned, with what `read`, `last_row` and `row_before` said of it.
     type Seen = (
         u64,
         u64,
         Vec<u8>,
         Option<Overlong>,
         u64,
-        Option<RowMark>,
-        Option<RowMark>,
+        Option<RowProof>,
+        Option<RowProof>,
     );
     /// What is left at the end: unfinished offset, bytes and length flag, lines read, last mark.
-    type End = (u64, Vec<u8>, Option<Overlong>, u64, Option<RowMark>);
+    type End = (u64, Vec<u8>, Option<Overlong>, u64, Option<RowProof>);
 
-    /// Gives out at most as many bytes a read as the script says, and is interrupted where it says 0.
+    /// Gives out at most as many bytes a read as the script says, and is interrupted where it says
+    /// 0.
     struct Dribble<'a> {
         bytes: &'a [u8],
         script: std::iter::Cycle<std::slice::Iter<'a, usize>>,
@@ -380,8 +381,8 @@ mod tests {
                 bytes,
                 overlong,
                 lines.read(),
-                lines.mark(),
-                lines.mark_before(),
+                lines.last_row(),
+                lines.row_before(),
             ));
         }
         let Unfinished {
@@ -391,7 +392,13 @@ mod tests {
         } = lines.unfinished();
         (
             seen,
-            (start, bytes.to_vec(), overlong, lines.read(), lines.mark()),
+            (
+                start,
+                bytes.to_vec(),
+                overlong,
+                lines.read(),
+                lines.last_row(),
+            ),
         )
     }
 
@@ -418,7 +425,7 @@ mod tests {
             if bytes.len() == row.len() {
                 return (seen, (start, kept, overlong, read, mark));
             }
-            let before = mark.replace(RowMark {
+            let before = mark.replace(RowProof {
                 start,
                 end,
                 sha256: sha256(row),
@@ -526,6 +533,6 @@ mod tests {
             io::ErrorKind::UnexpectedEof
         );
         assert_eq!((lines.read(), lines.unfinished().bytes), (2, &b"torn"[..]));
-        assert_eq!(lines.mark().unwrap().end, WAKE.len() as u64 + 1);
+        assert_eq!(lines.last_row().unwrap().end, WAKE.len() as u64 + 1);
     }
 }

@@ -1,5 +1,5 @@
-//! The audit log: bytes → complete lines (`lines`) → wakes (`row`, `wake`), with the offset behind each row, and
-//! where the old content went when the log was rotated (`rotation`).
+//! The audit log: bytes → complete lines (`lines`) → wakes (`row`, `wake`), with the offset behind
+//! each row, and where the old content went when the log was rotated (`rotation`).
 
 pub mod generation;
 pub mod hash;

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 
 use super::generation::{Generation, Identity};
 use super::hash::{hex, sha256};
-use super::lines::RowMark;
 
 /// The first stamp looks for the last line end in steps of this size.
 const BACKWARD_CHUNK: u64 = 64 * 1024;
@@ -24,11 +23,21 @@ pub struct Prefix {
     pub sha256: String,
 }
 
+/// A complete row as a later run can know it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowProof {
+    pub start: u64,
+    pub end: u64,
+    /// In hex, over the bytes from `start` to `end`, the `\n` included.
+    pub sha256: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// In (decompressed) bytes; behind the last row that is done with.
     pub offset: u64,
-    /// The file's first `HEAD_BYTES` bytes, or as many as lie below the offset. Missing at offset 0.
+    /// The file's first `HEAD_BYTES` bytes, or as many as lie below the offset. Missing at offset
+    /// 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Prefix>,
     /// The first row, where it ends within the head: it tells a copy that is shorter than the head.
@@ -36,7 +45,7 @@ pub struct Position {
     pub first_row: Option<Prefix>,
     /// The last row before the offset. Missing at offset 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_row: Option<RowMark>,
+    pub last_row: Option<RowProof>,
     /// Wakes of the row at the offset that are done with already: two rows can share a line.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wakes_done: usize,
@@ -82,10 +91,10 @@ impl Position {
     }
 
     /// Behind a row of this generation.
-    pub fn behind(generation: &Generation, row: RowMark, seen_at: Timestamp) -> Self {
+    pub fn behind(generation: &Generation, row: RowProof, seen_at: Timestamp) -> Self {
         let below = row.end.saturating_sub(generation.head_start);
-        let length = below.min(generation.head.len() as u64);
-        let head = &generation.head[..length as usize];
+        let length = usize::try_from(below).unwrap_or(usize::MAX);
+        let head = &generation.head[..length.min(generation.head.len())];
         let first_row = memchr::memchr(b'\n', head).map(|end| prefix(&head[..=end]));
         Self {
             offset: row.end,
@@ -117,7 +126,7 @@ impl Position {
     }
 
     /// Whether the generation begins as the one of the position does.
-    pub fn head_matches(&self, generation: &Generation) -> bool {
+    fn head_matches(&self, generation: &Generation) -> bool {
         self.head
             .as_ref()
             .is_some_and(|head| starts_with(generation, head))
@@ -173,7 +182,7 @@ pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position
     let mut hash = Sha256::new();
     let mut row = log.read_from(start).take(end - start);
     io::copy(&mut row, &mut hash).with_context(failed)?;
-    let row = RowMark {
+    let row = RowProof {
         start,
         end,
         sha256: hex(hash),

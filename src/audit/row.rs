@@ -1,5 +1,6 @@
-//! One line of the audit log → the wakes in it. In a line that is not one JSON object every whole row is saved. Relies
-//! on `lines` to hand over only lines that hold the seam's name as plain text, each within the limit of its length.
+//! One line of the audit log → the wakes in it. In a line that is not one JSON object every whole
+//! row is saved. Relies on `lines` to hand over only lines that hold the seam's name as plain text,
+//! each within the limit of its length.
 
 use memchr::memchr;
 
@@ -19,7 +20,8 @@ pub struct Rows {
     pub malformed: Option<u64>,
 }
 
-/// Reads one line, given without its `\n`. White space, NUL bytes and a byte order mark around rows are nothing.
+/// Reads one line, given without its `\n`. White space, NUL bytes and a byte order mark around rows
+/// are nothing.
 pub fn read_rows(line: &[u8]) -> Rows {
     match only_object(line) {
         Some(object) => Rows {
@@ -41,11 +43,12 @@ fn only_object(line: &[u8]) -> Option<&[u8]> {
     (skip_padding(line, end) == line.len()).then(|| &line[start..end])
 }
 
-/// Saves every whole row of a line in which rows are torn or run together. A row is any whole object with a seam of
-/// its own; the leftmost counts, and what is inside it does not.
+/// Saves every whole row of a line in which rows are torn or run together. A row is any whole
+/// object with a seam of its own; the leftmost counts, and what is inside it does not.
 ///
-/// Linear also for hostile lines: the objects that a failed scan left open are not scanned again, and a scan that
-/// begins within a string of another one reads that one's strings as structure, so that no third can be under way.
+/// Linear also for hostile lines: the objects that a failed scan left open are not scanned again,
+/// and a scan that begins within a string of another one reads that one's strings as structure, so
+/// that no third can be under way.
 fn salvage(line: &[u8]) -> Rows {
     let mut rows = Rows::default();
     let mut torn = vec![false; line.len()];

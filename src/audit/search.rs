@@ -1,5 +1,5 @@
-//! The search for the position's content among the files beside the log. It reads only heads and last
-//! rows, and decides nothing by a name or an inode alone.
+//! The search for the position's content among the files beside the log. It reads only heads and
+//! last rows, and decides nothing by a name or an inode alone.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, Metadata};
@@ -29,8 +29,8 @@ pub(super) struct Search<'a> {
     pub current: Option<&'a Generation>,
 }
 
-/// The files beside the log that matter, sorted out while they are opened one after the other: there
-/// may be more of them than a process can hold open.
+/// The files beside the log that matter, sorted out while they are opened one after the other:
+/// there may be more of them than a process can hold open.
 #[derive(Default)]
 struct Found {
     /// Each with the number of the generation that it is.
@@ -243,8 +243,9 @@ impl Search<'_> {
             && file.integrity() == Integrity::EndsEarly
     }
 
-    /// Rows behind the end of the generations that were left less than ten minutes ago: in the plain
-    /// file, to which a writer may hold the descriptor, and once in what that was compressed to.
+    /// Rows behind the end of the generations that were left less than ten minutes ago: in the
+    /// plain file, to which a writer may hold the descriptor, and once in what that was compressed
+    /// to.
     fn late_rows(&self, mut found: Vec<(usize, Generation)>) -> Vec<Stretch> {
         let watched = self.tail.previous.iter().enumerate();
         let watched = watched.filter(|(_, left)| left.is_watched(self.now));

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use super::generation::Generation;
 
 /// Oldest first by the time of the last row. Within a second the names come before the time's
-/// fraction, since that is lost where a file was compressed: `.2` is older than `.1`, and names with
-/// a date are older the smaller they are.
+/// fraction, since that is lost where a file was compressed: `.2` is older than `.1`, and names
+/// with a date are older the smaller they are.
 pub(super) fn sort_by_age(files: &mut [Generation]) {
     let is_cut = files.iter().any(Generation::is_gzip);
     files.sort_by_cached_key(|file| {

@@ -1,5 +1,5 @@
-//! The readers that a generation's bytes come through: by offset, from its middle, for as long as the
-//! file stands, up to a damage.
+//! The readers that a generation's bytes come through: by offset, from its middle, for as long as
+//! the file stands, up to a damage.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,5 +1,5 @@
-//! The wake that a row asks for: what a probe says about a service, with a default for whatever it left
-//! out or got wrong.
+//! The wake that a row asks for: what a probe says about a service, with a default for whatever it
+//! left out or got wrong.
 
 use std::str;
 

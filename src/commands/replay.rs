@@ -1,5 +1,5 @@
-//! `replay LOG`: a rehearsal over a whole log to stdout, by the rows' own clock: the same logic as a
-//! run, with no Slack and no state.
+//! `replay LOG`: a rehearsal over a whole log to stdout, by the rows' own clock: the same logic as
+//! a run, with no Slack and no state.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::effects::Rehearsal;
 use crate::exit::{Ended, Exit, Problem};
 use crate::report::Report;
 use crate::session::Session;
-use crate::state::{State, key};
+use crate::state::{State, log_name};
 
 /// Ends with 0 also where rows are malformed: a rehearsal misses nothing.
 pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
@@ -35,7 +35,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let seen_at = Timestamp::now();
     state.begin(log, Tail::new(Position::start_of(&generation, seen_at)));
     let effects = Rehearsal::new(&config, is_json);
-    let report = Report::new(key(log), false);
+    let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(is_json);
     let stretch = Stretch {
         generation,

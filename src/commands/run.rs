@@ -23,7 +23,7 @@ use crate::metrics::{self, Gauges};
 use crate::report::{Report, WakeReport, count};
 use crate::session::Session;
 use crate::state::lock::Lock;
-use crate::state::{State, Store, key};
+use crate::state::{State, Store, log_name};
 
 /// A monitor that does not answer must not hold up the next run.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ fn real_run(config: &Config, args: &RunArgs) -> Ended {
     let state = store.load()?;
     let is_json = args.format.format == Format::Json;
     let effects = Live::new(config, store, args.to, is_json);
-    let report = Report::new(key(&config.paths.audit_log), false);
+    let report = Report::new(log_name(&config.paths.audit_log), false);
     let unwatched = lock.unwatched(config.patience(), Timestamp::now());
     let mut session = Session::new(config, state, effects, report)
         .keeping_wakes(is_json)
@@ -164,7 +164,7 @@ fn first_run<E: Effects>(
                 "{} does not exist yet: it will be read from its start",
                 log.display()
             );
-            Position::start(key(log), None, now)
+            Position::start(log_name(log), None, now)
         }
     };
     info!("first run: stamped at byte {}", position.offset);
@@ -179,7 +179,7 @@ fn first_run<E: Effects>(
 fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     let state = Store::at(&config.paths.state_dir).load()?;
     let queued = state.outbox.len() as u64;
-    let report = Report::new(key(&config.paths.audit_log), true);
+    let report = Report::new(log_name(&config.paths.audit_log), true);
     let mut session = Session::new(config, state, Dry, report).keeping_wakes(true);
     one_run(&mut session, config)?;
     let mut report = session.report;

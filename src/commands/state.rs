@@ -20,7 +20,7 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::message::{for_terminal, minute, on_one_line};
 use crate::report::{count, print_json};
 use crate::state::lock::Lock;
-use crate::state::{self, Durability, LogState, State, Store, UNDELIVERED_FILE, key};
+use crate::state::{self, Durability, LogState, State, Store, UNDELIVERED_FILE, log_name};
 
 pub fn show(flags: &Global, args: &FormatArg) -> Ended {
     let paths = Paths::load(flags)?;
@@ -207,11 +207,11 @@ fn reset_position(state: &mut State, log: &Path, place: ResetPosition) -> Result
     let position = match (&current, place) {
         (Some(generation), ResetPosition::End) => behind_last_line(generation, now)?,
         (Some(generation), ResetPosition::Start) => Position::start_of(generation, now),
-        (None, _) => Position::start(key(log), None, now),
+        (None, _) => Position::start(log_name(log), None, now),
     };
     let tail = Tail::first(log, position);
     let offset = tail.position.offset;
-    let name = key(log);
+    let name = log_name(log);
     // The wake under investigation is still told; the position it takes along is the new one.
     if let Some(mark) = state.mark.as_mut().filter(|mark| mark.log == name) {
         mark.after = tail.clone();

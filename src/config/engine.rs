@@ -1,4 +1,5 @@
-//! Which engine is asked, where and by which name: the settings of its API, and what is usual for that.
+//! Which engine is asked, where and by which name: the settings of its API, and what is usual for
+//! that.
 
 use std::time::Duration;
 

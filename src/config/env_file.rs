@@ -3,8 +3,9 @@
 //!
 //! Syntax (systemd.exec(5), `EnvironmentFile=`): blank lines and lines that begin with `#` or `;`
 //! are passed over; a backslash before a line end continues the line; a value may be quoted with
-//! `'` or `"`, and within an unquoted one they stand for themselves; an unquoted backslash, and one before `"`, `\`, `` ` `` or `$` in double quotes, is
-//! taken out; there is no `export` and no expansion.
+//! `'` or `"`, and within an unquoted one they stand for themselves; an unquoted backslash, and one
+//! before `"`, `\`, `` ` `` or `$` in double quotes, is taken out; there is no `export` and no
+//! expansion.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -4,10 +4,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -18,6 +16,7 @@ use super::env_file;
 use super::variables::{self as var, Variable};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
+use crate::files::open_without_waiting;
 use crate::secret::Secret;
 
 /// No secret is longer; a `_FILE` that names a device or a log must not fill the memory.
@@ -164,11 +163,7 @@ fn non_empty(value: Option<&str>) -> Option<String> {
 }
 
 fn read_secret(path: &Path) -> io::Result<String> {
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nonblock)
-        .open(path)?;
+    let file = open_without_waiting(path)?;
     let mut value = String::new();
     file.take(MAX_SECRET_BYTES).read_to_string(&mut value)?;
     Ok(value.trim().to_owned())

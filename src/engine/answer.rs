@@ -1,5 +1,5 @@
-//! What an engine's answer comes to. The status, `error` and the usage are read for all APIs alike; the
-//! text is for the API's own file to find.
+//! What an engine's answer comes to. The status, `error` and the usage are read for all APIs alike;
+//! the text is for the API's own file to find.
 
 use serde_json::{Map, Value};
 
@@ -40,7 +40,8 @@ fn error_code(error: &Value) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The reason where a 2xx has `error` set: its code, else its JSON. It counts whatever else is there.
+/// The reason where a 2xx has `error` set: its code, else its JSON. It counts whatever else is
+/// there.
 fn set_error(body: &Map<String, Value>) -> Option<Reason> {
     let is_unset = |error: &Value| match error {
         Value::Null | Value::Bool(false) => true,

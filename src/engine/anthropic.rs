@@ -1,5 +1,6 @@
 //! Anthropic's Messages API (version 2023-06-01). Its answer is a list of blocks, of which those of
-//! type `text` make the diagnosis; `stop_reason` is an open list, of which three values matter here.
+//! type `text` make the diagnosis; `stop_reason` is an open list, of which three values matter
+//! here.
 
 use serde_json::{Map, Value, json};
 

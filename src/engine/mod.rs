@@ -1,6 +1,6 @@
-//! What an engine is: it is asked once about a wake and gives a diagnosis that is fit to be sent, or a
-//! reason why there is none. What the three APIs share is here (the one request and the reasons' names)
-//! and in `answer`; their own request and their own text are in a file each.
+//! What an engine is: it is asked once about a wake and gives a diagnosis that is fit to be sent,
+//! or a reason why there is none. What the three APIs share is here (the one request and the
+//! reasons' names) and in `answer`; their own request and their own text are in a file each.
 
 mod answer;
 mod anthropic;

@@ -14,7 +14,8 @@ pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> 
         "messages": [{"role": "user", "content": question.prompt}],
         "stream": false,
     });
-    // Only when asked for: o-series models refuse `max_tokens`, and local servers know nothing else.
+    // Only when asked for: o-series models refuse `max_tokens`, and local servers know nothing
+    // else.
     if let Some(limit) = config.max_tokens {
         body["max_tokens"] = limit.into();
     }
@@ -26,8 +27,8 @@ pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> 
     }
 }
 
-/// Reads a 2xx whose `error` is not set. Where several things are wrong, what the model or the server
-/// says about its answer counts before what the answer looks like.
+/// Reads a 2xx whose `error` is not set. Where several things are wrong, what the model or the
+/// server says about its answer counts before what the answer looks like.
 pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
     let choice = body
         .get("choices")
@@ -61,8 +62,8 @@ fn parts(content: &Value) -> impl Iterator<Item = &Value> {
     content.as_array().into_iter().flatten()
 }
 
-/// The message's content: a string, or a list of parts of which some have a text; null or missing is
-/// empty.
+/// The message's content: a string, or a list of parts of which some have a text; null or missing
+/// is empty.
 fn text(message: &Value) -> Result<String, Reason> {
     match &message["content"] {
         Value::String(text) => Ok(text.clone()),

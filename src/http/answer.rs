@@ -1,5 +1,5 @@
-//! What came back: an answer of any status, and the only ways to read it. A peer may repeat anything,
-//! the token that it was sent among it, so its words leave here with that token masked.
+//! What came back: an answer of any status, and the only ways to read it. A peer may repeat
+//! anything, the token that it was sent among it, so its words leave here with that token masked.
 
 use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, Response};

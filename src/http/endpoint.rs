@@ -1,5 +1,5 @@
-//! Who may be asked: a URL that is `https`, or plain `http` to loopback. What counts is the address that
-//! the text is, never one that a resolver could make of it.
+//! Who may be asked: a URL that is `https`, or plain `http` to loopback. What counts is the address
+//! that the text is, never one that a resolver could make of it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

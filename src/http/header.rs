@@ -1,4 +1,5 @@
-//! A request's headers. A secret goes in as it is kept, and comes out only as the value that ureq sends.
+//! A request's headers. A secret goes in as it is kept, and comes out only as the value that ureq
+//! sends.
 
 use ureq::http::HeaderValue;
 
@@ -54,7 +55,8 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The value as ureq takes it. One that no header can carry is an error that does not repeat it.
+    /// The value as ureq takes it. One that no header can carry is an error that does not repeat
+    /// it.
     pub(super) fn value(&self) -> Result<HeaderValue, Failed> {
         let value = match self.value {
             Value::Plain(text) => HeaderValue::from_str(text),

@@ -1,5 +1,5 @@
-//! By which way a request goes: direct, or through `HTTPS_PROXY` where neither loopback nor `NO_PROXY`
-//! speaks against it.
+//! By which way a request goes: direct, or through `HTTPS_PROXY` where neither loopback nor
+//! `NO_PROXY` speaks against it.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
-//! Which certificates are trusted: those of `SSL_CERT_FILE` where it is set, otherwise the system's.
-//! The platform's verifier would read the variable too, but from the process's environment alone,
-//! and under cron it stands in the env file.
+//! Which certificates are trusted: those of `SSL_CERT_FILE` where it is set, otherwise the
+//! system's. The platform's verifier would read the variable too, but from the process's
+//! environment alone, and under cron it stands in the env file.
 
 use std::path::Path;
 

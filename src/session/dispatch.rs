@@ -1,6 +1,6 @@
-//! One wake from its decision to a DM in the outbox. Two commits enclose the question to the engine:
-//! the first holds stamp and mark, so that a run killed here loses nothing; the second holds the DM
-//! and the position behind the row, and takes the mark away.
+//! One wake from its decision to a DM in the outbox. Two commits enclose the question to the
+//! engine: the first holds stamp and mark, so that a run killed here loses nothing; the second
+//! holds the DM and the position behind the row, and takes the mark away.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::message;
 use crate::outcome;
 use crate::report::WakeReport;
 use crate::state::outbox::{Delivery, Dm};
-use crate::state::{Durability, Mark, key};
+use crate::state::{Durability, Mark, log_name};
 
 /// A wake whose investigation killed so many runs is told without one.
 const MOST_ATTEMPTS: u32 = 2;
@@ -44,7 +44,7 @@ impl<E: Effects> Session<'_, E> {
         now: Timestamp,
         after: Tail,
     ) -> Result<()> {
-        let log = key(&self.config.paths.audit_log);
+        let log = log_name(&self.config.paths.audit_log);
         let place = after
             .position
             .last_row

@@ -20,7 +20,7 @@ use crate::effects::{Effects, Route};
 use crate::engine::Reason;
 use crate::exit::Exit;
 use crate::report::Report;
-use crate::state::{Durability, LogState, State, key};
+use crate::state::{Durability, LogState, State, log_name};
 
 pub struct Session<'a, E: Effects> {
     config: &'a Config,
@@ -28,7 +28,7 @@ pub struct Session<'a, E: Effects> {
     pub effects: E,
     pub report: Report,
     /// Under which the state keeps the audit log.
-    log_key: String,
+    log_name: String,
     unsaved: Unsaved,
     /// Whether each wake is kept for the report, or only counted.
     keeps_wakes: bool,
@@ -64,7 +64,7 @@ impl<'a, E: Effects> Session<'a, E> {
             state,
             effects,
             report,
-            log_key: key(&config.paths.audit_log),
+            log_name: log_name(&config.paths.audit_log),
             unsaved: Unsaved::Nothing,
             keeps_wakes: false,
             begun: Instant::now(),
@@ -93,7 +93,7 @@ impl<'a, E: Effects> Session<'a, E> {
         let start = || LogState::new(Tail::new(Position::start_of_nothing()));
         self.state
             .logs
-            .entry(self.log_key.clone())
+            .entry(self.log_name.clone())
             .or_insert_with(start)
     }
 
@@ -101,7 +101,7 @@ impl<'a, E: Effects> Session<'a, E> {
     pub fn begin(&mut self, tail: Tail) {
         self.state
             .logs
-            .insert(self.log_key.clone(), LogState::new(tail));
+            .insert(self.log_name.clone(), LogState::new(tail));
         self.unsaved = Unsaved::Stamps;
     }
 

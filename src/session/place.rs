@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 
 use crate::audit::generation::Generation;
-use crate::audit::lines::RowMark;
-use crate::audit::position::Position;
+use crate::audit::position::{Position, RowProof};
 use crate::audit::rotation::{Kind, Stretch};
 use crate::audit::tail::Tail;
 use crate::audit::wake::Wake;
@@ -20,8 +19,8 @@ pub(super) struct Place<'a> {
     seen_at: Timestamp,
 }
 
-/// The time up to which a position in this stretch has seen what was rotated after it: only the file
-/// at the log's path says that nothing has been.
+/// The time up to which a position in this stretch has seen what was rotated after it: only the
+/// file at the log's path says that nothing has been.
 pub(super) fn seen_at(stretch: &Stretch, position: &Position, now: Timestamp) -> Timestamp {
     match stretch.kind {
         Kind::Current => now,
@@ -53,7 +52,7 @@ impl<'a> Place<'a> {
     }
 
     /// The tail behind a row, or before one that has so many of its wakes done.
-    pub fn tail_behind(&self, row: Option<RowMark>, wakes_done: usize) -> Tail {
+    pub fn tail_behind(&self, row: Option<RowProof>, wakes_done: usize) -> Tail {
         let mut tail = self.tail.clone();
         let position = match self.kind {
             Kind::Late(number) => &mut tail.previous[number].position,
@@ -68,12 +67,12 @@ impl<'a> Place<'a> {
 }
 
 /// A row's wakes, and the rows that the tail can stand behind.
-pub(super) struct Found {
+pub(super) struct WakeRow {
     pub wakes: Vec<Wake>,
     /// Wakes of the row that an earlier run has done.
     pub done: usize,
     /// Complete lines of the stretch before this row.
     pub read_before: u64,
-    pub before: Option<RowMark>,
-    pub behind: Option<RowMark>,
+    pub before: Option<RowProof>,
+    pub behind: Option<RowProof>,
 }

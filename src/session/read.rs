@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::{info, warn};
 
-use super::place::{Found, Place, seen_at};
+use super::place::{Place, WakeRow, seen_at};
 use super::{Session, Unsaved};
 use crate::audit::generation::{Generation, Identity};
 use crate::audit::hash::sha256;
-use crate::audit::lines::{Line, Lines, Overlong, RowMark, Unfinished};
-use crate::audit::position::Position;
+use crate::audit::lines::{Line, Lines, Overlong, Unfinished};
+use crate::audit::position::{Position, RowProof};
 use crate::audit::rotation::{Kind, Plan, Stretch};
 use crate::audit::row::{Rows, SEAM, is_whole, read_rows};
 use crate::audit::source::UpToDamage;
@@ -51,8 +51,8 @@ impl<E: Effects> Session<'_, E> {
         Ok(())
     }
 
-    /// Leaves the generation that the position is in, `last` where any of it was read, for the start
-    /// of the next one.
+    /// Leaves the generation that the position is in, `last` where any of it was read, for the
+    /// start of the next one.
     fn enter(&mut self, ahead: &[Stretch], plan: &Plan, last: Option<&Generation>, now: Timestamp) {
         let tail = self.tail();
         let seen_at = seen_at(&ahead[0], &tail.position, now);
@@ -108,14 +108,14 @@ impl<E: Effects> Session<'_, E> {
                 continue;
             }
             self.pass_over_unreadable(generation, start, overlong, rows.malformed);
-            let found = Found {
+            let row = WakeRow {
                 wakes: rows.wakes,
                 done: std::mem::take(&mut done),
                 read_before: lines.read() - 1,
-                before: lines.mark_before(),
-                behind: lines.mark(),
+                before: lines.row_before(),
+                behind: lines.last_row(),
             };
-            self.take_wakes(&place, found)?;
+            self.take_wakes(&place, row)?;
         }
         if !self.has_stopped() {
             self.end_stretch(&place, &lines)?;
@@ -135,14 +135,14 @@ impl<E: Effects> Session<'_, E> {
     /// Moves the tail behind the last row of the stretch. Where nobody appends to it any more, a
     /// last row without its line end is read as well, if it is whole.
     fn end_stretch<R: Read>(&mut self, place: &Place, lines: &Lines<R>) -> Result<()> {
-        let mut end = lines.mark();
+        let mut end = lines.last_row();
         let Unfinished {
             start,
             bytes,
             overlong,
         } = lines.unfinished();
         if place.kind != Kind::Current && is_whole(bytes) {
-            let row = RowMark {
+            let row = RowProof {
                 start,
                 end: start + bytes.len() as u64,
                 sha256: sha256(bytes),
@@ -152,7 +152,7 @@ impl<E: Effects> Session<'_, E> {
             let wakes = read_rows(bytes).wakes;
             self.take_wakes(
                 place,
-                Found {
+                WakeRow {
                     wakes,
                     done: 0,
                     read_before,
@@ -213,15 +213,15 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Decides on each wake of a row, and dispatches.
-    fn take_wakes(&mut self, place: &Place, found: Found) -> Result<()> {
-        let count = found.wakes.len();
-        for (index, wake) in found.wakes.into_iter().enumerate().skip(found.done) {
+    fn take_wakes(&mut self, place: &Place, row: WakeRow) -> Result<()> {
+        let count = row.wakes.len();
+        for (index, wake) in row.wakes.into_iter().enumerate().skip(row.done) {
             let now = self.effects.now(Some(&wake));
             if self.is_past_its_time() && self.would_dispatch(&wake, now) {
                 info!("the run's time is over: what is left stays for the next run");
-                *self.tail() = place.tail_behind(found.before, index);
+                *self.tail() = place.tail_behind(row.before, index);
                 self.unsaved = self.unsaved.max(Unsaved::Position);
-                self.report.rows.read += found.read_before;
+                self.report.rows.read += row.read_before;
                 self.report.left_for_next_run += (count - index) as u64;
                 return Ok(());
             }
@@ -233,9 +233,9 @@ impl<E: Effects> Session<'_, E> {
             match decision {
                 Decision::Dispatch(held_back) => {
                     let after = if index + 1 == count {
-                        place.tail_behind(found.behind.clone(), 0)
+                        place.tail_behind(row.behind.clone(), 0)
                     } else {
-                        place.tail_behind(found.before.clone(), index + 1)
+                        place.tail_behind(row.before.clone(), index + 1)
                     };
                     self.dispatch(wake, held_back, now, after)?;
                 }

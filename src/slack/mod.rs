@@ -64,14 +64,13 @@ pub enum Posted {
 
 /// Who a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct TokenOwner {
     pub team: String,
     pub user: String,
-    pub bot_id: Option<String>,
 }
 
-/// Posts one message with one request: to the operator, or as a reply in `thread`. `text` is neither
-/// escaped nor longer than [`PART_LIMIT`] after escaping.
+/// Posts one message with one request: to the operator, or as a reply in `thread`. `text` is
+/// neither escaped nor longer than [`PART_LIMIT`] after escaping.
 pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Thread>) -> Posted {
     let Some(channel) = thread
         .map(|thread| &thread.channel)
@@ -101,7 +100,7 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
 }
 
 /// Asks whose the token is; it needs no scope. The error is Slack's code or what the call died of.
-pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<Identity, String> {
+pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<TokenOwner, String> {
     let reply =
         call(http, config, "/auth.test", &json!({})).map_err(|failed| failed.to_string())?;
     let answer = Said::from_reply(&reply);
@@ -109,10 +108,9 @@ pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<Identity, String> 
         return Err(answer.cause(&reply));
     }
     let named = |value: Value| value.as_str().map(quote);
-    Ok(Identity {
+    Ok(TokenOwner {
         team: named(answer.team).unwrap_or_default(),
         user: named(answer.user).unwrap_or_default(),
-        bot_id: named(answer.bot_id),
     })
 }
 
@@ -136,7 +134,6 @@ struct Said {
     ts: Value,
     team: Value,
     user: Value,
-    bot_id: Value,
 }
 
 impl Said {
@@ -145,11 +142,13 @@ impl Said {
         let is_object = reply.body().trim_ascii_start().starts_with(b"{");
         let said = is_object.then(|| serde_json::from_slice(reply.body()).ok());
         let mut said: Self = said.flatten().unwrap_or_default();
-        let (message, identity) = (
-            [&mut said.error, &mut said.channel, &mut said.ts],
-            [&mut said.team, &mut said.user, &mut said.bot_id],
-        );
-        for value in message.into_iter().chain(identity) {
+        for value in [
+            &mut said.error,
+            &mut said.channel,
+            &mut said.ts,
+            &mut said.team,
+            &mut said.user,
+        ] {
             *value = reply.masked(value.take());
         }
         said
@@ -411,20 +410,13 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_is_told_or_why_not() {
+    fn the_owner_of_the_token_is_told_or_why_not() {
         let ask = |body: &str| {
             let server = answering(answer("200 OK", body));
             auth_test(&Http::new(ProxySettings::default()), &config(&server.url))
         };
-        let identity = ask(r#"{"ok":true,"team":"T","user":"kora","bot_id":"B1"}"#).unwrap();
-        assert_eq!(
-            (
-                identity.team.as_str(),
-                identity.user.as_str(),
-                identity.bot_id.as_deref()
-            ),
-            ("T", "kora", Some("B1"))
-        );
+        let owner = ask(r#"{"ok":true,"team":"T","user":"kora","bot_id":"B1"}"#).unwrap();
+        assert_eq!((owner.team.as_str(), owner.user.as_str()), ("T", "kora"));
         assert_eq!(
             ask(r#"{"ok":false,"error":"invalid_auth"}"#).unwrap_err(),
             "invalid_auth"

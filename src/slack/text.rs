@@ -1,7 +1,7 @@
 //! A message's text as Slack takes it: escaped, and cut into parts that one message holds. Pure.
 
-/// The most that one message holds, in code points after escaping: Slack recommends 4,000, and 4,041
-/// were seen to come out as two messages.
+/// The most that one message holds, in code points after escaping: Slack recommends 4,000, and
+/// 4,041 were seen to come out as two messages.
 pub const PART_LIMIT: usize = 3_900;
 
 /// The three characters that Slack reads as markup, also in a message that is not mrkdwn.
@@ -19,9 +19,9 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// Cuts a text in two: a part of at most `limit` code points after escaping, and the rest, which is
-/// empty where all of it fits. Together they are the text. The cut is behind the last line end in the
-/// part's second half, else behind its last white space, else behind a character; the part is never
-/// empty where the text is not.
+/// empty where all of it fits. Together they are the text. The cut is behind the last line end in
+/// the part's second half, else behind its last white space, else behind a character; the part is
+/// never empty where the text is not.
 fn split(text: &str, limit: usize) -> (&str, &str) {
     let end = fitting(text, limit);
     if end == text.len() {
@@ -38,8 +38,8 @@ fn split(text: &str, limit: usize) -> (&str, &str) {
     text.split_at(line_end.or_else(word_end).unwrap_or(end))
 }
 
-/// The next message that holds something to read, and what is left behind it. Slack takes no message
-/// of nothing but white space: a part of that kind is passed over, and so is such a rest.
+/// The next message that holds something to read, and what is left behind it. Slack takes no
+/// message of nothing but white space: a part of that kind is passed over, and so is such a rest.
 pub fn next_message(mut text: &str, limit: usize) -> (&str, &str) {
     loop {
         let (part, rest) = split(text, limit);

@@ -16,8 +16,8 @@ use crate::terminal::Waiting;
 
 pub const FILE: &str = "state.lock";
 
-/// An access time behind this one, the year 2100's first, is a length and not a time. It lies in the
-/// future because a mere reader (a backup) moves a past one: see relatime in mount(8).
+/// An access time behind this one, the year 2100's first, is a length and not a time. It lies in
+/// the future because a mere reader (a backup) moves a past one: see relatime in mount(8).
 const LENGTHS_FROM: Duration = Duration::from_secs(4_102_444_800);
 
 const POLL: Duration = Duration::from_millis(50);
@@ -54,7 +54,8 @@ impl Lock {
         Ok(Self { file, is_new })
     }
 
-    /// For how long there was no run, where that is longer than `patience` or no DM has told it yet.
+    /// For how long there was no run, where that is longer than `patience` or no DM has told it
+    /// yet.
     pub fn unwatched(&self, patience: SignedDuration, now: Timestamp) -> SignedDuration {
         let Some((last_run, untold)) = self.times().filter(|_| !self.is_new) else {
             return SignedDuration::ZERO;

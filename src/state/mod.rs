@@ -174,18 +174,19 @@ impl Store {
 
 fn parse(bytes: &[u8]) -> Result<State> {
     #[derive(Deserialize)]
-    struct Stamp {
+    struct Origin {
         program: String,
         version: u32,
     }
-    let stamp: Stamp = serde_json::from_slice(bytes).context("it is not a state of probe-wake")?;
-    if stamp.program != PROGRAM {
+    let origin: Origin =
+        serde_json::from_slice(bytes).context("it is not a state of probe-wake")?;
+    if origin.program != PROGRAM {
         bail!("it belongs to another program");
     }
-    if stamp.version != VERSION {
+    if origin.version != VERSION {
         bail!(
             "its version {} is not known to this program, which knows {VERSION}",
-            stamp.version
+            origin.version
         );
     }
     serde_json::from_slice(bytes).map_err(|error| anyhow!(error))
@@ -218,8 +219,9 @@ pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     open_to_append(path)?.write_all(&bytes)
 }
 
-/// Appends one JSON line to a file of which the lock's holder is the only writer. No half line spoils the next one: what cannot be written whole is cut off again, and
-/// behind what a crash left without its line end a new line is begun.
+/// Appends one JSON line to a file of which the lock's holder is the only writer. No half line
+/// spoils the next one: what cannot be written whole is cut off again, and behind what a crash left
+/// without its line end a new line is begun.
 pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     let mut file = open_to_append(path)?;
     let end = file.metadata()?.len();
@@ -264,20 +266,20 @@ impl LogState {
 impl State {
     /// The part of the state that belongs to one audit log; `None` before its first run.
     pub fn log(&self, log: &Path) -> Option<&LogState> {
-        self.logs.get(&key(log))
+        self.logs.get(&log_name(log))
     }
 
     pub fn log_mut(&mut self, log: &Path) -> Option<&mut LogState> {
-        self.logs.get_mut(&key(log))
+        self.logs.get_mut(&log_name(log))
     }
 
     /// Stamps a log that has no position yet.
     pub fn begin(&mut self, log: &Path, tail: Tail) {
-        self.logs.insert(key(log), LogState::new(tail));
+        self.logs.insert(log_name(log), LogState::new(tail));
     }
 }
 
-/// The name under which a log's state is kept.
-pub fn key(log: &Path) -> String {
+/// A log's path as text: the name under which its state is kept.
+pub fn log_name(log: &Path) -> String {
     log.to_string_lossy().into_owned()
 }

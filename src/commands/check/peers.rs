@@ -84,7 +84,7 @@ pub(super) fn slack(config: &Config, http: &Http) -> Finding {
     }
     let _waiting = Waiting::for_what("asking Slack who we are");
     match slack::auth_test(http, &config.slack) {
-        Ok(us) => ok("slack", format!("team {}, as {}", us.team, us.user)),
+        Ok(owner) => ok("slack", format!("team {}, as {}", owner.team, owner.user)),
         Err(cause) => failed("slack", format!("auth.test: {cause}"), slack_step(&cause)),
     }
 }

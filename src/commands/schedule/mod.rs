@@ -1,5 +1,5 @@
-//! `schedule systemd|cron`: what starts the runs, ready to be installed, with the path of the running
-//! binary and the settings that the schedule has to agree with.
+//! `schedule systemd|cron`: what starts the runs, ready to be installed, with the path of the
+//! running binary and the settings that the schedule has to agree with.
 
 mod cron;
 mod systemd;
