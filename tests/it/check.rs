@@ -209,10 +209,7 @@ fn what_only_root_may_write_fails_for_another_user() {
 #[test]
 fn what_is_queued_or_given_up_is_a_warning() {
     let world = well();
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
-    world.reach_slack_at(world.slack.base());
+    world.queue([wake("fly")]);
     assert_eq!(level(&world, 0, "outbox"), "warning");
     world.command("state reset --outbox --yes").exits(0);
     assert_eq!(level(&world, 0, "undelivered"), "warning");

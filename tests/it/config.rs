@@ -261,15 +261,7 @@ fn a_base_url_may_end_in_a_slash() {
 #[test]
 fn a_proxy_in_the_environment_is_not_asked_for_loopback() {
     let world = World::stamped();
-    for variable in [
-        "HTTPS_PROXY",
-        "https_proxy",
-        "HTTP_PROXY",
-        "http_proxy",
-        "ALL_PROXY",
-    ] {
-        world.set(variable, "http://127.0.0.1:1");
-    }
+    world.set_proxies("http://127.0.0.1:1");
     world.append([wake("fly")]);
     assert_eq!(world.report(0)["wakes"][0]["error"], json!(null));
 }

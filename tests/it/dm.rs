@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Engine, Row, SLACK_TOKEN, World, wake};
+use crate::support::{Engine, Row, SLACK_TOKEN, World, fallback, wake};
 
 /// The texts that Slack gets where the engine says this about these rows.
 #[track_caller]
@@ -15,14 +15,6 @@ fn texts(says: &str, rows: impl IntoIterator<Item = Row>) -> Vec<String> {
     world.append(rows);
     world.run().exits(0).silent();
     world.slack.texts()
-}
-
-#[track_caller]
-fn fallback(row: Row) -> String {
-    let world = World::stamped().without_engine();
-    world.append([row]);
-    world.run().exits(0).silent();
-    world.slack.texts().remove(0)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, Reply, World, arguments, wake};
+use crate::support::{Engine, Reply, World, arguments, wake};
 
 /// A dry run that must exit so and leave every file as it is; its report.
 #[track_caller]
@@ -95,10 +95,7 @@ fn without_an_engine_the_dm_is_known() {
 fn it_leaves_the_outbox_alone() {
     let world = World::stamped();
     world.slack.never();
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
-    world.reach_slack_at(world.slack.base());
+    world.queue([wake("fly")]);
     let before = world.snapshot(&[]);
     let _ = world.command("run --dry-run");
     assert!(before == world.snapshot(&[]));

@@ -119,16 +119,7 @@ fn loopback_goes_past_it_also_behind_tls() {
         "KORA_PROBE_ENGINE_URL",
         format!("https://localhost:{}/", front.port()),
     );
-    for variable in [
-        "HTTPS_PROXY",
-        "https_proxy",
-        "HTTP_PROXY",
-        "http_proxy",
-        "ALL_PROXY",
-        "all_proxy",
-    ] {
-        world.set(variable, format!("http://{}", proxy.address()));
-    }
+    world.set_proxies(&format!("http://{}", proxy.address()));
     world.append([wake("fly")]);
     world.run().exits(0).silent();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Row, World, other_row, wake};
+use crate::support::{Row, World, fallback, other_row, wake};
 
 /// The metadata of the engine's requests after one run over these lines, which must exit so.
 #[track_caller]
@@ -110,15 +110,6 @@ fn control_characters_become_spaces_and_long_names_are_cut() {
     assert_eq!(data["probe_name"], "a b c");
     assert_eq!(data["issue_category"], "é".repeat(200));
     assert_eq!(data["severity"], "x y");
-}
-
-/// The fallback DM of this row.
-#[track_caller]
-fn fallback(row: Row) -> String {
-    let world = World::stamped().without_engine();
-    world.append([row]);
-    world.run().exits(0).silent();
-    world.slack.texts().remove(0)
 }
 
 #[test]

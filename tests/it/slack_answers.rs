@@ -249,11 +249,8 @@ fn a_dm_that_waited_too_long_goes_to_undelivered() {
     let world = World::stamped();
     world.slack.never();
     world.set("KORA_PROBE_OUTBOX_TTL_SECONDS", "1");
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.queue([wake("fly")]);
     world.shift_state(-1);
-    world.reach_slack_at(world.slack.base());
     let report = world.report(3);
     assert_eq!(
         report["outbox"],
@@ -270,11 +267,8 @@ fn a_dm_that_waited_too_long_goes_to_undelivered() {
 #[test]
 fn a_dm_that_waited_long_says_how_late_it_is() {
     let world = World::stamped();
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.queue([wake("fly")]);
     world.shift_state(-1);
-    world.reach_slack_at(world.slack.base());
     world.run().exits(0);
     let text = world.slack.texts().remove(0);
     let note = text

@@ -13,10 +13,7 @@ use crate::support::{DEAD_URL, Reply, SLACK_TOKEN, Slack, World, is_marked, plai
 /// A world in which fly's DM waits since a run that could not reach Slack.
 fn waiting() -> World {
     let world = World::stamped();
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
-    world.reach_slack_at(world.slack.base());
+    world.queue([wake("fly")]);
     world
 }
 
@@ -263,11 +260,8 @@ fn only_the_dms_that_are_too_old_are_given_up() {
     let world = waiting();
     world.set("KORA_PROBE_OUTBOX_TTL_SECONDS", "7200");
     world.shift_state(-1);
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("sentry")]);
-    world.run().exits(3);
+    world.queue([wake("sentry")]);
     world.shift_state(-1);
-    world.reach_slack_at(world.slack.base());
     let report = world.report(3);
     assert_eq!(
         report["outbox"],

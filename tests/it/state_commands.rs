@@ -2,15 +2,12 @@
 
 use std::fs;
 
-use crate::support::{DEAD_URL, World, wake};
+use crate::support::{World, wake};
 
 /// A world with one DM in the outbox.
 fn queued() -> World {
     let world = World::stamped();
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
-    world.reach_slack_at(world.slack.base());
+    world.queue([wake("fly")]);
     world
 }
 

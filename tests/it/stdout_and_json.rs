@@ -112,10 +112,7 @@ fn to_stdout_prints_the_dms_unescaped_and_parted_by_a_blank_line() {
 #[test]
 fn to_stdout_leaves_the_queue_alone() {
     let world = World::stamped();
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
-    world.reach_slack_at(world.slack.base());
+    world.queue([wake("fly")]);
     world.append([wake("sentry")]);
     let outcome = world
         .command("run --to stdout")

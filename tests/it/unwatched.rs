@@ -1,6 +1,6 @@
 //! Issue 5: when the last run is long ago, the next DM says for how long nothing was watched.
 
-use crate::support::{DEAD_URL, World, wake};
+use crate::support::{World, wake};
 
 const NOTE: &str = "nothing was watched for";
 
@@ -71,10 +71,7 @@ fn times_without_runs_add_up_until_they_are_told() {
 fn it_waits_in_the_outbox_with_its_dm() {
     let world = World::stamped();
     world.age_lock(60);
-    world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
-    world.reach_slack_at(world.slack.base());
+    world.queue([wake("fly")]);
     world.run().exits(0);
     assert!(world.slack.texts()[0].contains("nothing was watched for 1 h"));
     assert!(!next_dm(&world, "sentry").contains(NOTE));

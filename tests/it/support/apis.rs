@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::wire::Reply;
+use super::wire::{Reply, Request};
 use super::world::World;
 
 impl World {
@@ -55,6 +55,18 @@ impl World {
         assert_eq!(error, Value::Null);
         text
     }
+}
+
+/// A request's body without its prompt, which has to tell of the wake of a world's first
+/// [`World::told`]; the request has to be named.
+#[track_caller]
+pub fn without_prompt(request: &Request) -> Value {
+    let name = request.header("idempotency-key");
+    assert!(name.is_some_and(|name| !name.is_empty()));
+    let mut body = request.json();
+    let prompt = body["messages"][0]["content"].take().to_string();
+    assert!(prompt.contains("p0 unreachable: HTTP 401"), "{prompt}");
+    body
 }
 
 /// A chat completion that ended so, with this message.

@@ -24,6 +24,6 @@ pub use rotating::{Rotating, at_both_paces};
 pub use row::{Row, other_row, wake};
 pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
 pub use slack::Slack;
-pub use telling::{assert_told, is_marked, plain};
+pub use telling::{assert_told, fallback, is_marked, plain};
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};

@@ -87,6 +87,14 @@ impl Sandbox {
         self.env.borrow_mut().insert(variable.into(), value.into());
     }
 
+    /// This proxy by every variable that names one.
+    pub fn set_proxies(&self, proxy: &str) {
+        for variable in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
+            self.set(variable, proxy);
+            self.set(&variable.to_ascii_lowercase(), proxy);
+        }
+    }
+
     pub fn unset(&self, variable: &str) {
         self.env.borrow_mut().remove(variable);
     }

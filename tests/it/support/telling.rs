@@ -2,6 +2,7 @@
 //! interruption, and each repeat marked as one.
 
 use super::engine::DIAGNOSIS;
+use super::row::Row;
 use super::world::World;
 
 /// The DM about this probe where everything is well.
@@ -53,4 +54,13 @@ pub fn assert_told(world: &World, probes: &[String], interruptions: usize) -> us
         "a DM was given up"
     );
     repeats
+}
+
+/// The DM about this row where there is no engine.
+#[track_caller]
+pub fn fallback(row: Row) -> String {
+    let world = World::stamped().without_engine();
+    world.append([row]);
+    world.run().exits(0).silent();
+    world.slack.texts().remove(0)
 }
