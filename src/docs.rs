@@ -84,6 +84,21 @@ fn main_page() -> String {
     man.render_options_section(&mut page).unwrap();
     man.render_subcommands_section(&mut page).unwrap();
     let mut roff = Roff::new();
+    environment(&mut roff);
+    section(&mut roff, "FILES", FILES, italic);
+    exit_status(&mut roff);
+    section(&mut roff, "EXAMPLES", EXAMPLES, bold);
+    roff.control("SH", ["SEE ALSO"]);
+    let pages = subcommands().into_iter();
+    let pages = pages.map(|(name, _)| format!("{name}(1)"));
+    let pages: Vec<_> = pages.chain(["systemd.exec(5)".into()]).collect();
+    roff.text([roman(pages.join(", "))]);
+    let mut page = String::from_utf8(page).unwrap();
+    page.push_str(&roff.to_roff());
+    page
+}
+
+fn environment(roff: &mut Roff) {
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
         "An empty value is unset, and white space around one is ignored. What is not in the \
@@ -98,27 +113,15 @@ fn main_page() -> String {
         roff.text([bold(variable.name), roman(default)]);
         roff.text([roman(variable.help)]);
     }
-    section(&mut roff, "FILES", FILES, italic);
+}
+
+fn exit_status(roff: &mut Roff) {
     roff.control("SH", ["EXIT STATUS"]);
     for (exit, meaning) in EXIT_STATUS {
         roff.control("TP", []);
         roff.text([bold((*exit as u8).to_string())]);
         roff.text([roman(*meaning)]);
     }
-    section(&mut roff, "EXAMPLES", EXAMPLES, bold);
-    roff.control("SH", ["SEE ALSO"]);
-    let pages = subcommands()
-        .into_iter()
-        .map(|(name, _)| format!("{name}(1)"));
-    roff.text([roman(
-        pages
-            .chain(["systemd.exec(5)".into()])
-            .collect::<Vec<_>>()
-            .join(", "),
-    )]);
-    let mut page = String::from_utf8(page).unwrap();
-    page.push_str(&roff.to_roff());
-    page
 }
 
 /// With the title in capitals and a date, as man(7) has them.

@@ -120,6 +120,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const TEXTS: [&str; 6] = [
+        "probe",
+        "category",
+        "severity",
+        "title",
+        "detail",
+        "envelope_fix_name",
+    ];
+
     fn defaults() -> Wake {
         Wake {
             probe: "unknown".into(),
@@ -144,34 +153,31 @@ mod tests {
         assert_eq!(wake_with_details("{}"), defaults());
     }
 
+    /// The wake's six texts where each is this value in the row.
+    fn texts(value: &str) -> [String; 6] {
+        let members = TEXTS.map(|name| format!(r#""{name}":{value}"#));
+        let wake = wake_with_details(&format!("{{{}}}", members.join(",")));
+        [
+            wake.probe,
+            wake.category,
+            wake.severity,
+            wake.title,
+            wake.detail,
+            wake.envelope_fix_name,
+        ]
+    }
+
     #[test]
     fn texts_may_be_of_any_type() {
-        let all = |value: &str| {
-            let names = [
-                "probe",
-                "category",
-                "severity",
-                "title",
-                "detail",
-                "envelope_fix_name",
-            ];
-            let Wake {
-                probe,
-                category,
-                severity,
-                title,
-                detail,
-                envelope_fix_name,
-                ..
-            } = wake_with_details(&format!(
-                "{{{}}}",
-                names.map(|name| format!(r#""{name}":{value}"#)).join(",")
-            ));
-            [probe, category, severity, title, detail, envelope_fix_name]
-        };
         for usable in ["0", "-0.50e+7", "12345678901234567890123", "1e999", "true"] {
-            assert_eq!(all(usable), [usable; 6].map(str::to_owned));
+            assert_eq!(texts(usable), [usable; 6].map(str::to_owned));
         }
+        assert_eq!(texts(r#"" ""#), [" "; 6]);
+        assert_eq!(texts(r#""\ud800""#), ["\u{fffd}"; 6]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_the_default() {
         for unusable in [
             "\"\"",
             "null",
@@ -183,21 +189,10 @@ mod tests {
             "[\"x\"]",
             r#"{"a":1}"#,
         ] {
-            assert_eq!(
-                all(unusable),
-                [
-                    "unknown",
-                    "unknown",
-                    "warning",
-                    "(no title)",
-                    "(no detail)",
-                    "(none)"
-                ],
-                "{unusable}"
-            );
+            let texts = texts(unusable);
+            assert_eq!(texts[..3], ["unknown", "unknown", "warning"], "{unusable}");
+            assert_eq!(texts[3..], ["(no title)", "(no detail)", "(none)"]);
         }
-        assert_eq!(all(r#"" ""#), [" "; 6]);
-        assert_eq!(all(r#""\ud800""#), ["\u{fffd}"; 6]);
     }
 
     #[test]

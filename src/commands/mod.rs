@@ -1,4 +1,4 @@
-//! One file a verb.
+//! The verbs, a file or a folder each. `run` is the one that the others are about.
 
 mod check;
 mod completions;

@@ -132,15 +132,17 @@ fn catch_up(bench: &Bench, mib: u64) {
         "Peak memory of that run: {}",
         peak_memory(bench.run_anew(&log))
     );
-    if is_installed("jq") {
-        let mut jq = Command::new("jq");
-        jq.args([
-            "-c",
-            "select(.seam == \"probe.wake_requested\") | .details.probe",
-        ])
-        .arg(&log);
-        table("The same with jq, once", &mut [Contender::new("jq", jq)], 1);
+    through_jq(&log);
+}
+
+fn through_jq(log: &Path) {
+    if !is_installed("jq") {
+        return;
     }
+    let mut jq = Command::new("jq");
+    let filter = "select(.seam == \"probe.wake_requested\") | .details.probe";
+    jq.args(["-c", filter]).arg(log);
+    table("The same with jq, once", &mut [Contender::new("jq", jq)], 1);
 }
 
 /// The log was rotated into a `.gz` since the last run.

@@ -150,19 +150,14 @@ fn what_is_no_diagnosis_has_its_reason() {
         json!({"role": "assistant", "content": null, "refusal": "I can't help with that."});
     let thinking = json!({"role": "assistant", "content": null, "reasoning": "Let me see.", "reasoning_content": "Hm"});
     let half = json!({"role": "assistant", "content": "The app is"});
+    let tools = json!({"content": null, "tool_calls": [{"id": "1"}]});
     for (reply, reason) in [
         (
             completion("length", thinking.clone()),
             "empty_response_text",
         ),
         (completion("stop", thinking), "empty_response_text"),
-        (
-            completion(
-                "tool_calls",
-                json!({"content": null, "tool_calls": [{"id": "1"}]}),
-            ),
-            "empty_response_text",
-        ),
+        (completion("tool_calls", tools), "empty_response_text"),
         (completion("stop", refused), "refusal"),
         (completion("content_filter", half.clone()), "content_filter"),
         (
@@ -174,18 +169,6 @@ fn what_is_no_diagnosis_has_its_reason() {
             completion("stop", half.clone()).with("X-Hermes-Completed", "false"),
             "incomplete_response",
         ),
-        (
-            Reply::json(200, &json!({"choices": [], "usage": null})),
-            "engine_exception:InvalidResponse",
-        ),
-        (
-            Reply::json(200, &json!({"object": "chat.completion"})),
-            "engine_exception:InvalidResponse",
-        ),
-        (
-            Reply::text(200, "data: {}\n\ndata: [DONE]\n\n"),
-            "engine_exception:InvalidResponse",
-        ),
     ] {
         assert_eq!(world.reason(reply), reason);
     }
@@ -193,6 +176,18 @@ fn what_is_no_diagnosis_has_its_reason() {
         world.diagnosis(completion("stop", half).with("X-Hermes-Completed", "true")),
         "The app is"
     );
+}
+
+#[test]
+fn what_is_no_completion_is_invalid() {
+    let world = world();
+    for reply in [
+        Reply::json(200, &json!({"choices": [], "usage": null})),
+        Reply::json(200, &json!({"object": "chat.completion"})),
+        Reply::text(200, "data: {}\n\ndata: [DONE]\n\n"),
+    ] {
+        assert_eq!(world.reason(reply), "engine_exception:InvalidResponse");
+    }
 }
 
 fn error(status: u16, code: Value, kind: Value) -> Reply {

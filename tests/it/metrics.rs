@@ -17,6 +17,11 @@ fn measured() -> World {
     world
 }
 
+fn is_name(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
 /// Each sample by its name and labels, from a text that is held to the exposition format line by line.
 #[track_caller]
 fn samples(world: &World) -> BTreeMap<String, f64> {
@@ -39,11 +44,7 @@ fn samples(world: &World) -> BTreeMap<String, f64> {
             let (series, value) = line.rsplit_once(' ').expect("a sample");
             let name = series.split('{').next().unwrap();
             assert!(types.contains_key(name) && helped.contains(&name), "{line}");
-            assert!(
-                name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{line}"
-            );
+            assert!(is_name(name), "{line}");
             if let Some(labels) = series
                 .strip_prefix(name)
                 .filter(|labels| !labels.is_empty())
@@ -52,12 +53,7 @@ fn samples(world: &World) -> BTreeMap<String, f64> {
                     .strip_prefix("{outcome=\"")
                     .and_then(|rest| rest.strip_suffix("\"}"));
                 let value = value.unwrap_or_else(|| panic!("{line}"));
-                assert!(
-                    value
-                        .bytes()
-                        .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                    "{line}"
-                );
+                assert!(is_name(value), "{line}");
             }
             let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
             assert!(samples.insert(series.to_owned(), value).is_none(), "{line}");

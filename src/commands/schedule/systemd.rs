@@ -21,14 +21,12 @@ fn service(config: &Config, binary_path: &Path) -> Result<String, Problem> {
     }
     let binary = word(binary_path)?;
     let log = text(&config.paths.audit_log)?;
-    let limit = time_limit(config);
-    let user = user();
+    let (user, limit) = (user(), time_limit(config));
     let (env_file, state_dir) = (env_file_line(config)?, state_dir(config)?);
     let writable = writable(config)?;
-    let private_tmp = if needs_tmp(config, binary_path) {
-        ""
-    } else {
-        "PrivateTmp=yes\n"
+    let private_tmp = match needs_tmp(config, binary_path) {
+        true => "",
+        false => "PrivateTmp=yes\n",
     };
     Ok(format!(
         "\
