@@ -1,6 +1,6 @@
 //! `probe-wake` turns the wake rows of an audit log into diagnosed Slack messages: one run, no
 //! daemon. This file parses, runs, prints the error and sets the exit code. A run is told by
-//! `commands/run.rs`; a row's way through it, from left to right:
+//! `commands/run`; a row's way through it, from left to right:
 //!
 //! ```text
 //! cli → config → commands/run → session ─┬─ read      audit: bytes → lines → wakes; rotation

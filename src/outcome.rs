@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::audit::wake::Wake;
 use crate::engine::Answer;
+use crate::files::{append_own, append_shared};
 use crate::state::outbox::Dm;
-use crate::state::{append_own, append_shared};
 
 pub const FILE: &str = "outcomes.jsonl";
 pub const TURNED_FILE: &str = "outcomes.jsonl.1";

@@ -10,7 +10,7 @@ pub mod outbox;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -22,6 +22,7 @@ use crate::audit::tail::Tail;
 use crate::audit::wake::Wake;
 use crate::debounce::{HeldBack, Stamps};
 use crate::exit::{Exit, Problem};
+use crate::files::append_own;
 use crate::metrics::Counters;
 use layout::Layout;
 use outbox::Outbox;
@@ -59,6 +60,15 @@ pub struct LogState {
     pub tail: Tail,
     #[serde(default)]
     pub stamps: Stamps,
+}
+
+impl LogState {
+    pub fn new(tail: Tail) -> Self {
+        Self {
+            tail,
+            stamps: Stamps::default(),
+        }
+    }
 }
 
 /// A wake between its dispatch and the commit that puts its DM into the outbox. It holds all that
@@ -209,58 +219,6 @@ fn write_new(path: &Path, state: &State) -> io::Result<()> {
         .into_inner()
         .map_err(io::IntoInnerError::into_error)?
         .sync_all()
-}
-
-/// Appends one JSON line to a file that others write too: a single write, so that lines do not mix,
-/// and nothing else.
-pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(line)?;
-    bytes.push(b'\n');
-    open_to_append(path)?.write_all(&bytes)
-}
-
-/// Appends one JSON line to a file of which the lock's holder is the only writer. No half line
-/// spoils the next one: what cannot be written whole is cut off again, and behind what a crash left
-/// without its line end a new line is begun.
-pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
-    let mut file = open_to_append(path)?;
-    let end = file.metadata()?.len();
-    let mut bytes = Vec::new();
-    if end > 0 && last_byte(path, end)? != b'\n' {
-        bytes.push(b'\n');
-    }
-    serde_json::to_writer(&mut bytes, line)?;
-    bytes.push(b'\n');
-    match file.write_all(&bytes) {
-        Ok(()) => Ok(file),
-        Err(error) => {
-            let _ = file.set_len(end);
-            Err(error)
-        }
-    }
-}
-
-fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-}
-
-fn last_byte(path: &Path, end: u64) -> io::Result<u8> {
-    let mut byte = [0];
-    File::open(path)?.read_exact_at(&mut byte, end - 1)?;
-    Ok(byte[0])
-}
-
-impl LogState {
-    pub fn new(tail: Tail) -> Self {
-        Self {
-            tail,
-            stamps: Stamps::default(),
-        }
-    }
 }
 
 impl State {

@@ -1,0 +1,47 @@
+//! What is told of a run once it is over, to those who watch the runs from outside.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use log::{info, warn};
+
+use crate::config::Config;
+use crate::exit::{Ended, Exit};
+use crate::http::Endpoint;
+use crate::metrics::{self, Gauges};
+use crate::report::Report;
+use crate::state::State;
+
+/// A monitor that does not answer must not hold up the next run.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tells a monitor that watches for silence how the run ended. A run that found the lock held is
+/// told by the one that holds it.
+pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
+    let url = match ended {
+        Ok(Exit::Done) => url.clone(),
+        Err(problem) if problem.exit == Exit::Locked => return,
+        _ => url.join("/fail"),
+    };
+    match config.http().get(&url, HEARTBEAT_TIMEOUT) {
+        Ok(reply) if reply.is_success() => {}
+        Ok(reply) => info!("the heartbeat was answered with HTTP {}", reply.status),
+        Err(error) => info!("the heartbeat did not arrive: {error}"),
+    }
+}
+
+/// Writes the metrics; a failure is a warning and no more.
+pub(super) fn write_metrics(path: &Path, config: &Config, report: &Report, state: &State) {
+    let length = fs::metadata(&config.paths.audit_log).map_or(0, |meta| meta.len());
+    let gauges = Gauges {
+        now: Timestamp::now(),
+        lag_bytes: length.saturating_sub(report.position.after),
+        outbox: state.outbox.len(),
+        oldest: state.outbox.iter().map(|dm| dm.queued_at).min(),
+    };
+    if let Err(error) = metrics::write(path, &state.counters, &gauges) {
+        warn!("cannot write the metrics to {}: {error}", path.display());
+    }
+}
