@@ -22,6 +22,7 @@ use crate::state::outbox::Dm;
 use crate::state::{Durability, State, Store, UNDELIVERED_FILE};
 use crate::terminal::Waiting;
 
+/// What a run may do. The session asks for it and never looks whether it is done.
 pub trait Effects {
     /// The clock by which this wake is judged.
     fn now(&mut self, wake: Option<&Wake>) -> Timestamp;
@@ -74,6 +75,7 @@ pub struct Live {
 }
 
 impl Live {
+    /// `quiet`: DMs for stdout are kept from it, since the report tells them.
     pub fn new(config: &Config, store: Store, to: To, quiet: bool) -> Self {
         Self {
             store,
@@ -217,6 +219,7 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
+    /// `quiet`: DMs are kept from stdout, since the report tells them.
     pub fn new(config: &Config, quiet: bool) -> Self {
         Self {
             http: config.http(),

@@ -107,4 +107,5 @@ impl fmt::Display for Problem {
     }
 }
 
+/// How a command ended; only `main` prints the problem.
 pub type Ended = Result<Exit, Problem>;

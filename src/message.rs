@@ -29,6 +29,7 @@ pub fn text(wake: &Wake, result: &Result<Diagnosis, Reason>) -> String {
     }
 }
 
+/// A message's first line.
 pub fn header(wake: &Wake) -> String {
     format!("{} Probe alert · {}", sign(&wake.severity), wake.probe)
 }
@@ -162,6 +163,7 @@ pub fn on_one_line(text: &str) -> String {
     for_terminal(text).replace(['\n', '\t'], " ")
 }
 
+/// Whether the character could steer a terminal, or turn the direction of the text around it.
 pub fn steers(c: char) -> bool {
     let bidirectional = matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}')
         || ('\u{202a}'..='\u{202e}').contains(&c)

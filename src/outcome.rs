@@ -14,6 +14,7 @@ use crate::engine::Answer;
 use crate::files::{append_own, append_shared};
 use crate::state::outbox::Dm;
 
+/// The default file, in the state folder, and what it moves to when it grows.
 pub const FILE: &str = "outcomes.jsonl";
 pub const TURNED_FILE: &str = "outcomes.jsonl.1";
 pub const COMPLETED_SEAM: &str = "probe.investigation_completed";
@@ -22,6 +23,7 @@ pub const DELIVERED_SEAM: &str = "probe.dm_delivered";
 /// The default file is turned over once it is larger.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
+/// A row of the outcome log.
 #[derive(Debug, Serialize)]
 pub struct Row {
     emitted_at: String,

@@ -9,6 +9,7 @@ use crate::debounce::Decision;
 use crate::exit::Exit;
 use crate::message::steers;
 
+/// The JSON object of `run` and `replay`: its fields are the program's interface.
 #[derive(Debug, Serialize)]
 pub struct Report {
     version: u32,
@@ -25,6 +26,7 @@ pub struct Report {
     pub tally: Tally,
 }
 
+/// Offsets in bytes, before and after the run.
 #[derive(Debug, Default, Serialize)]
 pub struct PositionReport {
     pub before: u64,
@@ -50,6 +52,7 @@ pub struct OutboxReport {
     pub expired: u64,
 }
 
+/// What became of one wake.
 #[derive(Debug, Serialize)]
 pub struct WakeReport {
     pub probe: String,
@@ -98,6 +101,7 @@ impl Report {
         }
     }
 
+    /// The exit code that the run's outcome asks for. A dry run's is always 0.
     pub fn exit(&self) -> Exit {
         let told = self.outbox.pending == 0 && self.tally.undelivered == 0;
         let complete = self.tally.missed == 0 && self.rows.malformed == 0 && !self.position.gap;

@@ -7,6 +7,7 @@ use std::fmt;
 /// The length from which a secret is no word of the language.
 const SHORTEST_MASKED: usize = 8;
 
+/// A token or another text that must not be seen.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

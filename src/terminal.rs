@@ -87,6 +87,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// `what`: as in "asking the engine".
     pub fn for_what(what: &str) -> Self {
         if !io::stderr().is_terminal() {
             return Self { line: None };

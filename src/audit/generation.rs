@@ -32,6 +32,7 @@ pub struct Identity {
     pub born: Option<Timestamp>,
 }
 
+/// An open file with what was true of it at the opening.
 #[derive(Debug)]
 pub struct Generation {
     pub path: PathBuf,
@@ -170,6 +171,7 @@ impl Generation {
         )
     }
 
+    /// Told by the file's first bytes, or by the name of an empty one.
     pub fn is_gzip(&self) -> bool {
         self.gzip
     }

@@ -32,6 +32,7 @@ pub struct RowProof {
     pub sha256: String,
 }
 
+/// How far a log was read. Content proves it; the file's name and identity only help to find it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// In (decompressed) bytes; behind the last row that is done with.

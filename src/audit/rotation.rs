@@ -31,6 +31,7 @@ pub struct Stretch {
     pub kind: Kind,
 }
 
+/// Whose end a stretch reaches to, and so what may still come behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Rows that were written into a generation after it was left: the one of this number.

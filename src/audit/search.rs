@@ -22,6 +22,7 @@ const TIME_GRAIN: SignedDuration = SignedDuration::from_secs(2);
 /// How often the files beside the log are listed anew because they were renamed meanwhile.
 const MOST_LISTINGS: usize = 10;
 
+/// What is searched for, among what: the tail, and the file at the log's path, as it was opened.
 pub(super) struct Search<'a> {
     pub log: &'a Path,
     pub tail: &'a Tail,

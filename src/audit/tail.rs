@@ -14,6 +14,7 @@ use super::siblings::siblings;
 /// How long rows are still looked for in a generation that was left.
 const LATE_ROWS: SignedDuration = SignedDuration::from_mins(10);
 
+/// The position in one audit log, and what else is known of its generations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tail {
     pub position: Position,

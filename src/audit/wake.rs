@@ -28,15 +28,20 @@ pub struct Wake {
     pub emitted_at: Option<String>,
 }
 
+/// The name under which the engine keeps a pair's investigations.
+pub fn caller_session_id(probe: &str, category: &str) -> String {
+    format!("probe:{probe}:{category}")
+}
+
 impl Wake {
     /// When the probe raised the wake, where the row says so.
     pub fn raised_at(&self) -> Option<jiff::Timestamp> {
         self.emitted_at.as_deref()?.parse().ok()
     }
 
-    /// The name under which the engine keeps this pair's investigations.
+    /// See [`caller_session_id`].
     pub fn caller_session_id(&self) -> String {
-        format!("probe:{}:{}", self.probe, self.category)
+        caller_session_id(&self.probe, &self.category)
     }
 
     /// From the JSON text of the row's `emitted_at` and `details`.

@@ -12,6 +12,7 @@ mod status;
 use crate::cli::{Cli, Command, StateCommand};
 use crate::exit::Ended;
 
+/// Carries out what was typed.
 pub fn execute(cli: &Cli) -> Ended {
     let global = &cli.global;
     match &cli.command {

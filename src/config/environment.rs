@@ -22,6 +22,7 @@ use crate::secret::Secret;
 /// No secret is longer; a `_FILE` that names a device or a log must not fill the memory.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
+/// The process's environment over the env file.
 pub struct Environment {
     file: HashMap<String, String>,
     /// The env file that was read.
@@ -102,6 +103,7 @@ impl Environment {
         number
     }
 
+    /// On where the value is `true`, `1`, `yes` or `on`, in any case; off for all else.
     pub fn switch(&self, variable: &Variable) -> bool {
         let value = self.text(variable).to_ascii_lowercase();
         matches!(value.as_str(), "true" | "1" | "yes" | "on")

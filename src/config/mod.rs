@@ -79,6 +79,7 @@ impl Config {
             .max(OVERDUE)
     }
 
+    /// Reads and validates all settings.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let paths = Paths::from(flags, &env)?;

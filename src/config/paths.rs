@@ -26,6 +26,7 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// Reads the environment for the paths alone.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         Self::from(flags, &Environment::read(flags)?)
     }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::{Decision, Policy, Stamp};
 use crate::audit::wake::Wake;
 
+/// Whose wakes are repeats of each other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pair {
     pub probe: String,
@@ -108,6 +109,7 @@ impl Stamps {
         self.0.clear();
     }
 
+    /// In the pairs' order.
     pub fn iter(&self) -> impl Iterator<Item = (&Pair, &Stamp)> {
         self.0.iter().map(|(pair, kept)| (pair, &kept.stamp))
     }

@@ -69,6 +69,7 @@ pub struct Diagnosis {
     pub cut_short: Option<String>,
 }
 
+/// What came of asking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub result: Result<Diagnosis, Reason>,

@@ -158,8 +158,9 @@ impl<E: Effects> Session<'_, E> {
             .record(&outcome::completed(wake, answer, duration_ms, sent, now));
         self.report.tally.dispatched += 1;
         self.report.tally.sent += u64::from(sent);
-        self.keep(WakeReport {
-            reasoning_invoked: answer.result.is_ok() && !self.report.dry_run,
+        let was_asked = !self.report.dry_run;
+        self.keep(|| WakeReport {
+            reasoning_invoked: answer.result.is_ok() && was_asked,
             dm_sent: sent,
             error: answer.result.as_ref().err().map(ToString::to_string),
             dm_text: Some(shown),
@@ -205,9 +206,10 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    pub(super) fn keep(&mut self, wake: WakeReport) {
+    /// Keeps a wake for the report, where that tells each wake.
+    pub(super) fn keep(&mut self, wake: impl FnOnce() -> WakeReport) {
         if self.keeps_wakes {
-            self.report.wakes.push(wake);
+            self.report.wakes.push(wake());
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::exit::Exit;
 use crate::report::Report;
 use crate::state::{Durability, LogState, State, log_name};
 
+/// One run in progress.
 pub struct Session<'a, E: Effects> {
     config: &'a Config,
     pub state: State,
@@ -83,6 +84,7 @@ impl<'a, E: Effects> Session<'a, E> {
         self
     }
 
+    /// Whether the report tells each wake, or only their number.
     pub fn keeping_wakes(mut self, keeps_wakes: bool) -> Self {
         self.keeps_wakes = keeps_wakes;
         self
@@ -105,6 +107,7 @@ impl<'a, E: Effects> Session<'a, E> {
         self.unsaved = Unsaved::Stamps;
     }
 
+    /// How far the log was read; at the start of nothing where that was never stamped.
     pub fn tail(&mut self) -> &mut Tail {
         &mut self.log().tail
     }

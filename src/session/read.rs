@@ -247,7 +247,7 @@ impl<E: Effects> Session<'_, E> {
                         wake.caller_session_id(),
                         wake.severity
                     );
-                    self.keep(WakeReport::new(&wake, &decision));
+                    self.keep(|| WakeReport::new(&wake, &decision));
                 }
             }
         }

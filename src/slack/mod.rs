@@ -23,6 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// Who is written to, and as whom.
 #[derive(Clone, Debug)]
 pub struct SlackConfig {
     /// The base that a method's name is put behind: `https://slack.com/api`.

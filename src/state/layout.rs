@@ -9,6 +9,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 /// What lies deeper than this stands on one line.
 const INDENTED_LEVELS: usize = 4;
 
+/// serde_json's formatter for the state.
 #[derive(Default)]
 pub struct Layout {
     pretty: PrettyFormatter<'static>,

@@ -36,6 +36,7 @@ const VERSION: u32 = 1;
 const WRITE_BUFFER: usize = 64 * 1024;
 const NEW_FILE: &str = "state.json.new";
 
+/// All that is remembered. A missing field has its default, so that one can be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     program: String,
@@ -55,6 +56,7 @@ pub struct State {
     pub counters: Counters,
 }
 
+/// What is remembered of one audit log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogState {
     pub tail: Tail,

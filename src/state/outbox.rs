@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::wake::Wake;
+use crate::audit::wake::{Wake, caller_session_id};
 use crate::slack::Thread;
 
 /// A direct message on its way to the operator. Texts are as a person reads them, unescaped.
@@ -34,6 +34,7 @@ pub struct Dm {
     pub begun: Option<Begun>,
 }
 
+/// How far a DM has come; one that was delivered is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
@@ -70,8 +71,9 @@ impl Dm {
         }
     }
 
+    /// That of the wake it tells of.
     pub fn caller_session_id(&self) -> String {
-        format!("probe:{}:{}", self.probe, self.category)
+        caller_session_id(&self.probe, &self.category)
     }
 
     /// Whether an earlier request may have been carried out although no answer told so.
