@@ -2,6 +2,7 @@
 //! is committed behind it. So a run may die anywhere: a DM that is known not to have left is sent as
 //! it is, and one that may have left is sent once more with a line that says it may be a repeat.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -215,7 +216,7 @@ impl<E: Effects> Session<'_, E> {
         match self.effects.route() {
             Route::Slack => part(dm, doubtful, now),
             _ => Part {
-                text: whole(dm, now),
+                text: whole(dm, now).into_owned(),
                 length: 0,
                 rest: String::new(),
             },
@@ -224,13 +225,13 @@ impl<E: Effects> Session<'_, E> {
 }
 
 /// The text with its notes; one that was begun has its notes in the text.
-fn whole(dm: &Dm, now: Timestamp) -> String {
-    if dm.begun.is_some() {
-        return dm.text.clone();
-    }
+fn whole(dm: &Dm, now: Timestamp) -> Cow<'_, str> {
     let late = message::late_note(dm, now);
     let notes: Vec<String> = dm.notes.iter().cloned().chain(late).collect();
-    with_notes(&dm.text, &notes)
+    if dm.begun.is_some() || notes.is_empty() {
+        return Cow::Borrowed(&dm.text);
+    }
+    Cow::Owned(with_notes(&dm.text, &notes))
 }
 
 /// How much of a message a request that was never answered may have delivered, in bytes. A line
