@@ -223,6 +223,26 @@ fn state_dir(dir: &Path) -> Finding {
             ),
         };
     };
+    match trial(dir) {
+        Err(error) => failed(
+            "state folder",
+            format!("{shown} cannot be written: {error}"),
+            "let the runs' user write it, or free some space",
+        ),
+        Ok(()) if meta.mode() & 0o077 != 0 => warning(
+            "state folder",
+            format!(
+                "{shown} is open to others (mode {:03o})",
+                meta.mode() & 0o777
+            ),
+            format!("chmod 700 {shown}"),
+        ),
+        Ok(()) => ok("state folder", shown.to_string()),
+    }
+}
+
+/// Writes a file and opens the lock, as a run does.
+fn trial(dir: &Path) -> io::Result<()> {
     let trial = dir.join(".check");
     let made = OpenOptions::new()
         .write(true)
@@ -241,22 +261,7 @@ fn state_dir(dir: &Path) -> Finding {
             format!("{}: {error}", lock::FILE),
         )),
     });
-    match made.and(lock) {
-        Err(error) => failed(
-            "state folder",
-            format!("{shown} cannot be written: {error}"),
-            "let the runs' user write it, or free some space",
-        ),
-        Ok(()) if meta.mode() & 0o077 != 0 => warning(
-            "state folder",
-            format!(
-                "{shown} is open to others (mode {:03o})",
-                meta.mode() & 0o777
-            ),
-            format!("chmod 700 {shown}"),
-        ),
-        Ok(()) => ok("state folder", shown.to_string()),
-    }
+    made.and(lock)
 }
 
 fn last_run(config: &Config, store: &Store) -> Finding {
@@ -269,13 +274,23 @@ fn last_run(config: &Config, store: &Store) -> Finding {
         Some(at) => failed(
             "runs",
             format!("the last was {} ago", span(now.duration_since(at))),
-            "install a schedule: probe-wake schedule systemd (or cron)",
+            schedule_step(&store.dir),
         ),
         None => failed(
             "runs",
             "there was none yet",
             "start one with: probe-wake run",
         ),
+    }
+}
+
+/// A unit keeps its state elsewhere than a run by hand does, and may be well.
+fn schedule_step(state_dir: &Path) -> &'static str {
+    let of_the_unit = Path::new("/var/lib/probe-wake");
+    if state_dir != of_the_unit && of_the_unit.exists() {
+        "this is not the systemd unit's state: probe-wake --state-dir /var/lib/probe-wake check"
+    } else {
+        "install a schedule: probe-wake schedule systemd (or cron)"
     }
 }
 
