@@ -158,8 +158,8 @@ fn audit_log(config: &Config) -> Finding {
         ),
         Err(problem) => failed(
             "audit log",
-            problem.to_string(),
-            "let the runs' user read it",
+            problem.what(),
+            "let the runs' user read it, or name the right file with KORA_AUDIT_LOG_PATH",
         ),
     }
 }

@@ -55,6 +55,12 @@ impl Row {
 }
 
 #[derive(Debug, Serialize)]
+struct History {
+    version: u32,
+    investigations: Vec<Investigation>,
+}
+
+#[derive(Debug, Serialize)]
 struct Investigation {
     at: Timestamp,
     probe: String,
@@ -88,7 +94,10 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     join_tools(&mut investigations, &paths.audit_log)
         .with_context(|| format!("cannot read {}", paths.audit_log.display()))?;
     match args.format.format {
-        Format::Json => print_json(&investigations),
+        Format::Json => print_json(&History {
+            version: 1,
+            investigations,
+        }),
         Format::Text => print_table(&investigations, Painter::for_stdout(paths.no_color)),
     }
     .context("cannot print the history")?;
