@@ -86,6 +86,13 @@ pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()
 
 fn text(counters: &Counters, gauges: &Gauges) -> String {
     let mut text = String::new();
+    tell_totals(&mut text, counters);
+    tell_engine_calls(&mut text, counters);
+    tell_gauges(&mut text, counters, gauges);
+    text
+}
+
+fn tell_totals(text: &mut String, counters: &Counters) {
     let totals = [
         ("runs", "Runs that were ended", counters.runs),
         (
@@ -117,20 +124,21 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
         ),
     ];
     for (name, help, value) in totals {
-        metric(
-            &mut text,
-            &format!("{name}_total"),
-            "counter",
-            help,
-            value as f64,
-        );
+        let name = format!("{name}_total");
+        metric(text, &name, "counter", help, value as f64);
     }
+}
+
+fn tell_engine_calls(text: &mut String, counters: &Counters) {
     let calls = "probe_wake_engine_calls_total";
     let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
     let _ = writeln!(text, "# TYPE {calls} counter");
     for (outcome, value) in &counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
+}
+
+fn tell_gauges(text: &mut String, counters: &Counters, gauges: &Gauges) {
     let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
     let age = gauges.oldest.map_or(0.0, |oldest| {
         (seconds(gauges.now) - seconds(oldest)).max(0.0)
@@ -160,9 +168,8 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
         ),
     ];
     for (name, help, value) in values {
-        metric(&mut text, name, "gauge", help, value);
+        metric(text, name, "gauge", help, value);
     }
-    text
 }
 
 fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: f64) {

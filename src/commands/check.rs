@@ -158,8 +158,8 @@ fn audit_log(config: &Config) -> Finding {
         ),
         Err(problem) => failed(
             "audit log",
-            problem.to_string(),
-            "let the runs' user read it",
+            problem.what(),
+            "let the runs' user read it, or name the right file with KORA_AUDIT_LOG_PATH",
         ),
     }
 }
@@ -223,6 +223,26 @@ fn state_dir(dir: &Path) -> Finding {
             ),
         };
     };
+    match trial(dir) {
+        Err(error) => failed(
+            "state folder",
+            format!("{shown} cannot be written: {error}"),
+            "let the runs' user write it, or free some space",
+        ),
+        Ok(()) if meta.mode() & 0o077 != 0 => warning(
+            "state folder",
+            format!(
+                "{shown} is open to others (mode {:03o})",
+                meta.mode() & 0o777
+            ),
+            format!("chmod 700 {shown}"),
+        ),
+        Ok(()) => ok("state folder", shown.to_string()),
+    }
+}
+
+/// Writes a file and opens the lock, as a run does.
+fn trial(dir: &Path) -> io::Result<()> {
     let trial = dir.join(".check");
     let made = OpenOptions::new()
         .write(true)
@@ -241,22 +261,7 @@ fn state_dir(dir: &Path) -> Finding {
             format!("{}: {error}", lock::FILE),
         )),
     });
-    match made.and(lock) {
-        Err(error) => failed(
-            "state folder",
-            format!("{shown} cannot be written: {error}"),
-            "let the runs' user write it, or free some space",
-        ),
-        Ok(()) if meta.mode() & 0o077 != 0 => warning(
-            "state folder",
-            format!(
-                "{shown} is open to others (mode {:03o})",
-                meta.mode() & 0o777
-            ),
-            format!("chmod 700 {shown}"),
-        ),
-        Ok(()) => ok("state folder", shown.to_string()),
-    }
+    made.and(lock)
 }
 
 fn last_run(config: &Config, store: &Store) -> Finding {
@@ -269,7 +274,7 @@ fn last_run(config: &Config, store: &Store) -> Finding {
         Some(at) => failed(
             "runs",
             format!("the last was {} ago", span(now.duration_since(at))),
-            "install a schedule: probe-wake schedule systemd (or cron)",
+            schedule_step(&store.dir),
         ),
         None => failed(
             "runs",
@@ -279,14 +284,23 @@ fn last_run(config: &Config, store: &Store) -> Finding {
     }
 }
 
+/// A unit keeps its state elsewhere than a run by hand does, and may be well.
+fn schedule_step(state_dir: &Path) -> &'static str {
+    let of_the_unit = Path::new("/var/lib/probe-wake");
+    if state_dir != of_the_unit && of_the_unit.exists() {
+        "this is not the systemd unit's state: probe-wake --state-dir /var/lib/probe-wake check"
+    } else {
+        "install a schedule: probe-wake schedule systemd (or cron)"
+    }
+}
+
 /// An engine that is missing or down costs the diagnosis, not the alert.
 fn engine(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
         return warning(
             "engine",
             "none is configured: DMs come with the raw facts",
-            "set KORA_PROBE_ENGINE_URL; or KORA_PROBE_ENGINE_API=anthropic and a token; or =openai, a \
-             token and KORA_PROBE_ENGINE_MODEL",
+            "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)",
         );
     };
     let name = format!("{:?} at {}", engine.api, engine.url).to_lowercase();

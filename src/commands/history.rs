@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::cli::{Format, Global, HistoryArgs};
 use crate::config::Paths;
@@ -17,7 +18,7 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::message::on_one_line;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, TURNED_FILE};
 use crate::report::print_json;
-use crate::terminal::{Colour, Painter, fit, fit_line, width};
+use crate::terminal::{Colour, Painter, fit, fit_line, pad, width};
 
 const TOOL_SEAM: &str = "reasoning.tool_called";
 /// How much of the audit log's end is searched for the tools.
@@ -54,6 +55,12 @@ impl Row {
 }
 
 #[derive(Debug, Serialize)]
+struct History {
+    version: u32,
+    investigations: Vec<Investigation>,
+}
+
+#[derive(Debug, Serialize)]
 struct Investigation {
     at: Timestamp,
     probe: String,
@@ -87,7 +94,10 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     join_tools(&mut investigations, &paths.audit_log)
         .with_context(|| format!("cannot read {}", paths.audit_log.display()))?;
     match args.format.format {
-        Format::Json => print_json(&investigations),
+        Format::Json => print_json(&History {
+            version: 1,
+            investigations,
+        }),
         Format::Text => print_table(&investigations, Painter::for_stdout(paths.no_color)),
     }
     .context("cannot print the history")?;
@@ -276,7 +286,8 @@ fn print_table(investigations: &[Investigation], painter: Painter) -> io::Result
     let line = |cells: &[String; 8], last: &str| {
         let mut line = String::new();
         for (column, width) in &columns {
-            line.push_str(&format!("{:<width$}{BETWEEN}", cells[*column]));
+            line.push_str(&pad(&cells[*column], *width));
+            line.push_str(BETWEEN);
         }
         fit_line((line + last).trim_end())
     };
@@ -291,7 +302,7 @@ fn print_table(investigations: &[Investigation], painter: Painter) -> io::Result
 /// The columns that are shown, each with its width.
 fn columns(rows: &[[String; 8]], room: Option<usize>) -> Vec<(usize, usize)> {
     let longest = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
+        let cells = rows.iter().map(|row| row[column].width());
         cells.max().unwrap_or(0).max(HEAD[column].len())
     };
     let mut columns: Vec<_> = (0..HEAD.len())

@@ -23,6 +23,7 @@ use crate::report::{Report, WakeReport, count};
 use crate::session::Session;
 use crate::state::lock::Lock;
 use crate::state::{State, Store, key};
+use crate::terminal::Waiting;
 
 /// A monitor that does not answer must not hold up the next run.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,6 +97,7 @@ fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
         Err(problem) if problem.exit == Exit::Locked => return,
         _ => url.join("/fail"),
     };
+    let _waiting = Waiting::for_what("telling the heartbeat");
     match config.http().get(&url, HEARTBEAT_TIMEOUT) {
         Ok(reply) if reply.is_success() => {}
         Ok(reply) => info!("the heartbeat was answered with HTTP {}", reply.status),

@@ -36,12 +36,8 @@ fn systemd(config: &Config, binary_path: &Path) -> Result<String, Problem> {
     }
     let binary = systemd_word(binary_path)?;
     let log = systemd_text(&config.paths.audit_log)?;
-    let engine_seconds = config
-        .engine
-        .as_ref()
-        .map_or(0, |engine| engine.timeout.as_secs());
-    let limit = config.max_runtime.as_secs() + engine_seconds + TIME_FOR_SLACK;
-    let cadence = config.cadence.as_secs();
+    let limit = limit(config);
+    let timer = timer(config);
     let env_file = env_file(config)
         // The rest of this line is the path as it is: it knows no quotes.
         .map(|path| Ok::<_, Problem>(printable(&path)?.replace('%', "%%")))
@@ -56,15 +52,7 @@ fn systemd(config: &Config, binary_path: &Path) -> Result<String, Problem> {
     };
     Ok(format!(
         "\
-# probe-wake.service
-# Both files go to /etc/systemd/system; then, as root:
-#   systemctl daemon-reload && systemctl enable --now probe-wake.timer
-[Unit]
-Description=Tell the operator of new wake rows in the audit log
-Wants=network-online.target
-After=network-online.target
-
-[Service]
+{HEAD}[Service]
 Type=oneshot
 User={user}
 ExecStart={binary} run
@@ -81,6 +69,23 @@ ProtectHome=read-only
 ProtectSystem=strict
 {private_tmp}{writable}\
 {HARDENING}
+{timer}",
+    ))
+}
+
+/// In seconds, above what a run allows itself.
+fn limit(config: &Config) -> u64 {
+    let engine_seconds = config
+        .engine
+        .as_ref()
+        .map_or(0, |engine| engine.timeout.as_secs());
+    config.max_runtime.as_secs() + engine_seconds + TIME_FOR_SLACK
+}
+
+fn timer(config: &Config) -> String {
+    let cadence = config.cadence.as_secs();
+    format!(
+        "\
 # probe-wake.timer
 [Unit]
 Description=Run probe-wake every {cadence} s
@@ -92,8 +97,8 @@ AccuracySec=1s
 
 [Install]
 WantedBy=timers.target
-",
-    ))
+"
+    )
 }
 
 /// Whether a private `/tmp` would hide something that a run needs.
@@ -108,6 +113,17 @@ fn needs_tmp(config: &Config, binary: &Path) -> bool {
     let mut needed = needed.into_iter().flatten().chain(&config.secret_files);
     needed.any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"))
 }
+
+const HEAD: &str = "\
+# probe-wake.service
+# Both files go to /etc/systemd/system; then, as root:
+#   systemctl daemon-reload && systemctl enable --now probe-wake.timer
+[Unit]
+Description=Tell the operator of new wake rows in the audit log
+Wants=network-online.target
+After=network-online.target
+
+";
 
 const HARDENING: &str = "\
 NoNewPrivileges=yes

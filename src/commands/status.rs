@@ -209,6 +209,24 @@ fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
         "log          {}{missing}",
         on_one_line(&status.audit_log)
     )?;
+    print_position(&mut out, status)?;
+    print_held_back(&mut out, &status.held_back, now)?;
+    print_outbox(&mut out, &status.outbox, painter, now)?;
+    let undelivered = match status.undelivered {
+        0 => "none".to_owned(),
+        number => painter.paint(
+            Colour::Red,
+            &format!(
+                "{number}, in {}/{UNDELIVERED_FILE}",
+                on_one_line(&status.state_dir)
+            ),
+        ),
+    };
+    writeln!(out, "undelivered  {undelivered}")?;
+    out.flush()
+}
+
+fn print_position(out: &mut impl Write, status: &Status) -> io::Result<()> {
     match (&status.position, &status.lag) {
         (None, _) => writeln!(out, "position     none yet: the next run is a first run")?,
         (Some(at), None) => writeln!(out, "position     byte {at}, the log cannot be read")?,
@@ -234,20 +252,7 @@ fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
             writeln!(out, "interrupted  {wake}: the next run goes on with it")?;
         }
     }
-    print_held_back(&mut out, &status.held_back, now)?;
-    print_outbox(&mut out, &status.outbox, painter, now)?;
-    let undelivered = match status.undelivered {
-        0 => "none".to_owned(),
-        number => painter.paint(
-            Colour::Red,
-            &format!(
-                "{number}, in {}/{UNDELIVERED_FILE}",
-                on_one_line(&status.state_dir)
-            ),
-        ),
-    };
-    writeln!(out, "undelivered  {undelivered}")?;
-    out.flush()
+    Ok(())
 }
 
 fn print_held_back(out: &mut impl Write, pairs: &[HeldBackPair], now: Timestamp) -> io::Result<()> {
