@@ -127,6 +127,7 @@ const CRON: &str = "set -e
 /// elsewhere.
 #[test]
 fn debians_cron_runs_the_block_and_a_wake_is_told() {
+    needs!("cron");
     if !rustix::process::geteuid().is_root() {
         return;
     }
