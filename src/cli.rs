@@ -26,19 +26,20 @@ pub struct Cli {
     pub command: Command,
 }
 
+// Behind a verb's own flags in its help.
 #[derive(Args, Debug)]
 pub struct Global {
     /// The audit log [KORA_AUDIT_LOG_PATH; ~/.kora/kora_audit_log.jsonl]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, display_order = 101)]
     pub audit_log: Option<PathBuf>,
     /// The folder of the state [KORA_PROBE_WAKE_STATE_DIR; ~/.local/state/probe-wake]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, display_order = 102)]
     pub state_dir: Option<PathBuf>,
     /// A file of KEY=value settings [KORA_PROBE_WAKE_ENV_FILE; ~/.config/probe-wake/env]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, display_order = 103)]
     pub env_file: Option<PathBuf>,
     /// Say more: -v what is done, -vv each step
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 104)]
     pub verbose: u8,
 }
 

@@ -7,6 +7,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use crate::message::on_one_line;
 
 /// A table is not cut narrower, and is not cut at all where stdout is no terminal.
@@ -59,13 +61,23 @@ pub fn fit_line(line: &str) -> String {
     width().map_or_else(|| line.to_owned(), |columns| fit(line, columns))
 }
 
-/// Cuts a text to so many columns, as characters.
+/// Cuts a text to so many columns of a terminal, on which some characters take two and some none.
 pub fn fit(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
+    if text.width() <= columns {
         return text.to_owned();
     }
-    let cut: String = text.chars().take(columns.saturating_sub(1)).collect();
-    format!("{}…", cut.trim_end())
+    let mut used = 0;
+    let fitting = text.chars().take_while(|c| {
+        used += c.width().unwrap_or(0);
+        used < columns
+    });
+    format!("{}…", fitting.collect::<String>().trim_end())
+}
+
+/// Fills a text up with spaces to so many columns.
+pub fn pad(text: &str, columns: usize) -> String {
+    let missing = columns.saturating_sub(text.width());
+    format!("{text}{:missing$}", "")
 }
 
 /// Whether such a line stands there now.
@@ -120,5 +132,22 @@ impl Drop for Waiting {
             drop(stop);
             let _ = draw.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_and_filled_up_by_the_columns_it_takes() {
+        assert_eq!(fit("abcdef", 6), "abcdef");
+        assert_eq!(fit("abcdef", 5), "abcd…");
+        assert_eq!(fit("机器故障了", 10), "机器故障了");
+        assert_eq!(fit("机器故障了", 9), "机器故障…");
+        assert_eq!(fit("机器故障了", 8), "机器故…");
+        assert_eq!(fit("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}");
+        assert_eq!(pad("机", 4), "机  ");
+        assert_eq!(pad("abc", 2), "abc");
     }
 }

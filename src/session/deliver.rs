@@ -2,6 +2,7 @@
 //! is committed behind it. So a run may die anywhere: a DM that is known not to have left is sent as
 //! it is, and one that may have left is sent once more with a line that says it may be a repeat.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -61,23 +62,42 @@ impl<E: Effects> Session<'_, E> {
             let Some(index) = self.next_in_queue() else {
                 break;
             };
-            let dm = self.state.outbox[index].clone();
-            if self.deliver(index, false)? != Fate::Delivered {
-                continue;
-            }
-            self.report.outbox.delivered += 1;
-            let now = self.effects.now(None);
-            self.effects.record(&outcome::delivered(&dm, now));
-            if index > 0 {
-                let cause = self.state.outbox[0].cause.clone().unwrap_or_default();
-                self.give_up(0, &cause)?;
+            let fate = self.deliver_queued(index)?;
+            if index > 0 && fate == Fate::Delivered {
+                self.judge_oldest()?;
             }
         }
         Ok(())
     }
 
-    /// The oldest, or the one behind it where the oldest was refused again and again: if that goes
-    /// through, the fault is the oldest one's.
+    fn deliver_queued(&mut self, index: usize) -> Result<Fate> {
+        let dm = self.state.outbox[index].clone();
+        let fate = self.deliver(index, false)?;
+        if fate == Fate::Delivered {
+            self.report.outbox.delivered += 1;
+            let now = self.effects.now(None);
+            self.effects.record(&outcome::delivered(&dm, now));
+        }
+        Ok(fate)
+    }
+
+    /// The DM behind the oldest went through, so that the fault is the oldest one's: unless it was a
+    /// wrong token, say, that was mended since. One more try tells.
+    fn judge_oldest(&mut self) -> Result<()> {
+        let refused_runs = self.state.outbox[0].refused_runs;
+        if self.deliver_queued(0)? != Fate::Stays {
+            return Ok(());
+        }
+        let oldest = &self.state.outbox[0];
+        if oldest.refused_runs > refused_runs {
+            let cause = oldest.cause.clone().unwrap_or_default();
+            self.give_up(0, &cause)?;
+            self.sends = true;
+        }
+        Ok(())
+    }
+
+    /// The oldest, or the one behind it where the oldest was refused again and again.
     fn next_in_queue(&self) -> Option<usize> {
         let oldest = self.state.outbox.front()?;
         let in_doubt = oldest.refused_runs >= REFUSALS_IN_DOUBT && self.state.outbox.len() > 1;
@@ -117,10 +137,8 @@ impl<E: Effects> Session<'_, E> {
     /// Sends a DM, part by part. `announced`: the commit that says it is being sent stands already.
     pub(super) fn deliver(&mut self, index: usize, mut announced: bool) -> Result<Fate> {
         // How much of the message may have arrived already, in bytes.
-        let mut doubt = match &self.state.outbox[index] {
-            dm if !announced && dm.may_be_repeat() => reach(dm),
-            _ => 0,
-        };
+        let dm = &self.state.outbox[index];
+        let mut doubt = if announced { 0 } else { reach(dm) };
         let mut tried = false;
         loop {
             let part = self.next_part(index, doubt > 0);
@@ -140,6 +158,10 @@ impl<E: Effects> Session<'_, E> {
                     self.state.outbox[index].go_on_with(part.rest, thread);
                     doubt = doubt.saturating_sub(part.length);
                     (tried, announced) = (false, false);
+                    if self.is_past_its_time() {
+                        let cause = "the run's time was over between its parts".to_owned();
+                        return self.stays(index, doubt > 0, cause);
+                    }
                 }
                 Err(Setback::Try(pause, _)) if !tried => {
                     self.effects.pause(pause);
@@ -153,8 +175,7 @@ impl<E: Effects> Session<'_, E> {
                 }
                 Err(Setback::Try(_, cause)) => return self.stays(index, doubt > 0, cause),
                 Err(Setback::Stay(cause) | Setback::TryAtTopLevel(cause)) => {
-                    self.state.outbox[index].refused_runs += 1;
-                    return self.stays(index, doubt > 0, cause);
+                    return self.refused(index, doubt > 0, cause);
                 }
             }
         }
@@ -167,6 +188,11 @@ impl<E: Effects> Session<'_, E> {
         self.state.counters.delivered += 1;
         self.commit(Durability::Full)?;
         Ok(Fate::Delivered)
+    }
+
+    fn refused(&mut self, index: usize, doubtful: bool, cause: String) -> Result<Fate> {
+        self.state.outbox[index].refused_runs += 1;
+        self.stays(index, doubtful, cause)
     }
 
     fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<Fate> {
@@ -190,7 +216,7 @@ impl<E: Effects> Session<'_, E> {
         match self.effects.route() {
             Route::Slack => part(dm, doubtful, now),
             _ => Part {
-                text: whole(dm, now),
+                text: whole(dm, now).into_owned(),
                 length: 0,
                 rest: String::new(),
             },
@@ -199,18 +225,21 @@ impl<E: Effects> Session<'_, E> {
 }
 
 /// The text with its notes; one that was begun has its notes in the text.
-fn whole(dm: &Dm, now: Timestamp) -> String {
-    if dm.begun.is_some() {
-        return dm.text.clone();
-    }
+fn whole(dm: &Dm, now: Timestamp) -> Cow<'_, str> {
     let late = message::late_note(dm, now);
     let notes: Vec<String> = dm.notes.iter().cloned().chain(late).collect();
-    with_notes(&dm.text, &notes)
+    if dm.begun.is_some() || notes.is_empty() {
+        return Cow::Borrowed(&dm.text);
+    }
+    Cow::Owned(with_notes(&dm.text, &notes))
 }
 
 /// How much of a message a request that was never answered may have delivered, in bytes. A line
 /// about lateness behind it counts for nothing: it is not the same twice.
 fn reach(dm: &Dm) -> usize {
+    if !dm.may_be_repeat() {
+        return 0;
+    }
     let message = with_notes(&dm.text, &dm.notes);
     let (_, rest) = slack::next_message(&message, PART_LIMIT);
     message.len() - rest.len()

@@ -74,9 +74,13 @@ impl<E: Effects> Session<'_, E> {
         if refusal.is_none() && self.config.max_investigations_per_hour > 0 {
             self.state.investigations.push(now);
         }
-        self.state.mark = Some(mark.clone());
         self.prune(&mark.log, now);
+        self.state.mark = Some(mark);
         self.commit(Durability::Full)?;
+        // Until the next commit it is on the disk only: a wake can be megabytes long.
+        let Some(mark) = self.state.mark.take() else {
+            return Ok(());
+        };
 
         let held_back = mark.held_back.map_or(0, |held| held.count);
         let prompt = engine::prompt(&mark.wake, held_back, &engine::fence());
@@ -133,18 +137,21 @@ impl<E: Effects> Session<'_, E> {
     /// Puts the DM into the outbox, moves the position behind the row, and sends the DM.
     fn tell(
         &mut self,
-        mark: Mark,
+        mut mark: Mark,
         answer: &Answer,
         duration_ms: u64,
         prompt: Option<String>,
     ) -> Result<()> {
         let (is_sent_now, is_reported) = (self.sends_at_once(), self.is_reported());
+        let text = message::text(&mark.wake, &answer.result);
+        mark.wake.detail = String::new();
         let wake = &mark.wake;
-        let dm = self.dm(&mark, answer);
-        let shown = message::with_notes(&dm.text, &dm.notes);
+        let dm = self.dm(&mark, answer, text);
+        let shown = self
+            .keeps_wakes
+            .then(|| message::with_notes(&dm.text, &dm.notes));
         self.state.outbox.push_back(dm);
         self.state.counters.dispatched += 1;
-        self.state.mark = None;
         if let Some(log) = self.state.logs.get_mut(&mark.log) {
             log.tail = mark.after;
         }
@@ -163,7 +170,7 @@ impl<E: Effects> Session<'_, E> {
             reasoning_invoked: answer.result.is_ok() && was_asked,
             dm_sent: sent,
             error: answer.result.as_ref().err().map(ToString::to_string),
-            dm_text: Some(shown),
+            dm_text: shown,
             prompt,
             ..WakeReport::new(wake, &Decision::Dispatch(mark.held_back))
         });
@@ -171,12 +178,12 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// The DM as it is queued: one that goes out at once is being sent from that commit on.
-    fn dm(&mut self, mark: &Mark, answer: &Answer) -> Dm {
+    fn dm(&mut self, mark: &Mark, answer: &Answer, text: String) -> Dm {
         let (wake, result) = (&mark.wake, &answer.result);
         let mut notes = message::notes(wake, result, mark.held_back, mark.dispatched_at);
         notes.extend(self.unwatched.take().map(message::unwatched_note));
         let queued_at = self.effects.now(None);
-        let mut dm = Dm::new(wake, message::text(wake, result), notes, queued_at);
+        let mut dm = Dm::new(wake, text, notes, queued_at);
         if self.sends_at_once() || self.is_reported() {
             dm.delivery = Delivery::BeingSent;
         }

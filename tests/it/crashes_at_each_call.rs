@@ -25,52 +25,62 @@ fn kill_at_each(syscall: &str, fewest: usize) {
 
 #[test]
 fn a_run_killed_at_any_write_loses_nothing() {
+    needs!("strace");
     kill_at_each("write", 9);
 }
 
 #[test]
 fn a_run_killed_at_any_fsync_loses_nothing() {
+    needs!("strace");
     kill_at_each("fsync", 13);
 }
 
 #[test]
 fn a_run_killed_at_any_rename_loses_nothing() {
+    needs!("strace");
     kill_at_each("rename", 7);
 }
 
 #[test]
 fn a_run_killed_at_any_opening_loses_nothing() {
+    needs!("strace");
     kill_at_each("openat", 20);
 }
 
 #[test]
 fn a_run_killed_at_any_sending_loses_nothing() {
+    needs!("strace");
     kill_at_each("sendto", 8);
 }
 
 #[test]
 fn a_run_killed_at_any_receiving_loses_nothing() {
+    needs!("strace");
     kill_at_each("recvfrom", 4);
 }
 
 #[test]
 fn a_run_killed_at_any_connecting_loses_nothing() {
+    needs!("strace");
     kill_at_each("connect", 2);
 }
 
 #[test]
 fn a_run_killed_at_any_closing_loses_nothing() {
+    needs!("strace");
     kill_at_each("close", 20);
 }
 
 #[test]
 fn a_run_killed_at_any_reading_loses_nothing() {
+    needs!("strace");
     kill_at_each("read", 4);
     kill_at_each("statx", 10);
 }
 
 #[test]
 fn two_runs_killed_one_after_the_other_lose_nothing() {
+    needs!("strace");
     let probes = ["fly", "sentry"].map(str::to_owned);
     let mut kills = 0;
     for (first, second) in (1..10).flat_map(|first| (1..10).map(move |second| (first, second))) {

@@ -38,16 +38,19 @@ fn ends_with_a_word(_: &World, outcome: Outcome) {
 
 #[test]
 fn a_write_that_fails_loses_nothing() {
+    needs!("strace");
     fail_each("write", 9, ends_with_a_word);
 }
 
 #[test]
 fn an_fsync_that_fails_loses_nothing() {
+    needs!("strace");
     fail_each("fsync", 13, ends_with_a_word);
 }
 
 #[test]
 fn a_rename_that_fails_ends_the_run() {
+    needs!("strace");
     fail_each("rename", 7, |_, outcome| {
         outcome.exits(1).warns("cannot commit").warns("state.json");
     });
@@ -55,17 +58,20 @@ fn a_rename_that_fails_ends_the_run() {
 
 #[test]
 fn an_opening_that_fails_loses_nothing() {
+    needs!("strace");
     fail_each("openat", 20, ends_with_a_word);
 }
 
 #[test]
 fn a_reading_that_fails_loses_nothing() {
+    needs!("strace");
     fail_each("read", 4, ends_with_a_word);
 }
 
 /// A socket that cannot be written is a peer that cannot be reached: no reason to end the run.
 #[test]
 fn a_sending_that_fails_ends_no_run() {
+    needs!("strace");
     fail_each("sendto", 8, |world, outcome| {
         outcome.exits(0);
         assert!(world.slack.texts().len() >= 2, "the run itself told both");
@@ -74,6 +80,7 @@ fn a_sending_that_fails_ends_no_run() {
 
 #[test]
 fn a_receiving_that_fails_ends_no_run() {
+    needs!("strace");
     fail_each("recvfrom", 4, |world, outcome| {
         outcome.exits(0);
         assert!(world.slack.texts().len() >= 2, "the run itself told both");

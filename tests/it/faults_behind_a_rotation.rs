@@ -43,26 +43,31 @@ fn nothing_is_passed_over(fault: Fault, syscall: &str) {
 
 #[test]
 fn an_opening_that_fails_is_no_gap() {
+    needs!("strace");
     nothing_is_passed_over(Fault::Error("EMFILE"), "openat");
 }
 
 #[test]
 fn a_reading_that_fails_is_no_gap() {
+    needs!("strace");
     nothing_is_passed_over(Fault::Error("EIO"), "pread64");
 }
 
 #[test]
 fn a_listing_that_fails_is_no_gap() {
+    needs!("strace");
     nothing_is_passed_over(Fault::Error("EIO"), "getdents64");
 }
 
 #[test]
 fn a_look_at_a_file_that_fails_is_no_gap() {
+    needs!("strace");
     nothing_is_passed_over(Fault::Error("EIO"), "statx");
 }
 
 #[test]
 fn a_run_killed_while_it_follows_a_rotation_loses_nothing() {
+    needs!("strace");
     for syscall in ["write", "getdents64"] {
         nothing_is_passed_over(Fault::Kill, syscall);
     }

@@ -53,6 +53,7 @@ fn a_row_behind_a_torn_one_begins_on_a_line_of_its_own() {
 
 #[test]
 fn a_shared_outcome_log_gets_one_append_and_nothing_else() {
+    needs!("strace");
     let world = World::stamped();
     let shared = world.path("shared.jsonl");
     fs::write(&shared, "{\"somebody\":").unwrap();

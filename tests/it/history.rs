@@ -45,7 +45,7 @@ fn history(sandbox: &Sandbox, flags: &str) -> Vec<Value> {
     let told = sandbox
         .command(&format!("history --format json {flags}"))
         .exits(0);
-    told.json().as_array().unwrap().clone()
+    told.json()["investigations"].as_array().unwrap().clone()
 }
 
 #[track_caller]

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[macro_use]
+mod support;
+
 mod check;
 mod config;
 mod crashes_at_each_call;
@@ -60,7 +63,6 @@ mod stand_in;
 mod state_commands;
 mod status;
 mod stdout_and_json;
-mod support;
 mod tls;
 //mod terminal;
 mod terminal;

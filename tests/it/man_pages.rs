@@ -34,6 +34,7 @@ fn shown(page: &Path) -> String {
 
 #[test]
 fn mandoc_finds_no_error() {
+    needs!("mandoc");
     assert!(pages().len() >= 10);
     for page in pages() {
         let judged = Command::new("mandoc")
@@ -48,6 +49,7 @@ fn mandoc_finds_no_error() {
 
 #[test]
 fn the_main_page_has_its_sections_in_order() {
+    needs!("mandoc");
     let page = shown(&pages()[pages().len() - 1]);
     let mut rest = page.as_str();
     for section in [
@@ -72,6 +74,7 @@ fn the_main_page_has_its_sections_in_order() {
 
 #[test]
 fn each_verbs_page_shows_its_options() {
+    needs!("mandoc");
     for (verb, option) in [
         ("run", "--max-runtime"),
         ("check", "--send-test-dm"),

@@ -109,6 +109,7 @@ fn a_host_that_no_proxy_does_not_name_goes_through_it() {
 
 #[test]
 fn loopback_goes_past_it_also_behind_tls() {
+    needs!("openssl");
     let proxy = proxy(403);
     proxy.never();
     let world = World::stamped();

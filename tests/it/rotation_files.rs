@@ -57,6 +57,7 @@ fn a_run_between_copy_and_truncate_repeats_nothing() {
 
 #[test]
 fn copies_of_generations_are_not_read_again() {
+    needs!("logrotate");
     let log = Rotating::begun();
     log.write(&["a"]);
     fs::copy(log.log(), log.rotated(".bak")).unwrap();
@@ -73,6 +74,7 @@ fn copies_of_generations_are_not_read_again() {
 
 #[test]
 fn an_old_generation_restored_beside_the_log_is_not_read_again() {
+    needs!("logrotate");
     let log = Rotating::begun();
     for probe in ["a", "b", "c"] {
         log.logrotate("create\ncompress");
@@ -93,6 +95,7 @@ fn an_old_generation_restored_beside_the_log_is_not_read_again() {
 
 #[test]
 fn history_beside_an_empty_log_is_not_read() {
+    needs!("logrotate");
     let log = Rotating::without_log();
     log.write(&["history"]);
     log.logrotate("create");
@@ -106,6 +109,7 @@ fn history_beside_an_empty_log_is_not_read() {
 
 #[test]
 fn rows_behind_an_empty_stamped_log_are_told_however_often_it_is_rotated_first() {
+    needs!("logrotate");
     for directives in ["create", "create\ncompress", "copytruncate"] {
         at_both_paces(|_| {
             let log = Rotating::stamped();
@@ -121,6 +125,7 @@ fn rows_behind_an_empty_stamped_log_are_told_however_often_it_is_rotated_first()
 
 #[test]
 fn rows_of_a_log_that_was_missing_at_the_stamp_are_told_after_its_rotation() {
+    needs!("logrotate");
     let log = Rotating::without_log();
     let (_, outcome) = log.look(0);
     outcome.warns("does not exist yet");
@@ -156,6 +161,7 @@ fn a_log_deleted_and_created_again_with_nothing_to_lose_is_no_gap() {
 
 #[test]
 fn behind_a_gap_changed_files_come_before_the_log() {
+    needs!("logrotate");
     let log = Rotating::begun();
     fs::remove_file(log.log()).unwrap();
     log.write(&["a"]);
@@ -179,6 +185,7 @@ fn a_missing_log_keeps_its_position_and_is_judged_again() {
 
 #[test]
 fn strangers_beside_the_log_are_passed_over() {
+    needs!("logrotate");
     let log = Rotating::begun();
     log.write(&["unread"]);
     log.logrotate("create");
@@ -208,6 +215,7 @@ fn strangers_beside_the_log_are_passed_over() {
 
 #[test]
 fn late_rows_are_found_also_where_strangers_changed_last() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let mut old = log.writer();
     log.logrotate("create");
@@ -220,6 +228,7 @@ fn late_rows_are_found_also_where_strangers_changed_last() {
 
 #[test]
 fn generations_that_begin_with_the_same_row_are_told_apart() {
+    needs!("logrotate");
     for length in [1, 80] {
         let banner = other_row(&"the same for every file ".repeat(length)) + "\n";
         let log = Rotating::stamped();
@@ -238,6 +247,7 @@ fn generations_that_begin_with_the_same_row_are_told_apart() {
 
 #[test]
 fn a_rotated_file_that_cannot_be_read_is_warned_of() {
+    needs!("logrotate");
     let log = Rotating::begun();
     log.write(&["unread"]);
     log.logrotate("create");
@@ -253,6 +263,7 @@ fn a_rotated_file_that_cannot_be_read_is_warned_of() {
 
 #[test]
 fn thousands_of_files_beside_the_log_use_up_no_descriptors() {
+    needs!("logrotate");
     let log = Rotating::begun();
     for number in 0..3_000 {
         let name = log.rotated(&format!("-2020{number:04}"));

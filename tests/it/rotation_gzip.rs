@@ -44,6 +44,7 @@ fn waits(log: &Rotating) {
 
 #[test]
 fn the_plain_file_counts_beside_a_half_written_compressed_one() {
+    needs!("logrotate");
     for length in [0, 5, 40] {
         let (log, whole) = rotated();
         fs::write(log.rotated(".1.gz"), &whole[..length]).unwrap();
@@ -61,6 +62,7 @@ fn the_plain_file_counts_beside_a_half_written_compressed_one() {
 
 #[test]
 fn a_half_written_compressed_file_is_waited_for_with_the_position_unmoved() {
+    needs!("logrotate");
     let (log, whole) = rotated();
     fs::remove_file(log.rotated(".1")).unwrap();
     for length in [0, 5, 40, whole.len() - 9, whole.len() - 1] {
@@ -73,6 +75,7 @@ fn a_half_written_compressed_file_is_waited_for_with_the_position_unmoved() {
 
 #[test]
 fn a_half_written_file_behind_the_holder_is_waited_for_once_the_holder_is_read() {
+    needs!("logrotate");
     let log = Rotating::begun();
     for probe in ["a", "b"] {
         log.write(&[probe]);
@@ -89,6 +92,7 @@ fn a_half_written_file_behind_the_holder_is_waited_for_once_the_holder_is_read()
 
 #[test]
 fn a_compressed_file_that_ends_early_for_ten_minutes_is_read_as_far_as_it_goes() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let rows: String = (0..40)
         .map(|number| Rotating::line(&format!("u{number}")))
@@ -111,6 +115,7 @@ fn a_compressed_file_that_ends_early_for_ten_minutes_is_read_as_far_as_it_goes()
 
 #[test]
 fn a_compressed_file_that_ends_before_the_position_is_warned_of_and_repeats_nothing() {
+    needs!("logrotate");
     let (log, whole) = rotated();
     fs::remove_file(log.rotated(".1")).unwrap();
     let path = log.rotated(".1.gz");
@@ -124,6 +129,7 @@ fn a_compressed_file_that_ends_before_the_position_is_warned_of_and_repeats_noth
 
 #[test]
 fn a_compressed_file_from_the_future_is_not_waited_for() {
+    needs!("logrotate");
     let (log, whole) = rotated();
     fs::remove_file(log.rotated(".1")).unwrap();
     let path = log.rotated(".1.gz");
@@ -135,6 +141,7 @@ fn a_compressed_file_from_the_future_is_not_waited_for() {
 
 #[test]
 fn a_broken_compressed_file_is_warned_of_once() {
+    needs!("logrotate");
     let log = Rotating::begun();
     log.write(&["a"]);
     log.logrotate("create");
@@ -150,6 +157,7 @@ fn a_broken_compressed_file_is_warned_of_once() {
 
 #[test]
 fn a_broken_holder_is_a_gap() {
+    needs!("logrotate");
     let (log, mut whole) = rotated();
     fs::remove_file(log.rotated(".1")).unwrap();
     break_stream(&mut whole);
@@ -160,6 +168,7 @@ fn a_broken_holder_is_a_gap() {
 
 #[test]
 fn a_generation_that_was_read_is_not_read_again_once_it_is_compressed() {
+    needs!("logrotate");
     let (log, _) = rotated();
     log.follows(&["unread", "after"]);
     for _ in 0..3 {

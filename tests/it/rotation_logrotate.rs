@@ -35,31 +35,37 @@ fn rotates_often_with(directives: &str, times: usize) {
 
 #[test]
 fn create() {
+    needs!("logrotate");
     rotates_with("create");
 }
 
 #[test]
 fn copytruncate() {
+    needs!("logrotate");
     rotates_with("copytruncate");
 }
 
 #[test]
 fn compress() {
+    needs!("logrotate");
     rotates_with("create\ncompress");
 }
 
 #[test]
 fn copytruncate_and_compress() {
+    needs!("logrotate");
     rotates_with("copytruncate\ncompress");
 }
 
 #[test]
 fn compress_with_delaycompress() {
+    needs!("logrotate");
     rotates_with("create\ncompress\ndelaycompress");
 }
 
 #[test]
 fn dateext_by_the_day() {
+    needs!("logrotate");
     at_both_paces(|log| {
         log.write(&["unread"]);
         log.logrotate("create\ndateext");
@@ -70,6 +76,7 @@ fn dateext_by_the_day() {
 
 #[test]
 fn dateext_by_the_second() {
+    needs!("logrotate");
     // Two rotations within a second would get one name, so this one has to pause.
     let log = Rotating::begun();
     for probe in ["a", "b", "c"] {
@@ -83,6 +90,7 @@ fn dateext_by_the_second() {
 
 #[test]
 fn olddir_in_a_folder_below() {
+    needs!("logrotate");
     at_both_paces(|log| {
         fs::create_dir(log.path("old")).unwrap();
         for probes in [["a", "b"], ["c", "d"]] {
@@ -96,6 +104,7 @@ fn olddir_in_a_folder_below() {
 
 #[test]
 fn nocreate_with_the_log_missing_at_the_run() {
+    needs!("logrotate");
     at_both_paces(|log| {
         log.write(&["unread"]);
         log.logrotate("nocreate");
@@ -107,6 +116,7 @@ fn nocreate_with_the_log_missing_at_the_run() {
 
 #[test]
 fn nocreate_and_compressed_with_the_log_missing_at_the_run() {
+    needs!("logrotate");
     at_both_paces(|log| {
         log.write(&["unread"]);
         log.logrotate("nocreate\ncompress");
@@ -121,6 +131,7 @@ fn nocreate_and_compressed_with_the_log_missing_at_the_run() {
 
 #[test]
 fn a_copytruncated_log_regrown_past_the_offset() {
+    needs!("logrotate");
     at_both_paces(|log| {
         log.write(&["unread"]);
         log.logrotate("copytruncate");
@@ -131,6 +142,7 @@ fn a_copytruncated_log_regrown_past_the_offset() {
 
 #[test]
 fn a_copytruncated_log_regrown_to_exactly_the_same_size() {
+    needs!("logrotate");
     at_both_paces(|log| {
         log.logrotate("copytruncate");
         log.write(&["tale"]);
@@ -144,6 +156,7 @@ fn a_copytruncated_log_regrown_to_exactly_the_same_size() {
 
 #[test]
 fn copytruncate_twice_with_the_same_sizes() {
+    needs!("logrotate");
     at_both_paces(|log| {
         for probe in ["aaaa", "bbbb"] {
             log.logrotate("copytruncate");
@@ -155,6 +168,7 @@ fn copytruncate_twice_with_the_same_sizes() {
 
 #[test]
 fn two_and_three_rotations_between_two_runs() {
+    needs!("logrotate");
     for times in [2, 3] {
         rotates_often_with("create", times);
         rotates_often_with("create\ncompress", times);
@@ -163,6 +177,7 @@ fn two_and_three_rotations_between_two_runs() {
 
 #[test]
 fn two_and_three_rotations_between_two_runs_with_delaycompress_or_copytruncate() {
+    needs!("logrotate");
     for times in [2, 3] {
         rotates_often_with("create\ncompress\ndelaycompress", times);
         rotates_often_with("copytruncate", times);
@@ -171,6 +186,7 @@ fn two_and_three_rotations_between_two_runs_with_delaycompress_or_copytruncate()
 
 #[test]
 fn rotations_of_an_empty_log() {
+    needs!("logrotate");
     at_both_paces(|log| {
         log.logrotate("create");
         log.logrotate("create");

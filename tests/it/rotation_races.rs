@@ -30,6 +30,7 @@ fn megabytes(count: usize) -> String {
 
 #[test]
 fn a_log_renamed_under_a_run_is_followed_by_the_next() {
+    needs!("logrotate");
     for directives in ["create", "create\ncompress", "nocreate"] {
         let log = Rotating::begun();
         log.write(&["a", "b"]);
@@ -45,6 +46,7 @@ fn a_log_renamed_under_a_run_is_followed_by_the_next() {
 
 #[test]
 fn a_log_truncated_and_regrown_under_a_run_mixes_no_generations() {
+    needs!("logrotate");
     let log = Rotating::begun();
     log.append_raw(Rotating::line("a") + &megabytes(3) + &Rotating::line("b"));
     let first = during_a_run(&log, || {
@@ -57,6 +59,7 @@ fn a_log_truncated_and_regrown_under_a_run_mixes_no_generations() {
 
 #[test]
 fn two_wakes_of_one_line_are_told_once_where_the_run_is_killed_between_them() {
+    needs!("logrotate");
     for rotates in [false, true] {
         let log = Rotating::begun();
         let line = wake("first").line() + &wake("second").line() + "\n";
@@ -79,6 +82,7 @@ fn two_wakes_of_one_line_are_told_once_where_the_run_is_killed_between_them() {
 
 #[test]
 fn a_run_past_its_time_goes_on_among_the_rotated_files() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let probes = ["a", "b", "c", "d"];
     for probe in &probes[..3] {

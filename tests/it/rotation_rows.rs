@@ -8,6 +8,7 @@ use crate::support::{Rotating, other_row};
 
 #[test]
 fn rows_written_late_through_an_old_descriptor_are_told() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let mut old = log.writer();
     log.logrotate("create");
@@ -29,6 +30,7 @@ fn rows_written_late_through_an_old_descriptor_are_told() {
 
 #[test]
 fn rows_written_late_into_the_generation_before_the_last_are_told() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let mut old = log.writer();
     log.logrotate("create");
@@ -43,6 +45,7 @@ fn rows_written_late_into_the_generation_before_the_last_are_told() {
 
 #[test]
 fn rows_written_late_into_a_generation_that_was_left_empty_are_told() {
+    needs!("logrotate");
     let log = Rotating::stamped();
     let mut old = log.writer();
     log.logrotate("create");
@@ -54,6 +57,7 @@ fn rows_written_late_into_a_generation_that_was_left_empty_are_told() {
 
 #[test]
 fn rows_written_late_and_compressed_before_the_run_are_told() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let mut old = log.writer();
     log.logrotate("create");
@@ -69,6 +73,7 @@ fn rows_written_late_and_compressed_before_the_run_are_told() {
 
 #[test]
 fn after_ten_minutes_late_rows_are_not_looked_for() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let mut old = log.writer();
     log.logrotate("create");
@@ -82,6 +87,7 @@ fn after_ten_minutes_late_rows_are_not_looked_for() {
 
 #[test]
 fn a_whole_last_row_without_its_end_is_told() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let line = Rotating::line("unended");
     log.append_raw(line.trim_end());
@@ -97,6 +103,7 @@ fn a_whole_last_row_without_its_end_is_told() {
 
 #[test]
 fn a_torn_last_row_is_reported_once_and_told_when_it_is_completed() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let line = Rotating::line("torn");
     log.append_raw(&line[..150]);
@@ -111,6 +118,7 @@ fn a_torn_last_row_is_reported_once_and_told_when_it_is_completed() {
 
 #[test]
 fn a_torn_row_of_another_seam_is_nobodys_loss() {
+    needs!("logrotate");
     let log = Rotating::begun();
     log.append_raw(&other_row("x")[..60]);
     log.logrotate("create");
@@ -120,6 +128,7 @@ fn a_torn_row_of_another_seam_is_nobodys_loss() {
 
 #[test]
 fn a_torn_row_is_left_alone_while_no_new_log_is_there() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let line = Rotating::line("torn");
     log.append_raw(&line[..150]);
@@ -134,6 +143,7 @@ fn a_torn_row_is_left_alone_while_no_new_log_is_there() {
 
 #[test]
 fn a_row_begun_in_the_new_log_hides_no_generation() {
+    needs!("logrotate");
     let log = Rotating::begun();
     for probe in ["a", "b"] {
         log.write(&[probe]);
@@ -148,6 +158,7 @@ fn a_row_begun_in_the_new_log_hides_no_generation() {
 
 #[test]
 fn holes_left_by_a_writer_that_does_not_append_are_passed_over() {
+    needs!("logrotate");
     let log = Rotating::begun();
     let writer = fs::OpenOptions::new().write(true).open(log.log()).unwrap();
     let mut at = log.log_length();
@@ -169,6 +180,7 @@ fn holes_left_by_a_writer_that_does_not_append_are_passed_over() {
 
 #[test]
 fn a_large_hole_is_passed_over() {
+    needs!("logrotate");
     let log = Rotating::begun();
     log.logrotate("copytruncate");
     let writer = fs::OpenOptions::new().write(true).open(log.log()).unwrap();

@@ -127,11 +127,14 @@ const CRON: &str = "set -e
 /// elsewhere.
 #[test]
 fn debians_cron_runs_the_block_and_a_wake_is_told() {
+    needs!("cron");
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let world = World::stamped();
     world.append([wake("fly")]);
+    // One line of crontab, so that no job sleeps on when the test is over.
+    world.set("KORA_PROBE_WAKE_POLL_SEC", "60");
     let file = world.path("home/.config/probe-wake/env");
     world.give("home/.config/probe-wake/env", &world.settings());
     world.set("KORA_PROBE_WAKE_ENV_FILE", &file);

@@ -90,6 +90,7 @@ fn a_rate_limit_is_waited_for_as_long_as_slack_says() {
 
 #[test]
 fn a_rate_limit_is_waited_for_at_most_30_seconds_however_much_slack_asks() {
+    needs!("strace");
     for told in ["3600", "99999999999999999999999"] {
         let world = World::stamped();
         world
@@ -168,12 +169,29 @@ fn a_dm_alone_in_the_queue_is_refused_for_ever_and_stays() {
     world.run().exits(3);
     world.run().exits(3).warns("undelivered.jsonl");
     assert_eq!(outbox(&world).len(), 0);
-    assert_eq!(world.slack.texts().last(), Some(&plain("sentry")));
+    let texts = world.slack.texts();
+    let last = &texts[texts.len() - 2..];
+    assert_eq!(last, ["sentry", "fly"].map(plain), "one more try tells");
     assert!(
         world
             .state_file("undelivered.jsonl")
             .contains("alert · fly")
     );
+}
+
+#[test]
+fn a_token_mended_after_three_refused_runs_costs_no_dm() {
+    let world = World::stamped();
+    world.append(["fly", "sentry", "vercel"].map(wake));
+    let refusals = (0..4).map(|_| Slack::refusal("invalid_auth"));
+    world.slack.script(refusals.collect::<Vec<_>>());
+    for _ in 0..4 {
+        world.run().exits(3).warns("invalid_auth");
+    }
+    world.run().exits(0).silent();
+    let texts = world.slack.texts();
+    assert_eq!(texts[4..], ["sentry", "fly", "vercel"].map(plain));
+    assert_eq!(world.state_file("undelivered.jsonl"), "");
 }
 
 #[test]

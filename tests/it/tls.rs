@@ -81,6 +81,7 @@ impl Secure {
 
 #[test]
 fn a_certificate_of_a_trusted_authority_is_taken_by_name_and_by_address() {
+    needs!("openssl");
     for host in ["localhost", "127.0.0.1"] {
         let secure = Secure::new();
         let front = secure.engine_behind(NAMES, 2);
@@ -92,6 +93,7 @@ fn a_certificate_of_a_trusted_authority_is_taken_by_name_and_by_address() {
 
 #[test]
 fn the_authority_may_be_named_in_the_env_file() {
+    needs!("openssl");
     let secure = Secure::new();
     secure.engine_behind(NAMES, 2);
     secure.slack_behind(NAMES, 2);
@@ -103,6 +105,7 @@ fn the_authority_may_be_named_in_the_env_file() {
 
 #[test]
 fn an_authority_that_nobody_trusts_is_a_failed_connection() {
+    needs!("openssl");
     for slack_too in [false, true] {
         let secure = Secure::new();
         let other = Authority::new(&secure.world, "other");
@@ -119,6 +122,7 @@ fn an_authority_that_nobody_trusts_is_a_failed_connection() {
 
 #[test]
 fn the_systems_roots_do_not_trust_it_either() {
+    needs!("openssl");
     let secure = Secure::new();
     secure.world.unset("SSL_CERT_FILE");
     secure.engine_behind(NAMES, 2);
@@ -127,6 +131,7 @@ fn the_systems_roots_do_not_trust_it_either() {
 
 #[test]
 fn an_expired_certificate_is_a_failed_connection() {
+    needs!("openssl");
     let secure = Secure::new();
     secure.engine_behind(NAMES, -1);
     assert_eq!(secure.reason(), UNTOLD);
@@ -137,6 +142,7 @@ fn an_expired_certificate_is_a_failed_connection() {
 
 #[test]
 fn a_certificate_for_another_name_is_a_failed_connection() {
+    needs!("openssl");
     let secure = Secure::new();
     secure.engine_behind("DNS:other.example,IP:127.0.0.1", 2);
     assert_eq!(secure.reason(), UNTOLD);
@@ -147,6 +153,7 @@ fn a_certificate_for_another_name_is_a_failed_connection() {
 
 #[test]
 fn a_certificate_file_that_cannot_be_used_is_named_and_fails_https_alone() {
+    needs!("openssl");
     for (file, cause) in [
         ("nowhere.pem", "No such file"),
         ("empty.pem", "no certificate in"),
@@ -174,6 +181,7 @@ fn a_certificate_file_that_cannot_be_used_is_named_and_fails_https_alone() {
 
 #[test]
 fn a_handshake_that_hangs_ends_in_time() {
+    needs!("openssl");
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let secure = Secure::new();
     secure.world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");

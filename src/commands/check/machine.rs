@@ -66,8 +66,8 @@ pub(super) fn audit_log(config: &Config) -> Finding {
         ),
         Err(problem) => failed(
             "audit log",
-            problem.to_string(),
-            "let the runs' user read it",
+            problem.what(),
+            "let the runs' user read it, or name the right file with KORA_AUDIT_LOG_PATH",
         ),
     }
 }
@@ -200,12 +200,22 @@ fn last_run(config: &Config, store: &Store) -> Finding {
         Some(at) => failed(
             "runs",
             format!("the last was {} ago", span(now.duration_since(at))),
-            "install a schedule: probe-wake schedule systemd (or cron)",
+            schedule_step(&store.dir),
         ),
         None => failed(
             "runs",
             "there was none yet",
             "start one with: probe-wake run",
         ),
+    }
+}
+
+/// A unit keeps its state elsewhere than a run by hand does, and may be well.
+fn schedule_step(state_dir: &Path) -> &'static str {
+    let of_the_unit = Path::new("/var/lib/probe-wake");
+    if state_dir != of_the_unit && of_the_unit.exists() {
+        "this is not the systemd unit's state: probe-wake --state-dir /var/lib/probe-wake check"
+    } else {
+        "install a schedule: probe-wake schedule systemd (or cron)"
     }
 }

@@ -20,8 +20,7 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
         return warning(
             "engine",
             "none is configured: DMs come with the raw facts",
-            "set KORA_PROBE_ENGINE_URL; or KORA_PROBE_ENGINE_API=anthropic and a token; or =openai, a \
-             token and KORA_PROBE_ENGINE_MODEL",
+            "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)",
         );
     };
     let name = format!("{:?} at {}", engine.api, engine.url).to_lowercase();

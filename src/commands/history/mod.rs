@@ -27,6 +27,12 @@ const TOOLS_FROM_LAST: u64 = 64 * 1024 * 1024;
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 #[derive(Debug, Serialize)]
+struct History {
+    version: u32,
+    investigations: Vec<Investigation>,
+}
+
+#[derive(Debug, Serialize)]
 struct Investigation {
     at: Timestamp,
     probe: String,
@@ -60,7 +66,10 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     join_tools(&mut investigations, &paths.audit_log)
         .with_context(|| format!("cannot read {}", paths.audit_log.display()))?;
     match args.format.format {
-        Format::Json => print_json(&investigations),
+        Format::Json => print_json(&History {
+            version: 1,
+            investigations,
+        }),
         Format::Text => table::print(&investigations, Painter::for_stdout(paths.no_color)),
     }
     .context("cannot print the history")?;

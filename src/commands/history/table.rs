@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::Investigation;
 use crate::message::on_one_line;
-use crate::terminal::{Colour, Painter, fit, fit_line, width};
+use crate::terminal::{Colour, Painter, fit, fit_line, pad, width};
 
 const HEAD: [&str; 8] = [
     "WHEN (UTC)",
@@ -34,7 +36,8 @@ pub(super) fn print(investigations: &[Investigation], painter: Painter) -> io::R
     let line = |cells: &[String; 8], last: &str| {
         let mut line = String::new();
         for (column, width) in &columns {
-            line.push_str(&format!("{:<width$}{BETWEEN}", cells[*column]));
+            line.push_str(&pad(&cells[*column], *width));
+            line.push_str(BETWEEN);
         }
         fit_line((line + last).trim_end())
     };
@@ -49,7 +52,7 @@ pub(super) fn print(investigations: &[Investigation], painter: Painter) -> io::R
 /// The columns that are shown, each with its width.
 fn columns(rows: &[[String; 8]], room: Option<usize>) -> Vec<(usize, usize)> {
     let longest = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
+        let cells = rows.iter().map(|row| row[column].width());
         cells.max().unwrap_or(0).max(HEAD[column].len())
     };
     let mut columns: Vec<_> = (0..HEAD.len())

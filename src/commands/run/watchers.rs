@@ -13,6 +13,7 @@ use crate::http::Endpoint;
 use crate::metrics::{self, Gauges};
 use crate::report::Report;
 use crate::state::State;
+use crate::terminal::Waiting;
 
 /// A monitor that does not answer must not hold up the next run.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +26,7 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
         Err(problem) if problem.exit == Exit::Locked => return,
         _ => url.join("/fail"),
     };
+    let _waiting = Waiting::for_what("telling the heartbeat");
     match config.http().get(&url, HEARTBEAT_TIMEOUT) {
         Ok(reply) if reply.is_success() => {}
         Ok(reply) => info!("the heartbeat was answered with HTTP {}", reply.status),

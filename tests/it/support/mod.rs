@@ -2,6 +2,8 @@
 //! server that answers, hangs, cuts and lies as told, and the two peers built on it. Nothing here knows the
 //! program's inside; all of it speaks the contract's words.
 
+#[macro_use]
+pub mod tools;
 pub mod apis;
 pub mod engine;
 pub mod faults;

@@ -1,0 +1,24 @@
+//! The tools that some tests call. `.ci/run` installs them; on a machine that has none of them the
+//! other tests still run.
+
+/// Ends the test where a tool is missing: it fails in CI, and is passed over elsewhere.
+macro_rules! needs {
+    ($tool:literal) => {
+        if crate::support::tools::is_missing($tool) {
+            return;
+        }
+    };
+}
+
+pub fn is_missing(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(tool).exists()) {
+        return false;
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{tool} is missing: .ci/run installs it"
+    );
+    eprintln!("passed over: {tool} is missing, and .ci/run installs it");
+    true
+}
