@@ -141,20 +141,28 @@ impl Generation {
     /// The bytes from an offset to the end as it was at the opening. A plain file that is truncated
     /// meanwhile ends there: what is written into it then is another generation's.
     pub fn read_from(&self, offset: u64) -> Box<dyn Read + '_> {
+        let bytes = self.read_unwatched_from(offset);
         if self.gzip {
-            let (bytes, skip) = (self.bytes_from(0), offset);
-            return Box::new(Skipping { bytes, skip });
+            return bytes;
         }
-        let bytes = self.bytes_from(offset);
         Box::new(WhileItStands {
             generation: self,
             bytes,
         })
     }
 
+    /// The same where the bytes prove themselves, as the rows of a position do.
+    pub(super) fn read_unwatched_from(&self, offset: u64) -> Box<dyn Read + '_> {
+        if self.gzip {
+            let (bytes, skip) = (self.bytes_from(0), offset);
+            return Box::new(Skipping { bytes, skip });
+        }
+        self.bytes_from(offset)
+    }
+
     /// A range of a plain file, read backwards in chunks by the first stamp.
     pub fn read_range(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(usize::try_from(end - start).unwrap_or(0));
         let source = FileAt {
             file: &self.file,
             offset: start,

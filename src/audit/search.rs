@@ -39,6 +39,8 @@ struct Found {
     holders: Vec<Generation>,
     copies: Vec<Generation>,
     changed: Vec<Generation>,
+    /// Seen for the first time, though last changed before the position was reached.
+    unseen: Vec<Generation>,
     unreadable: Vec<String>,
     known: BTreeSet<String>,
 }
@@ -69,6 +71,7 @@ impl Search<'_> {
         plan.known = std::mem::take(&mut found.known);
         plan.unreadable = std::mem::take(&mut found.unreadable);
         if is_at_start {
+            plan.known.extend(fingerprints(&found.unseen));
             let changed = self.in_order(found.changed, None);
             plan.rotated = !changed.is_empty();
             self.add(&mut plan, changed.into_iter().map(|file| (file, 0)));
@@ -127,6 +130,8 @@ impl Search<'_> {
             &mut found.copies
         } else if !is_known && self.is_new(file.modified) {
             &mut found.changed
+        } else if !is_known {
+            &mut found.unseen
         } else {
             return found.known.extend(fingerprint);
         };
@@ -154,10 +159,10 @@ impl Search<'_> {
             holders,
             copies,
             mut changed,
+            mut unseen,
             ..
         } = found;
-        let prints = holders.iter().filter_map(Generation::fingerprint);
-        plan.known.extend(prints);
+        plan.known.extend(fingerprints(&holders));
         let holder = match self.longest(holders) {
             Some(holder) => {
                 // What is no part of the holder only begins like it.
@@ -167,17 +172,19 @@ impl Search<'_> {
             // A copy that is shorter than the offset was made before the offset was reached, and so
             // was wholly consumed.
             None => {
-                plan.known
-                    .extend(copies.iter().filter_map(Generation::fingerprint));
+                plan.known.extend(fingerprints(&copies));
                 self.longest(copies)
             }
         };
+        if let Some(holder) = &holder {
+            changed.extend(take_later(&mut unseen, holder));
+        }
+        plan.known.extend(fingerprints(&unseen));
         if let Some(holder) = holder {
             plan.rotated = true;
-            let from = if holder.is_gzip() {
-                offset
-            } else {
-                holder.length.min(offset)
+            let from = match holder.is_gzip() {
+                true => offset,
+                false => holder.length.min(offset),
             };
             let later = self.in_order(changed, Some(&holder));
             let later = later.into_iter().map(|file| (file, 0));
@@ -269,4 +276,19 @@ impl Search<'_> {
         });
         stretches.collect()
     }
+}
+
+/// A file's time may have been set back (restored, copied from a machine with another clock); behind
+/// the holder's it says all the same that the file was rotated after it.
+fn take_later<'a>(
+    unseen: &'a mut Vec<Generation>,
+    holder: &'a Generation,
+) -> impl Iterator<Item = Generation> + 'a {
+    unseen.extract_if(.., |file| {
+        file.modified.as_second() >= holder.modified.as_second()
+    })
+}
+
+fn fingerprints(files: &[Generation]) -> impl Iterator<Item = String> {
+    files.iter().filter_map(Generation::fingerprint)
 }

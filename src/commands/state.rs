@@ -106,6 +106,12 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         }
         Err(problem) => return Err(problem),
     };
+    let log = &paths.audit_log;
+    // Whatever can fail comes before a DM is given up.
+    let position = args
+        .position
+        .map(|place| position_at(log, place))
+        .transpose()?;
     if (whole || args.outbox) && !give_up_outbox(&store, &mut state, args.yes)? {
         return Ok(Exit::Failed);
     }
@@ -113,15 +119,14 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         state = State::default();
         println_or_ignore("Everything is forgotten: the next run is a first run.");
     }
-    let log = &paths.audit_log;
     if args.debounce {
         if let Some(kept) = state.log_mut(log) {
             kept.stamps.clear();
         }
         println_or_ignore(&format!("The stamps of {} are forgotten.", log.display()));
     }
-    if let Some(place) = args.position {
-        reset_position(&mut state, log, place)?;
+    if let Some(tail) = position {
+        reset_position(&mut state, log, tail);
     }
     store.commit(&state, Durability::Full)?;
     Ok(Exit::Done)
@@ -201,7 +206,8 @@ fn confirmed(waiting: usize) -> Result<bool, Problem> {
     ))
 }
 
-fn reset_position(state: &mut State, log: &Path, place: ResetPosition) -> Result<(), Problem> {
+/// The tail from which the log is to be read.
+fn position_at(log: &Path, place: ResetPosition) -> Result<Tail, Problem> {
     let now = Timestamp::now();
     let current = rotation::open_log(log)?;
     let position = match (&current, place) {
@@ -209,7 +215,10 @@ fn reset_position(state: &mut State, log: &Path, place: ResetPosition) -> Result
         (Some(generation), ResetPosition::Start) => Position::start_of(generation, now),
         (None, _) => Position::start(log_name(log), None, now),
     };
-    let tail = Tail::first(log, position);
+    Ok(Tail::first(log, position))
+}
+
+fn reset_position(state: &mut State, log: &Path, tail: Tail) {
     let offset = tail.position.offset;
     let name = log_name(log);
     // The wake under investigation is still told; the position it takes along is the new one.
@@ -221,7 +230,6 @@ fn reset_position(state: &mut State, log: &Path, place: ResetPosition) -> Result
         None => state.begin(log, tail),
     }
     println_or_ignore(&format!("{} is read from byte {offset} on.", log.display()));
-    Ok(())
 }
 
 fn println_or_ignore(line: &str) {

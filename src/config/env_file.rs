@@ -59,16 +59,21 @@ fn assignments(text: &str, path: &Path) -> Vec<(String, String)> {
     while let Some(line) = scanner.assignment() {
         match line {
             Ok(assignment) => found.push(assignment),
+            // Not a word of the line itself: it may be a token.
             Err(line) => warn!(
-                "env file {}: passed over a line that is not KEY=value: it begins with '{}'",
+                "env file {}: passed over line {}, which is not KEY=value",
                 path.display(),
-                line.chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect::<String>()
+                line_number(text, line)
             ),
         }
     }
     found
+}
+
+/// Which line of the text this part of it begins in, from 1 on.
+fn line_number(text: &str, part: &str) -> usize {
+    let before = part.as_ptr() as usize - text.as_ptr() as usize;
+    text[..before].matches('\n').count() + 1
 }
 
 struct Scanner<'a> {

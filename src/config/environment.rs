@@ -167,7 +167,10 @@ fn non_empty(value: Option<&str>) -> Option<String> {
 fn read_secret(path: &Path) -> io::Result<String> {
     let file = open_without_waiting(path)?;
     let mut value = String::new();
-    file.take(MAX_SECRET_BYTES).read_to_string(&mut value)?;
+    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut value)?;
+    if value.len() as u64 > MAX_SECRET_BYTES {
+        return Err(io::Error::other("it is too long for a secret"));
+    }
     Ok(value.trim().to_owned())
 }
 

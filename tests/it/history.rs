@@ -129,7 +129,7 @@ fn one_probe_can_be_picked() {
 }
 
 #[test]
-fn tools_that_were_called_meanwhile_are_joined_by_the_caller_session() {
+fn a_tool_is_joined_by_the_caller_session_to_the_investigation_nearest_in_time() {
     let sandbox = told(&[outcome("fly", 60, "Before."), outcome("fly", 0, "Now.")]);
     let session = "probe:fly:service_unhealthy";
     sandbox.append_raw(tool_called(session, "hours_before", 7_000));
@@ -142,7 +142,7 @@ fn tools_that_were_called_meanwhile_are_joined_by_the_caller_session() {
         2,
     ));
     let investigations = history(&sandbox, "");
-    assert_eq!(investigations[0]["tools"], json!([]));
+    assert_eq!(investigations[0]["tools"], json!(["hours_before"]));
     assert_eq!(
         investigations[1]["tools"],
         json!(["fly_status", "fly_logs"])

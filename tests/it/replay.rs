@@ -79,6 +79,16 @@ fn wakes_are_told_from_the_logs_start_without_any_state() {
 }
 
 #[test]
+fn a_whole_last_row_without_its_line_end_counts() {
+    let world = World::new().without_engine();
+    world.slack.never();
+    let sentry = wake("sentry").line();
+    world.append([wake("fly")]);
+    world.append_raw(sentry.trim_end());
+    assert_eq!(probes(&replay(&world, "")), ["fly", "sentry"]);
+}
+
+#[test]
 fn debounce_goes_by_the_rows_own_times() {
     let world = World::new().without_engine();
     world.slack.never();

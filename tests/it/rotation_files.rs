@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use crate::support::{Rotating, at_both_paces, other_row};
 
@@ -181,6 +182,27 @@ fn a_missing_log_keeps_its_position_and_is_judged_again() {
     }
     fs::rename(log.path("elsewhere"), log.log()).unwrap();
     log.tells(&["unread"]);
+}
+
+#[test]
+fn generations_with_their_times_set_back_are_read_after_the_holder() {
+    let log = Rotating::begun();
+    log.write(&["a"]);
+    fs::rename(log.log(), log.rotated(".3")).unwrap();
+    log.write(&["b"]);
+    fs::rename(log.log(), log.rotated(".2")).unwrap();
+    log.write(&["c"]);
+    fs::rename(log.log(), log.rotated(".1")).unwrap();
+    log.write(&["d"]);
+    for (end, hours) in [(".3", 3), (".2", 2), (".1", 1)] {
+        let time = SystemTime::now() - Duration::from_secs(hours * 3_600);
+        let file = File::open(log.rotated(end)).unwrap();
+        file.set_modified(time).unwrap();
+    }
+    fs::write(log.rotated(".older"), Rotating::line("older")).unwrap();
+    let older = File::open(log.rotated(".older")).unwrap();
+    older.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    log.follows(&["a", "b", "c", "d"]);
 }
 
 #[test]

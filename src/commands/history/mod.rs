@@ -4,7 +4,6 @@
 mod rows;
 mod table;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -23,8 +22,6 @@ use rows::{Row, for_each_row};
 const TOOL_SEAM: &str = "reasoning.tool_called";
 /// How much of the audit log's end is searched for the tools.
 const TOOLS_FROM_LAST: u64 = 64 * 1024 * 1024;
-/// A tool's row is written by another program with another clock.
-const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 #[derive(Debug, Serialize)]
 struct History {
@@ -59,12 +56,12 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
         .map(|text| point_in_time(text, Timestamp::now()))
         .transpose()?;
     let mut investigations = investigations(&paths)?;
+    join_tools(&mut investigations, &paths.audit_log)
+        .with_context(|| format!("cannot read {}", paths.audit_log.display()))?;
     investigations.retain(|one| {
         since.is_none_or(|since| one.at >= since)
             && args.probe.as_ref().is_none_or(|probe| one.probe == *probe)
     });
-    join_tools(&mut investigations, &paths.audit_log)
-        .with_context(|| format!("cannot read {}", paths.audit_log.display()))?;
     match args.format.format {
         Format::Json => print_json(&History {
             version: 1,
@@ -169,7 +166,7 @@ fn note_delivery(found: &mut [Investigation], row: &Row) {
 
 /// Adds the tools that were called while an investigation ran, by its caller session.
 fn join_tools(investigations: &mut [Investigation], log: &Path) -> io::Result<()> {
-    let mut calls: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
+    let mut calls = Vec::new();
     let length = std::fs::metadata(log).map_or(0, |meta| meta.len());
     for_each_row(
         log,
@@ -178,26 +175,33 @@ fn join_tools(investigations: &mut [Investigation], log: &Path) -> io::Result<()
         |row| {
             let named = ["tool", "tool_name", "name"].map(|field| row.detail(field));
             let tool = named.into_iter().flatten().next();
-            if let (true, Some(session), Some(at)) = (
-                row.is_of(TOOL_SEAM),
-                row.text("caller_session_id"),
-                row.emitted_at(),
-            ) {
+            if let (true, Some(session)) = (row.is_of(TOOL_SEAM), row.text("caller_session_id")) {
                 let tool = tool.unwrap_or_else(|| "?".to_owned());
-                calls.entry(session).or_default().push((at, tool));
+                calls.push((session, row.emitted_at(), tool));
             }
         },
     )?;
-    for one in investigations {
-        let length =
-            SignedDuration::from_millis(i64::try_from(one.duration_ms).unwrap_or(i64::MAX));
-        let begun = one.at.checked_sub(length + CLOCK_SLACK).unwrap_or(one.at);
-        let ended = one.at.checked_add(CLOCK_SLACK).unwrap_or(one.at);
-        let of_session = calls.get(&one.caller_session_id).into_iter().flatten();
-        let meanwhile = of_session.filter(|(at, _)| (begun..=ended).contains(at));
-        one.tools = meanwhile.map(|(_, tool)| tool.clone()).collect();
+    for (session, at, tool) in calls {
+        let of_session = investigations
+            .iter_mut()
+            .filter(|one| one.caller_session_id == session);
+        if let Some(one) = of_session.min_by_key(|one| distance(one, at)) {
+            one.tools.push(tool);
+        }
     }
     Ok(())
+}
+
+/// How far a tool's call lies from the time of an investigation; a call that does not tell its time
+/// is nearest to the last one.
+fn distance(one: &Investigation, called_at: Option<Timestamp>) -> SignedDuration {
+    let Some(called_at) = called_at else {
+        return Timestamp::MAX.duration_since(one.at);
+    };
+    let length = SignedDuration::from_millis(i64::try_from(one.duration_ms).unwrap_or(i64::MAX));
+    let begun = one.at.checked_sub(length).unwrap_or(one.at);
+    let nearest = called_at.clamp(begun, one.at);
+    nearest.duration_since(called_at).abs()
 }
 
 #[cfg(test)]

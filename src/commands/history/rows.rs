@@ -1,11 +1,12 @@
 //! Rows of an outcome log or an audit log, as the history reads them.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::files::open_without_waiting;
 
 /// Longer lines are none of ours.
 const LONGEST_LINE: u64 = 4 * 1024 * 1024;
@@ -44,7 +45,7 @@ pub(super) fn for_each_row(
     needle: &str,
     mut take: impl FnMut(Row),
 ) -> io::Result<()> {
-    let mut file = match File::open(path) {
+    let mut file = match open_without_waiting(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
