@@ -7,8 +7,9 @@
 
 use std::iter;
 
-/// Stands for an array in the scanner's stack, where an object stands with its start.
-const ARRAY: usize = usize::MAX;
+/// Stands for an array in the scanner's stack, where an object stands with its start. A hostile row
+/// is all brackets: four bytes a level keep its stack within twice the row's length.
+const ARRAY: u32 = u32::MAX;
 
 const WORDS: [&[u8]; 6] = [
     b"true",
@@ -35,7 +36,7 @@ enum Expect {
 /// Where the text breaks off or is not JSON, the error holds the starts of all objects that were
 /// still open there, the one at `start` first. None of them is whole, so whoever looks for whole
 /// objects need not try them again.
-pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<usize>> {
+pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<u32>> {
     let mut open = Vec::new();
     let (mut at, mut expect) = (start, Expect::Object);
     while let Some((end, next)) = step(bytes, at, expect, &mut open) {
@@ -50,12 +51,12 @@ pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<usize>> {
 
 /// Takes one token. Gives the index behind it and what may follow, or `None` where the text is not
 /// JSON.
-fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<usize>) -> Option<(usize, Expect)> {
+fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
     use Expect::{Colon, CommaOrEnd, Key, KeyOrEnd, Object, Value, ValueOrEnd};
     let in_array = open.last() == Some(&ARRAY);
     match (expect, *bytes.get(at)?) {
         (Object | Value | ValueOrEnd, b'{') => {
-            open.push(at);
+            open.push(u32::try_from(at).ok()?);
             Some((at + 1, KeyOrEnd))
         }
         (Value | ValueOrEnd, b'[') => {
@@ -72,7 +73,7 @@ fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<usize>) -> Optio
     }
 }
 
-fn close(at: usize, open: &mut Vec<usize>) -> Option<(usize, Expect)> {
+fn close(at: usize, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
     open.pop();
     Some((at + 1, Expect::CommaOrEnd))
 }

@@ -60,7 +60,9 @@ fn salvage(line: &[u8]) -> Rows {
             continue;
         }
         match json::object_at(line, start) {
-            Err(open) => open.into_iter().for_each(|object| torn[object] = true),
+            Err(open) => open
+                .into_iter()
+                .for_each(|object| torn[object as usize] = true),
             Ok(end) => {
                 at = end;
                 let object = &line[start..end];

@@ -44,15 +44,15 @@ pub fn prompt(wake: &Wake, held_back: u64, fence: &str) -> String {
 fn data(wake: &Wake) -> String {
     let mut data = String::new();
     let named = [
-        ("probe", cut(&one_line(&wake.probe), MAX_NAME)),
-        ("category", cut(&one_line(&wake.category), MAX_NAME)),
-        ("severity", cut(&one_line(&wake.severity), MAX_NAME)),
+        ("probe", one_line(&cut(&wake.probe, MAX_NAME))),
+        ("category", one_line(&cut(&wake.category, MAX_NAME))),
+        ("severity", one_line(&cut(&wake.severity, MAX_NAME))),
         ("envelope posture", posture(wake)),
-        ("title", cut(&one_line(&wake.title), MAX_TEXT)),
-        ("detail", cut(&lines(&wake.detail), MAX_TEXT)),
+        ("title", one_line(&cut(&wake.title, MAX_TEXT))),
+        ("detail", lines(&cut(&wake.detail, MAX_TEXT))),
         (
             "snapshot details",
-            cut(&one_line(&wake.snapshot_details), MAX_SNAPSHOT),
+            one_line(&cut(&wake.snapshot_details, MAX_SNAPSHOT)),
         ),
     ];
     for (name, value) in named {
@@ -66,7 +66,7 @@ fn posture(wake: &Wake) -> String {
     if wake.envelope_enabled && wake.envelope_fix_name != "(none)" {
         format!(
             "{} (ENABLED)",
-            cut(&one_line(&wake.envelope_fix_name), MAX_NAME)
+            one_line(&cut(&wake.envelope_fix_name, MAX_NAME))
         )
     } else {
         "diagnose-only".to_owned()

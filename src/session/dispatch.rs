@@ -83,12 +83,12 @@ impl<E: Effects> Session<'_, E> {
         };
 
         let held_back = mark.held_back.map_or(0, |held| held.count);
-        let prompt = engine::prompt(&mark.wake, held_back, &engine::fence());
-        let shown = self.report.dry_run.then(|| prompt.clone());
+        let prompt = || engine::prompt(&mark.wake, held_back, &engine::fence());
+        let shown = self.report.dry_run.then(prompt);
         let asked = Instant::now();
         let answer = match refusal {
             Some(reason) => Answer::without(reason),
-            None => self.ask(&mark, prompt, now),
+            None => self.ask(&mark, prompt(), now),
         };
         let duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.tell(mark, &answer, duration_ms, shown)
