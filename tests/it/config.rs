@@ -250,6 +250,17 @@ fn secrets_can_be_given_as_files() {
 }
 
 #[test]
+fn a_file_too_long_for_a_secret_is_none() {
+    let world = World::stamped();
+    world.slack.never();
+    world.unset("KORA_SLACK_BOT_TOKEN");
+    let file = world.give("given/token", &"x".repeat(70_000));
+    world.set("KORA_SLACK_BOT_TOKEN_FILE", file);
+    world.append([wake("fly")]);
+    world.run().exits(3).warns("KORA_SLACK_BOT_TOKEN_FILE");
+}
+
+#[test]
 fn a_base_url_may_end_in_a_slash() {
     let world = World::stamped();
     world.reach_slack_at(world.slack.base() + "/");

@@ -1,6 +1,8 @@
 //! Section 7 of the contract: a text over 3,900 code points goes on in the message's thread, part by part
 //! through the outbox, and neither a kill nor a blank stretch loses or repeats any of it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::{Engine, Reply, Slack, World, arguments, is_marked, wake};
@@ -78,6 +80,35 @@ fn the_rest_goes_into_the_first_parts_thread_and_nothing_is_dropped() {
     }
     let told = world.slack.texts().concat();
     assert_eq!(told, format!("🚨 Probe alert · fly\n{}", text.trim_end()));
+}
+
+#[test]
+fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
+    let world = World::stamped();
+    let answer = Box::new(Engine::answer(words(2_000).trim_end()));
+    let pause = Duration::from_millis(1_200);
+    world.engine.script([Reply::Late(pause, answer)]);
+    world.append([wake("fly")]);
+    world
+        .command("run --max-runtime 1")
+        .exits(3)
+        .warns("time was over");
+    assert_eq!(
+        world.slack.texts().len(),
+        1,
+        "one part in the time there was"
+    );
+    world.run().exits(0).silent();
+    assert_eq!(
+        assert_whole(&world.slack.texts(), 1_999),
+        0,
+        "no word twice"
+    );
+    assert!(
+        world.slack.posts()[1..]
+            .iter()
+            .all(|post| thread_of(post) == Some("1.1"))
+    );
 }
 
 #[test]

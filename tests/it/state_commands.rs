@@ -151,6 +151,26 @@ fn reset_of_the_outbox_keeps_position_and_windows() {
 }
 
 #[test]
+fn a_reset_that_cannot_open_the_log_gives_up_no_dm() {
+    let world = queued();
+    fs::rename(world.log(), world.path("kept")).unwrap();
+    fs::create_dir(world.log()).unwrap();
+    let before = world.snapshot(&["state.lock"]);
+    world
+        .command("state reset --outbox --position end --yes")
+        .exits(1)
+        .warns("kora_audit_log.jsonl");
+    assert!(
+        before == world.snapshot(&["state.lock"]),
+        "something was reset"
+    );
+    assert_eq!(world.state_file("undelivered.jsonl"), "");
+    fs::remove_dir(world.log()).unwrap();
+    fs::rename(world.path("kept"), world.log()).unwrap();
+    assert_eq!(told(&world), 1);
+}
+
+#[test]
 fn an_unreadable_state_is_set_aside_and_not_deleted() {
     let world = World::stamped().quiet();
     fs::write(world.state_dir().join("state.json"), "{ broken").unwrap();
