@@ -15,12 +15,12 @@ use crate::config::Config;
 use crate::config::variables as var;
 use crate::engine::{self, Answer, Diagnosis, EngineConfig, Question, Usage};
 use crate::http::Http;
-use crate::message;
 use crate::outcome;
 use crate::slack::{self, Posted, SlackConfig, Thread};
 use crate::state::outbox::Dm;
 use crate::state::{Durability, State, Store, UNDELIVERED_FILE};
 use crate::terminal::Waiting;
+use crate::text;
 
 /// What a run may do. The session asks for it and never looks whether it is done.
 pub trait Effects {
@@ -162,15 +162,15 @@ impl DmPrinter {
         let blank = if self.printed > 0 { "\n" } else { "" };
         let mut stdout = io::stdout().lock();
         self.printed += 1;
-        writeln!(stdout, "{blank}{}", message::for_terminal(text))?;
+        writeln!(stdout, "{blank}{}", text::for_terminal(text))?;
         stdout.flush()
     }
 }
 
 /// A dry run: the logic of the next run, and none of its effects.
-pub struct Dry;
+pub struct DryRun;
 
-impl Effects for Dry {
+impl Effects for DryRun {
     fn now(&mut self, _: Option<&Wake>) -> Timestamp {
         Timestamp::now()
     }
@@ -210,7 +210,7 @@ impl Effects for Dry {
 }
 
 /// A replay: DMs to stdout by the rows' own clock, no Slack and no state.
-pub struct Rehearsal {
+pub struct Replay {
     http: Http,
     stdout: DmPrinter,
     clock: Timestamp,
@@ -218,7 +218,7 @@ pub struct Rehearsal {
     failure: Option<io::Error>,
 }
 
-impl Rehearsal {
+impl Replay {
     /// `quiet`: DMs are kept from stdout, since the report tells them.
     pub fn new(config: &Config, quiet: bool) -> Self {
         Self {
@@ -230,7 +230,7 @@ impl Rehearsal {
     }
 }
 
-impl Effects for Rehearsal {
+impl Effects for Replay {
     /// A wake without a time of its own happens at the time of the one before it.
     fn now(&mut self, wake: Option<&Wake>) -> Timestamp {
         self.clock = wake.and_then(Wake::raised_at).unwrap_or(self.clock);

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::message::on_one_line;
 use crate::terminal::clear_line;
+use crate::text::on_one_line;
 
 struct Logger {
     /// Whether each line begins with its priority, as journald takes it (sd-daemon(3)).

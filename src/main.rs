@@ -1,6 +1,6 @@
 //! `probe-wake` turns the wake rows of an audit log into diagnosed Slack messages: one run, no
 //! daemon. This file parses, runs, prints the error and sets the exit code. A run is told by
-//! `commands/run`; a row's way through it, from left to right:
+//! `commands/run`; a row passes through it from left to right:
 //!
 //! ```text
 //! cli → config → commands/run → session ─┬─ read      audit: bytes → lines → wakes; rotation
@@ -25,6 +25,7 @@ mod engine;
 mod exit;
 mod files;
 mod http;
+mod json;
 mod logger;
 mod message;
 mod metrics;
@@ -35,6 +36,7 @@ mod session;
 mod slack;
 mod state;
 mod terminal;
+mod text;
 
 use std::process::ExitCode;
 

@@ -144,33 +144,6 @@ pub fn span(length: SignedDuration) -> String {
     }
 }
 
-/// Takes out what could steer a terminal, or turn the direction of the text around it: control
-/// characters other than line ends and tabs, and the bidirectional controls.
-pub fn for_terminal(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if steers(c) {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-/// The same for what must stay on one line.
-pub fn on_one_line(text: &str) -> String {
-    for_terminal(text).replace(['\n', '\t'], " ")
-}
-
-/// Whether the character could steer a terminal, or turn the direction of the text around it.
-pub fn steers(c: char) -> bool {
-    let bidirectional = matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}')
-        || ('\u{202a}'..='\u{202e}').contains(&c)
-        || ('\u{2066}'..='\u{2069}').contains(&c);
-    bidirectional || (c.is_control() && c != '\n' && c != '\t')
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -270,14 +243,5 @@ mod tests {
             spans,
             ["0 s", "59 s", "1 min", "1 h", "2 h 5 min", "1 d 1 h"]
         );
-    }
-
-    #[test]
-    fn nothing_that_steers_a_terminal_is_printed() {
-        assert_eq!(
-            for_terminal("a\u{1b}[2J\u{9b}b\u{202e}c\n\td"),
-            "a\u{fffd}[2J\u{fffd}b\u{fffd}c\n\td"
-        );
-        assert_eq!(on_one_line("a\nb\tc"), "a b c");
     }
 }

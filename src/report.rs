@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::audit::wake::Wake;
 use crate::debounce::Decision;
 use crate::exit::Exit;
-use crate::message::steers;
+use crate::text::steers;
 
 /// The JSON object of `run` and `replay`: its fields are the program's interface.
 #[derive(Debug, Serialize)]

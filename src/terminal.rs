@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::message::on_one_line;
+use crate::text::on_one_line;
 
 /// A table is not cut narrower, and is not cut at all where stdout is no terminal.
 const LEAST_WIDTH: usize = 60;

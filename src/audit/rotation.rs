@@ -1,5 +1,5 @@
 //! Where the old content went. Given the position and what lies beside the log now, this room says
-//! which stretches of which files are new, in the order in which they were written. The files are
+//! which segments of which files are new, in the order in which they were written. The files are
 //! found by `siblings` and told apart by `search`.
 
 use std::collections::BTreeSet;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use super::checkpoint::Checkpoint;
 use super::generation::Generation;
 use super::search::Search;
-use super::tail::Tail;
 use crate::exit::{Exit, Problem};
 
 /// How long a rotation is given to end before the files are looked for again.
@@ -25,13 +25,13 @@ const MOST_PLANS: usize = 10;
 
 /// A part of a generation that is to be read.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct Segment {
     pub generation: Generation,
     pub from: u64,
     pub kind: Kind,
 }
 
-/// Whose end a stretch reaches to, and so what may still come behind it.
+/// Whose end a segment reaches to, and so what may still come behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Rows that were written into a generation after it was left: the one of this number.
@@ -42,7 +42,7 @@ pub enum Kind {
     Current,
 }
 
-impl Stretch {
+impl Segment {
     /// Whether there may be anything to read: in an idle run there is not.
     pub fn has_bytes(&self) -> bool {
         self.generation.is_gzip() || self.generation.length > self.from
@@ -52,7 +52,7 @@ impl Stretch {
 /// What is to be read, and what that says of the rows in between.
 #[derive(Debug, Default)]
 pub struct Plan {
-    pub stretches: Vec<Stretch>,
+    pub segments: Vec<Segment>,
     /// The position's content lies in another file than the one at the log's path.
     pub rotated: bool,
     /// Nothing holds the position any more: rows may have been missed.
@@ -82,14 +82,14 @@ pub fn open_log(log: &Path) -> Result<Option<Generation>, Problem> {
 
 /// Plans what is to be read from the position on. A rotation between opening the log and listing
 /// its folder looks like a gap, or puts a younger file before the one that was opened: look again.
-pub fn plan(log: &Path, tail: &Tail, now: Timestamp) -> Result<Plan, Problem> {
-    let mut plan = plan_once(log, tail, now)?;
+pub fn plan(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Plan, Problem> {
+    let mut plan = plan_once(log, checkpoint, now)?;
     for _ in 1..MOST_PLANS {
         if !plan.gap && !plan.is_overtaken(log) {
             break;
         }
         thread::sleep(RENAMING);
-        plan = plan_once(log, tail, now)?;
+        plan = plan_once(log, checkpoint, now)?;
     }
     Ok(plan)
 }
@@ -98,21 +98,21 @@ impl Plan {
     /// Whether the log was rotated once more while the plan was made.
     fn is_overtaken(&self, log: &Path) -> bool {
         let of_kind = |kind| {
-            self.stretches
+            self.segments
                 .iter()
-                .rfind(move |stretch| stretch.kind == kind)
+                .rfind(move |segment| segment.kind == kind)
         };
-        let current = of_kind(Kind::Current).map(|stretch| stretch.generation.identity.inode);
+        let current = of_kind(Kind::Current).map(|segment| segment.generation.identity.inode);
         let there = fs::metadata(log).ok().map(|meta| meta.ino());
         self.waiting_for.is_none() && of_kind(Kind::Finished).is_some() && current != there
     }
 }
 
-fn plan_once(log: &Path, tail: &Tail, now: Timestamp) -> Result<Plan, Problem> {
+fn plan_once(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Plan, Problem> {
     let current = open_log(log)?;
     let search = Search {
         log,
-        tail,
+        checkpoint,
         now,
         current: current.as_ref(),
     };
@@ -121,11 +121,11 @@ fn plan_once(log: &Path, tail: &Tail, now: Timestamp) -> Result<Plan, Problem> {
     })?;
     plan.missing = current.is_none();
     let from = match (plan.rotated, plan.gap) {
-        (false, false) => tail.position.offset,
+        (false, false) => checkpoint.position.offset,
         _ => 0,
     };
     if let (Some(generation), None) = (current, &plan.waiting_for) {
-        plan.stretches.push(Stretch {
+        plan.segments.push(Segment {
             generation,
             from,
             kind: Kind::Current,

@@ -4,8 +4,8 @@
 
 use memchr::memchr;
 
-use super::json;
 use super::wake::Wake;
+use crate::json;
 
 /// The name by which a row says that it is a wake.
 pub const SEAM: &str = "probe.wake_requested";

@@ -9,10 +9,10 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use log::{debug, info};
 
+use super::checkpoint::Checkpoint;
 use super::generation::{Generation, Integrity};
-use super::rotation::{Kind, Plan, Stretch};
+use super::rotation::{Kind, Plan, Segment};
 use super::siblings::{siblings, sort_by_age};
-use super::tail::Tail;
 
 /// How long a gzip file that ends early is taken for one that is still being written.
 const GZIP_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
@@ -22,10 +22,10 @@ const TIME_GRAIN: SignedDuration = SignedDuration::from_secs(2);
 /// How often the files beside the log are listed anew because they were renamed meanwhile.
 const MOST_LISTINGS: usize = 10;
 
-/// What is searched for, among what: the tail, and the file at the log's path, as it was opened.
+/// What is searched for, among what: the checkpoint, and the file at the log's path, as it was opened.
 pub(super) struct Search<'a> {
     pub log: &'a Path,
-    pub tail: &'a Tail,
+    pub checkpoint: &'a Checkpoint,
     pub now: Timestamp,
     pub current: Option<&'a Generation>,
 }
@@ -48,12 +48,12 @@ struct Found {
 impl Search<'_> {
     /// Everything that is read before the current file.
     pub fn plan(&self) -> io::Result<Plan> {
-        let position = &self.tail.position;
+        let position = &self.checkpoint.position;
         let is_at_start = position.offset == 0;
         let holds = |current: &Generation| position.holds_in(current);
         let goes_on = !is_at_start && self.current.map_or(Ok(false), holds)?;
         let is_watching = self
-            .tail
+            .checkpoint
             .previous
             .iter()
             .any(|left| left.is_watched(self.now));
@@ -62,7 +62,7 @@ impl Search<'_> {
         }
         let mut found = self.look_around();
         let mut plan = Plan {
-            stretches: self.late_rows(std::mem::take(&mut found.left)),
+            segments: self.late_rows(std::mem::take(&mut found.left)),
             ..Plan::default()
         };
         if goes_on {
@@ -85,7 +85,7 @@ impl Search<'_> {
         let mut found = Found::default();
         for _ in 0..MOST_LISTINGS {
             found = Found::default();
-            let listed = siblings(self.log, &self.tail.position.file);
+            let listed = siblings(self.log, &self.checkpoint.position.file);
             let mut seen = HashSet::new();
             if let Some(current) = self.current {
                 seen.insert((current.identity.device, current.identity.inode));
@@ -94,7 +94,7 @@ impl Search<'_> {
                 self.sort_out(path, &mut seen, &mut found);
             }
             // A file that was renamed meanwhile may have been passed over under both its names.
-            if siblings(self.log, &self.tail.position.file) == listed {
+            if siblings(self.log, &self.checkpoint.position.file) == listed {
                 break;
             }
         }
@@ -116,11 +116,15 @@ impl Search<'_> {
         if !seen.insert((file.identity.device, file.identity.inode)) {
             return;
         }
-        let (position, fingerprint) = (&self.tail.position, file.fingerprint());
+        let (position, fingerprint) = (&self.checkpoint.position, file.fingerprint());
         let is_known = fingerprint
             .as_ref()
-            .is_some_and(|print| self.tail.known.contains(print));
-        let left = self.tail.previous.iter().position(|left| left.is(&file));
+            .is_some_and(|print| self.checkpoint.known.contains(print));
+        let left = self
+            .checkpoint
+            .previous
+            .iter()
+            .position(|left| left.is(&file));
         let group = if position.offset > 0 && position.holds_in(&file).unwrap_or(false) {
             &mut found.holders
         } else if let Some(left) = left {
@@ -148,13 +152,13 @@ impl Search<'_> {
 
     /// Whether a file that was changed then may hold rows that were written after the position.
     fn is_new(&self, modified: Timestamp) -> bool {
-        let seen_at = self.tail.position.seen_at;
+        let seen_at = self.checkpoint.position.seen_at;
         modified >= seen_at.saturating_sub(TIME_GRAIN).unwrap_or_default()
     }
 
     /// Finds the holder of the position, and after it the generations that came later.
     fn follow(&self, plan: &mut Plan, found: Found) {
-        let offset = self.tail.position.offset;
+        let offset = self.checkpoint.position.offset;
         let Found {
             holders,
             copies,
@@ -202,7 +206,7 @@ impl Search<'_> {
     /// Of several copies of one generation the one that has most of it.
     fn longest(&self, mut files: Vec<Generation>) -> Option<Generation> {
         if files.len() > 1 {
-            let identity = self.tail.position.identity.as_ref();
+            let identity = self.checkpoint.position.identity.as_ref();
             files.sort_by_cached_key(|file| {
                 let is_same = identity.is_some_and(|identity| file.is_same_file(identity));
                 (file.content_length(u64::MAX), is_same, !file.is_gzip())
@@ -236,7 +240,7 @@ impl Search<'_> {
                 plan.waiting_for = Some(generation.path);
                 return;
             }
-            plan.stretches.push(Stretch {
+            plan.segments.push(Segment {
                 generation,
                 from,
                 kind: Kind::Finished,
@@ -254,10 +258,10 @@ impl Search<'_> {
     /// Rows behind the end of the generations that were left less than ten minutes ago: in the
     /// plain file, to which a writer may hold the descriptor, and once in what that was compressed
     /// to.
-    fn late_rows(&self, mut found: Vec<(usize, Generation)>) -> Vec<Stretch> {
-        let watched = self.tail.previous.iter().enumerate();
+    fn late_rows(&self, mut found: Vec<(usize, Generation)>) -> Vec<Segment> {
+        let watched = self.checkpoint.previous.iter().enumerate();
         let watched = watched.filter(|(_, left)| left.is_watched(self.now));
-        let stretches = watched.filter_map(|(number, left)| {
+        let segments = watched.filter_map(|(number, left)| {
             let files = found.extract_if(.., |(of, _)| *of == number);
             let generation = files.map(|(_, file)| file).max_by_key(|file| {
                 let is_same = left.position.identity.as_ref() == Some(&file.identity);
@@ -268,13 +272,13 @@ impl Search<'_> {
             } else {
                 generation.length > left.length
             };
-            has_more.then_some(Stretch {
+            has_more.then_some(Segment {
                 generation,
                 from: left.position.offset,
                 kind: Kind::Late(number),
             })
         });
-        stretches.collect()
+        segments.collect()
     }
 }
 

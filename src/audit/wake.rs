@@ -5,7 +5,7 @@ use std::str;
 
 use serde::{Deserialize, Serialize};
 
-use super::json;
+use crate::json;
 
 /// The most characters of a probe, a category and a severity.
 const LABEL_LIMIT: usize = 200;

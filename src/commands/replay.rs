@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
 use crate::audit::position::Position;
-use crate::audit::rotation::{Kind, Plan, Stretch};
-use crate::audit::tail::Tail;
+use crate::audit::rotation::{Kind, Plan, Segment};
 use crate::cli::{Format, Global, ReplayArgs};
 use crate::config::Config;
-use crate::effects::Rehearsal;
+use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::report::Report;
 use crate::session::Session;
@@ -33,11 +33,14 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let is_json = args.format.format == Format::Json;
     let mut state = State::default();
     let seen_at = Timestamp::now();
-    state.begin(log, Tail::new(Position::start_of(&generation, seen_at)));
-    let effects = Rehearsal::new(&config, is_json);
+    state.begin(
+        log,
+        Checkpoint::new(Position::start_of(&generation, seen_at)),
+    );
+    let effects = Replay::new(&config, is_json);
     let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(is_json);
-    let stretch = Stretch {
+    let segment = Segment {
         generation,
         from: 0,
         // Nobody appends to it for this run: a last row without its line end counts.
@@ -45,12 +48,12 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     };
     session.read_rows(
         Plan {
-            stretches: vec![stretch],
+            segments: vec![segment],
             ..Plan::default()
         },
         seen_at,
     )?;
-    session.report.position.after = session.tail().position.offset;
+    session.report.position.after = session.checkpoint().position.offset;
     if is_json {
         session
             .report

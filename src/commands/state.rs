@@ -10,17 +10,18 @@ use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
 use log::warn;
 
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::position::{Position, behind_last_line};
 use crate::audit::rotation;
-use crate::audit::tail::Tail;
 use crate::cli::{Format, FormatArg, Global, ResetArgs, ResetPosition};
 use crate::config::Paths;
 use crate::effects::Undelivered;
 use crate::exit::{Ended, Exit, Problem};
-use crate::message::{for_terminal, minute, on_one_line};
+use crate::message::minute;
 use crate::report::{count, print_json};
 use crate::state::lock::Lock;
 use crate::state::{self, Durability, LogState, State, Store, UNDELIVERED_FILE, log_name};
+use crate::text::{for_terminal, on_one_line};
 
 pub fn show(flags: &Global, args: &FormatArg) -> Ended {
     let paths = Paths::load(flags)?;
@@ -66,7 +67,7 @@ fn print_state(store: &Store, state: &State) -> io::Result<()> {
 }
 
 fn print_log(out: &mut impl Write, log: &str, kept: &LogState) -> io::Result<()> {
-    let position = &kept.tail.position;
+    let position = &kept.checkpoint.position;
     writeln!(out, "log: {}", for_terminal(log))?;
     writeln!(
         out,
@@ -125,8 +126,8 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         }
         println_or_ignore(&format!("The stamps of {} are forgotten.", log.display()));
     }
-    if let Some(tail) = position {
-        reset_position(&mut state, log, tail);
+    if let Some(checkpoint) = position {
+        reset_position(&mut state, log, checkpoint);
     }
     store.commit(&state, Durability::Full)?;
     Ok(Exit::Done)
@@ -206,8 +207,8 @@ fn confirmed(waiting: usize) -> Result<bool, Problem> {
     ))
 }
 
-/// The tail from which the log is to be read.
-fn position_at(log: &Path, place: ResetPosition) -> Result<Tail, Problem> {
+/// The checkpoint from which the log is to be read.
+fn position_at(log: &Path, place: ResetPosition) -> Result<Checkpoint, Problem> {
     let now = Timestamp::now();
     let current = rotation::open_log(log)?;
     let position = match (&current, place) {
@@ -215,19 +216,19 @@ fn position_at(log: &Path, place: ResetPosition) -> Result<Tail, Problem> {
         (Some(generation), ResetPosition::Start) => Position::start_of(generation, now),
         (None, _) => Position::start(log_name(log), None, now),
     };
-    Ok(Tail::first(log, position))
+    Ok(Checkpoint::first(log, position))
 }
 
-fn reset_position(state: &mut State, log: &Path, tail: Tail) {
-    let offset = tail.position.offset;
+fn reset_position(state: &mut State, log: &Path, checkpoint: Checkpoint) {
+    let offset = checkpoint.position.offset;
     let name = log_name(log);
     // The wake under investigation is still told; the position it takes along is the new one.
     if let Some(mark) = state.mark.as_mut().filter(|mark| mark.log == name) {
-        mark.after = tail.clone();
+        mark.after = checkpoint.clone();
     }
     match state.log_mut(log) {
-        Some(kept) => kept.tail = tail,
-        None => state.begin(log, tail),
+        Some(kept) => kept.checkpoint = checkpoint,
+        None => state.begin(log, checkpoint),
     }
     println_or_ignore(&format!("{} is read from byte {offset} on.", log.display()));
 }

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::{Answer, Api, Reason, Usage, anthropic, kora, openai};
-use crate::http::{Reply, quote};
+use crate::http::Reply;
+use crate::text::quote;
 
 /// Reads a whole answer, of any status.
 pub(super) fn read(api: Api, reply: &Reply) -> Answer {
@@ -102,9 +103,9 @@ fn usage(api: Api, body: &Map<String, Value>) -> Usage {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::stand_in::told;
+    use super::super::fake_server::told;
     use super::*;
-    use crate::http::stand_in::reply;
+    use crate::http::fake_server::reply;
 
     const APIS: [Api; 3] = [Api::Kora, Api::Openai, Api::Anthropic];
 

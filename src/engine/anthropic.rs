@@ -64,7 +64,7 @@ pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
 #[cfg(test)]
 mod tests {
     use super::super::Api::Anthropic;
-    use super::super::stand_in::{asked, told};
+    use super::super::fake_server::{asked, told};
     use super::*;
 
     fn message(stop: &str, content: &str) -> String {

@@ -56,7 +56,7 @@ pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
 #[cfg(test)]
 mod tests {
     use super::super::Api::Kora;
-    use super::super::stand_in::{asked, told};
+    use super::super::fake_server::{asked, told};
     use super::*;
 
     #[test]

@@ -4,11 +4,11 @@
 
 mod answer;
 mod anthropic;
+#[cfg(test)]
+mod fake_server;
 mod kora;
 mod openai;
 mod prompt;
-#[cfg(test)]
-mod stand_in;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,8 +16,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::audit::wake::Wake;
-use crate::http::{Endpoint, Failed, Header, Http, quote};
+use crate::http::{Endpoint, Failed, Header, Http};
 use crate::secret::Secret;
+use crate::text::quote;
 
 pub use prompt::{fence, prompt};
 
@@ -183,10 +184,10 @@ pub fn ask(config: &EngineConfig, http: &Http, question: &Question<'_>) -> Answe
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::stand_in::{config, wake};
+    use super::fake_server::{config, wake};
     use super::*;
     use crate::http::ProxySettings;
-    use crate::http::stand_in::server;
+    use crate::http::fake_server::server;
 
     fn result(url: &str) -> Result<Diagnosis, Reason> {
         let wake = wake();

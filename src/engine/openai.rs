@@ -84,7 +84,7 @@ fn part_text(part: &Value) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::super::Api::Openai;
-    use super::super::stand_in::{asked, told, told_with};
+    use super::super::fake_server::{asked, told, told_with};
     use super::*;
 
     fn choice(finish: &str, message: &str) -> String {

@@ -105,7 +105,7 @@ fn cut(text: &str, limit: usize) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::stand_in::wake;
+    use super::super::fake_server::wake;
     use super::*;
 
     /// The prompt's words before, between and behind the marks.

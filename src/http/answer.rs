@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, Response};
 
 use super::{Failed, MAX_BODY};
-use crate::audit::json;
+use crate::json;
 use crate::secret::Secret;
 
 /// An answer of any status. The body is whole, or empty where one outside 2xx could not be read.

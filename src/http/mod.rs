@@ -1,4 +1,4 @@
-//! The one HTTP client: who may be asked (`endpoint`), with what (`header`), by which way (`proxy`),
+//! The one HTTP client: who may be asked (`endpoint`), with what (`header`), by which key (`proxy`),
 //! trusting whom (`roots`), for how long, and what is read of an answer (`answer`). It relies on ureq,
 //! whose agents are built with the first request: a run that asks nobody loads no certificates. What
 //! went wrong is told by whether the request can have reached its peer, since that decides whether it
@@ -6,11 +6,11 @@
 
 mod answer;
 mod endpoint;
+#[cfg(test)]
+pub(crate) mod fake_server;
 mod header;
 mod proxy;
 mod roots;
-#[cfg(test)]
-pub(crate) mod stand_in;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -21,6 +21,7 @@ use std::time::Duration;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, SendBody};
 
+use crate::text::quote;
 pub use answer::Reply;
 pub use endpoint::Endpoint;
 pub use header::Header;
@@ -33,9 +34,6 @@ pub const MAX_BODY: u64 = 1024 * 1024;
 /// Below the 5 s after which Node.js and uvicorn close an idle connection: a POST that crosses with
 /// the close could have been processed or not, and nobody could say which.
 const MAX_IDLE: Duration = Duration::from_secs(4);
-
-/// The most of a peer's words that an error, a cause or a code repeats, in characters.
-const MAX_QUOTE: usize = 200;
 
 /// Why there is no answer. The texts are causes for a person, with no secret in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,17 +86,6 @@ impl fmt::Display for Failed {
     }
 }
 
-/// A peer's words, fit to stand in one line of a log, a message or a state file: at most 200
-/// characters, without line breaks, control characters and changes of the writing direction.
-pub fn quote(text: &str) -> String {
-    let harmless = |c: char| match c {
-        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => ' ',
-        c if c.is_control() => ' ',
-        c => c,
-    };
-    text.trim().chars().take(MAX_QUOTE).map(harmless).collect()
-}
-
 /// The request's body, which notes when its first byte is taken. ureq takes it once the connection
 /// stands, TLS included, and the head is written: untaken, no peer can have acted on the request.
 struct Outgoing<'a> {
@@ -117,12 +104,12 @@ impl Read for Outgoing<'_> {
 pub struct Http {
     proxy: ProxySettings,
     ca_file: Option<PathBuf>,
-    agents: Mutex<Vec<(Way, Agent)>>,
+    agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
 
 /// What an agent is built for.
 #[derive(Clone, PartialEq)]
-struct Way {
+struct AgentKey {
     proxy: Option<Proxy>,
     timeout: Duration,
     is_https: bool,
@@ -181,29 +168,29 @@ impl Http {
         Reply::read(answer, Vec::new())
     }
 
-    /// The agent for this way. Each has its own, since a setting given with the request makes ureq
+    /// The agent for this key. Each has its own, since a setting given with the request makes ureq
     /// load the roots again for every connection.
     fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, Failed> {
-        let way = Way {
+        let key = AgentKey {
             proxy: self.proxy.for_url(url)?,
             timeout,
             is_https: url.is_https(),
         };
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, agent)) = agents.iter().find(|(known, _)| *known == way) {
+        if let Some((_, agent)) = agents.iter().find(|(known, _)| *known == key) {
             return Ok(agent.clone());
         }
-        let roots = roots(self.ca_file.as_deref().filter(|_| way.is_https))?;
-        let agent = build(way.clone(), roots);
-        agents.push((way, agent.clone()));
+        let roots = roots(self.ca_file.as_deref().filter(|_| key.is_https))?;
+        let agent = build(key.clone(), roots);
+        agents.push((key, agent.clone()));
         Ok(agent)
     }
 }
 
-fn build(way: Way, roots: RootCerts) -> Agent {
+fn build(key: AgentKey, roots: RootCerts) -> Agent {
     Agent::config_builder()
-        .proxy(way.proxy) // also where there is none: ureq's default reads the environment
-        .timeout_global(Some(way.timeout))
+        .proxy(key.proxy) // also where there is none: ureq's default reads the environment
+        .timeout_global(Some(key.timeout))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_age(MAX_IDLE)
@@ -224,7 +211,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::stand_in::{Server, answer, answering, server};
+    use super::fake_server::{Server, answer, answering, server};
     use super::*;
     use crate::secret::Secret;
 

@@ -24,7 +24,7 @@ const REFUSALS_IN_DOUBT: u32 = 3;
 
 /// What became of a DM in this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum DeliveryOutcome {
     Delivered,
     /// It went to `undelivered.jsonl`; the next can be sent.
     GivenUp,
@@ -63,17 +63,17 @@ impl<E: Effects> Session<'_, E> {
                 break;
             };
             let fate = self.deliver_queued(index)?;
-            if index > 0 && fate == Fate::Delivered {
+            if index > 0 && fate == DeliveryOutcome::Delivered {
                 self.judge_oldest()?;
             }
         }
         Ok(())
     }
 
-    fn deliver_queued(&mut self, index: usize) -> Result<Fate> {
+    fn deliver_queued(&mut self, index: usize) -> Result<DeliveryOutcome> {
         let dm = self.state.outbox[index].clone();
         let fate = self.deliver(index, false)?;
-        if fate == Fate::Delivered {
+        if fate == DeliveryOutcome::Delivered {
             self.report.outbox.delivered += 1;
             let now = self.effects.now(None);
             self.effects.record(&outcome::delivered(&dm, now));
@@ -85,7 +85,7 @@ impl<E: Effects> Session<'_, E> {
     /// wrong token, say, that was mended since. One more try tells.
     fn judge_oldest(&mut self) -> Result<()> {
         let refused_runs = self.state.outbox[0].refused_runs;
-        if self.deliver_queued(0)? != Fate::Stays {
+        if self.deliver_queued(0)? != DeliveryOutcome::Stays {
             return Ok(());
         }
         let oldest = &self.state.outbox[0];
@@ -135,7 +135,7 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Sends a DM, part by part. `announced`: the commit that says it is being sent stands already.
-    pub(super) fn deliver(&mut self, index: usize, mut announced: bool) -> Result<Fate> {
+    pub(super) fn deliver(&mut self, index: usize, mut announced: bool) -> Result<DeliveryOutcome> {
         // How much of the message may have arrived already, in bytes.
         let dm = &self.state.outbox[index];
         let mut doubt = if announced { 0 } else { reach(dm) };
@@ -171,7 +171,9 @@ impl<E: Effects> Session<'_, E> {
                     self.state.outbox[index].leave_thread();
                 }
                 Err(Setback::GiveUp(cause)) => {
-                    return self.give_up(index, &cause).map(|()| Fate::GivenUp);
+                    return self
+                        .give_up(index, &cause)
+                        .map(|()| DeliveryOutcome::GivenUp);
                 }
                 Err(Setback::Try(_, cause)) => return self.stays(index, doubt > 0, cause),
                 Err(Setback::Stay(cause) | Setback::TryAtTopLevel(cause)) => {
@@ -181,21 +183,21 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    fn delivered(&mut self, index: usize) -> Result<Fate> {
+    fn delivered(&mut self, index: usize) -> Result<DeliveryOutcome> {
         if let Some(dm) = self.state.outbox.remove(index) {
             info!("the DM about {} was delivered", dm.probe);
         }
         self.state.counters.delivered += 1;
         self.commit(Durability::Full)?;
-        Ok(Fate::Delivered)
+        Ok(DeliveryOutcome::Delivered)
     }
 
-    fn refused(&mut self, index: usize, doubtful: bool, cause: String) -> Result<Fate> {
+    fn refused(&mut self, index: usize, doubtful: bool, cause: String) -> Result<DeliveryOutcome> {
         self.state.outbox[index].refused_runs += 1;
         self.stays(index, doubtful, cause)
     }
 
-    fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<Fate> {
+    fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<DeliveryOutcome> {
         self.sends = false;
         self.state.counters.failed += 1;
         let dm = &mut self.state.outbox[index];
@@ -207,7 +209,7 @@ impl<E: Effects> Session<'_, E> {
         };
         dm.cause = Some(cause);
         self.commit(Durability::Full)?;
-        Ok(Fate::Stays)
+        Ok(DeliveryOutcome::Stays)
     }
 
     fn next_part(&mut self, index: usize, doubtful: bool) -> Part {

@@ -8,9 +8,9 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Session;
-use super::deliver::Fate;
+use super::deliver::DeliveryOutcome;
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::hash::sha256;
-use crate::audit::tail::Tail;
 use crate::audit::wake::Wake;
 use crate::debounce::{Decision, HeldBack};
 use crate::effects::{Effects, Route};
@@ -36,13 +36,13 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    /// Investigates a wake and tells the operator; `after` is the tail behind its row.
+    /// Investigates a wake and tells the operator; `after` is the checkpoint behind its row.
     pub(super) fn dispatch(
         &mut self,
         wake: Wake,
         held_back: Option<HeldBack>,
         now: Timestamp,
-        after: Tail,
+        after: Checkpoint,
     ) -> Result<()> {
         let log = log_name(&self.config.paths.audit_log);
         let place = after
@@ -153,12 +153,13 @@ impl<E: Effects> Session<'_, E> {
         self.state.outbox.push_back(dm);
         self.state.counters.dispatched += 1;
         if let Some(log) = self.state.logs.get_mut(&mark.log) {
-            log.tail = mark.after;
+            log.checkpoint = mark.after;
         }
         self.commit(Durability::Full)?;
 
         let last = self.state.outbox.len() - 1;
-        let sent = is_reported || is_sent_now && self.deliver(last, true)? == Fate::Delivered;
+        let sent =
+            is_reported || is_sent_now && self.deliver(last, true)? == DeliveryOutcome::Delivered;
         self.reported += usize::from(is_reported);
         let now = self.effects.now(None);
         self.effects

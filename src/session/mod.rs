@@ -2,9 +2,9 @@
 //! `read` takes rows from the log to decisions, `dispatch` takes a wake from its decision to a DM
 //! in the outbox, and `deliver` takes DMs from the outbox to the operator.
 
+mod context;
 mod deliver;
 mod dispatch;
-mod place;
 mod read;
 
 use std::time::Instant;
@@ -13,8 +13,8 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::position::Position;
-use crate::audit::tail::Tail;
 use crate::config::Config;
 use crate::effects::{Effects, Route};
 use crate::engine::Reason;
@@ -92,7 +92,7 @@ impl<'a, E: Effects> Session<'a, E> {
 
     /// What is kept of the audit log.
     fn log(&mut self) -> &mut LogState {
-        let start = || LogState::new(Tail::new(Position::start_of_nothing()));
+        let start = || LogState::new(Checkpoint::new(Position::start_of_nothing()));
         self.state
             .logs
             .entry(self.log_name.clone())
@@ -100,16 +100,16 @@ impl<'a, E: Effects> Session<'a, E> {
     }
 
     /// Stamps the log's first position.
-    pub fn begin(&mut self, tail: Tail) {
+    pub fn begin(&mut self, checkpoint: Checkpoint) {
         self.state
             .logs
-            .insert(self.log_name.clone(), LogState::new(tail));
+            .insert(self.log_name.clone(), LogState::new(checkpoint));
         self.unsaved = Unsaved::Stamps;
     }
 
     /// How far the log was read; at the start of nothing where that was never stamped.
-    pub fn tail(&mut self) -> &mut Tail {
-        &mut self.log().tail
+    pub fn checkpoint(&mut self) -> &mut Checkpoint {
+        &mut self.log().checkpoint
     }
 
     fn commit(&mut self, durability: Durability) -> Result<()> {
@@ -126,7 +126,7 @@ impl<'a, E: Effects> Session<'a, E> {
             let policy = &self.config.debounce;
             let log = self.log();
             log.stamps.prune(policy, now);
-            log.tail.forget_left(now);
+            log.checkpoint.forget_left(now);
             let only_position = self.unsaved == Unsaved::Position;
             self.commit(if only_position {
                 Durability::PositionOnly

@@ -7,16 +7,16 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::{info, warn};
 
-use super::place::{Place, WakeRow, seen_at};
+use super::context::{ReadContext, WakeRow, seen_at};
 use super::{Session, Unsaved};
+use crate::audit::checkpoint::Retired;
 use crate::audit::generation::{Generation, Identity};
 use crate::audit::hash::sha256;
 use crate::audit::lines::{Line, Lines, Overlong, Unfinished};
 use crate::audit::position::{Position, RowProof};
-use crate::audit::rotation::{Kind, Plan, Stretch};
+use crate::audit::rotation::{Kind, Plan, Segment};
 use crate::audit::row::{Rows, SEAM, is_whole, read_rows};
 use crate::audit::source::UpToDamage;
-use crate::audit::tail::Left;
 use crate::audit::wake::Wake;
 use crate::debounce::Decision;
 use crate::effects::Effects;
@@ -25,27 +25,27 @@ use crate::report::WakeReport;
 impl<E: Effects> Session<'_, E> {
     /// Reads what the plan names. `now` is when the plan was made.
     pub fn read_rows(&mut self, mut plan: Plan, now: Timestamp) -> Result<()> {
-        // The first stretch goes on from the position, unless nothing holds it any more.
+        // The first segment goes on from the position, unless nothing holds it any more.
         let mut goes_on = !plan.gap;
         let mut last = None;
-        let stretches = std::mem::take(&mut plan.stretches);
-        for (index, stretch) in stretches.iter().enumerate() {
-            let is_late = matches!(stretch.kind, Kind::Late(_));
-            let position = &self.tail().position;
+        let segments = std::mem::take(&mut plan.segments);
+        for (index, segment) in segments.iter().enumerate() {
+            let is_late = matches!(segment.kind, Kind::Late(_));
+            let position = &self.checkpoint().position;
             let identity = position.identity.as_ref();
-            let is_same = identity.is_none_or(|same| stretch.generation.is_same_file(same));
+            let is_same = identity.is_none_or(|same| segment.generation.is_same_file(same));
             // At offset 0 only the inode can tell that the file is another one.
-            let is_new = position.offset == 0 && (stretch.kind == Kind::Finished || !is_same);
+            let is_new = position.offset == 0 && (segment.kind == Kind::Finished || !is_same);
             if !is_late && (!std::mem::take(&mut goes_on) || is_new) && !self.has_stopped() {
-                self.enter(&stretches[index..], &plan, last, now);
+                self.enter(&segments[index..], &plan, last, now);
             }
-            let is_last = index + 1 == stretches.len();
-            if stretch.has_bytes() {
-                self.read_stretch(stretch, is_last, now)?;
+            let is_last = index + 1 == segments.len();
+            if segment.has_bytes() {
+                self.read_segment(segment, is_last, now)?;
             }
             if !is_late {
-                last = Some(&stretch.generation);
-                plan.known.extend(stretch.generation.fingerprint());
+                last = Some(&segment.generation);
+                plan.known.extend(segment.generation.fingerprint());
             }
         }
         Ok(())
@@ -53,20 +53,20 @@ impl<E: Effects> Session<'_, E> {
 
     /// Leaves the generation that the position is in, `last` where any of it was read, for the
     /// start of the next one.
-    fn enter(&mut self, ahead: &[Stretch], plan: &Plan, last: Option<&Generation>, now: Timestamp) {
-        let tail = self.tail();
-        let seen_at = seen_at(&ahead[0], &tail.position, now);
+    fn enter(&mut self, ahead: &[Segment], plan: &Plan, last: Option<&Generation>, now: Timestamp) {
+        let checkpoint = self.checkpoint();
+        let seen_at = seen_at(&ahead[0], &checkpoint.position, now);
         let start = Position::start_of(&ahead[0].generation, seen_at);
-        let position = std::mem::replace(&mut tail.position, start);
-        tail.known = plan.known.clone();
+        let position = std::mem::replace(&mut checkpoint.position, start);
+        checkpoint.known = plan.known.clone();
         let is_ahead = |identity: &Identity| {
-            let same = |stretch: &Stretch| stretch.generation.is_same_file(identity);
+            let same = |segment: &Segment| segment.generation.is_same_file(identity);
             ahead.iter().any(same)
         };
         // Into a compressed file no writer writes, nor is one watched that is still to be read.
         let is_over = plan.gap || last.is_some_and(Generation::is_gzip);
         if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
-            tail.previous.push(Left {
+            checkpoint.previous.push(Retired {
                 position,
                 length: last.map_or(0, |last| last.length),
                 left_at: now,
@@ -81,12 +81,12 @@ impl<E: Effects> Session<'_, E> {
         self.report.left_for_next_run > 0
     }
 
-    fn read_stretch(&mut self, stretch: &Stretch, is_last: bool, now: Timestamp) -> Result<()> {
-        let Stretch {
+    fn read_segment(&mut self, segment: &Segment, is_last: bool, now: Timestamp) -> Result<()> {
+        let Segment {
             generation, from, ..
-        } = stretch;
+        } = segment;
         let failed = || format!("cannot read {}", generation.path.display());
-        let place = Place::of(stretch, self.tail(), is_last, now);
+        let place = ReadContext::of(segment, self.checkpoint(), is_last, now);
         let mut damage = None;
         let source = UpToDamage {
             source: generation.read_from(*from),
@@ -118,13 +118,13 @@ impl<E: Effects> Session<'_, E> {
             self.take_wakes(&place, row)?;
         }
         if !self.has_stopped() {
-            self.end_stretch(&place, &lines)?;
+            self.end_segment(&place, &lines)?;
         }
         self.note_damage(&place, damage);
         Ok(())
     }
 
-    fn note_damage(&mut self, place: &Place, damage: Option<io::Error>) {
+    fn note_damage(&mut self, place: &ReadContext, damage: Option<io::Error>) {
         if let Some(damage) = damage.filter(|_| place.is_left) {
             self.report.tally.missed += 1;
             let path = place.generation.path.display();
@@ -132,9 +132,9 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    /// Moves the tail behind the last row of the stretch. Where nobody appends to it any more, a
+    /// Moves the checkpoint behind the last row of the segment. Where nobody appends to it any more, a
     /// last row without its line end is read as well, if it is whole.
-    fn end_stretch<R: Read>(&mut self, place: &Place, lines: &Lines<R>) -> Result<()> {
+    fn end_segment<R: Read>(&mut self, place: &ReadContext, lines: &Lines<R>) -> Result<()> {
         let mut end = lines.last_row();
         let Unfinished {
             start,
@@ -170,7 +170,7 @@ impl<E: Effects> Session<'_, E> {
         }
         self.report.rows.read += lines.read();
         if end.is_some() {
-            *self.tail() = place.tail_behind(end, 0);
+            *self.checkpoint() = place.checkpoint_behind(end, 0);
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
         self.note_late(place);
@@ -178,12 +178,12 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// What was looked at of a generation that was left is not looked at again.
-    fn note_late(&mut self, place: &Place) {
+    fn note_late(&mut self, place: &ReadContext) {
         if let Kind::Late(number) = place.kind {
-            let tail = self.tail();
-            tail.previous[number].length = place.generation.length;
-            tail.previous[number].closed = place.generation.is_gzip();
-            tail.known.extend(place.generation.fingerprint());
+            let checkpoint = self.checkpoint();
+            checkpoint.previous[number].length = place.generation.length;
+            checkpoint.previous[number].closed = place.generation.is_gzip();
+            checkpoint.known.extend(place.generation.fingerprint());
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
     }
@@ -213,13 +213,13 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Decides on each wake of a row, and dispatches.
-    fn take_wakes(&mut self, place: &Place, row: WakeRow) -> Result<()> {
+    fn take_wakes(&mut self, place: &ReadContext, row: WakeRow) -> Result<()> {
         let count = row.wakes.len();
         for (index, wake) in row.wakes.into_iter().enumerate().skip(row.done) {
             let now = self.effects.now(Some(&wake));
             if self.is_past_its_time() && self.would_dispatch(&wake, now) {
                 info!("the run's time is over: what is left stays for the next run");
-                *self.tail() = place.tail_behind(row.before, index);
+                *self.checkpoint() = place.checkpoint_behind(row.before, index);
                 self.unsaved = self.unsaved.max(Unsaved::Position);
                 self.report.rows.read += row.read_before;
                 self.report.left_for_next_run += (count - index) as u64;
@@ -233,9 +233,9 @@ impl<E: Effects> Session<'_, E> {
             match decision {
                 Decision::Dispatch(held_back) => {
                     let after = if index + 1 == count {
-                        place.tail_behind(row.behind.clone(), 0)
+                        place.checkpoint_behind(row.behind.clone(), 0)
                     } else {
-                        place.tail_behind(row.before.clone(), index + 1)
+                        place.checkpoint_behind(row.before.clone(), index + 1)
                     };
                     self.dispatch(wake, held_back, now, after)?;
                 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::http::{Endpoint, Failed, Header, Http, Reply, quote};
+use crate::http::{Endpoint, Failed, Header, Http, Reply};
 use crate::secret::Secret;
+use crate::text::quote;
 use text::escape;
 pub use text::{PART_LIMIT, next_message};
 
@@ -104,7 +105,7 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
 pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<TokenOwner, String> {
     let reply =
         call(http, config, "/auth.test", &json!({})).map_err(|failed| failed.to_string())?;
-    let answer = Said::from_reply(&reply);
+    let answer = SlackResponse::from_reply(&reply);
     if answer.ok != Some(true) || !reply.is_success() {
         return Err(answer.cause(&reply));
     }
@@ -128,7 +129,7 @@ fn call(http: &Http, config: &SlackConfig, method: &str, body: &Value) -> Result
 /// unread, so that nothing in it can turn a delivered message into an unknown one.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct SlackResponse {
     ok: Option<bool>,
     error: Value,
     channel: Value,
@@ -137,7 +138,7 @@ struct Said {
     user: Value,
 }
 
-impl Said {
+impl SlackResponse {
     fn from_reply(reply: &Reply) -> Self {
         // Serde would also read a list into a struct, its first item as `ok`.
         let is_object = reply.body().trim_ascii_start().starts_with(b"{");
@@ -181,7 +182,7 @@ impl Said {
 
 /// The table of section 7 of the contract: the status first, then Slack's own word.
 fn judge(reply: &Reply) -> Posted {
-    let said = Said::from_reply(reply);
+    let said = SlackResponse::from_reply(reply);
     let cause = said.cause(reply);
     match (reply.status, said.ok) {
         (429, _) => Posted::RateLimited {
@@ -230,7 +231,7 @@ fn retry_after(reply: &Reply) -> Duration {
 mod tests {
     use super::*;
     use crate::http::ProxySettings;
-    use crate::http::stand_in::{Server, answer, answering, reply};
+    use crate::http::fake_server::{Server, answer, answering, reply};
 
     fn config(url: &str) -> SlackConfig {
         SlackConfig {

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Serializer;
 
-use crate::audit::tail::Tail;
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::wake::Wake;
 use crate::debounce::{HeldBack, Stamps};
 use crate::exit::{Exit, Problem};
@@ -59,15 +59,16 @@ pub struct State {
 /// What is remembered of one audit log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogState {
-    pub tail: Tail,
+    #[serde(alias = "tail")]
+    pub checkpoint: Checkpoint,
     #[serde(default)]
     pub stamps: Stamps,
 }
 
 impl LogState {
-    pub fn new(tail: Tail) -> Self {
+    pub fn new(checkpoint: Checkpoint) -> Self {
         Self {
-            tail,
+            checkpoint,
             stamps: Stamps::default(),
         }
     }
@@ -85,9 +86,9 @@ pub struct Mark {
     pub held_back: Option<HeldBack>,
     /// Names this wake to the engine, the same in each attempt.
     pub key: String,
-    /// The log it came from, and the tail behind its row.
+    /// The log it came from, and the checkpoint behind its row.
     pub log: String,
-    pub after: Tail,
+    pub after: Checkpoint,
 }
 
 impl Default for State {
@@ -234,8 +235,8 @@ impl State {
     }
 
     /// Stamps a log that has no position yet.
-    pub fn begin(&mut self, log: &Path, tail: Tail) {
-        self.logs.insert(log_name(log), LogState::new(tail));
+    pub fn begin(&mut self, log: &Path, checkpoint: Checkpoint) {
+        self.logs.insert(log_name(log), LogState::new(checkpoint));
     }
 }
 

@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::cli::{CheckArgs, Format, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
-use crate::message::on_one_line;
 use crate::report::print_json;
 use crate::terminal::{Colour, Painter};
+use crate::text::on_one_line;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

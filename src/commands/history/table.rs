@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
 use super::Investigation;
-use crate::message::on_one_line;
 use crate::terminal::{Colour, Painter, fit, fit_line, pad, width};
+use crate::text::on_one_line;
 
 const HEAD: [&str; 8] = [
     "WHEN (UTC)",

@@ -7,19 +7,19 @@ use anyhow::Context;
 use super::one_run;
 use crate::cli::{Format, RunArgs, To};
 use crate::config::Config;
-use crate::effects::Dry;
+use crate::effects::DryRun;
 use crate::exit::Ended;
-use crate::message::{for_terminal, on_one_line};
 use crate::report::{Report, WakeReport, count};
 use crate::session::Session;
 use crate::state::{Store, log_name};
+use crate::text::{for_terminal, on_one_line};
 
 /// The next run, told and not done: nothing is written, asked or sent, and no lock is taken.
 pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     let state = Store::at(&config.paths.state_dir).load()?;
     let queued = state.outbox.len() as u64;
     let report = Report::new(log_name(&config.paths.audit_log), true);
-    let mut session = Session::new(config, state, Dry, report).keeping_wakes(true);
+    let mut session = Session::new(config, state, DryRun, report).keeping_wakes(true);
     one_run(&mut session, config)?;
     let mut report = session.report;
     report.outbox.pending = queued;

@@ -2,7 +2,7 @@
 //! the chapters, the session above all.
 
 mod dry;
-mod watchers;
+mod monitoring;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use log::{info, warn};
 
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::position::{Position, behind_last_line};
 use crate::audit::rotation;
-use crate::audit::tail::Tail;
 use crate::cli::{Format, Global, RunArgs};
 use crate::config::Config;
 use crate::effects::{Effects, Live};
@@ -33,7 +33,7 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     }
     let ended = real_run(&config, args);
     if let Some(url) = &config.heartbeat {
-        watchers::beat(&config, url, &ended);
+        monitoring::beat(&config, url, &ended);
     }
     ended
 }
@@ -63,7 +63,7 @@ fn real_run(config: &Config, args: &RunArgs) -> Ended {
     }
     let Session { report, state, .. } = session;
     if let Some(path) = &config.metrics_file {
-        watchers::write_metrics(path, config, &report, &state);
+        monitoring::write_metrics(path, config, &report, &state);
     }
     if !is_json && io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "probe-wake: {}", report.summary());
@@ -90,8 +90,8 @@ fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(),
     let Some(kept) = session.state.log(log) else {
         return first_run(session, config, now);
     };
-    let before = kept.tail.position.clone();
-    let plan = rotation::plan(log, &kept.tail, now)?;
+    let before = kept.checkpoint.position.clone();
+    let plan = rotation::plan(log, &kept.checkpoint, now)?;
     session.report.position.before = before.offset;
     session.report.position.rotated = plan.rotated;
     session.report.position.gap = plan.gap;
@@ -113,7 +113,7 @@ fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(),
         session.report.tally.missed += 1;
     }
     session.read_rows(plan, now)?;
-    session.report.position.after = session.tail().position.offset;
+    session.report.position.after = session.checkpoint().position.offset;
     Ok(())
 }
 
@@ -138,6 +138,6 @@ fn first_run<E: Effects>(
     session.report.first_run = true;
     session.report.position.before = position.offset;
     session.report.position.after = position.offset;
-    session.begin(Tail::first(log, position));
+    session.begin(Checkpoint::first(log, position));
     Ok(())
 }

@@ -82,7 +82,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let kept = state.log(log);
     let last_run = last_run(store);
     // What cannot be read has no lag that could be told; `check` says why.
-    let plan = kept.and_then(|kept| rotation::plan(log, &kept.tail, now).ok());
+    let plan = kept.and_then(|kept| rotation::plan(log, &kept.checkpoint, now).ok());
     Ok(Status {
         version: 1,
         audit_log: log.display().to_string(),
@@ -90,7 +90,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         running: is_running(store),
         last_run,
         overdue: last_run.is_none_or(|last| now.duration_since(last) > config.patience()),
-        position: kept.map(|kept| kept.tail.position.offset),
+        position: kept.map(|kept| kept.checkpoint.position.offset),
         lag: plan
             .map(|plan| lag(&plan))
             .transpose()
@@ -156,8 +156,8 @@ fn lag(plan: &Plan) -> io::Result<Lag> {
         gap: plan.gap,
         ..Lag::default()
     };
-    for stretch in &plan.stretches {
-        let (bytes, rows) = count_lines(stretch.generation.read_from(stretch.from))?;
+    for segment in &plan.segments {
+        let (bytes, rows) = count_lines(segment.generation.read_from(segment.from))?;
         lag.bytes += bytes;
         lag.rows += rows;
     }

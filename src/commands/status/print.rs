@@ -6,10 +6,11 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::{HeldBackPair, QueuedDm, Status};
-use crate::message::{minute, on_one_line, span};
+use crate::message::{minute, span};
 use crate::report::count;
 use crate::state::UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter, fit_line};
+use crate::text::on_one_line;
 
 /// Of pairs and of DMs, so many are shown.
 const MOST_LINES: usize = 8;

@@ -16,7 +16,7 @@ const LATE_ROWS: SignedDuration = SignedDuration::from_mins(10);
 
 /// The position in one audit log, and what else is known of its generations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tail {
+pub struct Checkpoint {
     pub position: Position,
     /// Fingerprints of the files that lay beside the log when the position's file was begun: none
     /// of them was rotated after it, whatever they are called by now.
@@ -24,11 +24,11 @@ pub struct Tail {
     pub known: BTreeSet<String>,
     /// The generations before, in which late rows may still appear.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub previous: Vec<Left>,
+    pub previous: Vec<Retired>,
 }
 
-impl Tail {
-    /// A tail that knows of no other file.
+impl Checkpoint {
+    /// A checkpoint that knows of no other file.
     pub fn new(position: Position) -> Self {
         Self {
             position,
@@ -37,7 +37,7 @@ impl Tail {
         }
     }
 
-    /// The first tail of a log: what lies beside it was there before.
+    /// The first checkpoint of a log: what lies beside it was there before.
     pub fn first(log: &Path, position: Position) -> Self {
         let mut known = BTreeSet::new();
         let mut note = |file: Generation| known.extend(file.fingerprint());
@@ -58,7 +58,7 @@ impl Tail {
 
 /// A generation that was read to its end and left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Left {
+pub struct Retired {
     pub position: Position,
     /// How far it was looked at; behind the offset lies what is not a whole row.
     pub length: u64,
@@ -72,7 +72,7 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-impl Left {
+impl Retired {
     /// Whether late rows may still appear in it.
     pub(super) fn is_watched(&self, now: Timestamp) -> bool {
         !self.closed && now.duration_since(self.left_at) < LATE_ROWS

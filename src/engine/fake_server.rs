@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::read;
 use super::{Api, Diagnosis, EngineConfig, Question, ask};
 use crate::audit::wake::Wake;
-use crate::http::stand_in::{answer, answering, reply};
+use crate::http::fake_server::{answer, answering, reply};
 use crate::http::{Endpoint, Http, ProxySettings};
 use crate::secret::Secret;
 
