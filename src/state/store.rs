@@ -1,0 +1,121 @@
+//! The state folder: reads and commits the state, and appends to the files beside it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::Serializer;
+
+use super::layout::Layout;
+use super::{State, parse};
+use crate::exit::{Exit, Problem};
+use crate::files::append_own;
+
+pub const FILE: &str = "state.json";
+pub const UNDELIVERED_FILE: &str = "undelivered.jsonl";
+
+/// Large enough that the state of an ordinary day is one write.
+const WRITE_BUFFER: usize = 64 * 1024;
+const NEW_FILE: &str = "state.json.new";
+
+/// What a commit must outlive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The machine's power going off.
+    Full,
+    /// Only the position moved: if that is lost, rows that needed nothing are read again.
+    PositionOnly,
+}
+
+/// The state folder: reads and commits the state, and appends to the files beside it.
+#[derive(Debug)]
+pub struct Store {
+    pub dir: PathBuf,
+}
+
+impl Store {
+    /// The folder as it is; for commands that only look.
+    pub fn at(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// Makes the folder where it is missing, for its owner alone.
+    pub fn create(dir: &Path) -> Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("cannot make the state folder {}", dir.display()))?;
+        Ok(Self::at(dir))
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    /// The state, or a new one where there is none yet.
+    pub fn load(&self) -> Result<State, Problem> {
+        let path = self.path(FILE);
+        let read = match fs::read(&path) {
+            Ok(bytes) => parse(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(error) => Err(error.into()),
+        };
+        read.map_err(|error| {
+            let error = error.context(format!("cannot use the state file {}", path.display()));
+            Problem::new(Exit::Failed, error).with_next_step(
+                "nothing was touched; 'probe-wake state reset' sets it aside and starts anew",
+            )
+        })
+    }
+
+    /// Replaces the state file whole. When this returns, the state is on the disk; when it fails,
+    /// the old one still is.
+    pub fn commit(&self, state: &State, durability: Durability) -> Result<()> {
+        let new = self.path(NEW_FILE);
+        let committed = write_new(&new, state)
+            .and_then(|()| fs::rename(&new, self.path(FILE)))
+            .and_then(|()| match durability {
+                Durability::Full => File::open(&self.dir)?.sync_all(),
+                Durability::PositionOnly => Ok(()),
+            });
+        if committed.is_err() {
+            // A full disk is not helped by a half-written file; what cannot be removed is
+            // overwritten by the next commit.
+            let _ = fs::remove_file(&new);
+        }
+        committed.with_context(|| format!("cannot commit {}", self.path(FILE).display()))
+    }
+
+    /// Appends a line and brings it to the disk.
+    pub fn append(&self, file: &str, line: &impl Serialize) -> Result<()> {
+        let path = self.path(file);
+        append_own(&path, line)
+            .and_then(|file| file.sync_all())
+            .with_context(|| format!("cannot append to {}", path.display()))
+    }
+}
+
+fn write_new(path: &Path, state: &State) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut writer = BufWriter::with_capacity(WRITE_BUFFER, file);
+    state.serialize(&mut Serializer::with_formatter(
+        &mut writer,
+        Layout::default(),
+    ))?;
+    writer.write_all(b"\n")?;
+    writer
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()
+}
