@@ -1,69 +1,16 @@
-//! The built binary against loopback servers, in a sandbox: a file for each theme of the contract.
+//! The built binary against loopback servers, in a sandbox: a folder for each section of the contract.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[macro_use]
 mod support;
 
-mod check;
-mod config;
-mod crashes_at_each_call;
-mod crashes_at_random;
+mod commands;
 mod debounce;
-mod debounce_policies;
 mod dm;
-mod dry_run;
-mod engine_anthropic;
-mod engine_breaker;
-mod engine_budget;
-mod engine_openai;
-mod engine_reasons;
-mod engine_text;
-mod faults_at_each_call;
-mod faults_behind_a_rotation;
-mod faults_of_lines;
-mod faults_of_the_disk;
-mod first_run;
-mod hostile;
-mod kills;
-mod long_texts;
-mod network;
-//mod env_file;
-//mod filters;
-//mod heartbeat;
-mod history;
-//mod journal;
-mod env_file;
-mod filters;
-mod heartbeat;
-mod journal;
-//mod man_pages;
-mod man_pages;
-mod metrics;
-mod outcomes;
-mod prompt;
-mod replay;
-mod rotation_files;
-mod rotation_gzip;
-mod rotation_logrotate;
-mod rotation_model;
-mod rotation_races;
-mod rotation_rows;
-mod rotations;
-mod rows;
-mod run_lifecycle;
-mod runs_left_half_way;
-//mod schedule_cron;
-mod schedule_cron;
-mod schedule_systemd;
-mod slack_answers;
-mod slack_long_messages;
-mod slack_queue;
-mod stand_in;
-mod state_commands;
-mod status;
-mod stdout_and_json;
-mod tls;
-//mod terminal;
-mod terminal;
-mod unwatched;
+mod input;
+mod investigation;
+mod position;
+mod run;
+mod security;
+mod state;

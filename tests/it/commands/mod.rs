@@ -1,0 +1,19 @@
+//! Section 9: commands, settings and output.
+
+mod check;
+mod command_line;
+mod config;
+mod cron;
+mod dry_run;
+mod env_file;
+mod heartbeat;
+mod history;
+mod journal;
+mod man_pages;
+mod metrics;
+mod replay;
+mod state;
+mod status;
+mod stdout_and_json;
+mod systemd;
+mod terminal;

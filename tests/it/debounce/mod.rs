@@ -1,0 +1,4 @@
+//! Section 5: debounce.
+
+mod policies;
+mod window;

@@ -1,0 +1,8 @@
+//! Section 7: the operator's DM and its delivery.
+
+mod answers;
+mod long_messages;
+mod long_texts;
+mod queue;
+mod text;
+mod unwatched;

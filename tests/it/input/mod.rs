@@ -1,0 +1,3 @@
+//! Section 2: rows and wakes.
+
+mod rows;

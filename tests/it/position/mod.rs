@@ -1,0 +1,10 @@
+//! Section 4: position and rotation.
+
+mod faults;
+mod files;
+mod gzip;
+mod logrotate;
+mod model;
+mod plain;
+mod races;
+mod rows;

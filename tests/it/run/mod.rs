@@ -1,0 +1,9 @@
+//! Section 3: one run, killed or whole.
+
+mod crashes_at_each_call;
+mod crashes_at_random;
+mod faults_at_each_call;
+mod first_run;
+mod kills;
+mod left_half_way;
+mod lifecycle;

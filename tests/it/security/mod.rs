@@ -1,0 +1,5 @@
+//! Section 10: security.
+
+mod hostile;
+mod network;
+mod tls;
