@@ -1,41 +1,141 @@
-//! The DM's words: diagnosis or reason → the text that the operator reads. Pure. Texts are
-//! unescaped here; Slack's escaping is the wire's business.
+//! The DM's words: facts, diagnosis or reason → the text that the operator reads. Pure. Texts are
+//! unescaped here; Slack's escaping belongs to `slack`.
 
 use jiff::{SignedDuration, Timestamp, Unit};
 
 use crate::audit::wake::Wake;
-use crate::debounce::HeldBack;
-use crate::engine::{Diagnosis, Reason};
+use crate::engine::{Diagnosis, Failure};
+use crate::debounce::Severity;
+use crate::state::Episode;
 use crate::state::outbox::Dm;
+use crate::state::queue::{Alert, Investigation};
 
 /// A wake raised longer ago than this when it is dispatched is told with its time.
 const OLD_WAKE: SignedDuration = SignedDuration::from_mins(15);
 /// A DM that waited longer than this is told to be late.
 const LATE_DM: SignedDuration = SignedDuration::from_mins(5);
+/// The most characters of a title in a digest's list.
+const LISTED_TITLE: usize = 200;
 
 /// The line of a DM that an earlier request may have delivered already.
 pub const MAY_BE_REPEAT: &str =
     "This may be a repeat: whether an earlier attempt reached Slack is not known.";
 
-/// The message without its notes.
-pub fn text(wake: &Wake, result: &Result<Diagnosis, Reason>) -> String {
-    let header = header(wake);
-    match result {
-        Ok(diagnosis) => format!("{header}\n{}", diagnosis.text),
-        Err(reason) => format!(
-            "{header}\n{} ({}): {}\n\n{}\n\nI was unable to investigate — engine returned: {reason}",
-            wake.probe, wake.severity, wake.title, wake.detail
-        ),
+/// The last line of facts whose result is still to come.
+const FOLLOWS: &str = "The investigation follows in this thread.";
+const UNABLE: &str = "I was unable to investigate — engine returned:";
+
+/// The texts of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub text: String,
+    /// Lines behind the text.
+    pub notes: Vec<String>,
+    /// Begins a new part; empty where there is no more.
+    pub further: String,
+}
+
+/// What the operator is told where nothing was told before: the diagnosis, or the facts with the
+/// reason why there is none.
+pub fn whole(investigation: &Investigation, result: &Result<Diagnosis, Failure>) -> Message {
+    let mut message = match result {
+        Ok(diagnosis) if !investigation.is_digest() => Message {
+            text: format!("{}\n{}", header(investigation), diagnosis.text()),
+            notes: notes(&investigation.alert, investigation.queued_at),
+            further: String::new(),
+        },
+        Ok(diagnosis) => facts_ending_in(investigation, diagnosis.text()),
+        Err(failure) => facts_ending_in(investigation, &unable(failure)),
+    };
+    message.notes.splice(..0, cut_short(result));
+    message
+}
+
+/// The facts alone, where the result follows in their thread.
+pub fn facts(investigation: &Investigation) -> Message {
+    facts_ending_in(investigation, FOLLOWS)
+}
+
+/// The result in the thread of its facts.
+pub fn result(investigation: &Investigation, result: &Result<Diagnosis, Failure>) -> Message {
+    let body = match result {
+        Ok(diagnosis) => diagnosis.text().to_owned(),
+        Err(failure) => unable(failure),
+    };
+    Message {
+        text: format!("{}\n{body}", header(investigation)),
+        notes: cut_short(result).into_iter().collect(),
+        further: String::new(),
+    }
+}
+
+/// A result whose facts will never be delivered: it takes over what they told. A diagnosis of a
+/// single wake stands for itself, as ever.
+pub fn take_over(result: &mut Dm, facts: &Dm) {
+    let body = result.text.split_once('\n').map_or("", |(_, body)| body);
+    let is_diagnosis = !body.starts_with(UNABLE);
+    if !is_diagnosis || !facts.further.is_empty() {
+        result.text = facts.text.replace(FOLLOWS, body);
+        result.further = facts.further.clone();
+    }
+    result.notes.extend(facts.notes.iter().cloned());
+    result.follows = None;
+}
+
+fn facts_ending_in(investigation: &Investigation, end: &str) -> Message {
+    let header = header(investigation);
+    if !investigation.is_digest() {
+        return Message {
+            text: format!("{header}\n{}\n\n{end}", facts_of(&investigation.alert.wake)),
+            notes: notes(&investigation.alert, investigation.queued_at),
+            further: String::new(),
+        };
+    }
+    let mut alerts: Vec<&Alert> = investigation.alerts().collect();
+    alerts.sort_by_key(|alert| std::cmp::Reverse(Severity::of(&alert.wake)));
+    let list: Vec<String> = alerts.iter().map(|alert| listed(&alert.wake)).collect();
+    let in_full = |alert: &&Alert| {
+        let notes = notes(alert, investigation.queued_at);
+        with_notes(&format!("{} {}", sign(&alert.wake), facts_of(&alert.wake)), &notes)
+    };
+    let in_full: Vec<String> = alerts.iter().map(in_full).collect();
+    Message {
+        text: format!("{header}\n{}\n\n{end}", list.join("\n")),
+        notes: Vec::new(),
+        further: in_full.join("\n\n"),
     }
 }
 
 /// A message's first line.
-pub fn header(wake: &Wake) -> String {
-    format!("{} Probe alert · {}", sign(&wake.severity), wake.probe)
+fn header(investigation: &Investigation) -> String {
+    let wake = investigation.main_wake();
+    if !investigation.is_digest() {
+        return format!("{} Probe alert · {}", sign(wake), wake.probe);
+    }
+    let is_critical = |alert: &&Alert| Severity::of(&alert.wake) == Severity::Critical;
+    let critical = match investigation.alerts().filter(is_critical).count() {
+        0 => String::new(),
+        count => format!(" ({count} critical)"),
+    };
+    format!("{} Probe alerts · {} at once{critical}", sign(wake), investigation.count())
 }
 
-fn sign(severity: &str) -> &'static str {
-    match severity {
+fn listed(wake: &Wake) -> String {
+    let title: String = wake.title.chars().take(LISTED_TITLE).collect();
+    let title = title.replace(['\r', '\n'], " ");
+    format!("{} {} ({}): {title}", sign(wake), wake.probe, wake.severity)
+}
+
+fn facts_of(wake: &Wake) -> String {
+    format!("{} ({}): {}\n\n{}", wake.probe, wake.severity, wake.title, wake.detail)
+}
+
+fn unable(failure: &Failure) -> String {
+    format!("{UNABLE} {}", failure.reason)
+}
+
+fn sign(wake: &Wake) -> &'static str {
+    match wake.severity.as_str() {
         "critical" => "🚨",
         "warning" => "⚠️",
         "info" => "ℹ️",
@@ -43,45 +143,42 @@ fn sign(severity: &str) -> &'static str {
     }
 }
 
-/// The lines that a dispatch adds to its message.
-pub fn notes(
-    wake: &Wake,
-    result: &Result<Diagnosis, Reason>,
-    held_back: Option<HeldBack>,
-    dispatched_at: Timestamp,
-) -> Vec<String> {
-    let cut = result
-        .as_ref()
-        .ok()
-        .and_then(|diagnosis| diagnosis.cut_short.as_deref());
-    let raised = wake
-        .raised_at()
-        .filter(|raised| dispatched_at.duration_since(*raised) > OLD_WAKE);
-    [
-        cut.map(|cut| format!("The engine cut this text short ({cut}).")),
-        held_back.map(|held| {
-            let repeats = if held.count == 1 {
-                "repeat was"
-            } else {
-                "repeats were"
-            };
-            format!(
-                "{} {repeats} held back since {}.",
-                held.count,
-                minute(held.since)
-            )
-        }),
-        raised.map(|raised| {
-            let age = span(dispatched_at.duration_since(raised));
-            format!(
-                "Raised at {}, {age} before it was dispatched.",
-                minute(raised)
-            )
-        }),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+fn cut_short(result: &Result<Diagnosis, Failure>) -> Option<String> {
+    let by = result.as_ref().ok()?.cut_short()?;
+    Some(format!("The engine cut this text short ({by})."))
+}
+
+/// The lines that a dispatch adds to its facts.
+fn notes(alert: &Alert, dispatched_at: Timestamp) -> Vec<String> {
+    let repeats = alert.before.repeats.map(|held| {
+        let were = if held.count == 1 { "repeat was" } else { "repeats were" };
+        format!("{} {were} held back since {}.", held.count, minute(held.since))
+    });
+    let raised_often = alert.before.raised.filter(|raised| raised.count > 1);
+    let raised_often = raised_often.map(|raised| {
+        format!("Raised {} times since {}.", raised.count, clock(raised.since, dispatched_at))
+    });
+    let raised = alert.wake.raised_at();
+    let raised = raised.filter(|raised| dispatched_at.duration_since(*raised) > OLD_WAKE);
+    let raised = raised.map(|raised| {
+        let age = span(dispatched_at.duration_since(raised));
+        format!("Raised at {}, {age} before it was dispatched.", minute(raised))
+    });
+    [repeats, raised_often, raised].into_iter().flatten().collect()
+}
+
+/// What is told in the thread of a pair's last DM when the pair is well again.
+pub fn recovery(episode: &Episode, healthy_at: Timestamp) -> String {
+    let age = span(healthy_at.duration_since(episode.first));
+    let wakes = match episode.count {
+        1 => "the wake".to_owned(),
+        count => format!("the first of {count} wakes"),
+    };
+    format!(
+        "✅ Probe recovered · {}\nHealthy at {}, {age} after {wakes}.",
+        episode.pair.probe,
+        clock(healthy_at, healthy_at)
+    )
 }
 
 /// The line of a DM that waited in the outbox.
@@ -110,6 +207,16 @@ pub fn with_notes(text: &str, notes: &[String]) -> String {
 /// A time as an operator reads it; always UTC, which the row's own time is in.
 pub fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// The time of a day where that day is clear from another time: `14:32 UTC`.
+pub fn clock(time: Timestamp, near: Timestamp) -> String {
+    let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
+    if day(time) == day(near) {
+        time.strftime("%H:%M UTC").to_string()
+    } else {
+        minute(time)
+    }
 }
 
 /// A length of time in its two largest units: `2 h 5 min`.

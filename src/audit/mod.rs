@@ -6,6 +6,7 @@ pub mod generation;
 pub mod hash;
 pub mod lines;
 pub mod position;
+pub mod reader;
 pub mod rotation;
 pub mod row;
 mod search;

@@ -25,6 +25,10 @@ impl Pair {
             category: wake.category.clone(),
         }
     }
+
+    pub fn is_of(&self, wake: &Wake) -> bool {
+        self.probe == wake.probe && self.category == wake.category
+    }
 }
 
 /// The stamps of one audit log, kept in the state as a list of flat objects.
@@ -94,12 +98,6 @@ impl Stamps {
         kept.stamp.decide(wake, policy, now)
     }
 
-    /// What `decide` would decide, without remembering it.
-    pub fn would_decide(&self, wake: &Wake, policy: &Policy, now: Timestamp) -> Decision {
-        let kept = self.0.get(&Pair::of(wake)).cloned();
-        kept.unwrap_or_default().stamp.decide(wake, policy, now)
-    }
-
     /// Drops the stamps that no decision and no DM will need again.
     pub fn prune(&mut self, policy: &Policy, now: Timestamp) {
         self.0.retain(|_, kept| !kept.stamp.is_spent(policy, now));
@@ -112,6 +110,11 @@ impl Stamps {
     /// In the pairs' order.
     pub fn iter(&self) -> impl Iterator<Item = (&Pair, &Stamp)> {
         self.0.iter().map(|(pair, kept)| (pair, &kept.stamp))
+    }
+
+    /// Forgets a pair: its window ends, and its repeats are told by no DM.
+    pub fn remove(&mut self, pair: &Pair) {
+        self.0.remove(pair);
     }
 
     pub fn len(&self) -> usize {
