@@ -2,6 +2,7 @@
 //! variable into a number, a switch, a path or a secret. A value that cannot be used is a warning
 //! that names the variable, the value and the default that stands in for it, never an exit.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -25,6 +26,8 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 /// The process's environment over the env file.
 pub struct Environment {
     file: HashMap<String, String>,
+    /// What was read so far.
+    secrets: RefCell<HashMap<&'static str, Option<Secret>>>,
     /// The env file that was read.
     pub file_path: Option<PathBuf>,
 }
@@ -34,6 +37,7 @@ impl Environment {
     pub fn read(flags: &Global) -> Result<Self, Problem> {
         let mut environment = Self {
             file: HashMap::new(),
+            secrets: RefCell::default(),
             file_path: None,
         };
         let named = flags
@@ -48,6 +52,17 @@ impl Environment {
             environment.file_path = Some(path);
         }
         Ok(environment)
+    }
+
+    /// An environment in which only these are set.
+    #[cfg(test)]
+    pub fn of(settings: &[(&str, &str)]) -> Self {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        Self {
+            file: settings.iter().map(owned).collect(),
+            secrets: RefCell::default(),
+            file_path: None,
+        }
     }
 
     /// A variable's value without the white space around it; an empty one is unset.
@@ -79,28 +94,33 @@ impl Environment {
     where
         T: FromStr + PartialOrd + Default,
     {
-        self.optional_number(variable, range)
-            .unwrap_or_else(|| variable.default.parse().unwrap_or_default())
+        self.optional_number(variable, range).unwrap_or_default()
     }
 
-    /// A number within the range, where one is set.
+    /// A number within the range, or the variable's default where it has one.
     pub fn optional_number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> Option<T>
     where
         T: FromStr + PartialOrd,
     {
-        let text = self.get(variable.name)?;
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        if number.is_none() {
-            let default = match variable.default {
-                "" => "unset",
-                default => default,
-            };
+        self.parsed(variable, |text| {
+            text.parse().ok().filter(|number| range.contains(number))
+        })
+    }
+
+    /// What `parse` makes of the value; of the default where it is unset or `parse` refuses it.
+    pub fn parsed<T>(&self, variable: &Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let default = variable.default;
+        let Some(text) = self.get(variable.name) else {
+            return parse(default);
+        };
+        parse(&text).or_else(|| {
+            let told = if default.is_empty() { "unset" } else { default };
             warn!(
-                "{}: '{text}' is not usable: the default {default} is used",
+                "{}: '{text}' is not usable: the default {told} is used",
                 variable.name
             );
-        }
-        number
+            parse(default)
+        })
     }
 
     /// On where the value is `true`, `1`, `yes` or `on`, in any case; off for all else.
@@ -115,9 +135,15 @@ impl Environment {
             .map(PathBuf::from)
     }
 
-    /// A secret from the variable itself, or from the file that `{variable}_FILE` names.
+    /// A secret from the variable itself, or from the file that `{variable}_FILE` names. It is read
+    /// once, however often it is asked for.
     pub fn secret(&self, variable: &Variable) -> Option<Secret> {
-        let name = variable.name;
+        let mut secrets = self.secrets.borrow_mut();
+        let read = || self.read_secret(variable.name);
+        secrets.entry(variable.name).or_insert_with(read).clone()
+    }
+
+    fn read_secret(&self, name: &'static str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
         // The environment wins over the env file in whichever of the two ways it gives the secret.
         let is_given = |name: &str| real(name).is_some();

@@ -21,6 +21,9 @@ pub struct Paths {
     pub state_dir: PathBuf,
     /// `None` is the default file, the only one that is turned over when it grows.
     pub outcome_log: Option<PathBuf>,
+    /// Kora's `daemon_snapshot.json`.
+    #[allow(dead_code, reason = "issue 13 reads it")]
+    pub snapshot_path: PathBuf,
     /// Whether `NO_COLOR` is set.
     pub no_color: bool,
 }
@@ -32,8 +35,10 @@ impl Paths {
     }
 
     pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
+        let audit_log = absolute(&audit_log(flags, env)?)?;
         Ok(Self {
-            audit_log: absolute(&audit_log(flags, env)?)?,
+            snapshot_path: absolute(&snapshot_path(env, &audit_log))?,
+            audit_log,
             state_dir: absolute(&state_dir(flags, env)?)?,
             outcome_log: env
                 .path(&var::OUTCOME_LOG)
@@ -84,6 +89,15 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         kora
     };
     Ok(folder.join(LOG_NAME))
+}
+
+/// Where Kora's daemon writes what it last saw of each service.
+pub(super) fn snapshot_path(env: &Environment, audit_log: &Path) -> PathBuf {
+    let beside_the_log = || audit_log.parent().unwrap_or(audit_log).to_owned();
+    env.path(&var::SNAPSHOT_PATH).unwrap_or_else(|| {
+        let home = env.path(&var::KORA_HOME).unwrap_or_else(beside_the_log);
+        home.join("cache/daemon_snapshot.json")
+    })
 }
 
 fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {

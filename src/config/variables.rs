@@ -60,10 +60,22 @@ variables! {
         "How long one investigation may take in all.";
     MAX_INVESTIGATIONS_PER_HOUR = "KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "0",
         "How many times the engine is asked within an hour, across runs; 0 is no limit.";
+    FACTS_AFTER_SECONDS = "KORA_PROBE_FACTS_AFTER_SECONDS", "30",
+        "How long an alert waits for its diagnosis before its facts are sent; 0 is at once, never is no limit.";
+    LATE_DIAGNOSIS_SECONDS = "KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0",
+        "How long after the alert the engine is asked again where it could not be reached; 0 is not at all.";
+    DIGEST_WAKES = "KORA_PROBE_DIGEST_WAKES", "0",
+        "From so many new alerts at once (2 or more) they share one question and one message; 0 turns it off.";
+    TELL_RECOVERY = "KORA_PROBE_TELL_RECOVERY", "false",
+        "true, 1, yes or on: say in the alert's thread when Kora's snapshot calls the service healthy again.";
+    SNAPSHOT_PATH = "KORA_SNAPSHOT_PATH", "",
+        "Kora's daemon_snapshot.json. Unset: in $KORA_HOME/cache, or in the folder cache beside the audit log.";
     DEBOUNCE_SECONDS = "KORA_PROBE_DEBOUNCE_SECONDS", "600",
         "The window in which repeats of one (probe, category) are held back; 0 turns it off.";
     DEBOUNCE_BYPASS_CRITICAL = "KORA_PROBE_DEBOUNCE_BYPASS_CRITICAL", "false",
         "true, 1, yes or on: wakes of severity critical are never held back.";
+    DEBOUNCE_BYPASS_ESCALATION = "KORA_PROBE_DEBOUNCE_BYPASS_ESCALATION", "false",
+        "true, 1, yes or on: a wake of a higher severity than the pair's last dispatched one is not held back.";
     DEBOUNCE_CONSECUTIVE_REQUIRED = "KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED", "1",
         "Dispatch a pair only at its n-th wake within one window of the first.";
     DEBOUNCE_BACKOFF_FACTOR = "KORA_PROBE_DEBOUNCE_BACKOFF_FACTOR", "1",
@@ -73,9 +85,9 @@ variables! {
     OUTBOX_TTL_SECONDS = "KORA_PROBE_OUTBOX_TTL_SECONDS", "86400",
         "A queued DM older than this moves to undelivered.jsonl.";
     MAX_RUNTIME_SECONDS = "KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300",
-        "After this long a run begins no new wake; the rest stays for the next run.";
+        "After this long a run asks no engine and reads no row; the rest stays for the next run. 0 is no limit.";
     POLL_SEC = "KORA_PROBE_WAKE_POLL_SEC", "30",
-        "How often runs are started, for schedule and status.";
+        "How often runs are started, for schedule and status; fractions of a second are taken.";
     OUTCOME_LOG = "KORA_PROBE_OUTCOME_LOG", "",
         "The file that outcome rows are appended to. Unset: outcomes.jsonl in the state folder.";
     METRICS_FILE = "KORA_PROBE_WAKE_METRICS_FILE", "",
