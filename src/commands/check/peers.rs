@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{Api, EngineConfig};
-use crate::http::{Endpoint, Http};
+use crate::http::Http;
 use crate::slack::{self, Posted};
 use crate::terminal::Waiting;
 
@@ -23,9 +22,9 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
             "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)",
         );
     };
-    let name = format!("{:?} at {}", engine.api, engine.url).to_lowercase();
+    let name = format!("{} at {}", engine.api.name, engine.url);
     let _waiting = Waiting::for_what("reaching for the engine");
-    match http.get(&asked_for(engine), REACH_TIMEOUT) {
+    match http.get(&engine.url, &[], REACH_TIMEOUT) {
         Ok(reply) if reply.status < 500 => ok(
             "engine",
             format!(
@@ -43,15 +42,6 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
             format!("{name} cannot be reached: {error}"),
             "start it, or mend the URL",
         ),
-    }
-}
-
-/// What costs nothing to ask for: any answer shows that the engine is there.
-fn asked_for(engine: &EngineConfig) -> Endpoint {
-    match engine.api {
-        Api::Kora => engine.url.clone(),
-        Api::Openai => engine.url.join("/models"),
-        Api::Anthropic => engine.url.join("/v1/models"),
     }
 }
 
