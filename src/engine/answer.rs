@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Diagnosis;
 use super::api::Api;
+use super::diagnosis::Diagnosis;
 use super::failure::{Failure, Reason, code};
 use crate::http::Reply;
 use crate::text::quote;

@@ -5,7 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, EngineConfig, Model, Question, UsageFields};
-use super::{Diagnosis, Failure, Reason};
+use super::diagnosis::Diagnosis;
+use super::failure::{Failure, Reason};
 use crate::http::Header;
 use crate::secret::Secret;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Diagnosis, Failure};
+use super::diagnosis::Diagnosis;
+use super::failure::Failure;
 use crate::audit::wake::Wake;
 use crate::http::{Endpoint, Header};
 use crate::secret::Secret;

@@ -1,6 +1,6 @@
 //! A text that is fit to be sent.
 
-use super::Reason;
+use super::failure::Reason;
 
 const THINKING: (&str, &str) = ("<think>", "</think>");
 

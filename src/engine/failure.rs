@@ -87,6 +87,8 @@ impl Failure {
 
     /// An answer outside 2xx.
     pub(super) fn outside_2xx(status: u16, body: &Value) -> Self {
+        // Gemini's `openai` endpoint puts its error into a list.
+        let body = body.get(0).unwrap_or(body);
         let error = &body["error"];
         let reason = code(error).unwrap_or(Reason::Http(status));
         let words = [&error["message"], error, &body["detail"], &body["message"]];
@@ -146,10 +148,11 @@ impl From<Failed> for Failure {
             Failed::NotSent { .. } | Failed::Cut(_) => Reason::ConnectionError,
             Failed::TooLarge(_) => Reason::InvalidResponse,
         };
+        let says_no_more = matches!(failed, Failed::Timeout(_));
         Self {
             reason,
             status: None,
-            message: Some(quote(&failed.to_string())),
+            message: (!says_no_more).then(|| quote(&failed.to_string())),
         }
     }
 }
@@ -191,6 +194,11 @@ mod tests {
                 400,
                 json!({"error": {"code": "400", "type": "auth_error", "message": "No\nkey"}}),
                 "400 auth_error: No key",
+            ),
+            (
+                400,
+                json!([{"error": {"code": 400, "message": "API key not valid."}}]),
+                "engine_exception:HTTP400: API key not valid.",
             ),
             (503, json!(null), "engine_exception:HTTP503"),
             (

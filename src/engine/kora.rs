@@ -4,7 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, EngineConfig, Model, Question, UsageFields, bearer};
-use super::{Diagnosis, Failure, Reason};
+use super::diagnosis::Diagnosis;
+use super::failure::{Failure, Reason};
 use crate::text::rfc3339;
 
 pub(super) static API: Api = Api {

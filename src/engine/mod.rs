@@ -8,6 +8,7 @@ mod api;
 mod diagnosis;
 mod failure;
 mod kora;
+mod models;
 mod openai;
 mod prompt;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use answer::{Answer, Usage};
 pub use api::{Api, EngineConfig, Metadata, Model, Question};
 pub use diagnosis::Diagnosis;
 pub use failure::{Failure, Reason};
+pub use models::{Lookup, look_up_model};
 pub use prompt::{digest_prompt, fence, prompt};
 
 /// All APIs, the default first.

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::set_error;
 use super::api::{Api, EngineConfig, Model, Question, UsageFields, bearer};
-use super::{Diagnosis, Failure, Reason};
+use super::diagnosis::Diagnosis;
+use super::failure::{Failure, Reason};
 
 pub(super) static API: Api = Api {
     name: "openai",
@@ -172,6 +173,25 @@ mod tests {
                 result,
                 "{finish} {message}"
             );
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_choice_wins() {
+        for (finish, error, result) in [
+            (
+                "error",
+                r#"{"code":502,"message":"m"}"#,
+                "incomplete_response",
+            ),
+            ("error", r#"{"code":"c"}"#, "c"),
+            ("stop", r#"{"code":"502","type":"t"}"#, "t"),
+            ("stop", "null", "half"),
+        ] {
+            let body = format!(
+                r#"{{"choices":[{{"finish_reason":"{finish}","error":{error},"message":{{"content":"half"}}}}]}}"#
+            );
+            assert_eq!(told(&API, 200, &body), result, "{finish} {error}");
         }
     }
 

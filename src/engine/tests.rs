@@ -26,7 +26,7 @@ pub(super) fn wake() -> Wake {
     }
 }
 
-fn config(api: &'static Api, url: &str) -> EngineConfig {
+pub(super) fn config(api: &'static Api, url: &str) -> EngineConfig {
     EngineConfig {
         api,
         url: Endpoint::parse(url).unwrap(),
@@ -47,7 +47,7 @@ fn question() -> Question {
     }
 }
 
-fn http() -> Http {
+pub(super) fn http() -> Http {
     Http::new(ProxySettings::default())
 }
 
@@ -95,18 +95,23 @@ fn an_engine_that_is_not_reached_is_told_by_how() {
         false
     });
     let cut = server(|_| false);
-    for (url, reason) in [
-        (&*hang.url, Reason::Timeout),
-        (&cut.url, Reason::ConnectionError),
-        ("http://127.0.0.1:1", Reason::ConnectionError),
+    for (url, shown) in [
+        (&*hang.url, "engine_exception:Timeout"),
+        (
+            &cut.url,
+            "engine_exception:ConnectionError: the connection was closed",
+        ),
+        (
+            "http://127.0.0.1:1",
+            "engine_exception:ConnectionError: Connection refused (os error 111)",
+        ),
     ] {
         let config = EngineConfig {
             timeout: Duration::from_millis(300),
             ..config(APIS[0], url)
         };
         let failure = ask(&config, &http(), &question()).result.unwrap_err();
-        assert_eq!((&failure.reason, failure.status), (&reason, None));
-        assert!(failure.message.is_some());
+        assert_eq!(failure.to_string(), shown);
     }
 }
 

@@ -214,6 +214,14 @@ fn an_error_is_told_by_its_code_or_else_its_type() {
         ),
         (400, Value::Null, json!(kind), kind),
         (500, json!(500), json!("server_error"), "server_error"),
+        (
+            429,
+            json!("429"),
+            json!("throttling_error"),
+            "throttling_error",
+        ),
+        (400, json!("400"), Value::Null, "engine_exception:HTTP400"),
+        (200, json!(502), Value::Null, "incomplete_response"),
         (503, Value::Null, Value::Null, "engine_exception:HTTP503"),
         (
             200,
@@ -223,6 +231,30 @@ fn an_error_is_told_by_its_code_or_else_its_type() {
         ),
     ] {
         assert_eq!(world.reason(error(status, code, kind)), reason);
+    }
+}
+
+#[test]
+fn an_error_in_the_choice_is_told_like_one_at_the_top() {
+    let world = world();
+    let choice = |error: Value| {
+        let message = json!({"content": "The app is"});
+        let choice = json!({"message": message, "finish_reason": "error", "error": error});
+        Reply::json(200, &json!({"choices": [choice]}))
+    };
+    for (error, reason) in [
+        (
+            json!({"code": 502, "message": "No."}),
+            "incomplete_response",
+        ),
+        (
+            json!({"code": "overloaded", "message": "No."}),
+            "overloaded",
+        ),
+        (json!({"code": 502, "type": "upstream"}), "upstream"),
+        (Value::Null, "incomplete_response"),
+    ] {
+        assert_eq!(world.reason(choice(error)), reason);
     }
 }
 

@@ -54,12 +54,14 @@ fn the_request_is_the_contracts() {
     );
     let mut body = request.json();
     let received_at = body["message"]["received_at"].take();
+    let received_at = received_at.as_str().unwrap();
     assert!(
-        received_at
-            .as_str()
-            .unwrap()
-            .parse::<jiff::Timestamp>()
-            .is_ok(),
+        received_at.parse::<jiff::Timestamp>().is_ok(),
+        "{received_at}"
+    );
+    assert_eq!(
+        received_at.len(),
+        "2026-05-24T14:32:00.123456Z".len(),
         "{received_at}"
     );
     assert!(body["message"]["text"].take().is_string());

@@ -45,6 +45,17 @@ fn what_a_gateway_says_it_broke_off_is_not_sent_whatever_it_speaks() {
 }
 
 #[test]
+fn what_a_model_thought_before_its_text_is_left_out() {
+    let (kora, openai) = (world(), world().speaking("openai"));
+    let completed = |text: &str| completion("stop", json!({"content": text}));
+    let (thought, endless) = ("<think>Hm.</think>\n\nDown.", "<think>Hm. Down.");
+    assert_eq!(kora.diagnosis(Engine::answer(thought)), "Down.");
+    assert_eq!(openai.diagnosis(completed(thought)), "Down.");
+    assert_eq!(kora.reason(Engine::answer(endless)), "empty_response_text");
+    assert_eq!(openai.reason(completed(endless)), "empty_response_text");
+}
+
+#[test]
 fn half_of_a_surrogate_pair_takes_nothing_from_a_text() {
     let openai = world().speaking("openai");
     let body = |text: &str| {
@@ -116,8 +127,6 @@ fn a_code_of_a_mebibyte_with_line_breaks_is_one_short_line() {
             .all(|c| !c.is_control() && !"\u{2028}\u{202e}".contains(c)),
         "{reason:?}"
     );
-    let object = json!({"error": {"message": "x".repeat(900_000)}});
-    assert_eq!(world.reason(Reply::json(200, &object)).chars().count(), 200);
 }
 
 /// Sandboxes search all output and every file for the tokens after each run.
@@ -131,11 +140,8 @@ fn an_engine_that_repeats_its_token_is_not_repeated() {
         world.reason(Engine::error(&format!("bad_key:{ENGINE_TOKEN}"))),
         "bad_key:[masked]"
     );
-    let error = json!({"error": {ENGINE_TOKEN: ENGINE_TOKEN}});
-    assert_eq!(
-        world.reason(Reply::json(200, &error)),
-        r#"{"[masked]":"[masked]"}"#
-    );
+    let error = json!({"error": {"code": ENGINE_TOKEN, "message": ENGINE_TOKEN}});
+    assert_eq!(world.reason(Reply::json(200, &error)), "[masked]");
     let model = json!({"text": "Down.", "model_used": ENGINE_TOKEN});
     assert_eq!(world.diagnosis(Reply::json(200, &model)), "Down.");
     for api in ["openai", "anthropic"] {
