@@ -26,8 +26,16 @@ pub enum Reason {
     BudgetSpent,
     Interrupted,
     /// Too many investigations are owed already.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the queue of investigations")
+    )]
     Backlog,
     /// The investigation was owed for too long.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the queue of investigations")
+    )]
     Expired,
 }
 

@@ -38,6 +38,7 @@ pub fn prompt(wake: &Wake, held_back: u64, fence: &str) -> String {
 
 /// The prompt for several wakes at once, each with its repeats held back. Fields that are too long
 /// are all cut to the same length.
+#[cfg_attr(not(test), expect(dead_code, reason = "for digests"))]
 pub fn digest_prompt(alerts: &[(&Wake, u64)], fence: &str) -> String {
     let lengths: Vec<_> = alerts.iter().flat_map(|(wake, _)| lengths(wake)).collect();
     let limit = common_limit(&lengths, MAX_DIGEST);

@@ -1,5 +1,5 @@
-//! Who may be asked: a URL that is `https`, or plain `http` to loopback. What counts is the address
-//! that the text is, never one that a resolver could make of it.
+//! Which URLs a request may go to: `https`, or plain `http` to loopback. A host is loopback by what
+//! is written, never by what a resolver makes of it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
