@@ -109,7 +109,7 @@ fn usage(api: &Api, body: &Map<String, Value>) -> Usage {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::APIS;
-    use super::super::tests::told;
+    use super::super::tests::{told, told_with};
     use super::*;
     use crate::http::fake_server::reply;
 
@@ -118,7 +118,14 @@ mod tests {
         for (status, body, reason) in [
             (503, "", "engine_exception:HTTP503"),
             (302, "", "engine_exception:HTTP302"),
+            (502, "<html>Bad Gateway</html>", "engine_exception:HTTP502"),
             (404, r#"{"detail":"Not Found"}"#, "engine_exception:HTTP404"),
+            (400, r#"["error"]"#, "engine_exception:HTTP400"),
+            (
+                400,
+                r#"{"object":"error","type":"BadRequestError","code":400}"#,
+                "engine_exception:HTTP400",
+            ),
             (500, r#"{"error":""}"#, "engine_exception:HTTP500"),
             (
                 500,
@@ -126,6 +133,11 @@ mod tests {
                 "engine_exception:HTTP500",
             ),
             (429, r#"{"error":"sdk_rate_limited"}"#, "sdk_rate_limited"),
+            (
+                404,
+                r#"{"error":"model 'm1' not found"}"#,
+                "model 'm1' not found",
+            ),
             (
                 529,
                 r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
@@ -173,6 +185,8 @@ mod tests {
             "null",
             "\"x\"",
             "{}",
+            r#"{"answer":"x"}"#,
+            "data: {}\n\ndata: [DONE]\n\n",
             r#"{"text":"#,
             &format!(r#"{{"text":{deep}}}"#),
         ] {
@@ -187,13 +201,29 @@ mod tests {
         }
     }
 
+    /// A body that each API finds the text `t` in, with this `error`.
+    fn body(error: &str) -> String {
+        format!(
+            r#"{{"error":{error},"text":"t","choices":[{{"message":{{"content":"t"}}}}],"content":[{{"type":"text","text":"t"}}]}}"#
+        )
+    }
+
+    #[test]
+    fn a_gateway_that_broke_off_gave_no_answer() {
+        for (value, result) in [
+            ("false", "incomplete_response"),
+            ("False", "incomplete_response"),
+            ("true", "t"),
+        ] {
+            for api in APIS {
+                let headers = [("x-hermes-completed", value)];
+                assert_eq!(told_with(api, 200, &headers, &body("null")), result);
+            }
+        }
+    }
+
     #[test]
     fn an_error_that_is_set_wins() {
-        let body = |error: &str| {
-            format!(
-                r#"{{"error":{error},"text":"t","choices":[{{"message":{{"content":"t"}}}}],"content":[{{"type":"text","text":"t"}}]}}"#
-            )
-        };
         for (error, reason) in [
             ("null", "t"),
             ("\"\"", "t"),

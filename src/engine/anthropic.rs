@@ -112,6 +112,11 @@ mod tests {
             ("end_turn", format!("[{thinking}]"), "empty_response_text"),
             ("end_turn", "[]".to_owned(), "empty_response_text"),
             (
+                "tool_use",
+                r#"[{"type":"tool_use","name":"x","input":{}}]"#.to_owned(),
+                "empty_response_text",
+            ),
+            (
                 "end_turn",
                 "null".to_owned(),
                 "engine_exception:InvalidResponse",
