@@ -14,8 +14,10 @@ pub enum Lookup {
     Known,
     /// The names of the models that it has.
     Unknown(Vec<String>),
-    /// It answers, with this status, and lists no models.
+    /// It answers, with this status, and gives no list.
     NoList(u16),
+    /// It answers, with this status, and its API has no such list.
+    Unlisted(u16),
 }
 
 /// Asks an engine for its list of models, with the token; an engine whose API has no such list is
@@ -29,7 +31,7 @@ pub fn look_up_model(
         let reply = http.get(&config.url, &[], timeout)?;
         return match reply.status {
             500.. => Err(Failure::outside_2xx(reply.status, &Value::Null)),
-            status => Ok(Lookup::NoList(status)),
+            status => Ok(Lookup::Unlisted(status)),
         };
     };
     let headers = (config.api.headers)(config.token.as_ref());
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn kora_is_reached_without_its_token() {
         let (told, requests) = looked_up(&kora::API, "m1", ("200 OK", ""), ("405 X", ""));
-        assert_eq!(told, Ok(Lookup::NoList(405)));
+        assert_eq!(told, Ok(Lookup::Unlisted(405)));
         assert!(!requests[0].contains("t0ken"), "{}", requests[0]);
     }
 

@@ -40,9 +40,14 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
             SUBJECT,
             format!("{name} has the model {model}; {NOT_ASKED}"),
         ),
-        Ok(Lookup::NoList(status)) => ok(
+        Ok(Lookup::Unlisted(status)) => ok(
             SUBJECT,
-            format!("{name} answers (HTTP {status}) and lists no models; {NOT_ASKED}"),
+            format!("{name} answers (HTTP {status}); {NOT_ASKED}"),
+        ),
+        Ok(Lookup::NoList(status)) => warning(
+            SUBJECT,
+            format!("{name} answers (HTTP {status}), but lists no models; {NOT_ASKED}"),
+            "try it with: probe-wake check --ask-engine",
         ),
         Ok(Lookup::Unknown(models)) => failed(
             SUBJECT,
