@@ -7,50 +7,27 @@
 //! before `"`, `\`, `` ` `` or `$` in double quotes, is taken out; there is no `export` and no
 //! expansion.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use log::warn;
 
-/// The assignments of the file, in order. A file that others can write is refused, since it holds
-/// secrets and says where they are sent.
-pub fn read(path: &Path) -> Result<Vec<(String, String)>> {
-    check_owner_and_mode(path)?;
-    let text =
-        fs::read(path).with_context(|| format!("cannot read env file {}", path.display()))?;
-    let text = String::from_utf8(text)
-        .with_context(|| format!("env file {} is not UTF-8", path.display()))?;
-    Ok(assignments(&text, path))
-}
+use crate::files::read_trusted;
 
-fn check_owner_and_mode(path: &Path) -> Result<()> {
-    let meta =
-        fs::metadata(path).with_context(|| format!("cannot read env file {}", path.display()))?;
-    if !meta.is_file() {
-        bail!("env file {} is not a regular file", path.display());
-    }
-    let owner = meta.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        bail!(
-            "env file {} belongs to another user and is not trusted",
-            path.display()
-        );
-    }
-    if meta.mode() & 0o022 != 0 {
-        bail!(
-            "env file {0} can be written by others: chmod 600 {0}",
-            path.display()
-        );
-    }
+/// No env file is longer.
+const MOST_BYTES: u64 = 1024 * 1024;
+
+/// The assignments of the file, in order. A file that others can write or replace is refused, since
+/// it holds secrets and says where they are sent.
+pub fn read(path: &Path) -> Result<Vec<(String, String)>> {
+    let shown = path.display();
+    let (text, meta) =
+        read_trusted(path, MOST_BYTES).with_context(|| format!("cannot read env file {shown}"))?;
     if meta.mode() & 0o044 != 0 {
-        warn!(
-            "env file {0} can be read by others: chmod 600 {0}",
-            path.display()
-        );
+        warn!("env file {shown} can be read by others: chmod 600 {shown}");
     }
-    Ok(())
+    Ok(assignments(&text, path))
 }
 
 fn assignments(text: &str, path: &Path) -> Vec<(String, String)> {

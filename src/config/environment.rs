@@ -5,9 +5,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::{self, Read};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use directories::BaseDirs;
@@ -17,11 +16,11 @@ use super::env_file;
 use super::variables::{self as var, Variable};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
-use crate::files::open_without_waiting;
+use crate::files::read_trusted;
 use crate::secret::Secret;
 
 /// No secret is longer; a `_FILE` that names a device or a log must not fill the memory.
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
+pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// The process's environment over the env file.
 pub struct Environment {
@@ -152,7 +151,7 @@ impl Environment {
             return usable(name, value);
         }
         let path = PathBuf::from(self.get(&file_variable)?);
-        match read_secret(&path) {
+        match read_trusted(&path, MAX_SECRET_BYTES).map(|(value, _)| value.trim().to_owned()) {
             Ok(value) if !value.is_empty() => usable(&file_variable, value),
             Ok(_) => {
                 warn!(
@@ -188,16 +187,6 @@ fn non_empty(value: Option<&str>) -> Option<String> {
         .map(str::trim)
         .filter(|value| !value.is_empty())
         .map(str::to_owned)
-}
-
-fn read_secret(path: &Path) -> io::Result<String> {
-    let file = open_without_waiting(path)?;
-    let mut value = String::new();
-    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut value)?;
-    if value.len() as u64 > MAX_SECRET_BYTES {
-        return Err(io::Error::other("it is too long for a secret"));
-    }
-    Ok(value.trim().to_owned())
 }
 
 /// A token is sent as a header's value: what cannot stand there is no token.

@@ -22,7 +22,7 @@ use crate::http::{Endpoint, Http, ProxySettings};
 use crate::secret::Secret;
 use crate::slack::SlackConfig;
 use environment::Environment;
-pub use environment::usual_env_file;
+pub use environment::{MAX_SECRET_BYTES, usual_env_file};
 pub use paths::{Paths, usual_state_dir};
 use paths::{absolute, no_color, snapshot_path};
 use variables as var;
@@ -91,17 +91,27 @@ pub fn stderr_is_journal() -> bool {
         .is_ok_and(|meta| *named == *format!("{}:{}", meta.st_dev, meta.st_ino))
 }
 
-/// After so many cadences, and at least a quarter of an hour, the schedule is taken to be broken.
-const OVERDUE_CADENCES: u32 = 10;
-const OVERDUE: SignedDuration = SignedDuration::from_mins(15);
+/// Cadences without a run after which the schedule is taken to be broken.
+const OVERDUE_CADENCES: u32 = 5;
+/// Cadences without a run after which the next DM says that nothing was watched.
+const UNWATCHED_CADENCES: u32 = 10;
+/// Fewer minutes than these are neither.
+const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Config {
-    /// How long the last run may be ago before nobody can be said to watch.
+    /// A gap between runs longer than this counts as unwatched.
     pub fn patience(&self) -> SignedDuration {
-        let cadences = self.cadence.saturating_mul(OVERDUE_CADENCES);
-        SignedDuration::try_from(cadences)
-            .unwrap_or(SignedDuration::MAX)
-            .max(OVERDUE)
+        self.pause(UNWATCHED_CADENCES)
+    }
+
+    /// Where the last run is longer ago than this, the next is overdue.
+    pub fn overdue_after(&self) -> SignedDuration {
+        self.pause(OVERDUE_CADENCES)
+    }
+
+    fn pause(&self, cadences: u32) -> SignedDuration {
+        let length = SignedDuration::try_from(self.cadence.saturating_mul(cadences));
+        length.unwrap_or(SignedDuration::MAX).max(SHORTEST_PAUSE)
     }
 
     /// Reads and validates all settings.

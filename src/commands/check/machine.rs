@@ -1,8 +1,8 @@
 //! What can be examined on this machine: settings, secrets, the audit log, the state and the runs.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::super::status;
 use super::{Finding, failed, ok, warning};
 use crate::audit::rotation;
-use crate::config::Config;
+use crate::config::{Config, MAX_SECRET_BYTES};
+use crate::files::{create_anew, open_own, read_trusted};
 use crate::message::span;
 use crate::report::count;
 use crate::state::{State, Store, UNDELIVERED_FILE, lock};
@@ -33,19 +34,16 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
 
 fn secret_file(path: &Path) -> Option<Finding> {
     let shown = path.display();
-    match File::open(path).and_then(|file| file.metadata()) {
+    match read_trusted(path, MAX_SECRET_BYTES).map(|(_, meta)| meta) {
         // Whether the alert needs it is told below: a token that cannot be read is not set.
         Err(error) => Some(warning(
             "secrets",
             format!("{shown} cannot be read: {error}"),
-            "name a file that the runs can read",
+            "name a file that the runs can read and only its owner can write",
         )),
         Ok(meta) if is_open_to_others(&meta) => Some(warning(
             "secrets",
-            format!(
-                "{shown} can be read or written by others (mode {:03o})",
-                mode(&meta)
-            ),
+            format!("{shown} can be read by others (mode {:03o})", mode(&meta)),
             format!("chmod 600 {shown}"),
         )),
         Ok(_) => None,
@@ -75,6 +73,13 @@ pub(super) fn audit_log(config: &Config) -> Finding {
 pub(super) fn state(config: &Config) -> Vec<Finding> {
     let dir = &config.paths.state_dir;
     let store = Store::at(dir);
+    if let Err(problem) = store.check() {
+        return vec![failed(
+            "state folder",
+            problem.what(),
+            problem.next_step().unwrap_or_default(),
+        )];
+    }
     let mut findings = vec![state_dir(dir)];
     match store.load() {
         Err(problem) => findings.push(failed(
@@ -158,21 +163,14 @@ fn missing_state_dir(dir: &Path) -> Finding {
 /// Writes a byte as a run would: a full disk takes a new file, and nothing into it.
 fn write_trial(dir: &Path) -> io::Result<()> {
     let trial = dir.join(".check");
-    let made = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&trial);
-    let written = made.and_then(|mut file| file.write_all(b"x"));
+    let written = create_anew(&trial, 0o600).and_then(|mut file| file.write_all(b"x"));
     let _ = fs::remove_file(&trial);
     written
 }
 
 /// A run by hand as root leaves files that the scheduled ones cannot open.
 fn open_lock(dir: &Path) -> io::Result<()> {
-    let opened = OpenOptions::new().write(true).open(dir.join(lock::FILE));
-    match opened {
+    match open_own(&dir.join(lock::FILE), File::options().write(true)) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(io::Error::new(
@@ -193,7 +191,7 @@ fn mode(meta: &Metadata) -> u32 {
 fn last_run(config: &Config, store: &Store) -> Finding {
     let now = Timestamp::now();
     match status::last_run(store) {
-        Some(at) if now.duration_since(at) <= config.patience() => ok(
+        Some(at) if now.duration_since(at) <= config.overdue_after() => ok(
             "runs",
             format!("the last was {} ago", span(now.duration_since(at))),
         ),
