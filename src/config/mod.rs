@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use log::debug;
+use log::{debug, warn};
 
 use crate::cli::Global;
 use crate::debounce::Policy;
@@ -22,7 +22,7 @@ use crate::http::{Endpoint, Http, ProxySettings};
 use crate::secret::Secret;
 use crate::slack::SlackConfig;
 use environment::Environment;
-pub use environment::{MAX_SECRET_BYTES, usual_env_file};
+pub use environment::usual_env_file;
 pub use paths::{Paths, usual_state_dir};
 use paths::{absolute, no_color, snapshot_path};
 use variables as var;
@@ -64,6 +64,8 @@ pub struct Config {
     pub env_file: Option<PathBuf>,
     /// The files that secrets are kept in, for `check`.
     pub secret_files: Vec<PathBuf>,
+    /// What is wrong with the settings.
+    pub warnings: Vec<Warning>,
 }
 
 /// When the facts of an alert are sent although its diagnosis is not there yet.
@@ -75,12 +77,35 @@ pub enum FactsAfter {
     After(SignedDuration),
 }
 
-const SECRETS: [&var::Variable; 4] = [
-    &var::SLACK_BOT_TOKEN,
-    &var::ENGINE_TOKEN,
-    &var::OPENAI_API_KEY,
-    &var::ANTHROPIC_API_KEY,
-];
+/// Something about a setting that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about, as `check` calls it.
+    pub subject: &'static str,
+    pub message: String,
+    pub next_step: String,
+}
+
+impl Warning {
+    fn of_setting(message: String) -> Self {
+        Self {
+            subject: "settings",
+            message,
+            next_step: "give it a usable value, or leave it unset".to_owned(),
+        }
+    }
+}
+
+/// Unknown names in the env file, each with the one that may have been meant.
+pub fn misspelt(flags: &Global) -> Result<Vec<(String, String)>, Problem> {
+    Ok(Environment::read(flags)?.misspelt())
+}
+
+fn tell(warnings: &[Warning]) {
+    for warning in warnings {
+        warn!("{}", warning.message);
+    }
+}
 
 /// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
 pub fn stderr_is_journal() -> bool {
@@ -114,8 +139,15 @@ impl Config {
         length.unwrap_or(SignedDuration::MAX).max(SHORTEST_PAUSE)
     }
 
-    /// Reads and validates all settings.
+    /// Reads and validates all settings, and warns of those that are not usable.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
+        let config = Self::examine(flags)?;
+        tell(&config.warnings);
+        Ok(config)
+    }
+
+    /// Reads and validates all settings; what is not usable is left to be told by the caller.
+    pub fn examine(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let paths = Paths::from(flags, &env)?;
         let settings = env.file_path.as_deref().map(Path::display);
@@ -139,7 +171,9 @@ impl Config {
             outcome_log: None,
             no_color: no_color(&env),
         };
-        Self::from(paths, &env)
+        let config = Self::from(paths, &env)?;
+        tell(&config.warnings);
+        Ok(config)
     }
 
     /// The client for all requests.
@@ -154,7 +188,7 @@ impl Config {
     }
 
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
-        Ok(Self {
+        let mut config = Self {
             paths,
             debounce: debounce(env),
             engine: engine::engine(env)?,
@@ -165,7 +199,10 @@ impl Config {
                 no_proxy: env.either_case(&var::NO_PROXY),
             },
             ca_file: env.path(&var::SSL_CERT_FILE),
-            secrets: SECRETS.iter().filter_map(|name| env.secret(name)).collect(),
+            secrets: var::SECRETS
+                .iter()
+                .filter_map(|name| env.secret(name))
+                .collect(),
             facts_after: facts_after(env),
             late_diagnosis: seconds(env.number(&var::LATE_DIAGNOSIS_SECONDS, 0..=A_YEAR)),
             digest_wakes: digest_wakes(env),
@@ -182,11 +219,14 @@ impl Config {
                 .map(|url| endpoint(var::HEARTBEAT_URL.name, &url))
                 .transpose()?,
             env_file: env.file_path.clone(),
-            secret_files: SECRETS
+            secret_files: var::SECRETS
                 .iter()
                 .filter_map(|secret| env.secret_file(secret))
                 .collect(),
-        })
+            warnings: Vec::new(),
+        };
+        config.warnings = env.warnings();
+        Ok(config)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What can be examined on this machine: settings, secrets, the audit log, the state and the runs.
+//! What can be examined on this machine: settings, secrets, the state and the runs.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::super::status;
 use super::{Finding, failed, ok, warning};
-use crate::audit::rotation;
-use crate::config::{Config, MAX_SECRET_BYTES};
-use crate::files::{create_anew, open_own, read_trusted};
+use crate::cli::Global;
+use crate::config::{self, Config};
+use crate::exit::Problem;
+use crate::files::{create_anew, open_own};
 use crate::message::span;
 use crate::report::count;
 use crate::state::{State, Store, UNDELIVERED_FILE, lock};
@@ -26,20 +27,34 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
             ..ok("settings", "environment only; there is no env file")
         },
     }];
-    for file in config.secret_files.iter().chain(&config.env_file) {
-        findings.extend(secret_file(file));
+    // Whether the alert needs a token that cannot be read is told below: it is not set.
+    for told in &config.warnings {
+        findings.push(warning(told.subject, &told.message, &told.next_step));
+    }
+    for file in &config.secret_files {
+        let shown = file.display().to_string();
+        if !findings.iter().any(|one| one.message.contains(&shown)) {
+            findings.extend(secret_file(file));
+        }
     }
     findings
 }
 
+pub(super) fn misspelt(flags: &Global) -> Result<Vec<Finding>, Problem> {
+    let finding = |(written, meant): (String, String)| {
+        let found = format!("{written} in the env file is no setting of probe-wake");
+        warning("settings", found, format!("did you mean {meant}?"))
+    };
+    Ok(config::misspelt(flags)?.into_iter().map(finding).collect())
+}
+
 fn secret_file(path: &Path) -> Option<Finding> {
     let shown = path.display();
-    match read_trusted(path, MAX_SECRET_BYTES).map(|(_, meta)| meta) {
-        // Whether the alert needs it is told below: a token that cannot be read is not set.
+    match fs::metadata(path) {
         Err(error) => Some(warning(
             "secrets",
             format!("{shown} cannot be read: {error}"),
-            "name a file that the runs can read and only its owner can write",
+            "name a file that the runs can read",
         )),
         Ok(meta) if is_open_to_others(&meta) => Some(warning(
             "secrets",
@@ -47,26 +62,6 @@ fn secret_file(path: &Path) -> Option<Finding> {
             format!("chmod 600 {shown}"),
         )),
         Ok(_) => None,
-    }
-}
-
-pub(super) fn audit_log(config: &Config) -> Finding {
-    let path = config.paths.audit_log.display();
-    match rotation::open_log(&config.paths.audit_log) {
-        Ok(Some(log)) => ok(
-            "audit log",
-            format!("{path}, {}", count(log.length, "byte", "bytes")),
-        ),
-        Ok(None) => failed(
-            "audit log",
-            format!("{path} does not exist"),
-            "name the right file with KORA_AUDIT_LOG_PATH, or wait until Kora has written its first row",
-        ),
-        Err(problem) => failed(
-            "audit log",
-            problem.what(),
-            "let the runs' user read it, or name the right file with KORA_AUDIT_LOG_PATH",
-        ),
     }
 }
 
