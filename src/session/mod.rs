@@ -165,6 +165,7 @@ impl<'a, E: Effects> Session<'a, E> {
     }
 
     fn is_past_its_time(&self) -> bool {
-        self.begun.elapsed() >= self.config.max_runtime
+        let limit = self.config.max_runtime;
+        limit.is_some_and(|limit| self.begun.elapsed() >= limit)
     }
 }

@@ -1,12 +1,14 @@
 //! `check`: a doctor for the set-up. Each line is a finding, with a next step where there is
 //! something to do; it fails where anything would keep an alert from arriving.
 
+mod log;
 mod machine;
 mod peers;
 
 use std::io::{self, Write};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::{CheckArgs, Format, Global};
@@ -68,10 +70,11 @@ fn failed(subject: &'static str, message: impl Into<String>, next: impl Into<Str
 }
 
 pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
-    let config = Config::load(flags)?;
+    let config = Config::examine(flags)?;
     let http = config.http();
     let mut findings = machine::settings(&config);
-    findings.push(machine::audit_log(&config));
+    findings.extend(machine::misspelt(flags)?);
+    findings.push(log::audit_log(&config.paths.audit_log, Timestamp::now()));
     findings.extend(machine::state(&config));
     findings.push(peers::engine(&config, &http));
     if args.ask_engine {

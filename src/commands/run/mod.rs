@@ -15,7 +15,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::audit::position::{Position, behind_last_line};
 use crate::audit::rotation;
 use crate::cli::{Format, Global, RunArgs};
-use crate::config::Config;
+use crate::config::{Config, time_limit};
 use crate::effects::{Effects, Live};
 use crate::exit::{Ended, Problem};
 use crate::report::Report;
@@ -26,7 +26,7 @@ use crate::state::{Store, log_name};
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
     if let Some(seconds) = args.max_runtime {
-        config.max_runtime = Duration::from_secs(seconds.into());
+        config.max_runtime = time_limit(seconds.into());
     }
     if args.dry_run {
         return dry::dry_run(&config, args);
