@@ -2,13 +2,14 @@
 //! they only ever grow although each run is a new process; the gauges are of the run that writes.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::files::create_anew;
 use crate::state::Counters;
 
 /// What is true when the run ends.
@@ -28,12 +29,8 @@ pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()
     // The collector reads what ends in .prom and nothing else.
     name.push(".new");
     let new = path.with_file_name(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(&new)?;
+    let mut file = create_anew(&new, 0o644)?;
+    // Whatever the umask is.
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(text(counters, gauges).as_bytes())?;
     fs::rename(&new, path)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use log::debug;
+use log::{debug, warn};
 
 use crate::cli::Global;
 use crate::debounce::Policy;
@@ -64,6 +64,8 @@ pub struct Config {
     pub env_file: Option<PathBuf>,
     /// The files that secrets are kept in, for `check`.
     pub secret_files: Vec<PathBuf>,
+    /// What is wrong with the settings.
+    pub warnings: Vec<Warning>,
 }
 
 /// When the facts of an alert are sent although its diagnosis is not there yet.
@@ -75,12 +77,35 @@ pub enum FactsAfter {
     After(SignedDuration),
 }
 
-const SECRETS: [&var::Variable; 4] = [
-    &var::SLACK_BOT_TOKEN,
-    &var::ENGINE_TOKEN,
-    &var::OPENAI_API_KEY,
-    &var::ANTHROPIC_API_KEY,
-];
+/// Something about a setting that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about, as `check` calls it.
+    pub subject: &'static str,
+    pub message: String,
+    pub next_step: String,
+}
+
+impl Warning {
+    fn of_setting(message: String) -> Self {
+        Self {
+            subject: "settings",
+            message,
+            next_step: "give it a usable value, or leave it unset".to_owned(),
+        }
+    }
+}
+
+/// Unknown names in the env file, each with the one that may have been meant.
+pub fn misspelt(flags: &Global) -> Result<Vec<(String, String)>, Problem> {
+    Ok(Environment::read(flags)?.misspelt())
+}
+
+fn tell(warnings: &[Warning]) {
+    for warning in warnings {
+        warn!("{}", warning.message);
+    }
+}
 
 /// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
 pub fn stderr_is_journal() -> bool {
@@ -91,21 +116,38 @@ pub fn stderr_is_journal() -> bool {
         .is_ok_and(|meta| *named == *format!("{}:{}", meta.st_dev, meta.st_ino))
 }
 
-/// After so many cadences, and at least a quarter of an hour, the schedule is taken to be broken.
-const OVERDUE_CADENCES: u32 = 10;
-const OVERDUE: SignedDuration = SignedDuration::from_mins(15);
+/// Cadences without a run after which the schedule is taken to be broken.
+const OVERDUE_CADENCES: u32 = 5;
+/// Cadences without a run after which the next DM says that nothing was watched.
+const UNWATCHED_CADENCES: u32 = 10;
+/// Fewer minutes than these are neither.
+const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Config {
-    /// How long the last run may be ago before nobody can be said to watch.
+    /// A gap between runs longer than this counts as unwatched.
     pub fn patience(&self) -> SignedDuration {
-        let cadences = self.cadence.saturating_mul(OVERDUE_CADENCES);
-        SignedDuration::try_from(cadences)
-            .unwrap_or(SignedDuration::MAX)
-            .max(OVERDUE)
+        self.pause(UNWATCHED_CADENCES)
     }
 
-    /// Reads and validates all settings.
+    /// Where the last run is longer ago than this, the next is overdue.
+    pub fn overdue_after(&self) -> SignedDuration {
+        self.pause(OVERDUE_CADENCES)
+    }
+
+    fn pause(&self, cadences: u32) -> SignedDuration {
+        let length = SignedDuration::try_from(self.cadence.saturating_mul(cadences));
+        length.unwrap_or(SignedDuration::MAX).max(SHORTEST_PAUSE)
+    }
+
+    /// Reads and validates all settings, and warns of those that are not usable.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
+        let config = Self::examine(flags)?;
+        tell(&config.warnings);
+        Ok(config)
+    }
+
+    /// Reads and validates all settings; what is not usable is left to be told by the caller.
+    pub fn examine(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let paths = Paths::from(flags, &env)?;
         let settings = env.file_path.as_deref().map(Path::display);
@@ -129,7 +171,9 @@ impl Config {
             outcome_log: None,
             no_color: no_color(&env),
         };
-        Self::from(paths, &env)
+        let config = Self::from(paths, &env)?;
+        tell(&config.warnings);
+        Ok(config)
     }
 
     /// The client for all requests.
@@ -144,7 +188,7 @@ impl Config {
     }
 
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
-        Ok(Self {
+        let mut config = Self {
             paths,
             debounce: debounce(env),
             engine: engine::engine(env)?,
@@ -155,7 +199,7 @@ impl Config {
                 no_proxy: env.either_case(&var::NO_PROXY),
             },
             ca_file: env.path(&var::SSL_CERT_FILE),
-            secrets: SECRETS.iter().filter_map(|name| env.secret(name)).collect(),
+            secrets: var::secrets().filter_map(|name| env.secret(name)).collect(),
             facts_after: facts_after(env),
             late_diagnosis: seconds(env.number(&var::LATE_DIAGNOSIS_SECONDS, 0..=A_YEAR)),
             digest_wakes: digest_wakes(env),
@@ -172,11 +216,13 @@ impl Config {
                 .map(|url| endpoint(var::HEARTBEAT_URL.name, &url))
                 .transpose()?,
             env_file: env.file_path.clone(),
-            secret_files: SECRETS
-                .iter()
-                .filter_map(|secret| env.secret_file(secret))
+            secret_files: var::secrets()
+                .filter_map(|name| env.secret_file(name))
                 .collect(),
-        })
+            warnings: Vec::new(),
+        };
+        config.warnings = env.warnings();
+        Ok(config)
     }
 }
 
@@ -229,7 +275,7 @@ fn endpoint(name: &str, url: &str) -> Result<Endpoint, Problem> {
 fn slack(env: &Environment) -> Result<SlackConfig, Problem> {
     Ok(SlackConfig {
         api_url: endpoint(var::SLACK_API_URL.name, &env.text(&var::SLACK_API_URL))?,
-        token: env.secret(&var::SLACK_BOT_TOKEN),
+        token: env.secret(var::SLACK_BOT_TOKEN.name),
         operator: env.get(var::SLACK_USER_ID.name),
     })
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use directories::BaseDirs;
-use log::warn;
 
 use super::environment::Environment;
 use super::variables as var;
+use super::{Warning, tell};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
 
@@ -31,7 +31,10 @@ pub struct Paths {
 impl Paths {
     /// Reads the environment for the paths alone.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
-        Self::from(flags, &Environment::read(flags)?)
+        let env = Environment::read(flags)?;
+        let paths = Self::from(flags, &env)?;
+        tell(&env.warnings());
+        Ok(paths)
     }
 
     pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
@@ -76,7 +79,11 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         return Ok(home.join(LOG_NAME));
     }
     if let Some(home) = env.path(&var::HERMES_HOME) {
-        warn!("HERMES_HOME is a legacy name: set KORA_HOME or KORA_AUDIT_LOG_PATH");
+        env.warn(Warning {
+            subject: "settings",
+            message: "HERMES_HOME is a legacy name: set KORA_HOME or KORA_AUDIT_LOG_PATH".into(),
+            next_step: "set KORA_HOME or KORA_AUDIT_LOG_PATH in its place".into(),
+        });
         return Ok(home.join(LOG_NAME));
     }
     let home = home().ok_or_else(|| {
