@@ -64,10 +64,10 @@ pub(super) fn audit_log(config: &Config) -> Finding {
             format!("{path} does not exist"),
             "name the right file with KORA_AUDIT_LOG_PATH, or wait until Kora has written its first row",
         ),
-        Err(problem) => failed(
+        Err(error) => failed(
             "audit log",
-            problem.what(),
-            "let the runs' user read it, or name the right file with KORA_AUDIT_LOG_PATH",
+            format!("{error:#}"),
+            "let the runs' user read it",
         ),
     }
 }
