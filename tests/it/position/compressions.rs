@@ -2,7 +2,7 @@
 //! word, once.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::support::{Rotating, other_row};
@@ -17,7 +17,7 @@ const COMPRESSIONS: [(&str, &[u8]); 4] = [
 /// Puts a file that begins so in place of this one, with its time, as the compression's own tool does.
 fn compress(plain: &Path, end: &str, start: &[u8]) {
     let modified = fs::metadata(plain).unwrap().modified().unwrap();
-    let path = plain.with_added_extension(end);
+    let path = PathBuf::from(format!("{}.{end}", plain.display()));
     fs::write(&path, [start, &fs::read(plain).unwrap()].concat()).unwrap();
     let file = File::options().append(true).open(&path).unwrap();
     file.set_modified(modified).unwrap();
