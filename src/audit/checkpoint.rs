@@ -70,6 +70,14 @@ impl Checkpoint {
         });
     }
 
+    /// Notes in which of the generations before, by their number, no late rows are to come any
+    /// more.
+    pub fn note_done(&mut self, done: &[usize]) {
+        for (number, retired) in self.previous.iter_mut().enumerate() {
+            retired.is_done = done.contains(&number);
+        }
+    }
+
     /// Forgets the generations in which no late rows are looked for any more.
     pub fn forget_done(&mut self) {
         self.previous.retain(|retired| !retired.is_done);
@@ -86,7 +94,7 @@ pub struct Retired {
     /// It was looked at when the time for late rows was over, or when it was compressed, so that no
     /// writer holds it any more. It is forgotten with the next commit.
     #[serde(skip)]
-    pub is_done: bool,
+    is_done: bool,
 }
 
 impl Retired {
@@ -108,5 +116,65 @@ impl Retired {
             return self.position.holds_in(file);
         }
         Ok(self.position.identity.as_ref() == Some(&file.identity))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn left(minutes: i64) -> (Checkpoint, Timestamp) {
+        let now = Timestamp::now();
+        let start = Position::start_of_nothing;
+        let mut checkpoint = Checkpoint::new(start());
+        checkpoint.retire(start(), 0, now - SignedDuration::from_mins(minutes));
+        (checkpoint, now)
+    }
+
+    #[test]
+    fn the_time_for_late_rows_is_ten_minutes_by_any_clock() {
+        for (minutes, is_over) in [(0, false), (9, false), (10, true), (-9, false), (-11, true)] {
+            let (checkpoint, now) = left(minutes);
+            assert_eq!(checkpoint.previous[0].is_over(now), is_over, "{minutes}");
+        }
+    }
+
+    #[test]
+    fn what_was_done_and_grew_again_is_not_forgotten() {
+        let (mut checkpoint, _) = left(10);
+        checkpoint.note_done(&[0]);
+        checkpoint.note_done(&[]);
+        checkpoint.forget_done();
+        assert_eq!(checkpoint.previous.len(), 1);
+        checkpoint.note_done(&[0]);
+        checkpoint.forget_done();
+        assert_eq!(checkpoint.previous, []);
+    }
+
+    #[test]
+    fn late_rows_are_looked_for_in_few_generations() {
+        let (mut checkpoint, now) = left(0);
+        for length in 1..=20 {
+            checkpoint.retire(Position::start_of_nothing(), length, now);
+        }
+        let lengths = checkpoint.previous.iter().map(|retired| retired.length);
+        assert!(lengths.eq(5..=20));
+    }
+
+    #[test]
+    fn a_checkpoint_of_version_1_is_read() {
+        let position = r#"{"offset":9,"head":{"length":9,"sha256":"aa"},
+            "last_row":{"start":0,"end":9,"sha256":"bb"},"wakes_done":1,"file":"/a.jsonl",
+            "identity":{"device":1,"inode":2},"seen_at":"2026-05-24T14:32:00Z"}"#;
+        let text = format!(
+            r#"{{"position":{position},"known":["cc"],"previous":[{{"position":{position},
+                "length":9,"left_at":"2026-05-24T14:32:00Z","closed":true}}]}}"#
+        );
+        let checkpoint: Checkpoint = serde_json::from_str(&text).unwrap();
+        assert_eq!(checkpoint.position, checkpoint.previous[0].position);
+        let kept = serde_json::to_value(&checkpoint).unwrap();
+        assert_eq!(kept["known"], serde_json::json!(["cc"]));
+        assert_eq!(kept["previous"][0]["left_at"], "2026-05-24T14:32:00Z");
     }
 }

@@ -235,7 +235,9 @@ impl<'a> Look<'a> {
             });
         }
         if !is_forbidden {
-            self.found.failure.get_or_insert(error);
+            let what = format!("{}: {error}", path.display());
+            let failure = io::Error::new(error.kind(), what);
+            self.found.failure.get_or_insert(failure);
         }
     }
 }

@@ -18,61 +18,51 @@ use super::row::is_whole;
 use super::source::HEAD_BYTES;
 
 /// How many files are kept in mind that are no longer there: one that is restored is not read again.
-const MOST_ABSENT: usize = 128;
+const MOST_ABSENT: usize = 64;
 
 /// Files that are not to be read, those known longest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Known(Vec<KnownFile>);
 
-/// What a file is known by.
+/// What a file is known by. In the state it is one text: the hash, and behind it length and time,
+/// where there are any. A state of version 1 has the hash alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[serde(from = "String", into = "String")]
 pub struct KnownFile {
     /// In hex, of the head; of the first bytes as they lie on the disk where the content cannot be
     /// read; of its metadata where there is nothing else.
     sha256: String,
     /// The head's length, where it ends with a whole row before [`HEAD_BYTES`]: what begins with
     /// these bytes is the same file, and what follows them is new.
-    #[serde(skip_serializing_if = "Option::is_none")]
     length: Option<usize>,
     /// When a plain file was last written to. A compressed file keeps the time of the plain one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     modified: Option<Timestamp>,
 }
 
-/// A version 1 state holds the hash alone.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Stored {
-    Version1(String),
-    File {
-        sha256: String,
-        #[serde(default)]
-        length: Option<usize>,
-        #[serde(default)]
-        modified: Option<Timestamp>,
-    },
+impl From<String> for KnownFile {
+    fn from(text: String) -> Self {
+        let mut parts = text.split(' ');
+        let mut known = Self {
+            sha256: parts.next().unwrap_or_default().to_owned(),
+            length: None,
+            modified: None,
+        };
+        for part in parts {
+            match part.parse() {
+                Ok(length) => known.length = Some(length),
+                Err(_) => known.modified = part.parse().ok(),
+            }
+        }
+        known
+    }
 }
 
-impl From<Stored> for KnownFile {
-    fn from(stored: Stored) -> Self {
-        match stored {
-            Stored::Version1(sha256) => Self {
-                sha256,
-                length: None,
-                modified: None,
-            },
-            Stored::File {
-                sha256,
-                length,
-                modified,
-            } => Self {
-                sha256,
-                length,
-                modified,
-            },
-        }
+impl From<KnownFile> for String {
+    fn from(known: KnownFile) -> Self {
+        let length = known.length.map(|length| format!(" {length}"));
+        let modified = known.modified.map(|time| format!(" {time}"));
+        known.sha256 + &length.unwrap_or_default() + &modified.unwrap_or_default()
     }
 }
 
@@ -215,5 +205,78 @@ fn rows_end(content: &[u8]) -> usize {
     match is_whole(&content[end..]) {
         true => content.len(),
         false => end,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_file_is_one_text_in_the_state() {
+        let modified = Some(Timestamp::UNIX_EPOCH);
+        for (length, modified, text) in [
+            (None, None, "\"ab\""),
+            (Some(300), None, "\"ab 300\""),
+            (None, modified, "\"ab 1970-01-01T00:00:00Z\""),
+            (Some(300), modified, "\"ab 300 1970-01-01T00:00:00Z\""),
+        ] {
+            let known = KnownFile {
+                sha256: "ab".to_owned(),
+                length,
+                modified,
+            };
+            assert_eq!(serde_json::to_string(&known).unwrap(), text);
+            assert_eq!(serde_json::from_str::<KnownFile>(text).unwrap(), known);
+        }
+    }
+
+    #[test]
+    fn the_last_files_that_are_gone_stay_known() {
+        let file = |number: usize| KnownFile::new(&number.to_le_bytes());
+        let mut known = Known((0..100).map(file).collect());
+        let present = Known(vec![file(7), file(100), file(7)]);
+        known.renew(&present);
+        let expected = (100 - MOST_ABSENT..100).chain([7, 100]);
+        assert_eq!(known, Known(expected.map(file).collect()));
+        known.renew(&present);
+        assert_eq!(known.0.len(), MOST_ABSENT + 2);
+    }
+
+    #[test]
+    fn rows_end_where_the_last_whole_one_does() {
+        for (content, end) in [
+            ("", 0),
+            ("{}\n", 3),
+            ("{}\n{}", 5),
+            ("{}\n{\"a", 3),
+            ("{\"a", 0),
+            ("4711", 0),
+        ] {
+            assert_eq!(rows_end(content.as_bytes()), end, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_was_cut_to_the_second_is_the_same() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let time = at("2026-05-24T14:32:00.5Z");
+        let known = KnownFile {
+            modified: Some(time),
+            ..KnownFile::new(b"")
+        };
+        let known = Known(vec![known]);
+        let none = HashSet::new();
+        for (text, is_known) in [
+            ("2026-05-24T14:32:00.5Z", true),
+            ("2026-05-24T14:32:00Z", true),
+            ("2026-05-24T14:32:00.4Z", false),
+            ("2026-05-24T14:32:01Z", false),
+        ] {
+            let index = known.index();
+            assert_eq!(index.holds_time(at(text), &none), is_known, "{text}");
+            assert!(!index.holds_time(at(text), &HashSet::from([time])));
+        }
     }
 }

@@ -28,9 +28,7 @@ impl<E: Effects> Session<'_, E> {
         // The first segment goes on from the position, unless nothing holds it any more.
         let mut goes_on = !plan.gap;
         let mut last = None;
-        for &number in &plan.done {
-            self.checkpoint().previous[number].is_done = true;
-        }
+        self.checkpoint().note_done(&plan.done);
         for known in plan.unreadable.iter().filter_map(|file| file.known.clone()) {
             self.checkpoint().known.push(known);
             self.unsaved = self.unsaved.max(Unsaved::Position);
