@@ -110,14 +110,12 @@ impl Environment {
     }
 
     /// The file that a secret is kept in, where it is.
-    pub fn secret_file(&self, variable: &Variable) -> Option<PathBuf> {
-        self.get(&format!("{}_FILE", variable.name))
-            .map(PathBuf::from)
+    pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
+        self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// A secret from the variable itself, or from the file that `{variable}_FILE` names.
-    pub fn secret(&self, variable: &Variable) -> Option<Secret> {
-        let name = variable.name;
+    /// A secret from the variable itself, or from the file that `{name}_FILE` names.
+    pub fn secret(&self, name: &str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
         // The environment wins over the env file in whichever of the two ways it gives the secret.
         let is_given = |name: &str| real(name).is_some();

@@ -50,13 +50,6 @@ pub struct Config {
     pub secret_files: Vec<PathBuf>,
 }
 
-const SECRETS: [&var::Variable; 4] = [
-    &var::SLACK_BOT_TOKEN,
-    &var::ENGINE_TOKEN,
-    &var::OPENAI_API_KEY,
-    &var::ANTHROPIC_API_KEY,
-];
-
 /// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
 pub fn stderr_is_journal() -> bool {
     let Some(named) = std::env::var_os("JOURNAL_STREAM") else {
@@ -134,9 +127,9 @@ impl Config {
                 .map(|url| endpoint(var::HEARTBEAT_URL.name, &url))
                 .transpose()?,
             env_file: env.file_path.clone(),
-            secret_files: SECRETS
-                .iter()
-                .filter_map(|secret| env.secret_file(secret))
+            secret_files: engine::token_variables()
+                .chain([var::SLACK_BOT_TOKEN.name])
+                .filter_map(|name| env.secret_file(name))
                 .collect(),
         })
     }
@@ -166,7 +159,7 @@ fn endpoint(name: &str, url: &str) -> Result<Endpoint, Problem> {
 fn slack(env: &Environment) -> Result<SlackConfig, Problem> {
     Ok(SlackConfig {
         api_url: endpoint(var::SLACK_API_URL.name, &env.text(&var::SLACK_API_URL))?,
-        token: env.secret(&var::SLACK_BOT_TOKEN),
+        token: env.secret(var::SLACK_BOT_TOKEN.name),
         operator: env.get(var::SLACK_USER_ID.name),
     })
 }

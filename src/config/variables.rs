@@ -18,7 +18,7 @@ macro_rules! variables {
         $(pub const $constant: Variable =
             Variable { name: $name, default: $default, help: $help };)*
         /// All of them, in the order in which they are documented.
-        #[cfg(test)]
+        #[cfg_attr(not(test), expect(dead_code, reason = "the docs' tests read it"))]
         pub const VARIABLES: &[&Variable] = &[$(&$constant),*];
     };
 }

@@ -74,6 +74,9 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     findings.push(machine::audit_log(&config));
     findings.extend(machine::state(&config));
     findings.push(peers::engine(&config, &http));
+    if args.ask_engine {
+        findings.push(peers::question(&config, &http));
+    }
     findings.push(peers::operator(&config));
     findings.push(peers::slack(&config, &http));
     if args.send_test_dm {
@@ -117,10 +120,7 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
     let verdict = if findings.ok {
         painter.paint(Colour::Bold, "Alerts can arrive.")
     } else {
-        painter.paint(
-            Colour::Bold,
-            "Alerts cannot arrive until what FAILED is mended.",
-        )
+        painter.paint(Colour::Bold, "Not all is well: see what FAILED.")
     };
     writeln!(out, "{verdict}")?;
     out.flush()
