@@ -10,11 +10,13 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::files::create_anew;
+use crate::exit::Exit;
 use crate::state::Counters;
 
 /// What is true when the run ends.
 pub struct Gauges {
     pub now: Timestamp,
+    pub exit: Exit,
     pub lag_bytes: u64,
     pub outbox: usize,
     /// Investigations that are left to later runs.
@@ -92,7 +94,7 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
 }
 
 /// The gauges: name, help and value.
-fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str, f64); 6] {
+fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str, f64); 7] {
     let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
     let now = seconds(gauges.now);
     let success = counters.last_success.map_or(0.0, seconds);
@@ -103,6 +105,11 @@ fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str,
             "last_success_timestamp_seconds",
             "When a run last ended with exit 0",
             success,
+        ),
+        (
+            "last_run_exit_code",
+            "The exit code of the last run",
+            f64::from(gauges.exit as u8),
         ),
         (
             "lag_bytes",
@@ -148,6 +155,7 @@ mod tests {
             &counters,
             &Gauges {
                 now,
+                exit: Exit::Unfinished,
                 lag_bytes: 7,
                 outbox: 0,
                 owed: 0,

@@ -2,23 +2,23 @@
 //! order in which they were written, and the checkpoint moves behind what was read. The caller
 //! commits both together.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 
-use anyhow::anyhow;
 use jiff::Timestamp;
 
-use super::checkpoint::{Checkpoint, Retired};
-use super::generation::{Generation, Identity};
+use super::checkpoint::Checkpoint;
+use super::generation::Generation;
 use super::hash::sha256;
+use super::identity::Identity;
+use super::known::Known;
 use super::lines::{Line, Lines, Overlong, Unfinished};
+use super::plan::{Kind, Plan, Segment};
 use super::position::{Position, RowProof};
-use super::rotation::{self, Kind, Plan, Segment};
+use super::rotation;
 use super::row::{Rows, SEAM, is_whole, read_rows};
 use super::source::UpToDamage;
 use super::wake::Wake;
-use crate::exit::Problem;
 
 /// What takes the wakes of a look.
 pub trait WakeSink {
@@ -48,7 +48,7 @@ pub struct Look {
     /// What has to be told of the files, a line each; the same in the next look.
     pub warnings: Vec<String>,
     /// Why reading broke off. The checkpoint stands behind the last row that was read.
-    pub problem: Option<Problem>,
+    pub problem: Option<anyhow::Error>,
 }
 
 /// Looks once at the log at this path. The checkpoint moves as far as the sink took rows.
@@ -80,11 +80,21 @@ pub fn look(
 
 /// Reads one file from its start to its end, as a replay does.
 pub fn read_file(
-    generation: Generation,
+    path: &Path,
     checkpoint: &mut Checkpoint,
     now: Timestamp,
     sink: &mut dyn WakeSink,
 ) -> Look {
+    let generation = match Generation::open(path) {
+        Ok(generation) => generation,
+        Err(error) => {
+            let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
+            return Look {
+                problem: Some(error),
+                ..Look::default()
+            };
+        }
+    };
     let from = checkpoint.position.offset;
     let segment = Segment {
         generation,
@@ -120,7 +130,7 @@ impl Reader<'_> {
             offset, seen_at, ..
         } = &self.checkpoint.position;
         self.look.rotated = plan.rotated;
-        self.look.gap = plan.gap;
+        self.look.gap = plan.has_gap();
         self.look.missing = plan.missing && !plan.rotated && plan.waiting_for.is_none();
         if plan.gap {
             self.look.warnings.push(format!(
@@ -133,10 +143,15 @@ impl Reader<'_> {
             ));
         }
         for file in &plan.unreadable {
-            let warning = format!("cannot read {file}: rows may have been missed");
+            let warning = format!("cannot read {}: rows may have been missed", file.what);
             self.look.warnings.push(warning);
             self.look.missed += 1;
+            if let Some(known) = &file.known {
+                self.checkpoint.known.push(known.clone());
+                self.look.moved = true;
+            }
         }
+        self.checkpoint.note_done(&plan.done);
     }
 
     fn has_stopped(&self) -> bool {
@@ -165,7 +180,7 @@ impl Reader<'_> {
             }
             if !is_late {
                 last = Some(&segment.generation);
-                known.extend(segment.generation.fingerprint());
+                known.add(&segment.generation);
             }
         }
     }
@@ -176,7 +191,7 @@ impl Reader<'_> {
         let is_same = |identity| segment.generation.is_same_file(identity);
         position.offset == 0
             && (segment.kind == Kind::Finished
-                || !position.identity.as_ref().is_none_or(is_same))
+                || !position.identity.as_ref().is_some_and(is_same))
     }
 
     /// Leaves the generation that the position is in, `last` where any of it was read, for the
@@ -184,14 +199,14 @@ impl Reader<'_> {
     fn enter(
         &mut self,
         ahead: &[Segment],
-        known: &BTreeSet<String>,
+        known: &Known,
         gap: bool,
         last: Option<&Generation>,
     ) {
         let seen_at = self.seen_at(&ahead[0]);
         let start = Position::start_of(&ahead[0].generation, seen_at);
         let position = std::mem::replace(&mut self.checkpoint.position, start);
-        self.checkpoint.known.clone_from(known);
+        self.checkpoint.known.renew(known);
         let is_ahead = |identity: &Identity| {
             let same = |segment: &Segment| segment.generation.is_same_file(identity);
             ahead.iter().any(same)
@@ -199,12 +214,8 @@ impl Reader<'_> {
         // Into a compressed file no writer writes, nor is one watched that is still to be read.
         let is_over = gap || last.is_some_and(Generation::is_gzip);
         if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
-            self.checkpoint.previous.push(Retired {
-                position,
-                length: last.map_or(0, |last| last.length),
-                left_at: self.now,
-                closed: false,
-            });
+            let length = last.map_or(0, |last| last.length);
+            self.checkpoint.retire(position, length, self.now);
         }
         self.look.moved = true;
     }
@@ -226,9 +237,13 @@ impl Reader<'_> {
             Kind::Current => false,
         };
         let mut damage = None;
+        let source = match generation.read_from(segment.from) {
+            Ok(source) => source,
+            Err(error) => return self.break_off(segment, error),
+        };
         let source = UpToDamage {
-            source: generation.read_from(segment.from),
-            damage: generation.is_gzip().then_some(&mut damage),
+            source,
+            damage: &mut damage,
         };
         let mut lines = Lines::new(source, segment.from);
         self.read_lines(segment, &mut lines);
@@ -271,14 +286,14 @@ impl Reader<'_> {
                     }
                 }
                 Ok(None) => return,
-                Err(error) => return self.break_off(segment, &error),
+                Err(error) => return self.break_off(segment, error),
             }
         }
     }
 
-    fn break_off(&mut self, segment: &Segment, error: &io::Error) {
+    fn break_off(&mut self, segment: &Segment, error: io::Error) {
         let path = segment.generation.path.display();
-        self.look.problem = Some(anyhow!("cannot read {path}: {error}").into());
+        self.look.problem = Some(anyhow::Error::new(error).context(format!("cannot read {path}")));
     }
 
     /// Where nobody appends to it any more, a last row without its line end is read as well, if it
@@ -330,9 +345,8 @@ impl Reader<'_> {
     fn note_late(&mut self, segment: &Segment) {
         if let Kind::Late(number) = segment.kind {
             let generation = &segment.generation;
-            self.checkpoint.previous[number].length = generation.length;
-            self.checkpoint.previous[number].closed = generation.is_gzip();
-            self.checkpoint.known.extend(generation.fingerprint());
+            self.checkpoint.previous[number].note_read(generation, self.now);
+            self.checkpoint.known.add(generation);
             self.look.moved = true;
         }
     }

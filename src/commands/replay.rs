@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
 use crate::audit::position::Position;
-use crate::audit::rotation::{Kind, Plan, Segment};
 use crate::cli::{Format, Global, ReplayArgs};
 use crate::config::Config;
 use crate::effects::Replay;
@@ -38,20 +37,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let effects = Replay::new(&config, is_json);
     let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(is_json);
-    let segment = Segment {
-        generation,
-        from: 0,
-        // Nobody appends to it for this run: a last row without its line end counts.
-        kind: Kind::Finished,
-    };
-    session.read_rows(
-        Plan {
-            segments: vec![segment],
-            ..Plan::default()
-        },
-        seen_at,
-    )?;
-    session.report.position.after = session.checkpoint().position.offset;
+    session.replay()?;
     if is_json {
         session
             .report

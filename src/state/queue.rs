@@ -141,7 +141,8 @@ impl Investigation {
         self.told.is_some() && self.late.is_none()
     }
 
-    pub fn is_about(&self, log: &str, pair: &Pair) -> bool {
+    /// Whether one of its wakes is of this pair.
+    pub fn is_of(&self, log: &str, pair: &Pair) -> bool {
         self.log == log && self.alerts().any(|alert| pair.is_of(&alert.wake))
     }
 

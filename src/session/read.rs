@@ -1,0 +1,257 @@
+//! From new rows to the queue: each wake is decided on when it is read, and what is to be dispatched
+//! lies in the queue, whole, when the position is committed.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use log::{info, warn};
+
+use super::{LOOK_AGAIN, Session, Unsaved};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::reader::{self, Look, WakeSink};
+use crate::audit::wake::Wake;
+use crate::config::Config;
+use crate::debounce::{Decision, Pair, Stamps};
+use crate::effects::Effects;
+use crate::random::random_id;
+use crate::report::{Report, WakeReport};
+use crate::secret::Secret;
+use crate::state::queue::{Alert, Investigation, Queue};
+use crate::state::{Counters, Durability, Episodes};
+
+/// Reading stops while so many wakes, or so many bytes of them, were told nothing yet.
+const MOST_UNTOLD: usize = 256;
+const MOST_UNTOLD_BYTES: usize = 4 * 1024 * 1024;
+/// The same for the DMs in the outbox.
+const MOST_DMS: usize = 2_000;
+const MOST_DM_BYTES: usize = 8 * 1024 * 1024;
+
+/// Decides on the wakes of one look.
+struct Intake<'a, E> {
+    config: &'a Config,
+    secrets: &'a [Secret],
+    log: &'a str,
+    effects: &'a mut E,
+    stamps: &'a mut Stamps,
+    episodes: &'a mut Episodes,
+    queue: &'a mut Queue,
+    counters: &'a mut Counters,
+    report: &'a mut Report,
+    /// `None` where the wakes are only counted.
+    reported_wakes: Option<&'a mut HashMap<String, Vec<usize>>>,
+    /// How many wakes were decided on.
+    decided: u64,
+    /// How many investigations lay in the queue before.
+    before: usize,
+    /// Wakes in the queue that were told nothing.
+    untold: usize,
+    untold_bytes: usize,
+}
+
+impl<E: Effects> WakeSink for Intake<'_, E> {
+    fn take(&mut self, wake: Wake) {
+        let wake = wake.masked(self.secrets);
+        let now = self.effects.now(wake.raised_at());
+        self.decided += 1;
+        self.report.tally.wakes += 1;
+        self.counters.wakes += 1;
+        if self.config.tell_recovery {
+            self.episodes.note_wake(&wake, now);
+        }
+        let decision = self.stamps.decide(&wake, &self.config.debounce, now);
+        let index = self.report.wakes.len();
+        if self.reported_wakes.is_some() {
+            self.report.wakes.push(WakeReport::new(&wake, &decision));
+        }
+        let Decision::Dispatch(before) = decision else {
+            self.counters.held_back += 1;
+            self.report.tally.held_back += 1;
+            info!("held back: {} ({})", wake.caller_session_id(), wake.severity);
+            return;
+        };
+        let id = random_id() + &random_id();
+        if let Some(reported) = &mut self.reported_wakes {
+            reported.insert(id.clone(), vec![index]);
+        }
+        self.end_late_ones(&wake);
+        self.untold += 1;
+        self.untold_bytes += wake.size();
+        self.report.tally.dispatched += 1;
+        self.counters.dispatched += 1;
+        self.queue.push_back(Investigation {
+            id,
+            log: self.log.to_owned(),
+            queued_at: now,
+            attempts: 0,
+            alert: Alert { wake, before },
+            others: Vec::new(),
+            told: None,
+            late: None,
+        });
+    }
+
+    fn warn(&mut self, warning: &str) {
+        warn!("{warning}");
+    }
+
+    fn is_full(&self) -> bool {
+        self.untold >= MOST_UNTOLD || self.untold_bytes >= MOST_UNTOLD_BYTES
+    }
+}
+
+impl<E> Intake<'_, E> {
+    /// A new dispatch of a pair ends the hope for a late diagnosis of the one before.
+    fn end_late_ones(&mut self, wake: &Wake) {
+        let log = self.log;
+        let pair = Pair::of(wake);
+        let is_ended = |one: &Investigation| one.late.is_some() && one.is_of(log, &pair);
+        let kept = self.queue.len();
+        self.queue.retain(|one| !is_ended(one));
+        self.before -= kept - self.queue.len();
+    }
+}
+
+impl<E: Effects> Session<'_, E> {
+    /// Looks at the log where that was not done for a while.
+    pub(super) fn look_again(&mut self) -> Result<()> {
+        let is_time = self.looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
+        if is_time && !self.is_past_its_time() {
+            self.look()?;
+            // Whoever is waited for must not be waited for with these rows in memory alone.
+            if self.state.queue.iter().any(|one| one.is_untold()) && self.unsaved != Unsaved::Nothing
+            {
+                self.commit(Durability::Full)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is new, as far as there is room for it. The caller commits.
+    pub(super) fn look(&mut self) -> Result<()> {
+        self.looked = Some(Instant::now());
+        if self.report.first_run || self.problem.is_some() || self.is_outbox_full() {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let log = self.config.paths.audit_log.clone();
+        self.take_in(|checkpoint, intake| {
+            (!intake.is_full()).then(|| reader::look(&log, checkpoint, now, intake))
+        });
+        Ok(())
+    }
+
+    /// Reads a whole file, as a replay does, and works off what it held.
+    pub fn replay(&mut self) -> Result<()> {
+        let log = self.config.paths.audit_log.clone();
+        let now = Timestamp::now();
+        loop {
+            let before = self.report.rows.read;
+            self.take_in(|checkpoint, intake| {
+                Some(reader::read_file(&log, checkpoint, now, intake))
+            });
+            while let Some(id) = self.next_investigation() {
+                self.investigate(&id)?;
+            }
+            if self.report.rows.read == before || self.problem.is_some() {
+                return self.problem.take().map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        read: impl FnOnce(&mut Checkpoint, &mut Intake<'_, E>) -> Option<Look>,
+    ) {
+        let Some(kept) = self.state.logs.get_mut(&self.log_name) else {
+            return;
+        };
+        let untold = self.state.queue.iter().filter(|one| one.is_untold());
+        let (count, bytes) = untold.fold((0, 0), |(count, bytes), one| {
+            (count + one.count(), bytes + one.size())
+        });
+        let mut intake = Intake {
+            config: self.config,
+            secrets: &self.secrets,
+            log: &self.log_name,
+            effects: &mut self.effects,
+            stamps: &mut kept.stamps,
+            episodes: &mut kept.episodes,
+            before: self.state.queue.len(),
+            queue: &mut self.state.queue,
+            counters: &mut self.state.counters,
+            report: &mut self.report,
+            reported_wakes: self.keeps_wakes.then_some(&mut self.reported_wakes),
+            decided: 0,
+            untold: count,
+            untold_bytes: bytes,
+        };
+        let look = read(&mut kept.checkpoint, &mut intake);
+        let (decided, before) = (intake.decided, intake.before);
+        self.report.position.after = kept.checkpoint.position.offset;
+        if let Some(look) = look {
+            self.note_look(look, decided);
+        }
+        self.make_digest(before);
+        self.queued
+            .extend(self.state.queue.iter().skip(before).map(|one| one.id.clone()));
+    }
+
+    fn note_look(&mut self, look: Look, decided: u64) {
+        let report = &mut self.report;
+        report.rows.read += look.rows;
+        report.rows.malformed += look.malformed;
+        report.position.rotated |= look.rotated;
+        report.position.gap |= look.gap;
+        let is_new = look.warnings.iter().any(|told| !self.warned.contains(told));
+        if is_new {
+            report.tally.missed += u64::from(look.missing);
+        }
+        report.tally.missed += look.missed;
+        look.warnings.into_iter().for_each(|told| self.warn_once(told));
+        if look.moved {
+            self.note_unsaved(Unsaved::Position);
+        }
+        if decided > 0 {
+            self.note_unsaved(Unsaved::Stamps);
+        }
+        self.problem = look.problem;
+    }
+
+    /// Where a batch holds many wakes to dispatch, they are one investigation. The batch lies in
+    /// the queue from `first` on.
+    fn make_digest(&mut self, first: usize) {
+        let Some(least) = self.config.digest_wakes else {
+            return;
+        };
+        if self.state.queue.len() - first < least {
+            return;
+        }
+        let mut batch = self.state.queue.split_off(first).into_iter();
+        let Some(mut digest) = batch.next() else {
+            return;
+        };
+        for one in batch {
+            if let Some(indexes) = self.reported_wakes.remove(&one.id) {
+                let reported = self.reported_wakes.entry(digest.id.clone()).or_default();
+                reported.extend(indexes);
+            }
+            digest.others.push(one.alert);
+        }
+        self.state.queue.push_back(digest);
+    }
+
+    fn is_outbox_full(&mut self) -> bool {
+        let outbox = &self.state.outbox;
+        let bytes: usize = outbox.iter().map(|dm| dm.size()).sum();
+        let is_full = outbox.len() >= MOST_DMS || bytes >= MOST_DM_BYTES;
+        if is_full {
+            let count = outbox.len();
+            self.warn_once(format!(
+                "{count} DMs are queued: no more rows are read until some of them are delivered"
+            ));
+        }
+        is_full
+    }
+}
