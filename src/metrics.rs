@@ -9,8 +9,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::files::create_anew;
 use crate::exit::Exit;
+use crate::files::create_anew;
 use crate::state::Counters;
 
 /// What is true when the run ends.

@@ -14,6 +14,7 @@ pub mod position;
 pub mod reader;
 pub mod rotation;
 pub mod row;
+pub mod seams;
 mod search;
 mod siblings;
 pub mod source;

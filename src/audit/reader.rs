@@ -88,7 +88,8 @@ pub fn read_file(
     let generation = match Generation::open(path) {
         Ok(generation) => generation,
         Err(error) => {
-            let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
+            let error =
+                anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
             return Look {
                 problem: Some(error),
                 ..Look::default()
@@ -190,19 +191,12 @@ impl Reader<'_> {
         let position = &self.checkpoint.position;
         let is_same = |identity| segment.generation.is_same_file(identity);
         position.offset == 0
-            && (segment.kind == Kind::Finished
-                || !position.identity.as_ref().is_some_and(is_same))
+            && (segment.kind == Kind::Finished || !position.identity.as_ref().is_some_and(is_same))
     }
 
     /// Leaves the generation that the position is in, `last` where any of it was read, for the
     /// start of the next one.
-    fn enter(
-        &mut self,
-        ahead: &[Segment],
-        known: &Known,
-        gap: bool,
-        last: Option<&Generation>,
-    ) {
+    fn enter(&mut self, ahead: &[Segment], known: &Known, gap: bool, last: Option<&Generation>) {
         let seen_at = self.seen_at(&ahead[0]);
         let start = Position::start_of(&ahead[0].generation, seen_at);
         let position = std::mem::replace(&mut self.checkpoint.position, start);

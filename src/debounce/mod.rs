@@ -108,6 +108,7 @@ mod tests {
         Policy {
             window: SignedDuration::from_secs(600),
             bypass_critical: false,
+            bypass_escalation: false,
             consecutive_required: 1,
             backoff_factor: 1.0,
             max_window: SignedDuration::from_secs(86_400),
@@ -254,15 +255,73 @@ mod tests {
     fn what_was_held_back_is_told_once() {
         let mut stamps = Stamps::default();
         let mut decide = |second| stamps.decide(&wake("fly", "warning"), &policy(), at(second));
-        assert_eq!(decide(0), Decision::Dispatch(None));
+        let first = Decision::Dispatch(Before::default());
+        assert_eq!(decide(0), first);
         assert_eq!(decide(10), Decision::Debounced);
         assert_eq!(decide(20), Decision::Debounced);
         let told = HeldBack {
             count: 2,
             since: at(10),
         };
-        assert_eq!(decide(600), Decision::Dispatch(Some(told)));
-        assert_eq!(decide(1_200), Decision::Dispatch(None));
+        let second = Before {
+            repeats: Some(told),
+            raised: None,
+        };
+        assert_eq!(decide(600), Decision::Dispatch(second));
+        assert_eq!(decide(1_200), first);
+    }
+
+    #[test]
+    fn wakes_that_were_only_counted_are_no_repeats() {
+        let third = Policy {
+            consecutive_required: 3,
+            ..policy()
+        };
+        let mut stamps = Stamps::default();
+        let mut decide = |second| stamps.decide(&wake("fly", "warning"), &third, at(second));
+        assert_eq!([decide(0), decide(10)], [Decision::Buffered; 2]);
+        let before = Before {
+            repeats: None,
+            raised: Some(HeldBack {
+                count: 3,
+                since: at(0),
+            }),
+        };
+        assert_eq!(decide(20), Decision::Dispatch(before));
+    }
+
+    #[test]
+    fn a_worse_wake_passes_the_window_and_the_count_where_escalation_bypasses() {
+        let bypass = Policy {
+            bypass_escalation: true,
+            ..policy()
+        };
+        let passed = |policy: &Policy, severities: &[&str]| {
+            let mut stamps = Stamps::default();
+            let decide = |(second, severity): (usize, &&str)| {
+                dispatched(stamps.decide(&wake("fly", severity), policy, at(second as i64)))
+            };
+            severities
+                .iter()
+                .enumerate()
+                .map(decide)
+                .collect::<Vec<_>>()
+        };
+        let worse = ["info", "odd", "warning", "critical", "critical", "info"];
+        assert_eq!(
+            passed(&bypass, &worse),
+            [true, true, false, true, false, false]
+        );
+        assert_eq!(
+            passed(&policy(), &worse),
+            [true, false, false, false, false, false]
+        );
+        let third = Policy {
+            consecutive_required: 3,
+            ..bypass
+        };
+        let counted = ["warning", "warning", "warning", "critical", "critical"];
+        assert_eq!(passed(&third, &counted), [false, false, true, true, false]);
     }
 
     #[test]

@@ -69,7 +69,10 @@ impl Stamp {
     /// The wakes counted within `window` of the first, this one included.
     fn count(&self, window: SignedDuration, now: Timestamp) -> HeldBack {
         let running = self.counting;
-        one_more(running.filter(|counting| within(now, counting.since, window)), now)
+        one_more(
+            running.filter(|counting| within(now, counting.since, window)),
+            now,
+        )
     }
 
     fn dispatch(&mut self, wake: &Wake, policy: &Policy, now: Timestamp) {

@@ -2,7 +2,6 @@
 //! instruction among it, and the agent that answers may have tools. So all that comes from a row
 //! stands between two marks with a number that nobody could know when the row was written.
 
-
 use crate::audit::wake::Wake;
 use crate::random::random_id;
 use crate::text::on_one_line;
@@ -37,7 +36,6 @@ pub fn prompt(wake: &Wake, held_back: u64, fence: &str) -> String {
 
 /// The prompt for several wakes at once, each with its repeats held back. Fields that are too long
 /// are all cut to the same length.
-#[cfg_attr(not(test), expect(dead_code, reason = "for digests"))]
 pub fn digest_prompt(alerts: &[(&Wake, u64)], fence: &str) -> String {
     let lengths: Vec<_> = alerts.iter().flat_map(|(wake, _)| lengths(wake)).collect();
     let limit = common_limit(&lengths, MAX_DIGEST);

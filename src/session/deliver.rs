@@ -189,7 +189,11 @@ impl<E: Effects> Session<'_, E> {
         let id = self.state.outbox[index].id.clone();
         let mut announced = self.outgoing.announced.take().is_some_and(|one| one == id);
         // How much of the message may have arrived already, in bytes.
-        let mut doubt = if announced { 0 } else { reach(&self.state.outbox[index]) };
+        let mut doubt = if announced {
+            0
+        } else {
+            reach(&self.state.outbox[index])
+        };
         let mut tries = 0;
         loop {
             let part = self.next_part(index, doubt > 0);
@@ -248,7 +252,11 @@ impl<E: Effects> Session<'_, E> {
         let thread = self.state.outbox[index].thread()?;
         let operator = &self.config.slack.operator;
         let is_with = |to: &String| operator.as_ref() == Some(to);
-        thread.operator.as_ref().is_none_or(is_with).then(|| thread.clone())
+        thread
+            .operator
+            .as_ref()
+            .is_none_or(is_with)
+            .then(|| thread.clone())
     }
 
     /// Slack took a part; `thread` is where the next one goes. With the first one, what follows this

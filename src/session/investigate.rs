@@ -2,6 +2,9 @@
 //! that holds its result. While the engine is asked, this thread goes on reading and telling.
 
 use std::collections::HashSet;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -10,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use super::{LOOK_AGAIN, Session};
+use crate::audit::seams::for_each_row;
 use crate::effects::{Effects, Route};
 use crate::engine::{self, Answer, Failure, Metadata, Question, Reason};
 use crate::message;
@@ -22,6 +26,8 @@ use crate::state::{Durability, EngineFailure};
 const MOST_ATTEMPTS: u32 = 2;
 /// After so many wakes in a row that found the engine unreachable, the run asks no more.
 const MOST_UNREACHABLE: u32 = 2;
+/// The seam by which Kora notes that its engine ran a fix.
+const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
 const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
 /// The most investigations of which a late diagnosis is hoped for.
 const MOST_LATE: usize = 64;
@@ -81,13 +87,25 @@ impl<E: Effects> Session<'_, E> {
         self.prune(now);
         self.commit(Durability::Full)?;
         let asked = Instant::now();
-        let shown = self.report.dry_run.then(|| prompt(&self.state.queue[index]));
-        let answer = match refusal {
-            Some(failure) => Answer::without(failure),
-            None => self.ask(id, now)?,
+        let shown = self
+            .report
+            .dry_run
+            .then(|| prompt(&self.state.queue[index]));
+        let log = PathBuf::from(&self.state.queue[index].log);
+        let log_end = fs::metadata(&log).map_or(0, |meta| meta.len());
+        let session = self.state.queue[index].caller_session_id();
+        let was_asked = refusal.is_none();
+        let mut ending = match refusal {
+            Some(failure) => Ending::without(failure),
+            None => Ending::with(self.ask(id, now)?),
         };
-        let duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.end(id, answer, duration_ms, shown)
+        ending.duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        ending.prompt = shown;
+        if was_asked {
+            let asked = now..=self.effects.now(None);
+            ending.autofix_attempted = autofix_attempted(&log, log_end, &session, &asked);
+        }
+        self.end(id, ending)
     }
 
     /// Why this investigation is not asked about, where that is known before.
@@ -155,7 +173,9 @@ impl<E: Effects> Session<'_, E> {
         self.failures.unreachable = unreachable.cloned();
         let label = failure.map_or("answered", |failure| failure.reason.label());
         self.state.counters.note_engine_call(label);
-        let session = self.index_of(id).map(|index| self.state.queue[index].caller_session_id());
+        let session = self
+            .index_of(id)
+            .map(|index| self.state.queue[index].caller_session_id());
         self.state.last_failure = failure.map(|failure| EngineFailure {
             at: asked_at,
             caller_session_id: session.unwrap_or_default(),
@@ -165,14 +185,9 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Takes an investigation off the queue and puts its result into the outbox, in one commit;
-    /// then sends it. `prompt`: what a dry run shows.
-    pub(super) fn end(
-        &mut self,
-        id: &str,
-        answer: Answer,
-        duration_ms: u64,
-        prompt: Option<String>,
-    ) -> Result<()> {
+    /// then sends it.
+    pub(super) fn end(&mut self, id: &str, ending: Ending) -> Result<()> {
+        let Ending { answer, prompt, .. } = ending;
         let Some(index) = self.index_of(id) else {
             return Ok(());
         };
@@ -187,7 +202,10 @@ impl<E: Effects> Session<'_, E> {
             Some(_) => message::result(investigation, &answer.result),
         };
         let mut dm = self.dm(investigation, message, now);
-        dm.follows = investigation.told.clone().filter(|told| *told != Follows::Undelivered);
+        dm.follows = investigation
+            .told
+            .clone()
+            .filter(|told| *told != Follows::Undelivered);
         let (dm_id, shown) = (dm.id.clone(), message::with_notes(&dm.text, &dm.notes));
         if investigation.is_untold() {
             self.note_told(index, &Follows::Dm(dm_id.clone()), now);
@@ -199,14 +217,21 @@ impl<E: Effects> Session<'_, E> {
         self.hope_for_late(&ended, &answer, &dm_id, now);
         // A wake can be megabytes long, and its text is in the outbox now.
         ended.alert.wake.detail = String::new();
-        ended.others.iter_mut().for_each(|alert| alert.wake.detail = String::new());
+        ended
+            .others
+            .iter_mut()
+            .for_each(|alert| alert.wake.detail = String::new());
         self.commit(Durability::Full)?;
 
         let sent = self.send_made(&dm_id)?;
         let was_asked = !self.report.dry_run;
         self.reported(id, |wake| {
             wake.reasoning_invoked = answer.result.is_ok() && was_asked;
-            wake.error = answer.result.as_ref().err().map(|failure| failure.reason.to_string());
+            wake.error = answer
+                .result
+                .as_ref()
+                .err()
+                .map(|failure| failure.reason.to_string());
             wake.dm_text = Some(shown.clone());
             wake.prompt.clone_from(&prompt);
             wake.dms.push(dm_id.clone());
@@ -215,8 +240,9 @@ impl<E: Effects> Session<'_, E> {
             investigation: &ended,
             answer: &answer,
             summary: summary(&answer, &shown),
-            duration_ms,
+            duration_ms: ending.duration_ms,
             sent,
+            autofix_attempted: ending.autofix_attempted,
         };
         let ended_at = self.effects.now(None);
         for row in outcome::completed(&outcome, ended_at) {
@@ -293,12 +319,61 @@ impl<E: Effects> Session<'_, E> {
     pub fn forget_late(&mut self) {
         let now = self.effects.now(None);
         let is_over = |one: &Investigation| one.late.as_ref().is_some_and(|late| late.is_over(now));
-        let over: HashSet<String> = self.state.queue.iter().filter(|one| is_over(one)).map(|one| one.id.clone()).collect();
+        let over: HashSet<String> = self
+            .state
+            .queue
+            .iter()
+            .filter(|one| is_over(one))
+            .map(|one| one.id.clone())
+            .collect();
         if !over.is_empty() {
             self.state.queue.retain(|one| !over.contains(&one.id));
             self.note_unsaved(super::Unsaved::Stamps);
         }
     }
+}
+
+/// What an investigation comes to.
+pub(super) struct Ending {
+    answer: Answer,
+    duration_ms: u64,
+    /// What a dry run shows.
+    prompt: Option<String>,
+    autofix_attempted: bool,
+}
+
+impl Ending {
+    fn with(answer: Answer) -> Self {
+        Self {
+            answer,
+            duration_ms: 0,
+            prompt: None,
+            autofix_attempted: false,
+        }
+    }
+
+    /// Without a question.
+    pub(super) fn without(failure: impl Into<Failure>) -> Self {
+        Self::with(Answer::without(failure))
+    }
+}
+
+/// Whether the audit log says, from this offset on, that the engine's tools acted in this session
+/// while it was asked.
+fn autofix_attempted(
+    log: &Path,
+    from: u64,
+    session: &str,
+    asked: &RangeInclusive<Timestamp>,
+) -> bool {
+    let mut attempted = false;
+    let read = for_each_row(log, from, AUTOFIX_SEAM, |row| {
+        attempted |= row.is_of(AUTOFIX_SEAM)
+            && row.text("caller_session_id").as_deref() == Some(session)
+            && row.emitted_at().is_some_and(|at| asked.contains(&at));
+    });
+    // A log that cannot be read is told by the look at it.
+    read.is_ok() && attempted
 }
 
 fn prompt(investigation: &Investigation) -> String {
@@ -308,7 +383,9 @@ fn prompt(investigation: &Investigation) -> String {
         return engine::prompt(&alert.wake, repeats(&alert.before), &engine::fence());
     }
     let alerts = investigation.alerts();
-    let alerts: Vec<_> = alerts.map(|alert| (&alert.wake, repeats(&alert.before))).collect();
+    let alerts: Vec<_> = alerts
+        .map(|alert| (&alert.wake, repeats(&alert.before)))
+        .collect();
     engine::digest_prompt(&alerts, &engine::fence())
 }
 
@@ -319,4 +396,3 @@ fn summary(answer: &Answer, shown: &str) -> String {
         Err(_) => shown.to_owned(),
     }
 }
-

@@ -183,7 +183,10 @@ impl<'a, E: Effects> Session<'a, E> {
         let untold = queue.iter().filter(|one| one.is_untold());
         self.report.left_for_next_run = untold.map(|one| one.count() as u64).sum();
         for wake in &mut self.report.wakes {
-            wake.dm_sent |= wake.dms.iter().any(|dm| self.outgoing.made.get(dm) == Some(&true));
+            wake.dm_sent |= wake
+                .dms
+                .iter()
+                .any(|dm| self.outgoing.made.get(dm) == Some(&true));
         }
         self.count_run(now);
         if self.unsaved != Unsaved::Nothing {

@@ -68,7 +68,11 @@ impl<E: Effects> WakeSink for Intake<'_, E> {
         let Decision::Dispatch(before) = decision else {
             self.counters.held_back += 1;
             self.report.tally.held_back += 1;
-            info!("held back: {} ({})", wake.caller_session_id(), wake.severity);
+            info!(
+                "held back: {} ({})",
+                wake.caller_session_id(),
+                wake.severity
+            );
             return;
         };
         let id = random_id() + &random_id();
@@ -120,7 +124,8 @@ impl<E: Effects> Session<'_, E> {
         if is_time && !self.is_past_its_time() {
             self.look()?;
             // Whoever is waited for must not be waited for with these rows in memory alone.
-            if self.state.queue.iter().any(|one| one.is_untold()) && self.unsaved != Unsaved::Nothing
+            if self.state.queue.iter().any(|one| one.is_untold())
+                && self.unsaved != Unsaved::Nothing
             {
                 self.commit(Durability::Full)?;
             }
@@ -160,10 +165,7 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    fn take_in(
-        &mut self,
-        read: impl FnOnce(&mut Checkpoint, &mut Intake<'_, E>) -> Option<Look>,
-    ) {
+    fn take_in(&mut self, read: impl FnOnce(&mut Checkpoint, &mut Intake<'_, E>) -> Option<Look>) {
         let Some(kept) = self.state.logs.get_mut(&self.log_name) else {
             return;
         };
@@ -194,8 +196,13 @@ impl<E: Effects> Session<'_, E> {
             self.note_look(look, decided);
         }
         self.make_digest(before);
-        self.queued
-            .extend(self.state.queue.iter().skip(before).map(|one| one.id.clone()));
+        self.queued.extend(
+            self.state
+                .queue
+                .iter()
+                .skip(before)
+                .map(|one| one.id.clone()),
+        );
     }
 
     fn note_look(&mut self, look: Look, decided: u64) {
@@ -209,7 +216,9 @@ impl<E: Effects> Session<'_, E> {
             report.tally.missed += u64::from(look.missing);
         }
         report.tally.missed += look.missed;
-        look.warnings.into_iter().for_each(|told| self.warn_once(told));
+        look.warnings
+            .into_iter()
+            .for_each(|told| self.warn_once(told));
         if look.moved {
             self.note_unsaved(Unsaved::Position);
         }

@@ -38,10 +38,7 @@ impl<E: Effects> Session<'_, E> {
             return Vec::new();
         };
         let recovered = log.episodes.take_if(|episode| {
-            let is_told = matches!(
-                episode.told,
-                Some(Follows::Thread(_) | Follows::TopLevel)
-            );
+            let is_told = matches!(episode.told, Some(Follows::Thread(_) | Follows::TopLevel));
             is_told
                 && snapshot.computed_at > episode.last
                 && snapshot.health(&episode.pair.probe) == Health::Healthy
@@ -55,7 +52,9 @@ impl<E: Effects> Session<'_, E> {
     fn queue_recovery(&mut self, episode: &Episode, snapshot: &Snapshot, now: Timestamp) {
         let log = &self.log_name;
         let pair = &episode.pair;
-        self.state.queue.retain(|one| one.late.is_none() || !one.is_of(log, pair));
+        self.state
+            .queue
+            .retain(|one| one.late.is_none() || !one.is_of(log, pair));
         let subject = Subject {
             probe: pair.probe.clone(),
             category: pair.category.clone(),

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
+use super::investigate::Ending;
 use super::{Session, Unsaved};
 use crate::effects::{Effects, Route};
-use crate::engine::{Answer, Reason};
+use crate::engine::Reason;
 use crate::message::{self, Message};
 use crate::state::Durability;
 use crate::state::outbox::{Delivery, Dm, Follows};
@@ -67,7 +68,7 @@ impl<E: Effects> Session<'_, E> {
         }
         self.send_outbox()?;
         for (id, reason) in refused {
-            self.end(&id, Answer::without(reason), 0, None)?;
+            self.end(&id, Ending::without(reason))?;
         }
         Ok(())
     }
@@ -96,7 +97,9 @@ impl<E: Effects> Session<'_, E> {
         let told = Follows::Dm(dm.id.clone());
         self.note_told(index, &told, now);
         self.state.queue[index].told = Some(told);
-        let shown = self.keeps_wakes.then(|| message::with_notes(&dm.text, &dm.notes));
+        let shown = self
+            .keeps_wakes
+            .then(|| message::with_notes(&dm.text, &dm.notes));
         let dm_id = dm.id.clone();
         self.reported(id, |wake| {
             wake.facts_first = true;
@@ -119,7 +122,8 @@ impl<E: Effects> Session<'_, E> {
     /// Puts a DM into the outbox; the caller commits. One that can go out at once is being sent
     /// from that commit on.
     pub(super) fn queue_dm(&mut self, mut dm: Dm) {
-        dm.notes.extend(self.unwatched.take().map(message::unwatched_note));
+        dm.notes
+            .extend(self.unwatched.take().map(message::unwatched_note));
         self.outgoing.made.insert(dm.id.clone(), false);
         self.state.outbox.push_back(dm);
         self.note_unsaved(Unsaved::Stamps);

@@ -267,6 +267,7 @@ mod tests {
         Thread {
             channel: "D1".to_owned(),
             ts: "1.2".to_owned(),
+            operator: None,
         }
     }
 

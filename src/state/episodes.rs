@@ -78,6 +78,7 @@ impl Episodes {
     /// Forgets the episodes whose recovery is told no more. A time in the future is a clock that was
     /// set back.
     pub fn prune(&mut self, now: Timestamp) {
-        self.0.retain(|episode| now.duration_since(episode.told_at) < PERIOD);
+        self.0
+            .retain(|episode| now.duration_since(episode.told_at) < PERIOD);
     }
 }

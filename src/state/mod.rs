@@ -44,7 +44,11 @@ pub struct State {
     #[serde(default)]
     pub outbox: Outbox,
     /// When the engine was asked within the last hour, where that is limited.
-    #[serde(default, alias = "investigations", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        alias = "investigations",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub questions: Vec<Timestamp>,
     /// The last question that brought no diagnosis, until one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -92,7 +92,10 @@ impl Investigation {
             true => wake,
             false => main,
         };
-        self.others.iter().map(|alert| &alert.wake).fold(&self.alert.wake, more_severe)
+        self.others
+            .iter()
+            .map(|alert| &alert.wake)
+            .fold(&self.alert.wake, more_severe)
     }
 
     /// How many wakes it is about.
