@@ -344,10 +344,7 @@ mod tests {
 
     fn diagnosis(cut_short: Option<&str>) -> Result<Diagnosis, Failure> {
         let diagnosis = Diagnosis::new("The token expired.").unwrap();
-        Ok(match cut_short {
-            Some(by) => diagnosis.cut_short_by(by),
-            None => diagnosis,
-        })
+        Ok(diagnosis.cut_short_by(cut_short))
     }
 
     fn failure() -> Result<Diagnosis, Failure> {
