@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::slack::SlackConfig;
 use environment::Environment;
 pub use environment::usual_env_file;
-pub use paths::{Paths, usual_state_dir};
+pub use paths::Paths;
 use paths::{absolute, no_color, snapshot_path};
 use variables as var;
 
@@ -54,6 +54,8 @@ pub struct Config {
     #[allow(dead_code, reason = "issue 13 reads it")]
     pub tell_recovery: bool,
     pub outbox_ttl: SignedDuration,
+    /// How long a question may take, whether an engine is configured or not.
+    pub engine_timeout: Duration,
     /// `None` is no limit.
     pub max_runtime: Option<Duration>,
     /// How often runs are started.
@@ -99,6 +101,23 @@ impl Warning {
 /// Unknown names in the env file, each with the one that may have been meant.
 pub fn misspelt(flags: &Global) -> Result<Vec<(String, String)>, Problem> {
     Ok(Environment::read(flags)?.misspelt())
+}
+
+/// Settings of this process's environment that are not in the env file. Paths of log and state, which a
+/// schedule writes down itself, are not among them.
+pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> {
+    let written_down = [
+        &var::AUDIT_LOG_PATH,
+        &var::KORA_HOME,
+        &var::HERMES_HOME,
+        &var::STATE_DIR,
+        &var::STATE_DIRECTORY,
+        &var::ENV_FILE,
+        &var::NO_COLOR,
+    ];
+    let is_needed = |name: &String| !written_down.iter().any(|known| known.name == name);
+    let env = Environment::read(flags)?;
+    Ok(env.only_in_process(var::names().filter(is_needed)))
 }
 
 fn tell(warnings: &[Warning]) {
@@ -208,6 +227,9 @@ impl Config {
             digest_wakes: digest_wakes(env),
             tell_recovery: env.switch(&var::TELL_RECOVERY),
             outbox_ttl: seconds(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
+            engine_timeout: Duration::from_secs(
+                env.number(&var::ENGINE_TIMEOUT_SECONDS, engine::TIMEOUT_RANGE),
+            ),
             max_runtime: time_limit(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
             cadence: Duration::from_secs_f64(env.number(&var::POLL_SEC, 0.1..=86_400.0)),
             metrics_file: env

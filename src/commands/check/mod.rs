@@ -4,6 +4,7 @@
 mod log;
 mod machine;
 mod peers;
+mod schedule;
 
 use std::io::{self, Write};
 
@@ -76,6 +77,7 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     findings.extend(machine::misspelt(flags)?);
     findings.push(log::audit_log(&config.paths.audit_log, Timestamp::now()));
     findings.extend(machine::state(&config));
+    findings.extend(schedule::own_timer());
     findings.push(peers::engine(&config, &http));
     findings.push(peers::operator(&config));
     findings.push(peers::slack(&config, &http));
