@@ -79,6 +79,9 @@ pub struct HistoryArgs {
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
+    /// Also ask the engine one real question, about a made-up alert
+    #[arg(long)]
+    pub ask_engine: bool,
     /// Also send the operator a test message
     #[arg(long)]
     pub send_test_dm: bool,

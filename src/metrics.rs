@@ -57,6 +57,8 @@ fn label(outcome: Option<&Reason>) -> &'static str {
         Some(Reason::IncompleteResponse) => "incomplete",
         Some(Reason::BudgetSpent) => "budget_spent",
         Some(Reason::Interrupted) => "interrupted",
+        Some(Reason::Backlog) => "backlog",
+        Some(Reason::Expired) => "expired",
     }
 }
 

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
+use crate::audit::plan::{Kind, Plan, Segment};
 use crate::audit::position::Position;
-use crate::audit::rotation::{Kind, Plan, Segment};
 use crate::cli::{Format, Global, ReplayArgs};
 use crate::config::Config;
 use crate::effects::Replay;

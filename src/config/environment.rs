@@ -152,17 +152,16 @@ impl Environment {
     }
 
     /// The file that a secret is kept in, where it is.
-    pub fn secret_file(&self, variable: &Variable) -> Option<PathBuf> {
-        self.get(&format!("{}_FILE", variable.name))
-            .map(PathBuf::from)
+    pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
+        self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// A secret from the variable itself, or from the file that `{variable}_FILE` names. It is read
+    /// A secret from the variable itself, or from the file that `{name}_FILE` names. It is read
     /// once, however often it is asked for.
-    pub fn secret(&self, variable: &Variable) -> Option<Secret> {
+    pub fn secret(&self, name: &'static str) -> Option<Secret> {
         let mut secrets = self.secrets.borrow_mut();
-        let read = || self.read_secret(variable.name);
-        secrets.entry(variable.name).or_insert_with(read).clone()
+        let read = || self.read_secret(name);
+        secrets.entry(name).or_insert_with(read).clone()
     }
 
     fn read_secret(&self, name: &'static str) -> Option<Secret> {

@@ -1,25 +1,24 @@
 //! The table of settings: every variable's name, default and meaning, once. The configuration reads
 //! its defaults from here, and the man page and the README's table are held to it.
 
+use super::engine::token_variables;
+
 /// Other programs know these in lower case, too.
 const EITHER_CASE: [&Variable; 2] = [&HTTPS_PROXY, &NO_PROXY];
 
 /// Names that are less alike than this are not mistaken for each other; 1 is the same name.
 const ALIKE: f64 = 0.78;
 
-/// The variables that hold a token. Each `X` can also be given as `X_FILE`.
-pub const SECRETS: [&Variable; 4] = [
-    &SLACK_BOT_TOKEN,
-    &ENGINE_TOKEN,
-    &OPENAI_API_KEY,
-    &ANTHROPIC_API_KEY,
-];
+/// The names of the variables that hold a token. Each `X` can also be given as `X_FILE`.
+pub fn secrets() -> impl Iterator<Item = &'static str> {
+    token_variables().chain([SLACK_BOT_TOKEN.name])
+}
 
 /// Whether a variable of this name means anything to this program.
 pub fn is_known(name: &str) -> bool {
     let secret = name.strip_suffix("_FILE");
     VARIABLES.iter().any(|known| known.name == name)
-        || SECRETS.iter().any(|known| Some(known.name) == secret)
+        || secrets().any(|known| Some(known) == secret)
         || EITHER_CASE
             .iter()
             .any(|known| known.name.eq_ignore_ascii_case(name))
@@ -27,7 +26,7 @@ pub fn is_known(name: &str) -> bool {
 
 /// Every name, in capitals where others are known, too.
 pub fn names() -> impl Iterator<Item = String> {
-    let files = SECRETS.iter().map(|secret| format!("{}_FILE", secret.name));
+    let files = secrets().map(|secret| format!("{secret}_FILE"));
     let names = VARIABLES.iter().map(|variable| variable.name.to_owned());
     names.chain(files)
 }

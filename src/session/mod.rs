@@ -126,7 +126,7 @@ impl<'a, E: Effects> Session<'a, E> {
             let policy = &self.config.debounce;
             let log = self.log();
             log.stamps.prune(policy, now);
-            log.checkpoint.forget_left(now);
+            log.checkpoint.forget_done();
             let only_position = self.unsaved == Unsaved::Position;
             self.commit(if only_position {
                 Durability::PositionOnly

@@ -33,7 +33,7 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
         }
         Err(problem) => {
             let next = format!("let the runs' user read it, or {other_file}");
-            return failed(SUBJECT, problem.what(), next);
+            return failed(SUBJECT, format!("{problem:#}"), next);
         }
     };
     match end {

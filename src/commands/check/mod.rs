@@ -79,6 +79,9 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     findings.extend(machine::state(&config));
     findings.extend(schedule::own_timer());
     findings.push(peers::engine(&config, &http));
+    if args.ask_engine {
+        findings.push(peers::question(&config, &http));
+    }
     findings.push(peers::operator(&config));
     findings.push(peers::slack(&config, &http));
     if args.send_test_dm {
@@ -122,10 +125,7 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
     let verdict = if findings.ok {
         painter.paint(Colour::Bold, "Alerts can arrive.")
     } else {
-        painter.paint(
-            Colour::Bold,
-            "Alerts cannot arrive until what FAILED is mended.",
-        )
+        painter.paint(Colour::Bold, "Not all is well: see what FAILED.")
     };
     writeln!(out, "{verdict}")?;
     out.flush()

@@ -12,7 +12,8 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::audit::rotation::{self, Plan};
+use crate::audit::plan::Plan;
+use crate::audit::rotation;
 use crate::cli::{Format, FormatArg, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -154,11 +155,11 @@ fn is_running(store: &Store) -> Option<bool> {
 
 fn lag(plan: &Plan) -> io::Result<Lag> {
     let mut lag = Lag {
-        gap: plan.gap,
+        gap: plan.has_gap(),
         ..Lag::default()
     };
     for segment in &plan.segments {
-        let (bytes, rows) = count_lines(segment.generation.read_from(segment.from))?;
+        let (bytes, rows) = count_lines(segment.generation.read_from(segment.from)?)?;
         lag.bytes += bytes;
         lag.rows += rows;
     }
