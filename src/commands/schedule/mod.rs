@@ -4,6 +4,7 @@
 mod cron;
 mod crontab;
 mod systemd;
+mod unit_files;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,7 +16,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, anyhow};
 use log::warn;
 
-pub(super) use systemd::user_folder;
+pub(super) use unit_files::user_folder;
 
 use super::user::User;
 use crate::cli::{CronArgs, Global, ScheduleCommand, SystemdArgs};
@@ -31,7 +32,7 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
             let plan = Plan::load(flags)?;
             let units = systemd::units(&plan, args.user)?;
             if let Some(folder) = &args.write {
-                systemd::write(&units, folder, args.user)?;
+                unit_files::write(&units, folder, args.user)?;
                 plan.warn_of_unknown(flags)?;
             } else {
                 print(&units)?;
@@ -106,7 +107,7 @@ fn as_user(user: &User, command: &ScheduleCommand) -> Ended {
         again.args(without_write()).stderr(Stdio::inherit());
         let Output { status, stdout, .. } = again.output().with_context(failed)?;
         if status.success() {
-            systemd::write(&String::from_utf8_lossy(&stdout), folder, false)?;
+            unit_files::write(&String::from_utf8_lossy(&stdout), folder, false)?;
         }
         return Ok(exit_of(status.code()));
     }

@@ -1,24 +1,20 @@
 //! The systemd unit and its timer.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context;
-
-use super::{Plan, cannot_stand, print, printable, shell_word};
+use super::{Plan, cannot_stand, printable, shell_word};
 use crate::commands::user::User;
 use crate::config::Config;
 use crate::exit::Problem;
-use crate::files::create_anew;
 
-const SERVICE: &str = "probe-wake.service";
-const TIMER: &str = "probe-wake.timer";
+pub(super) const SERVICE: &str = "probe-wake.service";
+pub(super) const TIMER: &str = "probe-wake.timer";
 
 /// Over its own time and the last investigation, what a run may need for Slack.
 const TIME_FOR_SLACK: u64 = 120;
 
 /// Where the system's service manager looks for units.
-const SYSTEM_FOLDER: &str = "/etc/systemd/system";
+pub(super) const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 
 /// The two files, one behind the other, each with its name above it. `own` ones are for the service
 /// manager of the user.
@@ -31,50 +27,8 @@ pub(super) fn units(plan: &Plan, own: bool) -> Result<String, Problem> {
     Ok(service + "\n" + &timer(plan.config.cadence.as_secs_f64()))
 }
 
-/// Writes the two files into the folder, and prints the commands that enable them.
-pub(super) fn write(units: &str, folder: &Path, own: bool) -> Result<(), Problem> {
-    let folder = std::path::absolute(folder).context("the folder to write to")?;
-    let failed = || format!("cannot write the units to {}", folder.display());
-    let timer = units.find(&format!("# {TIMER}\n")).unwrap_or(units.len());
-    fs::create_dir_all(&folder).with_context(failed)?;
-    for (name, text) in [(SERVICE, &units[..timer]), (TIMER, &units[timer..])] {
-        create_anew(&folder.join(name), 0o644)
-            .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
-            .with_context(failed)?;
-    }
-    let mut told = format!(
-        "Wrote {SERVICE} and {TIMER} to {}. To start them:\n",
-        folder.display()
-    );
-    if !is_looked_at(&folder, own) {
-        let command = systemctl(own);
-        for name in [SERVICE, TIMER] {
-            let file = shell_word(&folder.join(name))?;
-            told.push_str(&format!("  {command} link {file}\n"));
-        }
-    }
-    for line in units.lines().filter_map(|line| line.strip_prefix("#   ")) {
-        told.push_str(&format!("  {line}\n"));
-    }
-    print(&told)
-}
-
-fn is_looked_at(folder: &Path, own: bool) -> bool {
-    if own {
-        user_folder().is_some_and(|usual| usual == folder)
-    } else {
-        folder == Path::new(SYSTEM_FOLDER)
-    }
-}
-
-/// Where the service manager of the user looks for units.
-pub fn user_folder() -> Option<PathBuf> {
-    let dirs = directories::BaseDirs::new()?;
-    Some(dirs.config_dir().join("systemd/user"))
-}
-
 /// The command, with what a user needs for the system's.
-fn systemctl(own: bool) -> &'static str {
+pub(super) fn systemctl(own: bool) -> &'static str {
     match own {
         true => "systemctl --user",
         false if rustix::process::geteuid().is_root() => "systemctl",
