@@ -47,16 +47,12 @@ pub struct Config {
     /// Every token that is set, to be masked in what is read.
     secrets: Vec<Secret>,
     /// How long an alert waits for its diagnosis before its facts are sent.
-    #[allow(dead_code, reason = "issue 10 reads it")]
     pub facts_after: FactsAfter,
     /// For how long an investigation that failed stays owed; zero is not at all.
-    #[allow(dead_code, reason = "issue 10 reads it")]
     pub late_diagnosis: SignedDuration,
     /// From how many wakes on a batch becomes one message; `None` is never.
-    #[allow(dead_code, reason = "issue 10 reads it")]
     pub digest_wakes: Option<usize>,
     /// Whether it is told that a service is well again.
-    #[allow(dead_code, reason = "issue 13 reads it")]
     pub tell_recovery: bool,
     pub outbox_ttl: SignedDuration,
     /// How long a question may take, whether an engine is configured or not.
@@ -181,7 +177,6 @@ impl Config {
     }
 
     /// Every token that is set, whether this run uses it or not.
-    #[allow(dead_code, reason = "issue 11 masks them in rows")]
     pub fn secrets(&self) -> Vec<Secret> {
         self.secrets.clone()
     }
@@ -245,8 +240,9 @@ fn facts_after(env: &Environment) -> FactsAfter {
         if text.eq_ignore_ascii_case("never") {
             return Some(FactsAfter::Never);
         }
-        let number = text.parse().ok().filter(|number| *number <= A_YEAR)?;
-        Some(FactsAfter::After(seconds(number)))
+        let is_usable = |number: &f64| (0.0..=A_YEAR as f64).contains(number);
+        let number = text.parse().ok().filter(is_usable)?;
+        Some(FactsAfter::After(SignedDuration::from_secs_f64(number)))
     };
     env.parsed(&var::FACTS_AFTER_SECONDS, read)
         .unwrap_or(FactsAfter::Never)

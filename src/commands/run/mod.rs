@@ -16,7 +16,7 @@ use crate::audit::position::{Position, behind_last_line};
 use crate::audit::rotation;
 use crate::cli::{Format, Global, RunArgs};
 use crate::config::{Config, time_limit};
-use crate::effects::{Effects, Live};
+use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
 use crate::report::Report;
 use crate::session::Session;
@@ -118,6 +118,9 @@ fn first_run<E: Effects>(
             Position::start(log_name(log), None, now)
         }
     };
+    if let Route::SlackWithout(variable) = session.effects.route() {
+        warn!("{variable} is not set: alerts stay queued until it is");
+    }
     info!("first run: stamped at byte {}", position.offset);
     session.report.first_run = true;
     session.report.position.before = position.offset;
