@@ -147,8 +147,7 @@ impl<E: Effects> Session<'_, E> {
         let answers = self.effects.ask(engine, question);
         self.asking = Some(id.to_owned());
         let answer = loop {
-            let due = self.next_due().and_then(|due| Duration::try_from(due).ok());
-            match answers.recv_timeout(due.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)) {
+            match answers.recv_timeout(self.until_next_step()) {
                 Ok(answer) => break answer,
                 Err(RecvTimeoutError::Disconnected) => {
                     break Answer::without(Reason::ConnectionError);
@@ -163,6 +162,14 @@ impl<E: Effects> Session<'_, E> {
         self.asking = None;
         self.note_answer(id, &answer, asked_at);
         Ok(answer)
+    }
+
+    /// How long there is nothing to do but to wait for the engine.
+    fn until_next_step(&mut self) -> Duration {
+        let due = self.next_due().and_then(|due| Duration::try_from(due).ok());
+        let left = self.time_left().filter(|left| !left.is_zero());
+        let steps = [Some(LOOK_AGAIN), due, left];
+        steps.into_iter().flatten().min().unwrap_or(LOOK_AGAIN)
     }
 
     fn note_answer(&mut self, id: &str, answer: &Answer, asked_at: Timestamp) {
@@ -192,6 +199,7 @@ impl<E: Effects> Session<'_, E> {
             return Ok(());
         };
         let now = self.effects.now(None);
+        self.report_wakes_of(index);
         self.warn_of_failure(index, &answer);
         if self.state.queue[index].late.is_some() && answer.result.is_err() {
             return self.end_late_try(index, now);

@@ -17,11 +17,13 @@ use log::warn;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::config::{Config, FactsAfter};
+use crate::debounce::Decision;
 use crate::effects::{Effects, Route};
 use crate::engine::Failure;
 use crate::exit::Exit;
 use crate::report::{Report, WakeReport};
 use crate::secret::Secret;
+use crate::state::queue::Alert;
 use crate::state::{Durability, LogState, State, log_name};
 
 /// How often the log is looked at while the engine is asked.
@@ -238,8 +240,13 @@ impl<'a, E: Effects> Session<'a, E> {
     }
 
     fn is_past_its_time(&self) -> bool {
-        let limit = self.config.max_runtime;
-        limit.is_some_and(|limit| self.begun.elapsed() >= limit)
+        self.time_left().is_some_and(|left| left.is_zero())
+    }
+
+    /// `None` is no limit.
+    fn time_left(&self) -> Option<Duration> {
+        let limit = self.config.max_runtime?;
+        Some(limit.saturating_sub(self.begun.elapsed()))
     }
 
     /// How long an alert waits for its diagnosis; `None` is for ever. What is printed is told once,
@@ -259,7 +266,22 @@ impl<'a, E: Effects> Session<'a, E> {
         }
     }
 
-    /// The report's entries for the wakes of an investigation.
+    /// Gives the wakes of an investigation their entries in the report, where an earlier run queued
+    /// it.
+    fn report_wakes_of(&mut self, index: usize) {
+        let one = &self.state.queue[index];
+        if !self.keeps_wakes || self.reported_wakes.contains_key(&one.id) {
+            return;
+        }
+        let wakes = &mut self.report.wakes;
+        let first = wakes.len();
+        let entry = |alert: &Alert| WakeReport::new(&alert.wake, &Decision::Dispatch(alert.before));
+        wakes.extend(one.alerts().map(entry));
+        let indexes = (first..wakes.len()).collect();
+        self.reported_wakes.insert(one.id.clone(), indexes);
+    }
+
+    /// Changes the report's entries for the wakes of an investigation.
     fn reported(&mut self, id: &str, change: impl Fn(&mut WakeReport)) {
         for index in self.reported_wakes.get(id).into_iter().flatten() {
             change(&mut self.report.wakes[*index]);

@@ -92,6 +92,7 @@ impl<E: Effects> Session<'_, E> {
         let Some(index) = self.index_of(id) else {
             return;
         };
+        self.report_wakes_of(index);
         let investigation = &self.state.queue[index];
         let dm = self.dm(investigation, message::facts(investigation), now);
         let told = Follows::Dm(dm.id.clone());
