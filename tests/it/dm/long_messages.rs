@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::support::{Engine, Reply, Slack, World, arguments, is_marked, wake};
+use crate::support::{Engine, Post, Reply, Slack, World, arguments, is_marked, wake};
 
 const LIMIT: usize = 3_900;
 
@@ -57,8 +55,8 @@ fn assert_whole(texts: &[String], count: usize) -> usize {
     repeated
 }
 
-fn thread_of(post: &Value) -> Option<&str> {
-    post["thread_ts"].as_str()
+fn thread_of(post: &Post) -> Option<&str> {
+    post.thread_ts.as_deref()
 }
 
 #[test]
@@ -69,14 +67,11 @@ fn the_rest_goes_into_the_first_parts_thread_and_nothing_is_dropped() {
     let posts = world.slack.posts();
     assert_eq!(posts.len(), 4);
     assert_eq!(
-        (thread_of(&posts[0]), &posts[0]["channel"]),
-        (None, &"U0JOSHUA".into())
+        (thread_of(&posts[0]), &*posts[0].channel),
+        (None, "U0JOSHUA")
     );
     for post in &posts[1..] {
-        assert_eq!(
-            (thread_of(post), &post["channel"]),
-            (Some("1.1"), &"D1".into())
-        );
+        assert_eq!((thread_of(post), &*post.channel), (Some("1.1"), "D1"));
     }
     let told = world.slack.texts().concat();
     assert_eq!(told, format!("🚨 Probe alert · fly\n{}", text.trim_end()));
@@ -201,7 +196,7 @@ fn where_the_thread_is_gone_the_rest_goes_to_the_top_level() {
         let posts = world.slack.posts();
         let threads: Vec<_> = posts.iter().map(thread_of).collect();
         assert_eq!(threads, [None, Some("1.1"), None, Some("1.3")]);
-        assert_eq!(posts[1]["text"], posts[2]["text"]);
+        assert_eq!(posts[1].text, posts[2].text);
     }
 }
 

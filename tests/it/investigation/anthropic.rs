@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::apis::{anthropic_error, message, without_prompt};
-use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, Request, World, wake};
+use crate::support::{
+    DIAGNOSIS, ENGINE_TOKEN, Reply, Request, World, anthropic_error, message, wake, without_prompt,
+};
 
 fn world() -> World {
     World::stamped().without_debounce().speaking("anthropic")

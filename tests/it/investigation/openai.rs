@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::apis::{completion, without_prompt};
-use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, World, arguments, wake};
+use crate::support::{
+    DIAGNOSIS, ENGINE_TOKEN, Reply, World, arguments, completion, wake, without_prompt,
+};
 
 fn world() -> World {
     World::stamped().without_debounce().speaking("openai")
