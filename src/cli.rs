@@ -78,6 +78,9 @@ pub struct HistoryArgs {
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
+    /// Also ask the engine one real question, about a made-up alert
+    #[arg(long)]
+    pub ask_engine: bool,
     /// Also send the operator a test message
     #[arg(long)]
     pub send_test_dm: bool,
@@ -118,7 +121,7 @@ pub struct RunArgs {
     /// Wait so long for another run to end before giving up with exit 75
     #[arg(long, value_name = "SECS", default_value_t = 0)]
     pub wait: u64,
-    /// Begin no wake after so many seconds [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
+    /// Ask and read no more after so many seconds; 0 is no limit [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
     #[arg(long, value_name = "SECS")]
     pub max_runtime: Option<u32>,
 }

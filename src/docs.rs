@@ -30,7 +30,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "~/.local/state/probe-wake/state.lock",
-        "The lock of a run; its modification time is that of the last run.",
+        "The lock of a run; it holds the time of the last run, and since when nothing was watched.",
     ),
     (
         "~/.local/state/probe-wake/outcomes.jsonl",

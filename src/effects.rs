@@ -13,7 +13,7 @@ use crate::audit::wake::Wake;
 use crate::cli::To;
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{self, Answer, Diagnosis, EngineConfig, Question, Usage};
+use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Usage};
 use crate::http::Http;
 use crate::outcome;
 use crate::slack::{self, Posted, SlackConfig, Thread};
@@ -28,7 +28,7 @@ pub trait Effects {
     fn now(&mut self, wake: Option<&Wake>) -> Timestamp;
     fn commit(&mut self, state: &State, durability: Durability) -> Result<()>;
     /// Asks the engine, once.
-    fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer;
+    fn ask(&mut self, engine: &EngineConfig, question: &Question) -> Answer;
     /// How the DMs go out.
     fn route(&self) -> Route;
     /// One request; `text` is unescaped and no longer than the route takes.
@@ -97,7 +97,7 @@ impl Effects for Live {
         self.store.commit(state, durability)
     }
 
-    fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer {
+    fn ask(&mut self, engine: &EngineConfig, question: &Question) -> Answer {
         ask(&self.http, engine, question)
     }
 
@@ -143,8 +143,11 @@ impl Effects for Live {
     }
 }
 
-fn ask(http: &Http, engine: &EngineConfig, question: &Question<'_>) -> Answer {
-    let _waiting = Waiting::for_what(&format!("asking the engine about {}", question.wake.probe));
+fn ask(http: &Http, engine: &EngineConfig, question: &Question) -> Answer {
+    let _waiting = Waiting::for_what(&format!(
+        "asking the engine about {}",
+        question.metadata.probe_name
+    ));
     engine::ask(engine, http, question)
 }
 
@@ -179,13 +182,10 @@ impl Effects for DryRun {
         Ok(())
     }
 
-    fn ask(&mut self, _: &EngineConfig, _: &Question<'_>) -> Answer {
-        let text = "(the engine's diagnosis; a dry run does not ask)".to_owned();
+    fn ask(&mut self, _: &EngineConfig, _: &Question) -> Answer {
+        let text = "(the engine's diagnosis; a dry run does not ask)";
         Answer {
-            result: Ok(Diagnosis {
-                text,
-                cut_short: None,
-            }),
+            result: Diagnosis::new(text).map_err(Failure::from),
             usage: Usage::default(),
         }
     }
@@ -244,7 +244,7 @@ impl Effects for Replay {
         }
     }
 
-    fn ask(&mut self, engine: &EngineConfig, question: &Question<'_>) -> Answer {
+    fn ask(&mut self, engine: &EngineConfig, question: &Question) -> Answer {
         ask(&self.http, engine, question)
     }
 

@@ -1,21 +1,105 @@
-//! Files that are read or appended to as they are: opening what others name, and adding a line to
-//! what only grows.
+//! The ways in which this program opens files, by whom the file belongs to. Nothing here waits for
+//! a FIFO, and what is checked is checked on the file that was opened.
+//!
+//! | whose file | links | checked | with |
+//! |---|---|---|---|
+//! | ours: state folder, metrics | not followed | ours, a regular file | `open_own`, `append_own`, `create_anew` |
+//! | the operator's: env file, secrets | followed | as above, and its folder | `read_trusted` |
+//! | others': audit log, outcome log | followed | a regular file | `open_without_waiting`, `append_shared` |
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::Serialize;
 
-/// Opens a file to be read. A FIFO that nobody writes to does not make it wait, as it would without
-/// `O_NONBLOCK`.
+/// In such a folder (mode 1777, as `/tmp` has it) nobody can replace another user's file.
+const STICKY: u32 = 0o1000;
+
+/// Opens a file to be read, whatever it is. A FIFO that nobody writes to does not make it wait, as
+/// it would without `O_NONBLOCK`.
 pub fn open_without_waiting(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
+    open(path, File::options().read(true), OFlags::empty())
+}
+
+/// Opens a file in a folder that is ours: no link is followed, and the file must be a regular one
+/// that others cannot write. What is made has mode 0600.
+pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = open(path, options.mode(0o600), OFlags::NOFOLLOW)?;
+    let meta = file.metadata()?;
+    check_is_regular(&meta)?;
+    check_writers(path, &meta)?;
+    Ok(file)
+}
+
+/// The content of a file in a folder that is ours.
+pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_own(path, File::options().read(true))?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes a file that was not there. A left-over of that name is removed, whoever made it, and is
+/// never written to.
+pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(mode);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            options.open(path)
+        }
+        made => made,
+    }
+}
+
+/// Reads a file that says what this program does, or as whom: it and its folder must be ours or
+/// root's, and others must not be able to write or replace it. Links are followed, since Kubernetes
+/// mounts secrets as links. More than `most_bytes` is an error.
+pub fn read_trusted(path: &Path, most_bytes: u64) -> io::Result<(String, Metadata)> {
+    let file = open_without_waiting(path)?;
+    let meta = file.metadata()?;
+    check_is_regular(&meta)?;
+    check_writers(path, &meta)?;
+    check_folder_of(path)?;
+    let entry = fs::symlink_metadata(path)?;
+    if entry.is_symlink() {
+        check_owner(path, &entry)?;
+        check_folder_of(&fs::canonicalize(path)?)?;
+    }
+    let mut text = String::new();
+    file.take(most_bytes + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > most_bytes {
+        return Err(io::Error::other(format!(
+            "it is longer than {most_bytes} bytes"
+        )));
+    }
+    Ok((text, meta))
+}
+
+/// Whether nobody but its owner, who is this user or root, can write it. The error says what to do.
+pub fn check_writers(path: &Path, meta: &Metadata) -> io::Result<()> {
+    check_owner(path, meta)?;
+    if meta.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let (shown, mode) = (path.display(), if meta.is_dir() { "go-w" } else { "600" });
+    Err(io::Error::other(format!(
+        "{shown} can be written by others: chmod {mode} {shown}"
+    )))
+}
+
+fn check_owner(path: &Path, meta: &Metadata) -> io::Result<()> {
+    let (shown, owner) = (path.display(), meta.uid());
+    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{shown} belongs to another user (uid {owner}) and is not trusted"
+    )))
 }
 
 /// Appends one JSON line to a file that others write too: a single write, so that lines do not mix,
@@ -23,17 +107,21 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
-    open_to_append(path)?.write_all(&bytes)
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o600);
+    let mut file = open(path, &mut options, OFlags::empty())?;
+    check_is_regular(&file.metadata()?)?;
+    file.write_all(&bytes)
 }
 
 /// Appends one JSON line to a file of which the lock's holder is the only writer. No half line
 /// spoils the next one: what cannot be written whole is cut off again, and behind what a crash left
 /// without its line end a new line is begun.
 pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
-    let mut file = open_to_append(path)?;
+    let mut file = open_own(path, File::options().read(true).append(true).create(true))?;
     let end = file.metadata()?.len();
     let mut bytes = Vec::new();
-    if end > 0 && last_byte(path, end)? != b'\n' {
+    if end > 0 && last_byte(&file, end)? != b'\n' {
         bytes.push(b'\n');
     }
     serde_json::to_writer(&mut bytes, line)?;
@@ -47,16 +135,45 @@ pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     }
 }
 
-fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<File> {
+    let follows = !flags.contains(OFlags::NOFOLLOW);
+    let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = options.custom_flags(flags).open(path);
+    opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) if !follows => {
+            io::Error::other("it is a symbolic link, which is not followed")
+        }
+        // A FIFO that nobody reads.
+        Some(Errno::NXIO) => not_regular(),
+        _ => error,
+    })
 }
 
-fn last_byte(path: &Path, end: u64) -> io::Result<u8> {
+fn check_is_regular(meta: &Metadata) -> io::Result<()> {
+    if meta.is_file() {
+        Ok(())
+    } else {
+        Err(not_regular())
+    }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
+}
+
+/// Whether others can replace what lies beside this path.
+fn check_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    let meta = fs::metadata(folder)?;
+    if meta.mode() & STICKY != 0 {
+        return check_owner(folder, &meta);
+    }
+    check_writers(folder, &meta)
+}
+
+fn last_byte(file: &File, end: u64) -> io::Result<u8> {
     let mut byte = [0];
-    File::open(path)?.read_exact_at(&mut byte, end - 1)?;
+    file.read_exact_at(&mut byte, end - 1)?;
     Ok(byte[0])
 }

@@ -7,6 +7,8 @@
 
 use std::iter;
 
+use serde_json::Value;
+
 /// Stands for an array in the scanner's stack, where an object stands with its start. A hostile row
 /// is all brackets: four bytes a level keep its stack within twice the row's length.
 const ARRAY: u32 = u32::MAX;
@@ -169,18 +171,43 @@ fn unescape(letter: u8) -> u8 {
 /// The value's JSON text without white space: strings decoded and encoded anew, `NaN` and
 /// `Infinity` as `null`, numbers as written.
 pub fn compact(raw: &[u8]) -> String {
+    rewrite(raw, |_| true)
+}
+
+/// A JSON text as a value. An object is also read where it holds what this module takes and
+/// serde_json does not; a number that is too large for a float is `null` then. `None` where the text
+/// is not one value, or where it is nested more than 127 levels deep.
+pub fn parse(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text).ok().or_else(|| {
+        let text = text.trim_ascii();
+        let is_one_object = object_at(text, 0).is_ok_and(|end| end == text.len());
+        let is_finite = |number: &str| number.parse().is_ok_and(f64::is_finite);
+        is_one_object
+            .then(|| rewrite(text, is_finite))
+            .and_then(|text| serde_json::from_str(&text).ok())
+    })
+}
+
+/// See [`compact`]. A number that is not kept becomes `null`.
+fn rewrite(raw: &[u8], keeps: impl Fn(&str) -> bool) -> String {
     let mut text = String::with_capacity(raw.len());
     let mut at = 0;
     while let Some(&byte) = raw.get(at) {
         let end = match byte {
-            b'"' | b'N' | b'I' | b'-' => scalar_end(raw, at).unwrap_or(raw.len()),
+            b'"' | b'N' | b'I' | b'-' | b'0'..=b'9' => scalar_end(raw, at).unwrap_or(raw.len()),
             _ => at + 1,
         };
-        match (byte, &raw[at..end]) {
-            (b' ' | b'\t' | b'\r' | b'\n', _) => {}
-            (b'"', quoted) => text.push_str(&encode(string(quoted).unwrap_or_default())),
-            (_, b"NaN" | b"Infinity" | b"-Infinity") => text.push_str("null"),
-            (_, token) => text.push_str(&String::from_utf8_lossy(token)),
+        let token = &raw[at..end];
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' => {}
+            b'"' => text.push_str(&encode(string(token).unwrap_or_default())),
+            b'N' | b'I' => text.push_str("null"),
+            b'-' | b'0'..=b'9' => {
+                let number = String::from_utf8_lossy(token);
+                let is_kept = token != b"-Infinity" && keeps(&number);
+                text.push_str(if is_kept { &number } else { "null" });
+            }
+            _ => text.push_str(&String::from_utf8_lossy(token)),
         }
         at = end;
     }
@@ -188,7 +215,7 @@ pub fn compact(raw: &[u8]) -> String {
 }
 
 fn encode(text: String) -> String {
-    serde_json::Value::String(text).to_string()
+    Value::String(text).to_string()
 }
 
 fn skip_white(bytes: &[u8], at: usize) -> usize {
@@ -285,6 +312,7 @@ fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn is_object(text: &[u8]) -> bool {
         object_at(text, 0).is_ok_and(|end| end == text.len())
@@ -420,6 +448,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_python_writes_is_parsed() {
+        for (text, value) in [
+            (
+                &br#"{"a":NaN,"b":[-Infinity,1e999,1.5]}"#[..],
+                json!({"a": null, "b": [null, null, 1.5]}),
+            ),
+            (br#" {"a":"\ud800"} "#, json!({"a": "\u{fffd}"})),
+            (b"{\"a\":\"\xff\"}", json!({"a": "\u{fffd}"})),
+            (b"[1]", json!([1])),
+        ] {
+            assert_eq!(parse(text), Some(value));
+        }
+        for text in ["", "{", "{}{", "[NaN]", "{'a':1}"] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
     fn json() -> impl Strategy<Value = String> {
         let number = "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?";
         let text = prop_oneof![
@@ -466,9 +512,9 @@ mod tests {
 
         #[test]
         fn compact_says_what_serde_json_reads(value in json()) {
-            let read = serde_json::from_str::<serde_json::Value>(&value);
+            let read = serde_json::from_str::<Value>(&value);
             prop_assume!(read.is_ok()); // serde_json has no numbers over f64's range and no lone surrogates
-            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&compact(value.as_bytes())).unwrap(), read.unwrap());
+            prop_assert_eq!(serde_json::from_str::<Value>(&compact(value.as_bytes())).unwrap(), read.unwrap());
         }
 
         #[test]
@@ -476,7 +522,7 @@ mod tests {
             for start in 0..bytes.len() {
                 let _ = object_at(&bytes, start);
             }
-            let _ = (members(&bytes).count(), string(&bytes), compact(&bytes));
+            let _ = (members(&bytes).count(), string(&bytes), compact(&bytes), parse(&bytes));
         }
     }
 }

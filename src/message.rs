@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp, Unit};
 
 use crate::audit::wake::Wake;
 use crate::debounce::HeldBack;
-use crate::engine::{Diagnosis, Reason};
+use crate::engine::{Diagnosis, Failure};
 use crate::state::outbox::Dm;
 
 /// A wake raised longer ago than this when it is dispatched is told with its time.
@@ -18,13 +18,13 @@ pub const MAY_BE_REPEAT: &str =
     "This may be a repeat: whether an earlier attempt reached Slack is not known.";
 
 /// The message without its notes.
-pub fn text(wake: &Wake, result: &Result<Diagnosis, Reason>) -> String {
+pub fn text(wake: &Wake, result: &Result<Diagnosis, Failure>) -> String {
     let header = header(wake);
     match result {
-        Ok(diagnosis) => format!("{header}\n{}", diagnosis.text),
-        Err(reason) => format!(
-            "{header}\n{} ({}): {}\n\n{}\n\nI was unable to investigate — engine returned: {reason}",
-            wake.probe, wake.severity, wake.title, wake.detail
+        Ok(diagnosis) => format!("{header}\n{}", diagnosis.text()),
+        Err(failure) => format!(
+            "{header}\n{} ({}): {}\n\n{}\n\nI was unable to investigate — engine returned: {}",
+            wake.probe, wake.severity, wake.title, wake.detail, failure.reason
         ),
     }
 }
@@ -46,14 +46,11 @@ fn sign(severity: &str) -> &'static str {
 /// The lines that a dispatch adds to its message.
 pub fn notes(
     wake: &Wake,
-    result: &Result<Diagnosis, Reason>,
+    result: &Result<Diagnosis, Failure>,
     held_back: Option<HeldBack>,
     dispatched_at: Timestamp,
 ) -> Vec<String> {
-    let cut = result
-        .as_ref()
-        .ok()
-        .and_then(|diagnosis| diagnosis.cut_short.as_deref());
+    let cut = result.as_ref().ok().and_then(Diagnosis::cut_short);
     let raised = wake
         .raised_at()
         .filter(|raised| dispatched_at.duration_since(*raised) > OLD_WAKE);
@@ -148,6 +145,7 @@ pub fn span(length: SignedDuration) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::engine::Reason;
 
     fn wake() -> Wake {
         Wake {
@@ -167,11 +165,8 @@ mod tests {
         time.parse().unwrap()
     }
 
-    fn diagnosis(cut_short: Option<&str>) -> Result<Diagnosis, Reason> {
-        Ok(Diagnosis {
-            text: "The token expired.".into(),
-            cut_short: cut_short.map(str::to_owned),
-        })
+    fn diagnosis(cut_short: Option<&str>) -> Result<Diagnosis, Failure> {
+        Ok(Diagnosis::new("The token expired.")?.cut_short_by(cut_short))
     }
 
     #[test]
@@ -186,7 +181,10 @@ mod tests {
             fly (critical): Fly app(s) unreachable: HTTP 401\n\n\
             Fly probe reported status=unhealthy. error='HTTP 401'.\n\n\
             I was unable to investigate — engine returned: engine_unavailable";
-        assert_eq!(text(&wake(), &Err(Reason::EngineUnavailable)), expected);
+        assert_eq!(
+            text(&wake(), &Err(Reason::EngineUnavailable.into())),
+            expected
+        );
     }
 
     #[test]

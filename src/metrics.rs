@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Reason;
+use crate::files::create_anew;
 
 /// What happened in all runs since the state was made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ fn label(outcome: Option<&Reason>) -> &'static str {
         Some(Reason::IncompleteResponse) => "incomplete",
         Some(Reason::BudgetSpent) => "budget_spent",
         Some(Reason::Interrupted) => "interrupted",
+        Some(Reason::Backlog) => "backlog",
+        Some(Reason::Expired) => "expired",
     }
 }
 
@@ -74,12 +77,8 @@ pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()
     // The collector reads what ends in .prom and nothing else.
     name.push(".new");
     let new = path.with_file_name(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(&new)?;
+    let mut file = create_anew(&new, 0o644)?;
+    // Whatever the umask is.
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(text(counters, gauges).as_bytes())?;
     fs::rename(&new, path)

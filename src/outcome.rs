@@ -13,6 +13,7 @@ use crate::audit::wake::Wake;
 use crate::engine::Answer;
 use crate::files::{append_own, append_shared};
 use crate::state::outbox::Dm;
+use crate::text::rfc3339;
 
 /// The default file, in the state folder, and what it moves to when it grows.
 pub const FILE: &str = "outcomes.jsonl";
@@ -82,10 +83,11 @@ pub fn completed(
         (Err(_), false) => "engine_unavailable_failed_send",
     };
     let usage = answer.usage.clone();
+    let error = answer.result.as_ref().err();
     let summary = answer
         .result
         .as_ref()
-        .map(|diagnosis| diagnosis.text.clone());
+        .map(|diagnosis| diagnosis.text().to_owned());
     let details = Details::Completed(Box::new(Completed {
         probe: wake.probe.clone(),
         issue_category: wake.category.clone(),
@@ -99,7 +101,7 @@ pub fn completed(
         investigation_summary_text: summary.unwrap_or_default(),
         dm_status,
         autofix_attempted: false,
-        reasoning_error: answer.result.as_ref().err().map(ToString::to_string),
+        reasoning_error: error.map(|failure| failure.reason.to_string()),
     }));
     row(COMPLETED_SEAM, details, wake.caller_session_id(), now)
 }
@@ -117,9 +119,8 @@ pub fn delivered(dm: &Dm, now: Timestamp) -> Row {
 }
 
 fn row(seam: &'static str, details: Details, caller_session_id: String, now: Timestamp) -> Row {
-    let emitted_at = now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
     Row {
-        emitted_at,
+        emitted_at: rfc3339(now),
         seam,
         details,
         caller_session_id,

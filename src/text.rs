@@ -1,56 +1,92 @@
-//! Filters for text from outside, before it reaches a terminal, a log line or a state file.
+//! Filters for text from outside, before it reaches a terminal, a log line, a prompt or a file, and
+//! the form in which a time leaves this program.
 
-/// The most of a peer's words that an error, a cause or a code repeats, in characters.
-const MAX_QUOTE: usize = 200;
+use jiff::Timestamp;
 
-/// A peer's words, fit to stand in one line of a log, a message or a state file: at most 200
-/// characters, without line breaks, control characters and changes of the writing direction.
+/// The most characters of a quote and of a label.
+const MAX_SHORT: usize = 200;
+
+/// A peer's words on one line, at most 200 characters of them.
 pub fn quote(text: &str) -> String {
-    let harmless = |c: char| match c {
-        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => ' ',
-        c if c.is_control() => ' ',
-        c => c,
-    };
-    text.trim().chars().take(MAX_QUOTE).map(harmless).collect()
+    on_one_line(short(text.trim()))
+}
+
+/// A row's name for something: at most 200 characters, and spaces for control characters.
+pub fn label(text: &str) -> String {
+    replace(short(text), char::is_control, ' ')
 }
 
 /// Takes out what could steer a terminal, or turn the direction of the text around it: control
 /// characters other than line ends and tabs, and the bidirectional controls.
 pub fn for_terminal(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if steers(c) {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
+    replace(text, steers, char::REPLACEMENT_CHARACTER)
 }
 
-/// The same for what must stay on one line.
+/// The text on one line: a space for each character that breaks it or steers a terminal.
 pub fn on_one_line(text: &str) -> String {
-    for_terminal(text).replace(['\n', '\t'], " ")
+    let breaks = |c| matches!(c, '\n' | '\t' | '\u{2028}' | '\u{2029}');
+    replace(text, |c| breaks(c) || steers(c), ' ')
 }
 
 /// Whether the character could steer a terminal, or turn the direction of the text around it.
 pub fn steers(c: char) -> bool {
-    let bidirectional = matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}')
-        || ('\u{202a}'..='\u{202e}').contains(&c)
-        || ('\u{2066}'..='\u{2069}').contains(&c);
-    bidirectional || (c.is_control() && c != '\n' && c != '\t')
+    let is_bidirectional = matches!(
+        c,
+        '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    is_bidirectional || (c.is_control() && c != '\n' && c != '\t')
+}
+
+/// RFC 3339 in UTC with six digits behind the second: `2026-05-24T14:32:00.123456Z`.
+pub fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+fn replace(text: &str, is_bad: impl Fn(char) -> bool, by: char) -> String {
+    text.chars()
+        .map(|c| if is_bad(c) { by } else { c })
+        .collect()
+}
+
+fn short(text: &str) -> &str {
+    let end = text.char_indices().nth(MAX_SHORT);
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HOSTILE: &str = " a\u{1b}[2J\u{9b}b\u{202e}c\n\td\u{2028}\r\n";
+
     #[test]
     fn nothing_that_steers_a_terminal_is_printed() {
         assert_eq!(
-            for_terminal("a\u{1b}[2J\u{9b}b\u{202e}c\n\td"),
-            "a\u{fffd}[2J\u{fffd}b\u{fffd}c\n\td"
+            for_terminal(HOSTILE),
+            " a\u{fffd}[2J\u{fffd}b\u{fffd}c\n\td\u{2028}\u{fffd}\n"
         );
-        assert_eq!(on_one_line("a\nb\tc"), "a b c");
+        assert_eq!(on_one_line(HOSTILE), " a [2J b c  d   ");
+    }
+
+    #[test]
+    fn what_is_quoted_is_one_short_line() {
+        assert_eq!(quote(HOSTILE), "a [2J b c  d");
+        assert_eq!(quote(&"é".repeat(300)), "é".repeat(200));
+    }
+
+    #[test]
+    fn a_label_keeps_all_but_control_characters() {
+        assert_eq!(label(HOSTILE), " a [2J b\u{202e}c  d\u{2028}  ");
+        assert_eq!(label(&"é".repeat(201)), "é".repeat(200));
+    }
+
+    #[test]
+    fn a_time_has_six_digits_behind_the_second() {
+        let micro = Timestamp::UNIX_EPOCH + std::time::Duration::from_nanos(1_999);
+        assert_eq!(
+            rfc3339(Timestamp::UNIX_EPOCH),
+            "1970-01-01T00:00:00.000000Z"
+        );
+        assert_eq!(rfc3339(micro), "1970-01-01T00:00:00.000001Z");
     }
 }

@@ -2,9 +2,14 @@
 //! each row, and where the old content went when the log was rotated (`rotation`).
 
 pub mod checkpoint;
+mod compression;
+mod found;
 pub mod generation;
 pub mod hash;
+pub mod identity;
+pub mod known;
 pub mod lines;
+pub mod plan;
 pub mod position;
 pub mod rotation;
 pub mod row;

@@ -10,8 +10,10 @@ use memchr::memrchr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::generation::{Generation, Identity};
+use super::generation::Generation;
 use super::hash::{hex, sha256};
+use super::identity::Identity;
+use super::source::is_damage;
 
 /// The first stamp looks for the last line end in steps of this size.
 const BACKWARD_CHUNK: u64 = 64 * 1024;
@@ -47,14 +49,16 @@ pub struct Position {
     /// The last row before the offset. Missing at offset 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_row: Option<RowProof>,
-    /// Wakes of the row at the offset that are done with already: two rows can share a line.
+    /// Wakes of the line at the offset that are done with already. Only a state of version 1 has
+    /// any: two rows can share a line, and it could stand between them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wakes_done: usize,
     /// The file last read, by its real path.
     pub file: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// When the file at the log's path was looked at last: what was rotated later changed later.
+    /// When the file at the log's path was looked at last. It is told with a gap and decides
+    /// nothing.
     pub seen_at: Timestamp,
 }
 
@@ -122,9 +126,12 @@ impl Position {
         }
         let length = row.end - row.start;
         let mut hash = Sha256::new();
-        let mut row_bytes = generation.read_unwatched_from(row.start).take(length);
-        let copied = io::copy(&mut row_bytes, &mut hash)?;
-        Ok(copied == length && hex(hash) == row.sha256)
+        let mut bytes = generation.read_unwatched_from(row.start)?.take(length);
+        match io::copy(&mut bytes, &mut hash) {
+            Ok(copied) => Ok(copied == length && hex(hash) == row.sha256),
+            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the generation begins as the one of the position does.
@@ -136,7 +143,7 @@ impl Position {
 
     /// Whether the generation is a copy that was made of this one's before the offset was reached:
     /// it begins alike and is shorter. A copy shorter than the head is told by the first row.
-    pub fn is_ahead_of_copy(&self, generation: &Generation) -> bool {
+    pub fn is_ahead_of_copy(&self, generation: &Generation) -> io::Result<bool> {
         let head_length = self.head.as_ref().map_or(0, |head| head.length);
         let alike = if (generation.head.len() as u64) < head_length {
             self.first_row
@@ -145,7 +152,7 @@ impl Position {
         } else {
             self.head_matches(generation)
         };
-        alike && generation.content_length(self.offset) < self.offset
+        Ok(alike && generation.content_length(self.offset)? < self.offset)
     }
 }
 
@@ -182,8 +189,8 @@ pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position
         .with_context(failed)?
         .unwrap_or(0);
     let mut hash = Sha256::new();
-    let mut row = log.read_from(start).take(end - start);
-    io::copy(&mut row, &mut hash).with_context(failed)?;
+    let row = log.read_from(start).with_context(failed)?;
+    io::copy(&mut row.take(end - start), &mut hash).with_context(failed)?;
     let row = RowProof {
         start,
         end,

@@ -11,30 +11,18 @@ use std::path::{Path, PathBuf};
 
 use super::generation::Generation;
 
-/// Oldest first by the time of the last row. Within a second the names come before the time's
-/// fraction, since that is lost where a file was compressed: `.2` is older than `.1`, and names
-/// with a date are older the smaller they are.
-pub(super) fn sort_by_age(files: &mut [Generation]) {
-    let is_cut = files.iter().any(Generation::is_gzip);
-    files.sort_by_cached_key(|file| {
-        let name = file
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let fraction = if is_cut {
-            0
-        } else {
-            file.modified.subsec_nanosecond()
-        };
-        (
-            file.modified.as_second(),
-            Reverse(number_of(&name)),
-            fraction,
-            name,
-        )
-    });
+/// Orders files by their age, the oldest first, by the time of the last row. Within a second the
+/// names come before the time's fraction, since that is lost where a file was compressed
+/// (`is_cut`): `.2` is older than `.1`, and names with a date are older the smaller they are.
+pub(super) fn age(file: &Generation, is_cut: bool) -> (i64, Reverse<u64>, i32, String) {
+    let name = file.path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    let fraction = match is_cut {
+        true => 0,
+        false => file.modified.subsec_nanosecond(),
+    };
+    let second = file.modified.as_second();
+    (second, Reverse(number_of(&name)), fraction, name)
 }
 
 /// How often a file was rotated, by its name.
@@ -50,7 +38,7 @@ fn number_of(name: &str) -> u64 {
 /// Names beside the log, as they were at one moment.
 #[derive(PartialEq, Eq)]
 pub(super) struct Listing {
-    pub paths: Vec<PathBuf>,
+    pub paths: BTreeSet<PathBuf>,
     /// Each with its inode: a name that means another file is another listing.
     entries: BTreeSet<(PathBuf, u64)>,
 }
@@ -69,12 +57,11 @@ pub(super) fn siblings(log: &Path, last_read: &str) -> Listing {
         }
     }
     let mut paths: BTreeSet<PathBuf> = entries.iter().map(|(path, _)| path.clone()).collect();
-    // It may be gone, and then what it was compressed to is no twin.
+    // Where it is gone, there may still be what it was compressed to.
     if Path::new(last_read).exists() {
         paths.insert(PathBuf::from(last_read));
     }
     paths.retain(|path| path != log && *path != target);
-    let paths = drop_compressed_twins(paths);
     Listing { paths, entries }
 }
 
@@ -105,17 +92,6 @@ fn entries_of(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
-/// `.1` beside `.1.gz`: the plain one counts, the other is its copy or on the way to be one.
-fn drop_compressed_twins(paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let is_gzip = |path: &Path| path.extension().is_some_and(|extension| extension == "gz");
-    let has_plain_twin = |path: &Path| is_gzip(path) && paths.contains(&path.with_extension(""));
-    paths
-        .iter()
-        .filter(|path| !has_plain_twin(path))
-        .cloned()
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,12 +107,5 @@ mod tests {
         ] {
             assert_eq!(number_of(name), number, "{name}");
         }
-    }
-
-    #[test]
-    fn only_a_compressed_file_beside_its_plain_one_is_left_out() {
-        let paths = ["a.1", "a.1.gz", "a.2.gz", "b/a.2"].map(PathBuf::from);
-        let kept = drop_compressed_twins(paths.into());
-        assert_eq!(kept, ["a.1", "a.2.gz", "b/a.2"].map(PathBuf::from));
     }
 }

@@ -6,9 +6,7 @@ use std::str;
 use serde::{Deserialize, Serialize};
 
 use crate::json;
-
-/// The most characters of a probe, a category and a severity.
-const LABEL_LIMIT: usize = 200;
+use crate::text::label;
 
 /// A probe's call for a person, every field usable as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,9 +67,9 @@ impl Wake {
         ] = json::last_of(details, names);
         let is_object = details.starts_with(b"{");
         Self {
-            probe: label(probe, "unknown"),
-            category: label(category, "unknown"),
-            severity: label(severity, "warning"),
+            probe: label(&text(probe, "unknown")),
+            category: label(&text(category, "unknown")),
+            severity: label(&text(severity, "warning")),
             title: text(title, "(no title)"),
             detail: if is_object {
                 text(detail, "(no detail)")
@@ -90,22 +88,6 @@ impl Wake {
 
 fn text(raw: Option<&[u8]>, default: &str) -> String {
     usable(raw).unwrap_or_else(|| default.to_owned())
-}
-
-/// A short text for one line of output: no control characters, at most 200 characters.
-fn label(raw: Option<&[u8]>, default: &str) -> String {
-    let one_line = |character: char| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
-    };
-    text(raw, default)
-        .chars()
-        .take(LABEL_LIMIT)
-        .map(one_line)
-        .collect()
 }
 
 fn usable(raw: Option<&[u8]>) -> Option<String> {

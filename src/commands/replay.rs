@@ -1,15 +1,13 @@
 //! `replay LOG`: a rehearsal over a whole log to stdout, by the rows' own clock: the same logic as
 //! a run, with no Slack and no state.
 
-use std::time::Duration;
-
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
+use crate::audit::plan::{Kind, Plan, Segment};
 use crate::audit::position::Position;
-use crate::audit::rotation::{Kind, Plan, Segment};
 use crate::cli::{Format, Global, ReplayArgs};
 use crate::config::Config;
 use crate::effects::Replay;
@@ -21,7 +19,7 @@ use crate::state::{State, log_name};
 /// Ends with 0 also where rows are malformed: a rehearsal misses nothing.
 pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let mut config = Config::for_replay(flags, &args.log)?;
-    config.max_runtime = Duration::MAX;
+    config.max_runtime = None;
     if args.no_engine {
         config.engine = None;
     }

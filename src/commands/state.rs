@@ -95,6 +95,7 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         println_or_ignore("There is no state: the next run is a first run.");
         return Ok(Exit::Done);
     }
+    store.check()?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let whole = args.position.is_none() && !args.debounce && !args.outbox;
     let mut state = match store.load() {

@@ -1,30 +1,30 @@
-//! Which engine is asked, where and by which name: the settings of its API, and what is usual for
-//! that.
+//! Which engine is asked, where and by which name.
 
 use std::time::Duration;
 
 use super::endpoint;
 use super::environment::Environment;
 use super::variables as var;
-use crate::engine::{Api, EngineConfig};
+use crate::engine::{APIS, Api, EngineConfig, Model};
 use crate::exit::Problem;
-use crate::http::Endpoint;
-use crate::secret::Secret;
 
 /// The engine; `None` where what its API cannot do without is not set.
 pub(super) fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem> {
     let api = api(env)?;
-    let named = env.get(var::ENGINE_URL.name);
-    let named = named.map(|url| endpoint(var::ENGINE_URL.name, &url));
-    let named = named.transpose()?;
-    let token = token(env, api);
-    let model = env.get(var::ENGINE_MODEL.name);
-    let Some(url) = named.or(usual_url(api, token.is_some())?) else {
+    let token = env.secret(var::ENGINE_TOKEN.name);
+    let token = token.or_else(|| env.secret(api.token_variable?));
+    let default_url = api.default_url.filter(|_| token.is_some());
+    let url = env.get(var::ENGINE_URL.name);
+    let Some(url) = url.as_deref().or(default_url) else {
         return Ok(None);
     };
-    if api == Api::Openai && model.is_none() {
-        return Ok(None);
-    }
+    let url = endpoint(var::ENGINE_URL.name, url)?;
+    let model = env.get(var::ENGINE_MODEL.name);
+    let model = match api.model {
+        Model::Required if model.is_none() => return Ok(None),
+        Model::Default(default) => model.or_else(|| Some(default.to_owned())),
+        Model::Required | Model::Unused => model,
+    };
     Ok(Some(EngineConfig {
         api,
         url,
@@ -35,37 +35,33 @@ pub(super) fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem>
     }))
 }
 
-fn api(env: &Environment) -> Result<Api, Problem> {
-    match env.text(&var::ENGINE_API).as_str() {
-        "kora" => Ok(Api::Kora),
-        "openai" => Ok(Api::Openai),
-        "anthropic" => Ok(Api::Anthropic),
-        other => Err(Problem::usage(format!(
-            "KORA_PROBE_ENGINE_API is '{other}': it is one of kora, openai, anthropic"
-        ))),
+fn api(env: &Environment) -> Result<&'static Api, Problem> {
+    let name = env.text(&var::ENGINE_API);
+    let known = APIS.into_iter().find(|api| api.name == name);
+    known.ok_or_else(|| {
+        let names = APIS.map(|api| api.name).join(", ");
+        let variable = var::ENGINE_API.name;
+        Problem::usage(format!("{variable} is '{name}': it is one of {names}"))
+    })
+}
+
+/// The variables that may hold an engine's token.
+pub(super) fn token_variables() -> impl Iterator<Item = &'static str> {
+    let usual = APIS.into_iter().filter_map(|api| api.token_variable);
+    [var::ENGINE_TOKEN.name].into_iter().chain(usual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tokens_variable_is_documented() {
+        for name in token_variables() {
+            assert!(
+                var::VARIABLES.iter().any(|variable| variable.name == name),
+                "{name}"
+            );
+        }
     }
-}
-
-/// The engine's own token, or the one that its API's other clients use.
-fn token(env: &Environment, api: Api) -> Option<Secret> {
-    let usual = match api {
-        Api::Kora => None,
-        Api::Openai => Some(&var::OPENAI_API_KEY),
-        Api::Anthropic => Some(&var::ANTHROPIC_API_KEY),
-    };
-    env.secret(&var::ENGINE_TOKEN)
-        .or_else(|| env.secret(usual?))
-}
-
-/// Where the API's vendor has it, for whoever has a token.
-fn usual_url(api: Api, has_token: bool) -> Result<Option<Endpoint>, Problem> {
-    let usual = match api {
-        Api::Kora => None,
-        Api::Openai => Some("https://api.openai.com/v1"),
-        Api::Anthropic => Some("https://api.anthropic.com"),
-    };
-    let usual = usual.filter(|_| has_token);
-    usual
-        .map(|url| endpoint(var::ENGINE_URL.name, url))
-        .transpose()
 }

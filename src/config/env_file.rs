@@ -7,67 +7,86 @@
 //! before `"`, `\`, `` ` `` or `$` in double quotes, is taken out; there is no `export` and no
 //! expansion.
 
-use std::fs;
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use log::warn;
+use anyhow::{Context, Result};
 
-/// The assignments of the file, in order. A file that others can write is refused, since it holds
-/// secrets and says where they are sent.
-pub fn read(path: &Path) -> Result<Vec<(String, String)>> {
-    check_owner_and_mode(path)?;
-    let text =
-        fs::read(path).with_context(|| format!("cannot read env file {}", path.display()))?;
-    let text = String::from_utf8(text)
-        .with_context(|| format!("env file {} is not UTF-8", path.display()))?;
-    Ok(assignments(&text, path))
+use super::Warning;
+use super::variables::is_known;
+use crate::files::read_trusted;
+
+/// No env file is longer.
+const MOST_BYTES: u64 = 1024 * 1024;
+
+/// What an env file says.
+#[derive(Debug, Default)]
+pub struct Content {
+    pub settings: HashMap<String, String>,
+    pub warnings: Vec<Warning>,
 }
 
-fn check_owner_and_mode(path: &Path) -> Result<()> {
-    let meta =
-        fs::metadata(path).with_context(|| format!("cannot read env file {}", path.display()))?;
-    if !meta.is_file() {
-        bail!("env file {} is not a regular file", path.display());
-    }
-    let owner = meta.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        bail!(
-            "env file {} belongs to another user and is not trusted",
-            path.display()
-        );
-    }
-    if meta.mode() & 0o022 != 0 {
-        bail!(
-            "env file {0} can be written by others: chmod 600 {0}",
-            path.display()
-        );
-    }
+/// Reads the file. One that others can write or replace is refused, since it holds secrets and says
+/// where they are sent.
+pub fn read(path: &Path) -> Result<Content> {
+    let shown = path.display();
+    let (text, meta) =
+        read_trusted(path, MOST_BYTES).with_context(|| format!("cannot read env file {shown}"))?;
+    let mut content = parse(&text, path);
     if meta.mode() & 0o044 != 0 {
-        warn!(
-            "env file {0} can be read by others: chmod 600 {0}",
-            path.display()
-        );
+        let cure = format!("chmod 600 {shown}");
+        content.warnings.push(Warning {
+            subject: "secrets",
+            message: format!("env file {shown} can be read by others: {cure}"),
+            next_step: cure,
+        });
     }
-    Ok(())
+    Ok(content)
 }
 
-fn assignments(text: &str, path: &Path) -> Vec<(String, String)> {
+/// Of two lines with one name the second counts, as in systemd.
+fn parse(text: &str, path: &Path) -> Content {
     let mut scanner = Scanner { rest: text };
-    let mut found = Vec::new();
-    while let Some(line) = scanner.assignment() {
-        match line {
-            Ok(assignment) => found.push(assignment),
+    let mut content = Content::default();
+    while let Some(read) = scanner.assignment() {
+        let (line, doubt) = match &read {
+            Ok(assignment) => (assignment.line, doubt(assignment)),
             // Not a word of the line itself: it may be a token.
-            Err(line) => warn!(
-                "env file {}: passed over line {}, which is not KEY=value",
-                path.display(),
-                line_number(text, line)
+            Err(line) if line.starts_with("export ") => (
+                *line,
+                Some("passed over: 'export' is not part of the syntax".to_owned()),
             ),
+            Err(line) => (*line, Some("passed over: it is not KEY=value".to_owned())),
+        };
+        if let Some(doubt) = doubt {
+            let (shown, number) = (path.display(), line_number(text, line));
+            content.warnings.push(Warning {
+                subject: "settings",
+                message: format!("env file {shown}, line {number}: {doubt}"),
+                next_step: "write KEY=value, the whole path, and comments on lines of their own"
+                    .to_owned(),
+            });
+        }
+        if let Ok(Assignment { name, value, .. }) = read {
+            content.settings.insert(name, value);
         }
     }
-    found
+    content
+}
+
+/// What is hardly meant as it is written, where the setting is one of ours.
+fn doubt(assignment: &Assignment) -> Option<String> {
+    let Assignment { name, value, .. } = assignment;
+    if !is_known(name) {
+        return None;
+    }
+    if value == "~" || value.starts_with("~/") {
+        return Some(format!("{name} begins with ~, which is not expanded"));
+    }
+    assignment
+        .holds_comment
+        .then(|| format!("what begins with # belongs to the value of {name}: it is no comment"))
 }
 
 /// Which line of the text this part of it begins in, from 1 on.
@@ -80,9 +99,18 @@ struct Scanner<'a> {
     rest: &'a str,
 }
 
+struct Assignment<'a> {
+    name: String,
+    value: String,
+    /// Where it begins.
+    line: &'a str,
+    /// Whether something without quotes looks like a comment behind the value.
+    holds_comment: bool,
+}
+
 impl<'a> Scanner<'a> {
     /// The next assignment; `Err` is a line that is none; `None` is the end.
-    fn assignment(&mut self) -> Option<Result<(String, String), &'a str>> {
+    fn assignment(&mut self) -> Option<Result<Assignment<'a>, &'a str>> {
         loop {
             self.rest = self.rest.trim_start();
             if self.rest.is_empty() {
@@ -98,7 +126,13 @@ impl<'a> Scanner<'a> {
         match line.split_once('=') {
             Some((key, _)) if is_name(key.trim()) => {
                 self.rest = &self.rest[key.len() + 1..];
-                Some(Ok((key.trim().to_owned(), self.value())))
+                let (value, holds_comment) = self.value();
+                Some(Ok(Assignment {
+                    name: key.trim().to_owned(),
+                    value,
+                    line,
+                    holds_comment,
+                }))
             }
             _ => {
                 self.skip_line();
@@ -111,13 +145,17 @@ impl<'a> Scanner<'a> {
         self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
     }
 
-    fn value(&mut self) -> String {
+    /// The value, and whether a `#` behind white space stands in it without quotes.
+    fn value(&mut self) -> (String, bool) {
         let mut value = String::new();
         // White space at the end belongs to the value only where it was quoted or escaped.
         let mut keep = 0;
         // As in systemd, a quote is one only where a value begins, or right behind another.
         let mut may_quote = true;
+        let (mut holds_comment, mut last) = (false, '=');
         while let Some(next) = self.take() {
+            holds_comment |= next == '#' && last.is_whitespace();
+            last = next;
             match next {
                 '\n' => break,
                 '\'' | '"' if may_quote => {
@@ -142,7 +180,7 @@ impl<'a> Scanner<'a> {
             may_quote = false;
         }
         value.truncate(keep);
-        value
+        (value, holds_comment)
     }
 
     fn quoted(&mut self, quote: char, value: &mut String) {
@@ -178,71 +216,87 @@ fn is_name(key: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Vec<(String, String)> {
-        assignments(text, Path::new("env"))
-    }
-
-    fn pair(key: &str, value: &str) -> (String, String) {
-        (key.to_owned(), value.to_owned())
+    #[track_caller]
+    fn says(text: &str, expected: &[(&str, &str)]) {
+        let read = parse(text, Path::new("env")).settings;
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        assert_eq!(read, expected.iter().map(owned).collect());
     }
 
     #[test]
     fn comments_blank_lines_and_spaces_around_are_passed_over() {
         let text = "# a\n; b\n\n  A=1  \nB = 2\nC=\nnot a line\nD=4";
-        let read = read_text(text);
-        assert_eq!(
-            read,
-            [
-                pair("A", "1"),
-                pair("B", "2"),
-                pair("C", ""),
-                pair("D", "4")
-            ]
-        );
+        says(text, &[("A", "1"), ("B", "2"), ("C", ""), ("D", "4")]);
     }
 
     #[test]
     fn quotes_keep_spaces_and_hashes() {
         let text = "A=\" x # y \"\nB='it \"is\"'\nC=a#b # c\nD=\"two\nlines\"\n";
-        let read = read_text(text);
-        assert_eq!(
-            read,
-            [
-                pair("A", " x # y "),
-                pair("B", "it \"is\""),
-                pair("C", "a#b # c"),
-                pair("D", "two\nlines")
-            ]
+        says(
+            text,
+            &[
+                ("A", " x # y "),
+                ("B", "it \"is\""),
+                ("C", "a#b # c"),
+                ("D", "two\nlines"),
+            ],
         );
     }
 
     #[test]
     fn a_quote_within_a_value_stands_for_itself() {
         let text = "A=it's\nB=x\"y\"\nC='a' \"b\" c's\nD=1\r\n";
-        let read = read_text(text);
-        assert_eq!(
-            read,
-            [
-                pair("A", "it's"),
-                pair("B", "x\"y\""),
-                pair("C", "abc's"),
-                pair("D", "1")
-            ]
+        says(
+            text,
+            &[("A", "it's"), ("B", "x\"y\""), ("C", "abc's"), ("D", "1")],
         );
     }
 
     #[test]
     fn backslashes_escape_and_continue() {
         let text = "A=a\\\nb\nB=\"q\\\"\\$\\n\"\nC=x\\ \nD='a\\b'\n";
-        let read = read_text(text);
-        assert_eq!(
-            read,
-            [
-                pair("A", "ab"),
-                pair("B", "q\"$\\n"),
-                pair("C", "x "),
-                pair("D", "a\\b")
-            ]
+        says(
+            text,
+            &[("A", "ab"), ("B", "q\"$\\n"), ("C", "x "), ("D", "a\\b")],
         );
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_told_without_the_value() {
+        let of = |text: &str| {
+            let warnings = parse(text, Path::new("env")).warnings;
+            let told: Vec<_> = warnings.into_iter().map(|one| one.message).collect();
+            told.join("\n")
+        };
+        for (text, told) in [
+            (
+                "\nexport KORA_HOME=/x",
+                "env file env, line 2: passed over: 'export' is not part of the syntax",
+            ),
+            (
+                "nonsense",
+                "env file env, line 1: passed over: it is not KEY=value",
+            ),
+            (
+                "KORA_HOME=~/x",
+                "env file env, line 1: KORA_HOME begins with ~, which is not expanded",
+            ),
+            (
+                "A=1\nKORA_SLACK_JOSHUA_USER_ID=U1  # me",
+                "env file env, line 2: what begins with # belongs to the value of \
+                 KORA_SLACK_JOSHUA_USER_ID: it is no comment",
+            ),
+            (
+                "KORA_SLACK_BOT_TOKEN_FILE='/x' # mine",
+                "env file env, line 1: what begins with # belongs to the value of \
+                 KORA_SLACK_BOT_TOKEN_FILE: it is no comment",
+            ),
+            (
+                "KORA_HOME=/a#b\nKORA_HOME=\"/a # b\"\nOTHER=~/x # y\nKORA_HOME=/~/x",
+                "",
+            ),
+        ] {
+            assert_eq!(of(text), told, "{text}");
+        }
     }
 }

@@ -2,21 +2,21 @@
 //! variable into a number, a switch, a path or a secret. A value that cannot be used is a warning
 //! that names the variable, the value and the default that stands in for it, never an exit.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::{self, Read};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use directories::BaseDirs;
-use log::warn;
 
-use super::env_file;
-use super::variables::{self as var, Variable};
+use super::Warning;
+use super::env_file::{self, Content};
+use super::variables::{self as var, Variable, is_known, meant_by};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
-use crate::files::open_without_waiting;
+use crate::files::read_trusted;
 use crate::secret::Secret;
 
 /// No secret is longer; a `_FILE` that names a device or a log must not fill the memory.
@@ -25,6 +25,9 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 /// The process's environment over the env file.
 pub struct Environment {
     file: HashMap<String, String>,
+    /// Those that were read so far.
+    secrets: RefCell<HashMap<&'static str, Option<Secret>>>,
+    warnings: RefCell<Vec<Warning>>,
     /// The env file that was read.
     pub file_path: Option<PathBuf>,
 }
@@ -34,6 +37,8 @@ impl Environment {
     pub fn read(flags: &Global) -> Result<Self, Problem> {
         let mut environment = Self {
             file: HashMap::new(),
+            secrets: RefCell::default(),
+            warnings: RefCell::default(),
             file_path: None,
         };
         let named = flags
@@ -42,12 +47,25 @@ impl Environment {
             .or_else(|| environment.path(&var::ENV_FILE));
         let path = named.or_else(|| usual_env_file().filter(|path| path.exists()));
         if let Some(path) = path {
-            let assignments =
+            let Content { settings, warnings } =
                 env_file::read(&path).map_err(|error| Problem::new(Exit::Usage, error))?;
-            environment.file = assignments.into_iter().collect();
+            environment.file = settings;
+            environment.warnings = RefCell::new(warnings);
             environment.file_path = Some(path);
         }
         Ok(environment)
+    }
+
+    /// An environment in which only these are set.
+    #[cfg(test)]
+    pub fn of(settings: &[(&str, &str)]) -> Self {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        Self {
+            file: settings.iter().map(owned).collect(),
+            secrets: RefCell::default(),
+            warnings: RefCell::default(),
+            file_path: None,
+        }
     }
 
     /// A variable's value without the white space around it; an empty one is unset.
@@ -79,28 +97,33 @@ impl Environment {
     where
         T: FromStr + PartialOrd + Default,
     {
-        self.optional_number(variable, range)
-            .unwrap_or_else(|| variable.default.parse().unwrap_or_default())
+        self.optional_number(variable, range).unwrap_or_default()
     }
 
-    /// A number within the range, where one is set.
+    /// A number within the range, or the variable's default where it has one.
     pub fn optional_number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> Option<T>
     where
         T: FromStr + PartialOrd,
     {
-        let text = self.get(variable.name)?;
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        if number.is_none() {
-            let default = match variable.default {
-                "" => "unset",
-                default => default,
-            };
-            warn!(
-                "{}: '{text}' is not usable: the default {default} is used",
-                variable.name
-            );
-        }
-        number
+        self.parsed(variable, |text| {
+            text.parse().ok().filter(|number| range.contains(number))
+        })
+    }
+
+    /// What `parse` makes of the value; of the default where it is unset or `parse` refuses it.
+    pub fn parsed<T>(&self, variable: &Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let default = variable.default;
+        let Some(text) = self.get(variable.name) else {
+            return parse(default);
+        };
+        parse(&text).or_else(|| {
+            let told = if default.is_empty() { "unset" } else { default };
+            let name = variable.name;
+            self.warn(Warning::of_setting(format!(
+                "{name}: '{text}' is not usable: the default {told} is used"
+            )));
+            parse(default)
+        })
     }
 
     /// On where the value is `true`, `1`, `yes` or `on`, in any case; off for all else.
@@ -110,39 +133,77 @@ impl Environment {
     }
 
     /// The file that a secret is kept in, where it is.
-    pub fn secret_file(&self, variable: &Variable) -> Option<PathBuf> {
-        self.get(&format!("{}_FILE", variable.name))
-            .map(PathBuf::from)
+    pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
+        self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// A secret from the variable itself, or from the file that `{variable}_FILE` names.
-    pub fn secret(&self, variable: &Variable) -> Option<Secret> {
-        let name = variable.name;
+    /// A secret from the variable itself, or from the file that `{name}_FILE` names. It is read
+    /// once, however often it is asked for.
+    pub fn secret(&self, name: &'static str) -> Option<Secret> {
+        let mut secrets = self.secrets.borrow_mut();
+        let read = || self.read_secret(name);
+        secrets.entry(name).or_insert_with(read).clone()
+    }
+
+    fn read_secret(&self, name: &'static str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
         // The environment wins over the env file in whichever of the two ways it gives the secret.
         let is_given = |name: &str| real(name).is_some();
         let file_wins = is_given(&file_variable) && !is_given(name);
-        if let Some(value) = self.get(name).filter(|_| !file_wins) {
-            return usable(name, value);
-        }
-        let path = PathBuf::from(self.get(&file_variable)?);
-        match read_secret(&path) {
-            Ok(value) if !value.is_empty() => usable(&file_variable, value),
-            Ok(_) => {
-                warn!(
-                    "{file_variable}: {} is empty: taken as unset",
-                    path.display()
-                );
-                None
+        let (name, value) = if let Some(value) = self.get(name).filter(|_| !file_wins) {
+            (name.to_owned(), value)
+        } else {
+            let path = PathBuf::from(self.get(&file_variable)?);
+            let read = read_trusted(&path, MAX_SECRET_BYTES);
+            let read = read.map(|(value, _)| value.trim().to_owned());
+            let shown = path.display();
+            match read {
+                Ok(value) if !value.is_empty() => (file_variable, value),
+                Ok(_) => return self.no_secret(format!("{file_variable}: {shown} is empty")),
+                Err(error) => {
+                    let told = format!("{file_variable}: cannot read {shown}: {error}");
+                    return self.no_secret(told);
+                }
             }
-            Err(error) => {
-                warn!(
-                    "{file_variable}: cannot read {}: {error}: taken as unset",
-                    path.display()
-                );
-                None
-            }
+        };
+        // A token is sent as a header's value: what cannot stand there is no token.
+        if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Some(Secret::new(value));
         }
+        self.no_secret(format!("{name} holds characters that no token has"))
+    }
+
+    fn no_secret(&self, why: String) -> Option<Secret> {
+        self.warn(Warning {
+            subject: "secrets",
+            message: format!("{why}: taken as unset"),
+            next_step: "name a file that the runs can read and only its owner can write".to_owned(),
+        });
+        None
+    }
+
+    /// Notes what is wrong with a setting, once, for whoever tells it.
+    pub fn warn(&self, warning: Warning) {
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// What is wrong with the settings read so far.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.warnings.borrow().clone()
+    }
+
+    /// Names in the env file that mean nothing to this program, each with the one that may have been
+    /// meant. Other programs may read the file, too, so that this is nothing to warn of in each run.
+    pub fn misspelt(&self) -> Vec<(String, String)> {
+        let is_set = |name: &str| self.get(name).is_some();
+        let unknown = self.file.keys().filter(|name| !is_known(name));
+        let misspelt = unknown.filter_map(|name| Some((name.clone(), meant_by(name, is_set)?)));
+        let mut misspelt: Vec<_> = misspelt.collect();
+        misspelt.sort();
+        misspelt
     }
 }
 
@@ -162,23 +223,4 @@ fn non_empty(value: Option<&str>) -> Option<String> {
         .map(str::trim)
         .filter(|value| !value.is_empty())
         .map(str::to_owned)
-}
-
-fn read_secret(path: &Path) -> io::Result<String> {
-    let file = open_without_waiting(path)?;
-    let mut value = String::new();
-    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut value)?;
-    if value.len() as u64 > MAX_SECRET_BYTES {
-        return Err(io::Error::other("it is too long for a secret"));
-    }
-    Ok(value.trim().to_owned())
-}
-
-/// A token is sent as a header's value: what cannot stand there is no token.
-fn usable(name: &str, value: String) -> Option<Secret> {
-    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Some(Secret::new(value));
-    }
-    warn!("{name} holds characters that no token has: taken as unset");
-    None
 }

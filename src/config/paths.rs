@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use directories::BaseDirs;
-use log::warn;
 
 use super::environment::Environment;
 use super::variables as var;
+use super::{Warning, tell};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
 
@@ -21,6 +21,9 @@ pub struct Paths {
     pub state_dir: PathBuf,
     /// `None` is the default file, the only one that is turned over when it grows.
     pub outcome_log: Option<PathBuf>,
+    /// Kora's `daemon_snapshot.json`.
+    #[allow(dead_code, reason = "issue 13 reads it")]
+    pub snapshot_path: PathBuf,
     /// Whether `NO_COLOR` is set.
     pub no_color: bool,
 }
@@ -28,12 +31,17 @@ pub struct Paths {
 impl Paths {
     /// Reads the environment for the paths alone.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
-        Self::from(flags, &Environment::read(flags)?)
+        let env = Environment::read(flags)?;
+        let paths = Self::from(flags, &env)?;
+        tell(&env.warnings());
+        Ok(paths)
     }
 
     pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
+        let audit_log = absolute(&audit_log(flags, env)?)?;
         Ok(Self {
-            audit_log: absolute(&audit_log(flags, env)?)?,
+            snapshot_path: absolute(&snapshot_path(env, &audit_log))?,
+            audit_log,
             state_dir: absolute(&state_dir(flags, env)?)?,
             outcome_log: env
                 .path(&var::OUTCOME_LOG)
@@ -71,7 +79,11 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         return Ok(home.join(LOG_NAME));
     }
     if let Some(home) = env.path(&var::HERMES_HOME) {
-        warn!("HERMES_HOME is a legacy name: set KORA_HOME or KORA_AUDIT_LOG_PATH");
+        env.warn(Warning {
+            subject: "settings",
+            message: "HERMES_HOME is a legacy name: set KORA_HOME or KORA_AUDIT_LOG_PATH".into(),
+            next_step: "set KORA_HOME or KORA_AUDIT_LOG_PATH in its place".into(),
+        });
         return Ok(home.join(LOG_NAME));
     }
     let home = home().ok_or_else(|| {
@@ -84,6 +96,15 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         kora
     };
     Ok(folder.join(LOG_NAME))
+}
+
+/// Where Kora's daemon writes what it last saw of each service.
+pub(super) fn snapshot_path(env: &Environment, audit_log: &Path) -> PathBuf {
+    let beside_the_log = || audit_log.parent().unwrap_or(audit_log).to_owned();
+    env.path(&var::SNAPSHOT_PATH).unwrap_or_else(|| {
+        let home = env.path(&var::KORA_HOME).unwrap_or_else(beside_the_log);
+        home.join("cache/daemon_snapshot.json")
+    })
 }
 
 fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {

@@ -1,6 +1,45 @@
 //! The table of settings: every variable's name, default and meaning, once. The configuration reads
 //! its defaults from here, and the man page and the README's table are held to it.
 
+use super::engine::token_variables;
+
+/// Other programs know these in lower case, too.
+const EITHER_CASE: [&Variable; 2] = [&HTTPS_PROXY, &NO_PROXY];
+
+/// Names that are less alike than this are not mistaken for each other; 1 is the same name.
+const ALIKE: f64 = 0.78;
+
+/// The names of the variables that hold a token. Each `X` can also be given as `X_FILE`.
+pub fn secrets() -> impl Iterator<Item = &'static str> {
+    token_variables().chain([SLACK_BOT_TOKEN.name])
+}
+
+/// Whether a variable of this name means anything to this program.
+pub fn is_known(name: &str) -> bool {
+    let secret = name.strip_suffix("_FILE");
+    VARIABLES.iter().any(|known| known.name == name)
+        || secrets().any(|known| Some(known) == secret)
+        || EITHER_CASE
+            .iter()
+            .any(|known| known.name.eq_ignore_ascii_case(name))
+}
+
+fn names() -> impl Iterator<Item = String> {
+    let files = secrets().map(|secret| format!("{secret}_FILE"));
+    let names = VARIABLES.iter().map(|variable| variable.name.to_owned());
+    names.chain(files)
+}
+
+/// The known name, in capitals, that somebody may have meant who wrote this one; one that `is_set` was
+/// not meant.
+pub fn meant_by(name: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
+    let written = name.to_ascii_uppercase();
+    let likeness = |known: &str| strsim::jaro(&written, known);
+    let likely = names().map(|known| (likeness(&known), known));
+    let (likeness, known) = likely.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (likeness >= ALIKE && !is_set(&known)).then_some(known)
+}
+
 /// An environment variable, or a line of the env file.
 pub struct Variable {
     pub name: &'static str,
@@ -18,7 +57,6 @@ macro_rules! variables {
         $(pub const $constant: Variable =
             Variable { name: $name, default: $default, help: $help };)*
         /// All of them, in the order in which they are documented.
-        #[cfg(test)]
         pub const VARIABLES: &[&Variable] = &[$(&$constant),*];
     };
 }
@@ -60,10 +98,22 @@ variables! {
         "How long one investigation may take in all.";
     MAX_INVESTIGATIONS_PER_HOUR = "KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "0",
         "How many times the engine is asked within an hour, across runs; 0 is no limit.";
+    FACTS_AFTER_SECONDS = "KORA_PROBE_FACTS_AFTER_SECONDS", "30",
+        "How long an alert waits for its diagnosis before its facts are sent; 0 is at once, never is no limit.";
+    LATE_DIAGNOSIS_SECONDS = "KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0",
+        "How long after the alert the engine is asked again where it could not be reached; 0 is not at all.";
+    DIGEST_WAKES = "KORA_PROBE_DIGEST_WAKES", "0",
+        "From so many new alerts at once (2 or more) they share one question and one message; 0 turns it off.";
+    TELL_RECOVERY = "KORA_PROBE_TELL_RECOVERY", "false",
+        "true, 1, yes or on: say in the alert's thread when Kora's snapshot calls the service healthy again.";
+    SNAPSHOT_PATH = "KORA_SNAPSHOT_PATH", "",
+        "Kora's daemon_snapshot.json. Unset: in $KORA_HOME/cache, or in the folder cache beside the audit log.";
     DEBOUNCE_SECONDS = "KORA_PROBE_DEBOUNCE_SECONDS", "600",
         "The window in which repeats of one (probe, category) are held back; 0 turns it off.";
     DEBOUNCE_BYPASS_CRITICAL = "KORA_PROBE_DEBOUNCE_BYPASS_CRITICAL", "false",
         "true, 1, yes or on: wakes of severity critical are never held back.";
+    DEBOUNCE_BYPASS_ESCALATION = "KORA_PROBE_DEBOUNCE_BYPASS_ESCALATION", "false",
+        "true, 1, yes or on: a wake of a higher severity than the pair's last dispatched one is not held back.";
     DEBOUNCE_CONSECUTIVE_REQUIRED = "KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED", "1",
         "Dispatch a pair only at its n-th wake within one window of the first.";
     DEBOUNCE_BACKOFF_FACTOR = "KORA_PROBE_DEBOUNCE_BACKOFF_FACTOR", "1",
@@ -73,9 +123,9 @@ variables! {
     OUTBOX_TTL_SECONDS = "KORA_PROBE_OUTBOX_TTL_SECONDS", "86400",
         "A queued DM older than this moves to undelivered.jsonl.";
     MAX_RUNTIME_SECONDS = "KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300",
-        "After this long a run begins no new wake; the rest stays for the next run.";
+        "After this long a run asks no engine and reads no row; the rest stays for the next run. 0 is no limit.";
     POLL_SEC = "KORA_PROBE_WAKE_POLL_SEC", "30",
-        "How often runs are started, for schedule and status.";
+        "How often runs are started, for schedule and status; fractions of a second are taken.";
     OUTCOME_LOG = "KORA_PROBE_OUTCOME_LOG", "",
         "The file that outcome rows are appended to. Unset: outcomes.jsonl in the state folder.";
     METRICS_FILE = "KORA_PROBE_WAKE_METRICS_FILE", "",
@@ -90,4 +140,37 @@ variables! {
         "Set to anything: no colour at a terminal.";
     SSL_CERT_FILE = "SSL_CERT_FILE", "",
         "The certificates to trust in place of the system's.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_name_is_recognised() {
+        for (written, meant) in [
+            ("KORA_SLACK_TOKEN", "KORA_SLACK_BOT_TOKEN"),
+            ("SLACK_BOT_TOKEN", "KORA_SLACK_BOT_TOKEN"),
+            ("KORA_SLACK_BOT_TOKEN_FLE", "KORA_SLACK_BOT_TOKEN_FILE"),
+            ("KORA_SLACK_USER_ID", "KORA_SLACK_JOSHUA_USER_ID"),
+            (
+                "KORA_PROBE_ENGINE_TIMEOUT",
+                "KORA_PROBE_ENGINE_TIMEOUT_SECONDS",
+            ),
+            ("KORA_AUDIT_LOG", "KORA_AUDIT_LOG_PATH"),
+            ("kora_audit_log_path", "KORA_AUDIT_LOG_PATH"),
+            ("KORA_DEBOUNCE_SECONDS", "KORA_PROBE_DEBOUNCE_SECONDS"),
+        ] {
+            assert_eq!(meant_by(written, |_| false).as_deref(), Some(meant));
+        }
+    }
+
+    #[test]
+    fn the_settings_of_other_programs_are_left_alone() {
+        for name in ["PATH", "LANG", "DATABASE_URL", "KORA_GATEWAY_PORT"] {
+            assert_eq!(meant_by(name, |_| false), None, "{name}");
+        }
+        let is_set = |name: &str| name == "KORA_SLACK_BOT_TOKEN";
+        assert_eq!(meant_by("KORA_SLACK_APP_TOKEN", is_set), None);
+    }
 }

@@ -18,6 +18,9 @@ pub struct Policy {
     /// Zero turns the debounce off.
     pub window: SignedDuration,
     pub bypass_critical: bool,
+    /// Lets a wake pass that is worse than the pair's last dispatched one.
+    #[allow(dead_code, reason = "issue 10 reads it")]
+    pub bypass_escalation: bool,
     /// A pair dispatches at its n-th wake within one window of the first; 1 is at once.
     pub consecutive_required: u32,
     /// Each dispatch soon after another multiplies the window by this; 1.0 leaves it flat.
@@ -179,6 +182,7 @@ mod tests {
         Policy {
             window: SignedDuration::from_secs(600),
             bypass_critical: false,
+            bypass_escalation: false,
             consecutive_required: 1,
             backoff_factor: 1.0,
             max_window: SignedDuration::from_secs(86_400),

@@ -1,29 +1,59 @@
-//! What an engine's answer comes to. The status, `error` and the usage are read for all APIs alike;
-//! the text is for the API's own file to find.
+//! How an answer is read: status, `error` and usage for all APIs alike; the text by the API's own
+//! file.
 
 use serde_json::{Map, Value};
 
-use super::{Answer, Api, Reason, Usage, anthropic, kora, openai};
+use super::api::Api;
+use super::diagnosis::Diagnosis;
+use super::failure::{Failure, Reason, code};
 use crate::http::Reply;
 use crate::text::quote;
 
+/// What came of asking.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub result: Result<Diagnosis, Failure>,
+    pub usage: Usage,
+}
+
+impl Answer {
+    /// No diagnosis, and nothing that is known to have been used.
+    pub fn without(failure: impl Into<Failure>) -> Self {
+        Self {
+            result: Err(failure.into()),
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// What the engine says that it used.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usage {
+    pub model_used: Option<String>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub cache_creation_input_tokens: Option<u64>,
+    pub cache_read_input_tokens: Option<u64>,
+    pub total_cost_usd: Option<f64>,
+}
+
 /// Reads a whole answer, of any status.
-pub(super) fn read(api: Api, reply: &Reply) -> Answer {
+pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
     let body = reply.json();
     if !reply.is_success() {
-        let code = body.as_ref().and_then(|body| error_code(&body["error"]));
-        let reason = code.map_or(Reason::Http(reply.status), |code| Reason::code(&code));
-        return Answer::without(reason);
+        return Answer::without(Failure::outside_2xx(
+            reply.status,
+            &body.unwrap_or_default(),
+        ));
     }
     let Some(Value::Object(body)) = body else {
         return Answer::without(Reason::InvalidResponse);
     };
-    let result = match (set_error(&body), api) {
-        (Some(reason), _) => Err(reason),
-        (None, _) if is_marked_incomplete(reply) => Err(Reason::IncompleteResponse),
-        (None, Api::Kora) => kora::read(&body),
-        (None, Api::Openai) => openai::read(&body),
-        (None, Api::Anthropic) => anthropic::read(&body),
+    let error = body.get("error").and_then(set_error);
+    let result = match error {
+        Some(failure) => Err(failure),
+        None if is_marked_incomplete(reply) => Err(Reason::IncompleteResponse.into()),
+        None => (api.read)(&body),
     };
     Answer {
         result,
@@ -31,28 +61,18 @@ pub(super) fn read(api: Api, reply: &Reply) -> Answer {
     }
 }
 
-/// `error` where it is a string, else its `code`, else its `type`.
-fn error_code(error: &Value) -> Option<String> {
-    let named = [error, &error["code"], &error["type"]];
-    named
-        .into_iter()
-        .filter_map(Value::as_str)
-        .find(|code| !code.trim().is_empty())
-        .map(str::to_owned)
-}
-
-/// The reason where a 2xx has `error` set: its code, else its JSON. It counts whatever else is
-/// there.
-fn set_error(body: &Map<String, Value>) -> Option<Reason> {
-    let is_unset = |error: &Value| match error {
+/// The failure that an `error` in a 2xx tells; `None` where it is not set.
+pub(super) fn set_error(error: &Value) -> Option<Failure> {
+    let is_unset = match error {
         Value::Null | Value::Bool(false) => true,
         Value::String(code) => code.trim().is_empty(),
         _ => false,
     };
-    let error = body.get("error").filter(|error| !is_unset(error))?;
-    Some(Reason::code(
-        &error_code(error).unwrap_or_else(|| error.to_string()),
-    ))
+    let failure = || {
+        let reason = code(error).unwrap_or(Reason::IncompleteResponse);
+        Failure::with_words_of(reason, error)
+    };
+    (!is_unset).then(failure)
 }
 
 /// Hermes and Kora's gateway say so on HTTP 200 when their agent broke off.
@@ -62,59 +82,50 @@ fn is_marked_incomplete(reply: &Reply) -> bool {
         .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
 }
 
-/// The text without white space, control characters and invisible marks at its ends, or the reason
-/// where nothing is left of it.
-pub(super) fn fit_to_send(text: &str) -> Result<&str, Reason> {
-    let blank = |c: char| {
-        c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}')
-    };
-    match text.trim_matches(blank) {
-        "" => Err(Reason::EmptyResponseText),
-        text => Ok(text),
-    }
-}
-
-/// `kora` tells its usage at the top, the others in `usage`, and `openai` by names of its own.
-fn usage(api: Api, body: &Map<String, Value>) -> Usage {
-    let (model, [input, output]) = match api {
-        Api::Kora => ("model_used", ["input_tokens", "output_tokens"]),
-        Api::Openai => ("model", ["prompt_tokens", "completion_tokens"]),
-        Api::Anthropic => ("model", ["input_tokens", "output_tokens"]),
-    };
-    let counts = if api == Api::Kora {
-        Some(body)
-    } else {
-        body.get("usage").and_then(Value::as_object)
-    };
+fn usage(api: &Api, body: &Map<String, Value>) -> Usage {
+    let fields = &api.usage;
+    let within = |object: &str| body.get(object).and_then(Value::as_object);
+    let counts = fields.object.map_or(Some(body), within);
     let count = |name: &str| counts?.get(name)?.as_u64();
+    let cost = || within("usage")?.get("cost");
     Usage {
         model_used: body
-            .get(model)
+            .get(fields.model)
             .and_then(Value::as_str)
             .map(quote)
             .filter(|name| !name.is_empty()),
-        input_tokens: count(input),
-        output_tokens: count(output),
+        input_tokens: count(fields.input),
+        output_tokens: count(fields.output),
         cache_creation_input_tokens: count("cache_creation_input_tokens"),
         cache_read_input_tokens: count("cache_read_input_tokens"),
+        total_cost_usd: body
+            .get("total_cost_usd")
+            .and_then(Value::as_f64)
+            .or_else(|| cost()?.as_f64()),
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::fake_server::told;
+    use super::super::APIS;
+    use super::super::tests::{told, told_with};
     use super::*;
     use crate::http::fake_server::reply;
-
-    const APIS: [Api; 3] = [Api::Kora, Api::Openai, Api::Anthropic];
 
     #[test]
     fn what_is_outside_2xx_is_its_code_or_its_status() {
         for (status, body, reason) in [
             (503, "", "engine_exception:HTTP503"),
             (302, "", "engine_exception:HTTP302"),
+            (502, "<html>Bad Gateway</html>", "engine_exception:HTTP502"),
             (404, r#"{"detail":"Not Found"}"#, "engine_exception:HTTP404"),
+            (400, r#"["error"]"#, "engine_exception:HTTP400"),
+            (
+                400,
+                r#"{"object":"error","type":"BadRequestError","code":400}"#,
+                "engine_exception:HTTP400",
+            ),
             (500, r#"{"error":""}"#, "engine_exception:HTTP500"),
             (
                 500,
@@ -122,6 +133,11 @@ mod tests {
                 "engine_exception:HTTP500",
             ),
             (429, r#"{"error":"sdk_rate_limited"}"#, "sdk_rate_limited"),
+            (
+                404,
+                r#"{"error":"model 'm1' not found"}"#,
+                "model 'm1' not found",
+            ),
             (
                 529,
                 r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
@@ -142,9 +158,19 @@ mod tests {
                 r#"{"error":{"code":500,"type":"server_error"}}"#,
                 "server_error",
             ),
+            (
+                400,
+                r#"{"error":{"code":"400","type":"throttling_error"}}"#,
+                "throttling_error",
+            ),
+            (
+                401,
+                r#"{"error":{"code":"401","type":null}}"#,
+                "engine_exception:HTTP401",
+            ),
         ] {
             for api in APIS {
-                assert_eq!(told(api, status, body), reason, "{api:?} {body}");
+                assert_eq!(told(api, status, body), reason, "{} {body}", api.name);
             }
         }
     }
@@ -159,6 +185,8 @@ mod tests {
             "null",
             "\"x\"",
             "{}",
+            r#"{"answer":"x"}"#,
+            "data: {}\n\ndata: [DONE]\n\n",
             r#"{"text":"#,
             &format!(r#"{{"text":{deep}}}"#),
         ] {
@@ -166,19 +194,36 @@ mod tests {
                 assert_eq!(
                     told(api, 200, body),
                     "engine_exception:InvalidResponse",
-                    "{api:?}"
+                    "{}",
+                    api.name
                 );
+            }
+        }
+    }
+
+    /// A body that each API finds the text `t` in, with this `error`.
+    fn body(error: &str) -> String {
+        format!(
+            r#"{{"error":{error},"text":"t","choices":[{{"message":{{"content":"t"}}}}],"content":[{{"type":"text","text":"t"}}]}}"#
+        )
+    }
+
+    #[test]
+    fn a_gateway_that_broke_off_gave_no_answer() {
+        for (value, result) in [
+            ("false", "incomplete_response"),
+            ("False", "incomplete_response"),
+            ("true", "t"),
+        ] {
+            for api in APIS {
+                let headers = [("x-hermes-completed", value)];
+                assert_eq!(told_with(api, 200, &headers, &body("null")), result);
             }
         }
     }
 
     #[test]
     fn an_error_that_is_set_wins() {
-        let body = |error: &str| {
-            format!(
-                r#"{{"error":{error},"text":"t","choices":[{{"message":{{"content":"t"}}}}],"content":[{{"type":"text","text":"t"}}]}}"#
-            )
-        };
         for (error, reason) in [
             ("null", "t"),
             ("\"\"", "t"),
@@ -186,38 +231,61 @@ mod tests {
             (r#""cost_ladder_halted""#, "cost_ladder_halted"),
             (r#"{"code":"c","type":"t"}"#, "c"),
             (r#"{"type":"t"}"#, "t"),
-            (r#"{"message":"m"}"#, r#"{"message":"m"}"#),
-            ("7", "7"),
+            (r#"{"code":"502","type":"t"}"#, "t"),
+            (r#"{"code":502,"message":"m"}"#, "incomplete_response"),
+            ("7", "incomplete_response"),
+            ("{}", "incomplete_response"),
         ] {
             for api in APIS {
-                assert_eq!(told(api, 200, &body(error)), reason, "{api:?} {error}");
+                assert_eq!(told(api, 200, &body(error)), reason, "{} {error}", api.name);
             }
         }
     }
 
     #[test]
+    fn the_words_of_an_error_in_a_2xx_are_kept() {
+        for (error, shown) in [
+            (
+                r#"{"code":502,"message":"no upstream"}"#,
+                "incomplete_response: no upstream",
+            ),
+            (r#"{"code":"c","message":"no upstream"}"#, "c: no upstream"),
+            (r#""cost_ladder_halted""#, "cost_ladder_halted"),
+        ] {
+            let reply = reply(200, &[], &format!(r#"{{"error":{error}}}"#));
+            let failure = read(APIS[0], &reply).result.unwrap_err();
+            assert_eq!(failure.to_string(), shown);
+        }
+    }
+
+    #[test]
     fn usage_is_read_wherever_the_api_puts_it() {
-        let usage = |api, body: &str| read(api, &reply(200, &[], body)).usage;
-        let kora = usage(
-            Api::Kora,
-            r#"{"error":"x","model_used":"m","input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3}"#,
-        );
-        let openai = usage(
-            Api::Openai,
-            r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
-        );
-        let anthropic = usage(
-            Api::Anthropic,
-            r#"{"model":"m","usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3}}"#,
-        );
-        assert_eq!(kora, anthropic);
+        let kora = r#"{"error":"x","model_used":"m","input_tokens":1,"output_tokens":2,
+            "cache_read_input_tokens":3,"total_cost_usd":0.25}"#;
+        let openai = r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2,
+            "cache_read_input_tokens":3,"cost":0.25}}"#;
+        let anthropic = r#"{"model":"m","usage":{"input_tokens":1,"output_tokens":2,
+            "cache_read_input_tokens":3,"cost":7},"total_cost_usd":0.25}"#;
+        let expected = Usage {
+            model_used: Some("m".to_owned()),
+            input_tokens: Some(1),
+            output_tokens: Some(2),
+            cache_creation_input_tokens: None,
+            cache_read_input_tokens: Some(3),
+            total_cost_usd: Some(0.25),
+        };
+        for (api, body) in APIS.into_iter().zip([kora, openai, anthropic]) {
+            assert_eq!(
+                read(api, &reply(200, &[], body)).usage,
+                expected,
+                "{}",
+                api.name
+            );
+        }
+        let wrong = r#"{"model":7,"usage":[1],"total_cost_usd":"0.25"}"#;
         assert_eq!(
-            Usage {
-                cache_read_input_tokens: Some(3),
-                ..openai
-            },
-            kora
+            read(APIS[1], &reply(200, &[], wrong)).usage,
+            Usage::default()
         );
-        assert_eq!(kora.model_used.as_deref(), Some("m"));
     }
 }

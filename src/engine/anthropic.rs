@@ -4,44 +4,54 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::fit_to_send;
-use super::{Diagnosis, EngineConfig, Question, Reason, Request};
+use super::api::{Api, EngineConfig, Model, Question, UsageFields};
+use super::diagnosis::Diagnosis;
+use super::failure::{Failure, Reason};
 use crate::http::Header;
+use crate::secret::Secret;
 
-/// The model where none is set.
-const MODEL: &str = "claude-haiku-4-5";
+pub(super) static API: Api = Api {
+    name: "anthropic",
+    token_variable: Some("ANTHROPIC_API_KEY"),
+    default_url: Some("https://api.anthropic.com"),
+    model: Model::Default("claude-haiku-4-5"),
+    path: "/v1/messages",
+    models_path: Some("/v1/models"),
+    headers,
+    body,
+    read,
+    usage: UsageFields {
+        model: "model",
+        object: Some("usage"),
+        input: "input_tokens",
+        output: "output_tokens",
+    },
+};
 
 /// The API needs a limit; this is enough for what the prompt asks for.
 const MAX_TOKENS: u32 = 1024;
 
-pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> Request<'a> {
-    let body = json!({
-        "model": config.model.as_deref().unwrap_or(MODEL),
-        "max_tokens": config.max_tokens.unwrap_or(MAX_TOKENS),
-        "messages": [{"role": "user", "content": question.prompt}],
-    });
+fn headers(token: Option<&Secret>) -> Vec<Header<'_>> {
     let mut headers = vec![Header::new("anthropic-version", "2023-06-01")];
-    headers.extend(
-        config
-            .token
-            .iter()
-            .map(|token| Header::secret("x-api-key", token)),
-    );
-    Request {
-        url: config.url.join("/v1/messages"),
-        headers,
-        body,
-    }
+    headers.extend(token.map(|token| Header::secret("x-api-key", token)));
+    headers
 }
 
-/// Reads a 2xx whose `error` is not set.
-pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
+fn body(config: &EngineConfig, question: &Question) -> Value {
+    json!({
+        "model": config.model,
+        "max_tokens": config.max_tokens.unwrap_or(MAX_TOKENS),
+        "messages": [{"role": "user", "content": question.prompt}],
+    })
+}
+
+fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     let stop = body
         .get("stop_reason")
         .and_then(Value::as_str)
         .unwrap_or_default();
     if stop == "refusal" {
-        return Err(Reason::Refusal);
+        return Err(Reason::Refusal.into());
     }
     let blocks = body
         .get("content")
@@ -51,20 +61,15 @@ pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
     let text: String = blocks
         .iter()
         .filter(|block| block["type"] == "text")
-        .filter_map(|b| b["text"].as_str())
+        .filter_map(|block| block["text"].as_str())
         .collect();
-    let cut_short =
-        matches!(stop, "max_tokens" | "model_context_window_exceeded").then(|| stop.to_owned());
-    Ok(Diagnosis {
-        text: fit_to_send(&text)?.to_owned(),
-        cut_short,
-    })
+    let is_limit = |stop: &&str| matches!(*stop, "max_tokens" | "model_context_window_exceeded");
+    Ok(Diagnosis::new(&text)?.cut_short_by(Some(stop).filter(is_limit)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Api::Anthropic;
-    use super::super::fake_server::{asked, told};
+    use super::super::tests::{asked, told};
     use super::*;
 
     fn message(stop: &str, content: &str) -> String {
@@ -73,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_request_has_its_headers_and_a_limit() {
-        let (head, body) = asked(Anthropic, "", |config| config.model = None);
+        let (head, body) = asked(&API, "", |_| {});
         assert!(head.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("\r\nx-api-key: t0ken\r\n"), "{head}");
         assert!(
@@ -84,9 +89,9 @@ mod tests {
         let messages = json!([{"role": "user", "content": "why?"}]);
         assert_eq!(
             body,
-            json!({"model": "claude-haiku-4-5", "max_tokens": 1024, "messages": messages})
+            json!({"model": "m1", "max_tokens": 1024, "messages": messages})
         );
-        let (_, limited) = asked(Anthropic, "", |config| config.max_tokens = Some(300));
+        let (_, limited) = asked(&API, "", |config| config.max_tokens = Some(300));
         assert_eq!(
             (&limited["max_tokens"], &limited["model"]),
             (&json!(300), &json!("m1"))
@@ -107,6 +112,11 @@ mod tests {
             ("end_turn", format!("[{thinking}]"), "empty_response_text"),
             ("end_turn", "[]".to_owned(), "empty_response_text"),
             (
+                "tool_use",
+                r#"[{"type":"tool_use","name":"x","input":{}}]"#.to_owned(),
+                "empty_response_text",
+            ),
+            (
                 "end_turn",
                 "null".to_owned(),
                 "engine_exception:InvalidResponse",
@@ -123,7 +133,7 @@ mod tests {
             ("new_in_2027", format!("[{text}]"), "down"),
         ] {
             assert_eq!(
-                told(Anthropic, 200, &message(stop, &content)),
+                told(&API, 200, &message(stop, &content)),
                 result,
                 "{stop} {content}"
             );

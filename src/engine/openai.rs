@@ -4,11 +4,30 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::fit_to_send;
-use super::{Diagnosis, EngineConfig, Question, Reason, Request};
-use crate::http::Header;
+use super::answer::set_error;
+use super::api::{Api, EngineConfig, Model, Question, UsageFields, bearer};
+use super::diagnosis::Diagnosis;
+use super::failure::{Failure, Reason};
 
-pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> Request<'a> {
+pub(super) static API: Api = Api {
+    name: "openai",
+    token_variable: Some("OPENAI_API_KEY"),
+    default_url: Some("https://api.openai.com/v1"),
+    model: Model::Required,
+    path: "/chat/completions",
+    models_path: Some("/models"),
+    headers: bearer,
+    body,
+    read,
+    usage: UsageFields {
+        model: "model",
+        object: Some("usage"),
+        input: "prompt_tokens",
+        output: "completion_tokens",
+    },
+};
+
+fn body(config: &EngineConfig, question: &Question) -> Value {
     let mut body = json!({
         "model": config.model,
         "messages": [{"role": "user", "content": question.prompt}],
@@ -19,36 +38,30 @@ pub(super) fn request<'a>(config: &'a EngineConfig, question: &Question<'_>) -> 
     if let Some(limit) = config.max_tokens {
         body["max_tokens"] = limit.into();
     }
-    let url = config.url.join("/chat/completions");
-    Request {
-        url,
-        headers: config.token.iter().map(Header::bearer).collect(),
-        body,
-    }
+    body
 }
 
-/// Reads a 2xx whose `error` is not set. Where several things are wrong, what the model or the
-/// server says about its answer counts before what the answer looks like.
-pub(super) fn read(body: &Map<String, Value>) -> Result<Diagnosis, Reason> {
+/// Where several things are wrong, what the model or the server says about its answer counts
+/// before what the answer looks like.
+fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     let choice = body
         .get("choices")
         .map_or(&Value::Null, |choices| &choices[0]);
-    let content = &choice["message"]["content"];
+    let message = &choice["message"];
     let finish = choice["finish_reason"].as_str().unwrap_or_default();
-    if is_refusal(&choice["message"]) || parts(content).any(is_refusal) {
-        return Err(Reason::Refusal);
+    if let Some(failure) = set_error(&choice["error"]) {
+        return Err(failure);
+    }
+    if is_refusal(message) || parts(&message["content"]).any(is_refusal) {
+        return Err(Reason::Refusal.into());
     }
     match finish {
-        "content_filter" => return Err(Reason::ContentFilter),
-        "error" => return Err(Reason::IncompleteResponse),
+        "content_filter" => return Err(Reason::ContentFilter.into()),
+        "error" => return Err(Reason::IncompleteResponse.into()),
         _ => {}
     }
-    let text = text(&choice["message"])?;
-    let cut_short = (finish == "length").then(|| finish.to_owned());
-    Ok(Diagnosis {
-        text: fit_to_send(&text)?.to_owned(),
-        cut_short,
-    })
+    let limit = Some(finish).filter(|finish| *finish == "length");
+    Ok(Diagnosis::new(&text(message)?)?.cut_short_by(limit))
 }
 
 /// A message, or a part of its content, with a `refusal` in words.
@@ -83,8 +96,7 @@ fn part_text(part: &Value) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Api::Openai;
-    use super::super::fake_server::{asked, told, told_with};
+    use super::super::tests::{asked, told};
     use super::*;
 
     fn choice(finish: &str, message: &str) -> String {
@@ -93,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_request_has_a_limit_only_where_one_is_set() {
-        let (head, body) = asked(Openai, "/v1/", |_| {});
+        let (head, body) = asked(&API, "/v1/", |_| {});
         assert!(
             head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
             "{head}"
@@ -104,7 +116,7 @@ mod tests {
         );
         let plain = json!({"model": "m1", "messages": [{"role": "user", "content": "why?"}], "stream": false});
         assert_eq!(body, plain);
-        let (_, limited) = asked(Openai, "", |config| config.max_tokens = Some(300));
+        let (_, limited) = asked(&API, "", |config| config.max_tokens = Some(300));
         assert_eq!(limited["max_tokens"], 300);
     }
 
@@ -125,6 +137,10 @@ mod tests {
                 r#"{"content":null,"reasoning":"hm","reasoning_content":"hm"}"#,
                 "empty_response_text",
             ),
+            (
+                r#"{"content":[{"type":"thinking","text":"Hm."},{"type":"text","text":"a"}]}"#,
+                "a",
+            ),
             (r#"{"tool_calls":[]}"#, "empty_response_text"),
             (r#"{"content":7}"#, "engine_exception:InvalidResponse"),
             (r#"{"content":"","refusal":"I can't"}"#, "refusal"),
@@ -134,7 +150,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                told(Openai, 200, &choice("stop", message)),
+                told(&API, 200, &choice("stop", message)),
                 result,
                 "{message}"
             );
@@ -152,15 +168,35 @@ mod tests {
                 "empty_response_text",
             ),
             ("content_filter", text, "content_filter"),
+            ("content_filter", r#"{"content":""}"#, "content_filter"),
             ("error", text, "incomplete_response"),
             ("tool_calls", text, "half"),
             ("", text, "half"),
         ] {
             assert_eq!(
-                told(Openai, 200, &choice(finish, message)),
+                told(&API, 200, &choice(finish, message)),
                 result,
                 "{finish} {message}"
             );
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_choice_wins() {
+        for (finish, error, result) in [
+            (
+                "error",
+                r#"{"code":502,"message":"m"}"#,
+                "incomplete_response",
+            ),
+            ("error", r#"{"code":"c"}"#, "c"),
+            ("stop", r#"{"code":"502","type":"t"}"#, "t"),
+            ("stop", "null", "half"),
+        ] {
+            let body = format!(
+                r#"{{"choices":[{{"finish_reason":"{finish}","error":{error},"message":{{"content":"half"}}}}]}}"#
+            );
+            assert_eq!(told(&API, 200, &body), result, "{finish} {error}");
         }
     }
 
@@ -173,29 +209,10 @@ mod tests {
             r#"{"choices":{"0":1}}"#,
         ] {
             assert_eq!(
-                told(Openai, 200, body),
+                told(&API, 200, body),
                 "engine_exception:InvalidResponse",
                 "{body}"
             );
         }
-    }
-
-    #[test]
-    fn a_gateway_that_broke_off_gave_no_answer() {
-        let body = choice("stop", r#"{"content":"half"}"#);
-        for (value, result) in [
-            ("false", "incomplete_response"),
-            ("False", "incomplete_response"),
-            ("true", "half"),
-        ] {
-            assert_eq!(
-                told_with(Openai, 200, &[("x-hermes-completed", value)], &body),
-                result
-            );
-        }
-        assert_eq!(
-            told_with(Openai, 200, &[("x-hermes-completed", "false")], "{}"),
-            "incomplete_response"
-        );
     }
 }

@@ -1,5 +1,5 @@
-//! Who may be asked: a URL that is `https`, or plain `http` to loopback. What counts is the address
-//! that the text is, never one that a resolver could make of it.
+//! Which URLs a request may go to: `https`, or plain `http` to loopback. A host is loopback by what
+//! is written, never by what a resolver makes of it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -58,7 +58,11 @@ impl Endpoint {
     }
 
     /// This URL with `path` (which begins with a slash) behind its own path; a query stays last.
+    /// An empty path leaves it as it is.
     pub fn join(&self, path: &str) -> Self {
+        if path.is_empty() {
+            return self.clone();
+        }
         let mut joined = self.uri.path().trim_end_matches('/').to_owned() + path;
         if let Some(query) = self.uri.query() {
             joined = joined + "?" + query;
@@ -87,9 +91,11 @@ impl Endpoint {
     }
 }
 
+/// As it was written, without its query, which may hold a key.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.uri.fmt(f)
+        let shown = self.uri.to_string();
+        f.write_str(shown.split('?').next().unwrap_or_default())
     }
 }
 
@@ -183,9 +189,17 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                Endpoint::parse(base).unwrap().join("/x/y").to_string(),
+                Endpoint::parse(base).unwrap().join("/x/y").uri.to_string(),
                 joined
             );
         }
+    }
+
+    #[test]
+    fn it_is_shown_as_it_was_written_but_for_the_query() {
+        let url = "https://Engine.Example:8443/V1/Ask?key=s3cret&x=?";
+        let endpoint = Endpoint::parse(url).unwrap();
+        assert_eq!(endpoint.to_string(), "https://Engine.Example:8443/V1/Ask");
+        assert_eq!(endpoint.join("").uri.to_string(), url);
     }
 }

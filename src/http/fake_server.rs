@@ -1,4 +1,4 @@
-//! Servers on loopback that answer as a test says, for the tests of all rooms that send requests.
+//! Servers on loopback that answer as a test says, for the tests of all modules that send requests.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,6 +18,15 @@ pub(crate) struct Server {
 
 /// Calls `answer` for each request; where it says false, the connection is closed.
 pub(crate) fn server(answer: impl Fn(&mut TcpStream) -> bool + Clone + Send + 'static) -> Server {
+    serve(move |_, stream| answer(stream))
+}
+
+/// A server that gives each request the answer that `route` finds for it.
+pub(crate) fn routing(route: impl Fn(&str) -> String + Clone + Send + 'static) -> Server {
+    serve(move |request, stream| stream.write_all(route(request).as_bytes()).is_ok())
+}
+
+fn serve(answer: impl Fn(&str, &mut TcpStream) -> bool + Clone + Send + 'static) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (request, requests) = channel();
@@ -39,7 +48,7 @@ pub(crate) fn server(answer: impl Fn(&mut TcpStream) -> bool + Clone + Send + 's
 /// A server that gives one answer to all.
 pub(crate) fn answering(answer: impl Into<String>) -> Server {
     let answer = answer.into();
-    server(move |stream| stream.write_all(answer.as_bytes()).is_ok())
+    routing(move |_| answer.clone())
 }
 
 pub(crate) fn answer(status: &str, body: &str) -> String {
@@ -58,13 +67,13 @@ pub(crate) fn reply(status: u16, headers: &[(&'static str, &'static str)], body:
 
 fn converse(
     mut stream: TcpStream,
-    answer: impl Fn(&mut TcpStream) -> bool,
+    answer: impl Fn(&str, &mut TcpStream) -> bool,
     request: Sender<String>,
 ) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(text) = read_request(&mut reader) {
-        request.send(text).ok();
-        if !answer(&mut stream) {
+        request.send(text.clone()).ok();
+        if !answer(&text, &mut stream) {
             break;
         }
     }

@@ -1,5 +1,4 @@
-//! A request's headers. A secret goes in as it is kept, and comes out only as the value that ureq
-//! sends.
+//! A request's headers. A secret in one can only be read as the value that ureq sends.
 
 use ureq::http::HeaderValue;
 

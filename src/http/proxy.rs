@@ -1,5 +1,5 @@
-//! By which way a request goes: direct, or through `HTTPS_PROXY` where neither loopback nor
-//! `NO_PROXY` speaks against it.
+//! Whether a request goes through `HTTPS_PROXY`: not to loopback, and not to the hosts that
+//! `NO_PROXY` names.
 
 use std::net::IpAddr;
 

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
+use crate::audit::plan::{Kind, Segment};
 use crate::audit::position::{Position, RowProof};
-use crate::audit::rotation::{Kind, Segment};
 use crate::audit::wake::Wake;
 
 /// The segment, and the checkpoint as it was when it was begun.

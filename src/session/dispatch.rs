@@ -14,7 +14,7 @@ use crate::audit::hash::sha256;
 use crate::audit::wake::Wake;
 use crate::debounce::{Decision, HeldBack};
 use crate::effects::{Effects, Route};
-use crate::engine::{self, Answer, Question, Reason};
+use crate::engine::{self, Answer, Metadata, Question, Reason};
 use crate::message;
 use crate::outcome;
 use crate::report::WakeReport;
@@ -115,22 +115,24 @@ impl<E: Effects> Session<'_, E> {
             return Answer::without(Reason::EngineUnavailable);
         };
         let question = Question {
-            wake: &mark.wake,
             prompt,
-            asked_at,
             key: mark.key.clone(),
+            asked_at,
+            caller_session_id: mark.wake.caller_session_id(),
+            metadata: Metadata::of(&mark.wake),
         };
         let answer = self.effects.ask(engine, &question);
         let reason = answer
             .result
             .as_ref()
             .err()
+            .map(|failure| &failure.reason)
             .filter(|reason| reason.is_unreachable());
         self.unreachable.in_a_row = reason.map_or(0, |_| self.unreachable.in_a_row + 1);
         self.unreachable.reason = reason.cloned();
         self.state
             .counters
-            .note_engine_call(answer.result.as_ref().err());
+            .note_engine_call(answer.result.as_ref().err().map(|failure| &failure.reason));
         answer
     }
 
@@ -170,7 +172,11 @@ impl<E: Effects> Session<'_, E> {
         self.keep(|| WakeReport {
             reasoning_invoked: answer.result.is_ok() && was_asked,
             dm_sent: sent,
-            error: answer.result.as_ref().err().map(ToString::to_string),
+            error: answer
+                .result
+                .as_ref()
+                .err()
+                .map(|failure| failure.reason.to_string()),
             dm_text: shown,
             prompt,
             ..WakeReport::new(wake, &Decision::Dispatch(mark.held_back))

@@ -126,7 +126,7 @@ impl<'a, E: Effects> Session<'a, E> {
             let policy = &self.config.debounce;
             let log = self.log();
             log.stamps.prune(policy, now);
-            log.checkpoint.forget_left(now);
+            log.checkpoint.forget_done();
             let only_position = self.unsaved == Unsaved::Position;
             self.commit(if only_position {
                 Durability::PositionOnly
@@ -165,6 +165,7 @@ impl<'a, E: Effects> Session<'a, E> {
     }
 
     fn is_past_its_time(&self) -> bool {
-        self.begun.elapsed() >= self.config.max_runtime
+        let limit = self.config.max_runtime;
+        limit.is_some_and(|limit| self.begun.elapsed() >= limit)
     }
 }

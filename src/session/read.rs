@@ -9,12 +9,12 @@ use log::{info, warn};
 
 use super::context::{ReadContext, WakeRow, seen_at};
 use super::{Session, Unsaved};
-use crate::audit::checkpoint::Retired;
-use crate::audit::generation::{Generation, Identity};
+use crate::audit::generation::Generation;
 use crate::audit::hash::sha256;
+use crate::audit::identity::Identity;
 use crate::audit::lines::{Line, Lines, Overlong, Unfinished};
+use crate::audit::plan::{Kind, Plan, Segment};
 use crate::audit::position::{Position, RowProof};
-use crate::audit::rotation::{Kind, Plan, Segment};
 use crate::audit::row::{Rows, SEAM, is_whole, read_rows};
 use crate::audit::source::UpToDamage;
 use crate::audit::wake::Wake;
@@ -28,12 +28,17 @@ impl<E: Effects> Session<'_, E> {
         // The first segment goes on from the position, unless nothing holds it any more.
         let mut goes_on = !plan.gap;
         let mut last = None;
+        self.checkpoint().note_done(&plan.done);
+        for known in plan.unreadable.iter().filter_map(|file| file.known.clone()) {
+            self.checkpoint().known.push(known);
+            self.unsaved = self.unsaved.max(Unsaved::Position);
+        }
         let segments = std::mem::take(&mut plan.segments);
         for (index, segment) in segments.iter().enumerate() {
             let is_late = matches!(segment.kind, Kind::Late(_));
             let position = &self.checkpoint().position;
             let identity = position.identity.as_ref();
-            let is_same = identity.is_none_or(|same| segment.generation.is_same_file(same));
+            let is_same = identity.is_some_and(|same| segment.generation.is_same_file(same));
             // At offset 0 only the inode can tell that the file is another one.
             let is_new = position.offset == 0 && (segment.kind == Kind::Finished || !is_same);
             if !is_late && (!std::mem::take(&mut goes_on) || is_new) && !self.has_stopped() {
@@ -45,7 +50,7 @@ impl<E: Effects> Session<'_, E> {
             }
             if !is_late {
                 last = Some(&segment.generation);
-                plan.known.extend(segment.generation.fingerprint());
+                plan.known.add(&segment.generation);
             }
         }
         Ok(())
@@ -58,7 +63,7 @@ impl<E: Effects> Session<'_, E> {
         let seen_at = seen_at(&ahead[0], &checkpoint.position, now);
         let start = Position::start_of(&ahead[0].generation, seen_at);
         let position = std::mem::replace(&mut checkpoint.position, start);
-        checkpoint.known = plan.known.clone();
+        checkpoint.known.renew(&plan.known);
         let is_ahead = |identity: &Identity| {
             let same = |segment: &Segment| segment.generation.is_same_file(identity);
             ahead.iter().any(same)
@@ -66,12 +71,7 @@ impl<E: Effects> Session<'_, E> {
         // Into a compressed file no writer writes, nor is one watched that is still to be read.
         let is_over = plan.gap || last.is_some_and(Generation::is_gzip);
         if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
-            checkpoint.previous.push(Retired {
-                position,
-                length: last.map_or(0, |last| last.length),
-                left_at: now,
-                closed: false,
-            });
+            checkpoint.retire(position, last.map_or(0, |last| last.length), now);
         }
         self.unsaved = self.unsaved.max(Unsaved::Position);
     }
@@ -89,8 +89,8 @@ impl<E: Effects> Session<'_, E> {
         let place = ReadContext::of(segment, self.checkpoint(), is_last, now);
         let mut damage = None;
         let source = UpToDamage {
-            source: generation.read_from(*from),
-            damage: generation.is_gzip().then_some(&mut damage),
+            source: generation.read_from(*from).with_context(failed)?,
+            damage: &mut damage,
         };
         let mut lines = Lines::new(source, *from);
         let mut done = place.wakes_done();
@@ -118,7 +118,7 @@ impl<E: Effects> Session<'_, E> {
             self.take_wakes(&place, row)?;
         }
         if !self.has_stopped() {
-            self.end_segment(&place, &lines)?;
+            self.end_segment(&place, &lines, now)?;
         }
         self.note_damage(&place, damage);
         Ok(())
@@ -134,7 +134,12 @@ impl<E: Effects> Session<'_, E> {
 
     /// Moves the checkpoint behind the last row of the segment. Where nobody appends to it any more, a
     /// last row without its line end is read as well, if it is whole.
-    fn end_segment<R: Read>(&mut self, place: &ReadContext, lines: &Lines<R>) -> Result<()> {
+    fn end_segment<R: Read>(
+        &mut self,
+        place: &ReadContext,
+        lines: &Lines<R>,
+        now: Timestamp,
+    ) -> Result<()> {
         let mut end = lines.last_row();
         let Unfinished {
             start,
@@ -173,17 +178,16 @@ impl<E: Effects> Session<'_, E> {
             *self.checkpoint() = place.checkpoint_behind(end, 0);
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
-        self.note_late(place);
+        self.note_late(place, now);
         Ok(())
     }
 
     /// What was looked at of a generation that was left is not looked at again.
-    fn note_late(&mut self, place: &ReadContext) {
+    fn note_late(&mut self, place: &ReadContext, now: Timestamp) {
         if let Kind::Late(number) = place.kind {
             let checkpoint = self.checkpoint();
-            checkpoint.previous[number].length = place.generation.length;
-            checkpoint.previous[number].closed = place.generation.is_gzip();
-            checkpoint.known.extend(place.generation.fingerprint());
+            checkpoint.previous[number].note_read(place.generation, now);
+            checkpoint.known.add(place.generation);
             self.unsaved = self.unsaved.max(Unsaved::Position);
         }
     }

@@ -1,32 +1,48 @@
 //! The exclusive lock beside the state file. `state.lock` is never replaced or removed, so that two
-//! runs can never hold locks on two files of that name; its modification time tells the last
-//! run.
+//! runs can never hold locks on two files of that name. Its modification time is that of the last
+//! run; its content says so too, and for how long nothing was watched that no DM has told yet.
 
-use std::fs::{File, FileTimes, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Problem};
+use crate::files::open_own;
 use crate::terminal::Waiting;
 
 pub const FILE: &str = "state.lock";
 
-/// An access time behind this one, the year 2100's first, is a length and not a time. It lies in
-/// the future because a mere reader (a backup) moves a past one: see relatime in mount(8).
-const LENGTHS_FROM: Duration = Duration::from_secs(4_102_444_800);
-
 const POLL: Duration = Duration::from_millis(50);
+
+/// The note is one short line.
+const LONGEST_NOTE: usize = 512;
 
 /// Held until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    is_new: bool,
+    /// `None` before the first run.
+    last_run: Option<Timestamp>,
+    note: Note,
+}
+
+/// What the file holds, as a line of JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Note {
+    last_run: Timestamp,
+    /// The last run before the first gap that no DM has told yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unwatched_since: Option<Timestamp>,
+    /// The length of all such gaps together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unwatched_seconds: Option<u32>,
 }
 
 impl Lock {
@@ -34,14 +50,13 @@ impl Lock {
     pub fn take(state_dir: &Path, patience: Duration) -> Result<Self, Problem> {
         let path = state_dir.join(FILE);
         let is_new = !path.exists();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = open_own(&path, &mut options).map_err(|error| {
+            let error = anyhow!(error).context(format!("cannot open {}", path.display()));
+            Problem::new(Exit::Failed, error)
+                .with_next_step("it must be a regular file of this user; see: probe-wake check")
+        })?;
         let begun = Instant::now();
         let _waiting = Waiting::for_what("waiting for another run to end");
         while !is_free(&file).with_context(|| format!("cannot lock {}", path.display()))? {
@@ -51,16 +66,24 @@ impl Lock {
             }
             std::thread::sleep(POLL.min(patience - begun.elapsed().min(patience)));
         }
-        Ok(Self { file, is_new })
+        let last_run = modified(&file).filter(|_| !is_new);
+        let note = Note::read(&file).unwrap_or_default();
+        Ok(Self {
+            file,
+            last_run,
+            note,
+        })
     }
 
     /// For how long there was no run, where that is longer than `patience` or no DM has told it
     /// yet.
     pub fn unwatched(&self, patience: SignedDuration, now: Timestamp) -> SignedDuration {
-        let Some((last_run, untold)) = self.times().filter(|_| !self.is_new) else {
+        let Some(last_run) = self.last_run else {
             return SignedDuration::ZERO;
         };
         let since = now.duration_since(last_run);
+        let untold = self.note.unwatched_seconds.unwrap_or_default();
+        let untold = SignedDuration::from_secs(untold.into());
         untold
             + if since > patience {
                 since
@@ -70,28 +93,44 @@ impl Lock {
     }
 
     /// Notes that a run ended now, and for how long nothing was watched before that no DM has told.
-    /// An idle run writes nothing but this file's times, so that the access time, which nothing
-    /// else needs, carries the length: it is set to so long after `LENGTHS_FROM`.
     pub fn note_run(&self, untold: SignedDuration) -> io::Result<()> {
-        let now = SystemTime::now();
-        let length = Duration::try_from(untold).unwrap_or_default();
-        let accessed = if length.is_zero() {
-            now
-        } else {
-            SystemTime::UNIX_EPOCH + LENGTHS_FROM + length
+        let now = Timestamp::now();
+        let seconds = u32::try_from(untold.as_secs().max(0)).unwrap_or(u32::MAX);
+        let seconds = Some(seconds).filter(|seconds| *seconds > 0);
+        let since = self.note.unwatched_since.or(self.last_run);
+        let note = Note {
+            last_run: now,
+            unwatched_since: since.filter(|_| seconds.is_some()),
+            unwatched_seconds: seconds,
         };
-        self.file
-            .set_times(FileTimes::new().set_modified(now).set_accessed(accessed))
+        let written = note.write(&self.file);
+        // Where a full disk took no content, the time of the run is still told.
+        self.file.set_modified(now.into())?;
+        written
+    }
+}
+
+impl Note {
+    /// The first line; `None` where it is no note, as it is in a new file.
+    fn read(file: &File) -> Option<Self> {
+        let mut bytes = [0; LONGEST_NOTE];
+        let length = file.read_at(&mut bytes, 0).ok()?;
+        let line = bytes[..length].split(|byte| *byte == b'\n').next()?;
+        serde_json::from_slice(line).ok()
     }
 
-    fn times(&self) -> Option<(Timestamp, SignedDuration)> {
-        let meta = self.file.metadata().ok()?;
-        let last_run = Timestamp::try_from(meta.modified().ok()?).ok()?;
-        let lengths_from = SystemTime::UNIX_EPOCH + LENGTHS_FROM;
-        let untold = meta.accessed().ok()?.duration_since(lengths_from);
-        let untold = SignedDuration::try_from(untold.unwrap_or_default()).ok()?;
-        Some((last_run, untold))
+    /// Writes over the line before. A run killed in between leaves the end of a longer one behind
+    /// this one, where it is not read.
+    fn write(&self, file: &File) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        file.write_all_at(&line, 0)?;
+        file.set_len(line.len() as u64)
     }
+}
+
+fn modified(file: &File) -> Option<Timestamp> {
+    Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
 }
 
 /// Takes the lock unless it is held. `File` has methods of these names itself, so that fs2's are

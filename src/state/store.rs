@@ -1,18 +1,18 @@
 //! The state folder: reads and commits the state, and appends to the files beside it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde_json::Serializer;
 
 use super::layout::Layout;
 use super::{State, parse};
 use crate::exit::{Exit, Problem};
-use crate::files::append_own;
+use crate::files::{append_own, check_writers, create_anew, read_own};
 
 pub const FILE: &str = "state.json";
 pub const UNDELIVERED_FILE: &str = "undelivered.jsonl";
@@ -45,13 +45,30 @@ impl Store {
     }
 
     /// Makes the folder where it is missing, for its owner alone.
-    pub fn create(dir: &Path) -> Result<Self> {
+    pub fn create(dir: &Path) -> Result<Self, Problem> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
             .with_context(|| format!("cannot make the state folder {}", dir.display()))?;
-        Ok(Self::at(dir))
+        let store = Self::at(dir);
+        store.check()?;
+        Ok(store)
+    }
+
+    /// Whether the folder is this user's and nobody else can write it; one that is not there is fine.
+    pub fn check(&self) -> Result<(), Problem> {
+        let checked = match fs::metadata(&self.dir) {
+            Ok(meta) => check_writers(&self.dir, &meta),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        checked.map_err(|error| {
+            let error = anyhow!(error).context("cannot use the state folder");
+            Problem::new(Exit::Failed, error).with_next_step(
+                "make it yours alone (chown, chmod 700), or name another with --state-dir",
+            )
+        })
     }
 
     pub fn path(&self, file: &str) -> PathBuf {
@@ -60,8 +77,9 @@ impl Store {
 
     /// The state, or a new one where there is none yet.
     pub fn load(&self) -> Result<State, Problem> {
+        self.check()?;
         let path = self.path(FILE);
-        let read = match fs::read(&path) {
+        let read = match read_own(&path) {
             Ok(bytes) => parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => Err(error.into()),
@@ -85,8 +103,8 @@ impl Store {
                 Durability::PositionOnly => Ok(()),
             });
         if committed.is_err() {
-            // A full disk is not helped by a half-written file; what cannot be removed is
-            // overwritten by the next commit.
+            // A full disk is not helped by a half-written file; what cannot be removed now is by
+            // the next commit.
             let _ = fs::remove_file(&new);
         }
         committed.with_context(|| format!("cannot commit {}", self.path(FILE).display()))
@@ -102,12 +120,7 @@ impl Store {
 }
 
 fn write_new(path: &Path, state: &State) -> io::Result<()> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = create_anew(path, 0o600)?;
     let mut writer = BufWriter::with_capacity(WRITE_BUFFER, file);
     state.serialize(&mut Serializer::with_formatter(
         &mut writer,

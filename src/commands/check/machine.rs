@@ -1,16 +1,18 @@
-//! What can be examined on this machine: settings, secrets, the audit log, the state and the runs.
+//! What can be examined on this machine: settings, secrets, the state and the runs.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::super::status;
 use super::{Finding, failed, ok, warning};
-use crate::audit::rotation;
-use crate::config::Config;
+use crate::cli::Global;
+use crate::config::{self, Config};
+use crate::exit::Problem;
+use crate::files::{create_anew, open_own};
 use crate::message::span;
 use crate::report::count;
 use crate::state::{State, Store, UNDELIVERED_FILE, lock};
@@ -25,16 +27,30 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
             ..ok("settings", "environment only; there is no env file")
         },
     }];
-    for file in config.secret_files.iter().chain(&config.env_file) {
-        findings.extend(secret_file(file));
+    // Whether the alert needs a token that cannot be read is told below: it is not set.
+    for told in &config.warnings {
+        findings.push(warning(told.subject, &told.message, &told.next_step));
+    }
+    for file in &config.secret_files {
+        let shown = file.display().to_string();
+        if !findings.iter().any(|one| one.message.contains(&shown)) {
+            findings.extend(secret_file(file));
+        }
     }
     findings
 }
 
+pub(super) fn misspelt(flags: &Global) -> Result<Vec<Finding>, Problem> {
+    let finding = |(written, meant): (String, String)| {
+        let found = format!("{written} in the env file is no setting of probe-wake");
+        warning("settings", found, format!("did you mean {meant}?"))
+    };
+    Ok(config::misspelt(flags)?.into_iter().map(finding).collect())
+}
+
 fn secret_file(path: &Path) -> Option<Finding> {
     let shown = path.display();
-    match File::open(path).and_then(|file| file.metadata()) {
-        // Whether the alert needs it is told below: a token that cannot be read is not set.
+    match fs::metadata(path) {
         Err(error) => Some(warning(
             "secrets",
             format!("{shown} cannot be read: {error}"),
@@ -42,39 +58,23 @@ fn secret_file(path: &Path) -> Option<Finding> {
         )),
         Ok(meta) if is_open_to_others(&meta) => Some(warning(
             "secrets",
-            format!(
-                "{shown} can be read or written by others (mode {:03o})",
-                mode(&meta)
-            ),
+            format!("{shown} can be read by others (mode {:03o})", mode(&meta)),
             format!("chmod 600 {shown}"),
         )),
         Ok(_) => None,
     }
 }
 
-pub(super) fn audit_log(config: &Config) -> Finding {
-    let path = config.paths.audit_log.display();
-    match rotation::open_log(&config.paths.audit_log) {
-        Ok(Some(log)) => ok(
-            "audit log",
-            format!("{path}, {}", count(log.length, "byte", "bytes")),
-        ),
-        Ok(None) => failed(
-            "audit log",
-            format!("{path} does not exist"),
-            "name the right file with KORA_AUDIT_LOG_PATH, or wait until Kora has written its first row",
-        ),
-        Err(problem) => failed(
-            "audit log",
-            problem.what(),
-            "let the runs' user read it, or name the right file with KORA_AUDIT_LOG_PATH",
-        ),
-    }
-}
-
 pub(super) fn state(config: &Config) -> Vec<Finding> {
     let dir = &config.paths.state_dir;
     let store = Store::at(dir);
+    if let Err(problem) = store.check() {
+        return vec![failed(
+            "state folder",
+            problem.what(),
+            problem.next_step().unwrap_or_default(),
+        )];
+    }
     let mut findings = vec![state_dir(dir)];
     match store.load() {
         Err(problem) => findings.push(failed(
@@ -158,21 +158,14 @@ fn missing_state_dir(dir: &Path) -> Finding {
 /// Writes a byte as a run would: a full disk takes a new file, and nothing into it.
 fn write_trial(dir: &Path) -> io::Result<()> {
     let trial = dir.join(".check");
-    let made = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&trial);
-    let written = made.and_then(|mut file| file.write_all(b"x"));
+    let written = create_anew(&trial, 0o600).and_then(|mut file| file.write_all(b"x"));
     let _ = fs::remove_file(&trial);
     written
 }
 
 /// A run by hand as root leaves files that the scheduled ones cannot open.
 fn open_lock(dir: &Path) -> io::Result<()> {
-    let opened = OpenOptions::new().write(true).open(dir.join(lock::FILE));
-    match opened {
+    match open_own(&dir.join(lock::FILE), File::options().write(true)) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(io::Error::new(
@@ -193,7 +186,7 @@ fn mode(meta: &Metadata) -> u32 {
 fn last_run(config: &Config, store: &Store) -> Finding {
     let now = Timestamp::now();
     match status::last_run(store) {
-        Some(at) if now.duration_since(at) <= config.patience() => ok(
+        Some(at) if now.duration_since(at) <= config.overdue_after() => ok(
             "runs",
             format!("the last was {} ago", span(now.duration_since(at))),
         ),

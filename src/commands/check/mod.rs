@@ -1,12 +1,14 @@
 //! `check`: a doctor for the set-up. Each line is a finding, with a next step where there is
 //! something to do; it fails where anything would keep an alert from arriving.
 
+mod log;
 mod machine;
 mod peers;
 
 use std::io::{self, Write};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::{CheckArgs, Format, Global};
@@ -68,12 +70,16 @@ fn failed(subject: &'static str, message: impl Into<String>, next: impl Into<Str
 }
 
 pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
-    let config = Config::load(flags)?;
+    let config = Config::examine(flags)?;
     let http = config.http();
     let mut findings = machine::settings(&config);
-    findings.push(machine::audit_log(&config));
+    findings.extend(machine::misspelt(flags)?);
+    findings.push(log::audit_log(&config.paths.audit_log, Timestamp::now()));
     findings.extend(machine::state(&config));
     findings.push(peers::engine(&config, &http));
+    if args.ask_engine {
+        findings.push(peers::question(&config, &http));
+    }
     findings.push(peers::operator(&config));
     findings.push(peers::slack(&config, &http));
     if args.send_test_dm {
@@ -117,10 +123,7 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
     let verdict = if findings.ok {
         painter.paint(Colour::Bold, "Alerts can arrive.")
     } else {
-        painter.paint(
-            Colour::Bold,
-            "Alerts cannot arrive until what FAILED is mended.",
-        )
+        painter.paint(Colour::Bold, "Not all is well: see what FAILED.")
     };
     writeln!(out, "{verdict}")?;
     out.flush()

@@ -1,57 +1,151 @@
 //! Who is asked over the network: the engine and Slack.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use super::{Finding, failed, ok, warning};
+use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{Api, EngineConfig};
-use crate::http::{Endpoint, Http};
+use crate::engine::{self, Failure, Lookup, Metadata, Question, Reason};
+use crate::http::Http;
 use crate::slack::{self, Posted};
 use crate::terminal::Waiting;
+use crate::text::quote;
 
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
+const NOT_ASKED: &str = "no question was asked";
+const SET_ENGINE: &str =
+    "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)";
 const TEST_DM: &str =
     "probe-wake: this is a test message. If you can read it, alerts can reach you here.";
 
-/// An engine that is missing or down costs the diagnosis, not the alert.
+/// An engine that is missing or down costs the diagnosis, not the alert; one that refuses the token
+/// or the model is set up wrong.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
+    const SUBJECT: &str = "engine";
     let Some(engine) = &config.engine else {
         return warning(
-            "engine",
+            SUBJECT,
             "none is configured: DMs come with the raw facts",
-            "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)",
+            SET_ENGINE,
         );
     };
-    let name = format!("{:?} at {}", engine.api, engine.url).to_lowercase();
+    let name = format!("{} at {}", engine.api.name, engine.url);
+    let model = engine.model.as_deref().unwrap_or_default();
     let _waiting = Waiting::for_what("reaching for the engine");
-    match http.get(&asked_for(engine), REACH_TIMEOUT) {
-        Ok(reply) if reply.status < 500 => ok(
-            "engine",
-            format!(
-                "{name} answers (HTTP {} without a token); no question was asked",
-                reply.status
-            ),
+    match engine::look_up_model(engine, http, REACH_TIMEOUT) {
+        Ok(Lookup::Known) => ok(
+            SUBJECT,
+            format!("{name} has the model {model}; {NOT_ASKED}"),
         ),
-        Ok(reply) => warning(
-            "engine",
-            format!("{name} answers HTTP {}", reply.status),
-            "look at the engine's own log",
+        Ok(Lookup::Unlisted(status)) => ok(
+            SUBJECT,
+            format!("{name} answers (HTTP {status}); {NOT_ASKED}"),
         ),
-        Err(error) => warning(
-            "engine",
-            format!("{name} cannot be reached: {error}"),
-            "start it, or mend the URL",
+        Ok(Lookup::NoList(status)) => warning(
+            SUBJECT,
+            format!("{name} answers (HTTP {status}), but lists no models; {NOT_ASKED}"),
+            "try it with: probe-wake check --ask-engine",
+        ),
+        Ok(Lookup::Unknown(models)) => failed(
+            SUBJECT,
+            format!("{name} has no model {model}; {}", listed(&models)),
+            format!("set {} to one of its models", var::ENGINE_MODEL.name),
+        ),
+        Err(failure) => {
+            let level = if failure.status.is_some() && !failure.passes() {
+                failed
+            } else {
+                warning
+            };
+            level(SUBJECT, format!("{name}: {failure}"), engine_step(&failure))
+        }
+    }
+}
+
+fn listed(models: &[String]) -> String {
+    const MOST: usize = 10;
+    let names: Vec<_> = models.iter().take(MOST).map(|name| quote(name)).collect();
+    let more = models.len().saturating_sub(MOST);
+    match (names.as_slice(), more) {
+        ([], _) => "it has none".to_owned(),
+        (_, 0) => format!("it has {}", names.join(", ")),
+        _ => format!("it has {} and {more} more", names.join(", ")),
+    }
+}
+
+fn engine_step(failure: &Failure) -> String {
+    match (&failure.reason, failure.status) {
+        (Reason::Timeout, _) => format!(
+            "look whether it is overloaded, or raise {}",
+            var::ENGINE_TIMEOUT_SECONDS.name
+        ),
+        (Reason::ConnectionError, _) => {
+            format!("start it, or correct {}", var::ENGINE_URL.name)
+        }
+        (_, Some(401 | 403)) => format!("set {} to a token that it takes", var::ENGINE_TOKEN.name),
+        (_, Some(400..=499)) => format!(
+            "correct {}, {} or {}",
+            var::ENGINE_URL.name,
+            var::ENGINE_TOKEN.name,
+            var::ENGINE_MODEL.name
+        ),
+        _ => "look at the engine's own log".to_owned(),
+    }
+}
+
+/// Asks one real question, about an alert that nobody raised.
+pub(super) fn question(config: &Config, http: &Http) -> Finding {
+    const SUBJECT: &str = "question";
+    let Some(engine) = &config.engine else {
+        return failed(SUBJECT, "not asked: no engine is configured", SET_ENGINE);
+    };
+    let wake = made_up_wake();
+    let fence = engine::fence();
+    let question = Question {
+        prompt: engine::prompt(&wake, 0, &fence),
+        key: fence,
+        asked_at: Timestamp::now(),
+        caller_session_id: wake.caller_session_id(),
+        metadata: Metadata::of(&wake),
+    };
+    let _waiting = Waiting::for_what("asking the engine about a made-up alert");
+    let begun = Instant::now();
+    let answer = engine::ask(engine, http, &question);
+    let seconds = begun.elapsed().as_secs_f32();
+    match answer.result {
+        Ok(diagnosis) => {
+            let model = answer.usage.model_used.or_else(|| engine.model.clone());
+            let model = model.unwrap_or_else(|| "the engine".to_owned());
+            let text = diagnosis.text();
+            ok(
+                SUBJECT,
+                format!("{model} answered in {seconds:.1} s: {text}"),
+            )
+        }
+        Err(failure) => failed(
+            SUBJECT,
+            format!("no diagnosis after {seconds:.1} s: {failure}"),
+            engine_step(&failure),
         ),
     }
 }
 
-/// What costs nothing to ask for: any answer shows that the engine is there.
-fn asked_for(engine: &EngineConfig) -> Endpoint {
-    match engine.api {
-        Api::Kora => engine.url.clone(),
-        Api::Openai => engine.url.join("/models"),
-        Api::Anthropic => engine.url.join("/v1/models"),
+fn made_up_wake() -> Wake {
+    Wake {
+        probe: "probe-wake-check".to_owned(),
+        category: "made_up".to_owned(),
+        severity: "info".to_owned(),
+        title: "Made-up alert: example service unreachable: HTTP 401".to_owned(),
+        detail:
+            "Raised by hand to try the engine. There is no such service, and nothing is to be done."
+                .to_owned(),
+        snapshot_details: r#"{"apps_running":0}"#.to_owned(),
+        envelope_enabled: false,
+        envelope_fix_name: "(none)".to_owned(),
+        emitted_at: None,
     }
 }
 

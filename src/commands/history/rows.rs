@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::files::open_without_waiting;
+use crate::json;
 
 /// Longer lines are none of ours.
 const LONGEST_LINE: u64 = 4 * 1024 * 1024;
@@ -61,7 +62,7 @@ pub(super) fn for_each_row(
             return Ok(());
         }
         if finder.find(&line).is_some()
-            && let Ok(row) = serde_json::from_str(&String::from_utf8_lossy(&line))
+            && let Some(row) = json::parse(&line)
         {
             take(Row(row));
         }

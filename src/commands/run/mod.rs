@@ -15,7 +15,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::audit::position::{Position, behind_last_line};
 use crate::audit::rotation;
 use crate::cli::{Format, Global, RunArgs};
-use crate::config::Config;
+use crate::config::{Config, time_limit};
 use crate::effects::{Effects, Live};
 use crate::exit::{Ended, Problem};
 use crate::report::Report;
@@ -26,7 +26,7 @@ use crate::state::{Store, log_name};
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
     if let Some(seconds) = args.max_runtime {
-        config.max_runtime = Duration::from_secs(seconds.into());
+        config.max_runtime = time_limit(seconds.into());
     }
     if args.dry_run {
         return dry::dry_run(&config, args);
@@ -94,7 +94,7 @@ fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(),
     let plan = rotation::plan(log, &kept.checkpoint, now)?;
     session.report.position.before = before.offset;
     session.report.position.rotated = plan.rotated;
-    session.report.position.gap = plan.gap;
+    session.report.position.gap = plan.has_gap();
     let path = log.display();
     if plan.gap {
         let (offset, at) = (before.offset, before.seen_at);
@@ -107,9 +107,10 @@ fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(),
             "{path} does not exist: its position stays at byte {}",
             before.offset
         );
+        session.report.tally.missed += 1;
     }
     for file in &plan.unreadable {
-        warn!("cannot read {file}: rows may have been missed");
+        warn!("cannot read {}: rows may have been missed", file.what);
         session.report.tally.missed += 1;
     }
     session.read_rows(plan, now)?;

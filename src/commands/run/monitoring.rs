@@ -27,7 +27,7 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
         _ => url.join("/fail"),
     };
     let _waiting = Waiting::for_what("telling the heartbeat");
-    match config.http().get(&url, HEARTBEAT_TIMEOUT) {
+    match config.http().get(&url, &[], HEARTBEAT_TIMEOUT) {
         Ok(reply) if reply.is_success() => {}
         Ok(reply) => info!("the heartbeat was answered with HTTP {}", reply.status),
         Err(error) => info!("the heartbeat did not arrive: {error}"),

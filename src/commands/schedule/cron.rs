@@ -20,7 +20,7 @@ pub(super) fn crontab(config: &Config, binary: &Path) -> Result<String, Problem>
     if !is_usual(state_dir, usual_state_dir()) {
         command.push_str(&format!(" --state-dir {}", word(state_dir)?));
     }
-    let cadence = config.cadence.as_secs();
+    let cadence = config.cadence.as_secs().max(1);
     command.push_str(&format!(
         " --audit-log {} run --wait {}",
         word(&config.paths.audit_log)?,

@@ -11,7 +11,7 @@ const TIME_FOR_SLACK: u64 = 120;
 
 /// The two files, one behind the other, each with its name above it.
 pub(super) fn units(config: &Config, binary: &Path) -> Result<String, Problem> {
-    Ok(service(config, binary)? + &timer(config.cadence.as_secs()))
+    Ok(service(config, binary)? + &timer(config.cadence.as_secs_f64()))
 }
 
 fn service(config: &Config, binary_path: &Path) -> Result<String, Problem> {
@@ -59,7 +59,7 @@ ProtectSystem=strict
     ))
 }
 
-fn timer(cadence: u64) -> String {
+fn timer(cadence: f64) -> String {
     format!(
         "\
 # probe-wake.timer
@@ -78,10 +78,13 @@ WantedBy=timers.target
 }
 
 /// In seconds, above what a run takes at the most.
-fn time_limit(config: &Config) -> u64 {
+fn time_limit(config: &Config) -> String {
+    let Some(max_runtime) = config.max_runtime else {
+        return "infinity".to_owned();
+    };
     let engine = config.engine.as_ref();
     let investigation = engine.map_or(0, |engine| engine.timeout.as_secs());
-    config.max_runtime.as_secs() + investigation + TIME_FOR_SLACK
+    (max_runtime.as_secs() + investigation + TIME_FOR_SLACK).to_string()
 }
 
 fn env_file_line(config: &Config) -> Result<String, Problem> {

@@ -12,10 +12,12 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::audit::rotation::{self, Plan};
+use crate::audit::plan::Plan;
+use crate::audit::rotation;
 use crate::cli::{Format, FormatArg, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
+use crate::files::open_own;
 use crate::report::print_json;
 use crate::state::outbox::Dm;
 use crate::state::{LogState, State, Store, UNDELIVERED_FILE, lock};
@@ -89,7 +91,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         state_dir: store.dir.display().to_string(),
         running: is_running(store),
         last_run,
-        overdue: last_run.is_none_or(|last| now.duration_since(last) > config.patience()),
+        overdue: last_run.is_none_or(|last| now.duration_since(last) > config.overdue_after()),
         position: kept.map(|kept| kept.checkpoint.position.offset),
         lag: plan
             .map(|plan| lag(&plan))
@@ -153,11 +155,11 @@ fn is_running(store: &Store) -> Option<bool> {
 
 fn lag(plan: &Plan) -> io::Result<Lag> {
     let mut lag = Lag {
-        gap: plan.gap,
+        gap: plan.has_gap(),
         ..Lag::default()
     };
     for segment in &plan.segments {
-        let (bytes, rows) = count_lines(segment.generation.read_from(segment.from))?;
+        let (bytes, rows) = count_lines(segment.generation.read_from(segment.from)?)?;
         lag.bytes += bytes;
         lag.rows += rows;
     }
@@ -183,7 +185,7 @@ fn count_lines(mut source: impl Read) -> io::Result<(u64, u64)> {
 }
 
 fn count_rows(path: &Path) -> io::Result<u64> {
-    match fs::File::open(path) {
+    match open_own(path, fs::File::options().read(true)) {
         Ok(file) => count_lines(file).map(|(_, rows)| rows),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),

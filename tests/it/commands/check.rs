@@ -7,7 +7,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, DEAD_URL, Reply, SLACK_TOKEN, Sandbox, Slack, World, wake};
+use crate::support::{
+    BINARY, DEAD_URL, Reply, SLACK_TOKEN, Sandbox, Slack, World, other_row, wake,
+};
 
 /// A world that has run, whose Slack answers `auth.test`.
 fn well() -> World {
@@ -159,6 +161,62 @@ fn a_secret_that_others_can_read_is_a_warning() {
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let found = finding(&world, 0, "secrets");
     assert_eq!(found["next_step"], format!("chmod 600 {}", file.display()));
+}
+
+#[test]
+fn a_misspelt_setting_is_asked_about_and_runs_do_not_nag() {
+    let world = well();
+    let settings = "KORA_SLACK_TOKEN=x\nKORA_PROBE_DEBOUNCE_SECONDS=0\nDATABASE_URL=x\n";
+    world.give("home/.config/probe-wake/env", settings);
+    // The one that is set is hardly the one that was meant.
+    world.command("check").exits(0).hides("did you mean");
+    world.unset("KORA_SLACK_BOT_TOKEN");
+    world
+        .command("check")
+        .exits(1)
+        .prints("KORA_SLACK_TOKEN in the env file")
+        .prints("did you mean KORA_SLACK_BOT_TOKEN?")
+        .hides("DATABASE_URL");
+    world.run().exits(0).silent();
+}
+
+#[test]
+fn what_is_wrong_with_a_line_of_the_env_file_is_a_finding_and_a_warning() {
+    for (line, told) in [
+        ("export KORA_HOME=/x", "'export' is not part of the syntax"),
+        ("KORA_PROBE_OUTCOME_LOG=~/x", "~, which is not expanded"),
+        ("KORA_PROBE_WAKE_POLL_SEC=30 # often", "it is no comment"),
+        (
+            "KORA_PROBE_DEBOUNCE_SECONDS=soon",
+            "the default 600 is used",
+        ),
+    ] {
+        let world = well();
+        world.give("home/.config/probe-wake/env", &format!("{line}\n"));
+        let checked = world.command("check").exits(0).prints(told);
+        assert_eq!(checked.stderr, "");
+        world.command("status").exits(0).warns(told);
+    }
+}
+
+#[test]
+fn a_log_is_judged_by_what_it_holds() {
+    let world = well();
+    let found = finding(&world, 0, "audit log")["message"].to_string();
+    assert!(found.contains("no row yet"), "{found}");
+    world.append([wake("fly")]);
+    world.append_raw(other_row("probe.wake_requested") + "\n");
+    let found = finding(&world, 0, "audit log")["message"].to_string();
+    assert!(found.contains("1 wake in it"), "{found}");
+    fs::copy("/etc/passwd", world.log()).unwrap();
+    let found = finding(&world, 1, "audit log");
+    assert_eq!(found["level"], "failed");
+    assert!(found["message"].to_string().contains("no JSON rows"));
+    let mut long = "{}\n".repeat(6_000_000);
+    long.push_str(&(wake("fly").line() + "\n"));
+    fs::write(world.log(), long).unwrap();
+    let found = finding(&world, 0, "audit log")["message"].to_string();
+    assert!(found.contains("1 wake in its last 16 MiB"), "{found}");
 }
 
 #[test]

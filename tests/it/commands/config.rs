@@ -99,6 +99,10 @@ fn a_bad_number_is_warned_about_with_variable_value_and_default() {
         ("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "60"),
         ("KORA_PROBE_OUTBOX_TTL_SECONDS", "86400"),
         ("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300"),
+        ("KORA_PROBE_WAKE_POLL_SEC", "30"),
+        ("KORA_PROBE_FACTS_AFTER_SECONDS", "30"),
+        ("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0"),
+        ("KORA_PROBE_DIGEST_WAKES", "0"),
     ];
     for (variable, default) in numbers {
         for value in ["soon", "-1", "1e400", "99999999999999999999999999"] {

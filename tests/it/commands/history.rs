@@ -150,6 +150,23 @@ fn a_tool_is_joined_by_the_caller_session_to_the_investigation_nearest_in_time()
 }
 
 #[test]
+fn a_tool_row_that_only_python_can_write_is_joined() {
+    let sandbox = told(&[outcome("fly", 0, "Now.")]);
+    let session = "probe:fly:service_unhealthy";
+    for (tool, limit) in [
+        ("nan", "NaN"),
+        ("surrogate", "\"\\ud83d\""),
+        ("huge", "1e999"),
+    ] {
+        let row =
+            tool_called(session, tool, 1).replace("\"limit\":5", &format!("\"limit\":{limit}"));
+        sandbox.append_raw(row);
+    }
+    let tools = &history(&sandbox, "")[0]["tools"];
+    assert_eq!(tools, &json!(["nan", "surrogate", "huge"]));
+}
+
+#[test]
 fn a_dm_that_a_later_run_delivered_says_so() {
     let world = World::stamped();
     world.reach_slack_at(DEAD_URL);

@@ -1,6 +1,7 @@
 //! Section 9: commands, settings and output.
 
 mod check;
+mod check_engine;
 mod command_line;
 mod config;
 mod cron;

@@ -189,7 +189,10 @@ fn a_schedule_that_has_stopped_is_overdue() {
     }
     world.command("status").exits(0).prints("overdue");
     world.set("KORA_PROBE_WAKE_POLL_SEC", "600");
-    assert_eq!(status(&world)["overdue"], false);
+    for (minutes, overdue) in [(49, false), (51, true)] {
+        world.age_lock(minutes);
+        assert_eq!(status(&world)["overdue"], overdue, "{minutes}");
+    }
 }
 
 #[test]

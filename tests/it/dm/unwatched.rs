@@ -1,5 +1,8 @@
 //! Issue 5: when the last run is long ago, the next DM says for how long nothing was watched.
 
+use jiff::Timestamp;
+use serde_json::Value;
+
 use crate::support::{World, wake};
 
 const NOTE: &str = "nothing was watched for";
@@ -56,6 +59,41 @@ fn idle_runs_in_between_do_not_forget_it() {
     let told = next_dm(&world, "fly");
     assert!(told.contains("nothing was watched for 1 h"), "{told}");
     assert!(!next_dm(&world, "sentry").contains(NOTE));
+}
+
+/// What the lock file says, to a person too.
+fn lock_note(world: &World) -> Value {
+    serde_json::from_str(&world.state_file("state.lock")).unwrap()
+}
+
+#[test]
+fn the_lock_file_says_since_when_nothing_was_watched_until_it_is_told() {
+    let world = World::stamped();
+    let first = lock_note(&world);
+    assert_eq!(first.as_object().unwrap().len(), 1, "{first}");
+    world.age_lock(60);
+    for _ in 0..2 {
+        world.run().exits(0).silent();
+        let note = lock_note(&world);
+        let time = |name: &str| note[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let gap = time("last_run").duration_since(time("unwatched_since"));
+        assert!((3_600..3_660).contains(&gap.as_secs()), "{note}");
+        let seconds = note["unwatched_seconds"].as_u64().unwrap();
+        assert!((3_600..3_660).contains(&seconds), "{note}");
+    }
+    assert!(next_dm(&world, "fly").contains(NOTE));
+    assert_eq!(lock_note(&world).as_object().unwrap().len(), 1);
+}
+
+#[test]
+fn a_lock_file_that_says_nothing_or_nonsense_is_no_obstacle() {
+    for text in ["", "nonsense", "{\"unwatched_seconds\":-1}", "\0\0\0"] {
+        let world = World::stamped().quiet();
+        world.give("state/state.lock", text);
+        world.age_lock(60);
+        world.run().exits(0).silent();
+        assert_eq!(lock_note(&world)["unwatched_seconds"], 3_600, "{text}");
+    }
 }
 
 #[test]

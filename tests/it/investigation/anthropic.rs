@@ -1,9 +1,9 @@
 //! Section 6 of the contract: the `anthropic` API.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
-    DIAGNOSIS, ENGINE_TOKEN, Reply, Request, World, anthropic_error, message, wake, without_prompt,
+    DIAGNOSIS, ENGINE_TOKEN, Reply, Request, World, message, wake, without_prompt,
 };
 
 fn world() -> World {
@@ -90,89 +90,6 @@ fn without_url_and_token_there_is_no_engine() {
     world.unset("KORA_PROBE_ENGINE_TOKEN");
     world.append([wake("fly")]);
     assert_eq!(world.report(0)["wakes"][0]["error"], "engine_unavailable");
-}
-
-#[test]
-fn text_blocks_are_joined_and_others_left_out() {
-    let world = world();
-    let thinking = json!({"type": "thinking", "thinking": "Hm.", "signature": "x"});
-    let redacted = json!({"type": "redacted_thinking", "data": "x"});
-    let text = |text: &str| json!({"type": "text", "text": text, "citations": null});
-    for (stop, content) in [
-        ("end_turn", json!([text("Down.")])),
-        (
-            "end_turn",
-            json!([thinking, text("Do"), redacted, text("wn.\n")]),
-        ),
-        ("stop_sequence", json!([text("Down.")])),
-        (
-            "a_reason_of_2027",
-            json!([text("Down."), {"type": "a_block_of_2027", "text": "x"}]),
-        ),
-    ] {
-        assert_eq!(world.diagnosis(message(stop, content)), "Down.", "{stop}");
-    }
-}
-
-#[test]
-fn what_is_no_diagnosis_has_its_reason() {
-    let world = world();
-    let text = json!([{"type": "text", "text": "I can't"}]);
-    let thinking = json!([{"type": "thinking", "thinking": "Hm."}]);
-    for (reply, reason) in [
-        (message("refusal", text), "refusal"),
-        (message("refusal", json!([])), "refusal"),
-        (
-            message("max_tokens", thinking.clone()),
-            "empty_response_text",
-        ),
-        (message("end_turn", thinking), "empty_response_text"),
-        (
-            message("end_turn", json!([{"type": "text", "text": " \n"}])),
-            "empty_response_text",
-        ),
-        (message("end_turn", json!([])), "empty_response_text"),
-        (
-            message(
-                "tool_use",
-                json!([{"type": "tool_use", "name": "x", "input": {}}]),
-            ),
-            "empty_response_text",
-        ),
-        (
-            message("end_turn", Value::Null),
-            "engine_exception:InvalidResponse",
-        ),
-        (
-            Reply::json(200, &json!({"type": "message"})),
-            "engine_exception:InvalidResponse",
-        ),
-    ] {
-        assert_eq!(world.reason(reply), reason);
-    }
-}
-
-#[test]
-fn an_error_is_told_by_its_type() {
-    let world = world();
-    for (status, kind) in [
-        (400, "invalid_request_error"),
-        (401, "authentication_error"),
-        (402, "billing_error"),
-        (429, "rate_limit_error"),
-        (500, "api_error"),
-        (529, "overloaded_error"),
-    ] {
-        assert_eq!(world.reason(anthropic_error(status, kind)), kind);
-    }
-    assert_eq!(
-        world.reason(anthropic_error(200, "overloaded_error")),
-        "overloaded_error"
-    );
-    assert_eq!(
-        world.reason(Reply::text(529, "")),
-        "engine_exception:HTTP529"
-    );
 }
 
 #[test]

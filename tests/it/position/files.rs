@@ -2,10 +2,16 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Rotating, at_both_paces, other_row};
+use crate::support::rotating::told;
+use crate::support::{Rotating, arguments, at_both_paces, other_row};
+
+fn set_modified(path: &Path, time: SystemTime) {
+    File::open(path).unwrap().set_modified(time).unwrap();
+}
 
 #[test]
 fn an_inode_that_is_used_again_proves_nothing() {
@@ -177,7 +183,7 @@ fn a_missing_log_keeps_its_position_and_is_judged_again() {
     log.write(&["unread"]);
     fs::rename(log.log(), log.path("elsewhere")).unwrap();
     for _ in 0..2 {
-        let (_, outcome) = log.look(0);
+        let (_, outcome) = log.look(3);
         outcome.warns("does not exist");
     }
     fs::rename(log.path("elsewhere"), log.log()).unwrap();
@@ -196,13 +202,81 @@ fn generations_with_their_times_set_back_are_read_after_the_holder() {
     log.write(&["d"]);
     for (end, hours) in [(".3", 3), (".2", 2), (".1", 1)] {
         let time = SystemTime::now() - Duration::from_secs(hours * 3_600);
-        let file = File::open(log.rotated(end)).unwrap();
-        file.set_modified(time).unwrap();
+        set_modified(&log.rotated(end), time);
     }
-    fs::write(log.rotated(".older"), Rotating::line("older")).unwrap();
-    let older = File::open(log.rotated(".older")).unwrap();
-    older.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     log.follows(&["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_clock_set_back_hides_no_generation() {
+    needs!("logrotate");
+    for log in [Rotating::begun(), Rotating::stamped()] {
+        for probe in ["a", "b"] {
+            log.write(&[probe]);
+            log.logrotate("create");
+        }
+        log.write(&["c"]);
+        // As if it was a day later when the log was read last.
+        log.shift_state(24);
+        log.follows(&["a", "b", "c"]);
+    }
+}
+
+#[test]
+fn a_clock_set_back_behind_the_holder_hides_no_generation() {
+    needs!("logrotate");
+    let log = Rotating::begun();
+    for probe in ["a", "b"] {
+        log.write(&[probe]);
+        log.logrotate("create");
+    }
+    log.write(&["c"]);
+    set_modified(&log.rotated(".1"), SystemTime::UNIX_EPOCH);
+    log.follows(&["a", "b", "c"]);
+}
+
+#[test]
+fn a_clock_set_back_hides_no_generation_behind_a_gap() {
+    needs!("logrotate");
+    let log = Rotating::begun();
+    fs::remove_file(log.log()).unwrap();
+    log.write(&["a"]);
+    log.logrotate("create");
+    log.write(&["b"]);
+    set_modified(&log.rotated(".1"), SystemTime::UNIX_EPOCH);
+    log.tells_with_a_warning(&["a", "b"], "nothing holds the position");
+}
+
+/// What was told stays told, whenever it is put back.
+#[test]
+fn a_generation_that_was_removed_and_is_restored_is_not_read_again() {
+    needs!("logrotate");
+    let log = Rotating::begun();
+    log.logrotate("create");
+    log.write(&["a"]);
+    log.follows(&["a"]);
+    let old = fs::read(log.rotated(".1")).unwrap();
+    fs::remove_file(log.rotated(".1")).unwrap();
+    log.logrotate("create");
+    log.write(&["b"]);
+    log.follows(&["b"]);
+    fs::write(log.rotated(".restored"), old).unwrap();
+    log.logrotate("create");
+    log.write(&["c"]);
+    log.follows(&["c"]);
+}
+
+#[test]
+fn a_stray_plain_file_hides_no_compressed_one() {
+    needs!("logrotate");
+    let log = Rotating::begun();
+    for probe in ["a", "b"] {
+        log.write(&[probe]);
+        log.logrotate("create\ncompress");
+    }
+    fs::write(log.rotated(".1"), other_row("stray") + "\n").unwrap();
+    log.write(&["c"]);
+    log.follows(&["a", "b", "c"]);
 }
 
 #[test]
@@ -213,7 +287,6 @@ fn strangers_beside_the_log_are_passed_over() {
     log.logrotate("create");
     fs::write(log.rotated(".lock"), "4711\n").unwrap();
     fs::write(log.rotated(".swp"), [0, 1, 2, 255, 254, b'\n', 0]).unwrap();
-    fs::write(log.rotated(".xz"), b"\xfd7zXZ\0\0").unwrap();
     fs::write(log.rotated(".empty"), "").unwrap();
     fs::write(
         log.rotated(".other"),
@@ -284,19 +357,37 @@ fn a_rotated_file_that_cannot_be_read_is_warned_of() {
 }
 
 #[test]
-fn thousands_of_files_beside_the_log_use_up_no_descriptors() {
-    needs!("logrotate");
+fn more_generations_than_can_be_open_are_read() {
+    let log = Rotating::begun();
+    let probes: Vec<_> = (0..200).map(|number| format!("p{number:03}")).collect();
+    for (number, probe) in probes.iter().enumerate() {
+        log.write(&[probe]);
+        let generation = log.rotated(&format!("-2020{number:04}"));
+        fs::rename(log.log(), &generation).unwrap();
+        let seconds = 60 * (number as u64 + 1);
+        set_modified(
+            &generation,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        );
+    }
+    log.write(&["last"]);
+    let shell = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""];
+    let run = arguments("run --to stdout --format json");
+    let report = log.start_through(&shell, &run).finish().exits(0).json();
+    let expected = probes.into_iter().chain(["last".to_owned()]);
+    assert_eq!(told(&report), expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn thousands_of_files_beside_the_log_are_looked_at() {
     let log = Rotating::begun();
     for number in 0..3_000 {
         let name = log.rotated(&format!("-2020{number:04}"));
         fs::write(&name, format!("{{\"old\":{number}}}\n")).unwrap();
-        File::open(&name)
-            .unwrap()
-            .set_modified(std::time::UNIX_EPOCH)
-            .unwrap();
+        set_modified(&name, SystemTime::UNIX_EPOCH);
     }
     log.write(&["unread"]);
-    log.logrotate("create");
+    fs::rename(log.log(), log.rotated(".1")).unwrap();
     log.write(&["after"]);
     log.follows(&["unread", "after"]);
 }

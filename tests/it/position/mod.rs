@@ -1,5 +1,6 @@
 //! Section 4: position and rotation.
 
+mod compressions;
 mod faults;
 mod files;
 mod gzip;

@@ -3,8 +3,15 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
 
 use crate::support::{Rotating, other_row};
+
+fn gzip(path: &Path) {
+    let done = Command::new("gzip").arg(path).status().unwrap();
+    assert!(done.success());
+}
 
 #[test]
 fn rows_written_late_through_an_old_descriptor_are_told() {
@@ -72,17 +79,83 @@ fn rows_written_late_and_compressed_before_the_run_are_told() {
 }
 
 #[test]
-fn after_ten_minutes_late_rows_are_not_looked_for() {
+fn late_rows_are_looked_for_once_more_when_ten_minutes_are_over() {
+    needs!("logrotate");
+    for compressed in [false, true] {
+        let log = Rotating::begun();
+        let mut old = log.writer();
+        log.logrotate("create");
+        log.write(&["after"]);
+        log.follows(&["after"]);
+        old.write_all(Rotating::line("late").as_bytes()).unwrap();
+        if compressed {
+            gzip(&log.rotated(".1"));
+        }
+        log.shift_state(-24);
+        log.tells(&["late"]);
+        old.write_all(Rotating::line("too late").as_bytes())
+            .unwrap();
+        log.write(&["current"]);
+        log.tells(&["current"]);
+    }
+}
+
+#[test]
+fn a_look_after_ten_minutes_that_finds_nothing_writes_nothing() {
     needs!("logrotate");
     let log = Rotating::begun();
     let mut old = log.writer();
     log.logrotate("create");
     log.write(&["after"]);
     log.follows(&["after"]);
-    log.shift_state(-1);
-    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    log.shift_state(-24);
+    log.is_idle();
+    // Only a commit can note that it was the last look.
     log.write(&["current"]);
     log.tells(&["current"]);
+    old.write_all(Rotating::line("too late").as_bytes())
+        .unwrap();
+    log.is_idle();
+}
+
+#[test]
+fn a_row_written_late_into_a_generation_that_was_left_empty_is_told_once_it_is_compressed() {
+    needs!("logrotate");
+    let log = Rotating::stamped();
+    let mut old = log.writer();
+    log.logrotate("create");
+    log.write(&["after"]);
+    log.tells(&["after"]);
+    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    gzip(&log.rotated(".1"));
+    log.tells(&["late"]);
+    log.logrotate("create");
+    log.write(&["new"]);
+    log.follows(&["new"]);
+}
+
+/// Of a file under 1 KiB all is known: what follows is new, and nothing before it is.
+#[test]
+fn a_short_generation_that_grew_is_not_told_again() {
+    needs!("logrotate");
+    for rows in [1, 2] {
+        let log = Rotating::begun();
+        let mut old = log.writer();
+        log.logrotate("create");
+        log.write(&["after"]);
+        log.follows(&["after"]);
+        log.shift_state(-24);
+        log.write(&["forgets"]);
+        log.tells(&["forgets"]);
+        let late: Vec<_> = (0..rows).map(|row| format!("late{row}")).collect();
+        for probe in &late {
+            old.write_all(Rotating::line(probe).as_bytes()).unwrap();
+        }
+        log.logrotate("create\ncompress\ndelaycompress");
+        log.write(&["new"]);
+        let late = late.iter().map(String::as_str);
+        log.follows(&late.chain(["new"]).collect::<Vec<_>>());
+    }
 }
 
 #[test]

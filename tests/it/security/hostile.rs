@@ -126,7 +126,7 @@ fn a_row_of_almost_4_mebibytes_is_investigated_in_a_prompt_of_bounded_size() {
         [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
     );
     let length = world.engine.prompts()[0].len();
-    assert!((60_000..200_000).contains(&length), "{length}");
+    assert!((16_000..20_000).contains(&length), "{length}");
 }
 
 #[test]

@@ -145,12 +145,3 @@ pub fn message(stop: &str, content: Value) -> Reply {
         }),
     )
 }
-
-/// An error as Anthropic gives it.
-pub fn anthropic_error(status: u16, kind: &str) -> Reply {
-    let error = json!({"type": kind, "message": "No."});
-    Reply::json(
-        status,
-        &json!({"type": "error", "error": error, "request_id": "req_1"}),
-    )
-}

@@ -18,7 +18,7 @@ pub mod tls;
 pub mod wire;
 pub mod world;
 
-pub use engine::{DIAGNOSIS, Engine, anthropic_error, completion, message, without_prompt};
+pub use engine::{DIAGNOSIS, Engine, completion, message, without_prompt};
 pub use faults::{Calls, Fault, at_each_call, mounting, run_with};
 pub use outcome::Outcome;
 pub use rotating::{Rotating, at_both_paces};

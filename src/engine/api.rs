@@ -1,0 +1,104 @@
+//! What tells one engine API from another, and what each is given: an engine and a question.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::diagnosis::Diagnosis;
+use super::failure::Failure;
+use crate::audit::wake::Wake;
+use crate::http::{Endpoint, Header};
+use crate::secret::Secret;
+
+/// The description of an API. Each is in a file of its own.
+#[derive(Debug)]
+pub struct Api {
+    /// The value of `KORA_PROBE_ENGINE_API`.
+    pub name: &'static str,
+    /// The variable that holds the token where the engine's own does not.
+    pub token_variable: Option<&'static str>,
+    /// The URL where none is set but a token is.
+    pub default_url: Option<&'static str>,
+    pub model: Model,
+    /// Where questions are POSTed, behind the engine's URL.
+    pub(super) path: &'static str,
+    /// Where the models are listed, behind the engine's URL; a model's own name goes behind that.
+    pub(super) models_path: Option<&'static str>,
+    pub(super) headers: for<'a> fn(Option<&'a Secret>) -> Vec<Header<'a>>,
+    pub(super) body: fn(&EngineConfig, &Question) -> Value,
+    /// Reads a 2xx whose `error` is not set.
+    pub(super) read: fn(&Map<String, Value>) -> Result<Diagnosis, Failure>,
+    pub(super) usage: UsageFields,
+}
+
+/// Which model is asked where none is set.
+#[derive(Debug)]
+pub enum Model {
+    /// The API has no such field.
+    Unused,
+    Required,
+    Default(&'static str),
+}
+
+/// The members of an answer that tell what was used.
+#[derive(Debug)]
+pub(super) struct UsageFields {
+    pub model: &'static str,
+    /// The object that holds the numbers; `None`: they are at the top.
+    pub object: Option<&'static str>,
+    pub input: &'static str,
+    pub output: &'static str,
+}
+
+/// An engine that can be asked.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub api: &'static Api,
+    /// The API's paths are put behind it.
+    pub url: Endpoint,
+    pub token: Option<Secret>,
+    /// Set where the API has this field.
+    pub model: Option<String>,
+    pub max_tokens: Option<u32>,
+    /// For the whole call.
+    pub timeout: Duration,
+}
+
+/// One question to an engine.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub prompt: String,
+    /// Sent as `Idempotency-Key`: it names the wake, and stays the same when it is asked again.
+    pub key: String,
+    pub asked_at: jiff::Timestamp,
+    pub caller_session_id: String,
+    pub metadata: Metadata,
+}
+
+/// A wake as Kora's own API is told of it, by the names used there.
+#[derive(Clone, Debug, Serialize)]
+pub struct Metadata {
+    pub probe_name: String,
+    pub issue_category: String,
+    pub severity: String,
+    pub envelope_enabled: bool,
+    pub envelope_fix_name: String,
+}
+
+impl Metadata {
+    pub fn of(wake: &Wake) -> Self {
+        Self {
+            probe_name: wake.probe.clone(),
+            issue_category: wake.category.clone(),
+            severity: wake.severity.clone(),
+            envelope_enabled: wake.envelope_enabled,
+            envelope_fix_name: wake.envelope_fix_name.clone(),
+        }
+    }
+}
+
+/// The headers of an API that takes a bearer token.
+pub(super) fn bearer(token: Option<&Secret>) -> Vec<Header<'_>> {
+    token.map(Header::bearer).into_iter().collect()
+}

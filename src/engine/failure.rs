@@ -1,0 +1,262 @@
+//! Why an engine gave no diagnosis: a reason, which the DM and the report name, and the peer's own
+//! words, which a log names beside it.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::http::Failed;
+use crate::text::quote;
+
+/// Why there is no diagnosis. Displayed as the fallback DM and the report name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    EngineUnavailable,
+    Timeout,
+    ConnectionError,
+    /// A status outside 2xx whose body names no code.
+    Http(u16),
+    InvalidResponse,
+    /// The engine's own word, made by [`Reason::code`].
+    Code(String),
+    EmptyResponseText,
+    Refusal,
+    ContentFilter,
+    IncompleteResponse,
+    BudgetSpent,
+    Interrupted,
+    /// Too many investigations are owed already.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the queue of investigations")
+    )]
+    Backlog,
+    /// The investigation was owed for too long.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the queue of investigations")
+    )]
+    Expired,
+}
+
+impl Reason {
+    /// An engine's code as it is, in one line of at most 200 characters.
+    pub fn code(code: &str) -> Self {
+        Self::Code(quote(code))
+    }
+
+    /// Whether the engine could not be reached at all. The next wake will hardly reach it either.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Timeout | Self::ConnectionError)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EngineUnavailable => "engine_unavailable",
+            Self::Timeout => "engine_exception:Timeout",
+            Self::ConnectionError => "engine_exception:ConnectionError",
+            Self::Http(status) => return write!(f, "engine_exception:HTTP{status}"),
+            Self::InvalidResponse => "engine_exception:InvalidResponse",
+            Self::Code(code) => code,
+            Self::EmptyResponseText => "empty_response_text",
+            Self::Refusal => "refusal",
+            Self::ContentFilter => "content_filter",
+            Self::IncompleteResponse => "incomplete_response",
+            Self::BudgetSpent => "investigation_budget_spent",
+            Self::Interrupted => "interrupted",
+            Self::Backlog => "investigation_backlog",
+            Self::Expired => "expired",
+        })
+    }
+}
+
+/// A reason with what the peer said about it. Displayed as a warning shows it:
+/// `401 invalid_api_key: Incorrect API key provided`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: Reason,
+    /// The answer's status, where it was outside 2xx.
+    pub status: Option<u16>,
+    /// The peer's words, or why there was no connection: one line of at most 200 characters,
+    /// tokens masked.
+    pub message: Option<String>,
+}
+
+impl Failure {
+    /// A 2xx with this reason and the words of its `error`.
+    pub(super) fn with_words_of(reason: Reason, error: &Value) -> Self {
+        Self {
+            message: message([&error["message"], error], &reason),
+            ..Self::from(reason)
+        }
+    }
+
+    /// An answer outside 2xx.
+    pub(super) fn outside_2xx(status: u16, body: &Value) -> Self {
+        // Gemini's `openai` endpoint puts its error into a list.
+        let body = body.get(0).unwrap_or(body);
+        let error = &body["error"];
+        let reason = code(error).unwrap_or(Reason::Http(status));
+        let words = [&error["message"], error, &body["detail"], &body["message"]];
+        Self {
+            status: Some(status),
+            message: message(words, &reason),
+            reason,
+        }
+    }
+
+    /// Whether the same question may be answered later.
+    pub fn passes(&self) -> bool {
+        let by_status = matches!(self.status, Some(408 | 429 | 500..=599));
+        by_status || self.reason.is_unreachable() || self.reason == Reason::BudgetSpent
+    }
+}
+
+/// `error` where it is a string, else its `code`, else its `type`. Digits are no code: they repeat
+/// a status.
+pub(super) fn code(error: &Value) -> Option<Reason> {
+    let is_word = |text: &&str| {
+        !text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_whitespace())
+    };
+    let named = [error, &error["code"], &error["type"]];
+    let mut words = named.into_iter().filter_map(Value::as_str).filter(is_word);
+    words.next().map(Reason::code)
+}
+
+/// The first text that says more than the reason.
+fn message<const N: usize>(texts: [&Value; N], reason: &Reason) -> Option<String> {
+    let texts = texts.into_iter().filter_map(Value::as_str).map(quote);
+    let reason = reason.to_string();
+    texts
+        .into_iter()
+        .find(|text| !text.is_empty() && *text != reason)
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            status: None,
+            message: None,
+        }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        let reason = match failed {
+            Failed::Timeout(_)
+            | Failed::NotSent {
+                timed_out: true, ..
+            } => Reason::Timeout,
+            Failed::NotSent { .. } | Failed::Cut(_) => Reason::ConnectionError,
+            Failed::TooLarge(_) => Reason::InvalidResponse,
+        };
+        let says_no_more = matches!(failed, Failed::Timeout(_));
+        Self {
+            reason,
+            status: None,
+            message: (!says_no_more).then(|| quote(&failed.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(status), false) = (self.status, matches!(self.reason, Reason::Http(_))) {
+            write!(f, "{status} ")?;
+        }
+        self.reason.fmt(f)?;
+        match &self.message {
+            Some(message) => write!(f, ": {message}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_code_is_short_and_in_one_line() {
+        assert_eq!(Reason::code("a\r\nb").to_string().lines().count(), 1);
+        assert_eq!(Reason::code(&"x".repeat(300)).to_string().len(), 200);
+    }
+
+    #[test]
+    fn a_warning_has_status_reason_and_words() {
+        for (status, body, shown) in [
+            (
+                401,
+                json!({"error": {"code": "invalid_api_key", "message": "Incorrect API key provided"}}),
+                "401 invalid_api_key: Incorrect API key provided",
+            ),
+            (
+                400,
+                json!({"error": {"code": "400", "type": "auth_error", "message": "No\nkey"}}),
+                "400 auth_error: No key",
+            ),
+            (
+                400,
+                json!([{"error": {"code": 400, "message": "API key not valid."}}]),
+                "engine_exception:HTTP400: API key not valid.",
+            ),
+            (503, json!(null), "engine_exception:HTTP503"),
+            (
+                404,
+                json!({"detail": "Not Found"}),
+                "engine_exception:HTTP404: Not Found",
+            ),
+            (
+                429,
+                json!({"error": "sdk_rate_limited", "message": "slow down"}),
+                "429 sdk_rate_limited: slow down",
+            ),
+            (404, json!({"error": "no such model"}), "404 no such model"),
+            (
+                422,
+                json!({"detail": [{"msg": "x"}], "message": " "}),
+                "engine_exception:HTTP422",
+            ),
+        ] {
+            assert_eq!(Failure::outside_2xx(status, &body).to_string(), shown);
+        }
+        assert_eq!(
+            Failure::from(Reason::Backlog).to_string(),
+            "investigation_backlog"
+        );
+        let long = json!({"error": {"message": "é".repeat(300)}});
+        let message = Failure::outside_2xx(400, &long).message.unwrap_or_default();
+        assert_eq!(message.chars().count(), 200);
+    }
+
+    #[test]
+    fn what_may_be_answered_later_passes() {
+        let code = json!({"error": "a_code"});
+        for status in [408, 429, 500, 503, 529] {
+            assert!(Failure::outside_2xx(status, &code).passes(), "{status}");
+        }
+        for status in [302, 400, 401, 404, 600] {
+            assert!(!Failure::outside_2xx(status, &code).passes(), "{status}");
+        }
+        for (reason, passes) in [
+            (Reason::Timeout, true),
+            (Reason::ConnectionError, true),
+            (Reason::BudgetSpent, true),
+            (Reason::Interrupted, false),
+            (Reason::EngineUnavailable, false),
+            (Reason::InvalidResponse, false),
+            (Reason::Backlog, false),
+            (Reason::Expired, false),
+        ] {
+            assert_eq!(Failure::from(reason.clone()).passes(), passes, "{reason}");
+        }
+    }
+}

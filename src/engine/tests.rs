@@ -1,0 +1,122 @@
+//! Asking as a whole, and what the tests of the APIs share.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::answer::read;
+use super::*;
+use crate::audit::wake::Wake;
+use crate::http::fake_server::{answer, answering, reply, server};
+use crate::http::{Endpoint, ProxySettings};
+use crate::secret::Secret;
+
+pub(super) fn wake() -> Wake {
+    Wake {
+        probe: "fly".to_owned(),
+        category: "service_unhealthy".to_owned(),
+        severity: "critical".to_owned(),
+        title: "Fly app(s) unreachable: HTTP 401".to_owned(),
+        detail: "status=unhealthy".to_owned(),
+        snapshot_details: r#"{"apps_running":0}"#.to_owned(),
+        envelope_enabled: false,
+        envelope_fix_name: "restart_unhealthy_machine".to_owned(),
+        emitted_at: None,
+    }
+}
+
+pub(super) fn config(api: &'static Api, url: &str) -> EngineConfig {
+    EngineConfig {
+        api,
+        url: Endpoint::parse(url).unwrap(),
+        token: Some(Secret::new("t0ken".to_owned())),
+        model: Some("m1".to_owned()),
+        max_tokens: None,
+        timeout: Duration::from_secs(5),
+    }
+}
+
+fn question() -> Question {
+    Question {
+        prompt: "why?".to_owned(),
+        key: "k-1 ü".to_owned(),
+        asked_at: "2026-05-24T14:32:00Z".parse().unwrap(),
+        caller_session_id: wake().caller_session_id(),
+        metadata: Metadata::of(&wake()),
+    }
+}
+
+pub(super) fn http() -> Http {
+    Http::new(ProxySettings::default())
+}
+
+/// Asks a server under `path` that answers `{}`: the request's head and body.
+pub(super) fn asked(
+    api: &'static Api,
+    path: &str,
+    change: impl Fn(&mut EngineConfig),
+) -> (String, Value) {
+    let server = answering(answer("200 OK", "{}"));
+    let mut config = config(api, &format!("{}{path}", server.url));
+    change(&mut config);
+    ask(&config, &http(), &question());
+    let request = server.requests.recv().unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("\r\nidempotency-key: k-1 \\u{fc}"), "{head}");
+    assert!(!head.to_lowercase().contains("hermes"), "{head}");
+    (head.to_owned(), serde_json::from_str(body).unwrap())
+}
+
+/// An answer's reason, or its text with what it was cut short by behind a bar.
+pub(super) fn told(api: &Api, status: u16, body: &str) -> String {
+    told_with(api, status, &[], body)
+}
+
+pub(super) fn told_with(
+    api: &Api,
+    status: u16,
+    headers: &[(&'static str, &'static str)],
+    body: &str,
+) -> String {
+    match read(api, &reply(status, headers, body)).result {
+        Ok(diagnosis) => match diagnosis.cut_short() {
+            Some(limit) => format!("{}|{limit}", diagnosis.text()),
+            None => diagnosis.text().to_owned(),
+        },
+        Err(failure) => failure.reason.to_string(),
+    }
+}
+
+#[test]
+fn an_engine_that_is_not_reached_is_told_by_how() {
+    let hang = server(|_| {
+        std::thread::sleep(Duration::from_secs(1));
+        false
+    });
+    let cut = server(|_| false);
+    for (url, shown) in [
+        (&*hang.url, "engine_exception:Timeout"),
+        (
+            &cut.url,
+            "engine_exception:ConnectionError: the connection was closed",
+        ),
+        (
+            "http://127.0.0.1:1",
+            "engine_exception:ConnectionError: Connection refused (os error 111)",
+        ),
+    ] {
+        let config = EngineConfig {
+            timeout: Duration::from_millis(300),
+            ..config(APIS[0], url)
+        };
+        let failure = ask(&config, &http(), &question()).result.unwrap_err();
+        assert_eq!(failure.to_string(), shown);
+    }
+}
+
+#[test]
+fn an_engine_can_be_asked_from_another_thread() {
+    fn assert_shared<T: Send + Sync + 'static>() {}
+    assert_shared::<(EngineConfig, Http, Question, Answer)>();
+}

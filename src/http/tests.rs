@@ -1,0 +1,276 @@
+//! Requests to servers that answer well, badly and not at all.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::thread::sleep;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::fake_server::{Server, answer, answering, server};
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn direct() -> Http {
+    Http::new(ProxySettings::default())
+}
+
+fn by_proxy(proxy: &Server, no_proxy: &str) -> Http {
+    Http::new(ProxySettings {
+        https_proxy: Some(proxy.url.clone()),
+        no_proxy: Some(no_proxy.to_owned()),
+    })
+}
+
+fn post(http: &Http, url: &str) -> Result<Reply, Failed> {
+    http.post(
+        &Endpoint::parse(url).unwrap(),
+        &[],
+        &json!({"a": 1}),
+        SECOND,
+    )
+}
+
+fn status(result: Result<Reply, Failed>) -> u16 {
+    result.unwrap().status
+}
+
+#[test]
+fn many_posts_share_one_connection() {
+    let server = answering(answer("200 OK", "{}"));
+    let http = direct();
+    for _ in 0..5 {
+        assert_eq!(status(post(&http, &server.url)), 200);
+    }
+    assert_eq!(server.requests.try_iter().count(), 5);
+    assert_eq!(server.connections.try_iter().count(), 1);
+}
+
+#[test]
+fn a_connection_that_was_closed_while_idle_fails_no_post() {
+    let close =
+        |stream: &mut TcpStream| stream.write_all(answer("200 OK", "{}").as_bytes()).is_err();
+    let server = server(close);
+    let http = direct();
+    for _ in 0..3 {
+        assert_eq!(status(post(&http, &server.url)), 200);
+        sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.connections.try_iter().count(), 3);
+}
+
+#[test]
+fn a_request_carries_its_headers_and_its_length() {
+    let server = answering(answer("200 OK", "{}"));
+    let (url, token) = (
+        Endpoint::parse(&server.url).unwrap(),
+        Secret::new("t0ken".to_owned()),
+    );
+    let headers = [
+        Header::bearer(&token),
+        Header::secret("x-api-key", &token),
+        Header::new("x-y", "z"),
+    ];
+    direct()
+        .post(&url, &headers, &json!({"a": 1}), SECOND)
+        .unwrap();
+    let request = server.requests.recv().unwrap();
+    for line in [
+        "POST / HTTP/1.1\r\n",
+        "authorization: Bearer t0ken\r\n",
+        "x-api-key: t0ken\r\n",
+        "x-y: z\r\n",
+        "content-type: application/json\r\n",
+        "content-length: 7\r\n",
+        "accept: application/json\r\n",
+        concat!("user-agent: probe-wake/", env!("CARGO_PKG_VERSION"), "\r\n"),
+        "\r\n\r\n{\"a\":1}",
+    ] {
+        assert!(request.contains(line), "{line} in {request}");
+    }
+}
+
+#[test]
+fn silence_and_dripping_end_in_time() {
+    let drip = |stream: &mut TcpStream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            .ok();
+        while stream.write_all(b" ").is_ok() {
+            sleep(Duration::from_millis(20));
+        }
+        false
+    };
+    let hang = |_: &mut TcpStream| {
+        sleep(3 * SECOND);
+        false
+    };
+    for server in [server(drip), server(hang)] {
+        let start = Instant::now();
+        assert_eq!(
+            post(&direct(), &server.url).unwrap_err(),
+            Failed::Timeout("timeout".to_owned())
+        );
+        assert!((SECOND..2 * SECOND).contains(&start.elapsed()));
+    }
+}
+
+#[test]
+fn a_cut_answer_is_neither_an_answer_nor_unsent() {
+    for part in [
+        "",
+        "HTTP/1.1 200 OK\r\nconte",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",
+        "SSH-2.0-x\r\n\r\n",
+    ] {
+        let server = server(move |stream| stream.write_all(part.as_bytes()).is_err());
+        assert!(
+            matches!(post(&direct(), &server.url), Err(Failed::Cut(_))),
+            "{part}"
+        );
+    }
+}
+
+#[test]
+fn a_failing_status_stands_though_its_body_is_cut() {
+    let server = server(|stream| {
+        stream
+            .write_all(b"HTTP/1.1 503 X\r\ncontent-length: 9\r\n\r\n{")
+            .is_err()
+    });
+    assert_eq!(status(post(&direct(), &server.url)), 503);
+}
+
+#[test]
+fn a_body_of_one_mebibyte_is_read_and_no_more() {
+    let limit = usize::try_from(MAX_BODY).unwrap();
+    let whole = answering(answer("200 OK", &" ".repeat(limit)));
+    assert_eq!(post(&direct(), &whole.url).unwrap().body().len(), limit);
+    let over = answering(answer("200 OK", &" ".repeat(limit + 1)));
+    assert_eq!(
+        post(&direct(), &over.url).unwrap_err(),
+        Failed::TooLarge(200)
+    );
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let other = answering(answer("200 OK", "{}"));
+    let away = format!(
+        "HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
+        other.url
+    );
+    let server = answering(away);
+    assert_eq!(status(post(&direct(), &server.url)), 302);
+    assert!(other.connections.try_recv().is_err());
+}
+
+#[test]
+fn a_refused_connection_has_sent_nothing() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let failed = post(&direct(), &format!("http://{free}")).unwrap_err();
+    assert!(
+        matches!(
+            failed,
+            Failed::NotSent {
+                timed_out: false,
+                ..
+            }
+        ),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn a_handshake_that_hangs_has_sent_nothing_and_ends_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let start = Instant::now();
+    let failed = post(
+        &direct(),
+        &format!("https://{}", silent.local_addr().unwrap()),
+    )
+    .unwrap_err();
+    assert!(matches!(failed, Failed::NotSent { .. }), "{failed:?}");
+    assert!(start.elapsed() < 2 * SECOND);
+}
+
+#[test]
+fn a_proxy_is_told_the_name_and_its_refusal_has_sent_nothing() {
+    let proxy = answering(answer("403 Forbidden", ""));
+    let failed = post(&by_proxy(&proxy, ""), "https://slack.example.invalid/api").unwrap_err();
+    assert!(matches!(failed, Failed::NotSent { .. }), "{failed:?}");
+    let request = proxy.requests.recv().unwrap();
+    assert!(
+        request.starts_with("CONNECT slack.example.invalid:443 HTTP/1.1\r\n"),
+        "{request}"
+    );
+}
+
+#[test]
+fn loopback_and_exempt_hosts_go_past_the_proxy() {
+    let (proxy, server) = (
+        answering(answer("403 Forbidden", "")),
+        answering(answer("200 OK", "{}")),
+    );
+    assert_eq!(status(post(&by_proxy(&proxy, ""), &server.url)), 200);
+    let exempt = post(
+        &by_proxy(&proxy, "example.invalid"),
+        "https://slack.example.invalid/",
+    );
+    assert!(matches!(exempt, Err(Failed::NotSent { .. })));
+    assert!(proxy.connections.try_recv().is_err());
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_an_error_without_its_password() {
+    for proxy in [
+        "socks5://user:hunter2@127.0.0.1:1",
+        "http://us er:hunter2@",
+        "://",
+    ] {
+        let http = Http::new(ProxySettings {
+            https_proxy: Some(proxy.to_owned()),
+            no_proxy: None,
+        });
+        let failed = post(&http, "https://slack.example.invalid/").unwrap_err();
+        assert!(
+            failed.to_string().starts_with("HTTPS_PROXY is not"),
+            "{failed}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_that_no_header_can_carry_is_not_printed() {
+    let secret = Secret::new("hunter2\nx: y".to_owned());
+    let url = Endpoint::parse("http://127.0.0.1:9").unwrap();
+    let failed = direct()
+        .post(&url, &[Header::bearer(&secret)], &json!({}), SECOND)
+        .unwrap_err();
+    let told = format!("{failed} {failed:?}");
+    assert!(
+        told.contains("authorization") && !told.contains("hunter2"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_get_carries_its_headers_and_masks_their_token_in_the_answer() {
+    let server = answering(answer("401 X", r#"{"error":"no key a-long-token here"}"#));
+    let token = Secret::new("a-long-token".to_owned());
+    let url = Endpoint::parse(&server.url).unwrap();
+    let reply = direct().get(&url, &[Header::bearer(&token)], SECOND);
+    let reply = reply.unwrap().json().unwrap();
+    assert_eq!(reply, json!({"error": "no key [masked] here"}));
+    let request = server.requests.recv().unwrap();
+    assert!(request.starts_with("GET / HTTP/1.1\r\n"), "{request}");
+    assert!(
+        request.contains("\r\nauthorization: Bearer a-long-token\r\n"),
+        "{request}"
+    );
+}
