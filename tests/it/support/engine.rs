@@ -2,7 +2,7 @@
 //! them.
 
 use std::ops::Deref;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,16 +13,6 @@ use super::wire::{Reply, Request};
 pub const DIAGNOSIS: &str = "The Fly API token was revoked. Next step: rotate FLY_API_TOKEN.";
 
 pub struct Engine(Server);
-
-/// One question as the engine got it.
-pub struct Question {
-    pub at: Instant,
-    /// Its `Idempotency-Key`.
-    pub key: String,
-    /// Of the `kora` API alone.
-    pub session: Option<String>,
-    pub prompt: String,
-}
 
 impl Engine {
     pub fn start() -> Self {
@@ -53,16 +43,14 @@ impl Engine {
         Reply::json(200, &json!({"text": null, "error": code}))
     }
 
-    /// What was asked, in order; a request for the list of models is no question.
-    pub fn questions(&self) -> Vec<Question> {
-        let requests = self.requests();
-        let asked = requests.iter().filter(|request| request.method == "POST");
-        asked.map(Question::of).collect()
+    /// The questions in order; a request for the list of models is none.
+    pub fn questions(&self) -> Vec<Request> {
+        let requests = self.requests().into_iter();
+        requests.filter(|one| one.method == "POST").collect()
     }
 
     pub fn prompts(&self) -> Vec<String> {
-        let prompt = |question: Question| question.prompt;
-        self.questions().into_iter().map(prompt).collect()
+        self.questions().iter().map(prompt).collect()
     }
 
     pub fn metadata(&self) -> Vec<Value> {
@@ -73,26 +61,26 @@ impl Engine {
     }
 }
 
-impl Question {
-    fn of(request: &Request) -> Self {
-        let body = request.json();
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let prompt = text(&body["message"]["text"]).or(text(&body["messages"][0]["content"]));
-        Self {
-            at: request.at,
-            key: request.header("idempotency-key").unwrap_or("").to_owned(),
-            session: text(&body["caller_session_id"]),
-            prompt: prompt.expect("a prompt"),
-        }
-    }
-}
-
 impl Deref for Engine {
     type Target = Server;
 
     fn deref(&self) -> &Server {
         &self.0
     }
+}
+
+/// What names a question's wake.
+#[track_caller]
+pub fn key(question: &Request) -> &str {
+    question.header("idempotency-key").expect("a key")
+}
+
+#[track_caller]
+fn prompt(question: &Request) -> String {
+    let body = question.json();
+    let of_kora = body["message"]["text"].as_str();
+    let prompt = of_kora.or(body["messages"][0]["content"].as_str());
+    prompt.expect("a prompt").to_owned()
 }
 
 /// The diagnosis in the API to which the request's path belongs.
@@ -113,8 +101,7 @@ fn diagnosed(request: &Request) -> Reply {
 /// [`World::told`](super::World::told); the request has to be named.
 #[track_caller]
 pub fn without_prompt(request: &Request) -> Value {
-    let name = request.header("idempotency-key");
-    assert!(name.is_some_and(|name| !name.is_empty()));
+    assert_ne!(key(request), "");
     let mut body = request.json();
     let prompt = body["messages"][0]["content"].take().to_string();
     assert!(prompt.contains("p0 unreachable: HTTP 401"), "{prompt}");
