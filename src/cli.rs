@@ -27,7 +27,7 @@ pub struct Cli {
 }
 
 // Behind a verb's own flags in its help.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Global {
     /// The audit log [KORA_AUDIT_LOG_PATH; ~/.kora/kora_audit_log.jsonl]
     #[arg(long, value_name = "FILE", global = true, display_order = 101)]
@@ -58,8 +58,9 @@ pub enum Command {
     History(HistoryArgs),
     /// Examine the set-up, with a next step for each finding
     Check(CheckArgs),
-    /// Print a systemd unit and timer, or a crontab block, for this binary
-    Schedule(ScheduleArgs),
+    /// Print or install what starts the runs of this binary
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Print shell completions
     Completions(CompletionsArgs),
 }
@@ -88,11 +89,32 @@ pub struct CheckArgs {
     pub format: FormatArg,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// Print a systemd unit and its timer, or write them
+    Systemd(SystemdArgs),
+    /// Print a crontab block, or put it into the crontab
+    Cron(CronArgs),
+}
+
 #[derive(Args, Debug)]
-pub struct ScheduleArgs {
-    /// What starts the runs
-    #[arg(value_enum, value_name = "SCHEDULER")]
-    pub scheduler: Scheduler,
+pub struct SystemdArgs {
+    /// For your own service manager (systemctl --user), which needs no root
+    #[arg(long)]
+    pub user: bool,
+    /// Write the two files into this folder, and print the commands that enable them
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct CronArgs {
+    /// Put the block into your crontab, in place of an earlier one
+    #[arg(long, conflicts_with = "remove")]
+    pub install: bool,
+    /// Take the block out of your crontab
+    #[arg(long)]
+    pub remove: bool,
 }
 
 #[derive(Args, Debug)]
@@ -102,18 +124,12 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Scheduler {
-    Systemd,
-    Cron,
-}
-
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Tell what the next run would do; ask, send and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Where the DMs go; stdout leaves Slack and the queue alone
+    /// Where the DMs go; what stdout prints counts as told: Slack never gets it
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = To::Slack)]
     pub to: To,
     #[command(flatten)]

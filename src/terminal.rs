@@ -74,6 +74,24 @@ pub fn fit(text: &str, columns: usize) -> String {
     format!("{}…", fitting.collect::<String>().trim_end())
 }
 
+/// Breaks a text at its spaces into lines of at most so many columns; a longer word has a line of its
+/// own.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let is_first = lines.len() == 1 && lines[0].is_empty();
+        match lines.last_mut() {
+            Some(line) if is_first => line.push_str(word),
+            Some(line) if line.width() + 1 + word.width() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Fills a text up with spaces to so many columns.
 pub fn pad(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(text.width());
@@ -138,6 +156,14 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_wrapped_at_spaces_and_nothing_is_dropped() {
+        assert_eq!(wrap("", 5), [""]);
+        assert_eq!(wrap("a b c", 3), ["a b", "c"]);
+        assert_eq!(wrap("/a/long/path is long", 7), ["/a/long/path", "is long"]);
+        assert_eq!(wrap("\u{5168}\u{5168} b", 5), ["\u{5168}\u{5168}", "b"]);
+    }
 
     #[test]
     fn a_text_is_cut_and_filled_up_by_the_columns_it_takes() {

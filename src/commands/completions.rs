@@ -1,9 +1,11 @@
-//! `completions SHELL`: completions made from the same description as the help text.
+//! `completions SHELL`: completions made from the same description as the help text, with a line on
+//! how to install them.
 
 use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::CommandFactory;
+use clap_complete::Shell;
 
 use crate::cli::{Cli, CompletionsArgs};
 use crate::exit::{Ended, Exit};
@@ -14,8 +16,36 @@ pub fn completions(args: &CompletionsArgs) -> Ended {
     // clap_complete 4.6 looks a verb's flags up under another name than it gives them, where the
     // program's name has a hyphen: in bash no flag of a verb would be completed.
     let script = String::from_utf8_lossy(&script).replace("probe__subcmd__wake", "probe__wake");
+    let script = with_comment(&script, how_to_install(args.shell));
     io::stdout()
         .write_all(script.as_bytes())
         .context("cannot print the completions")?;
     Ok(Exit::Done)
+}
+
+/// The comment stands at the top, but for zsh below the line by which it knows the file.
+fn with_comment(script: &str, comment: &str) -> String {
+    let top = if script.starts_with("#compdef") {
+        script.find('\n').map_or(script.len(), |end| end + 1)
+    } else {
+        0
+    };
+    let (above, below) = script.split_at(top);
+    format!("{above}# To install: {comment}\n{below}")
+}
+
+fn how_to_install(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => {
+            "probe-wake completions bash > \
+             ~/.local/share/bash-completion/completions/probe-wake"
+        }
+        Shell::Zsh => {
+            "probe-wake completions zsh > ~/.zfunc/_probe-wake, with 'fpath+=~/.zfunc' above \
+             'compinit' in ~/.zshrc"
+        }
+        Shell::Fish => "probe-wake completions fish > ~/.config/fish/completions/probe-wake.fish",
+        Shell::Elvish => "probe-wake completions elvish >> ~/.config/elvish/rc.elv",
+        _ => "probe-wake completions powershell >> $PROFILE",
+    }
 }

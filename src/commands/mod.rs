@@ -8,6 +8,7 @@ mod run;
 mod schedule;
 mod state;
 mod status;
+mod user;
 
 use crate::cli::{Cli, Command, StateCommand};
 use crate::exit::Ended;

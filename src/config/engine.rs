@@ -8,6 +8,9 @@ use super::variables as var;
 use crate::engine::{APIS, Api, EngineConfig, Model};
 use crate::exit::Problem;
 
+/// In seconds.
+pub(super) const TIMEOUT_RANGE: std::ops::RangeInclusive<u64> = 1..=86_400;
+
 /// The engine; `None` where what its API cannot do without is not set.
 pub(super) fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem> {
     let api = api(env)?;
@@ -31,7 +34,7 @@ pub(super) fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem>
         token,
         model,
         max_tokens: env.optional_number(&var::ENGINE_MAX_TOKENS, 1..=10_000_000),
-        timeout: Duration::from_secs(env.number(&var::ENGINE_TIMEOUT_SECONDS, 1..=86_400)),
+        timeout: Duration::from_secs(env.number(&var::ENGINE_TIMEOUT_SECONDS, TIMEOUT_RANGE)),
     }))
 }
 

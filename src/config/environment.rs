@@ -25,6 +25,8 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 /// The process's environment over the env file.
 pub struct Environment {
     file: HashMap<String, String>,
+    /// Whether the process's own environment counts.
+    has_process: bool,
     /// Those that were read so far.
     secrets: RefCell<HashMap<&'static str, Option<Secret>>>,
     warnings: RefCell<Vec<Warning>>,
@@ -37,6 +39,7 @@ impl Environment {
     pub fn read(flags: &Global) -> Result<Self, Problem> {
         let mut environment = Self {
             file: HashMap::new(),
+            has_process: true,
             secrets: RefCell::default(),
             warnings: RefCell::default(),
             file_path: None,
@@ -62,15 +65,30 @@ impl Environment {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         Self {
             file: settings.iter().map(owned).collect(),
+            has_process: false,
             secrets: RefCell::default(),
             warnings: RefCell::default(),
             file_path: None,
         }
     }
 
+    /// The env file alone, as cron's runs and a service manager's know it.
+    pub fn of_scheduled_runs(self) -> Self {
+        Self {
+            has_process: false,
+            ..self
+        }
+    }
+
+    /// Whether the process's own environment counts, with the folders that it names.
+    pub fn has_process(&self) -> bool {
+        self.has_process
+    }
+
     /// A variable's value without the white space around it; an empty one is unset.
     pub fn get(&self, name: &str) -> Option<String> {
-        real(name).or_else(|| non_empty(self.file.get(name).map(String::as_str)))
+        self.real(name)
+            .or_else(|| non_empty(self.file.get(name).map(String::as_str)))
     }
 
     /// The value, or the variable's default.
@@ -87,7 +105,8 @@ impl Environment {
 
     /// A path is taken as its bytes are, so that one that is not UTF-8 still names its file.
     pub fn path(&self, variable: &Variable) -> Option<PathBuf> {
-        let raw = std::env::var_os(variable.name).filter(|value| value.to_str().is_none());
+        let raw = std::env::var_os(variable.name).filter(|_| self.has_process);
+        let raw = raw.filter(|value| value.to_str().is_none());
         raw.or_else(|| self.get(variable.name).map(OsString::from))
             .map(PathBuf::from)
     }
@@ -148,7 +167,7 @@ impl Environment {
     fn read_secret(&self, name: &'static str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
         // The environment wins over the env file in whichever of the two ways it gives the secret.
-        let is_given = |name: &str| real(name).is_some();
+        let is_given = |name: &str| self.real(name).is_some();
         let file_wins = is_given(&file_variable) && !is_given(name);
         let (name, value) = if let Some(value) = self.get(name).filter(|_| !file_wins) {
             (name.to_owned(), value)
@@ -195,6 +214,20 @@ impl Environment {
         self.warnings.borrow().clone()
     }
 
+    /// The names, of these, that only the process's own environment sets.
+    pub fn only_in_process(&self, names: impl Iterator<Item = String>) -> Vec<String> {
+        let is_in_file = |name: &str| self.file.get(name).is_some_and(|value| !value.is_empty());
+        let only_here = names.filter(|name| self.real(name).is_some() && !is_in_file(name));
+        only_here.collect()
+    }
+
+    /// What the process's own environment says.
+    fn real(&self, name: &str) -> Option<String> {
+        let given = std::env::var_os(name).filter(|_| self.has_process);
+        let given = given.map(|value| value.to_string_lossy().into_owned());
+        non_empty(given.as_deref())
+    }
+
     /// Names in the env file that mean nothing to this program, each with the one that may have been
     /// meant. Other programs may read the file, too, so that this is nothing to warn of in each run.
     pub fn misspelt(&self) -> Vec<(String, String)> {
@@ -210,12 +243,6 @@ impl Environment {
 /// The file that settings are kept in where no other is named.
 pub fn usual_env_file() -> Option<PathBuf> {
     BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"))
-}
-
-/// What the process's own environment says.
-fn real(name: &str) -> Option<String> {
-    let given = std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    non_empty(given.as_deref())
 }
 
 fn non_empty(value: Option<&str>) -> Option<String> {

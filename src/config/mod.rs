@@ -6,13 +6,16 @@ mod engine;
 mod env_file;
 mod environment;
 mod paths;
+#[cfg(test)]
+mod tests;
 pub mod variables;
+mod warning;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use log::{debug, warn};
+use log::debug;
 
 use crate::cli::Global;
 use crate::debounce::Policy;
@@ -23,9 +26,11 @@ use crate::secret::Secret;
 use crate::slack::SlackConfig;
 use environment::Environment;
 pub use environment::usual_env_file;
-pub use paths::{Paths, usual_state_dir};
+pub use paths::Paths;
 use paths::{absolute, no_color, snapshot_path};
 use variables as var;
+pub use warning::Warning;
+use warning::tell;
 
 /// Everything that a run goes by.
 pub struct Config {
@@ -54,6 +59,8 @@ pub struct Config {
     #[allow(dead_code, reason = "issue 13 reads it")]
     pub tell_recovery: bool,
     pub outbox_ttl: SignedDuration,
+    /// How long a question may take, whether an engine is configured or not.
+    pub engine_timeout: Duration,
     /// `None` is no limit.
     pub max_runtime: Option<Duration>,
     /// How often runs are started.
@@ -77,34 +84,26 @@ pub enum FactsAfter {
     After(SignedDuration),
 }
 
-/// Something about a setting that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// What it is about, as `check` calls it.
-    pub subject: &'static str,
-    pub message: String,
-    pub next_step: String,
-}
-
-impl Warning {
-    fn of_setting(message: String) -> Self {
-        Self {
-            subject: "settings",
-            message,
-            next_step: "give it a usable value, or leave it unset".to_owned(),
-        }
-    }
-}
-
 /// Unknown names in the env file, each with the one that may have been meant.
 pub fn misspelt(flags: &Global) -> Result<Vec<(String, String)>, Problem> {
     Ok(Environment::read(flags)?.misspelt())
 }
 
-fn tell(warnings: &[Warning]) {
-    for warning in warnings {
-        warn!("{}", warning.message);
-    }
+/// Settings of this process's environment that are not in the env file. Paths of log and state, which a
+/// schedule writes down itself, are not among them.
+pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> {
+    let written_down = [
+        &var::AUDIT_LOG_PATH,
+        &var::KORA_HOME,
+        &var::HERMES_HOME,
+        &var::STATE_DIR,
+        &var::STATE_DIRECTORY,
+        &var::ENV_FILE,
+        &var::NO_COLOR,
+    ];
+    let is_needed = |name: &String| !written_down.iter().any(|known| known.name == name);
+    let env = Environment::read(flags)?;
+    Ok(env.only_in_process(var::names().filter(is_needed)))
 }
 
 /// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
@@ -205,6 +204,9 @@ impl Config {
             digest_wakes: digest_wakes(env),
             tell_recovery: env.switch(&var::TELL_RECOVERY),
             outbox_ttl: seconds(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
+            engine_timeout: Duration::from_secs(
+                env.number(&var::ENGINE_TIMEOUT_SECONDS, engine::TIMEOUT_RANGE),
+            ),
             max_runtime: time_limit(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
             cadence: Duration::from_secs_f64(env.number(&var::POLL_SEC, 0.1..=86_400.0)),
             metrics_file: env
@@ -278,111 +280,4 @@ fn slack(env: &Environment) -> Result<SlackConfig, Problem> {
         token: env.secret(var::SLACK_BOT_TOKEN.name),
         operator: env.get(var::SLACK_USER_ID.name),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// What is made of these settings, for an audit log in `/kora`.
-    fn config(settings: &[(&str, &str)]) -> Config {
-        let env = Environment::of(settings);
-        let log = PathBuf::from("/kora/audit.jsonl");
-        let paths = Paths {
-            snapshot_path: snapshot_path(&env, &log),
-            audit_log: log,
-            state_dir: PathBuf::new(),
-            outcome_log: None,
-            no_color: false,
-        };
-        Config::from(paths, &env).unwrap()
-    }
-
-    #[test]
-    fn facts_wait_for_seconds_or_for_ever() {
-        let cases = [
-            ("", FactsAfter::After(seconds(30))),
-            ("0", FactsAfter::After(seconds(0))),
-            ("2", FactsAfter::After(seconds(2))),
-            ("never", FactsAfter::Never),
-            ("Never", FactsAfter::Never),
-            ("-1", FactsAfter::After(seconds(30))),
-            ("nie", FactsAfter::After(seconds(30))),
-        ];
-        for (value, expected) in cases {
-            let config = config(&[("KORA_PROBE_FACTS_AFTER_SECONDS", value)]);
-            assert_eq!(config.facts_after, expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn a_digest_has_two_wakes_at_least() {
-        let cases = [
-            ("", None),
-            ("0", None),
-            ("1", None),
-            ("2", Some(2)),
-            ("12", Some(12)),
-        ];
-        for (value, expected) in cases {
-            let config = config(&[("KORA_PROBE_DIGEST_WAKES", value)]);
-            assert_eq!(config.digest_wakes, expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn a_run_without_a_time_limit_is_one_of_zero_seconds() {
-        let of = |value| config(&[("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", value)]).max_runtime;
-        assert_eq!(of("0"), None);
-        assert_eq!(of("7"), Some(Duration::from_secs(7)));
-        assert_eq!(of("soon"), Some(Duration::from_secs(300)));
-    }
-
-    #[test]
-    fn runs_may_start_within_a_second() {
-        let of = |value| config(&[("KORA_PROBE_WAKE_POLL_SEC", value)]).cadence;
-        assert_eq!(of("0.5"), Duration::from_millis(500));
-        assert_eq!(of("60"), Duration::from_secs(60));
-        for unusable in ["0", "-1", "nan", "inf", "86401"] {
-            assert_eq!(of(unusable), Duration::from_secs(30), "{unusable}");
-        }
-    }
-
-    #[test]
-    fn new_behaviour_is_off_by_default() {
-        let off = config(&[]);
-        assert!(off.late_diagnosis.is_zero() && !off.tell_recovery);
-        assert!(!off.debounce.bypass_escalation);
-        let on = config(&[
-            ("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "3600"),
-            ("KORA_PROBE_TELL_RECOVERY", "yes"),
-            ("KORA_PROBE_DEBOUNCE_BYPASS_ESCALATION", "ON"),
-        ]);
-        assert!(on.late_diagnosis == seconds(3_600) && on.tell_recovery);
-        assert!(on.debounce.bypass_escalation);
-    }
-
-    #[test]
-    fn the_snapshot_is_named_or_in_koras_cache() {
-        let of = |settings: &[_]| config(settings).paths.snapshot_path;
-        let path = Path::new;
-        assert_eq!(of(&[]), path("/kora/cache/daemon_snapshot.json"));
-        let home = ("KORA_HOME", "/home/kora");
-        assert_eq!(of(&[home]), path("/home/kora/cache/daemon_snapshot.json"));
-        let named = ("KORA_SNAPSHOT_PATH", "/run/snapshot");
-        assert_eq!(of(&[home, named]), path("/run/snapshot"));
-    }
-
-    #[test]
-    fn every_token_is_known_whether_it_is_used_or_not() {
-        let config = config(&[
-            ("KORA_SLACK_BOT_TOKEN", "xoxb-1"),
-            ("KORA_PROBE_ENGINE_TOKEN", "engine-1"),
-            ("OPENAI_API_KEY", "sk-1"),
-        ]);
-        let secrets = config.secrets();
-        let secrets: Vec<_> = secrets.iter().map(Secret::expose).collect();
-        assert_eq!(secrets, ["xoxb-1", "engine-1", "sk-1"]);
-    }
 }

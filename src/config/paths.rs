@@ -37,6 +37,17 @@ impl Paths {
         Ok(paths)
     }
 
+    /// Where a scheduled run would look, which knows the env file and the home folder alone.
+    pub fn of_scheduled_runs(flags: &Global) -> Result<Self, Problem> {
+        let env = Environment::read(flags)?.of_scheduled_runs();
+        let no_flags = Global {
+            audit_log: None,
+            state_dir: None,
+            ..flags.clone()
+        };
+        Self::from(&no_flags, &env)
+    }
+
     pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
         let audit_log = absolute(&audit_log(flags, env)?)?;
         Ok(Self {
@@ -120,14 +131,19 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         let first = folders.split(':').next().unwrap_or(&folders);
         return Ok(PathBuf::from(first));
     }
-    usual_state_dir().ok_or_else(|| {
+    usual_state_dir(env).ok_or_else(|| {
         Problem::usage("no home folder is known").with_next_step("set KORA_PROBE_WAKE_STATE_DIR")
     })
 }
 
 /// The platform's folder for state, where nothing else is said.
-pub fn usual_state_dir() -> Option<PathBuf> {
+fn usual_state_dir(env: &Environment) -> Option<PathBuf> {
     let dirs = BaseDirs::new()?;
-    let states = dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir());
+    let states = match dirs.state_dir() {
+        // It may be the one that XDG_STATE_HOME names, which is another variable of the process.
+        Some(_) if !env.has_process() => &dirs.home_dir().join(".local/state"),
+        Some(states) => states,
+        None => dirs.data_local_dir(),
+    };
     Some(states.join("probe-wake"))
 }

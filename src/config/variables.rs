@@ -24,7 +24,8 @@ pub fn is_known(name: &str) -> bool {
             .any(|known| known.name.eq_ignore_ascii_case(name))
 }
 
-fn names() -> impl Iterator<Item = String> {
+/// Every name, in capitals where others are known, too.
+pub fn names() -> impl Iterator<Item = String> {
     let files = secrets().map(|secret| format!("{secret}_FILE"));
     let names = VARIABLES.iter().map(|variable| variable.name.to_owned());
     names.chain(files)

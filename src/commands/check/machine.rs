@@ -193,22 +193,12 @@ fn last_run(config: &Config, store: &Store) -> Finding {
         Some(at) => failed(
             "runs",
             format!("the last was {} ago", span(now.duration_since(at))),
-            schedule_step(&store.dir),
+            "install a schedule: probe-wake schedule systemd (or cron)",
         ),
         None => failed(
             "runs",
             "there was none yet",
             "start one with: probe-wake run",
         ),
-    }
-}
-
-/// A unit keeps its state elsewhere than a run by hand does, and may be well.
-fn schedule_step(state_dir: &Path) -> &'static str {
-    let of_the_unit = Path::new("/var/lib/probe-wake");
-    if state_dir != of_the_unit && of_the_unit.exists() {
-        "this is not the systemd unit's state: probe-wake --state-dir /var/lib/probe-wake check"
-    } else {
-        "install a schedule: probe-wake schedule systemd (or cron)"
     }
 }

@@ -4,6 +4,7 @@
 mod log;
 mod machine;
 mod peers;
+mod schedule;
 
 use std::io::{self, Write};
 
@@ -15,7 +16,7 @@ use crate::cli::{CheckArgs, Format, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::report::print_json;
-use crate::terminal::{Colour, Painter};
+use crate::terminal::{Colour, Painter, width, wrap};
 use crate::text::on_one_line;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -76,6 +77,7 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     findings.extend(machine::misspelt(flags)?);
     findings.push(log::audit_log(&config.paths.audit_log, Timestamp::now()));
     findings.extend(machine::state(&config));
+    findings.extend(schedule::own_timer());
     findings.push(peers::engine(&config, &http));
     if args.ask_engine {
         findings.push(peers::question(&config, &http));
@@ -101,6 +103,9 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     Ok(if is_ok { Exit::Done } else { Exit::Failed })
 }
 
+/// The columns before a finding's message.
+const INDENT: usize = 23;
+
 fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for finding in &findings.findings {
@@ -110,14 +115,11 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
             Level::Failed => (Colour::Red, "FAILED "),
         };
         let sign = painter.paint(colour, sign);
-        writeln!(
-            out,
-            "{sign}  {:<12}  {}",
-            finding.subject,
-            on_one_line(&finding.message)
-        )?;
+        write!(out, "{sign}  {:<12}  ", finding.subject)?;
+        print_wrapped(&mut out, &finding.message, INDENT)?;
         if let Some(next) = &finding.next_step {
-            writeln!(out, "{:23}→ {}", "", on_one_line(next))?;
+            write!(out, "{:INDENT$}→ ", "")?;
+            print_wrapped(&mut out, next, INDENT + 2)?;
         }
     }
     let verdict = if findings.ok {
@@ -127,4 +129,14 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
     };
     writeln!(out, "{verdict}")?;
     out.flush()
+}
+
+/// The rest of a line that has so many columns already, on as many lines as it takes at a terminal.
+fn print_wrapped(out: &mut impl Write, text: &str, indent: usize) -> io::Result<()> {
+    let text = on_one_line(text);
+    let Some(columns) = width() else {
+        return writeln!(out, "{text}");
+    };
+    let lines = wrap(&text, columns.saturating_sub(indent));
+    writeln!(out, "{}", lines.join(&format!("\n{:indent$}", "")))
 }

@@ -1,55 +1,75 @@
 //! The crontab's lines.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{env_file, printable};
-use crate::config::{Config, usual_env_file, usual_state_dir};
+use super::{Plan, shell_word};
+use crate::config::usual_env_file;
 use crate::exit::Problem;
+
+/// The lines around the block, by which it is found again.
+pub(super) const BEGIN: &str = "# BEGIN probe-wake";
+pub(super) const END: &str = "# END probe-wake";
 
 /// In seconds; so few runs ever wait for another one under cron.
 const LONGEST_WAIT: u64 = 60;
 
-/// A comment and the lines, for `crontab -e`.
-pub(super) fn crontab(config: &Config, binary: &Path) -> Result<String, Problem> {
-    let mut command = word(binary)?;
-    let (env_file, state_dir) = (env_file(config), &config.paths.state_dir);
-    let is_usual = |path: &Path, usual: Option<PathBuf>| usual.as_deref() == Some(path);
-    if let Some(path) = env_file.filter(|path| !is_usual(path, usual_env_file())) {
-        command.push_str(&format!(" --env-file {}", word(&path)?));
+const MINUTE: u128 = 60_000;
+
+/// The lines between their two marks. What the runs find by themselves is not written down, so that
+/// the env file goes on deciding it.
+pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
+    let mut command = word(&plan.binary)?;
+    let (paths, found) = (&plan.config.paths, &plan.found);
+    let usual = usual_env_file();
+    let env_file = plan.env_file.as_deref();
+    for (flag, path, found) in [
+        ("--env-file", env_file, usual.as_deref()),
+        (
+            "--state-dir",
+            Some(&*paths.state_dir),
+            Some(&*found.state_dir),
+        ),
+        (
+            "--audit-log",
+            Some(&*paths.audit_log),
+            Some(&*found.audit_log),
+        ),
+    ] {
+        if let Some(path) = path.filter(|path| found != Some(*path)) {
+            command.push_str(&format!(" {flag} {}", word(path)?));
+        }
     }
-    if !is_usual(state_dir, usual_state_dir()) {
-        command.push_str(&format!(" --state-dir {}", word(state_dir)?));
-    }
-    let cadence = config.cadence.as_secs().max(1);
-    command.push_str(&format!(
-        " --audit-log {} run --wait {}",
-        word(&config.paths.audit_log)?,
-        cadence.min(LONGEST_WAIT)
-    ));
-    let mut text = String::from(
-        "# probe-wake, for `crontab -e`: settings come from the env file, since cron has no profile.\n\
-         # It prints nothing unless there is a problem, which cron then mails. A run waits a while\n\
-         # for the one before, which may be asking the engine, before it says that it is held up.\n",
-    );
-    text.push_str(&lines(cadence, &command));
-    Ok(text)
+    let cadence = plan.config.cadence;
+    let wait = cadence.as_secs().clamp(1, LONGEST_WAIT);
+    command.push_str(&format!(" run --wait {wait}"));
+    let lines = lines(cadence.as_millis().max(1_000), &command);
+    Ok(format!(
+        "{BEGIN}\n\
+         # Settings come from the env file, since cron has no profile. It prints nothing unless there\n\
+         # is a problem, which cron then mails. A run waits a while for the one before, which may be\n\
+         # asking the engine, before it says that it is held up.\n\
+         {lines}{END}\n"
+    ))
 }
 
 /// A line for each start within a minute, which is as often as cron itself starts anything.
-fn lines(cadence: u64, command: &str) -> String {
-    if cadence >= 60 {
-        return format!("{} {command}\n", every(cadence / 60));
+fn lines(cadence: u128, command: &str) -> String {
+    if cadence >= MINUTE {
+        return format!("{} {command}\n", every(cadence / MINUTE));
     }
-    let starts = (0..60_u64).filter(|second| second % cadence == 0);
-    let line = |second| match second {
+    let starts = (0..).map(|number| number * cadence);
+    let line = |start| match start {
         0 => format!("* * * * * {command}\n"),
-        _ => format!("* * * * * sleep {second}; {command}\n"),
+        _ => format!("* * * * * sleep {}; {command}\n", start as f64 / 1_000.0),
     };
-    starts.map(line).collect()
+    starts
+        .take_while(|start| *start < MINUTE)
+        .map(line)
+        .collect()
 }
 
 /// The crontab's time fields for every so many minutes.
-fn every(minutes: u64) -> String {
+fn every(minutes: u128) -> String {
     match minutes {
         1 => "* * * * *".to_owned(),
         2..60 => format!("*/{minutes} * * * *"),
@@ -58,18 +78,9 @@ fn every(minutes: u64) -> String {
     }
 }
 
-/// A path as a word of a crontab's command: quoted for the shell, and `%` escaped for cron.
+/// A path as a word of a crontab's command: `%` is escaped for cron.
 fn word(path: &Path) -> Result<String, Problem> {
-    let text = printable(path)?;
-    let plain = text
-        .chars()
-        .all(|c| c.is_alphanumeric() || "/._-+@,:=".contains(c));
-    let quoted = if plain {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    };
-    Ok(quoted.replace('%', "\\%"))
+    Ok(shell_word(path)?.replace('%', "\\%"))
 }
 
 #[cfg(test)]
@@ -78,10 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_quoted_where_it_is_not_plain() {
+    fn a_percent_is_escaped_for_cron() {
         assert_eq!(word(Path::new("/a b/50%")).unwrap(), "'/a b/50\\%'");
-        assert_eq!(word(Path::new("/it's")).unwrap(), "'/it'\\''s'");
-        assert!(word(Path::new("/a\nb")).is_err());
     }
 
     #[test]
@@ -89,5 +98,26 @@ mod tests {
         assert_eq!(every(1), "* * * * *");
         assert_eq!(every(5), "*/5 * * * *");
         assert_eq!(every(120), "0 */2 * * *");
+    }
+
+    #[test]
+    fn within_a_minute_there_is_a_line_for_each_start() {
+        let of = |cadence| {
+            lines(cadence, "x")
+                .lines()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(30_000), ["* * * * * x", "* * * * * sleep 30; x"]);
+        assert_eq!(
+            of(25_500),
+            [
+                "* * * * * x",
+                "* * * * * sleep 25.5; x",
+                "* * * * * sleep 51; x"
+            ]
+        );
+        assert_eq!(of(1_000).len(), 60);
+        assert_eq!(of(90_000), ["* * * * * x"]);
     }
 }

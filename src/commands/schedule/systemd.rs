@@ -2,78 +2,156 @@
 
 use std::path::Path;
 
-use super::{cannot_stand, env_file, printable};
-use crate::config::{Config, usual_state_dir};
+use super::{Plan, cannot_stand, printable, shell_word};
+use crate::commands::user::User;
+use crate::config::Config;
 use crate::exit::Problem;
+
+pub(super) const SERVICE: &str = "probe-wake.service";
+pub(super) const TIMER: &str = "probe-wake.timer";
 
 /// Over its own time and the last investigation, what a run may need for Slack.
 const TIME_FOR_SLACK: u64 = 120;
 
-/// The two files, one behind the other, each with its name above it.
-pub(super) fn units(config: &Config, binary: &Path) -> Result<String, Problem> {
-    Ok(service(config, binary)? + &timer(config.cadence.as_secs_f64()))
+/// Where the system's service manager looks for units.
+pub(super) const SYSTEM_FOLDER: &str = "/etc/systemd/system";
+
+/// The two files, one behind the other, each with its name above it. `own` ones are for the service
+/// manager of the user.
+pub(super) fn units(plan: &Plan, own: bool) -> Result<String, Problem> {
+    let service = if own {
+        own_service(plan)?
+    } else {
+        system_service(plan)?
+    };
+    Ok(service + "\n" + &timer(plan.config.cadence.as_secs_f64()))
 }
 
-fn service(config: &Config, binary_path: &Path) -> Result<String, Problem> {
-    // systemd starts no program with these in its path.
-    if printable(binary_path)?.contains(['"', '\'', '\\']) {
-        return Err(cannot_stand(binary_path));
+/// The command, with what a user needs for the system's.
+pub(super) fn systemctl(own: bool) -> &'static str {
+    match own {
+        true => "systemctl --user",
+        false if rustix::process::geteuid().is_root() => "systemctl",
+        false => "sudo systemctl",
     }
-    let binary = word(binary_path)?;
-    let log = text(&config.paths.audit_log)?;
-    let (user, limit) = (user(), time_limit(config));
-    let (env_file, state_dir) = (env_file_line(config)?, state_dir(config)?);
+}
+
+/// A unit of the system's that runs as this user.
+fn system_service(plan: &Plan) -> Result<String, Problem> {
+    let config = &plan.config;
+    let (user, systemctl) = (User::current_name(), systemctl(false));
+    let settings = settings(plan)?;
+    let state_dir = shell_word(&config.paths.state_dir)?;
     let writable = writable(config)?;
-    let private_tmp = match needs_tmp(config, binary_path) {
+    let private_tmp = match needs_tmp(config, &plan.binary) {
         true => "",
         false => "PrivateTmp=yes\n",
     };
     Ok(format!(
         "\
-# probe-wake.service
-# Both files go to /etc/systemd/system; then, as root:
-#   systemctl daemon-reload && systemctl enable --now probe-wake.timer
+# {SERVICE}
+# Both files go to {SYSTEM_FOLDER}. Then, the first as {user}:
+#   mkdir -p -m 700 {state_dir}
+#   {systemctl} daemon-reload
+#   {systemctl} enable --now {TIMER}
 [Unit]
 Description=Tell the operator of new wake rows in the audit log
+StartLimitIntervalSec=0
 Wants=network-online.target
 After=network-online.target
 
 [Service]
 Type=oneshot
 User={user}
-ExecStart={binary} run
-Environment=\"KORA_AUDIT_LOG_PATH={log}\"
-{env_file}{state_dir}\
+{settings}\
+# Used only where the line with the state folder is taken out
 StateDirectory=probe-wake
 StateDirectoryMode=0700
-# 75: another run holds the lock
-SuccessExitStatus=75
-# Above the run's own limit, so that a run ends by itself
-TimeoutStartSec={limit}
 # The log is only read: a home folder is there read-only, and nothing but the state is writable
 ProtectHome=read-only
 ProtectSystem=strict
 {private_tmp}{writable}\
-{HARDENING}
-",
+{HARDENING}{HARDENING_BY_ROOT}\
+"
+    ))
+}
+
+/// A unit of the user's own manager, which can confine it less than the system's can.
+fn own_service(plan: &Plan) -> Result<String, Problem> {
+    let (user, settings) = (User::current_name(), settings(plan)?);
+    let systemctl = systemctl(true);
+    Ok(format!(
+        "\
+# {SERVICE}
+# Both files go to ~/.config/systemd/user. Then, the last so that it runs while {user} is logged out:
+#   {systemctl} daemon-reload
+#   {systemctl} enable --now {TIMER}
+#   loginctl enable-linger {user}
+[Unit]
+Description=Tell the operator of new wake rows in the audit log
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+{settings}\
+{HARDENING}\
+"
+    ))
+}
+
+/// What is run, and the settings of both kinds of units.
+fn settings(plan: &Plan) -> Result<String, Problem> {
+    let config = &plan.config;
+    // systemd starts no program with these in its path.
+    if printable(&plan.binary)?.contains(['"', '\'', '\\']) {
+        return Err(cannot_stand(&plan.binary));
+    }
+    let binary = word(&plan.binary)?;
+    let (log, state_dir) = (audit_log_line(plan)?, text(&config.paths.state_dir)?);
+    let (env_file, limit) = (env_file_line(plan)?, time_limit(config));
+    Ok(format!(
+        "\
+ExecStart={binary} run
+# What the env file says wins over what is said here
+{log}\
+Environment=\"KORA_PROBE_WAKE_STATE_DIR={state_dir}\"
+{env_file}\
+# 75: another run holds the lock
+SuccessExitStatus=75
+# Above the run's own limit, so that a run ends by itself
+TimeoutStartSec={limit}
+"
+    ))
+}
+
+/// Where the log is, unless there is an env file that goes on deciding it.
+fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
+    let log = &plan.config.paths.audit_log;
+    if plan.config.env_file.is_some() && plan.found.audit_log == *log {
+        return Ok(String::new());
+    }
+    Ok(format!(
+        "Environment=\"KORA_AUDIT_LOG_PATH={}\"\n",
+        text(log)?
     ))
 }
 
 fn timer(cadence: f64) -> String {
     format!(
         "\
-# probe-wake.timer
+# {TIMER}
 [Unit]
 Description=Run probe-wake every {cadence} s
 
 [Timer]
 OnActiveSec={cadence}
 OnUnitActiveSec={cadence}
-AccuracySec=1s
+AccuracySec={accuracy}
 
 [Install]
 WantedBy=timers.target
-"
+",
+        accuracy = cadence.min(1.0)
     )
 }
 
@@ -82,18 +160,21 @@ fn time_limit(config: &Config) -> String {
     let Some(max_runtime) = config.max_runtime else {
         return "infinity".to_owned();
     };
-    let engine = config.engine.as_ref();
-    let investigation = engine.map_or(0, |engine| engine.timeout.as_secs());
-    (max_runtime.as_secs() + investigation + TIME_FOR_SLACK).to_string()
+    let limit = max_runtime.as_secs() + config.engine_timeout.as_secs() + TIME_FOR_SLACK;
+    limit.to_string()
 }
 
-fn env_file_line(config: &Config) -> Result<String, Problem> {
-    let Some(path) = env_file(config) else {
+fn env_file_line(plan: &Plan) -> Result<String, Problem> {
+    let Some(path) = &plan.env_file else {
         return Ok(String::new());
     };
-    // The rest of this line is the path as it is: it knows no quotes.
-    let path = printable(&path)?.replace('%', "%%");
-    Ok(format!("EnvironmentFile=-{path}\n"))
+    // The rest of this line is the path as it is: it knows no quotes, and a backslash at its end
+    // would go on with the next line.
+    let text = printable(path)?.replace('%', "%%");
+    if text.ends_with(|c: char| c == '\\' || c.is_whitespace()) {
+        return Err(cannot_stand(path));
+    }
+    Ok(format!("EnvironmentFile=-{text}\n"))
 }
 
 /// Whether a private `/tmp` would hide something that a run needs.
@@ -109,8 +190,23 @@ fn needs_tmp(config: &Config, binary: &Path) -> bool {
     needed.any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"))
 }
 
+/// What needs neither privileges nor a mount namespace.
 const HARDENING: &str = "\
 NoNewPrivileges=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+LimitCORE=0
+UMask=0077
+";
+
+const HARDENING_BY_ROOT: &str = "\
 PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes
@@ -120,56 +216,18 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectProc=invisible
 ProcSubset=pid
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
 RemoveIPC=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
 CapabilityBoundingSet=
 AmbientCapabilities=
-UMask=0077
 ";
 
-/// Where the state is, which `StateDirectory=` does not say where another folder is named.
-fn state_dir(config: &Config) -> Result<String, Problem> {
-    let dir = &config.paths.state_dir;
-    if Some(dir) == usual_state_dir().as_ref() {
-        return Ok("\
-# The state is in /var/lib/probe-wake; by hand: probe-wake --state-dir /var/lib/probe-wake status
-"
-        .to_owned());
-    }
-    let dir = text(dir)?;
-    Ok(format!("Environment=\"KORA_PROBE_WAKE_STATE_DIR={dir}\"\n"))
-}
-
-/// The folders outside `StateDirectory=` that a run writes into.
+/// The folders that a run writes into.
 fn writable(config: &Config) -> Result<String, Problem> {
     let files = [&config.metrics_file, &config.paths.outcome_log];
     let folders = files.into_iter().flatten().filter_map(|file| file.parent());
-    let state_dir = Some(config.paths.state_dir.as_path());
-    let usual = usual_state_dir();
-    let folders = folders.chain(state_dir.filter(|dir| Some(*dir) != usual.as_deref()));
+    let folders = folders.chain([config.paths.state_dir.as_path()]);
     let lines = folders.map(|folder| Ok(format!("ReadWritePaths=\"-{}\"\n", text(folder)?)));
     lines.collect()
-}
-
-/// The user that runs this, by name where there is one.
-fn user() -> String {
-    let id = rustix::process::geteuid().as_raw().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut lines = users
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>());
-    let named = lines.find(|fields| fields.get(2) == Some(&id.as_str()));
-    named
-        .and_then(|fields| fields.first().map(|name| (*name).to_owned()))
-        .unwrap_or(id)
 }
 
 /// A path as it stands between double quotes in a unit file; `%` is doubled.

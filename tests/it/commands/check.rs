@@ -306,3 +306,31 @@ fn a_test_message_that_does_not_arrive_fails() {
         .prints("channel_not_found")
         .prints("member id");
 }
+
+#[test]
+fn at_a_terminal_no_line_is_cut_or_too_wide() {
+    let world = well();
+    world.unset("KORA_PROBE_ENGINE_URL");
+    let seen = world.at_terminal(80, "check");
+    let plain = world.command("check").stdout;
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let bare = strip_escapes(&seen);
+    assert_eq!(words(&bare.replace("[exit 0]", "")), words(&plain));
+    let is_path = |line: &str| line.contains('/') && line.split_whitespace().count() < 6;
+    for line in bare.lines().filter(|line| !is_path(line)) {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+}
+
+fn strip_escapes(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |text, part| {
+        let end = part.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+        text + &part[end + 1..]
+    })
+}

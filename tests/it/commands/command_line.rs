@@ -72,6 +72,7 @@ fn completions_are_scripts_that_their_shells_accept() {
                 "{shell}: {word}"
             );
         }
+        assert!(script.stdout.contains("\n# To install: ") || script.stdout.starts_with("# To"));
         let file = sandbox.give(&format!("given/{shell}"), &script.stdout);
         let program = check.split(' ').next().unwrap();
         if Command::new(program).arg("--version").output().is_ok() {
@@ -86,7 +87,7 @@ fn completions_are_scripts_that_their_shells_accept() {
         sandbox
             .command(&format!("completions {shell}"))
             .exits(0)
-            .prints("probe-wake");
+            .prints("# To install: probe-wake completions");
     }
 }
 

@@ -193,6 +193,7 @@ fn an_env_file_fills_in_and_the_real_environment_wins() {
         sandbox.path("state from file").display(),
     );
     let file = sandbox.give("given/env", &lines);
+    sandbox.give("from-file", "");
     assert_eq!(log_read(&sandbox, "run --env-file given/env"), "from-file");
     assert!(sandbox.path("state from file/state.json").exists());
     sandbox.set("KORA_PROBE_WAKE_ENV_FILE", file);

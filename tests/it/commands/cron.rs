@@ -1,6 +1,7 @@
 //! Section 9 of the contract: `schedule cron`, and its block under Debian's own cron.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -43,16 +44,13 @@ fn it_is_a_line_for_each_start_within_a_minute() {
 #[test]
 fn it_names_what_cron_would_not_know() {
     let sandbox = Sandbox::bare();
-    let log = sandbox.path("home/.kora/kora_audit_log.jsonl");
     let lines = block(&sandbox, "");
-    assert!(
-        lines[0].contains(&format!("--audit-log {} run", log.display())),
-        "{lines:?}"
-    );
-    assert!(
-        !lines[0].contains("--state-dir") && !lines[0].contains("--env-file"),
-        "{lines:?}"
-    );
+    assert_eq!(lines[0], format!("* * * * * {BINARY} run --wait 30"));
+    // cron has no such variable.
+    sandbox.set("XDG_STATE_HOME", sandbox.path("xdg"));
+    let lines = block(&sandbox, "");
+    let folder = sandbox.path("xdg/probe-wake");
+    assert!(lines[0].contains(&format!("--state-dir {} run", folder.display())));
     let file = sandbox.give("given/env", "");
     sandbox.set("KORA_PROBE_WAKE_ENV_FILE", &file);
     sandbox.set("KORA_PROBE_WAKE_STATE_DIR", "/srv/wake");
@@ -62,6 +60,23 @@ fn it_names_what_cron_would_not_know() {
         "{lines:?}"
     );
     assert!(lines[0].contains("--state-dir /srv/wake"), "{lines:?}");
+    sandbox.set("KORA_AUDIT_LOG_PATH", "/srv/log");
+    let lines = block(&sandbox, "");
+    assert!(lines[0].contains("--audit-log /srv/log"), "{lines:?}");
+}
+
+#[test]
+fn what_the_env_file_says_is_left_to_it() {
+    let sandbox = Sandbox::bare();
+    let settings = "KORA_HOME=/srv/kora\nKORA_PROBE_WAKE_STATE_DIR=/srv/wake\n";
+    sandbox.give("home/.config/probe-wake/env", settings);
+    let lines = block(&sandbox, "");
+    assert_eq!(lines[0], format!("* * * * * {BINARY} run --wait 30"));
+    let lines = block(&sandbox, "--audit-log /srv/kora/other");
+    assert!(
+        lines[0].contains("--audit-log /srv/kora/other"),
+        "{lines:?}"
+    );
 }
 
 /// Takes a line of a crontab apart as cron(8) and its shell do: the first five fields, and `\%` for `%`.
@@ -159,4 +174,104 @@ fn debians_cron_runs_the_block_and_a_wake_is_told() {
         ended.stdout,
         ended.stderr
     );
+}
+
+/// A `crontab` that keeps its table in a file of the sandbox.
+const CRONTAB: &str = "#!/bin/sh
+set -eu
+table=$HOME/table
+case $1 in
+    -l) cat \"$table\" 2>/dev/null || { echo \"no crontab for $USER\" >&2; exit 1; } ;;
+    -r) rm \"$table\" ;;
+    -) cat > \"$table.new\"; mv \"$table.new\" \"$table\" ;;
+esac
+";
+
+/// A sandbox in whose PATH this is the `crontab`.
+fn with_crontab(script: &str) -> Sandbox {
+    let sandbox = Sandbox::bare();
+    let file = sandbox.give("home/bin/crontab", script);
+    fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let folder = file.parent().unwrap().display();
+    sandbox.set("PATH", format!("{folder}:{path}"));
+    sandbox.set("USER", "joshua");
+    sandbox
+}
+
+#[test]
+fn the_block_is_installed_and_removed_and_nothing_else_changes() {
+    for table in [None, Some("MAILTO=\"\"\n\n# mine\n5 4 * * *\tls # x\n")] {
+        let sandbox = with_crontab(CRONTAB);
+        let file = sandbox.path("home/table");
+        if let Some(table) = table {
+            fs::write(&file, table).unwrap();
+        }
+        let read = || fs::read_to_string(&file).ok();
+        sandbox.command("schedule cron --remove").exits(0);
+        assert_eq!(read().as_deref(), table);
+        let block = sandbox.command("schedule cron").exits(0).stdout;
+        let expected = format!("{}{block}", table.unwrap_or_default());
+        for _ in 0..2 {
+            sandbox
+                .command("schedule cron --install")
+                .exits(0)
+                .prints("--remove");
+            assert_eq!(read().as_deref(), Some(expected.as_str()));
+        }
+        sandbox.set("KORA_PROBE_WAKE_POLL_SEC", "60");
+        sandbox.command("schedule cron --install").exits(0);
+        assert_eq!(read().unwrap().matches("run --wait").count(), 1);
+        sandbox.command("schedule cron --remove").exits(0);
+        assert_eq!(read().as_deref(), table);
+    }
+}
+
+#[test]
+fn a_crontab_that_cannot_be_read_is_not_replaced() {
+    for script in [
+        "#!/bin/sh\n[ \"$1\" = - ] && touch $HOME/written\necho 'You (joshua) are not allowed' >&2\nexit 1\n",
+        "#!/bin/sh\n[ \"$1\" = - ] && touch $HOME/written\necho '# BEGIN probe-wake'\n",
+    ] {
+        let sandbox = with_crontab(script);
+        for line in ["schedule cron --install", "schedule cron --remove"] {
+            sandbox.command(line).exits(1).warns("crontab");
+        }
+        assert!(!sandbox.path("home/written").exists());
+    }
+    let sandbox = Sandbox::bare();
+    sandbox.set("PATH", sandbox.path("home"));
+    sandbox
+        .command("schedule cron --install")
+        .exits(1)
+        .warns("is cron installed?");
+}
+
+/// As above, in a mount namespace, with Debian's own `crontab`.
+const REAL_CRONTAB: &str = "set -e
+    mount --make-rprivate /
+    mount -t tmpfs tmpfs /var/spool/cron
+    mkdir -m 1730 /var/spool/cron/crontabs
+    echo '5 4 * * * true' | crontab -
+    \"$1\" schedule cron --install
+    \"$1\" schedule cron --install
+    crontab -l
+    \"$1\" schedule cron --remove
+    echo ---
+    crontab -l";
+
+#[test]
+fn debians_crontab_takes_the_block() {
+    needs!("crontab");
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let sandbox = Sandbox::bare();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", REAL_CRONTAB, "sh", BINARY]);
+    let told = sandbox.spawn(&mut command).finish().exits(0).stdout;
+    let (with, without) = told.split_once("---\n").unwrap();
+    assert_eq!(with.matches("# BEGIN probe-wake\n").count(), 1, "{told}");
+    assert!(with.contains("5 4 * * * true\n# BEGIN"), "{told}");
+    assert_eq!(without, "5 4 * * * true\n");
 }

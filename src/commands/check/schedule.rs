@@ -1,0 +1,47 @@
+//! Whether a timer of the user's own service manager goes on while the user is logged out.
+
+use std::path::Path;
+
+use super::super::schedule::user_folder;
+use super::super::user::User;
+use super::{Finding, ok, warning};
+
+/// Where logind keeps a file for each user whose service manager is never stopped.
+const LINGERING: &str = "/var/lib/systemd/linger";
+
+/// Nothing where there is no such timer.
+pub(super) fn own_timer() -> Option<Finding> {
+    let timer = user_folder()?.join("probe-wake.timer");
+    let user = User::current_name();
+    timer.exists().then(|| judge(&user, Path::new(LINGERING)))
+}
+
+fn judge(user: &str, lingering: &Path) -> Finding {
+    if lingering.join(user).exists() {
+        return ok(
+            "schedule",
+            format!("a timer of {user}, which runs without a login"),
+        );
+    }
+    warning(
+        "schedule",
+        format!("the timer of {user} runs only while {user} is logged in"),
+        format!("loginctl enable-linger {user}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn a_timer_without_lingering_is_a_warning() {
+        // Any folder with a known entry will do.
+        assert_eq!(judge("passwd", Path::new("/etc")).level, Level::Ok);
+        let found = judge("nobody-of-this-name", Path::new("/etc"));
+        assert_eq!(found.level, Level::Warning);
+        let step = "loginctl enable-linger nobody-of-this-name";
+        assert_eq!(found.next_step.as_deref(), Some(step));
+    }
+}

@@ -1,0 +1,106 @@
+//! What is made of settings, each by itself.
+
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+/// What is made of these settings, for an audit log in `/kora`.
+fn config(settings: &[(&str, &str)]) -> Config {
+    let env = Environment::of(settings);
+    let log = PathBuf::from("/kora/audit.jsonl");
+    let paths = Paths {
+        snapshot_path: snapshot_path(&env, &log),
+        audit_log: log,
+        state_dir: PathBuf::new(),
+        outcome_log: None,
+        no_color: false,
+    };
+    Config::from(paths, &env).unwrap()
+}
+
+#[test]
+fn facts_wait_for_seconds_or_for_ever() {
+    let cases = [
+        ("", FactsAfter::After(seconds(30))),
+        ("0", FactsAfter::After(seconds(0))),
+        ("2", FactsAfter::After(seconds(2))),
+        ("never", FactsAfter::Never),
+        ("Never", FactsAfter::Never),
+        ("-1", FactsAfter::After(seconds(30))),
+        ("nie", FactsAfter::After(seconds(30))),
+    ];
+    for (value, expected) in cases {
+        let config = config(&[("KORA_PROBE_FACTS_AFTER_SECONDS", value)]);
+        assert_eq!(config.facts_after, expected, "{value}");
+    }
+}
+
+#[test]
+fn a_digest_has_two_wakes_at_least() {
+    let cases = [
+        ("", None),
+        ("0", None),
+        ("1", None),
+        ("2", Some(2)),
+        ("12", Some(12)),
+    ];
+    for (value, expected) in cases {
+        let config = config(&[("KORA_PROBE_DIGEST_WAKES", value)]);
+        assert_eq!(config.digest_wakes, expected, "{value}");
+    }
+}
+
+#[test]
+fn a_run_without_a_time_limit_is_one_of_zero_seconds() {
+    let of = |value| config(&[("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", value)]).max_runtime;
+    assert_eq!(of("0"), None);
+    assert_eq!(of("7"), Some(Duration::from_secs(7)));
+    assert_eq!(of("soon"), Some(Duration::from_secs(300)));
+}
+
+#[test]
+fn runs_may_start_within_a_second() {
+    let of = |value| config(&[("KORA_PROBE_WAKE_POLL_SEC", value)]).cadence;
+    assert_eq!(of("0.5"), Duration::from_millis(500));
+    assert_eq!(of("60"), Duration::from_secs(60));
+    for unusable in ["0", "-1", "nan", "inf", "86401"] {
+        assert_eq!(of(unusable), Duration::from_secs(30), "{unusable}");
+    }
+}
+
+#[test]
+fn new_behaviour_is_off_by_default() {
+    let off = config(&[]);
+    assert!(off.late_diagnosis.is_zero() && !off.tell_recovery);
+    assert!(!off.debounce.bypass_escalation);
+    let on = config(&[
+        ("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "3600"),
+        ("KORA_PROBE_TELL_RECOVERY", "yes"),
+        ("KORA_PROBE_DEBOUNCE_BYPASS_ESCALATION", "ON"),
+    ]);
+    assert!(on.late_diagnosis == seconds(3_600) && on.tell_recovery);
+    assert!(on.debounce.bypass_escalation);
+}
+
+#[test]
+fn the_snapshot_is_named_or_in_koras_cache() {
+    let of = |settings: &[_]| config(settings).paths.snapshot_path;
+    let path = Path::new;
+    assert_eq!(of(&[]), path("/kora/cache/daemon_snapshot.json"));
+    let home = ("KORA_HOME", "/home/kora");
+    assert_eq!(of(&[home]), path("/home/kora/cache/daemon_snapshot.json"));
+    let named = ("KORA_SNAPSHOT_PATH", "/run/snapshot");
+    assert_eq!(of(&[home, named]), path("/run/snapshot"));
+}
+
+#[test]
+fn every_token_is_known_whether_it_is_used_or_not() {
+    let config = config(&[
+        ("KORA_SLACK_BOT_TOKEN", "xoxb-1"),
+        ("KORA_PROBE_ENGINE_TOKEN", "engine-1"),
+        ("OPENAI_API_KEY", "sk-1"),
+    ]);
+    let secrets = config.secrets();
+    let mut secrets: Vec<_> = secrets.iter().map(Secret::expose).collect();
+    secrets.sort_unstable();
+    assert_eq!(secrets, ["engine-1", "sk-1", "xoxb-1"]);
+}
