@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Reply, World, arguments, wake};
+use crate::support::{Engine, World, arguments, wake};
 
 /// A dry run that must exit so and leave every file as it is; its report.
 #[track_caller]
@@ -104,9 +104,7 @@ fn it_leaves_the_outbox_alone() {
 #[test]
 fn it_takes_no_lock() {
     let world = World::stamped();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("At last.")))]);
+    world.engine.script([Engine::answer("At last.").held()]);
     world.append([wake("fly")]);
     let run = world.start(&arguments("run"));
     world.engine.wait_for(1);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{DEAD_URL, Reply, Slack, World, arguments, wake};
+use crate::support::{DEAD_URL, Reply, Slack, World, arguments, at_once, wake};
 
 /// A world whose heartbeat is watched, and the monitor that watches it.
 fn watched() -> (World, Slack) {
@@ -52,9 +52,7 @@ fn a_run_that_could_not_be_done_is_told_as_a_failure() {
 #[test]
 fn a_run_that_found_the_lock_held_tells_nothing() {
     let (world, monitor) = watched();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Reply::text(503, "")))]);
+    world.engine.script([Reply::text(503, "").held()]);
     world.append([wake("fly")]);
     let running = world.start(&arguments("run"));
     world.engine.wait_for(1);
@@ -76,17 +74,18 @@ fn what_is_no_real_run_tells_nothing() {
 
 #[test]
 fn a_monitor_that_hangs_or_drips_holds_a_run_up_for_five_seconds_at_most() {
-    for reply in [
+    let replies = [
         Reply::Hang,
         Reply::Drip(Duration::from_millis(700), "ok".repeat(99)),
-    ] {
+    ];
+    at_once(replies, |reply| {
         let (world, monitor) = watched();
         monitor.script([reply]);
         let begun = Instant::now();
         world.run().exits(0).silent();
         let took = begun.elapsed();
         assert!(took < Duration::from_millis(5_900), "{took:?}");
-    }
+    });
 }
 
 #[test]

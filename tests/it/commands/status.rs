@@ -52,9 +52,7 @@ fn after_a_run_it_tells_when_and_that_nothing_waits() {
 #[test]
 fn a_run_that_waits_for_the_engine_is_running_now() {
     let world = World::stamped();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
+    world.engine.script([Engine::answer("Found.").held()]);
     world.append([wake("fly")]);
     let running = world.start(&arguments("run"));
     world.engine.wait_for(1);

@@ -1,13 +1,11 @@
 //! Issue 5: what a person sees at a real terminal, and that nothing of it appears elsewhere.
 
-use crate::support::{DEAD_URL, Engine, Reply, World, wake};
+use crate::support::{Engine, Reply, World, at_once, wake};
 
 #[test]
 fn a_run_tells_what_it_waits_for_and_closes_with_one_line() {
     let world = World::stamped();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
+    world.engine.script([Engine::answer("Found.").held()]);
     world.append([wake("fly"), wake("fly")]);
     let running = world.start_at_terminal(100, "run");
     world.engine.wait_for(1);
@@ -27,10 +25,9 @@ fn a_run_tells_what_it_waits_for_and_closes_with_one_line() {
 #[test]
 fn a_warning_does_not_stand_behind_the_line_of_waiting() {
     let world = World::stamped();
-    world.engine.script([Reply::Late(
-        std::time::Duration::from_millis(400),
-        Box::new(Reply::Cut),
-    )]);
+    world
+        .engine
+        .script([Reply::Cut.after(std::time::Duration::from_millis(400))]);
     world.append([wake("fly")]);
     let seen = world.at_terminal(100, "run -vv");
     for line in seen.split("\r\n") {
@@ -74,10 +71,8 @@ fn colour_obeys_no_color_and_a_dumb_terminal() {
 #[test]
 fn long_causes_are_cut_at_the_terminals_width() {
     let world = World::stamped();
-    world.reach_slack_at(DEAD_URL);
     world.slack.never();
-    world.append([wake("fly").set("category", "c".repeat(150))]);
-    world.run().exits(3);
+    world.queue([wake("fly").set("category", "c".repeat(150))]);
     let seen = world.at_terminal(72, "status");
     let outbox = seen
         .lines()
@@ -90,14 +85,18 @@ fn long_causes_are_cut_at_the_terminals_width() {
     assert_eq!(plain.trim_end().chars().count(), 72, "{plain}");
 }
 
+/// A world with one DM in the outbox.
+fn queued() -> World {
+    let world = World::stamped();
+    world.slack.never();
+    world.queue([wake("fly")]);
+    world
+}
+
 #[test]
 fn a_reset_asks_and_takes_no_for_an_answer() {
-    let world = World::stamped();
-    world.reach_slack_at(DEAD_URL);
-    world.slack.never();
-    world.append([wake("fly")]);
-    world.run().exits(3);
-    for answer in ["n", "", "no", "what"] {
+    at_once(["n", "", "no", "what"], |answer| {
+        let world = queued();
         let seen = world.answering_at_terminal(answer, "state reset");
         assert!(seen.contains("1 DM was not delivered."), "{seen}");
         assert!(seen.contains("[y/N]"), "{seen}");
@@ -105,8 +104,9 @@ fn a_reset_asks_and_takes_no_for_an_answer() {
             seen.contains("Nothing was reset.") && seen.contains("[exit 1]"),
             "{seen}"
         );
-    }
-    assert_eq!(world.state_file("undelivered.jsonl"), "");
+        assert_eq!(world.state_file("undelivered.jsonl"), "");
+    });
+    let world = queued();
     let seen = world.answering_at_terminal("y", "state reset");
     assert!(
         seen.contains("1 DM went to undelivered.jsonl.") && seen.contains("[exit 0]"),
@@ -122,10 +122,9 @@ fn a_reset_asks_and_takes_no_for_an_answer() {
 #[test]
 fn where_stderr_is_no_terminal_there_is_silence() {
     let world = World::stamped();
-    world.engine.script([Reply::Late(
-        std::time::Duration::from_millis(500),
-        Box::new(Engine::answer("Found.")),
-    )]);
+    world
+        .engine
+        .script([Engine::answer("Found.").after(std::time::Duration::from_millis(500))]);
     world.append([wake("fly")]);
     world.run().exits(0).silent();
     world.run().exits(0).silent();

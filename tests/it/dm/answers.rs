@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, DIAGNOSIS, Reply, SLACK_TOKEN, Slack, World, wake};
+use crate::support::{DIAGNOSIS, Reply, SLACK_TOKEN, Slack, World, at_once, wake};
 
 fn plain(probe: &str) -> String {
     format!("🚨 Probe alert · {probe}\n{DIAGNOSIS}")
@@ -43,14 +43,18 @@ fn assert_unknown(reply: Reply) {
 
 #[test]
 fn what_may_or_may_not_have_been_sent_is_sent_once_more_and_marked() {
-    assert_unknown(Reply::text(500, ""));
-    assert_unknown(Reply::text(503, "down"));
-    assert_unknown(Reply::Cut);
-    assert_unknown(Reply::CutInBody);
-    assert_unknown(Reply::text(200, "ok"));
-    for error in ["internal_error", "fatal_error", "service_unavailable"] {
-        assert_unknown(Slack::refusal(error));
-    }
+    let errors = ["internal_error", "fatal_error", "service_unavailable"];
+    let replies = [
+        Reply::text(500, ""),
+        Reply::text(503, "down"),
+        Reply::Cut,
+        Reply::CutInBody,
+        Reply::text(200, "ok"),
+    ];
+    at_once(
+        replies.into_iter().chain(errors.map(Slack::refusal)),
+        assert_unknown,
+    );
 }
 
 #[test]
@@ -89,11 +93,11 @@ fn a_slack_that_is_down_is_tried_once_with_its_retry_for_a_whole_run() {
 #[test]
 fn a_slack_that_cannot_be_reached_keeps_the_queue_and_its_order() {
     let world = World::stamped();
-    world.reach_slack_at(DEAD_URL);
+    world.slack.die();
     assert_eq!(two_wakes(&world, 3)["outbox"]["pending"], 2);
     world.append([wake("doppler")]);
     assert_eq!(pending(&world, 3), 3);
-    world.reach_slack_at(world.slack.base());
+    world.slack.revive();
     world.append([wake("vercel")]);
     let report = world.report(0);
     assert_eq!(report["outbox"]["delivered"], 3);
@@ -108,24 +112,23 @@ fn a_slack_that_cannot_be_reached_keeps_the_queue_and_its_order() {
 #[test]
 fn a_rate_limit_is_waited_for_once_and_surely_nothing_was_sent() {
     let limits = [
-        Reply::text(429, "").with("Retry-After", "1"),
-        Reply::json(429, &json!({"ok": false, "error": "ratelimited"})).with("Retry-After", "1"),
-        Slack::refusal("ratelimited").with("Retry-After", "1"),
-        Slack::refusal("rate_limited").with("Retry-After", "1"),
+        Reply::text(429, ""),
+        Reply::json(429, &json!({"ok": false, "error": "ratelimited"})),
+        Slack::refusal("ratelimited"),
+        Slack::refusal("rate_limited"),
     ];
-    for limit in limits {
+    at_once(limits, |limit| {
         let world = World::stamped();
-        world.slack.script([limit]);
+        world.slack.script([limit.with("Retry-After", "1")]);
         world.append([wake("fly")]);
         world.run().exits(0);
         assert_eq!(world.slack.texts(), [plain("fly"), plain("fly")]);
-    }
+    });
 }
 
 #[test]
 fn a_rate_limit_that_stays_keeps_the_queue() {
-    let limit = || Reply::text(429, "").with("Retry-After", "0");
-    let world = World::stamped_with(Slack::always(limit));
+    let world = World::stamped_with(Slack::always(|| Slack::rate_limit("0")));
     assert_eq!(two_wakes(&world, 3)["outbox"]["pending"], 2);
     assert_eq!(world.slack.requests().len(), 2);
 }

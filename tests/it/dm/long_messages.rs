@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::support::{Engine, Reply, Slack, World, arguments, is_marked, wake};
+use crate::support::{Engine, Post, Reply, Slack, World, arguments, at_once, is_marked, wake};
 
 const LIMIT: usize = 3_900;
 
@@ -57,8 +55,8 @@ fn assert_whole(texts: &[String], count: usize) -> usize {
     repeated
 }
 
-fn thread_of(post: &Value) -> Option<&str> {
-    post["thread_ts"].as_str()
+fn thread_of(post: &Post) -> Option<&str> {
+    post.thread_ts.as_deref()
 }
 
 #[test]
@@ -69,14 +67,11 @@ fn the_rest_goes_into_the_first_parts_thread_and_nothing_is_dropped() {
     let posts = world.slack.posts();
     assert_eq!(posts.len(), 4);
     assert_eq!(
-        (thread_of(&posts[0]), &posts[0]["channel"]),
-        (None, &"U0JOSHUA".into())
+        (thread_of(&posts[0]), &*posts[0].channel),
+        (None, "U0JOSHUA")
     );
     for post in &posts[1..] {
-        assert_eq!(
-            (thread_of(post), &post["channel"]),
-            (Some("1.1"), &"D1".into())
-        );
+        assert_eq!((thread_of(post), &*post.channel), (Some("1.1"), "D1"));
     }
     let told = world.slack.texts().concat();
     assert_eq!(told, format!("🚨 Probe alert · fly\n{}", text.trim_end()));
@@ -85,9 +80,10 @@ fn the_rest_goes_into_the_first_parts_thread_and_nothing_is_dropped() {
 #[test]
 fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
     let world = World::stamped();
-    let answer = Box::new(Engine::answer(words(2_000).trim_end()));
-    let pause = Duration::from_millis(1_200);
-    world.engine.script([Reply::Late(pause, answer)]);
+    let answer = Engine::answer(words(2_000).trim_end());
+    world
+        .engine
+        .script([answer.after(Duration::from_millis(1_100))]);
     world.append([wake("fly")]);
     world
         .command("run --max-runtime 1")
@@ -104,11 +100,7 @@ fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
         0,
         "no word twice"
     );
-    assert!(
-        world.slack.posts()[1..]
-            .iter()
-            .all(|post| thread_of(post) == Some("1.1"))
-    );
+    assert_eq!(world.slack.thread("1.1").len(), 3);
 }
 
 #[test]
@@ -133,8 +125,7 @@ fn escapes_count_as_they_are_sent() {
 /// Kills the run while Slack has this part and has not answered.
 #[track_caller]
 fn kill_at_part(world: &World, part: usize) {
-    world.slack.script((1..part).map(|n| Slack::took(n - 1)));
-    world.slack.script([Reply::Hang]);
+    world.slack.nth(part, Reply::Hang);
     let run = world.start(&arguments("run"));
     world.slack.wait_for(part);
     run.kill();
@@ -142,7 +133,7 @@ fn kill_at_part(world: &World, part: usize) {
 
 #[test]
 fn a_run_killed_at_a_part_repeats_that_part_alone_and_marks_it() {
-    for part in 1..=4 {
+    at_once(1..=4, |part| {
         let world = says(words(2_000).trim_end());
         kill_at_part(&world, part);
         world.run().exits(0);
@@ -159,15 +150,13 @@ fn a_run_killed_at_a_part_repeats_that_part_alone_and_marks_it() {
         let thread = (part > 1).then_some("1.1");
         assert_eq!(thread_of(&posts[part]), thread);
         assert_eq!(world.engine.requests().len(), 1);
-    }
+    });
 }
 
 #[test]
 fn a_part_that_slack_answered_unclearly_is_sent_again_and_marked_and_the_others_are_not() {
     let world = says(words(2_000).trim_end());
-    world
-        .slack
-        .script([Slack::took(0), Reply::text(503, ""), Slack::took(2)]);
+    world.slack.nth(2, Reply::text(503, ""));
     world.run().exits(0);
     let texts = world.slack.texts();
     assert_whole(&texts, 1_999);
@@ -177,10 +166,8 @@ fn a_part_that_slack_answered_unclearly_is_sent_again_and_marked_and_the_others_
 #[test]
 fn parts_that_slack_took_are_not_sent_again_in_a_later_run() {
     let world = says(words(2_000).trim_end());
-    let full = || Reply::text(429, "").with("Retry-After", "0");
-    world
-        .slack
-        .script([Slack::took(0), Slack::took(1), full(), full()]);
+    world.slack.nth(3, Slack::rate_limit("0"));
+    world.slack.nth(4, Slack::rate_limit("0"));
     world.run().exits(3);
     world.run().exits(0);
     let texts = world.slack.texts();
@@ -196,12 +183,12 @@ fn parts_that_slack_took_are_not_sent_again_in_a_later_run() {
 fn where_the_thread_is_gone_the_rest_goes_to_the_top_level() {
     for gone in ["thread_not_found", "cannot_reply_to_message"] {
         let world = says(words(1_500).trim_end());
-        world.slack.script([Slack::took(0), Slack::refusal(gone)]);
+        world.slack.nth(2, Slack::refusal(gone));
         world.run().exits(0).silent();
         let posts = world.slack.posts();
         let threads: Vec<_> = posts.iter().map(thread_of).collect();
         assert_eq!(threads, [None, Some("1.1"), None, Some("1.3")]);
-        assert_eq!(posts[1]["text"], posts[2]["text"]);
+        assert_eq!(posts[1].text, posts[2].text);
     }
 }
 

@@ -1,9 +1,8 @@
 //! Section 7 of the contract: what is too long for one message goes on in its thread, and nothing is dropped.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::apis::completion;
-use crate::support::{Engine, World, wake};
+use crate::support::{Engine, Post, World, completion, wake};
 
 const LIMIT: usize = 3_900;
 const HEADLINE: &str = "🚨 Probe alert · fly\n";
@@ -22,7 +21,7 @@ fn unescape(text: &str) -> String {
 
 /// The messages of one run in which the engine says this; each is whole, fits, and together they are the text.
 #[track_caller]
-fn parts(text: &str) -> Vec<Value> {
+fn parts(text: &str) -> Vec<Post> {
     let world = World::stamped();
     world.engine.script([Engine::answer(text)]);
     world.append([wake("fly")]);
@@ -32,7 +31,7 @@ fn parts(text: &str) -> Vec<Value> {
     let posts = world.slack.posts();
     let mut whole = String::new();
     for post in &posts {
-        let part = post["text"].as_str().unwrap();
+        let part = post.text.as_str();
         assert!(
             (1..=LIMIT).contains(&part.chars().count()),
             "{}",
@@ -61,22 +60,22 @@ fn the_rest_goes_into_the_first_messages_thread() {
     let posts = parts("Some words, and some more.\n".repeat(600).trim_end());
     assert_eq!(posts.len(), 5);
     assert_eq!(
-        (&posts[0]["channel"], &posts[0]["thread_ts"]),
-        (&json!("U0JOSHUA"), &Value::Null)
+        (&*posts[0].channel, posts[0].thread_ts.as_deref()),
+        ("U0JOSHUA", None)
     );
     for post in &posts[1..] {
         assert_eq!(
-            (&post["channel"], &post["thread_ts"]),
-            (&json!("D1"), &json!("1.1"))
+            (&*post.channel, post.thread_ts.as_deref()),
+            ("D1", Some("1.1"))
         );
         for (name, value) in [
             ("mrkdwn", false),
             ("unfurl_links", false),
             ("unfurl_media", false),
         ] {
-            assert_eq!(post[name], value);
+            assert_eq!(post.body[name], value);
         }
-        assert!(post["text"].as_str().unwrap().starts_with("Some words"));
+        assert!(post.text.starts_with("Some words"));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{DEAD_URL, Reply, SLACK_TOKEN, Slack, World, is_marked, plain, wake};
+use crate::support::{DEAD_URL, Reply, SLACK_TOKEN, Slack, World, at_once, is_marked, plain, wake};
 
 /// A world in which fly's DM waits since a run that could not reach Slack.
 fn waiting() -> World {
@@ -61,8 +61,9 @@ fn a_dm_in_doubt_stays_so_over_runs_that_surely_sent_nothing() {
     world.reach_slack_at(DEAD_URL);
     world.run().exits(3);
     world.reach_slack_at(world.slack.base());
-    let limit = || Reply::text(429, "").with("Retry-After", "0");
-    world.slack.script([limit(), limit()]);
+    world
+        .slack
+        .script([Slack::rate_limit("0"), Slack::rate_limit("0")]);
     world.run().exits(3);
     world.slack.script([Slack::refusal("invalid_auth")]);
     world.run().exits(3);
@@ -75,13 +76,11 @@ fn a_dm_in_doubt_stays_so_over_runs_that_surely_sent_nothing() {
 #[test]
 fn a_rate_limit_is_waited_for_as_long_as_slack_says() {
     let world = World::stamped();
-    world
-        .slack
-        .script([Reply::text(429, "").with("Retry-After", "2")]);
+    world.slack.script([Slack::rate_limit("2")]);
     world.append([wake("fly")]);
-    let begun = Instant::now();
     world.run().exits(0);
-    let took = begun.elapsed();
+    let posts = world.slack.posts();
+    let took = posts[1].at - posts[0].at;
     assert!(
         took >= Duration::from_secs(2) && took < Duration::from_secs(8),
         "{took:?}"
@@ -93,9 +92,7 @@ fn a_rate_limit_is_waited_for_at_most_30_seconds_however_much_slack_asks() {
     needs!("strace");
     for told in ["3600", "99999999999999999999999"] {
         let world = World::stamped();
-        world
-            .slack
-            .script([Reply::text(429, "").with("Retry-After", told)]);
+        world.slack.script([Slack::rate_limit(told)]);
         world.append([wake("fly")]);
         // The sleep is read off the system call, and cut short there.
         let strace = ["strace", "-o", "trace", "-e", "trace=clock_nanosleep", "-e"];
@@ -111,16 +108,14 @@ fn a_rate_limit_is_waited_for_at_most_30_seconds_however_much_slack_asks() {
 
 #[test]
 fn a_rate_limit_that_makes_no_sense_is_waited_for_a_moment() {
-    for told in ["-1", "soon", "", "1e9"] {
+    at_once(["-1", "soon", "", "1e9"], |told| {
         let world = World::stamped();
-        world
-            .slack
-            .script([Reply::text(429, "").with("Retry-After", told)]);
+        world.slack.script([Slack::rate_limit(told)]);
         world.append([wake("fly")]);
         let begun = Instant::now();
         world.run().exits(0);
         assert!(begun.elapsed() < Duration::from_secs(5), "{told:?}");
-    }
+    });
 }
 
 #[test]

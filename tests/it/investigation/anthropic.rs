@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::apis::{message, without_prompt};
-use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, Request, World, wake};
+use crate::support::{
+    DIAGNOSIS, ENGINE_TOKEN, Reply, Request, World, message, wake, without_prompt,
+};
 
 fn world() -> World {
     World::stamped().without_debounce().speaking("anthropic")

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::apis::{completion, without_prompt};
-use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, World, arguments, wake};
+use crate::support::{
+    DIAGNOSIS, ENGINE_TOKEN, Reply, World, arguments, completion, key, wake, without_prompt,
+};
 
 fn world() -> World {
     World::stamped().without_debounce().speaking("openai")
@@ -140,16 +141,10 @@ fn a_key_names_the_wake_also_in_the_next_attempt() {
     let run = world.start(&arguments("run"));
     world.engine.wait_for(1);
     run.kill();
-    world
-        .engine
-        .script([said(DIAGNOSIS), said(DIAGNOSIS), said(DIAGNOSIS)]);
     world.append([wake("fly"), wake("fly")]);
     world.run().exits(0).silent();
-    let requests = world.engine.requests();
-    let keys: Vec<_> = requests
-        .iter()
-        .map(|one| one.header("idempotency-key").unwrap())
-        .collect();
+    let questions = world.engine.questions();
+    let keys: Vec<_> = questions.iter().map(key).collect();
     assert_eq!(keys.len(), 4);
     assert_eq!(keys[0], keys[1]);
     assert!(

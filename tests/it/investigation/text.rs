@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::apis::{completion, message};
-use crate::support::{ENGINE_TOKEN, Engine, Reply, SLACK_TOKEN, Slack, World, wake};
+use crate::support::{
+    ENGINE_TOKEN, Engine, Reply, SLACK_TOKEN, Slack, World, completion, message, wake,
+};
 
 fn world() -> World {
     World::stamped().without_debounce()

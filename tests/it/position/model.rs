@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::{Sandbox, wake};
 
-const CASES: u32 = 96;
+const CASES: u32 = 48;
 
 #[derive(Clone, Debug)]
 enum Step {

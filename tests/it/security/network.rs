@@ -2,18 +2,14 @@
 
 use serde_json::json;
 
-use crate::support::server::Server;
 use crate::support::tls::Authority;
-use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, World, wake};
+use crate::support::{DIAGNOSIS, ENGINE_TOKEN, Reply, Server, World, wake};
 
 const HOST: &str = "engine.kora.invalid";
 
 /// A proxy that gives every request this answer.
 fn proxy(status: u16) -> Server {
-    Server::start(
-        "the proxy",
-        Box::new(move |_, _| Reply::text(status, "").closing()),
-    )
+    Server::start("the proxy", move |_, _| Reply::text(status, "").closing())
 }
 
 fn through(proxy: &Server) -> World {
@@ -114,7 +110,7 @@ fn loopback_goes_past_it_also_behind_tls() {
     proxy.never();
     let world = World::stamped();
     let authority = Authority::new(&world, "authority");
-    let front = authority.front(world.engine.address(), "DNS:localhost", 2);
+    let front = authority.front(&world.engine, "DNS:localhost", 2);
     world.set("SSL_CERT_FILE", authority.file());
     world.set(
         "KORA_PROBE_ENGINE_URL",
@@ -131,7 +127,7 @@ fn loopback_goes_past_it_also_behind_tls() {
 
 #[test]
 fn a_proxy_that_hangs_ends_in_time() {
-    let proxy = Server::start("the proxy", Box::new(|_, _| Reply::Hang));
+    let proxy = Server::start("the proxy", |_, _| Reply::Hang);
     let world = through(&proxy);
     world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
     assert_eq!(reason(&world), "engine_exception:Timeout");
@@ -160,7 +156,7 @@ fn a_proxys_password_goes_to_the_proxy_alone() {
 
 #[test]
 fn a_redirect_takes_neither_request_nor_token_elsewhere() {
-    let elsewhere = Server::start("elsewhere", Box::new(|_, _| Reply::text(200, "{}")));
+    let elsewhere = Server::start("elsewhere", |_, _| Reply::text(200, "{}"));
     elsewhere.never();
     let to = format!("http://{}/", elsewhere.address());
     for status in [301, 302, 303, 307, 308] {

@@ -24,17 +24,13 @@ impl Secure {
     }
 
     fn engine_behind(&self, names: &str, days: i32) -> SocketAddr {
-        let front = self
-            .authority
-            .front(self.world.engine.address(), names, days);
+        let front = self.authority.front(&self.world.engine, names, days);
         self.reach_engine_at(&format!("https://localhost:{}", front.port()));
         front
     }
 
     fn slack_behind(&self, names: &str, days: i32) {
-        let front = self
-            .authority
-            .front(self.world.slack.address(), names, days);
+        let front = self.authority.front(&self.world.slack, names, days);
         self.world
             .reach_slack_at(format!("https://localhost:{}/api", front.port()));
     }

@@ -1,11 +1,13 @@
-//! A reasoning engine that speaks the `kora` API.
+//! A reasoning engine that speaks the `kora`, the `openai` and the `anthropic` API, and answers as real ones give
+//! them.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::server::Server;
-use super::wire::Reply;
+use super::wire::{Reply, Request};
 
 /// What the engine says where a test does not say otherwise.
 pub const DIAGNOSIS: &str = "The Fly API token was revoked. Next step: rotate FLY_API_TOKEN.";
@@ -14,17 +16,19 @@ pub struct Engine(Server);
 
 impl Engine {
     pub fn start() -> Self {
-        Self(Server::start(
-            "engine",
-            Box::new(|_, _| Self::answer(DIAGNOSIS)),
-        ))
+        Self(Server::start("engine", |request, _| diagnosed(request)))
     }
 
     pub fn url(&self) -> String {
         format!("http://{}/investigate?via=probe", self.address())
     }
 
-    /// The whole answer of an engine that found something.
+    /// Every usual answer takes this long.
+    pub fn takes(&self, time: Duration) {
+        self.usually(move |request, _| diagnosed(request).after(time));
+    }
+
+    /// The whole answer of a `kora` engine that found something.
     pub fn answer(text: &str) -> Reply {
         let body = json!({
             "text": text, "model_used": "claude-haiku-4-5", "input_tokens": 812, "output_tokens": 96,
@@ -39,17 +43,14 @@ impl Engine {
         Reply::json(200, &json!({"text": null, "error": code}))
     }
 
+    /// The questions in order; a request for the list of models is none.
+    pub fn questions(&self) -> Vec<Request> {
+        let requests = self.requests().into_iter();
+        requests.filter(|one| one.method == "POST").collect()
+    }
+
     pub fn prompts(&self) -> Vec<String> {
-        let text = |body: Value| {
-            body["message"]["text"]
-                .as_str()
-                .expect("a prompt")
-                .to_owned()
-        };
-        self.requests()
-            .iter()
-            .map(|request| text(request.json()))
-            .collect()
+        self.questions().iter().map(prompt).collect()
     }
 
     pub fn metadata(&self) -> Vec<Value> {
@@ -66,4 +67,68 @@ impl Deref for Engine {
     fn deref(&self) -> &Server {
         &self.0
     }
+}
+
+/// What names a question's wake.
+#[track_caller]
+pub fn key(question: &Request) -> &str {
+    question.header("idempotency-key").expect("a key")
+}
+
+#[track_caller]
+fn prompt(question: &Request) -> String {
+    let body = question.json();
+    let of_kora = body["message"]["text"].as_str();
+    let prompt = of_kora.or(body["messages"][0]["content"].as_str());
+    prompt.expect("a prompt").to_owned()
+}
+
+/// The diagnosis in the API to which the request's path belongs.
+fn diagnosed(request: &Request) -> Reply {
+    let path = request.path.as_str();
+    if path.ends_with("/chat/completions") {
+        completion("stop", json!({"role": "assistant", "content": DIAGNOSIS}))
+    } else if path.ends_with("/v1/messages") {
+        message("end_turn", json!([{"type": "text", "text": DIAGNOSIS}]))
+    } else if path.ends_with("/models") {
+        Reply::json(200, &json!({"object": "list", "data": [{"id": "m1"}]}))
+    } else {
+        Engine::answer(DIAGNOSIS)
+    }
+}
+
+/// A request's body without its prompt, which has to tell of the wake of a world's first
+/// [`World::told`](super::World::told); the request has to be named.
+#[track_caller]
+pub fn without_prompt(request: &Request) -> Value {
+    assert_ne!(key(request), "");
+    let mut body = request.json();
+    let prompt = body["messages"][0]["content"].take().to_string();
+    assert!(prompt.contains("p0 unreachable: HTTP 401"), "{prompt}");
+    body
+}
+
+/// A chat completion that ended so, with this message.
+pub fn completion(finish: &str, message: Value) -> Reply {
+    Reply::json(
+        200,
+        &json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m1-2026",
+            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": null}],
+            "usage": {"prompt_tokens": 812, "completion_tokens": 96, "total_tokens": 908},
+        }),
+    )
+}
+
+/// A message of Anthropic's that stopped for this reason, with these blocks.
+pub fn message(stop: &str, content: Value) -> Reply {
+    Reply::json(
+        200,
+        &json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "m1-2026",
+            "content": content, "stop_reason": stop, "stop_sequence": null,
+            "usage": {"input_tokens": 812, "output_tokens": 96, "cache_creation_input_tokens": 3,
+                "cache_read_input_tokens": 5},
+        }),
+    )
 }

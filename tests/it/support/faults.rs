@@ -1,11 +1,16 @@
 //! Faults that a run is put through: system calls that fail or kill, by strace, and file systems that are full
 //! or read-only, by mounts that only the run sees.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::outcome::Outcome;
 use super::sandbox::{Sandbox, arguments};
+use super::world::World;
 
 /// What happens at a system call.
 #[derive(Clone, Copy, Debug)]
@@ -16,9 +21,122 @@ pub enum Fault {
     Kill,
 }
 
-/// One run with this fault at the n-th call of this name; None where the run makes fewer of them.
+/// At which of its system calls a run meets the fault.
+#[derive(Clone, Copy)]
+pub enum Calls {
+    All,
+    /// Those that change a file or reach a peer. A kill at another call leaves what a kill at the next of these
+    /// leaves.
+    Visible,
+    Named(&'static [&'static str]),
+}
+
+/// The n-th call of this name, counted from 1.
+#[derive(PartialEq)]
+pub struct Call {
+    pub name: String,
+    pub n: usize,
+}
+
+const VISIBLE: &[&str] = &[
+    "chmod",
+    "close",
+    "connect",
+    "exit_group",
+    "fchmod",
+    "fdatasync",
+    "flock",
+    "fsync",
+    "ftruncate",
+    "link",
+    "linkat",
+    "mkdir",
+    "mkdirat",
+    "pwrite64",
+    "rename",
+    "renameat",
+    "renameat2",
+    "sendmsg",
+    "sendto",
+    "shutdown",
+    "unlink",
+    "unlinkat",
+    "utimensat",
+    "write",
+    "writev",
+];
+
+/// Puts one run after the other through this fault, each at another of its system calls and in a world of its own
+/// that `prepare` makes; `judge` looks at what came of it. Returns how many calls there were.
 #[track_caller]
-pub fn run_with(sandbox: &Sandbox, fault: Fault, syscall: &str, n: usize) -> Option<Outcome> {
+pub fn at_each_call(
+    fault: Fault,
+    calls: Calls,
+    prepare: impl Fn() -> World + Sync,
+    judge: impl Fn(&World, &Call, Outcome) + Sync,
+) -> usize {
+    let world = prepare();
+    let calls = calls_of_a_run(&world, calls);
+    world.quiet_if_skipped();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
+            println!("{fault:?} at {call}");
+            let world = prepare();
+            let outcome = run_with(&world, fault, &call.name, call.n);
+            judge(&world, call, outcome);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    calls.len()
+}
+
+/// The calls of one run in this sandbox, from its first look at a file there on.
+fn calls_of_a_run(sandbox: &Sandbox, calls: Calls) -> Vec<Call> {
+    let strace = ["strace", "-f", "-s", "0", "-o", "trace", "--"];
+    sandbox.start_through(&strace, &arguments("run")).finish();
+    let trace = fs::read_to_string(sandbox.path("trace")).expect("strace's output");
+    let root = sandbox.path("").display().to_string();
+    let (mut counts, mut begun, mut found) = (BTreeMap::new(), false, Vec::new());
+    for line in trace.lines() {
+        let Some((thread, name, rest)) = begun_call(line) else {
+            continue;
+        };
+        // strace counts the calls of each thread by themselves; the first thread that gets so far meets the fault.
+        let n = counts.entry((thread, name)).or_insert(0);
+        *n += 1;
+        begun |= rest.contains(&root);
+        let is_wanted = match calls {
+            Calls::All => true,
+            Calls::Visible => VISIBLE.contains(&name) || rest.contains("O_CREAT"),
+            Calls::Named(names) => names.contains(&name),
+        };
+        let call = Call {
+            name: name.to_owned(),
+            n: *n,
+        };
+        if begun && is_wanted && !found.contains(&call) {
+            found.push(call);
+        }
+    }
+    found
+}
+
+/// The thread, the name and the rest of a line such as `4711  write(2, ""..., 4) = 4`; None where no call begins.
+fn begun_call(line: &str) -> Option<(&str, &str, &str)> {
+    let (thread, call) = line.split_once(' ')?;
+    let (name, rest) = call.trim_start().split_once('(')?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(is_name).then_some((thread, name, rest))
+}
+
+/// One run with this fault at the n-th call of this name. The run is whole where it makes fewer of them.
+#[track_caller]
+pub fn run_with(sandbox: &Sandbox, fault: Fault, syscall: &str, n: usize) -> Outcome {
     let what = match fault {
         Fault::Error(error) => format!("error={error}"),
         Fault::Kill => "signal=KILL".to_owned(),
@@ -27,11 +145,13 @@ pub fn run_with(sandbox: &Sandbox, fault: Fault, syscall: &str, n: usize) -> Opt
     let trace = format!("trace={syscall}");
     let mut strace = vec!["strace", "-f", "-s", "0", "-o", "trace"];
     strace.extend(["-e", &trace, "-e", &inject, "--"]);
-    let run = sandbox.start_through(&strace, &arguments("run"));
-    let outcome = run.finish();
-    let trace = fs::read_to_string(sandbox.path("trace")).expect("strace's output");
-    let reached = trace.contains("(INJECTED)") || trace.contains("killed by SIGKILL");
-    reached.then_some(outcome)
+    sandbox.start_through(&strace, &arguments("run")).finish()
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.n)
+    }
 }
 
 /// A wrapper that runs these shell commands and then the binary, in a view of the file systems of its own in

@@ -1,13 +1,13 @@
-//! What the tests stand on: a sandbox that runs the built binary with nothing but what a test set, a loopback
-//! server that answers, hangs, cuts and lies as told, and the two peers built on it. Nothing here knows the
-//! program's inside; all of it speaks the contract's words.
+//! What the tests share: a sandbox that runs the built binary with nothing but what a test set, a fake server that
+//! answers, hangs, cuts and lies as told, and the engine and the Slack built on it. Nothing here knows how the
+//! program works inside.
 
 #[macro_use]
 pub mod tools;
-pub mod apis;
 pub mod engine;
 pub mod faults;
 pub mod outcome;
+pub mod parallel;
 pub mod rotating;
 pub mod row;
 pub mod sandbox;
@@ -19,13 +19,15 @@ pub mod tls;
 pub mod wire;
 pub mod world;
 
-pub use engine::{DIAGNOSIS, Engine};
-pub use faults::{Fault, mounting, run_with};
+pub use engine::{DIAGNOSIS, Engine, completion, key, message, without_prompt};
+pub use faults::{Calls, Fault, at_each_call, mounting, run_with};
 pub use outcome::Outcome;
-pub use rotating::{Rotating, at_both_paces};
+pub use parallel::at_once;
+pub use rotating::Rotating;
 pub use row::{Row, other_row, wake};
 pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
-pub use slack::Slack;
+pub use server::Server;
+pub use slack::{Post, Slack};
 pub use telling::{assert_told, fallback, is_marked, plain};
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};

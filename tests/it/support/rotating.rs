@@ -21,15 +21,6 @@ pub struct Rotating {
     pause: Duration,
 }
 
-/// The case with all steps in one second, and with each rotation in a second of its own.
-pub fn at_both_paces(case: impl Fn(Rotating)) {
-    case(Rotating::begun());
-    case(Rotating {
-        pause: PAUSE,
-        ..Rotating::begun()
-    });
-}
-
 impl Rotating {
     /// A log in which `told` was told, and nothing is unread. Every wake is dispatched, no engine asked.
     pub fn begun() -> Self {
@@ -54,6 +45,12 @@ impl Rotating {
             sandbox,
             pause: Duration::ZERO,
         }
+    }
+
+    /// From now on each rotation is in a second of its own.
+    pub fn paced(mut self) -> Self {
+        self.pause = PAUSE;
+        self
     }
 
     pub fn write(&self, probes: &[&str]) {

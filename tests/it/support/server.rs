@@ -1,13 +1,17 @@
-//! A loopback HTTP server that does as it is told: it answers, hangs, cuts, drips and lies, keeps every request
-//! it read, and counts its connections. It is checked when dropped: asked although it should not have been, not
-//! asked although it should have been, or left with replies nobody fetched, it fails the test.
+//! The fake server of all tests: HTTP on loopback, plain or behind TLS. It answers, hangs, cuts, drips and lies
+//! as told, keeps every request with its time and its answer, and can be dead for a while. When dropped it fails
+//! the test if it was asked and should not have been, if it was never asked, or if planned replies are left.
 
-use std::collections::VecDeque;
-use std::io::BufReader;
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::wire::{Reply, Request, give, read_request};
 
@@ -21,52 +25,64 @@ enum Expect {
     Either,
 }
 
-/// What replies where the script has run out: the request and how many came before it.
-type Otherwise = Box<dyn Fn(&Request, usize) -> Reply + Send + Sync>;
+/// What replies where nothing is planned: the request and how many came before it.
+type Usual = Arc<dyn Fn(&Request, usize) -> Reply + Send + Sync>;
 
 struct Seen {
     requests: Vec<Request>,
-    script: VecDeque<Reply>,
+    /// Replies to the requests of these numbers, from 0.
+    plan: BTreeMap<usize, Reply>,
+    usual: Usual,
     connections: Vec<TcpStream>,
     expect: Expect,
     released: bool,
-    stopping: bool,
+    dead: bool,
 }
 
 struct Shared {
     seen: Mutex<Seen>,
     changed: Condvar,
-    otherwise: Otherwise,
+}
+
+/// A port of loopback that stays ours while nothing listens on it.
+struct Port {
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    _reserved: OwnedFd,
+    accepting: Option<JoinHandle<()>>,
 }
 
 pub struct Server {
     name: &'static str,
     address: SocketAddr,
+    ports: Mutex<Vec<Port>>,
     shared: Arc<Shared>,
 }
 
 impl Server {
-    pub fn start(name: &'static str, otherwise: Otherwise) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
-        let address = listener.local_addr().expect("the port's address");
+    pub fn start(
+        name: &'static str,
+        usual: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let seen = Seen {
             requests: Vec::new(),
-            script: VecDeque::new(),
+            plan: BTreeMap::new(),
+            usual: Arc::new(usual),
             connections: Vec::new(),
             expect: Expect::Asked,
             released: false,
-            stopping: false,
+            dead: false,
         };
         let shared = Arc::new(Shared {
             seen: Mutex::new(seen),
             changed: Condvar::new(),
-            otherwise,
         });
-        let for_thread = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, &for_thread));
+        let mut plain = Port::reserve(None);
+        plain.listen(&shared);
         Self {
             name,
-            address,
+            address: plain.address,
+            ports: Mutex::new(vec![plain]),
             shared,
         }
     }
@@ -75,9 +91,35 @@ impl Server {
         self.address
     }
 
-    /// The next requests get these replies, in this order; those after them the usual one.
+    /// Opens another port of the same server, behind TLS.
+    pub fn behind_tls(&self, config: ServerConfig) -> SocketAddr {
+        let mut port = Port::reserve(Some(Arc::new(config)));
+        port.listen(&self.shared);
+        let address = port.address;
+        self.ports().push(port);
+        address
+    }
+
+    /// The next requests that have no reply planned get these, in this order.
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
-        self.shared.lock().script.extend(replies);
+        let mut seen = self.shared.lock();
+        let mut number = seen.requests.len();
+        for reply in replies {
+            while seen.plan.contains_key(&number) {
+                number += 1;
+            }
+            seen.plan.insert(number, reply);
+        }
+    }
+
+    /// The n-th request ever, counted from 1, gets this reply.
+    pub fn nth(&self, n: usize, reply: Reply) {
+        self.shared.lock().plan.insert(n - 1, reply);
+    }
+
+    /// Every request that has no reply planned gets this one.
+    pub fn usually(&self, usual: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) {
+        self.shared.lock().usual = Arc::new(usual);
     }
 
     /// A request to this server fails the test.
@@ -116,49 +158,84 @@ impl Server {
         );
     }
 
-    /// Lets the replies go that are `Held`.
+    /// Sends the replies that are `Held`.
     pub fn release(&self) {
         self.shared.lock().released = true;
         self.shared.changed.notify_all();
     }
 
-    fn stop(&self) {
+    /// From now on connections are refused, and those that stand are cut.
+    pub fn die(&self) {
         let mut seen = self.shared.lock();
-        seen.stopping = true;
+        seen.dead = true;
         for connection in &seen.connections {
             let _ = connection.shutdown(Shutdown::Both);
         }
         drop(seen);
         self.shared.changed.notify_all();
-        let _ = TcpStream::connect(self.address);
+        self.ports().iter_mut().for_each(Port::close);
+    }
+
+    /// Listens again at the same address.
+    pub fn revive(&self) {
+        self.shared.lock().dead = false;
+        for port in &mut *self.ports() {
+            port.listen(&self.shared);
+        }
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
+        self.ports.lock().expect("the ports' lock")
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        self.die();
         if thread::panicking() {
             return;
         }
-        let (expect, asked, left) = {
-            let seen = self.shared.lock();
-            (seen.expect, seen.requests.len(), seen.script.len())
-        };
-        assert!(
-            expect != Expect::Asked || asked > 0,
-            "{} was never asked",
-            self.name
-        );
-        assert!(
-            expect != Expect::Never || asked == 0,
-            "{} was asked {asked} times",
-            self.name
-        );
-        assert!(
-            left == 0,
-            "{}: {left} scripted replies were never fetched",
-            self.name
-        );
+        let seen = self.shared.lock();
+        let (expect, asked, left) = (seen.expect, seen.requests.len(), seen.plan.len());
+        drop(seen);
+        let name = self.name;
+        match expect {
+            Expect::Asked => assert!(asked > 0, "{name} was never asked"),
+            Expect::Never => assert!(asked == 0, "{name} was asked {asked} times"),
+            Expect::Either => {}
+        }
+        assert!(left == 0, "{name}: {left} planned replies are left");
+    }
+}
+
+impl Port {
+    fn reserve(tls: Option<Arc<ServerConfig>>) -> Self {
+        let reserved = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        sockopt::set_socket_reuseaddr(&reserved, true).expect("a socket option");
+        bind(&reserved, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a loopback port");
+        let address = getsockname(&reserved).expect("the port's address");
+        Self {
+            address: address.try_into().expect("an internet address"),
+            tls,
+            _reserved: reserved,
+            accepting: None,
+        }
+    }
+
+    fn listen(&mut self, shared: &Arc<Shared>) {
+        let listener = TcpListener::bind(self.address).expect("the reserved port");
+        let (tls, shared) = (self.tls.clone(), Arc::clone(shared));
+        self.accepting = Some(thread::spawn(move || {
+            accept(&listener, tls.as_ref(), &shared)
+        }));
+    }
+
+    /// Returns when nothing listens any more.
+    fn close(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            let _ = TcpStream::connect(self.address);
+            let _ = accepting.join();
+        }
     }
 }
 
@@ -167,13 +244,24 @@ impl Shared {
         self.seen.lock().expect("the server's lock")
     }
 
-    fn reply_to(&self, request: Request) -> Reply {
+    /// False where the server is dead by now.
+    fn admits(&self, stream: &TcpStream) -> bool {
         let mut seen = self.lock();
-        let before = seen.requests.len();
+        if let (false, Ok(kept)) = (seen.dead, stream.try_clone()) {
+            seen.connections.push(kept);
+            return true;
+        }
+        false
+    }
+
+    fn reply_to(&self, mut request: Request) -> Reply {
+        let mut seen = self.lock();
+        let number = seen.requests.len();
         let reply = seen
-            .script
-            .pop_front()
-            .unwrap_or_else(|| (self.otherwise)(&request, before));
+            .plan
+            .remove(&number)
+            .unwrap_or_else(|| (seen.usual)(&request, number));
+        request.answered = reply.body().to_vec();
         seen.requests.push(request);
         drop(seen);
         self.changed.notify_all();
@@ -182,38 +270,38 @@ impl Shared {
 
     fn wait_for_release(&self) {
         let seen = self.lock();
-        drop(
-            self.changed
-                .wait_while(seen, |seen| !seen.released && !seen.stopping),
-        );
+        let is_held = |seen: &mut Seen| !seen.released && !seen.dead;
+        drop(self.changed.wait_while(seen, is_held));
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, shared: &Arc<Shared>) {
     for stream in listener.incoming().flatten() {
-        let mut seen = shared.lock();
-        if seen.stopping {
+        if !shared.admits(&stream) {
             return;
         }
-        let Ok(kept) = stream.try_clone() else { return };
-        seen.connections.push(kept);
-        drop(seen);
-        let shared = Arc::clone(shared);
-        thread::spawn(move || serve(stream, &shared));
+        let (tls, shared) = (tls.cloned(), Arc::clone(shared));
+        thread::spawn(move || {
+            match tls.map(ServerConnection::new) {
+                // A failed handshake is the client's to tell.
+                Some(connection) => {
+                    let connection = connection.expect("a TLS connection");
+                    serve(StreamOwned::new(connection, &stream), &shared);
+                }
+                None => serve(&stream, &shared),
+            }
+            let _ = stream.shutdown(Shutdown::Both);
+        });
     }
 }
 
 /// Serves one connection until either side is done with it.
-fn serve(mut stream: TcpStream, shared: &Shared) {
-    let Ok(input) = stream.try_clone() else {
-        return;
-    };
-    let mut input = BufReader::new(input);
-    while let Some(request) = read_request(&mut input) {
+fn serve(stream: impl Read + Write, shared: &Shared) {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read_request(&mut stream) {
         let reply = shared.reply_to(request);
-        if !give(reply, &mut stream, &|| shared.wait_for_release()) {
+        if !give(reply, stream.get_mut(), &|| shared.wait_for_release()) {
             break;
         }
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }

@@ -1,6 +1,7 @@
 //! Slack's Web API, as far as `chat.postMessage` goes.
 
 use std::ops::Deref;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -9,44 +10,48 @@ use super::wire::{Reply, Request};
 
 pub struct Slack(Server);
 
+/// One request to post a message, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Post {
+    pub at: Instant,
+    pub channel: String,
+    pub text: String,
+    /// The message in whose thread it is a reply.
+    pub thread_ts: Option<String>,
+    /// The `ts` that Slack gave it; None where Slack did not answer that it took it.
+    pub ts: Option<String>,
+    /// The whole request.
+    pub body: Value,
+}
+
 impl Slack {
     pub fn start() -> Self {
-        Self(Server::start(
-            "Slack",
-            Box::new(|_, before| Self::took(before)),
-        ))
+        Self(Server::start("Slack", |_, before| Self::took(before)))
     }
 
     /// A Slack that refuses every text that holds `poison` with this error, and takes the others.
     pub fn refusing(poison: &'static str, error: &'static str) -> Self {
-        let reply = move |request: &Request, before| {
-            let text = request.json()["text"].to_string();
-            if text.contains(poison) {
-                Self::refusal(error)
-            } else {
-                Self::took(before)
-            }
-        };
-        Self(Server::start("Slack", Box::new(reply)))
+        Self::judging(move |text| match text.contains(poison) {
+            true => Err(error),
+            false => Ok(()),
+        })
     }
 
     /// A Slack that looks at each text and refuses those that are judged an error.
     pub fn judging(
         judge: impl Fn(&str) -> Result<(), &'static str> + Send + Sync + 'static,
     ) -> Self {
-        let reply = move |request: &Request, before| {
-            let body = request.json();
-            match judge(body["text"].as_str().expect("a text")) {
+        Self(Server::start("Slack", move |request, before| {
+            match judge(&Post::of(request).text) {
                 Ok(()) => Self::took(before),
                 Err(error) => Self::refusal(error),
             }
-        };
-        Self(Server::start("Slack", Box::new(reply)))
+        }))
     }
 
     /// A Slack that gives every request this reply.
     pub fn always(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Self {
-        Self(Server::start("Slack", Box::new(move |_, _| reply())))
+        Self(Server::start("Slack", move |_, _| reply()))
     }
 
     pub fn base(&self) -> String {
@@ -66,16 +71,48 @@ impl Slack {
         Reply::json(200, &json!({"ok": false, "error": error}))
     }
 
-    pub fn posts(&self) -> Vec<Value> {
-        self.requests().iter().map(Request::json).collect()
+    /// Status 429 with this `Retry-After`.
+    pub fn rate_limit(seconds: &str) -> Reply {
+        Reply::text(429, "").with("Retry-After", seconds)
     }
 
-    /// The texts as they went over the wire, in order.
-    pub fn texts(&self) -> Vec<String> {
-        self.posts()
+    /// Every post in order, also those that were refused or not answered.
+    pub fn posts(&self) -> Vec<Post> {
+        let requests = self.requests();
+        let posted = requests
             .iter()
-            .map(|body| body["text"].as_str().expect("a text").to_owned())
+            .filter(|request| request.path.ends_with("/chat.postMessage"));
+        posted.map(Post::of).collect()
+    }
+
+    /// The texts of all posts as they went over the wire, in order.
+    pub fn texts(&self) -> Vec<String> {
+        self.posts().into_iter().map(|post| post.text).collect()
+    }
+
+    /// The texts that Slack took as replies to the message of this `ts`.
+    pub fn thread(&self, ts: &str) -> Vec<String> {
+        let posts = self.posts().into_iter();
+        posts
+            .filter(|post| post.ts.is_some() && post.thread_ts.as_deref() == Some(ts))
+            .map(|post| post.text)
             .collect()
+    }
+}
+
+impl Post {
+    fn of(request: &Request) -> Self {
+        let body = request.json();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let answer: Value = serde_json::from_slice(&request.answered).unwrap_or_default();
+        Self {
+            at: request.at,
+            channel: text(&body["channel"]).expect("a channel"),
+            text: text(&body["text"]).expect("a text"),
+            thread_ts: text(&body["thread_ts"]),
+            ts: text(&answer["ts"]).filter(|_| answer["ok"] == true),
+            body,
+        }
     }
 }
 

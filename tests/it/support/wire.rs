@@ -1,9 +1,8 @@
 //! HTTP/1.1 as bytes: requests read whole, and replies given well or badly.
 
 use std::io::{BufRead, Read, Write};
-use std::net::TcpStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -58,15 +57,37 @@ impl Reply {
         }
         self
     }
+
+    pub fn after(self, pause: Duration) -> Self {
+        Self::Late(pause, Box::new(self))
+    }
+
+    pub fn held(self) -> Self {
+        Self::Held(Box::new(self))
+    }
+
+    /// The body that the client gets in the end; empty where it gets no whole one.
+    pub fn body(&self) -> &[u8] {
+        match self {
+            Self::Answer { body, .. } => body,
+            Self::Drip(_, body) => body.as_bytes(),
+            Self::Late(_, reply) | Self::Held(reply) => reply.body(),
+            Self::Hang | Self::Cut | Self::CutInBody | Self::Garbage(_) => &[],
+        }
+    }
 }
 
 /// One request as it came in; header names in lower case.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// When it had come in whole.
+    pub at: Instant,
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// The body of the reply that was chosen for it.
+    pub answered: Vec<u8>,
 }
 
 impl Request {
@@ -96,12 +117,15 @@ pub fn read_request(input: &mut impl BufRead) -> Option<Request> {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut request = Request {
+        at: Instant::now(),
         method,
         path,
         headers,
         body: Vec::new(),
+        answered: Vec::new(),
     };
     request.body = read_body(&request, input)?;
+    request.at = Instant::now();
     Some(request)
 }
 
@@ -138,7 +162,7 @@ fn read_chunks(input: &mut impl BufRead) -> Option<Vec<u8>> {
 }
 
 /// Gives one reply; false where the connection ends with it. What is `Held` waits for `released` to return.
-pub fn give(reply: Reply, stream: &mut TcpStream, released: &dyn Fn()) -> bool {
+pub fn give(reply: Reply, stream: &mut (impl Read + Write), released: &dyn Fn()) -> bool {
     match reply {
         Reply::Answer {
             status,
@@ -177,7 +201,7 @@ pub fn give(reply: Reply, stream: &mut TcpStream, released: &dyn Fn()) -> bool {
     }
 }
 
-fn drip(stream: &mut TcpStream, pause: Duration, body: &str) -> bool {
+fn drip(stream: &mut (impl Read + Write), pause: Duration, body: &str) -> bool {
     let mut bytes = head(200, &[], body.len(), false);
     bytes.extend(body.as_bytes());
     bytes.iter().all(|byte| {

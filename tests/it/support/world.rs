@@ -3,10 +3,13 @@
 use std::fs;
 use std::ops::Deref;
 
+use serde_json::Value;
+
 use super::engine::Engine;
 use super::row::Row;
 use super::sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox};
 use super::slack::Slack;
+use super::wire::Reply;
 
 /// Nobody listens there: a port below those the system hands out.
 pub const DEAD_URL: &str = "http://127.0.0.1:1/api";
@@ -49,6 +52,18 @@ impl World {
         }
     }
 
+    /// The engine speaks this API under the usual path, and the model is `m1`.
+    pub fn speaking(self, api: &str) -> Self {
+        let path = if api == "openai" { "/v1" } else { "" };
+        self.set("KORA_PROBE_ENGINE_API", api);
+        self.set("KORA_PROBE_ENGINE_MODEL", "m1");
+        self.set(
+            "KORA_PROBE_ENGINE_URL",
+            format!("http://{}{path}", self.engine.address()),
+        );
+        self
+    }
+
     /// No engine is configured.
     pub fn without_engine(self) -> Self {
         self.unset("KORA_PROBE_ENGINE_URL");
@@ -75,18 +90,56 @@ impl World {
         self.slack.maybe();
     }
 
-    /// Leaves the DMs about these rows in the outbox: a run that cannot reach Slack.
+    /// Leaves the DMs about these rows in the outbox: a run without a token for Slack, which does not wait.
     #[track_caller]
     pub fn queue(&self, rows: impl IntoIterator<Item = Row>) {
-        self.reach_slack_at(DEAD_URL);
+        self.unset("KORA_SLACK_BOT_TOKEN");
         self.append(rows);
         self.run().exits(3);
-        self.reach_slack_at(self.slack.base());
+        self.set("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN);
     }
 
     /// Slack is another server now, or none at all.
     pub fn reach_slack_at(&self, base: impl Into<String>) {
         self.set("KORA_SLACK_API_URL", base.into());
+    }
+
+    /// Raises a wake of its own that this reply answers, in a run that ends well: the reason, or null, and the
+    /// DM's text below its headline.
+    #[track_caller]
+    pub fn told(&self, reply: Reply) -> (Value, String) {
+        let probe = format!("p{}", self.slack.requests().len());
+        let row = super::wake(&probe);
+        self.engine.script([reply]);
+        self.append([row.clone()]);
+        let mut wakes = self.report(0)["wakes"].take();
+        let text = self.slack.texts().pop().expect("a DM");
+        let error = wakes[0]["error"].take();
+        assert_eq!(wakes[0]["reasoning_invoked"], error.is_null());
+        let headline = format!("🚨 Probe alert · {probe}\n");
+        let below = text.strip_prefix(&headline).expect("the headline");
+        if let Some(reason) = error.as_str() {
+            assert_eq!(text, row.fallback(reason));
+        }
+        (error, below.to_owned())
+    }
+
+    /// The reason why this reply is no diagnosis.
+    #[track_caller]
+    pub fn reason(&self, reply: Reply) -> String {
+        let (error, text) = self.told(reply);
+        error
+            .as_str()
+            .unwrap_or_else(|| panic!("told: {text}"))
+            .to_owned()
+    }
+
+    /// The text that this reply is sent as.
+    #[track_caller]
+    pub fn diagnosis(&self, reply: Reply) -> String {
+        let (error, text) = self.told(reply);
+        assert_eq!(error, Value::Null);
+        text
     }
 }
 

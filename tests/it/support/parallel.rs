@@ -1,0 +1,14 @@
+//! Cases that mostly wait, run side by side.
+
+use std::thread;
+
+/// Runs `test` for every case, each in a thread of its own, and fails where one of them fails.
+#[track_caller]
+pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    let test = &test;
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || test(case));
+        }
+    });
+}
