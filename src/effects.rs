@@ -3,13 +3,15 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
-use crate::audit::wake::Wake;
 use crate::cli::To;
 use crate::config::Config;
 use crate::config::variables as var;
@@ -24,11 +26,11 @@ use crate::text;
 
 /// What a run may do. The session asks for it and never looks whether it is done.
 pub trait Effects {
-    /// The clock by which this wake is judged.
-    fn now(&mut self, wake: Option<&Wake>) -> Timestamp;
+    /// The clock. `event`: when that happened which is judged now, where it has a time of its own.
+    fn now(&mut self, event: Option<Timestamp>) -> Timestamp;
     fn commit(&mut self, state: &State, durability: Durability) -> Result<()>;
-    /// Asks the engine, once.
-    fn ask(&mut self, engine: &EngineConfig, question: &Question) -> Answer;
+    /// Asks the engine, once. The answer comes while this thread does other things.
+    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer>;
     /// How the DMs go out.
     fn route(&self) -> Route;
     /// One request; `text` is unescaped and no longer than the route takes.
@@ -67,7 +69,7 @@ pub struct Undelivered<'a> {
 /// A real run.
 pub struct Live {
     store: Store,
-    http: Http,
+    http: Arc<Http>,
     slack: SlackConfig,
     outcome_log: Option<PathBuf>,
     to: To,
@@ -79,7 +81,7 @@ impl Live {
     pub fn new(config: &Config, store: Store, to: To, quiet: bool) -> Self {
         Self {
             store,
-            http: config.http(),
+            http: Arc::new(config.http()),
             slack: config.slack.clone(),
             outcome_log: config.paths.outcome_log.clone(),
             to,
@@ -89,7 +91,7 @@ impl Live {
 }
 
 impl Effects for Live {
-    fn now(&mut self, _: Option<&Wake>) -> Timestamp {
+    fn now(&mut self, _: Option<Timestamp>) -> Timestamp {
         Timestamp::now()
     }
 
@@ -97,7 +99,7 @@ impl Effects for Live {
         self.store.commit(state, durability)
     }
 
-    fn ask(&mut self, engine: &EngineConfig, question: &Question) -> Answer {
+    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer> {
         ask(&self.http, engine, question)
     }
 
@@ -128,7 +130,7 @@ impl Effects for Live {
 
     fn pause(&mut self, length: Duration) {
         let _waiting = Waiting::for_what("waiting before one more try");
-        std::thread::sleep(length);
+        thread::sleep(length);
     }
 
     fn record(&mut self, row: &outcome::Row) {
@@ -143,12 +145,17 @@ impl Effects for Live {
     }
 }
 
-fn ask(http: &Http, engine: &EngineConfig, question: &Question) -> Answer {
-    let _waiting = Waiting::for_what(&format!(
-        "asking the engine about {}",
-        question.metadata.probe_name
-    ));
-    engine::ask(engine, http, question)
+/// Asks in a thread of its own. A run that ends without waiting for the answer ends that, too.
+fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answer> {
+    let (answered, answer) = mpsc::channel();
+    let (http, engine) = (Arc::clone(http), engine.clone());
+    thread::spawn(move || {
+        let about = &question.metadata.probe_name;
+        let _waiting = Waiting::for_what(&format!("asking the engine about {about}"));
+        // Where nobody waits for it any more, the answer is of no use.
+        let _ = answered.send(engine::ask(&engine, &http, &question));
+    });
+    answer
 }
 
 /// Prints DMs to stdout with a blank line between them.
@@ -174,7 +181,7 @@ impl DmPrinter {
 pub struct DryRun;
 
 impl Effects for DryRun {
-    fn now(&mut self, _: Option<&Wake>) -> Timestamp {
+    fn now(&mut self, _: Option<Timestamp>) -> Timestamp {
         Timestamp::now()
     }
 
@@ -182,12 +189,14 @@ impl Effects for DryRun {
         Ok(())
     }
 
-    fn ask(&mut self, _: &EngineConfig, _: &Question) -> Answer {
+    fn ask(&mut self, _: &EngineConfig, _: Question) -> Receiver<Answer> {
         let text = "(the engine's diagnosis; a dry run does not ask)";
-        Answer {
+        let (answered, answer) = mpsc::channel();
+        let _ = answered.send(Answer {
             result: Diagnosis::new(text).map_err(Failure::from),
             usage: Usage::default(),
-        }
+        });
+        answer
     }
 
     fn route(&self) -> Route {
@@ -211,7 +220,7 @@ impl Effects for DryRun {
 
 /// A replay: DMs to stdout by the rows' own clock, no Slack and no state.
 pub struct Replay {
-    http: Http,
+    http: Arc<Http>,
     stdout: DmPrinter,
     clock: Timestamp,
     /// What kept the last DM from being printed: there is nothing to rehearse for any more.
@@ -222,7 +231,7 @@ impl Replay {
     /// `quiet`: DMs are kept from stdout, since the report tells them.
     pub fn new(config: &Config, quiet: bool) -> Self {
         Self {
-            http: config.http(),
+            http: Arc::new(config.http()),
             stdout: DmPrinter { quiet, printed: 0 },
             clock: Timestamp::UNIX_EPOCH,
             failure: None,
@@ -231,9 +240,9 @@ impl Replay {
 }
 
 impl Effects for Replay {
-    /// A wake without a time of its own happens at the time of the one before it.
-    fn now(&mut self, wake: Option<&Wake>) -> Timestamp {
-        self.clock = wake.and_then(Wake::raised_at).unwrap_or(self.clock);
+    /// What has no time of its own happens at the time of what was before it.
+    fn now(&mut self, event: Option<Timestamp>) -> Timestamp {
+        self.clock = event.unwrap_or(self.clock);
         self.clock
     }
 
@@ -244,7 +253,7 @@ impl Effects for Replay {
         }
     }
 
-    fn ask(&mut self, engine: &EngineConfig, question: &Question) -> Answer {
+    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer> {
         ask(&self.http, engine, question)
     }
 

@@ -1,7 +1,6 @@
 //! Prometheus text for node_exporter's textfile collector. The counters live in the state, so that
 //! they only ever grow although each run is a new process; the gauges are of the run that writes.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -9,64 +8,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::engine::Reason;
+use crate::exit::Exit;
 use crate::files::create_anew;
-
-/// What happened in all runs since the state was made.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Counters {
-    pub runs: u64,
-    pub rows: u64,
-    pub wakes: u64,
-    pub dispatched: u64,
-    pub held_back: u64,
-    pub delivered: u64,
-    /// Deliveries that ended with the DM still queued.
-    pub failed: u64,
-    pub undelivered: u64,
-    /// By what came of them.
-    pub engine_calls: BTreeMap<String, u64>,
-    pub last_success: Option<Timestamp>,
-}
-
-impl Counters {
-    pub fn note_engine_call(&mut self, outcome: Option<&Reason>) {
-        *self
-            .engine_calls
-            .entry(label(outcome).to_owned())
-            .or_default() += 1;
-    }
-}
-
-/// A closed set of words: a code that a peer chooses must not become a label.
-fn label(outcome: Option<&Reason>) -> &'static str {
-    match outcome {
-        None => "answered",
-        Some(Reason::EngineUnavailable) => "unavailable",
-        Some(Reason::Timeout) => "timeout",
-        Some(Reason::ConnectionError) => "connection_error",
-        Some(Reason::Http(_)) => "http_status",
-        Some(Reason::InvalidResponse) => "invalid_response",
-        Some(Reason::Code(_)) => "engine_error",
-        Some(Reason::EmptyResponseText) => "empty",
-        Some(Reason::Refusal) => "refusal",
-        Some(Reason::ContentFilter) => "content_filter",
-        Some(Reason::IncompleteResponse) => "incomplete",
-        Some(Reason::BudgetSpent) => "budget_spent",
-        Some(Reason::Interrupted) => "interrupted",
-        Some(Reason::Backlog) => "backlog",
-        Some(Reason::Expired) => "expired",
-    }
-}
+use crate::state::Counters;
 
 /// What is true when the run ends.
 pub struct Gauges {
     pub now: Timestamp,
+    pub exit: Exit,
     pub lag_bytes: u64,
     pub outbox: usize,
+    /// Investigations that are left to later runs.
+    pub owed: usize,
     /// When the oldest DM in the outbox was queued.
     pub oldest: Option<Timestamp>,
 }
@@ -140,7 +94,7 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
 }
 
 /// The gauges: name, help and value.
-fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str, f64); 5] {
+fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str, f64); 7] {
     let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
     let now = seconds(gauges.now);
     let success = counters.last_success.map_or(0.0, seconds);
@@ -153,11 +107,21 @@ fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str,
             success,
         ),
         (
+            "last_run_exit_code",
+            "The exit code of the last run",
+            f64::from(gauges.exit as u8),
+        ),
+        (
             "lag_bytes",
             "Bytes of the audit log behind the position",
             gauges.lag_bytes as f64,
         ),
         ("outbox_dms", "DMs in the outbox", gauges.outbox as f64),
+        (
+            "investigations_owed",
+            "Investigations left to later runs",
+            gauges.owed as f64,
+        ),
         (
             "outbox_oldest_age_seconds",
             "Age of the oldest DM in the outbox",
@@ -184,15 +148,17 @@ mod tests {
             runs: 3,
             ..Counters::default()
         };
-        counters.note_engine_call(None);
-        counters.note_engine_call(Some(&Reason::code("a\"} 1\nx")));
+        counters.note_engine_call("answered");
+        counters.note_engine_call("engine_error");
         let now = Timestamp::UNIX_EPOCH;
         let text = text(
             &counters,
             &Gauges {
                 now,
+                exit: Exit::Unfinished,
                 lag_bytes: 7,
                 outbox: 0,
+                owed: 0,
                 oldest: None,
             },
         );

@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::audit::wake::Wake;
-use crate::engine::Answer;
+use crate::engine::{Answer, Usage};
 use crate::files::{append_own, append_shared};
 use crate::state::outbox::Dm;
+use crate::state::queue::{Alert, Investigation};
 use crate::text::rfc3339;
 
 /// The default file, in the state folder, and what it moves to when it grows.
@@ -51,12 +51,43 @@ struct Completed {
     output_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
+    total_cost_usd: Option<f64>,
     investigation_duration_ms: u64,
     investigation_summary_text: String,
     dm_status: &'static str,
     autofix_attempted: bool,
+    /// Where consecutive-required asks for several: how many wakes there were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buffered_consecutive_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_error_message: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    facts_first: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    late_diagnosis: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_session: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// How an investigation ended.
+pub struct Outcome<'a> {
+    pub investigation: &'a Investigation,
+    pub answer: &'a Answer,
+    /// The diagnosis, or the fallback's text.
+    pub summary: String,
+    pub duration_ms: u64,
+    /// Whether the DM with the result was delivered.
+    pub sent: bool,
+    /// Whether the engine's own tools acted meanwhile.
+    pub autofix_attempted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,27 +99,36 @@ struct Delivered {
     dm_status: &'static str,
 }
 
-/// What became of a dispatched wake.
-pub fn completed(
-    wake: &Wake,
-    answer: &Answer,
-    duration_ms: u64,
-    sent: bool,
-    now: Timestamp,
-) -> Row {
-    let dm_status = match (&answer.result, sent) {
+/// A row for each wake of an investigation. What the engine used stands in the first one alone.
+pub fn completed(outcome: &Outcome<'_>, now: Timestamp) -> Vec<Row> {
+    let alerts = outcome.investigation.alerts();
+    let rows = alerts.enumerate().map(|(number, alert)| {
+        let usage = match number {
+            0 => outcome.answer.usage.clone(),
+            _ => Usage::default(),
+        };
+        let details = Details::Completed(Box::new(details(outcome, alert, usage)));
+        row(COMPLETED_SEAM, details, alert.wake.caller_session_id(), now)
+    });
+    rows.collect()
+}
+
+fn details(outcome: &Outcome<'_>, alert: &Alert, usage: Usage) -> Completed {
+    let Outcome {
+        investigation,
+        answer,
+        ..
+    } = outcome;
+    let dm_status = match (&answer.result, outcome.sent) {
         (Ok(_), true) => "sent",
         (Ok(_), false) => "failed_send",
         (Err(_), true) => "engine_unavailable_fallback",
         (Err(_), false) => "engine_unavailable_failed_send",
     };
-    let usage = answer.usage.clone();
-    let error = answer.result.as_ref().err();
-    let summary = answer
-        .result
-        .as_ref()
-        .map(|diagnosis| diagnosis.text().to_owned());
-    let details = Details::Completed(Box::new(Completed {
+    let wake = &alert.wake;
+    let failure = answer.result.as_ref().err();
+    let digest = investigation.is_digest().then_some(investigation);
+    Completed {
         probe: wake.probe.clone(),
         issue_category: wake.category.clone(),
         severity: wake.severity.clone(),
@@ -97,13 +137,19 @@ pub fn completed(
         output_tokens: usage.output_tokens,
         cache_creation_input_tokens: usage.cache_creation_input_tokens,
         cache_read_input_tokens: usage.cache_read_input_tokens,
-        investigation_duration_ms: duration_ms,
-        investigation_summary_text: summary.unwrap_or_default(),
+        total_cost_usd: usage.total_cost_usd,
+        investigation_duration_ms: outcome.duration_ms,
+        investigation_summary_text: outcome.summary.clone(),
         dm_status,
-        autofix_attempted: false,
-        reasoning_error: error.map(|failure| failure.reason.to_string()),
-    }));
-    row(COMPLETED_SEAM, details, wake.caller_session_id(), now)
+        autofix_attempted: outcome.autofix_attempted,
+        buffered_consecutive_count: alert.before.raised.map(|raised| raised.count),
+        reasoning_error: failure.map(|failure| failure.reason.to_string()),
+        reasoning_error_message: failure.and_then(|failure| failure.message.clone()),
+        facts_first: investigation.told.is_some() && investigation.late.is_none(),
+        late_diagnosis: investigation.late.is_some(),
+        digest_size: digest.map(|digest| digest.count()),
+        digest_session: digest.map(|digest| digest.caller_session_id()),
+    }
 }
 
 /// A DM of an earlier run was delivered.

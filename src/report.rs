@@ -18,10 +18,11 @@ pub struct Report {
     pub dry_run: bool,
     pub position: PositionReport,
     pub rows: RowsReport,
-    /// Wakes that a run past its time left unread.
+    /// Wakes in the queue that were told nothing yet.
     pub left_for_next_run: u64,
     pub wakes: Vec<WakeReport>,
     pub outbox: OutboxReport,
+    pub investigations: InvestigationsReport,
     #[serde(skip)]
     pub tally: Tally,
 }
@@ -52,6 +53,12 @@ pub struct OutboxReport {
     pub expired: u64,
 }
 
+#[derive(Debug, Default, Serialize)]
+pub struct InvestigationsReport {
+    /// Those that are left to the next run.
+    pub owed: u64,
+}
+
 /// What became of one wake.
 #[derive(Debug, Serialize)]
 pub struct WakeReport {
@@ -64,12 +71,17 @@ pub struct WakeReport {
     pub buffered_skipped: bool,
     pub reasoning_invoked: bool,
     pub dm_sent: bool,
+    /// Its facts were told before its diagnosis was there.
+    pub facts_first: bool,
     pub error: Option<String>,
     pub caller_session_id: String,
     pub dm_text: Option<String>,
     /// In a dry run, what the engine would be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// The ids of the DMs that told of it.
+    #[serde(skip)]
+    pub dms: Vec<String>,
 }
 
 /// What the summary and the exit code are made of.
@@ -97,6 +109,7 @@ impl Report {
             left_for_next_run: 0,
             wakes: Vec::new(),
             outbox: OutboxReport::default(),
+            investigations: InvestigationsReport::default(),
             tally: Tally::default(),
         }
     }
@@ -140,7 +153,7 @@ impl Report {
         add(self.outbox.pending, "still queued");
         add(self.tally.undelivered, "undelivered");
         add(self.rows.malformed, "malformed");
-        add(self.left_for_next_run, "left for the next run");
+        add(self.investigations.owed, "left for the next run");
         parts.join(", ")
     }
 
@@ -184,10 +197,12 @@ impl WakeReport {
             buffered_skipped: *decision == Decision::Buffered,
             reasoning_invoked: false,
             dm_sent: false,
+            facts_first: false,
             error: None,
             caller_session_id: wake.caller_session_id(),
             dm_text: None,
             prompt: None,
+            dms: Vec::new(),
         }
     }
 }

@@ -82,6 +82,7 @@ impl Position {
     }
 
     /// The start of a log that nothing is known of.
+    #[cfg(test)]
     pub fn start_of_nothing() -> Self {
         Self::start(String::new(), None, Timestamp::UNIX_EPOCH)
     }

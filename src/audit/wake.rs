@@ -6,6 +6,7 @@ use std::str;
 use serde::{Deserialize, Serialize};
 
 use crate::json;
+use crate::secret::Secret;
 use crate::text::label;
 
 /// A probe's call for a person, every field usable as it stands.
@@ -40,6 +41,30 @@ impl Wake {
     /// See [`caller_session_id`].
     pub fn caller_session_id(&self) -> String {
         caller_session_id(&self.probe, &self.category)
+    }
+
+    /// With the tokens masked that its texts may quote.
+    pub fn masked(mut self, secrets: &[Secret]) -> Self {
+        for secret in secrets {
+            let texts = [
+                &mut self.probe,
+                &mut self.category,
+                &mut self.severity,
+                &mut self.title,
+                &mut self.detail,
+                &mut self.snapshot_details,
+                &mut self.envelope_fix_name,
+            ];
+            for text in texts {
+                *text = secret.mask(std::mem::take(text));
+            }
+        }
+        self
+    }
+
+    /// How many bytes its texts take.
+    pub fn size(&self) -> usize {
+        self.title.len() + self.detail.len() + self.snapshot_details.len()
     }
 
     /// From the JSON text of the row's `emitted_at` and `details`.

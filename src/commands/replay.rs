@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
-use crate::audit::plan::{Kind, Plan, Segment};
 use crate::audit::position::Position;
 use crate::cli::{Format, Global, ReplayArgs};
 use crate::config::Config;
@@ -38,20 +37,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let effects = Replay::new(&config, is_json);
     let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(is_json);
-    let segment = Segment {
-        generation,
-        from: 0,
-        // Nobody appends to it for this run: a last row without its line end counts.
-        kind: Kind::Finished,
-    };
-    session.read_rows(
-        Plan {
-            segments: vec![segment],
-            ..Plan::default()
-        },
-        seen_at,
-    )?;
-    session.report.position.after = session.checkpoint().position.offset;
+    session.replay()?;
     if is_json {
         session
             .report

@@ -46,13 +46,15 @@ fn print_state(store: &Store, state: &State) -> io::Result<()> {
     for (log, kept) in &state.logs {
         print_log(&mut out, log, kept)?;
     }
-    if let Some(mark) = &state.mark {
-        let name = on_one_line(&mark.wake.caller_session_id());
-        writeln!(
-            out,
-            "under investigation: {name}, attempt {}",
-            mark.attempts
-        )?;
+    writeln!(out, "investigations: {}", state.queue.len())?;
+    for one in &state.queue {
+        let (at, name) = (minute(one.queued_at), on_one_line(&one.caller_session_id()));
+        let what = match (&one.told, &one.late) {
+            (None, _) => "the operator was told nothing yet",
+            (Some(_), None) => "its facts were told",
+            (Some(_), Some(_)) => "failed; a late diagnosis is hoped for",
+        };
+        writeln!(out, "  {at}  {name}: {what}, begun {} times", one.attempts)?;
     }
     writeln!(out, "outbox: {}", state.outbox.len())?;
     for dm in &state.outbox {
@@ -151,7 +153,7 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
 
 /// Moves the queued DMs to `undelivered.jsonl`; false where the answer was no.
 fn give_up_outbox(store: &Store, state: &mut State, yes: bool) -> Result<bool, Problem> {
-    let waiting = state.outbox.len() + usize::from(state.mark.is_some());
+    let waiting = state.outbox.len() + state.queue.len();
     if waiting == 0 {
         return Ok(true);
     }
@@ -170,9 +172,7 @@ fn give_up_outbox(store: &Store, state: &mut State, yes: bool) -> Result<bool, P
         };
         store.append(UNDELIVERED_FILE, &row)?;
     }
-    if let Some(mark) = state.mark.take() {
-        store.append(UNDELIVERED_FILE, &mark)?;
-    }
+    state.queue.clear();
     state.outbox.clear();
     println_or_ignore(&format!(
         "{} went to {UNDELIVERED_FILE}.",
@@ -222,11 +222,6 @@ fn position_at(log: &Path, place: ResetPosition) -> Result<Checkpoint, Problem> 
 
 fn reset_position(state: &mut State, log: &Path, checkpoint: Checkpoint) {
     let offset = checkpoint.position.offset;
-    let name = log_name(log);
-    // The wake under investigation is still told; the position it takes along is the new one.
-    if let Some(mark) = state.mark.as_mut().filter(|mark| mark.log == name) {
-        mark.after = checkpoint.clone();
-    }
     match state.log_mut(log) {
         Some(kept) => kept.checkpoint = checkpoint,
         None => state.begin(log, checkpoint),

@@ -5,6 +5,7 @@
 mod engine;
 mod env_file;
 mod environment;
+mod names;
 mod paths;
 #[cfg(test)]
 mod tests;
@@ -47,16 +48,12 @@ pub struct Config {
     /// Every token that is set, to be masked in what is read.
     secrets: Vec<Secret>,
     /// How long an alert waits for its diagnosis before its facts are sent.
-    #[allow(dead_code, reason = "issue 10 reads it")]
     pub facts_after: FactsAfter,
     /// For how long an investigation that failed stays owed; zero is not at all.
-    #[allow(dead_code, reason = "issue 10 reads it")]
     pub late_diagnosis: SignedDuration,
     /// From how many wakes on a batch becomes one message; `None` is never.
-    #[allow(dead_code, reason = "issue 10 reads it")]
     pub digest_wakes: Option<usize>,
     /// Whether it is told that a service is well again.
-    #[allow(dead_code, reason = "issue 13 reads it")]
     pub tell_recovery: bool,
     pub outbox_ttl: SignedDuration,
     /// How long a question may take, whether an engine is configured or not.
@@ -103,7 +100,7 @@ pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> 
     ];
     let is_needed = |name: &String| !written_down.iter().any(|known| known.name == name);
     let env = Environment::read(flags)?;
-    Ok(env.only_in_process(var::names().filter(is_needed)))
+    Ok(env.only_in_process(names::names().filter(is_needed)))
 }
 
 /// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
@@ -181,7 +178,6 @@ impl Config {
     }
 
     /// Every token that is set, whether this run uses it or not.
-    #[allow(dead_code, reason = "issue 11 masks them in rows")]
     pub fn secrets(&self) -> Vec<Secret> {
         self.secrets.clone()
     }
@@ -198,7 +194,9 @@ impl Config {
                 no_proxy: env.either_case(&var::NO_PROXY),
             },
             ca_file: env.path(&var::SSL_CERT_FILE),
-            secrets: var::secrets().filter_map(|name| env.secret(name)).collect(),
+            secrets: names::secrets()
+                .filter_map(|name| env.secret(name))
+                .collect(),
             facts_after: facts_after(env),
             late_diagnosis: seconds(env.number(&var::LATE_DIAGNOSIS_SECONDS, 0..=A_YEAR)),
             digest_wakes: digest_wakes(env),
@@ -218,7 +216,7 @@ impl Config {
                 .map(|url| endpoint(var::HEARTBEAT_URL.name, &url))
                 .transpose()?,
             env_file: env.file_path.clone(),
-            secret_files: var::secrets()
+            secret_files: names::secrets()
                 .filter_map(|name| env.secret_file(name))
                 .collect(),
             warnings: Vec::new(),
@@ -245,8 +243,9 @@ fn facts_after(env: &Environment) -> FactsAfter {
         if text.eq_ignore_ascii_case("never") {
             return Some(FactsAfter::Never);
         }
-        let number = text.parse().ok().filter(|number| *number <= A_YEAR)?;
-        Some(FactsAfter::After(seconds(number)))
+        let is_usable = |number: &f64| (0.0..=A_YEAR as f64).contains(number);
+        let number = text.parse().ok().filter(is_usable)?;
+        Some(FactsAfter::After(SignedDuration::from_secs_f64(number)))
     };
     env.parsed(&var::FACTS_AFTER_SECONDS, read)
         .unwrap_or(FactsAfter::Never)

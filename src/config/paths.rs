@@ -22,7 +22,6 @@ pub struct Paths {
     /// `None` is the default file, the only one that is turned over when it grows.
     pub outcome_log: Option<PathBuf>,
     /// Kora's `daemon_snapshot.json`.
-    #[allow(dead_code, reason = "issue 13 reads it")]
     pub snapshot_path: PathBuf,
     /// Whether `NO_COLOR` is set.
     pub no_color: bool,

@@ -1,13 +1,15 @@
 //! The debounce policy: wake + stamp + now → dispatch or hold back. Pure: no clock, no file. One
 //! stamp is kept for each (probe, category); `Stamps` is the part of the state that holds them.
 
+mod stamp;
 mod stamps;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::wake::Wake;
-pub use stamps::Stamps;
+pub use stamp::Stamp;
+pub use stamps::{Pair, Stamps};
 
 /// The window of a pair that is only counted (consecutive-required) while debounce is turned off.
 const COUNTING_WINDOW: SignedDuration = SignedDuration::from_secs(600);
@@ -18,8 +20,7 @@ pub struct Policy {
     /// Zero turns the debounce off.
     pub window: SignedDuration,
     pub bypass_critical: bool,
-    /// Lets a wake pass that is worse than the pair's last dispatched one.
-    #[allow(dead_code, reason = "issue 10 reads it")]
+    /// A wake of a higher severity than the pair's last dispatched one passes the window.
     pub bypass_escalation: bool,
     /// A pair dispatches at its n-th wake within one window of the first; 1 is at once.
     pub consecutive_required: u32,
@@ -40,10 +41,6 @@ impl Policy {
         SignedDuration::from_secs_f64(grown.min(most))
     }
 
-    fn bypasses(&self, wake: &Wake) -> bool {
-        self.bypass_critical && wake.severity == "critical"
-    }
-
     fn counting_window(&self) -> SignedDuration {
         if self.window.is_zero() {
             COUNTING_WINDOW
@@ -53,20 +50,24 @@ impl Policy {
     }
 }
 
-/// What one pair's past says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Stamp {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_dispatch: Option<Timestamp>,
-    /// How many dispatches before the last came within two windows of each other.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub backoff: u32,
-    /// Wakes held back that no DM has told of yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<HeldBack>,
-    /// Wakes counted towards consecutive-required.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counting: Option<HeldBack>,
+/// How bad a wake says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl Severity {
+    /// What is neither `info` nor `critical` counts as `warning`.
+    pub fn of(wake: &Wake) -> Self {
+        match wake.severity.as_str() {
+            "info" => Self::Info,
+            "critical" => Self::Critical,
+            _ => Self::Warning,
+        }
+    }
 }
 
 /// So many wakes since the first of them.
@@ -76,97 +77,22 @@ pub struct HeldBack {
     pub since: Timestamp,
 }
 
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-impl Stamp {
-    /// Until when this pair's window holds wakes back, if it does so at `now`.
-    pub fn held_until(&self, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
-        let last = self.last_dispatch?;
-        // A stamp in the future is a clock that was set back: it must never silence a pair.
-        let elapsed = now.duration_since(last);
-        let window = policy.window_after(self.backoff);
-        (!elapsed.is_negative() && elapsed < window)
-            .then(|| last.checked_add(window).unwrap_or(Timestamp::MAX))
-    }
-
-    fn decide(&mut self, wake: &Wake, policy: &Policy, now: Timestamp) -> Decision {
-        if !policy.bypasses(wake) {
-            if self.held_until(policy, now).is_some() {
-                self.hold_back(now);
-                return Decision::Debounced;
-            }
-            let required = policy.consecutive_required;
-            if required > 1 && !self.count(required, policy.counting_window(), now) {
-                self.hold_back(now);
-                return Decision::Buffered;
-            }
-        }
-        Decision::Dispatch(self.dispatch(policy, now))
-    }
-
-    fn hold_back(&mut self, now: Timestamp) {
-        self.held_back = Some(one_more(self.held_back, now));
-    }
-
-    /// Counts a wake; true where it completes the `required` number within `window`.
-    fn count(&mut self, required: u32, window: SignedDuration, now: Timestamp) -> bool {
-        let running = self
-            .counting
-            .filter(|counting| within(now, counting.since, window));
-        let counting = one_more(running, now);
-        self.counting = Some(counting);
-        counting.count >= u64::from(required)
-    }
-
-    fn dispatch(&mut self, policy: &Policy, now: Timestamp) -> Option<HeldBack> {
-        let window = policy.window_after(self.backoff);
-        let soon = self
-            .last_dispatch
-            .is_some_and(|last| within(now, last, window * 2));
-        self.backoff = if soon {
-            self.backoff.saturating_add(1)
-        } else {
-            0
-        };
-        self.last_dispatch = Some(now);
-        self.counting = None;
-        self.held_back.take()
-    }
-
-    fn is_spent(&self, policy: &Policy, now: Timestamp) -> bool {
-        let window = policy.window_after(self.backoff);
-        let live =
-            |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));
-        let counting = self.counting.map(|counting| counting.since);
-        self.held_back.is_none()
-            && !live(self.last_dispatch, window * 2)
-            && !live(counting, policy.counting_window())
-    }
-}
-
-fn one_more(held: Option<HeldBack>, now: Timestamp) -> HeldBack {
-    let held = held.unwrap_or(HeldBack {
-        count: 0,
-        since: now,
-    });
-    HeldBack {
-        count: held.count + 1,
-        ..held
-    }
-}
-
-fn within(now: Timestamp, since: Timestamp, window: SignedDuration) -> bool {
-    let elapsed = now.duration_since(since);
-    !elapsed.is_negative() && elapsed < window
+/// What the dispatch of a wake says of those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// Repeats inside the window that no DM has told of yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<HeldBack>,
+    /// The wakes that consecutive-required counted, this one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised: Option<HeldBack>,
 }
 
 /// What is done with a wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Investigate and tell; so many repeats were held back since the pair's last DM.
-    Dispatch(Option<HeldBack>),
+    /// Investigate and tell.
+    Dispatch(Before),
     /// Inside the pair's window.
     Debounced,
     /// Not yet the n-th wake that consecutive-required asks for.
@@ -329,15 +255,73 @@ mod tests {
     fn what_was_held_back_is_told_once() {
         let mut stamps = Stamps::default();
         let mut decide = |second| stamps.decide(&wake("fly", "warning"), &policy(), at(second));
-        assert_eq!(decide(0), Decision::Dispatch(None));
+        let first = Decision::Dispatch(Before::default());
+        assert_eq!(decide(0), first);
         assert_eq!(decide(10), Decision::Debounced);
         assert_eq!(decide(20), Decision::Debounced);
         let told = HeldBack {
             count: 2,
             since: at(10),
         };
-        assert_eq!(decide(600), Decision::Dispatch(Some(told)));
-        assert_eq!(decide(1_200), Decision::Dispatch(None));
+        let second = Before {
+            repeats: Some(told),
+            raised: None,
+        };
+        assert_eq!(decide(600), Decision::Dispatch(second));
+        assert_eq!(decide(1_200), first);
+    }
+
+    #[test]
+    fn wakes_that_were_only_counted_are_no_repeats() {
+        let third = Policy {
+            consecutive_required: 3,
+            ..policy()
+        };
+        let mut stamps = Stamps::default();
+        let mut decide = |second| stamps.decide(&wake("fly", "warning"), &third, at(second));
+        assert_eq!([decide(0), decide(10)], [Decision::Buffered; 2]);
+        let before = Before {
+            repeats: None,
+            raised: Some(HeldBack {
+                count: 3,
+                since: at(0),
+            }),
+        };
+        assert_eq!(decide(20), Decision::Dispatch(before));
+    }
+
+    #[test]
+    fn a_worse_wake_passes_the_window_and_the_count_where_escalation_bypasses() {
+        let bypass = Policy {
+            bypass_escalation: true,
+            ..policy()
+        };
+        let passed = |policy: &Policy, severities: &[&str]| {
+            let mut stamps = Stamps::default();
+            let decide = |(second, severity): (usize, &&str)| {
+                dispatched(stamps.decide(&wake("fly", severity), policy, at(second as i64)))
+            };
+            severities
+                .iter()
+                .enumerate()
+                .map(decide)
+                .collect::<Vec<_>>()
+        };
+        let worse = ["info", "odd", "warning", "critical", "critical", "info"];
+        assert_eq!(
+            passed(&bypass, &worse),
+            [true, true, false, true, false, false]
+        );
+        assert_eq!(
+            passed(&policy(), &worse),
+            [true, false, false, false, false, false]
+        );
+        let third = Policy {
+            consecutive_required: 3,
+            ..bypass
+        };
+        let counted = ["warning", "warning", "warning", "critical", "critical"];
+        assert_eq!(passed(&third, &counted), [false, false, true, true, false]);
     }
 
     #[test]

@@ -26,16 +26,8 @@ pub enum Reason {
     BudgetSpent,
     Interrupted,
     /// Too many investigations are owed already.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the queue of investigations")
-    )]
     Backlog,
     /// The investigation was owed for too long.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the queue of investigations")
-    )]
     Expired,
 }
 
@@ -43,6 +35,26 @@ impl Reason {
     /// An engine's code as it is, in one line of at most 200 characters.
     pub fn code(code: &str) -> Self {
         Self::Code(quote(code))
+    }
+
+    /// By what the metrics count it: a closed set of words, since a peer may choose any code.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::EngineUnavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::ConnectionError => "connection_error",
+            Self::Http(_) => "http_status",
+            Self::InvalidResponse => "invalid_response",
+            Self::Code(_) => "engine_error",
+            Self::EmptyResponseText => "empty",
+            Self::Refusal => "refusal",
+            Self::ContentFilter => "content_filter",
+            Self::IncompleteResponse => "incomplete",
+            Self::BudgetSpent => "budget_spent",
+            Self::Interrupted => "interrupted",
+            Self::Backlog => "backlog",
+            Self::Expired => "expired",
+        }
     }
 
     /// Whether the engine could not be reached at all. The next wake will hardly reach it either.

@@ -21,9 +21,7 @@ pub use api::{Api, EngineConfig, Metadata, Model, Question};
 pub use diagnosis::Diagnosis;
 pub use failure::{Failure, Reason};
 pub use models::{Lookup, look_up_model};
-#[expect(unused_imports, reason = "for digests")]
-pub use prompt::digest_prompt;
-pub use prompt::{fence, prompt};
+pub use prompt::{digest_prompt, fence, prompt};
 
 /// All APIs, the default first.
 pub static APIS: [&Api; 3] = [&kora::API, &openai::API, &anthropic::API];

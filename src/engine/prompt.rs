@@ -2,9 +2,8 @@
 //! instruction among it, and the agent that answers may have tools. So all that comes from a row
 //! stands between two marks with a number that nobody could know when the row was written.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use crate::audit::wake::Wake;
+use crate::random::random_id;
 use crate::text::on_one_line;
 
 /// The most bytes of the envelope's name.
@@ -15,10 +14,9 @@ const MAX_SNAPSHOT: usize = 16 * 1024;
 /// The most bytes of all fields of all wakes in a digest together.
 const MAX_DIGEST: usize = 48 * 1024;
 
-/// 16 hex digits that cannot be guessed, for one prompt.
+/// A number that cannot be guessed, for one prompt.
 pub fn fence() -> String {
-    // The standard library seeds this keyed hash from the system's random source.
-    format!("{:016x}", RandomState::new().build_hasher().finish())
+    random_id()
 }
 
 /// The prompt for one wake. `held_back`: repeats since the pair's last dispatch; `fence`: from
@@ -38,7 +36,6 @@ pub fn prompt(wake: &Wake, held_back: u64, fence: &str) -> String {
 
 /// The prompt for several wakes at once, each with its repeats held back. Fields that are too long
 /// are all cut to the same length.
-#[cfg_attr(not(test), expect(dead_code, reason = "for digests"))]
 pub fn digest_prompt(alerts: &[(&Wake, u64)], fence: &str) -> String {
     let lengths: Vec<_> = alerts.iter().flat_map(|(wake, _)| lengths(wake)).collect();
     let limit = common_limit(&lengths, MAX_DIGEST);
@@ -324,16 +321,5 @@ mod tests {
         let prompt = digest_prompt(&vec![(&long, 1); 256], "0123456789abcdef");
         assert!(prompt.contains("\nprobe: fly\n"), "{prompt}");
         assert!(prompt.len() < 48 * 1024 + 256 * 300, "{}", prompt.len());
-    }
-
-    #[test]
-    fn no_two_fences_are_the_same() {
-        let fences: std::collections::HashSet<_> = (0..1000).map(|_| fence()).collect();
-        assert_eq!(fences.len(), 1000);
-        assert!(
-            fences
-                .iter()
-                .all(|fence| fence.len() == 16 && fence.bytes().all(|b| b.is_ascii_hexdigit()))
-        );
     }
 }

@@ -1,12 +1,12 @@
-//! The outbox's way to the operator. Before a request leaves, a commit says so; what becomes of it
-//! is committed behind it. So a run may die anywhere: a DM that is known not to have left is sent as
-//! it is, and one that may have left is sent once more with a line that says it may be a repeat.
+//! From the outbox to the operator. Before a request leaves, a commit says so; what becomes of it is
+//! committed behind it. So a run may die anywhere: a DM that is known not to have left is sent as it
+//! is, and one that may have left is sent once more with a line that says it may be a repeat.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::Session;
@@ -15,12 +15,20 @@ use crate::message::{self, MAY_BE_REPEAT, with_notes};
 use crate::outcome;
 use crate::slack::{self, PART_LIMIT, Posted, Thread};
 use crate::state::Durability;
-use crate::state::outbox::{Begun, Delivery, Dm};
+use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused};
 
 /// The pause before the one more try of a request that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Refused in so many runs, a DM lets the next one go first, to see whose fault it is.
-const REFUSALS_IN_DOUBT: u32 = 3;
+/// How often a request is made in a row while Slack says that it is too many.
+const MOST_RATE_LIMITED: u32 = 5;
+/// With so many failures a DM holds up no other one.
+const FAILURES_IN_DOUBT: u32 = 3;
+/// Parts beyond this one give way to all else.
+const MOST_PARTS_AT_ONCE: u32 = 10;
+/// The pauses of a DM whose answer stays unknown double from the first to the longest.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
+const MOST_PAUSES: u32 = 6;
 
 /// What became of a DM in this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +36,16 @@ pub(super) enum DeliveryOutcome {
     Delivered,
     /// It went to `undelivered.jsonl`; the next can be sent.
     GivenUp,
-    /// It stays queued and the run sends no more.
+    /// It stays queued.
     Stays,
 }
 
-/// Why a request brought no delivery, and what is done about it.
-enum Setback {
-    /// One more try after this pause, unless this was it.
-    Try(Duration, String),
-    TryAtTopLevel(String),
-    GiveUp(String),
-    Stay(String),
+/// How a DM ends a run undelivered.
+enum Failure {
+    /// No connection, or too many at once: it is not this DM's fault.
+    NotSent,
+    Refused,
+    Unknown,
 }
 
 /// What the next request holds.
@@ -51,71 +58,93 @@ struct Part {
 }
 
 impl<E: Effects> Session<'_, E> {
-    /// Delivers what earlier runs left, oldest first.
+    /// Gives up what is too old, and sends the rest.
     pub fn deliver_queue(&mut self) -> Result<()> {
         let route = self.effects.route();
         if matches!(route, Route::Stdout | Route::Report | Route::Nowhere) {
             return Ok(());
         }
         self.give_up_the_expired()?;
-        while route == Route::Slack && self.sends && !self.is_past_its_time() {
-            let Some(index) = self.next_in_queue() else {
-                break;
+        self.send_outbox()
+    }
+
+    /// Sends what can be sent: the oldest first.
+    pub(super) fn send_outbox(&mut self) -> Result<()> {
+        if self.effects.route() != Route::Slack {
+            return Ok(());
+        }
+        while let Some(index) = self.next_to_send() {
+            self.deliver(index)?;
+            self.look_again()?;
+        }
+        Ok(())
+    }
+
+    /// Sends one of the parts that gave way to all else. Gives whether there was one.
+    pub(super) fn send_one_late_part(&mut self) -> Result<bool> {
+        if self.effects.route() != Route::Slack || self.outgoing.stopped {
+            return Ok(false);
+        }
+        let is_long = |dm: &Dm| dm.parts_sent() >= MOST_PARTS_AT_ONCE;
+        let now = self.effects.now(None);
+        let mut left = (0..self.state.outbox.len()).filter(|index| self.can_go(*index, now));
+        match left.find(|index| is_long(&self.state.outbox[*index])) {
+            Some(index) => self.deliver(index).map(|_| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The oldest DM that can go. Where one was refused again and again, the one with the fewest
+    /// failures goes first, to see whose fault it is.
+    pub(super) fn next_to_send(&mut self) -> Option<usize> {
+        if self.outgoing.stopped {
+            return None;
+        }
+        let now = self.effects.now(None);
+        let outbox = &self.state.outbox;
+        let in_doubt = outbox.iter().any(|dm| dm.failures >= FAILURES_IN_DOUBT);
+        let is_short = |index: &usize| outbox[*index].parts_sent() < MOST_PARTS_AT_ONCE;
+        let can_go = (0..outbox.len()).filter(|index| self.can_go(*index, now));
+        can_go.filter(is_short).min_by_key(|index| match in_doubt {
+            true => outbox[*index].failures,
+            false => 0,
+        })
+    }
+
+    fn can_go(&self, index: usize, now: Timestamp) -> bool {
+        let dm = &self.state.outbox[index];
+        let is_made_now = self.outgoing.made.contains_key(&dm.id);
+        let is_paused = |paused: &Paused| {
+            let left = paused.until.duration_since(now);
+            // Further ahead than any pause is a clock that was set back.
+            left > SignedDuration::ZERO && left <= LONGEST_PAUSE
+        };
+        !dm.is_waiting()
+            && !self.outgoing.tried.contains(&dm.id)
+            && !dm.paused.as_ref().is_some_and(is_paused)
+            && (is_made_now || !self.is_past_its_time())
+    }
+
+    fn give_up_the_expired(&mut self) -> Result<()> {
+        let now = self.effects.now(None);
+        let ttl = self.config.outbox_ttl;
+        let is_expired = |dm: &&Dm| now.duration_since(dm.queued_at) > ttl;
+        let expired = self.state.outbox.iter().filter(is_expired);
+        let expired: Vec<String> = expired.map(|dm| dm.id.clone()).collect();
+        for id in expired {
+            let Some(index) = self.state.outbox.iter().position(|dm| dm.id == id) else {
+                continue;
             };
-            let fate = self.deliver_queued(index)?;
-            if index > 0 && fate == DeliveryOutcome::Delivered {
-                self.judge_oldest()?;
+            if self.give_up(index, "expired")? == DeliveryOutcome::GivenUp {
+                self.report.outbox.expired += 1;
             }
         }
         Ok(())
     }
 
-    fn deliver_queued(&mut self, index: usize) -> Result<DeliveryOutcome> {
-        let dm = self.state.outbox[index].clone();
-        let fate = self.deliver(index, false)?;
-        if fate == DeliveryOutcome::Delivered {
-            self.report.outbox.delivered += 1;
-            let now = self.effects.now(None);
-            self.effects.record(&outcome::delivered(&dm, now));
-        }
-        Ok(fate)
-    }
-
-    /// The DM behind the oldest went through, so that the fault is the oldest one's: unless it was a
-    /// wrong token, say, that was mended since. One more try tells.
-    fn judge_oldest(&mut self) -> Result<()> {
-        let refused_runs = self.state.outbox[0].refused_runs;
-        if self.deliver_queued(0)? != DeliveryOutcome::Stays {
-            return Ok(());
-        }
-        let oldest = &self.state.outbox[0];
-        if oldest.refused_runs > refused_runs {
-            let cause = oldest.cause.clone().unwrap_or_default();
-            self.give_up(0, &cause)?;
-            self.sends = true;
-        }
-        Ok(())
-    }
-
-    /// The oldest, or the one behind it where the oldest was refused again and again.
-    fn next_in_queue(&self) -> Option<usize> {
-        let oldest = self.state.outbox.front()?;
-        let in_doubt = oldest.refused_runs >= REFUSALS_IN_DOUBT && self.state.outbox.len() > 1;
-        Some(usize::from(in_doubt))
-    }
-
-    fn give_up_the_expired(&mut self) -> Result<()> {
-        let now = self.effects.now(None);
-        let is_expired = |dm: &Dm| now.duration_since(dm.queued_at) > self.config.outbox_ttl;
-        while let Some(index) = self.state.outbox.iter().position(is_expired) {
-            self.give_up(index, "expired")?;
-            self.report.outbox.expired += 1;
-        }
-        Ok(())
-    }
-
-    /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox.
-    fn give_up(&mut self, index: usize, reason: &str) -> Result<()> {
+    /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox. Where that file cannot be
+    /// written, it stays, and the others go on.
+    fn give_up(&mut self, index: usize, reason: &str) -> Result<DeliveryOutcome> {
         let dm = &self.state.outbox[index];
         let row = Undelivered {
             given_up_at: self.effects.now(None),
@@ -123,89 +152,220 @@ impl<E: Effects> Session<'_, E> {
             caller_session_id: dm.caller_session_id(),
             dm,
         };
-        self.effects.give_up(&row)?;
+        if let Err(error) = self.effects.give_up(&row) {
+            let dm = &mut self.state.outbox[index];
+            warn!("the DM about {} stays queued: {error:#}", dm.probe);
+            dm.cause = Some(format!("{reason}, and undelivered.jsonl cannot be written"));
+            self.outgoing.tried.insert(dm.id.clone());
+            return Ok(DeliveryOutcome::Stays);
+        }
         warn!(
             "the DM about {} went to undelivered.jsonl: {reason}",
             dm.probe
         );
-        self.state.outbox.remove(index);
+        if let Some(dm) = self.state.outbox.remove(index) {
+            self.stand_alone(&dm);
+        }
         self.report.tally.undelivered += 1;
         self.state.counters.undelivered += 1;
-        self.commit(Durability::Full)
+        self.commit(Durability::Full)?;
+        Ok(DeliveryOutcome::GivenUp)
     }
 
-    /// Sends a DM, part by part. `announced`: the commit that says it is being sent stands already.
-    pub(super) fn deliver(&mut self, index: usize, mut announced: bool) -> Result<DeliveryOutcome> {
+    /// What follows a DM that was given up has to stand alone. Where a part of it was delivered,
+    /// that is followed already.
+    fn stand_alone(&mut self, lost: &Dm) {
+        let follows = Follows::Dm(lost.id.clone());
+        for dm in &mut self.state.outbox {
+            if dm.follows.as_ref() == Some(&follows) {
+                message::take_over(dm, lost);
+            }
+        }
+        self.resolve(&follows, &Follows::Undelivered);
+    }
+
+    /// Sends a DM, part by part.
+    pub(super) fn deliver(&mut self, index: usize) -> Result<DeliveryOutcome> {
+        let id = self.state.outbox[index].id.clone();
+        let mut announced = self.outgoing.announced.take().is_some_and(|one| one == id);
         // How much of the message may have arrived already, in bytes.
-        let dm = &self.state.outbox[index];
-        let mut doubt = if announced { 0 } else { reach(dm) };
-        let mut tried = false;
+        let mut doubt = if announced {
+            0
+        } else {
+            reach(&self.state.outbox[index])
+        };
+        let mut tries = 0;
         loop {
             let part = self.next_part(index, doubt > 0);
             if !std::mem::replace(&mut announced, true) {
                 self.state.outbox[index].delivery = Delivery::BeingSent;
                 self.commit(Durability::Full)?;
             }
-            let thread = self.state.outbox[index].thread();
-            let posted = self.effects.post(&part.text, thread);
+            let thread = self.thread_of(index);
+            let posted = self.effects.post(&part.text, thread.as_ref());
+            tries += 1;
             if matches!(posted, Posted::Unknown { .. }) {
                 doubt = doubt.max(part.length);
             }
-            let in_thread = thread.is_some();
-            match setback(posted) {
-                Ok(_) if part.rest.is_empty() => return self.delivered(index),
-                Ok(thread) => {
-                    self.state.outbox[index].go_on_with(part.rest, thread);
+            match posted {
+                Posted::Delivered(own) => {
+                    self.part_delivered(index, thread.or(own));
+                    if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
+                        return self.delivered(index);
+                    }
+                    self.state.outbox[index].go_on_with(part.rest);
                     doubt = doubt.saturating_sub(part.length);
-                    (tried, announced) = (false, false);
-                    if self.is_past_its_time() {
-                        let cause = "the run's time was over between its parts".to_owned();
+                    (tries, announced) = (0, false);
+                    self.look_again()?;
+                    if let Some(cause) = self.breaks_off(index) {
                         return self.stays(index, doubt > 0, cause);
                     }
                 }
-                Err(Setback::Try(pause, _)) if !tried => {
-                    self.effects.pause(pause);
-                    tried = true;
+                Posted::RateLimited { retry_after, .. }
+                    if tries < MOST_RATE_LIMITED && !self.is_past_its_time() =>
+                {
+                    self.effects.pause(retry_after);
                 }
-                Err(Setback::TryAtTopLevel(_)) if in_thread => {
+                Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
+                    self.effects.pause(RETRY_PAUSE);
+                }
+                Posted::ThreadGone { .. } if thread.is_some() => {
                     self.state.outbox[index].leave_thread();
+                    tries = 0;
                 }
-                Err(Setback::GiveUp(cause)) => {
-                    return self
-                        .give_up(index, &cause)
-                        .map(|()| DeliveryOutcome::GivenUp);
+                Posted::MessageFault { cause } => return self.give_up(index, &cause),
+                Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
+                    return self.failed(index, doubt > 0, Failure::NotSent, cause);
                 }
-                Err(Setback::Try(_, cause)) => return self.stays(index, doubt > 0, cause),
-                Err(Setback::Stay(cause) | Setback::TryAtTopLevel(cause)) => {
-                    return self.refused(index, doubt > 0, cause);
+                Posted::Unknown { cause } => {
+                    return self.failed(index, true, Failure::Unknown, cause);
+                }
+                Posted::ThreadGone { cause } | Posted::Refused { cause } => {
+                    return self.failed(index, doubt > 0, Failure::Refused, cause);
                 }
             }
         }
     }
 
-    fn delivered(&mut self, index: usize) -> Result<DeliveryOutcome> {
-        if let Some(dm) = self.state.outbox.remove(index) {
-            info!("the DM about {} was delivered", dm.probe);
+    /// Where the next part goes. A thread with another operator is none.
+    fn thread_of(&self, index: usize) -> Option<Thread> {
+        let thread = self.state.outbox[index].thread()?;
+        let operator = &self.config.slack.operator;
+        let is_with = |to: &String| operator.as_ref() == Some(to);
+        thread
+            .operator
+            .as_ref()
+            .is_none_or(is_with)
+            .then(|| thread.clone())
+    }
+
+    /// Slack took a part; `thread` is where the next one goes. With the first one, what follows this
+    /// DM can go.
+    fn part_delivered(&mut self, index: usize, mut thread: Option<Thread>) {
+        if let Some(thread) = &mut thread {
+            thread.operator.clone_from(&self.config.slack.operator);
         }
+        let dm = &mut self.state.outbox[index];
+        let is_first = dm.begun.is_none();
+        let begun = dm.begun.get_or_insert(Begun {
+            parts: 0,
+            thread: None,
+        });
+        begun.parts += 1;
+        begun.thread = thread.clone();
+        if is_first {
+            let follows = Follows::Dm(dm.id.clone());
+            self.resolve(&follows, &thread.map_or(Follows::TopLevel, Follows::Thread));
+        }
+    }
+
+    /// Tells all that follow a DM where it went.
+    fn resolve(&mut self, from: &Follows, to: &Follows) {
+        let dms = self.state.outbox.iter_mut().map(|dm| &mut dm.follows);
+        let owed = self.state.queue.iter_mut().map(|one| &mut one.told);
+        let logs = self.state.logs.values_mut();
+        let episodes = logs.flat_map(|log| log.episodes.iter_mut().map(|one| &mut one.told));
+        for follows in dms.chain(owed).chain(episodes) {
+            if follows.as_ref() == Some(from) {
+                *follows = Some(to.clone());
+            }
+        }
+    }
+
+    /// Why a message of many parts goes on later.
+    fn breaks_off(&mut self, index: usize) -> Option<String> {
+        if self.is_past_its_time() {
+            return Some("the run's time was over between its parts".to_owned());
+        }
+        let is_long = self.state.outbox[index].parts_sent() >= MOST_PARTS_AT_ONCE;
+        is_long.then(|| "its further parts go out behind all else".to_owned())
+    }
+
+    fn delivered(&mut self, index: usize) -> Result<DeliveryOutcome> {
+        self.outgoing.proven = true;
         self.state.counters.delivered += 1;
+        let dm = self.state.outbox.remove(index);
         self.commit(Durability::Full)?;
+        let Some(dm) = dm else {
+            return Ok(DeliveryOutcome::Delivered);
+        };
+        info!("the DM about {} was delivered", dm.probe);
+        match self.outgoing.made.get_mut(&dm.id) {
+            Some(is_delivered) => *is_delivered = true,
+            None => {
+                self.report.outbox.delivered += 1;
+                let now = self.effects.now(None);
+                self.effects.record(&outcome::delivered(&dm, now));
+            }
+        }
         Ok(DeliveryOutcome::Delivered)
     }
 
-    fn refused(&mut self, index: usize, doubtful: bool, cause: String) -> Result<DeliveryOutcome> {
-        self.state.outbox[index].refused_runs += 1;
+    /// A DM that was tried and could not be delivered. Where others go through, the fault is its
+    /// own, and it holds nobody up.
+    fn failed(
+        &mut self,
+        index: usize,
+        doubtful: bool,
+        failure: Failure,
+        cause: String,
+    ) -> Result<DeliveryOutcome> {
+        let now = self.effects.now(None);
+        let proven = self.outgoing.proven;
+        let dm = &mut self.state.outbox[index];
+        let is_again = dm.failures > 0 && proven || dm.paused.is_some();
+        self.outgoing.tried.insert(dm.id.clone());
+        match failure {
+            Failure::NotSent => self.outgoing.stopped = true,
+            Failure::Refused if is_again && proven => return self.give_up(index, &cause),
+            Failure::Unknown if is_again => {
+                dm.failures += 1;
+                let count = dm.paused.as_ref().map_or(0, |paused| paused.count);
+                if count >= MOST_PAUSES {
+                    return self.give_up(index, &cause);
+                }
+                let pause = (FIRST_PAUSE * (1 << count)).min(LONGEST_PAUSE);
+                dm.paused = Some(Paused {
+                    until: now.checked_add(pause).unwrap_or(Timestamp::MAX),
+                    count: count + 1,
+                });
+            }
+            Failure::Refused | Failure::Unknown => {
+                dm.failures += 1;
+                self.outgoing.stopped = true;
+            }
+        }
+        self.state.counters.failed += 1;
+        let probe = &self.state.outbox[index].probe;
+        warn!("the DM about {probe} stays queued: {cause}");
         self.stays(index, doubtful, cause)
     }
 
     fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<DeliveryOutcome> {
-        self.sends = false;
-        self.state.counters.failed += 1;
         let dm = &mut self.state.outbox[index];
-        warn!("the DM about {} stays queued: {cause}", dm.probe);
-        dm.delivery = if doubtful {
-            Delivery::Unknown
-        } else {
-            Delivery::Queued
+        dm.delivery = match doubtful {
+            true => Delivery::Unknown,
+            false => Delivery::Queued,
         };
         dm.cause = Some(cause);
         self.commit(Durability::Full)?;
@@ -218,7 +378,7 @@ impl<E: Effects> Session<'_, E> {
         match self.effects.route() {
             Route::Slack => part(dm, doubtful, now),
             _ => Part {
-                text: whole(dm, now).into_owned(),
+                text: everything(dm, now),
                 length: 0,
                 rest: String::new(),
             },
@@ -234,6 +394,15 @@ fn whole(dm: &Dm, now: Timestamp) -> Cow<'_, str> {
         return Cow::Borrowed(&dm.text);
     }
     Cow::Owned(with_notes(&dm.text, &notes))
+}
+
+/// All parts in one, for what takes a text of any length.
+fn everything(dm: &Dm, now: Timestamp) -> String {
+    let whole = whole(dm, now);
+    match dm.further.as_str() {
+        "" => whole.into_owned(),
+        further => format!("{whole}\n\n{further}"),
+    }
 }
 
 /// How much of a message a request that was never answered may have delivered, in bytes. A line
@@ -270,37 +439,13 @@ fn part(dm: &Dm, doubtful: bool, now: Timestamp) -> Part {
     }
 }
 
-/// Slack's answer as what is to be done about it.
-fn setback(posted: Posted) -> Result<Option<Thread>, Setback> {
-    match posted {
-        Posted::Delivered(thread) => Ok(thread),
-        Posted::NotSent { cause } | Posted::Unknown { cause } => {
-            Err(Setback::Try(RETRY_PAUSE, cause))
-        }
-        Posted::RateLimited { retry_after, cause } => Err(Setback::Try(retry_after, cause)),
-        Posted::ThreadGone { cause } => Err(Setback::TryAtTopLevel(cause)),
-        Posted::MessageFault { cause } => Err(Setback::GiveUp(cause)),
-        Posted::Refused { cause } => Err(Setback::Stay(cause)),
-    }
-}
-
 impl Dm {
-    /// Slack took a part: what follows is its rest, as replies in the first part's thread.
-    fn go_on_with(&mut self, rest: String, thread: Option<Thread>) {
-        let begun = self.begun.get_or_insert(Begun {
-            parts: 0,
-            thread: None,
-        });
-        begun.parts += 1;
-        begun.thread = begun.thread.take().or(thread);
-        self.text = rest;
+    /// Slack took a part: what follows is its rest, and then what begins a new part.
+    fn go_on_with(&mut self, rest: String) {
+        self.text = match rest.is_empty() {
+            true => std::mem::take(&mut self.further),
+            false => rest,
+        };
         self.notes.clear();
-    }
-
-    /// The thread is gone: the rest goes on beside it.
-    fn leave_thread(&mut self) {
-        if let Some(begun) = &mut self.begun {
-            begun.thread = None;
-        }
     }
 }

@@ -1,26 +1,33 @@
-//! What one run has in its hands: the state as it will be committed, the effects, and the report.
-//! `read` takes rows from the log to decisions, `dispatch` takes a wake from its decision to a DM
-//! in the outbox, and `deliver` takes DMs from the outbox to the operator.
+//! One run in progress: the state as it will be committed, the effects, and the report. `read` takes
+//! rows to decisions and into the queue, `investigate` takes the queue to results, `tell` puts facts
+//! and results into the outbox, and `deliver` takes the outbox to the operator.
 
-mod context;
 mod deliver;
-mod dispatch;
+mod investigate;
 mod read;
+mod recover;
+mod tell;
 
-use std::time::Instant;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::position::Position;
-use crate::config::Config;
+use crate::config::{Config, FactsAfter};
+use crate::debounce::Decision;
 use crate::effects::{Effects, Route};
-use crate::engine::Reason;
+use crate::engine::Failure;
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::report::{Report, WakeReport};
+use crate::secret::Secret;
+use crate::state::queue::Alert;
 use crate::state::{Durability, LogState, State, log_name};
+
+/// How often the log is looked at while the engine is asked.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One run in progress.
 pub struct Session<'a, E: Effects> {
@@ -30,15 +37,26 @@ pub struct Session<'a, E: Effects> {
     pub report: Report,
     /// Under which the state keeps the audit log.
     log_name: String,
+    /// The tokens that a row may quote.
+    secrets: Vec<Secret>,
     unsaved: Unsaved,
     /// Whether each wake is kept for the report, or only counted.
     keeps_wakes: bool,
+    /// Where the wakes of an investigation stand in the report, by its id.
+    reported_wakes: HashMap<String, Vec<usize>>,
     begun: Instant,
-    /// Whether this run still sends DMs; a Slack that is down is tried once.
-    sends: bool,
-    /// So many DMs at the end of the outbox are told in the report, once that is printed.
-    reported: usize,
-    unreachable: Unreachable,
+    begun_at: Timestamp,
+    looked: Option<Instant>,
+    /// Why the log is read no more in this run.
+    pub problem: Option<Error>,
+    /// What was warned of already, where it would be found again.
+    warned: HashSet<String>,
+    /// The ids of the investigations that this run queued.
+    queued: HashSet<String>,
+    /// The id of the investigation that the engine is asked about now.
+    asking: Option<String>,
+    failures: Failures,
+    outgoing: Outgoing,
     /// For how long nothing was watched, until a DM has told it.
     pub unwatched: Option<SignedDuration>,
 }
@@ -51,11 +69,32 @@ enum Unsaved {
     Stamps,
 }
 
-/// How often in a row the engine could not be reached, and as what the last time.
+/// The engine's failures in this run.
 #[derive(Default)]
-struct Unreachable {
-    in_a_row: u32,
-    reason: Option<Reason>,
+struct Failures {
+    /// How many wakes in a row found the engine unreachable.
+    unreachable_in_a_row: u32,
+    /// As what, the last time.
+    unreachable: Option<Failure>,
+    /// Whether it was told that the hourly budget is spent.
+    budget_told: bool,
+}
+
+/// What becomes of DMs in this run.
+#[derive(Default)]
+struct Outgoing {
+    /// Whether this run sends no more.
+    stopped: bool,
+    /// Whether a DM went through.
+    proven: bool,
+    /// DMs that this run made, by id, with whether each was delivered.
+    made: HashMap<String, bool>,
+    /// The DM that is being sent from the next commit on.
+    announced: Option<String>,
+    /// DMs that were tried and stay queued.
+    tried: HashSet<String>,
+    /// So many DMs at the end of the outbox are told in the report, once that is printed.
+    reported: usize,
 }
 
 impl<'a, E: Effects> Session<'a, E> {
@@ -66,12 +105,19 @@ impl<'a, E: Effects> Session<'a, E> {
             effects,
             report,
             log_name: log_name(&config.paths.audit_log),
+            secrets: config.secrets(),
             unsaved: Unsaved::Nothing,
             keeps_wakes: false,
+            reported_wakes: HashMap::new(),
             begun: Instant::now(),
-            sends: true,
-            reported: 0,
-            unreachable: Unreachable::default(),
+            begun_at: Timestamp::now(),
+            looked: None,
+            problem: None,
+            warned: HashSet::new(),
+            queued: HashSet::new(),
+            asking: None,
+            failures: Failures::default(),
+            outgoing: Outgoing::default(),
             unwatched: None,
         }
     }
@@ -90,26 +136,39 @@ impl<'a, E: Effects> Session<'a, E> {
         self
     }
 
-    /// What is kept of the audit log.
-    fn log(&mut self) -> &mut LogState {
-        let start = || LogState::new(Checkpoint::new(Position::start_of_nothing()));
-        self.state
-            .logs
-            .entry(self.log_name.clone())
-            .or_insert_with(start)
-    }
-
     /// Stamps the log's first position.
     pub fn begin(&mut self, checkpoint: Checkpoint) {
-        self.state
-            .logs
-            .insert(self.log_name.clone(), LogState::new(checkpoint));
-        self.unsaved = Unsaved::Stamps;
+        let log = LogState::new(checkpoint);
+        self.state.logs.insert(self.log_name.clone(), log);
+        self.note_unsaved(Unsaved::Stamps);
     }
 
-    /// How far the log was read; at the start of nothing where that was never stamped.
-    pub fn checkpoint(&mut self) -> &mut Checkpoint {
-        &mut self.log().checkpoint
+    /// Reads, asks and tells until there is nothing more to do, or the run's time is over. The log
+    /// is looked at again before each step.
+    pub fn work(&mut self) -> Result<()> {
+        loop {
+            let is_in_time = !self.is_past_its_time();
+            if is_in_time {
+                self.look()?;
+                self.tell_due()?;
+            } else {
+                self.tell_untold()?;
+            }
+            let next = self.next_investigation().filter(|_| is_in_time);
+            if let Some(id) = next {
+                self.investigate(&id)?;
+            } else if !(is_in_time && self.send_one_late_part()?) {
+                break;
+            }
+        }
+        if self.config.tell_recovery {
+            self.tell_recoveries()?;
+        }
+        Ok(())
+    }
+
+    fn note_unsaved(&mut self, unsaved: Unsaved) {
+        self.unsaved = self.unsaved.max(unsaved);
     }
 
     fn commit(&mut self, durability: Durability) -> Result<()> {
@@ -120,13 +179,20 @@ impl<'a, E: Effects> Session<'a, E> {
 
     /// Commits what is left to commit, and counts what is left to deliver.
     pub fn finish(&mut self, now: Timestamp) -> Result<()> {
-        self.report.outbox.pending = (self.state.outbox.len() - self.reported) as u64;
+        let queue = &self.state.queue;
+        self.report.outbox.pending = (self.state.outbox.len() - self.outgoing.reported) as u64;
+        self.report.investigations.owed = queue.len() as u64;
+        let untold = queue.iter().filter(|one| one.is_untold());
+        self.report.left_for_next_run = untold.map(|one| one.count() as u64).sum();
+        for wake in &mut self.report.wakes {
+            wake.dm_sent |= wake
+                .dms
+                .iter()
+                .any(|dm| self.outgoing.made.get(dm) == Some(&true));
+        }
         self.count_run(now);
         if self.unsaved != Unsaved::Nothing {
-            let policy = &self.config.debounce;
-            let log = self.log();
-            log.stamps.prune(policy, now);
-            log.checkpoint.forget_done();
+            self.prune(now);
             let only_position = self.unsaved == Unsaved::Position;
             self.commit(if only_position {
                 Durability::PositionOnly
@@ -141,6 +207,15 @@ impl<'a, E: Effects> Session<'a, E> {
         Ok(())
     }
 
+    /// Forgets what no decision and no DM will need again.
+    fn prune(&mut self, now: Timestamp) {
+        if let Some(log) = self.state.logs.get_mut(&self.log_name) {
+            log.checkpoint.forget_done();
+            log.stamps.prune(&self.config.debounce, now);
+            log.episodes.prune(now);
+        }
+    }
+
     /// Counts the run. That alone is worth a commit only where somebody reads the counters.
     fn count_run(&mut self, now: Timestamp) {
         let counters = &mut self.state.counters;
@@ -150,22 +225,66 @@ impl<'a, E: Effects> Session<'a, E> {
             counters.last_success = Some(now);
         }
         if self.config.metrics_file.is_some() {
-            self.unsaved = self.unsaved.max(Unsaved::Position);
+            self.note_unsaved(Unsaved::Position);
         }
     }
 
     /// The report was printed, and what it tells is delivered.
     pub fn report_is_out(&mut self) -> Result<()> {
-        if self.reported == 0 {
+        if self.outgoing.reported == 0 {
             return Ok(());
         }
-        let kept = self.state.outbox.len() - std::mem::take(&mut self.reported);
+        let kept = self.state.outbox.len() - std::mem::take(&mut self.outgoing.reported);
         self.state.outbox.truncate(kept);
         self.commit(Durability::Full)
     }
 
     fn is_past_its_time(&self) -> bool {
-        let limit = self.config.max_runtime;
-        limit.is_some_and(|limit| self.begun.elapsed() >= limit)
+        self.time_left().is_some_and(|left| left.is_zero())
+    }
+
+    /// `None` is no limit.
+    fn time_left(&self) -> Option<Duration> {
+        let limit = self.config.max_runtime?;
+        Some(limit.saturating_sub(self.begun.elapsed()))
+    }
+
+    /// How long an alert waits for its diagnosis; `None` is for ever. What is printed is told once,
+    /// with its diagnosis.
+    fn facts_after(&self) -> Option<SignedDuration> {
+        match (self.effects.route(), self.config.facts_after) {
+            (Route::Stdout | Route::Report | Route::Nowhere, _) | (_, FactsAfter::Never) => None,
+            (_, FactsAfter::After(length)) => Some(length),
+        }
+    }
+
+    /// Warns once a run of what is found again with every look.
+    fn warn_once(&mut self, warning: String) {
+        if !self.warned.contains(&warning) {
+            warn!("{warning}");
+            self.warned.insert(warning);
+        }
+    }
+
+    /// Gives the wakes of an investigation their entries in the report, where an earlier run queued
+    /// it.
+    fn report_wakes_of(&mut self, index: usize) {
+        let one = &self.state.queue[index];
+        if !self.keeps_wakes || self.reported_wakes.contains_key(&one.id) {
+            return;
+        }
+        let wakes = &mut self.report.wakes;
+        let first = wakes.len();
+        let entry = |alert: &Alert| WakeReport::new(&alert.wake, &Decision::Dispatch(alert.before));
+        wakes.extend(one.alerts().map(entry));
+        let indexes = (first..wakes.len()).collect();
+        self.reported_wakes.insert(one.id.clone(), indexes);
+    }
+
+    /// Changes the report's entries for the wakes of an investigation.
+    fn reported(&mut self, id: &str, change: impl Fn(&mut WakeReport)) {
+        for index in self.reported_wakes.get(id).into_iter().flatten() {
+            change(&mut self.report.wakes[*index]);
+        }
     }
 }

@@ -40,6 +40,9 @@ pub struct Thread {
     /// The conversation's id (`D...`), which is not the operator's.
     pub channel: String,
     pub ts: String,
+    /// Who the conversation is with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
 }
 
 /// What became of a message. A cause is Slack's code, `HTTP 503`, or what the connection died of.
@@ -93,7 +96,7 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
         body["thread_ts"] = json!(thread.ts);
     }
     match call(http, config, "/chat.postMessage", &body) {
-        Ok(reply) => judge(&reply),
+        Ok(reply) => judge(&reply, thread.is_some()),
         Err(Failed::NotSent { cause, .. }) => Posted::NotSent { cause },
         Err(failed) => Posted::Unknown {
             cause: failed.to_string(),
@@ -174,14 +177,18 @@ impl SlackResponse {
 
     fn thread(self) -> Option<Thread> {
         match (self.channel, self.ts) {
-            (Value::String(channel), Value::String(ts)) => Some(Thread { channel, ts }),
+            (Value::String(channel), Value::String(ts)) => Some(Thread {
+                channel,
+                ts,
+                operator: None,
+            }),
             _ => None,
         }
     }
 }
 
 /// The table of section 7 of the contract: the status first, then Slack's own word.
-fn judge(reply: &Reply) -> Posted {
+fn judge(reply: &Reply, is_reply: bool) -> Posted {
     let said = SlackResponse::from_reply(reply);
     let cause = said.cause(reply);
     match (reply.status, said.ok) {
@@ -194,12 +201,12 @@ fn judge(reply: &Reply) -> Posted {
         },
         (200..300, Some(true)) => Posted::Delivered(said.thread()),
         (200..300, None) => Posted::Unknown { cause },
-        (200..300 | 400..500, Some(false)) => judge_code(cause, reply),
+        (200..300 | 400..500, Some(false)) => judge_code(cause, reply, is_reply),
         _ => Posted::Refused { cause },
     }
 }
 
-fn judge_code(cause: String, reply: &Reply) -> Posted {
+fn judge_code(cause: String, reply: &Reply, is_reply: bool) -> Posted {
     match cause.as_str() {
         "ratelimited" | "rate_limited" => Posted::RateLimited {
             retry_after: retry_after(reply),
@@ -211,7 +218,12 @@ fn judge_code(cause: String, reply: &Reply) -> Posted {
         "msg_too_long" | "no_text" | "invalid_blocks" | "msg_blocks_too_long" => {
             Posted::MessageFault { cause }
         }
-        "cannot_reply_to_message" | "thread_not_found" => Posted::ThreadGone { cause },
+        "cannot_reply_to_message"
+        | "thread_not_found"
+        | "restricted_action_non_threadable_channel" => Posted::ThreadGone { cause },
+        code if code.starts_with("restricted_action_thread_") => Posted::ThreadGone { cause },
+        // The conversation is gone that the message's answer named.
+        "channel_not_found" if is_reply => Posted::ThreadGone { cause },
         _ => Posted::Refused { cause },
     }
 }
@@ -255,6 +267,7 @@ mod tests {
         Thread {
             channel: "D1".to_owned(),
             ts: "1.2".to_owned(),
+            operator: None,
         }
     }
 
@@ -323,7 +336,7 @@ mod tests {
                 for status in [200, 400] {
                     let body = format!(r#"{{"ok":false,"error":"{code}"}}"#);
                     assert_eq!(
-                        kind(judge(&reply(status, &[], &body))),
+                        kind(judge(&reply(status, &[], &body), false)),
                         meaning,
                         "{status} {code}"
                     );
@@ -359,7 +372,7 @@ mod tests {
             (503, r#"{"ok":true}"#, "Unknown"),
         ] {
             assert_eq!(
-                kind(judge(&reply(status, &[], body))),
+                kind(judge(&reply(status, &[], body), false)),
                 meaning,
                 "{status} {body}"
             );
@@ -372,12 +385,12 @@ mod tests {
             cause: cause.to_owned(),
         };
         assert_eq!(
-            judge(&reply(403, &[], r#"{"error":"not_\nallowed"}"#)),
+            judge(&reply(403, &[], r#"{"error":"not_\nallowed"}"#), false),
             refused("not_ allowed")
         );
-        assert_eq!(judge(&reply(403, &[], "no")), refused("HTTP 403"));
+        assert_eq!(judge(&reply(403, &[], "no"), false), refused("HTTP 403"));
         assert_eq!(
-            judge(&reply(502, &[], "no")),
+            judge(&reply(502, &[], "no"), false),
             Posted::Unknown {
                 cause: "HTTP 502".to_owned()
             }
@@ -395,7 +408,7 @@ mod tests {
             ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
             ("-1", 1),
         ] {
-            let posted = judge(&reply(429, &[("retry-after", told)], ""));
+            let posted = judge(&reply(429, &[("retry-after", told)], ""), false);
             assert_eq!(kind(posted), format!("wait {seconds}"), "{told}");
         }
     }

@@ -3,27 +3,31 @@
 //! the folder. A state that cannot be read stops the run: rewinding would replay history, and
 //! starting over would lose rows.
 
-mod layout;
+mod counters;
+mod episodes;
 pub mod lock;
 pub mod outbox;
+pub mod queue;
 mod store;
+mod version1;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::wake::Wake;
-use crate::debounce::{HeldBack, Stamps};
-use crate::metrics::Counters;
+use crate::debounce::Stamps;
+pub use counters::Counters;
+pub use episodes::{Episode, Episodes};
 use outbox::Outbox;
+use queue::Queue;
 pub use store::{Durability, FILE, Store, UNDELIVERED_FILE};
 
 const PROGRAM: &str = "probe-wake";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All that is remembered. A missing field has its default, so that one can be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,14 +37,21 @@ pub struct State {
     /// By the audit log's path.
     #[serde(default)]
     pub logs: BTreeMap<String, LogState>,
-    /// The wake that is being investigated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mark: Option<Mark>,
+    /// Investigations of all logs.
+    #[serde(default)]
+    pub queue: Queue,
     #[serde(default)]
     pub outbox: Outbox,
     /// When the engine was asked within the last hour, where that is limited.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub investigations: Vec<Timestamp>,
+    #[serde(
+        default,
+        alias = "investigations",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub questions: Vec<Timestamp>,
+    /// The last question that brought no diagnosis, until one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<EngineFailure>,
     #[serde(default)]
     pub counters: Counters,
 }
@@ -52,6 +63,19 @@ pub struct LogState {
     pub checkpoint: Checkpoint,
     #[serde(default)]
     pub stamps: Stamps,
+    #[serde(default, skip_serializing_if = "Episodes::is_empty")]
+    pub episodes: Episodes,
+}
+
+/// Why the engine gave no diagnosis, for `status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineFailure {
+    pub at: Timestamp,
+    pub caller_session_id: String,
+    pub reason: String,
+    /// The peer's own words, or what the connection died of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 impl LogState {
@@ -59,25 +83,9 @@ impl LogState {
         Self {
             checkpoint,
             stamps: Stamps::default(),
+            episodes: Episodes::default(),
         }
     }
-}
-
-/// A wake between its dispatch and the commit that puts its DM into the outbox. It holds all that
-/// is needed to go on with it, even when its row is gone by then.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Mark {
-    pub wake: Wake,
-    pub dispatched_at: Timestamp,
-    /// How many runs have begun to investigate it.
-    pub attempts: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<HeldBack>,
-    /// Names this wake to the engine, the same in each attempt.
-    pub key: String,
-    /// The log it came from, and the checkpoint behind its row.
-    pub log: String,
-    pub after: Checkpoint,
 }
 
 impl Default for State {
@@ -86,9 +94,10 @@ impl Default for State {
             program: PROGRAM.to_owned(),
             version: VERSION,
             logs: BTreeMap::new(),
-            mark: None,
+            queue: Queue::new(),
             outbox: Outbox::new(),
-            investigations: Vec::new(),
+            questions: Vec::new(),
+            last_failure: None,
             counters: Counters::default(),
         }
     }
@@ -105,13 +114,11 @@ fn parse(bytes: &[u8]) -> Result<State> {
     if origin.program != PROGRAM {
         bail!("it belongs to another program");
     }
-    if origin.version != VERSION {
-        bail!(
-            "its version {} is not known to this program, which knows {VERSION}",
-            origin.version
-        );
+    match origin.version {
+        1 => version1::parse(bytes),
+        VERSION => Ok(serde_json::from_slice(bytes)?),
+        other => bail!("its version {other} is not known to this program, which knows {VERSION}"),
     }
-    serde_json::from_slice(bytes).map_err(|error| anyhow!(error))
 }
 
 impl State {

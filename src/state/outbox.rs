@@ -7,12 +7,18 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::wake::{Wake, caller_session_id};
+use crate::random::random_id;
 use crate::slack::Thread;
+
+/// Oldest first.
+pub type Outbox = VecDeque<Dm>;
 
 /// A direct message on its way to the operator. Texts are as a person reads them, unescaped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dm {
+    /// Names this DM among all, also after it went to `undelivered.jsonl`.
+    #[serde(default = "random_id")]
+    pub id: String,
     pub queued_at: Timestamp,
     pub probe: String,
     pub category: String,
@@ -22,10 +28,19 @@ pub struct Dm {
     /// Lines behind the text, each for itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Begins a new part behind text and notes; empty where there is no more.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub further: String,
+    /// The message in whose thread this one goes; `None` begins a thread of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
     pub delivery: Delivery,
-    /// In how many runs Slack refused it.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub refused_runs: u32,
+    /// In how many runs Slack refused it or its answer stayed unknown.
+    #[serde(default, alias = "refused_runs", skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// The next try of a DM whose answer stays unknown while others go through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
     /// Why it is still here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -43,6 +58,20 @@ pub enum Delivery {
     Unknown,
 }
 
+/// Where the message is that another one follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follows {
+    /// Still in the outbox, under this id: what follows it waits.
+    Dm(String),
+    /// Delivered.
+    Thread(Thread),
+    /// Delivered, but it has no thread that could be replied in.
+    TopLevel,
+    /// It went to `undelivered.jsonl`: what follows it has to stand alone.
+    Undelivered,
+}
+
 /// A message of which Slack took the first parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Begun {
@@ -51,29 +80,50 @@ pub struct Begun {
     pub thread: Option<Thread>,
 }
 
+/// A DM that is left alone until a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    pub until: Timestamp,
+    /// How many pauses there were, this one included.
+    pub count: u32,
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// Whom a DM is about: a pair of (probe, category), or all wakes of a digest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    pub probe: String,
+    pub category: String,
+    pub severity: String,
+}
+
 impl Dm {
-    pub fn new(wake: &Wake, text: String, notes: Vec<String>, queued_at: Timestamp) -> Self {
+    /// A DM that begins a thread of its own.
+    pub fn new(subject: Subject, text: String, notes: Vec<String>, queued_at: Timestamp) -> Self {
         Self {
+            id: random_id(),
             queued_at,
-            probe: wake.probe.clone(),
-            category: wake.category.clone(),
-            severity: wake.severity.clone(),
+            probe: subject.probe,
+            category: subject.category,
+            severity: subject.severity,
             text,
             notes,
+            further: String::new(),
+            follows: None,
             delivery: Delivery::Queued,
-            refused_runs: 0,
+            failures: 0,
+            paused: None,
             cause: None,
             begun: None,
         }
     }
 
-    /// That of the wake it tells of.
+    /// That of the wake or digest it tells of.
     pub fn caller_session_id(&self) -> String {
-        caller_session_id(&self.probe, &self.category)
+        crate::audit::wake::caller_session_id(&self.probe, &self.category)
     }
 
     /// Whether an earlier request may have been carried out although no answer told so.
@@ -81,10 +131,35 @@ impl Dm {
         matches!(self.delivery, Delivery::BeingSent | Delivery::Unknown)
     }
 
+    /// Whether the message that it follows has to go first.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.follows, Some(Follows::Dm(_)))
+    }
+
+    /// The thread that its next part goes into.
     pub fn thread(&self) -> Option<&Thread> {
-        self.begun.as_ref().and_then(|begun| begun.thread.as_ref())
+        match (&self.begun, &self.follows) {
+            (Some(begun), _) => begun.thread.as_ref(),
+            (None, Some(Follows::Thread(thread))) => Some(thread),
+            _ => None,
+        }
+    }
+
+    /// How many of its parts Slack took.
+    pub fn parts_sent(&self) -> u32 {
+        self.begun.as_ref().map_or(0, |begun| begun.parts)
+    }
+
+    /// The thread is gone: what is left goes to the top level.
+    pub fn leave_thread(&mut self) {
+        match &mut self.begun {
+            Some(begun) => begun.thread = None,
+            None => self.follows = Some(Follows::TopLevel),
+        }
+    }
+
+    /// About how many bytes it takes in the state.
+    pub fn size(&self) -> usize {
+        self.text.len() + self.further.len()
     }
 }
-
-/// Oldest first.
-pub type Outbox = VecDeque<Dm>;

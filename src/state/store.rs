@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
-use serde_json::Serializer;
 
-use super::layout::Layout;
 use super::{State, parse};
 use crate::exit::{Exit, Problem};
 use crate::files::{append_own, check_writers, create_anew, read_own};
@@ -122,10 +120,7 @@ impl Store {
 fn write_new(path: &Path, state: &State) -> io::Result<()> {
     let file = create_anew(path, 0o600)?;
     let mut writer = BufWriter::with_capacity(WRITE_BUFFER, file);
-    state.serialize(&mut Serializer::with_formatter(
-        &mut writer,
-        Layout::default(),
-    ))?;
+    serde_json::to_writer_pretty(&mut writer, state)?;
     writer.write_all(b"\n")?;
     writer
         .into_inner()

@@ -1,7 +1,6 @@
 //! `history`: the table that an operator reads on Monday morning. Its rows are the outcome rows,
 //! joined with the tools that the engine called meanwhile, which the audit log tells.
 
-mod rows;
 mod table;
 
 use std::io;
@@ -11,13 +10,13 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::audit::seams::{Row, for_each_row};
 use crate::cli::{Format, Global, HistoryArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, TURNED_FILE};
 use crate::report::print_json;
 use crate::terminal::Painter;
-use rows::{Row, for_each_row};
 
 const TOOL_SEAM: &str = "reasoning.tool_called";
 /// How much of the audit log's end is searched for the tools.

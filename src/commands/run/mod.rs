@@ -16,12 +16,12 @@ use crate::audit::position::{Position, behind_last_line};
 use crate::audit::rotation;
 use crate::cli::{Format, Global, RunArgs};
 use crate::config::{Config, time_limit};
-use crate::effects::{Effects, Live};
+use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
 use crate::report::Report;
 use crate::session::Session;
 use crate::state::lock::Lock;
-use crate::state::{Store, log_name};
+use crate::state::{State, Store, log_name};
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
@@ -31,14 +31,20 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     if args.dry_run {
         return dry::dry_run(&config, args);
     }
-    let ended = real_run(&config, args);
+    // Monitoring comes when the lock is released: it holds nobody up.
+    let mut told = None;
+    let ended = real_run(&config, args, &mut told);
+    if let (Some(path), Some((report, state))) = (&config.metrics_file, &told) {
+        monitoring::write_metrics(path, &config, report, state, &ended);
+    }
     if let Some(url) = &config.heartbeat {
         monitoring::beat(&config, url, &ended);
     }
     ended
 }
 
-fn real_run(config: &Config, args: &RunArgs) -> Ended {
+/// `told` gets what the run did, also where it could not be ended.
+fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     let lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let state = store.load()?;
@@ -54,67 +60,44 @@ fn real_run(config: &Config, args: &RunArgs) -> Ended {
     if let Err(error) = lock.note_run(session.unwatched.unwrap_or_default()) {
         warn!("cannot note the time of this run: {error}");
     }
-    done?;
-    if is_json {
-        // Not a filter: that nobody reads the report of what was done is worth a word.
-        let printed = session.report.print_json();
-        printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
-        session.report_is_out()?;
-    }
+    let printed = match (&done, is_json) {
+        (Ok(()), true) => print_report(&mut session),
+        _ => Ok(()),
+    };
+    let problem = session.problem.take();
     let Session { report, state, .. } = session;
-    if let Some(path) = &config.metrics_file {
-        monitoring::write_metrics(path, config, &report, &state);
+    let (summary, exit) = (report.summary(), report.exit());
+    *told = Some((report, state));
+    done?;
+    printed?;
+    if let Some(problem) = problem {
+        return Err(problem.into());
     }
     if !is_json && io::stderr().is_terminal() {
-        let _ = writeln!(io::stderr(), "probe-wake: {}", report.summary());
+        let _ = writeln!(io::stderr(), "probe-wake: {summary}");
     } else {
-        info!("{}", report.summary());
+        info!("{summary}");
     }
-    Ok(report.exit())
+    Ok(exit)
+}
+
+/// Not a filter: that nobody reads the report of what was done is worth a word.
+fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
+    let printed = session.report.print_json();
+    printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
+    session.report_is_out()
 }
 
 /// What a run is, whatever its effects are.
 fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
     session.deliver_queue()?;
-    session.finish_interrupted()?;
-    // Where the log cannot be read to its end, what was decided since the last commit is forgotten:
-    // the next run reads those rows again, and must not count them twice.
-    read_log(session, config)?;
+    session.forget_late();
+    match session.state.log(&config.paths.audit_log) {
+        Some(kept) => session.report.position.before = kept.checkpoint.position.offset,
+        None => first_run(session, config, Timestamp::now())?,
+    }
+    session.work()?;
     session.finish(Timestamp::now())?;
-    Ok(())
-}
-
-fn read_log<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
-    let log = &config.paths.audit_log;
-    let now = Timestamp::now();
-    let Some(kept) = session.state.log(log) else {
-        return first_run(session, config, now);
-    };
-    let before = kept.checkpoint.position.clone();
-    let plan = rotation::plan(log, &kept.checkpoint, now)?;
-    session.report.position.before = before.offset;
-    session.report.position.rotated = plan.rotated;
-    session.report.position.gap = plan.has_gap();
-    let path = log.display();
-    if plan.gap {
-        let (offset, at) = (before.offset, before.seen_at);
-        warn!(
-            "{path}: nothing holds the position any more (byte {offset}, of {at}): rows may have \
-             been missed; it is read from its start"
-        );
-    } else if plan.missing && !plan.rotated && plan.waiting_for.is_none() {
-        warn!(
-            "{path} does not exist: its position stays at byte {}",
-            before.offset
-        );
-        session.report.tally.missed += 1;
-    }
-    for file in &plan.unreadable {
-        warn!("cannot read {}: rows may have been missed", file.what);
-        session.report.tally.missed += 1;
-    }
-    session.read_rows(plan, now)?;
-    session.report.position.after = session.checkpoint().position.offset;
     Ok(())
 }
 
@@ -135,6 +118,9 @@ fn first_run<E: Effects>(
             Position::start(log_name(log), None, now)
         }
     };
+    if let Route::SlackWithout(variable) = session.effects.route() {
+        warn!("{variable} is not set: alerts stay queued until it is");
+    }
     info!("first run: stamped at byte {}", position.offset);
     session.report.first_run = true;
     session.report.position.before = position.offset;

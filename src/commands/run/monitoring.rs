@@ -35,12 +35,23 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 }
 
 /// Writes the metrics; a failure is a warning and no more.
-pub(super) fn write_metrics(path: &Path, config: &Config, report: &Report, state: &State) {
+pub(super) fn write_metrics(
+    path: &Path,
+    config: &Config,
+    report: &Report,
+    state: &State,
+    ended: &Ended,
+) {
     let length = fs::metadata(&config.paths.audit_log).map_or(0, |meta| meta.len());
     let gauges = Gauges {
         now: Timestamp::now(),
         lag_bytes: length.saturating_sub(report.position.after),
+        exit: match ended {
+            Ok(exit) => *exit,
+            Err(problem) => problem.exit,
+        },
         outbox: state.outbox.len(),
+        owed: state.queue.len(),
         oldest: state.outbox.iter().map(|dm| dm.queued_at).min(),
     };
     if let Err(error) = metrics::write(path, &state.counters, &gauges) {

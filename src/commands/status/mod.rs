@@ -20,7 +20,8 @@ use crate::exit::{Ended, Exit};
 use crate::files::open_own;
 use crate::report::print_json;
 use crate::state::outbox::Dm;
-use crate::state::{LogState, State, Store, UNDELIVERED_FILE, lock};
+use crate::state::queue::Investigation;
+use crate::state::{EngineFailure, LogState, State, Store, UNDELIVERED_FILE, lock};
 use crate::terminal::Painter;
 
 #[derive(Debug, Serialize)]
@@ -39,7 +40,35 @@ struct Status {
     held_back: Vec<HeldBackPair>,
     outbox: Vec<QueuedDm>,
     undelivered: u64,
-    under_investigation: Option<String>,
+    investigations: Vec<Owed>,
+    /// The last question that brought no diagnosis, until one does.
+    last_failure: Option<EngineFailure>,
+}
+
+/// An investigation that is not ended.
+#[derive(Debug, Serialize)]
+struct Owed {
+    queued_at: Timestamp,
+    caller_session_id: String,
+    severity: String,
+    /// Whether the operator has the facts.
+    told: bool,
+    /// Whether it failed and a late diagnosis is hoped for.
+    late: bool,
+    attempts: u32,
+}
+
+impl Owed {
+    fn of(one: &Investigation) -> Self {
+        Self {
+            queued_at: one.queued_at,
+            caller_session_id: one.caller_session_id(),
+            severity: one.main_wake().severity.clone(),
+            told: !one.is_untold(),
+            late: one.late.is_some(),
+            attempts: one.attempts,
+        }
+    }
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -101,10 +130,8 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         outbox: state.outbox.iter().map(QueuedDm::of).collect(),
         undelivered: count_rows(&store.path(UNDELIVERED_FILE))
             .context("cannot read undelivered.jsonl")?,
-        under_investigation: state
-            .mark
-            .as_ref()
-            .map(|mark| mark.wake.caller_session_id()),
+        investigations: state.queue.iter().map(Owed::of).collect(),
+        last_failure: state.last_failure.clone(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{HeldBackPair, QueuedDm, Status};
+use super::{HeldBackPair, Owed, QueuedDm, Status};
 use crate::message::{minute, span};
 use crate::report::count;
 use crate::state::UNDELIVERED_FILE;
@@ -19,7 +19,7 @@ pub(super) fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Re
     let mut out = io::stdout().lock();
     print_last_run(&mut out, status, painter, now)?;
     print_log(&mut out, status)?;
-    print_investigation(&mut out, status)?;
+    print_investigations(&mut out, status)?;
     print_held_back(&mut out, &status.held_back, now)?;
     print_outbox(&mut out, &status.outbox, painter, now)?;
     print_undelivered(&mut out, status, painter)?;
@@ -75,15 +75,32 @@ fn print_log(out: &mut impl Write, status: &Status) -> io::Result<()> {
     )
 }
 
-fn print_investigation(out: &mut impl Write, status: &Status) -> io::Result<()> {
-    let Some(wake) = &status.under_investigation else {
-        return Ok(());
-    };
-    let wake = on_one_line(wake);
-    match status.running {
-        Some(true) => writeln!(out, "under way    {wake}: it is being investigated"),
-        _ => writeln!(out, "interrupted  {wake}: the next run goes on with it"),
+fn print_investigations(out: &mut impl Write, status: &Status) -> io::Result<()> {
+    let count_of =
+        |is: fn(&Owed) -> bool| status.investigations.iter().filter(|one| is(one)).count();
+    let parts = [
+        (count_of(|one| !one.told), "told nothing yet"),
+        (count_of(|one| one.told && !one.late), "owed a result"),
+        (count_of(|one| one.late), "may be diagnosed late"),
+    ];
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> = parts
+        .map(|(number, what)| format!("{number} {what}"))
+        .collect();
+    if !parts.is_empty() {
+        writeln!(out, "investigated {}", parts.join(", "))?;
     }
+    if let Some(failure) = &status.last_failure {
+        let words = failure.message.as_deref();
+        let words = words.map(|words| format!(": {}", on_one_line(words)));
+        let (at, reason) = (minute(failure.at), on_one_line(&failure.reason));
+        writeln!(
+            out,
+            "engine       failed at {at}: {reason}{}",
+            words.unwrap_or_default()
+        )?;
+    }
+    Ok(())
 }
 
 fn print_undelivered(out: &mut impl Write, status: &Status, painter: Painter) -> io::Result<()> {

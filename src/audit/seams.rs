@@ -14,7 +14,7 @@ const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
 /// A row, read as tolerantly as the audit log is: what is missing or of another type is no more
 /// than that.
-pub(super) struct Row(Value);
+pub struct Row(Value);
 
 impl Row {
     pub fn text(&self, field: &str) -> Option<String> {
@@ -40,7 +40,7 @@ impl Row {
 
 /// Reads the rows whose text holds `needle`, from an offset on. A missing file has none; lines that
 /// are no row of ours are passed over.
-pub(super) fn for_each_row(
+pub fn for_each_row(
     path: &Path,
     offset: u64,
     needle: &str,

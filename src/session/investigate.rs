@@ -1,0 +1,406 @@
+//! From the queue to results: one question at a time, each in a commit that says it begins and one
+//! that holds its result. While the engine is asked, this thread goes on reading and telling.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use log::warn;
+
+use super::{LOOK_AGAIN, Session};
+use crate::audit::seams::for_each_row;
+use crate::effects::{Effects, Route};
+use crate::engine::{self, Answer, Failure, Metadata, Question, Reason};
+use crate::message;
+use crate::outcome;
+use crate::state::outbox::Follows;
+use crate::state::queue::{Investigation, Late};
+use crate::state::{Durability, EngineFailure};
+
+/// A wake whose investigation killed so many runs is told without one.
+const MOST_ATTEMPTS: u32 = 2;
+/// After so many wakes in a row that found the engine unreachable, the run asks no more.
+const MOST_UNREACHABLE: u32 = 2;
+/// The seam by which Kora notes that its engine ran a fix.
+const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
+const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
+/// The most investigations of which a late diagnosis is hoped for.
+const MOST_LATE: usize = 64;
+
+impl<E: Effects> Session<'_, E> {
+    /// Which investigation is next: of those that were told nothing the oldest, of those that are
+    /// owed the most severe, and only then a late one that is due.
+    pub(super) fn next_investigation(&mut self) -> Option<String> {
+        let now = self.effects.now(None);
+        // What is printed leaves earlier investigations alone.
+        let is_mine = |one: &&Investigation| match self.effects.route() {
+            Route::Stdout | Route::Report => self.queued.contains(&one.id),
+            _ => true,
+        };
+        let can_ask_late = self.config.engine.is_some();
+        let rank = |one: &&Investigation| match &one.late {
+            None if one.is_untold() => Some((0, 0)),
+            None => Some((1, -(one.severity() as i8))),
+            // In later runs than the last question.
+            Some(late) => {
+                let is_due = can_ask_late && late.asked_at < self.begun_at && late.is_due(now);
+                is_due.then_some((2, 0))
+            }
+        };
+        let mine = self.state.queue.iter().filter(is_mine);
+        let ranked = mine.filter_map(|one| Some((rank(&one)?, one)));
+        let next = ranked.min_by_key(|(rank, _)| *rank);
+        let (rank, one) = next.map(|(rank, one)| (rank, one.id.clone()))?;
+        // A late one waits for budget and engine, and its try does not count.
+        let waits = rank.0 == 2 && self.why_not_ask(&one, now).is_some();
+        (!waits).then_some(one)
+    }
+
+    /// Begins an investigation, asks, and ends it.
+    pub(super) fn investigate(&mut self, id: &str) -> Result<()> {
+        let Some(index) = self.index_of(id) else {
+            return Ok(());
+        };
+        let now = self.effects.now(Some(self.state.queue[index].queued_at));
+        let refusal = match self.state.queue[index].attempts {
+            MOST_ATTEMPTS.. if self.state.queue[index].late.is_none() => {
+                Some(Reason::Interrupted.into())
+            }
+            _ => self.why_not_ask(id, now),
+        };
+        let investigation = &mut self.state.queue[index];
+        match &mut investigation.late {
+            Some(late) => {
+                late.tries += 1;
+                late.asked_at = now;
+            }
+            None => investigation.attempts += 1,
+        }
+        if refusal.is_none() && self.config.max_investigations_per_hour > 0 {
+            self.state.questions.push(now);
+        }
+        self.prune(now);
+        self.commit(Durability::Full)?;
+        let asked = Instant::now();
+        let shown = self
+            .report
+            .dry_run
+            .then(|| prompt(&self.state.queue[index]));
+        let log = PathBuf::from(&self.state.queue[index].log);
+        let log_end = fs::metadata(&log).map_or(0, |meta| meta.len());
+        let session = self.state.queue[index].caller_session_id();
+        let was_asked = refusal.is_none();
+        let mut ending = match refusal {
+            Some(failure) => Ending::without(failure),
+            None => Ending::with(self.ask(id, now)?),
+        };
+        ending.duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        ending.prompt = shown;
+        if was_asked {
+            let asked = now..=self.effects.now(None);
+            ending.autofix_attempted = autofix_attempted(&log, log_end, &session, &asked);
+        }
+        self.end(id, ending)
+    }
+
+    /// Why this investigation is not asked about, where that is known before.
+    pub(super) fn why_not_ask(&mut self, id: &str, now: Timestamp) -> Option<Failure> {
+        if self.config.engine.is_none() {
+            return Some(Reason::EngineUnavailable.into());
+        }
+        let owed = self.index_of(id).map(|index| &self.state.queue[index]);
+        let owed = owed.filter(|one| one.late.is_none());
+        if owed.is_some_and(|one| now.duration_since(one.queued_at) > self.config.outbox_ttl) {
+            return Some(Reason::Expired.into());
+        }
+        if self.failures.unreachable_in_a_row >= MOST_UNREACHABLE {
+            return self.failures.unreachable.clone();
+        }
+        let most = self.config.max_investigations_per_hour;
+        self.state.questions.retain(|asked| {
+            // A time in the future is a clock that was set back: it must not hold the budget.
+            let elapsed = now.duration_since(*asked);
+            !elapsed.is_negative() && elapsed < BUDGET_PERIOD
+        });
+        let is_spent = most > 0 && self.state.questions.len() >= most;
+        is_spent.then(|| Reason::BudgetSpent.into())
+    }
+
+    /// Asks, and meanwhile reads what is new and tells what is due.
+    fn ask(&mut self, id: &str, asked_at: Timestamp) -> Result<Answer> {
+        let (Some(engine), Some(index)) = (&self.config.engine, self.index_of(id)) else {
+            return Ok(Answer::without(Reason::EngineUnavailable));
+        };
+        let investigation = &self.state.queue[index];
+        let question = Question {
+            prompt: prompt(investigation),
+            key: id.to_owned(),
+            asked_at,
+            caller_session_id: investigation.caller_session_id(),
+            metadata: Metadata::of(investigation.main_wake()),
+        };
+        let answers = self.effects.ask(engine, question);
+        self.asking = Some(id.to_owned());
+        let answer = loop {
+            match answers.recv_timeout(self.until_next_step()) {
+                Ok(answer) => break answer,
+                Err(RecvTimeoutError::Disconnected) => {
+                    break Answer::without(Reason::ConnectionError);
+                }
+                Err(RecvTimeoutError::Timeout) if self.is_past_its_time() => self.tell_untold()?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_again()?;
+                    self.tell_due()?;
+                }
+            }
+        };
+        self.asking = None;
+        self.note_answer(id, &answer, asked_at);
+        Ok(answer)
+    }
+
+    /// How long there is nothing to do but to wait for the engine.
+    fn until_next_step(&mut self) -> Duration {
+        let due = self.next_due().and_then(|due| Duration::try_from(due).ok());
+        let left = self.time_left().filter(|left| !left.is_zero());
+        let steps = [Some(LOOK_AGAIN), due, left];
+        steps.into_iter().flatten().min().unwrap_or(LOOK_AGAIN)
+    }
+
+    fn note_answer(&mut self, id: &str, answer: &Answer, asked_at: Timestamp) {
+        let failure = answer.result.as_ref().err();
+        let unreachable = failure.filter(|failure| failure.reason.is_unreachable());
+        let in_a_row = &mut self.failures.unreachable_in_a_row;
+        *in_a_row = unreachable.map_or(0, |_| *in_a_row + 1);
+        self.failures.unreachable = unreachable.cloned();
+        let label = failure.map_or("answered", |failure| failure.reason.label());
+        self.state.counters.note_engine_call(label);
+        let session = self
+            .index_of(id)
+            .map(|index| self.state.queue[index].caller_session_id());
+        self.state.last_failure = failure.map(|failure| EngineFailure {
+            at: asked_at,
+            caller_session_id: session.unwrap_or_default(),
+            reason: failure.reason.to_string(),
+            message: failure.message.clone(),
+        });
+    }
+
+    /// Takes an investigation off the queue and puts its result into the outbox, in one commit;
+    /// then sends it.
+    pub(super) fn end(&mut self, id: &str, ending: Ending) -> Result<()> {
+        let Ending { answer, prompt, .. } = ending;
+        let Some(index) = self.index_of(id) else {
+            return Ok(());
+        };
+        let now = self.effects.now(None);
+        self.report_wakes_of(index);
+        self.warn_of_failure(index, &answer);
+        if self.state.queue[index].late.is_some() && answer.result.is_err() {
+            return self.end_late_try(index, now);
+        }
+        let investigation = &self.state.queue[index];
+        let message = match &investigation.told {
+            None | Some(Follows::Undelivered) => message::whole(investigation, &answer.result),
+            Some(_) => message::result(investigation, &answer.result),
+        };
+        let mut dm = self.dm(investigation, message, now);
+        dm.follows = investigation
+            .told
+            .clone()
+            .filter(|told| *told != Follows::Undelivered);
+        let (dm_id, shown) = (dm.id.clone(), message::with_notes(&dm.text, &dm.notes));
+        if investigation.is_untold() {
+            self.note_told(index, &Follows::Dm(dm_id.clone()), now);
+        }
+        let Some(mut ended) = self.state.queue.remove(index) else {
+            return Ok(());
+        };
+        self.queue_dm(dm);
+        self.hope_for_late(&ended, &answer, &dm_id, now);
+        // A wake can be megabytes long, and its text is in the outbox now.
+        ended.alert.wake.detail = String::new();
+        ended
+            .others
+            .iter_mut()
+            .for_each(|alert| alert.wake.detail = String::new());
+        self.commit(Durability::Full)?;
+
+        let sent = self.send_made(&dm_id)?;
+        let was_asked = !self.report.dry_run;
+        self.reported(id, |wake| {
+            wake.reasoning_invoked = answer.result.is_ok() && was_asked;
+            wake.error = answer
+                .result
+                .as_ref()
+                .err()
+                .map(|failure| failure.reason.to_string());
+            wake.dm_text = Some(shown.clone());
+            wake.prompt.clone_from(&prompt);
+            wake.dms.push(dm_id.clone());
+        });
+        let outcome = outcome::Outcome {
+            investigation: &ended,
+            answer: &answer,
+            summary: summary(&answer, &shown),
+            duration_ms: ending.duration_ms,
+            sent,
+            autofix_attempted: ending.autofix_attempted,
+        };
+        let ended_at = self.effects.now(None);
+        for row in outcome::completed(&outcome, ended_at) {
+            self.effects.record(&row);
+        }
+        self.report.tally.sent += if sent { ended.count() as u64 } else { 0 };
+        Ok(())
+    }
+
+    /// Sends a DM that was put into the outbox, and those that go before it. Gives whether it was
+    /// delivered.
+    fn send_made(&mut self, dm_id: &str) -> Result<bool> {
+        match self.effects.route() {
+            Route::Report => {
+                self.outgoing.made.insert(dm_id.to_owned(), true);
+            }
+            Route::Stdout => {
+                let last = self.state.outbox.len() - 1;
+                self.deliver(last)?;
+            }
+            Route::Slack | Route::SlackWithout(_) | Route::Nowhere => self.send_outbox()?,
+        }
+        Ok(self.outgoing.made.get(dm_id) == Some(&true))
+    }
+
+    fn warn_of_failure(&mut self, index: usize, answer: &Answer) {
+        let Err(failure) = &answer.result else {
+            return;
+        };
+        let is_told = match failure.reason {
+            Reason::EngineUnavailable => true,
+            Reason::BudgetSpent => std::mem::replace(&mut self.failures.budget_told, true),
+            _ => false,
+        };
+        if !is_told && !self.report.dry_run {
+            let investigation = &self.state.queue[index];
+            let about = match investigation.is_digest() {
+                true => format!("{} alerts", investigation.count()),
+                false => investigation.alert.wake.probe.clone(),
+            };
+            warn!("no diagnosis for {about}: {failure}");
+        }
+    }
+
+    /// A late try brought nothing: another one follows, or none and no word of it.
+    fn end_late_try(&mut self, index: usize, now: Timestamp) -> Result<()> {
+        let late = self.state.queue[index].late.as_ref();
+        if late.is_some_and(|late| late.is_over(now)) {
+            self.state.queue.remove(index);
+        }
+        self.commit(Durability::Full)
+    }
+
+    /// Where the reason may pass, the engine is asked again in later runs.
+    fn hope_for_late(&mut self, ended: &Investigation, answer: &Answer, dm: &str, now: Timestamp) {
+        let length = self.config.late_diagnosis;
+        let passes = answer.result.as_ref().is_err_and(Failure::passes);
+        let is_printed = matches!(self.effects.route(), Route::Stdout | Route::Report);
+        if length.is_zero() || !passes || ended.late.is_some() || is_printed {
+            return;
+        }
+        let mut hoped = ended.clone();
+        hoped.told = hoped.told.or_else(|| Some(Follows::Dm(dm.to_owned())));
+        hoped.late = Some(Late::first(now, length, ended.queued_at));
+        self.state.queue.push_back(hoped);
+        let is_late = |one: &&Investigation| one.late.is_some();
+        if self.state.queue.iter().filter(is_late).count() > MOST_LATE {
+            let oldest = self.state.queue.iter().position(|one| one.late.is_some());
+            oldest.and_then(|index| self.state.queue.remove(index));
+        }
+    }
+
+    /// Drops the late ones whose time is over.
+    pub fn forget_late(&mut self) {
+        let now = self.effects.now(None);
+        let is_over = |one: &Investigation| one.late.as_ref().is_some_and(|late| late.is_over(now));
+        let over: HashSet<String> = self
+            .state
+            .queue
+            .iter()
+            .filter(|one| is_over(one))
+            .map(|one| one.id.clone())
+            .collect();
+        if !over.is_empty() {
+            self.state.queue.retain(|one| !over.contains(&one.id));
+            self.note_unsaved(super::Unsaved::Stamps);
+        }
+    }
+}
+
+/// What an investigation comes to.
+pub(super) struct Ending {
+    answer: Answer,
+    duration_ms: u64,
+    /// What a dry run shows.
+    prompt: Option<String>,
+    autofix_attempted: bool,
+}
+
+impl Ending {
+    fn with(answer: Answer) -> Self {
+        Self {
+            answer,
+            duration_ms: 0,
+            prompt: None,
+            autofix_attempted: false,
+        }
+    }
+
+    /// Without a question.
+    pub(super) fn without(failure: impl Into<Failure>) -> Self {
+        Self::with(Answer::without(failure))
+    }
+}
+
+/// Whether the audit log says, from this offset on, that the engine's tools acted in this session
+/// while it was asked.
+fn autofix_attempted(
+    log: &Path,
+    from: u64,
+    session: &str,
+    asked: &RangeInclusive<Timestamp>,
+) -> bool {
+    let mut attempted = false;
+    let read = for_each_row(log, from, AUTOFIX_SEAM, |row| {
+        attempted |= row.is_of(AUTOFIX_SEAM)
+            && row.text("caller_session_id").as_deref() == Some(session)
+            && row.emitted_at().is_some_and(|at| asked.contains(&at));
+    });
+    // A log that cannot be read is told by the look at it.
+    read.is_ok() && attempted
+}
+
+fn prompt(investigation: &Investigation) -> String {
+    let repeats = |before: &crate::debounce::Before| before.repeats.map_or(0, |held| held.count);
+    if !investigation.is_digest() {
+        let alert = &investigation.alert;
+        return engine::prompt(&alert.wake, repeats(&alert.before), &engine::fence());
+    }
+    let alerts = investigation.alerts();
+    let alerts: Vec<_> = alerts
+        .map(|alert| (&alert.wake, repeats(&alert.before)))
+        .collect();
+    engine::digest_prompt(&alerts, &engine::fence())
+}
+
+/// The diagnosis, or the fallback's text.
+fn summary(answer: &Answer, shown: &str) -> String {
+    match &answer.result {
+        Ok(diagnosis) => diagnosis.text().to_owned(),
+        Err(_) => shown.to_owned(),
+    }
+}

@@ -1,0 +1,68 @@
+//! That a service is well again: told once, in the thread of its pair's last DM, and only where
+//! Kora's snapshot says so. Silence is not health.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::Session;
+use crate::effects::Effects;
+use crate::message;
+use crate::snapshot::{Health, Snapshot};
+use crate::state::outbox::{Dm, Follows, Subject};
+use crate::state::{Durability, Episode};
+
+impl<E: Effects> Session<'_, E> {
+    pub(super) fn tell_recoveries(&mut self) -> Result<()> {
+        let now = self.effects.now(None);
+        let has_episodes = self.state.logs.get(&self.log_name);
+        if has_episodes.is_none_or(|log| log.episodes.is_empty()) {
+            return Ok(());
+        }
+        let Some(snapshot) = Snapshot::read(&self.config.paths.snapshot_path, now) else {
+            return Ok(());
+        };
+        let recovered = self.take_recovered(&snapshot);
+        if recovered.is_empty() {
+            return Ok(());
+        }
+        for episode in &recovered {
+            self.queue_recovery(episode, &snapshot, now);
+        }
+        self.commit(Durability::Full)?;
+        self.send_outbox()
+    }
+
+    /// Takes out the episodes that are over and were told of; with each the pair's window ends.
+    fn take_recovered(&mut self, snapshot: &Snapshot) -> Vec<Episode> {
+        let Some(log) = self.state.logs.get_mut(&self.log_name) else {
+            return Vec::new();
+        };
+        let recovered = log.episodes.take_if(|episode| {
+            let is_told = matches!(episode.told, Some(Follows::Thread(_) | Follows::TopLevel));
+            is_told
+                && snapshot.computed_at > episode.last
+                && snapshot.health(&episode.pair.probe) == Health::Healthy
+        });
+        for episode in &recovered {
+            log.stamps.remove(&episode.pair);
+        }
+        recovered
+    }
+
+    fn queue_recovery(&mut self, episode: &Episode, snapshot: &Snapshot, now: Timestamp) {
+        let log = &self.log_name;
+        let pair = &episode.pair;
+        self.state
+            .queue
+            .retain(|one| one.late.is_none() || !one.is_of(log, pair));
+        let subject = Subject {
+            probe: pair.probe.clone(),
+            category: pair.category.clone(),
+            severity: "recovered".to_owned(),
+        };
+        let text = message::recovery(episode, snapshot.computed_at);
+        let mut dm = Dm::new(subject, text, Vec::new(), now);
+        dm.follows.clone_from(&episode.told);
+        self.queue_dm(dm);
+    }
+}
