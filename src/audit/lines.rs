@@ -418,7 +418,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
         fn lines_are_those_of_a_naive_split(
             source in source(), offset in 0..1000_u64, chunk in 1..80_usize, max_line in 1..120_usize,

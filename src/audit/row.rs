@@ -324,7 +324,7 @@ mod tests {
             "{\"seam\":{\"seam\":{}},",
         ] {
             for prefix in ["", "{\"", "{\"a\":["] {
-                let line = [prefix, &unit.repeat((1 << 19) / unit.len())].concat();
+                let line = [prefix, &unit.repeat((1 << 17) / unit.len())].concat();
                 assert_eq!(found(&line), (0, Some(0)), "{prefix} {unit}");
             }
         }

@@ -118,7 +118,7 @@ fn a_log_rotated_all_the_time_is_followed() {
                 }
                 fs::rename(&path, rotated(1)).unwrap();
                 File::create(&path).unwrap();
-                thread::sleep(Duration::from_millis(15));
+                thread::sleep(Duration::from_millis(40));
             }
             written
         });
