@@ -6,6 +6,7 @@ mod engine;
 mod env_file;
 mod environment;
 mod paths;
+mod screen;
 #[cfg(test)]
 mod tests;
 pub mod variables;
@@ -27,6 +28,7 @@ use crate::slack::SlackConfig;
 use environment::Environment;
 pub use environment::usual_env_file;
 pub use paths::Paths;
+pub use screen::screen;
 use paths::{absolute, no_color, snapshot_path};
 use variables as var;
 pub use warning::Warning;

@@ -4,7 +4,7 @@
 mod dry;
 mod monitoring;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -22,6 +22,7 @@ use crate::report::Report;
 use crate::session::Session;
 use crate::state::lock::Lock;
 use crate::state::{State, Store, log_name};
+use crate::terminal::say;
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
@@ -74,7 +75,7 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
         return Err(problem.into());
     }
     if !is_json && io::stderr().is_terminal() {
-        let _ = writeln!(io::stderr(), "probe-wake: {summary}");
+        say(&format!("probe-wake: {summary}"));
     } else {
         info!("{summary}");
     }
