@@ -12,6 +12,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::health::Trouble;
 use crate::cli::{CheckArgs, Format, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -34,6 +35,15 @@ struct Finding {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_step: Option<String>,
+}
+
+impl Finding {
+    fn of(trouble: Trouble, level: Level) -> Self {
+        Self {
+            level,
+            ..warning(trouble.subject, trouble.message, trouble.next_step)
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -21,7 +21,7 @@ use crate::exit::{Ended, Problem};
 use crate::report::Report;
 use crate::session::Session;
 use crate::state::lock::Lock;
-use crate::state::{State, Store, log_name};
+use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::say;
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
@@ -48,7 +48,10 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
 fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     let lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
-    let state = store.load()?;
+    let mut state = store.load()?;
+    if let Err(error) = undelivered::forget_retried(&store, &mut state.outbox) {
+        warn!("{error:#}");
+    }
     let is_json = args.format.format == Format::Json;
     let effects = Live::new(config, store, args.to, is_json);
     let report = Report::new(log_name(&config.paths.audit_log), false);
@@ -56,6 +59,9 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
     let mut session = Session::new(config, state, effects, report)
         .keeping_wakes(is_json)
         .after_unwatched(unwatched);
+    let begun = session.unwatched.unwrap_or_default();
+    // Where this fails, it is told when the run ends.
+    let _ = lock.note_run(begun);
     let done = one_run(&mut session, config);
     // Whatever came of it, this was a run.
     if let Err(error) = lock.note_run(session.unwatched.unwrap_or_default()) {
@@ -91,6 +97,7 @@ fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
 
 /// What a run is, whatever its effects are.
 fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
+    drop_given_up(session, config)?;
     session.deliver_queue()?;
     session.forget_late();
     match session.state.log(&config.paths.audit_log) {
@@ -100,6 +107,19 @@ fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), 
     session.work()?;
     session.finish(Timestamp::now())?;
     Ok(())
+}
+
+fn drop_given_up<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::Result<()> {
+    let State { outbox, queue, .. } = &session.state;
+    if outbox.is_empty() && queue.is_empty() {
+        return Ok(());
+    }
+    // Where the file cannot be read it cannot be written either, and that is told when it has to be.
+    let store = Store::at(&config.paths.state_dir);
+    match undelivered::ids(&store, outbox) {
+        Ok(ids) => session.drop_given_up(&ids),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Stamps the position behind the last complete line: no history is replayed.
