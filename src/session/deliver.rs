@@ -229,45 +229,87 @@ impl<E: Effects> Session<'_, E> {
             }
             match posted {
                 Posted::Delivered(own) => {
-                    self.part_delivered(index, thread.or(own));
-                    if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
-                        return self.delivered(index);
+                    if let Some(outcome) = self.go_on(index, part, thread.or(own), &mut doubt)? {
+                        return Ok(outcome);
                     }
-                    self.state.outbox[index].go_on_with(part.rest);
-                    doubt = doubt.saturating_sub(part.length);
                     (tries, announced) = (0, false);
-                    self.look_again()?;
-                    if let Some(cause) = self.breaks_off(index) {
-                        self.state.outbox[index].settle(doubt > 0);
-                        return self.stays(index, cause);
-                    }
                 }
-                Posted::RateLimited { retry_after, .. }
-                    if tries < MOST_RATE_LIMITED && !self.is_past_its_time() =>
-                {
-                    self.effects.pause(retry_after);
-                }
-                Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
-                    self.effects.pause(RETRY_PAUSE);
-                }
-                Posted::ThreadGone { .. } if thread.is_some() => {
-                    self.state.outbox[index].leave_thread();
-                    tries = 0;
-                }
-                Posted::MessageFault { cause } => {
-                    self.state.outbox[index].settle(doubt > 0);
-                    return self.give_up(index, &cause);
-                }
-                Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
-                    return self.failed(index, doubt > 0, Failure::NotSent, cause);
-                }
-                Posted::Unknown { cause } => {
-                    return self.failed(index, true, Failure::Unknown, cause);
-                }
-                Posted::ThreadGone { cause } | Posted::Refused { cause } => {
-                    return self.failed(index, doubt > 0, Failure::Refused, cause);
-                }
+                posted => match self.tries_again(index, &posted, tries, thread.is_some()) {
+                    Some(so_far) => tries = so_far,
+                    None => return self.not_delivered(index, posted, doubt > 0),
+                },
             }
+        }
+    }
+
+    /// Slack took a part. Gives how the DM ends, where it ends with this part.
+    fn go_on(
+        &mut self,
+        index: usize,
+        part: Part,
+        thread: Option<Thread>,
+        doubt: &mut usize,
+    ) -> Result<Option<DeliveryOutcome>> {
+        self.part_delivered(index, thread);
+        if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
+            return self.delivered(index).map(Some);
+        }
+        self.state.outbox[index].go_on_with(part.rest);
+        *doubt = doubt.saturating_sub(part.length);
+        self.look_again()?;
+        let Some(cause) = self.breaks_off(index) else {
+            return Ok(None);
+        };
+        self.state.outbox[index].settle(*doubt > 0);
+        self.stays(index, cause).map(Some)
+    }
+
+    /// Makes ready for one more try of a part, where there is one. Gives how many tries count so
+    /// far.
+    fn tries_again(
+        &mut self,
+        index: usize,
+        posted: &Posted,
+        tries: u32,
+        in_thread: bool,
+    ) -> Option<u32> {
+        match posted {
+            Posted::RateLimited { retry_after, .. }
+                if tries < MOST_RATE_LIMITED && !self.is_past_its_time() =>
+            {
+                self.effects.pause(*retry_after);
+            }
+            Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
+                self.effects.pause(RETRY_PAUSE);
+            }
+            Posted::ThreadGone { .. } if in_thread => {
+                self.state.outbox[index].leave_thread();
+                return Some(0);
+            }
+            _ => return None,
+        }
+        Some(tries)
+    }
+
+    fn not_delivered(
+        &mut self,
+        index: usize,
+        posted: Posted,
+        doubtful: bool,
+    ) -> Result<DeliveryOutcome> {
+        match posted {
+            Posted::MessageFault { cause } => {
+                self.state.outbox[index].settle(doubtful);
+                self.give_up(index, &cause)
+            }
+            Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
+                self.failed(index, doubtful, Failure::NotSent, cause)
+            }
+            Posted::Unknown { cause } => self.failed(index, true, Failure::Unknown, cause),
+            Posted::ThreadGone { cause } | Posted::Refused { cause } => {
+                self.failed(index, doubtful, Failure::Refused, cause)
+            }
+            Posted::Delivered(_) => self.delivered(index),
         }
     }
 
