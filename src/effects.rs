@@ -213,7 +213,7 @@ pub struct Replay {
     http: Arc<Http>,
     stdout: DmPrinter,
     clock: Timestamp,
-    /// What kept the last DM from being printed: there is nothing to rehearse for any more.
+    /// What kept the last DM from being printed; the next commit ends the replay with it.
     failure: Option<io::Error>,
 }
 

@@ -482,14 +482,14 @@ fn reach(dm: &Dm) -> usize {
 }
 
 /// Cuts off as much as one Slack message takes. A doubt is told in the very parts that it is about,
-/// and since its line takes room, these can be more than there were.
+/// and its line makes these longer, so that there can be more of them than before.
 fn part(dm: &Dm, doubtful: bool, now: Timestamp) -> Part {
     let whole = whole(dm, now);
-    let room = match doubtful {
+    let limit = match doubtful {
         true => PART_LIMIT - MAY_BE_REPEAT.len() - 2,
         false => PART_LIMIT,
     };
-    let (part, rest) = slack::next_message(&whole, room);
+    let (part, rest) = slack::next_message(&whole, limit);
     // Behind other notes it is one more line of theirs.
     let ends_in_notes = rest.is_empty() && whole.len() > dm.text.len();
     let note = match (doubtful, ends_in_notes) {

@@ -1,5 +1,4 @@
-//! `run`: one run, from the lock to the exit code. This file is the story; the rooms it calls hold
-//! the chapters, the session above all.
+//! `run`: one run, from taking the lock to the exit code. The steps are in `session`.
 
 mod dry;
 mod monitoring;
