@@ -75,14 +75,12 @@ pub fn at_each_call(
     prepare: impl Fn() -> World + Sync,
     judge: impl Fn(&World, &Call, Outcome) + Sync,
 ) -> usize {
-    let world = prepare();
-    let calls = calls_of_a_run(&world, calls);
-    world.quiet_if_skipped();
+    let calls = calls_of_a_run(&prepare().asked_or_not(), calls);
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
             println!("{fault:?} at {call}");
-            let world = prepare();
+            let world = prepare().asked_or_not();
             let outcome = run_with(&world, fault, &call.name, call.n);
             judge(&world, call, outcome);
         }
