@@ -52,8 +52,10 @@ pub enum Command {
     /// Show or reset what is remembered between runs
     #[command(subcommand)]
     State(StateCommand),
-    /// Tell when it last ran, how far behind it is, what is held back, queued or undelivered
-    Status(FormatArg),
+    /// Tell when it last ran, how far behind it is, what is quiet, owed, queued or undelivered
+    Status(StatusArgs),
+    /// List the DMs that were given up, send them after all, or remove them
+    Undelivered(UndeliveredArgs),
     /// List dispatched investigations, newest last
     History(HistoryArgs),
     /// Examine the set-up, with a next step for each finding
@@ -63,6 +65,30 @@ pub enum Command {
     Schedule(ScheduleCommand),
     /// Print shell completions
     Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// For monitoring: print only what is wrong, a line each, and exit with 3 where anything is
+    #[arg(long)]
+    pub check: bool,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Args, Debug)]
+pub struct UndeliveredArgs {
+    /// Put them back into the outbox: the next run sends them
+    #[arg(long)]
+    pub retry: bool,
+    /// Remove them for good
+    #[arg(long, conflicts_with = "retry")]
+    pub clear: bool,
+    /// With --clear, do not ask
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub format: FormatArg,
 }
 
 #[derive(Args, Debug)]
@@ -156,7 +182,7 @@ pub struct ReplayArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// Show position, stamps and outbox
+    /// Show positions, stamps, owed investigations and the outbox
     Show(FormatArg),
     /// Forget everything (the next run is a first run), or only a part
     Reset(ResetArgs),
@@ -170,10 +196,10 @@ pub struct ResetArgs {
     /// Reset only the debounce stamps of the audit log
     #[arg(long)]
     pub debounce: bool,
-    /// Reset only the outbox: its DMs go to undelivered.jsonl
+    /// Reset only the outbox and the owed investigations: what was not told goes to undelivered.jsonl
     #[arg(long)]
     pub outbox: bool,
-    /// Do not ask before queued DMs are given up
+    /// Do not ask before unread wakes are passed over, or DMs and investigations given up
     #[arg(long)]
     pub yes: bool,
 }

@@ -19,8 +19,8 @@ use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Us
 use crate::http::Http;
 use crate::outcome;
 use crate::slack::{self, Posted, SlackConfig, Thread};
-use crate::state::outbox::Dm;
-use crate::state::{Durability, State, Store, UNDELIVERED_FILE};
+use crate::state::undelivered::{self, Undelivered};
+use crate::state::{Durability, State, Store};
 use crate::terminal::Waiting;
 use crate::text;
 
@@ -54,16 +54,6 @@ pub enum Route {
     Report,
     /// A dry run: nothing goes out.
     Nowhere,
-}
-
-/// A line of `undelivered.jsonl`.
-#[derive(Debug, serde::Serialize)]
-pub struct Undelivered<'a> {
-    pub given_up_at: Timestamp,
-    pub reason: &'a str,
-    pub caller_session_id: String,
-    #[serde(flatten)]
-    pub dm: &'a Dm,
 }
 
 /// A real run.
@@ -141,7 +131,7 @@ impl Effects for Live {
     }
 
     fn give_up(&mut self, row: &Undelivered<'_>) -> Result<()> {
-        self.store.append(UNDELIVERED_FILE, row)
+        self.store.append(undelivered::FILE, row)
     }
 }
 

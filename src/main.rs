@@ -42,10 +42,20 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let screen = config::screen();
+    terminal::init(screen);
+    let help_colour = match screen.escapes {
+        true => ColorChoice::Auto,
+        false => ColorChoice::Never,
+    };
+    let matches = cli::Cli::command().color(help_colour).get_matches();
+    let cli = match cli::Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     logger::init(cli.global.verbose, config::stderr_is_journal());
     match commands::execute(&cli) {
         Ok(exit) => exit.into(),

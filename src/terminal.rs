@@ -1,9 +1,10 @@
-//! What a person at a terminal sees besides plain lines: colour that obeys `NO_COLOR`, the width of
-//! a table, and a line that tells what is being waited for. Under cron none of it appears.
+//! What a person at a terminal sees besides plain lines: colour that obeys `NO_COLOR`, texts wrapped
+//! to its width, and a line that tells what is being waited for. Under cron none of it appears.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,34 @@ use crate::text::on_one_line;
 /// A table is not cut narrower, and is not cut at all where stdout is no terminal.
 const LEAST_WIDTH: usize = 60;
 const TICK: Duration = Duration::from_millis(120);
-const FRAMES: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
+/// A terminal without escapes is told what is waited for once it has lasted so long.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+const BRAILLE: &[char] = &['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
+const ASCII: &[char] = &['|', '/', '-', '\\'];
+
+/// What the terminal takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Colours, and lines that are drawn anew.
+    pub escapes: bool,
+    /// Characters beyond ASCII in what this program draws.
+    pub unicode: bool,
+}
+
+static SCREEN: OnceLock<Screen> = OnceLock::new();
+
+/// To be called once, before anything is printed.
+pub fn init(screen: Screen) {
+    // A second call would change nothing.
+    let _ = SCREEN.set(screen);
+}
+
+fn screen() -> Screen {
+    *SCREEN.get_or_init(|| Screen {
+        escapes: true,
+        unicode: true,
+    })
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
@@ -34,7 +62,7 @@ impl Painter {
     /// `no_color`: whether `NO_COLOR` is set, to anything but nothing (no-color.org).
     pub fn for_stdout(no_color: bool) -> Self {
         Self {
-            colours: io::stdout().is_terminal() && !no_color,
+            colours: io::stdout().is_terminal() && !no_color && screen().escapes,
         }
     }
 
@@ -92,17 +120,58 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// A text on as many lines of stdout's terminal as it takes, all but the first one indented by so
+/// many columns; on one line where there is no terminal.
+pub fn wrapped(text: &str, indent: usize) -> String {
+    let text = on_one_line(text);
+    let Some(columns) = width() else {
+        return text;
+    };
+    let lines = wrap(&text, columns.saturating_sub(indent));
+    lines.join(&format!("\n{:indent$}", ""))
+}
+
 /// Fills a text up with spaces to so many columns.
 pub fn pad(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(text.width());
     format!("{text}{:missing$}", "")
 }
 
-/// Whether such a line stands there now.
+/// Asks at the terminal and gives whether the answer was yes; `None` where nobody can be asked.
+pub fn ask(question: &str) -> io::Result<Option<bool>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let _ = write_stderr(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let answer = answer.trim().to_ascii_lowercase();
+    Ok(Some(matches!(answer.as_str(), "y" | "yes")))
+}
+
+/// A line on stderr in one write, so that it does not mix with what others write there.
+pub fn say(line: &str) {
+    // Nobody can be told that stderr is gone.
+    let _ = write_stderr(&format!("{line}\n"));
+}
+
+fn write_stderr(text: &str) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(format!("{}{text}", clear_line()).as_bytes())
+}
+
+/// Whether a line of waiting stands there now.
 static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
+/// All that is waited for; the last one is told.
+static WAITED_FOR: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn waited_for<T>(change: impl FnOnce(&mut Vec<String>) -> T) -> T {
+    change(&mut WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// What takes the line away that is drawn now, for who has something to say.
-pub fn clear_line() -> &'static str {
+fn clear_line() -> &'static str {
     match IS_DRAWN.swap(false, Ordering::Relaxed) {
         true => "\r\u{1b}[K",
         false => "",
@@ -113,7 +182,7 @@ pub fn clear_line() -> &'static str {
 /// when this is dropped.
 pub struct Waiting {
     /// `None` where stderr is no terminal.
-    line: Option<(Sender<()>, JoinHandle<()>)>,
+    line: Option<(String, Sender<()>, JoinHandle<()>)>,
 }
 
 impl Waiting {
@@ -122,31 +191,50 @@ impl Waiting {
         if !io::stderr().is_terminal() {
             return Self { line: None };
         }
-        let (stop, stopped) = mpsc::channel::<()>();
         let what = on_one_line(what);
+        waited_for(|all| all.push(what.clone()));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let shown = what.clone();
         let draw = thread::spawn(move || {
-            let begun = Instant::now();
-            for frame in FRAMES.iter().cycle() {
-                match stopped.recv_timeout(TICK) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => break,
-                }
-                let seconds = begun.elapsed().as_secs();
-                let mut stderr = io::stderr().lock();
-                let _ = write!(stderr, "\r{frame} {what} ({seconds} s)\u{1b}[K");
-                IS_DRAWN.store(true, Ordering::Relaxed);
+            let is_over = |length| stopped.recv_timeout(length) != Err(RecvTimeoutError::Timeout);
+            match screen().escapes {
+                true => draw(&shown, is_over),
+                false if is_over(TOLD_AFTER) => {}
+                false => say(&format!("probe-wake: {shown}")),
             }
-            let _ = write!(io::stderr().lock(), "{}", clear_line());
         });
         Self {
-            line: Some((stop, draw)),
+            line: Some((what, stop, draw)),
         }
     }
 }
 
+fn draw(what: &str, is_over: impl Fn(Duration) -> bool) {
+    let begun = Instant::now();
+    let frames = if screen().unicode { BRAILLE } else { ASCII };
+    for frame in frames.iter().cycle() {
+        if is_over(TICK) {
+            break;
+        }
+        let is_last = waited_for(|all| all.last().is_some_and(|last| last == what));
+        if is_last {
+            let seconds = begun.elapsed().as_secs();
+            let mut stderr = io::stderr().lock();
+            let line = format!("\r{frame} {what} ({seconds} s)\u{1b}[K");
+            let _ = stderr.write_all(line.as_bytes());
+            IS_DRAWN.store(true, Ordering::Relaxed);
+        }
+    }
+    let _ = write_stderr("");
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some((stop, draw)) = self.line.take() {
+        if let Some((what, stop, draw)) = self.line.take() {
+            waited_for(|all| {
+                let index = all.iter().rposition(|one| *one == what);
+                index.map(|index| all.remove(index))
+            });
             drop(stop);
             let _ = draw.join();
         }

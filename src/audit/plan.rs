@@ -30,6 +30,11 @@ impl Plan {
     pub fn has_gap(&self) -> bool {
         self.gap || !self.unreadable.is_empty()
     }
+
+    /// Whether there is no log, and nothing that holds the position either.
+    pub fn is_without_log(&self) -> bool {
+        self.missing && !self.rotated && self.waiting_for.is_none()
+    }
 }
 
 /// A part of a generation that is to be read.

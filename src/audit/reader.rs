@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
         } = &self.checkpoint.position;
         self.look.rotated = plan.rotated;
         self.look.gap = plan.has_gap();
-        self.look.missing = plan.missing && !plan.rotated && plan.waiting_for.is_none();
+        self.look.missing = plan.is_without_log();
         if plan.gap {
             self.look.warnings.push(format!(
                 "{path}: nothing holds the position any more (byte {offset}, of {seen_at}): rows \

@@ -7,6 +7,7 @@ mod env_file;
 mod environment;
 mod names;
 mod paths;
+mod screen;
 #[cfg(test)]
 mod tests;
 pub mod variables;
@@ -29,6 +30,7 @@ use environment::Environment;
 pub use environment::usual_env_file;
 pub use paths::Paths;
 use paths::{absolute, no_color, snapshot_path};
+pub use screen::screen;
 use variables as var;
 pub use warning::Warning;
 use warning::tell;

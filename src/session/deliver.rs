@@ -3,6 +3,7 @@
 //! is, and one that may have left is sent once more with a line that says it may be a repeat.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,12 +11,13 @@ use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::Session;
-use crate::effects::{Effects, Route, Undelivered};
+use crate::effects::{Effects, Route};
 use crate::message::{self, MAY_BE_REPEAT, with_notes};
 use crate::outcome;
 use crate::slack::{self, PART_LIMIT, Posted, Thread};
 use crate::state::Durability;
 use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused};
+use crate::state::undelivered::Undelivered;
 
 /// The pause before the one more try of a request that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -146,12 +148,7 @@ impl<E: Effects> Session<'_, E> {
     /// written, it stays, and the others go on.
     fn give_up(&mut self, index: usize, reason: &str) -> Result<DeliveryOutcome> {
         let dm = &self.state.outbox[index];
-        let row = Undelivered {
-            given_up_at: self.effects.now(None),
-            reason,
-            caller_session_id: dm.caller_session_id(),
-            dm,
-        };
+        let row = Undelivered::new(dm, reason, self.effects.now(None));
         if let Err(error) = self.effects.give_up(&row) {
             let dm = &mut self.state.outbox[index];
             warn!("the DM about {} stays queued: {error:#}", dm.probe);
@@ -163,13 +160,36 @@ impl<E: Effects> Session<'_, E> {
             "the DM about {} went to undelivered.jsonl: {reason}",
             dm.probe
         );
+        self.given_up(index);
+        self.commit(Durability::Full)?;
+        Ok(DeliveryOutcome::GivenUp)
+    }
+
+    fn given_up(&mut self, index: usize) {
         if let Some(dm) = self.state.outbox.remove(index) {
             self.stand_alone(&dm);
         }
         self.report.tally.undelivered += 1;
         self.state.counters.undelivered += 1;
-        self.commit(Durability::Full)?;
-        Ok(DeliveryOutcome::GivenUp)
+    }
+
+    /// Takes out what lies in `undelivered.jsonl` under one of these ids: a run or a reset was
+    /// killed between the two files.
+    pub fn drop_given_up(&mut self, ids: &HashSet<String>) -> Result<()> {
+        let owed = self.state.queue.len();
+        self.state.queue.retain(|one| !ids.contains(&one.id));
+        let dropped = owed - self.state.queue.len();
+        self.report.tally.undelivered += dropped as u64;
+        let is_given_up = |dm: &Dm| ids.contains(&dm.id);
+        while let Some(index) = self.state.outbox.iter().position(is_given_up) {
+            self.given_up(index);
+        }
+        if self.report.tally.undelivered == 0 {
+            return Ok(());
+        }
+        let count = self.report.tally.undelivered;
+        warn!("{count} DM(s) lie in undelivered.jsonl since an earlier run or reset was killed");
+        self.commit(Durability::Full)
     }
 
     /// What follows a DM that was given up has to stand alone. Where a part of it was delivered,
@@ -218,7 +238,8 @@ impl<E: Effects> Session<'_, E> {
                     (tries, announced) = (0, false);
                     self.look_again()?;
                     if let Some(cause) = self.breaks_off(index) {
-                        return self.stays(index, doubt > 0, cause);
+                        self.state.outbox[index].settle(doubt > 0);
+                        return self.stays(index, cause);
                     }
                 }
                 Posted::RateLimited { retry_after, .. }
@@ -233,7 +254,10 @@ impl<E: Effects> Session<'_, E> {
                     self.state.outbox[index].leave_thread();
                     tries = 0;
                 }
-                Posted::MessageFault { cause } => return self.give_up(index, &cause),
+                Posted::MessageFault { cause } => {
+                    self.state.outbox[index].settle(doubt > 0);
+                    return self.give_up(index, &cause);
+                }
                 Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
                     return self.failed(index, doubt > 0, Failure::NotSent, cause);
                 }
@@ -336,6 +360,7 @@ impl<E: Effects> Session<'_, E> {
         let now = self.effects.now(None);
         let proven = self.outgoing.proven;
         let dm = &mut self.state.outbox[index];
+        dm.settle(doubtful);
         let is_again = dm.failures > 0 && proven || dm.paused.is_some();
         self.outgoing.tried.insert(dm.id.clone());
         match failure {
@@ -361,16 +386,11 @@ impl<E: Effects> Session<'_, E> {
         self.state.counters.failed += 1;
         let probe = &self.state.outbox[index].probe;
         warn!("the DM about {probe} stays queued: {cause}");
-        self.stays(index, doubtful, cause)
+        self.stays(index, cause)
     }
 
-    fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<DeliveryOutcome> {
-        let dm = &mut self.state.outbox[index];
-        dm.delivery = match doubtful {
-            true => Delivery::Unknown,
-            false => Delivery::Queued,
-        };
-        dm.cause = Some(cause);
+    fn stays(&mut self, index: usize, cause: String) -> Result<DeliveryOutcome> {
+        self.state.outbox[index].cause = Some(cause);
         self.commit(Durability::Full)?;
         Ok(DeliveryOutcome::Stays)
     }
