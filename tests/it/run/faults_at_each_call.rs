@@ -56,7 +56,7 @@ fn ends_without_a_commit(_: &World, outcome: Outcome) {
 #[test]
 fn a_full_disk_loses_nothing() {
     needs!("strace");
-    fail_each("ENOSPC", &["write", "fsync"], 20, ends_with_a_message);
+    fail_each("ENOSPC", &["write", "fsync"], 15, ends_with_a_message);
     fail_each("ENOSPC", &["rename"], 6, ends_without_a_commit);
 }
 

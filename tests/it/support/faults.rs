@@ -87,14 +87,12 @@ pub fn at_each_call_of(
     prepare: impl Fn() -> World + Sync,
     judge: impl Fn(&World, &Call, Outcome) + Sync,
 ) -> usize {
-    let world = prepare();
-    let calls = calls_of(&world, line, calls);
-    world.quiet_if_skipped();
+    let calls = calls_of(&prepare().asked_or_not(), line, calls);
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
             println!("{fault:?} at {call}");
-            let world = prepare();
+            let world = prepare().asked_or_not();
             let outcome = with_fault(&world, line, fault, &call.name, call.n);
             judge(&world, call, outcome);
         }

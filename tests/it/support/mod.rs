@@ -25,7 +25,7 @@ pub use outcome::Outcome;
 pub use parallel::at_once;
 pub use rotating::Rotating;
 pub use row::{Row, other_row, wake};
-pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
+pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments, copy_binary};
 pub use server::Server;
 pub use slack::{Post, Slack};
 pub use telling::{assert_told, fallback, is_marked, plain};
