@@ -81,7 +81,8 @@ pub fn result(investigation: &Investigation, result: &Result<Diagnosis, Failure>
 pub fn take_over(result: &mut Dm, facts: &Dm) {
     let body = result.text.split_once('\n').map_or("", |(_, body)| body);
     let is_diagnosis = !body.starts_with(UNABLE);
-    if !is_diagnosis || !facts.further.is_empty() {
+    let is_told_whole = is_diagnosis && facts.further.is_empty();
+    if facts.text.contains(FOLLOWS) && !is_told_whole {
         result.text = facts.text.replace(FOLLOWS, body);
         result.further = facts.further.clone();
     }

@@ -1,6 +1,6 @@
 //! The rows that a run leaves behind it, in the audit log's own shape: what became of each
-//! dispatch, and of DMs delivered later. A person reads them with `history`; other tools read them
-//! as they read the audit log.
+//! dispatch, of DMs delivered later, and which recoveries were told. A person reads them with
+//! `history`; other tools read them as they read the audit log.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,11 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::audit::wake::caller_session_id;
+use crate::debounce::Pair;
 use crate::engine::{Answer, Usage};
 use crate::files::{append_own, append_shared};
+use crate::state::Episode;
 use crate::state::outbox::Dm;
 use crate::state::queue::{Alert, Investigation};
 use crate::text::rfc3339;
@@ -20,6 +23,7 @@ pub const FILE: &str = "outcomes.jsonl";
 pub const TURNED_FILE: &str = "outcomes.jsonl.1";
 pub const COMPLETED_SEAM: &str = "probe.investigation_completed";
 pub const DELIVERED_SEAM: &str = "probe.dm_delivered";
+pub const RECOVERED_SEAM: &str = "probe.recovered";
 
 /// The default file is turned over once it is larger.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
@@ -39,6 +43,7 @@ pub struct Row {
 enum Details {
     Completed(Box<Completed>),
     Delivered(Delivered),
+    Recovered(Recovered),
 }
 
 #[derive(Debug, Serialize)]
@@ -99,8 +104,19 @@ struct Delivered {
     dm_status: &'static str,
 }
 
-/// A row for each wake of an investigation. What the engine used stands in the first one alone.
-pub fn completed(outcome: &Outcome<'_>, now: Timestamp) -> Vec<Row> {
+#[derive(Debug, Serialize)]
+struct Recovered {
+    probe: String,
+    issue_category: String,
+    /// When the snapshot that says so was computed.
+    healthy_at: Timestamp,
+    first_wake_at: Timestamp,
+    wakes: u64,
+}
+
+/// A row for each wake of an investigation that ended at `ended_at`. What the engine used stands in
+/// the first one alone.
+pub fn completed(outcome: &Outcome<'_>, ended_at: Timestamp) -> Vec<Row> {
     let alerts = outcome.investigation.alerts();
     let rows = alerts.enumerate().map(|(number, alert)| {
         let usage = match number {
@@ -108,7 +124,8 @@ pub fn completed(outcome: &Outcome<'_>, now: Timestamp) -> Vec<Row> {
             _ => Usage::default(),
         };
         let details = Details::Completed(Box::new(details(outcome, alert, usage)));
-        row(COMPLETED_SEAM, details, alert.wake.caller_session_id(), now)
+        let session = alert.wake.caller_session_id();
+        row(COMPLETED_SEAM, details, session, ended_at)
     });
     rows.collect()
 }
@@ -164,6 +181,20 @@ pub fn delivered(dm: &Dm, now: Timestamp) -> Row {
     row(DELIVERED_SEAM, details, dm.caller_session_id(), now)
 }
 
+/// It was put into the outbox that a pair is well again.
+pub fn recovered(episode: &Episode, healthy_at: Timestamp, now: Timestamp) -> Row {
+    let Pair { probe, category } = &episode.pair;
+    let details = Details::Recovered(Recovered {
+        probe: probe.clone(),
+        issue_category: category.clone(),
+        healthy_at,
+        first_wake_at: episode.first,
+        wakes: episode.count,
+    });
+    let session = caller_session_id(probe, category);
+    row(RECOVERED_SEAM, details, session, now)
+}
+
 fn row(seam: &'static str, details: Details, caller_session_id: String, now: Timestamp) -> Row {
     Row {
         emitted_at: rfc3339(now),
@@ -174,8 +205,10 @@ fn row(seam: &'static str, details: Details, caller_session_id: String, now: Tim
     }
 }
 
-/// Appends to the file that was asked for, or to the default one in the state folder.
+/// Appends to the file that was asked for, or to the default one in the state folder. Kora's readers
+/// warn of seams that they do not know, so that those of this program stay in its own file.
 pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
+    let named = named.filter(|_| row.seam == COMPLETED_SEAM);
     let default = state_dir.join(FILE);
     let path = named.unwrap_or(&default);
     let failed = || format!("cannot append to {}", path.display());

@@ -59,44 +59,40 @@ impl Search<'_> {
 
     /// Finds the holder of the position, and after it the generations that came later.
     fn follow(&self, plan: &mut Plan, found: Found) -> io::Result<()> {
-        let Found {
-            holders,
-            copies,
-            mut new,
-            failure,
-            ..
-        } = found;
-        let (holders, others) = if holders.is_empty() {
+        let (mut holders, mut copies, mut new) = (found.holders, found.copies, found.new);
+        if holders.is_empty() {
             // A copy that ends before the position was made before that was reached, and so was
             // wholly consumed.
-            (copies, Vec::new())
-        } else {
-            // What is no part of the holder only begins like it.
-            (holders, copies)
-        };
-        new.extend(others.into_iter().map(New::whole));
-        holders.iter().for_each(|file| plan.known.add(file));
-        if let Some(holder) = self.longest(holders)? {
-            plan.rotated = true;
-            let later = self.in_order(new, Some(&holder))?;
-            let offset = self.checkpoint.position.offset;
-            let from = match holder.is_gzip() {
-                true => offset,
-                false => holder.length.min(offset),
-            };
-            let holder = New {
-                generation: holder,
-                from,
-            };
-            return self.add(plan, iter::once(holder).chain(later));
+            mem::swap(&mut holders, &mut copies);
         }
+        let Some(holder) = self.take_longest(&mut holders)? else {
+            return self.follow_nothing(plan, new, found.failure);
+        };
+        holders.iter().for_each(|file| plan.known.add(file));
+        // What is no part of the holder only begins like it.
+        new.extend(copies.into_iter().map(New::whole));
+        let later = self.in_order(new, Some(&holder))?;
+        let from = match (holder.is_gzip(), self.checkpoint.position.offset) {
+            (true, offset) => offset,
+            (false, offset) => holder.length.min(offset),
+        };
+        plan.rotated = true;
+        let generation = holder;
+        self.add(plan, iter::once(New { generation, from }).chain(later))
+    }
+
+    /// Nothing holds the position, unless that is in a file that could not be read yet.
+    fn follow_nothing(
+        &self,
+        plan: &mut Plan,
+        new: Vec<New>,
+        failure: Option<io::Error>,
+    ) -> io::Result<()> {
         if let Some(failure) = failure {
-            // The holder may be the one that could not be read.
             return Err(failure);
         }
         for file in &new {
             if self.is_being_written(&file.generation)? {
-                // The holder may be the one that is not whole yet.
                 plan.waiting_for = Some(file.generation.path.clone());
                 return Ok(());
             }
@@ -109,22 +105,21 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Of several copies of one generation the one that has most of it.
-    fn longest(&self, mut files: Vec<Generation>) -> io::Result<Option<Generation>> {
-        let Some(mut longest) = files.pop() else {
-            return Ok(None);
-        };
+    /// Takes, of several copies of one generation, the one that has most of it.
+    fn take_longest(&self, files: &mut Vec<Generation>) -> io::Result<Option<Generation>> {
         let identity = self.checkpoint.position.identity.as_ref();
         let rank = |file: &Generation| {
             let is_same = identity.is_some_and(|identity| file.is_same_file(identity));
             io::Result::Ok((file.content_length(u64::MAX)?, is_same, !file.is_gzip()))
         };
-        for file in files {
-            if rank(&file)? > rank(&longest)? {
-                longest = file;
+        let mut longest = None;
+        if files.len() > 1 {
+            for (index, file) in files.iter().enumerate() {
+                longest = longest.max(Some((rank(file)?, index)));
             }
         }
-        Ok(Some(longest))
+        let index = longest.map_or(0, |(_, index)| index);
+        Ok((!files.is_empty()).then(|| files.swap_remove(index)))
     }
 
     /// Oldest first, without those that are read as part of another one.

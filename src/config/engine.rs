@@ -47,24 +47,3 @@ fn api(env: &Environment) -> Result<&'static Api, Problem> {
         Problem::usage(format!("{variable} is '{name}': it is one of {names}"))
     })
 }
-
-/// The variables that may hold an engine's token.
-pub(super) fn token_variables() -> impl Iterator<Item = &'static str> {
-    let usual = APIS.into_iter().filter_map(|api| api.token_variable);
-    [var::ENGINE_TOKEN.name].into_iter().chain(usual)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_tokens_variable_is_documented() {
-        for name in token_variables() {
-            assert!(
-                var::VARIABLES.iter().any(|variable| variable.name == name),
-                "{name}"
-            );
-        }
-    }
-}

@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Warning;
-use super::variables::is_known;
+use super::names::is_known;
 use crate::files::read_trusted;
 
 /// No env file is longer.

@@ -13,7 +13,8 @@ use directories::BaseDirs;
 
 use super::Warning;
 use super::env_file::{self, Content};
-use super::variables::{self as var, Variable, is_known, meant_by};
+use super::names::{is_known, meant_by};
+use super::variables::{self as var, Variable};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
 use crate::files::read_trusted;

@@ -5,6 +5,7 @@
 mod engine;
 mod env_file;
 mod environment;
+mod names;
 mod paths;
 mod screen;
 #[cfg(test)]
@@ -101,7 +102,7 @@ pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> 
     ];
     let is_needed = |name: &String| !written_down.iter().any(|known| known.name == name);
     let env = Environment::read(flags)?;
-    Ok(env.only_in_process(var::names().filter(is_needed)))
+    Ok(env.only_in_process(names::names().filter(is_needed)))
 }
 
 /// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
@@ -195,7 +196,9 @@ impl Config {
                 no_proxy: env.either_case(&var::NO_PROXY),
             },
             ca_file: env.path(&var::SSL_CERT_FILE),
-            secrets: var::secrets().filter_map(|name| env.secret(name)).collect(),
+            secrets: names::secrets()
+                .filter_map(|name| env.secret(name))
+                .collect(),
             facts_after: facts_after(env),
             late_diagnosis: seconds(env.number(&var::LATE_DIAGNOSIS_SECONDS, 0..=A_YEAR)),
             digest_wakes: digest_wakes(env),
@@ -215,7 +218,7 @@ impl Config {
                 .map(|url| endpoint(var::HEARTBEAT_URL.name, &url))
                 .transpose()?,
             env_file: env.file_path.clone(),
-            secret_files: var::secrets()
+            secret_files: names::secrets()
                 .filter_map(|name| env.secret_file(name))
                 .collect(),
             warnings: Vec::new(),

@@ -319,6 +319,9 @@ impl<E: Effects> Session<'_, E> {
     /// Why a message of many parts goes on later.
     fn breaks_off(&mut self, index: usize) -> Option<String> {
         if self.is_past_its_time() {
+            self.outgoing
+                .tried
+                .insert(self.state.outbox[index].id.clone());
             return Some("the run's time was over between its parts".to_owned());
         }
         let is_long = self.state.outbox[index].parts_sent() >= MOST_PARTS_AT_ONCE;

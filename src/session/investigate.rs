@@ -252,8 +252,8 @@ impl<E: Effects> Session<'_, E> {
             sent,
             autofix_attempted: ending.autofix_attempted,
         };
-        let ended_at = self.effects.now(None);
-        for row in outcome::completed(&outcome, ended_at) {
+        // Its time less its duration is when the engine was asked: how long Slack took is in neither.
+        for row in outcome::completed(&outcome, now) {
             self.effects.record(&row);
         }
         self.report.tally.sent += if sent { ended.count() as u64 } else { 0 };
@@ -367,7 +367,7 @@ impl Ending {
 }
 
 /// Whether the audit log says, from this offset on, that the engine's tools acted in this session
-/// while it was asked.
+/// while it was asked. A log that was rotated meanwhile is read from its start.
 fn autofix_attempted(
     log: &Path,
     from: u64,
@@ -375,6 +375,8 @@ fn autofix_attempted(
     asked: &RangeInclusive<Timestamp>,
 ) -> bool {
     let mut attempted = false;
+    let is_shorter = fs::metadata(log).is_ok_and(|meta| meta.len() < from);
+    let from = if is_shorter { 0 } else { from };
     let read = for_each_row(log, from, AUTOFIX_SEAM, |row| {
         attempted |= row.is_of(AUTOFIX_SEAM)
             && row.text("caller_session_id").as_deref() == Some(session)

@@ -47,6 +47,8 @@ pub struct Session<'a, E: Effects> {
     begun: Instant,
     begun_at: Timestamp,
     looked: Option<Instant>,
+    /// Whether the last look left rows unread, since there was no room for them.
+    is_full: bool,
     /// Why the log is read no more in this run.
     pub problem: Option<Error>,
     /// What was warned of already, where it would be found again.
@@ -112,6 +114,7 @@ impl<'a, E: Effects> Session<'a, E> {
             begun: Instant::now(),
             begun_at: Timestamp::now(),
             looked: None,
+            is_full: false,
             problem: None,
             warned: HashSet::new(),
             queued: HashSet::new(),
@@ -161,7 +164,8 @@ impl<'a, E: Effects> Session<'a, E> {
                 break;
             }
         }
-        if self.config.tell_recovery {
+        let route = self.effects.route();
+        if self.config.tell_recovery && matches!(route, Route::Slack | Route::SlackWithout(_)) {
             self.tell_recoveries()?;
         }
         Ok(())

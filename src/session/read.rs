@@ -139,8 +139,16 @@ impl<E: Effects> Session<'_, E> {
         }
         let now = Timestamp::now();
         let log = self.config.paths.audit_log.clone();
+        // A look may have to pass over all that was read before, so that each should bring many rows.
+        let has_room = move |intake: &Intake<'_, E>, was_full| match was_full {
+            true => {
+                intake.untold <= MOST_UNTOLD / 2 && intake.untold_bytes <= MOST_UNTOLD_BYTES / 2
+            }
+            false => !intake.is_full(),
+        };
+        let was_full = self.is_full;
         self.take_in(|checkpoint, intake| {
-            (!intake.is_full()).then(|| reader::look(&log, checkpoint, now, intake))
+            has_room(intake, was_full).then(|| reader::look(&log, checkpoint, now, intake))
         });
         Ok(())
     }
@@ -189,6 +197,9 @@ impl<E: Effects> Session<'_, E> {
         };
         let look = read(&mut kept.checkpoint, &mut intake);
         let (decided, before) = (intake.decided, intake.before);
+        if look.is_some() {
+            self.is_full = intake.is_full();
+        }
         self.report.position.after = kept.checkpoint.position.offset;
         if let Some(look) = look {
             self.note_look(look, decided);

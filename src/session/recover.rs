@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::Session;
 use crate::effects::Effects;
 use crate::message;
+use crate::outcome;
 use crate::snapshot::{Health, Snapshot};
 use crate::state::outbox::{Dm, Follows, Subject};
 use crate::state::{Durability, Episode};
@@ -21,7 +22,7 @@ impl<E: Effects> Session<'_, E> {
         let Some(snapshot) = Snapshot::read(&self.config.paths.snapshot_path, now) else {
             return Ok(());
         };
-        let recovered = self.take_recovered(&snapshot);
+        let recovered = self.take_recovered(&snapshot, now);
         if recovered.is_empty() {
             return Ok(());
         }
@@ -29,14 +30,19 @@ impl<E: Effects> Session<'_, E> {
             self.queue_recovery(episode, &snapshot, now);
         }
         self.commit(Durability::Full)?;
+        for episode in &recovered {
+            let row = outcome::recovered(episode, snapshot.computed_at, now);
+            self.effects.record(&row);
+        }
         self.send_outbox()
     }
 
     /// Takes out the episodes that are over and were told of; with each the pair's window ends.
-    fn take_recovered(&mut self, snapshot: &Snapshot) -> Vec<Episode> {
+    fn take_recovered(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Episode> {
         let Some(log) = self.state.logs.get_mut(&self.log_name) else {
             return Vec::new();
         };
+        log.episodes.prune(now);
         let recovered = log.episodes.take_if(|episode| {
             let is_told = matches!(episode.told, Some(Follows::Thread(_) | Follows::TopLevel));
             is_told

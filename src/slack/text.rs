@@ -1,21 +1,26 @@
 //! A message's text as Slack takes it: escaped, and cut into parts that one message holds. Pure.
 
+use crate::text::steers;
+
 /// The most that one message holds, in code points after escaping: Slack recommends 4,000, and
 /// 4,041 were seen to come out as two messages.
 pub const PART_LIMIT: usize = 3_900;
 
-/// The three characters that Slack reads as markup, also in a message that is not mrkdwn.
+/// The text as it goes to Slack: the three characters escaped that are markup also in a message that
+/// is not mrkdwn, and nothing left that could steer a reader's screen.
 pub(super) fn escape(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut escaped, c| {
-            match c {
-                '&' => escaped.push_str("&amp;"),
-                '<' => escaped.push_str("&lt;"),
-                '>' => escaped.push_str("&gt;"),
-                c => escaped.push(c),
-            }
-            escaped
-        })
+    let mut escaped = String::with_capacity(text.len());
+    let text = text.replace("\r\n", "\n");
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            c if steers(c) => escaped.push(char::REPLACEMENT_CHARACTER),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// Cuts a text in two: a part of at most `limit` code points after escaping, and the rest, which is
@@ -81,6 +86,14 @@ mod tests {
             text = rest;
         }
         parts
+    }
+
+    #[test]
+    fn nothing_that_steers_reaches_slack() {
+        assert_eq!(
+            escape("a\u{1b}[2J\u{202e}b\r\nc\td<&>"),
+            "a\u{fffd}[2J\u{fffd}b\nc\td&lt;&amp;&gt;"
+        );
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 mod counters;
 mod episodes;
-mod layout;
 pub mod lock;
 pub mod outbox;
 pub mod queue;

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
-use serde_json::Serializer;
 
-use super::layout::Layout;
 use super::{State, parse};
 use crate::exit::{Exit, Problem};
 use crate::files::{append_own, check_writers, create_anew, read_own};
@@ -99,8 +97,7 @@ impl Store {
     /// the old one still is.
     pub fn commit(&self, state: &State, durability: Durability) -> Result<()> {
         let write = |out: &mut Writer| {
-            let mut serializer = Serializer::with_formatter(&mut *out, Layout::default());
-            state.serialize(&mut serializer)?;
+            serde_json::to_writer_pretty(&mut *out, state)?;
             out.write_all(b"\n")
         };
         self.replace_new(FILE, write)

@@ -3,14 +3,17 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub struct Peers {
     address: SocketAddr,
-    /// When each Slack message arrived, and its first line.
+    /// When each Slack message arrived, and its JSON.
     pub messages: Arc<Mutex<Vec<(Instant, String)>>>,
+    /// How many questions the engine was asked.
+    pub questions: Arc<AtomicUsize>,
 }
 
 impl Peers {
@@ -18,14 +21,19 @@ impl Peers {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let messages = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&messages);
+        let questions = Arc::new(AtomicUsize::new(0));
+        let (seen, asked) = (Arc::clone(&messages), Arc::clone(&questions));
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let seen = Arc::clone(&seen);
-                thread::spawn(move || serve(connection, engine_time, &seen));
+                let (seen, asked) = (Arc::clone(&seen), Arc::clone(&asked));
+                thread::spawn(move || serve(connection, engine_time, &seen, &asked));
             }
         });
-        Self { address, messages }
+        Self {
+            address,
+            messages,
+            questions,
+        }
     }
 
     pub fn wire(&self, command: &mut Command) {
@@ -56,17 +64,21 @@ impl Peers {
     }
 }
 
-fn serve(connection: TcpStream, engine_time: Duration, seen: &Mutex<Vec<(Instant, String)>>) {
+fn serve(
+    connection: TcpStream,
+    engine_time: Duration,
+    seen: &Mutex<Vec<(Instant, String)>>,
+    asked: &AtomicUsize,
+) {
     connection.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     let mut writer = connection;
     while let Some((head, body)) = read_message(&mut reader) {
         let answer = if head.contains("chat.postMessage") {
-            let text = body.split("Probe alert · ").nth(1).unwrap_or_default();
-            let name = text.split("\\n").next().unwrap_or_default().to_owned();
-            seen.lock().unwrap().push((Instant::now(), name));
+            seen.lock().unwrap().push((Instant::now(), body));
             r#"{"ok":true,"channel":"D1","ts":"1.1"}"#
         } else {
+            asked.fetch_add(1, Ordering::Relaxed);
             thread::sleep(engine_time);
             r#"{"text":"The token expired. Rotate it.","model_used":"bench","error":null}"#
         };

@@ -97,12 +97,14 @@ fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
 
 /// What a run is, whatever its effects are.
 fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
+    let kept = session.state.log(&config.paths.audit_log);
+    let before = kept.map(|kept| kept.checkpoint.position.offset);
+    session.report.position.before = before.unwrap_or_default();
     drop_given_up(session, config)?;
     session.deliver_queue()?;
     session.forget_late();
-    match session.state.log(&config.paths.audit_log) {
-        Some(kept) => session.report.position.before = kept.checkpoint.position.offset,
-        None => first_run(session, config, Timestamp::now())?,
+    if before.is_none() {
+        first_run(session, config, Timestamp::now())?;
     }
     session.work()?;
     session.finish(Timestamp::now())?;

@@ -4,5 +4,6 @@ mod answers;
 mod long_messages;
 mod long_texts;
 mod queue;
+mod recovery;
 mod text;
 mod unwatched;

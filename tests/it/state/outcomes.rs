@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, DIAGNOSIS, Engine, World, other_row, wake};
+use crate::support::{
+    DEAD_URL, DIAGNOSIS, Engine, Reply, World, arguments, at_once, other_row, wake,
+};
 
 fn outcomes(world: &World) -> Vec<Value> {
     world.state_rows("outcomes.jsonl")
@@ -36,22 +39,110 @@ fn each_dispatch_leaves_a_row_in_the_logs_own_shape() {
         "details": {
             "probe": "fly", "issue_category": "service_unhealthy", "severity": "critical",
             "model_used": "claude-haiku-4-5", "input_tokens": 812, "output_tokens": 96,
-            "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5, "investigation_duration_ms": null,
+            "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5, "total_cost_usd": null,
+            "investigation_duration_ms": null,
             "investigation_summary_text": DIAGNOSIS, "dm_status": "sent", "autofix_attempted": false,
         },
     });
     assert_eq!(rows[0], expected);
 }
 
+/// The sample log has rows that Kora wrote; its panels also ask for `total_cost_usd`.
 #[test]
-fn a_fallback_that_was_sent_says_why() {
+fn a_row_has_every_field_of_koras() {
+    let world = World::stamped();
+    let answers = [Engine::answer("Down."), Engine::error("cost_ladder_halted")];
+    world.engine.script(answers);
+    world.append([wake("fly"), wake("sentry")]);
+    world.run().exits(0);
+    let ours = outcomes(&world);
+    let sample = fs::read_to_string("tests/data/kora_audit_log.jsonl").unwrap();
+    let rows = sample.lines();
+    let rows = rows.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_kora: Vec<_> = rows.filter(|row| row["seam"] == ours[0]["seam"]).collect();
+    assert!(!of_kora.is_empty());
+    let kind = std::mem::discriminant::<Value>;
+    for kora in &of_kora {
+        let failed = kora["details"].get("reasoning_error").is_some();
+        let ours = &ours[usize::from(failed)];
+        assert!(ours["details"].get("total_cost_usd").is_some());
+        for (kora, ours) in [(kora, ours), (&kora["details"], &ours["details"])] {
+            for (field, value) in kora.as_object().unwrap() {
+                let same =
+                    value.is_null() || ours[field].is_null() || kind(value) == kind(&ours[field]);
+                assert!(same && ours.get(field).is_some(), "{field}: {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_engines_cost_stands_in_the_row() {
+    let world = World::stamped();
+    let priced = json!({"text": "Down.", "total_cost_usd": 0.0125});
+    world.engine.script([Reply::json(200, &priced)]);
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    assert_eq!(outcomes(&world)[0]["details"]["total_cost_usd"], 0.0125);
+}
+
+#[test]
+fn a_fallback_that_was_sent_says_why_and_has_its_text() {
     let world = World::stamped();
     world.engine.script([Engine::error("cost_ladder_halted")]);
     world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.run().exits(0).warns("cost_ladder_halted");
     let details = &outcomes(&world)[0]["details"];
     assert_eq!(details["dm_status"], "engine_unavailable_fallback");
     assert_eq!(details["reasoning_error"], "cost_ladder_halted");
+    let text = wake("fly").fallback("cost_ladder_halted");
+    assert_eq!(details["investigation_summary_text"], text);
+}
+
+#[test]
+fn consecutive_wakes_are_counted_where_several_are_required() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED", "3");
+    world.append([wake("fly"), wake("fly"), wake("fly")]);
+    world.run().exits(0).silent();
+    let details = &outcomes(&world)[0]["details"];
+    assert_eq!(details["buffered_consecutive_count"], 3);
+}
+
+/// A row that Kora's engine writes when its tool acts in a session.
+fn autofix(session: &str, after: SignedDuration) -> String {
+    let row = json!({
+        "emitted_at": (Timestamp::now() + after).to_string(), "seam": "tool.probe_autofix_attempted",
+        "details": {"probe": "fly", "action": "restart_machine", "target_id": "m1", "status": "attempted"},
+        "caller_session_id": session, "source": "reasoning",
+    });
+    format!("{row}\n")
+}
+
+#[test]
+fn a_fix_is_noted_that_the_engine_tried_in_this_session_while_it_was_asked() {
+    let (now, hour) = (SignedDuration::ZERO, SignedDuration::from_hours(1));
+    at_once(
+        [
+            ("probe:fly:service_unhealthy", now, true),
+            ("probe:fly:service_unhealthy", -hour, false),
+            ("probe:fly:service_unhealthy", hour, false),
+            ("probe:vercel:service_unhealthy", now, false),
+        ],
+        |(session, after, expected)| {
+            let world = World::stamped();
+            let answer = Reply::Held(Box::new(Engine::answer("Restarted.")));
+            world.engine.script([answer]);
+            world.append([wake("fly")]);
+            let run = world.start(&arguments("run"));
+            world.engine.wait_for(1);
+            world.append_raw(autofix(session, after));
+            world.engine.release();
+            run.finish().exits(0).silent();
+            let details = &outcomes(&world)[0]["details"];
+            assert_eq!(details["autofix_attempted"], expected, "{session} {after}");
+        },
+    );
 }
 
 #[test]
@@ -93,6 +184,24 @@ fn another_file_can_be_named() {
     let text = fs::read_to_string(world.path("told-elsewhere")).unwrap();
     assert_eq!(text.lines().count(), 1);
     assert_eq!(world.state_file("outcomes.jsonl"), "");
+}
+
+#[test]
+fn a_named_file_gets_no_seam_that_kora_does_not_know() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_OUTCOME_LOG", world.path("told-elsewhere"));
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    world.reach_slack_at(world.slack.base());
+    world.run().exits(0);
+    let named = fs::read_to_string(world.path("told-elsewhere")).unwrap();
+    assert_eq!(named.lines().count(), 1, "{named}");
+    let seams: Vec<_> = outcomes(&world)
+        .iter()
+        .map(|row| row["seam"].clone())
+        .collect();
+    assert_eq!(seams, ["probe.dm_delivered"]);
 }
 
 #[test]

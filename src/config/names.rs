@@ -1,0 +1,86 @@
+//! The names of all settings: which are known, which hold a token, and which one may have been meant.
+
+use super::variables::{ENGINE_TOKEN, HTTPS_PROXY, NO_PROXY, SLACK_BOT_TOKEN, VARIABLES, Variable};
+use crate::engine::APIS;
+
+/// Other programs know these in lower case, too.
+const EITHER_CASE: [&Variable; 2] = [&HTTPS_PROXY, &NO_PROXY];
+
+/// Names that are less alike than this are not mistaken for each other; 1 is the same name.
+const ALIKE: f64 = 0.78;
+
+/// The names of the variables that hold a token. Each `X` can also be given as `X_FILE`.
+pub fn secrets() -> impl Iterator<Item = &'static str> {
+    let of_apis = APIS.into_iter().filter_map(|api| api.token_variable);
+    of_apis.chain([ENGINE_TOKEN.name, SLACK_BOT_TOKEN.name])
+}
+
+/// Whether a variable of this name means anything to this program.
+pub fn is_known(name: &str) -> bool {
+    let secret = name.strip_suffix("_FILE");
+    VARIABLES.iter().any(|known| known.name == name)
+        || secrets().any(|known| Some(known) == secret)
+        || EITHER_CASE
+            .iter()
+            .any(|known| known.name.eq_ignore_ascii_case(name))
+}
+
+/// Every name, in capitals where others are known, too.
+pub fn names() -> impl Iterator<Item = String> {
+    let files = secrets().map(|secret| format!("{secret}_FILE"));
+    let names = VARIABLES.iter().map(|variable| variable.name.to_owned());
+    names.chain(files)
+}
+
+/// The known name, in capitals, that somebody may have meant who wrote this one; one that `is_set` was
+/// not meant.
+pub fn meant_by(name: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
+    let written = name.to_ascii_uppercase();
+    let likeness = |known: &str| strsim::jaro(&written, known);
+    let likely = names().map(|known| (likeness(&known), known));
+    let (likeness, known) = likely.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (likeness >= ALIKE && !is_set(&known)).then_some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_name_is_recognised() {
+        for (written, meant) in [
+            ("KORA_SLACK_TOKEN", "KORA_SLACK_BOT_TOKEN"),
+            ("SLACK_BOT_TOKEN", "KORA_SLACK_BOT_TOKEN"),
+            ("KORA_SLACK_BOT_TOKEN_FLE", "KORA_SLACK_BOT_TOKEN_FILE"),
+            ("KORA_SLACK_USER_ID", "KORA_SLACK_JOSHUA_USER_ID"),
+            (
+                "KORA_PROBE_ENGINE_TIMEOUT",
+                "KORA_PROBE_ENGINE_TIMEOUT_SECONDS",
+            ),
+            ("KORA_AUDIT_LOG", "KORA_AUDIT_LOG_PATH"),
+            ("kora_audit_log_path", "KORA_AUDIT_LOG_PATH"),
+            ("KORA_DEBOUNCE_SECONDS", "KORA_PROBE_DEBOUNCE_SECONDS"),
+        ] {
+            assert_eq!(meant_by(written, |_| false).as_deref(), Some(meant));
+        }
+    }
+
+    #[test]
+    fn the_settings_of_other_programs_are_left_alone() {
+        for name in ["PATH", "LANG", "DATABASE_URL", "KORA_GATEWAY_PORT"] {
+            assert_eq!(meant_by(name, |_| false), None, "{name}");
+        }
+        let is_set = |name: &str| name == "KORA_SLACK_BOT_TOKEN";
+        assert_eq!(meant_by("KORA_SLACK_APP_TOKEN", is_set), None);
+    }
+
+    #[test]
+    fn each_tokens_variable_is_documented() {
+        for name in secrets() {
+            assert!(
+                VARIABLES.iter().any(|variable| variable.name == name),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Section 6: a service that is well again.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::support::{DEAD_URL, World, wake};
+
+/// Recoveries are told, and the log holds nothing yet.
+fn telling() -> World {
+    let world = World::stamped();
+    world.set("KORA_PROBE_TELL_RECOVERY", "true");
+    world
+}
+
+/// Kora's daemon has looked so long ago.
+fn snapshot(world: &World, ago: SignedDuration, health: Value) {
+    let at = (Timestamp::now() - ago).to_string();
+    let text = json!({"computed_at": at, "service_health": health}).to_string();
+    world.give("cache/daemon_snapshot.json", &text);
+}
+
+fn healthy(world: &World, probe: &str) {
+    snapshot(world, SignedDuration::ZERO, json!({probe: "healthy"}));
+}
+
+/// How many messages the operator got about recoveries.
+fn recoveries(world: &World) -> usize {
+    let texts = world.slack.texts();
+    texts
+        .iter()
+        .filter(|text| text.contains("Probe recovered"))
+        .count()
+}
+
+#[test]
+fn it_is_told_once_in_the_thread_of_the_pairs_last_dm() {
+    let world = telling();
+    let rows = [31, 20, 10, 5].map(|minutes| wake("fly").minutes_ago(minutes));
+    world.append(rows);
+    world.run().exits(0).silent();
+    healthy(&world, "fly");
+    world.run().exits(0).silent();
+    world.run().exits(0).silent();
+    let posts = world.slack.posts();
+    assert_eq!(posts.len(), 2, "{posts:?}");
+    let now = Timestamp::now().strftime("%H:%M UTC").to_string();
+    let text = posts[1].text.as_str();
+    let (head, body) = text.split_once('\n').unwrap();
+    assert_eq!(head, "✅ Probe recovered · fly");
+    assert!(body.starts_with("Healthy at "), "{body}");
+    assert!(
+        body.contains(&now) || body.contains("UTC, 31 min"),
+        "{body}"
+    );
+    assert!(
+        body.ends_with(", 31 min after the first of 4 wakes."),
+        "{body}"
+    );
+    assert_eq!(posts[1].thread_ts.as_deref(), Some("1.1"));
+    assert_eq!(posts[1].channel, "D1");
+    let row = &world.state_rows("outcomes.jsonl")[1];
+    assert_eq!(row["seam"], "probe.recovered");
+    assert_eq!(row["details"]["wakes"], 4);
+}
+
+#[test]
+fn a_relapse_is_told_at_once_and_without_the_repeats_of_before() {
+    let world = telling();
+    world.append([wake("fly"), wake("fly")]);
+    world.run().exits(0).silent();
+    healthy(&world, "fly");
+    world.run().exits(0).silent();
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    let texts = world.slack.texts();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(!texts[2].contains("held back"), "{}", texts[2]);
+    healthy(&world, "fly");
+    world.run().exits(0).silent();
+    assert_eq!(recoveries(&world), 2);
+    let last = world.slack.posts().pop().unwrap();
+    assert_eq!(last.thread_ts.as_deref(), Some("1.3"));
+    assert!(last.text.ends_with("after the wake."), "{}", last.text);
+}
+
+#[test]
+fn only_a_fresh_snapshot_from_behind_the_last_wake_tells() {
+    let minutes = SignedDuration::from_mins;
+    let none = |health: Value, ago: SignedDuration| {
+        let world = telling();
+        world.append([wake("fly").minutes_ago(4)]);
+        world.run().exits(0).silent();
+        snapshot(&world, ago, health.clone());
+        world.run().exits(0).silent();
+        assert_eq!(recoveries(&world), 0, "{health} {ago}");
+    };
+    none(json!({"fly": "healthy"}), minutes(11));
+    none(json!({"fly": "healthy"}), minutes(5));
+    none(json!({"fly": "degraded"}), minutes(0));
+    none(json!({"fly": "unhealthy"}), minutes(0));
+    none(json!({"fly": "unknown"}), minutes(0));
+    none(json!({"vercel": "healthy"}), minutes(0));
+    none(json!({}), minutes(0));
+}
+
+#[test]
+fn silence_is_not_health() {
+    let world = telling();
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    world.run().exits(0).silent();
+    world.give("cache/daemon_snapshot.json", "{torn");
+    world.run().exits(0).silent();
+    assert_eq!(recoveries(&world), 0);
+}
+
+#[test]
+fn a_wake_without_a_time_counts_from_when_it_was_read() {
+    let world = telling();
+    world.append([wake("fly").at(Value::Null)]);
+    world.run().exits(0).silent();
+    snapshot(
+        &world,
+        SignedDuration::from_secs(60),
+        json!({"fly": "healthy"}),
+    );
+    world.run().exits(0).silent();
+    assert_eq!(recoveries(&world), 0);
+    healthy(&world, "fly");
+    world.run().exits(0).silent();
+    assert_eq!(recoveries(&world), 1);
+}
+
+#[test]
+fn it_is_told_for_a_day_and_no_longer() {
+    for (hours, expected) in [(23, 1), (25, 0)] {
+        let world = telling();
+        world.append([wake("fly")]);
+        world.run().exits(0).silent();
+        world.shift_state(-hours);
+        healthy(&world, "fly");
+        world.run();
+        assert_eq!(recoveries(&world), expected, "{hours} h");
+    }
+}
+
+#[test]
+fn it_waits_for_the_alert_to_be_delivered() {
+    let world = telling();
+    world.reach_slack_at(DEAD_URL);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    healthy(&world, "fly");
+    world.run().exits(3);
+    world.reach_slack_at(world.slack.base());
+    world.run().exits(0);
+    let posts = world.slack.posts();
+    assert_eq!(posts.len(), 2, "{posts:?}");
+    assert_eq!(posts[1].thread_ts.as_deref(), Some("1.1"));
+    assert_eq!(recoveries(&world), 1);
+}
+
+#[test]
+fn wakes_of_a_digest_recover_in_its_thread() {
+    let world = telling();
+    world.set("KORA_PROBE_DIGEST_WAKES", "2");
+    world.append([wake("fly"), wake("sentry")]);
+    world.run().exits(0).silent();
+    let alerts = world.slack.posts().len();
+    let health = json!({"fly": "healthy", "sentry": "healthy"});
+    snapshot(&world, SignedDuration::ZERO, health);
+    world.run().exits(0).silent();
+    let posts = world.slack.posts();
+    assert_eq!(recoveries(&world), 2);
+    for post in &posts[alerts..] {
+        assert_eq!(post.thread_ts.as_deref(), Some("1.1"));
+    }
+}
+
+#[test]
+fn a_recovery_ends_the_hope_for_a_late_diagnosis() {
+    let world = telling();
+    world.set("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "86400");
+    world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "1");
+    world.append([wake("sentry"), wake("fly")]);
+    world.run();
+    let owed = |world: &World| {
+        let state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
+        state["queue"].as_array().unwrap().len()
+    };
+    assert_eq!(owed(&world), 1, "fly's budget was spent");
+    healthy(&world, "fly");
+    world.run().exits(0);
+    assert_eq!((recoveries(&world), owed(&world)), (1, 0));
+}
+
+#[test]
+fn without_the_setting_nothing_is_told() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    healthy(&world, "fly");
+    world.run().exits(0).silent();
+    assert_eq!(recoveries(&world), 0);
+}
