@@ -34,8 +34,8 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     // Monitoring comes when the lock is released: it holds nobody up.
     let mut told = None;
     let ended = real_run(&config, args, &mut told);
-    if let (Some(path), Some((report, state))) = (&config.metrics_file, &told) {
-        monitoring::write_metrics(path, &config, report, state, &ended);
+    if let Some(path) = &config.metrics_file {
+        monitoring::write_metrics(path, &config, told.as_ref(), &ended);
     }
     if let Some(url) = &config.heartbeat {
         monitoring::beat(&config, url, &ended);
