@@ -64,7 +64,7 @@ impl<E: Effects> Session<'_, E> {
         if matches!(route, Route::Stdout | Route::Report | Route::Nowhere) {
             return Ok(());
         }
-        self.give_up_the_expired()?;
+        self.give_up_the_dead()?;
         self.send_outbox()
     }
 
@@ -120,22 +120,29 @@ impl<E: Effects> Session<'_, E> {
             left > SignedDuration::ZERO && left <= LONGEST_PAUSE
         };
         !dm.is_waiting()
+            && dm.given_up.is_none()
             && !self.outgoing.tried.contains(&dm.id)
             && !dm.paused.as_ref().is_some_and(is_paused)
             && (is_made_now || !self.is_past_its_time())
     }
 
-    fn give_up_the_expired(&mut self) -> Result<()> {
+    /// Gives up what is too old, and what could not be written to `undelivered.jsonl` before.
+    fn give_up_the_dead(&mut self) -> Result<()> {
         let now = self.effects.now(None);
         let ttl = self.config.outbox_ttl;
-        let is_expired = |dm: &&Dm| now.duration_since(dm.queued_at) > ttl;
-        let expired = self.state.outbox.iter().filter(is_expired);
-        let expired: Vec<String> = expired.map(|dm| dm.id.clone()).collect();
-        for id in expired {
+        let reason = |dm: &Dm| {
+            let is_expired = now.duration_since(dm.queued_at) > ttl;
+            let expired = is_expired.then(|| "expired".to_owned());
+            Some((dm.id.clone(), dm.given_up.clone().or(expired)?))
+        };
+        let dead: Vec<_> = self.state.outbox.iter().filter_map(reason).collect();
+        for (id, reason) in dead {
             let Some(index) = self.state.outbox.iter().position(|dm| dm.id == id) else {
                 continue;
             };
-            if self.give_up(index, "expired")? == DeliveryOutcome::GivenUp {
+            let doubtful = self.state.outbox[index].may_be_repeat();
+            let given_up = self.give_up(index, doubtful, reason.clone())?;
+            if given_up == DeliveryOutcome::GivenUp && reason == "expired" {
                 self.report.outbox.expired += 1;
             }
         }
@@ -143,21 +150,23 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox. Where that file cannot be
-    /// written, it stays, and the others go on.
-    fn give_up(&mut self, index: usize, reason: &str) -> Result<DeliveryOutcome> {
-        let dm = &self.state.outbox[index];
+    /// written, it stays for the next run to move, is sent no more, and the others go on.
+    fn give_up(&mut self, index: usize, doubtful: bool, reason: String) -> Result<DeliveryOutcome> {
+        let dm = &mut self.state.outbox[index];
+        dm.given_up = None;
         let row = Undelivered {
             given_up_at: self.effects.now(None),
-            reason,
+            reason: &reason,
             caller_session_id: dm.caller_session_id(),
             dm,
         };
         if let Err(error) = self.effects.give_up(&row) {
-            let dm = &mut self.state.outbox[index];
             warn!("the DM about {} stays queued: {error:#}", dm.probe);
-            dm.cause = Some(format!("{reason}, and undelivered.jsonl cannot be written"));
-            self.outgoing.tried.insert(dm.id.clone());
-            return Ok(DeliveryOutcome::Stays);
+            let cause = format!("{reason}, and undelivered.jsonl cannot be written");
+            dm.given_up = Some(reason);
+            let lost = dm.clone();
+            self.stand_alone(&lost);
+            return self.stays(index, doubtful, cause);
         }
         warn!(
             "the DM about {} went to undelivered.jsonl: {reason}",
@@ -187,7 +196,8 @@ impl<E: Effects> Session<'_, E> {
     /// Sends a DM, part by part.
     pub(super) fn deliver(&mut self, index: usize) -> Result<DeliveryOutcome> {
         let id = self.state.outbox[index].id.clone();
-        let mut announced = self.outgoing.announced.take().is_some_and(|one| one == id);
+        let announced = self.outgoing.announced.take_if(|one| *one == id);
+        let mut announced = announced.is_some();
         // How much of the message may have arrived already, in bytes.
         let mut doubt = if announced {
             0
@@ -233,7 +243,7 @@ impl<E: Effects> Session<'_, E> {
                     self.state.outbox[index].leave_thread();
                     tries = 0;
                 }
-                Posted::MessageFault { cause } => return self.give_up(index, &cause),
+                Posted::MessageFault { cause } => return self.give_up(index, doubt > 0, cause),
                 Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
                     return self.failed(index, doubt > 0, Failure::NotSent, cause);
                 }
@@ -340,12 +350,12 @@ impl<E: Effects> Session<'_, E> {
         self.outgoing.tried.insert(dm.id.clone());
         match failure {
             Failure::NotSent => self.outgoing.stopped = true,
-            Failure::Refused if is_again && proven => return self.give_up(index, &cause),
+            Failure::Refused if is_again && proven => return self.give_up(index, doubtful, cause),
             Failure::Unknown if is_again => {
                 dm.failures += 1;
                 let count = dm.paused.as_ref().map_or(0, |paused| paused.count);
                 if count >= MOST_PAUSES {
-                    return self.give_up(index, &cause);
+                    return self.give_up(index, doubtful, cause);
                 }
                 let pause = (FIRST_PAUSE * (1 << count)).min(LONGEST_PAUSE);
                 dm.paused = Some(Paused {
