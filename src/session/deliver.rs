@@ -66,7 +66,7 @@ impl<E: Effects> Session<'_, E> {
         if matches!(route, Route::Stdout | Route::Report | Route::Nowhere) {
             return Ok(());
         }
-        self.give_up_the_expired()?;
+        self.give_up_the_dead()?;
         self.send_outbox()
     }
 
@@ -122,22 +122,28 @@ impl<E: Effects> Session<'_, E> {
             left > SignedDuration::ZERO && left <= LONGEST_PAUSE
         };
         !dm.is_waiting()
+            && dm.given_up.is_none()
             && !self.outgoing.tried.contains(&dm.id)
             && !dm.paused.as_ref().is_some_and(is_paused)
             && (is_made_now || !self.is_past_its_time())
     }
 
-    fn give_up_the_expired(&mut self) -> Result<()> {
+    /// Gives up what is too old, and what could not be written to `undelivered.jsonl` before.
+    fn give_up_the_dead(&mut self) -> Result<()> {
         let now = self.effects.now(None);
         let ttl = self.config.outbox_ttl;
-        let is_expired = |dm: &&Dm| now.duration_since(dm.queued_at) > ttl;
-        let expired = self.state.outbox.iter().filter(is_expired);
-        let expired: Vec<String> = expired.map(|dm| dm.id.clone()).collect();
-        for id in expired {
+        let reason = |dm: &Dm| {
+            let is_expired = now.duration_since(dm.queued_at) > ttl;
+            let expired = is_expired.then(|| "expired".to_owned());
+            Some((dm.id.clone(), dm.given_up.clone().or(expired)?))
+        };
+        let dead: Vec<_> = self.state.outbox.iter().filter_map(reason).collect();
+        for (id, reason) in dead {
             let Some(index) = self.state.outbox.iter().position(|dm| dm.id == id) else {
                 continue;
             };
-            if self.give_up(index, "expired")? == DeliveryOutcome::GivenUp {
+            let given_up = self.give_up(index, reason.clone())?;
+            if given_up == DeliveryOutcome::GivenUp && reason == "expired" {
                 self.report.outbox.expired += 1;
             }
         }
@@ -145,16 +151,18 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox. Where that file cannot be
-    /// written, it stays, and the others go on.
-    fn give_up(&mut self, index: usize, reason: &str) -> Result<DeliveryOutcome> {
-        let dm = &self.state.outbox[index];
-        let row = Undelivered::new(dm, reason, self.effects.now(None));
+    /// written, it stays for the next run to move, is sent no more, and the others go on.
+    fn give_up(&mut self, index: usize, reason: String) -> Result<DeliveryOutcome> {
+        let dm = &mut self.state.outbox[index];
+        dm.given_up = None;
+        let row = Undelivered::new(dm, &reason, self.effects.now(None));
         if let Err(error) = self.effects.give_up(&row) {
-            let dm = &mut self.state.outbox[index];
             warn!("the DM about {} stays queued: {error:#}", dm.probe);
-            dm.cause = Some(format!("{reason}, and undelivered.jsonl cannot be written"));
-            self.outgoing.tried.insert(dm.id.clone());
-            return Ok(DeliveryOutcome::Stays);
+            let cause = format!("{reason}, and undelivered.jsonl cannot be written");
+            dm.given_up = Some(reason);
+            let lost = dm.clone();
+            self.stand_alone(&lost);
+            return self.stays(index, cause);
         }
         warn!(
             "the DM about {} went to undelivered.jsonl: {reason}",
@@ -207,7 +215,8 @@ impl<E: Effects> Session<'_, E> {
     /// Sends a DM, part by part.
     pub(super) fn deliver(&mut self, index: usize) -> Result<DeliveryOutcome> {
         let id = self.state.outbox[index].id.clone();
-        let mut announced = self.outgoing.announced.take().is_some_and(|one| one == id);
+        let announced = self.outgoing.announced.take_if(|one| *one == id);
+        let mut announced = announced.is_some();
         // How much of the message may have arrived already, in bytes.
         let mut doubt = if announced {
             0
@@ -300,7 +309,7 @@ impl<E: Effects> Session<'_, E> {
         match posted {
             Posted::MessageFault { cause } => {
                 self.state.outbox[index].settle(doubtful);
-                self.give_up(index, &cause)
+                self.give_up(index, cause)
             }
             Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
                 self.failed(index, doubtful, Failure::NotSent, cause)
@@ -407,12 +416,12 @@ impl<E: Effects> Session<'_, E> {
         self.outgoing.tried.insert(dm.id.clone());
         match failure {
             Failure::NotSent => self.outgoing.stopped = true,
-            Failure::Refused if is_again && proven => return self.give_up(index, &cause),
+            Failure::Refused if is_again && proven => return self.give_up(index, cause),
             Failure::Unknown if is_again => {
                 dm.failures += 1;
                 let count = dm.paused.as_ref().map_or(0, |paused| paused.count);
                 if count >= MOST_PAUSES {
-                    return self.give_up(index, &cause);
+                    return self.give_up(index, cause);
                 }
                 let pause = (FIRST_PAUSE * (1 << count)).min(LONGEST_PAUSE);
                 dm.paused = Some(Paused {

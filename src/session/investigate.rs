@@ -29,8 +29,10 @@ const MOST_UNREACHABLE: u32 = 2;
 /// The seam by which Kora notes that its engine ran a fix.
 const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
 const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
-/// The most investigations of which a late diagnosis is hoped for.
+/// The most investigations of which a late diagnosis is hoped for, and the most bytes of them where
+/// there is more than one.
 const MOST_LATE: usize = 64;
+const MOST_LATE_BYTES: usize = 4 * 1024 * 1024;
 
 impl<E: Effects> Session<'_, E> {
     /// Which investigation is next: of those that were told nothing the oldest, of those that are
@@ -46,9 +48,8 @@ impl<E: Effects> Session<'_, E> {
         let rank = |one: &&Investigation| match &one.late {
             None if one.is_untold() => Some((0, 0)),
             None => Some((1, -(one.severity() as i8))),
-            // In later runs than the last question.
             Some(late) => {
-                let is_due = can_ask_late && late.asked_at < self.begun_at && late.is_due(now);
+                let is_due = can_ask_late && late.is_due(now) && !self.hoped_for.contains(&one.id);
                 is_due.then_some((2, 0))
             }
         };
@@ -73,19 +74,10 @@ impl<E: Effects> Session<'_, E> {
             }
             _ => self.why_not_ask(id, now),
         };
-        let investigation = &mut self.state.queue[index];
-        match &mut investigation.late {
-            Some(late) => {
-                late.tries += 1;
-                late.asked_at = now;
-            }
-            None => investigation.attempts += 1,
-        }
-        if refusal.is_none() && self.config.max_investigations_per_hour > 0 {
-            self.state.questions.push(now);
-        }
         self.prune(now);
-        self.commit(Durability::Full)?;
+        if refusal.is_none() {
+            self.begin_question(index, now)?;
+        }
         let asked = Instant::now();
         let shown = self
             .report
@@ -106,6 +98,23 @@ impl<E: Effects> Session<'_, E> {
             ending.autofix_attempted = autofix_attempted(&log, log_end, &session, &asked);
         }
         self.end(id, ending)
+    }
+
+    /// Counts a question, and commits that before it is asked.
+    fn begin_question(&mut self, index: usize, now: Timestamp) -> Result<()> {
+        let investigation = &mut self.state.queue[index];
+        match &mut investigation.late {
+            Some(late) => {
+                late.tries += 1;
+                late.asked_at = now;
+                self.hoped_for.insert(investigation.id.clone());
+            }
+            None => investigation.attempts += 1,
+        }
+        if self.config.max_investigations_per_hour > 0 {
+            self.state.questions.push(now);
+        }
+        self.commit(Durability::Full)
     }
 
     /// Why this investigation is not asked about, where that is known before.
@@ -322,13 +331,24 @@ impl<E: Effects> Session<'_, E> {
             return;
         }
         let mut hoped = ended.clone();
-        hoped.told = hoped.told.or_else(|| Some(Follows::Dm(dm.to_owned())));
+        hoped.told = Some(Follows::Dm(dm.to_owned()));
         hoped.late = Some(Late::first(now, length, ended.queued_at));
+        self.hoped_for.insert(hoped.id.clone());
         self.state.queue.push_back(hoped);
-        let is_late = |one: &&Investigation| one.late.is_some();
-        if self.state.queue.iter().filter(is_late).count() > MOST_LATE {
-            let oldest = self.state.queue.iter().position(|one| one.late.is_some());
-            oldest.and_then(|index| self.state.queue.remove(index));
+        self.drop_the_oldest_late();
+    }
+
+    fn drop_the_oldest_late(&mut self) {
+        let late = self.state.queue.iter().filter(|one| one.late.is_some());
+        let sizes: Vec<_> = late.map(|one| (one.id.clone(), one.size())).collect();
+        let mut count = sizes.len();
+        let mut bytes: usize = sizes.iter().map(|(_, size)| size).sum();
+        for (id, size) in sizes {
+            if count <= MOST_LATE && (count <= 1 || bytes <= MOST_LATE_BYTES) {
+                return;
+            }
+            (count, bytes) = (count - 1, bytes - size);
+            self.state.queue.retain(|one| one.id != id);
         }
     }
 

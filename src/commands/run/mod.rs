@@ -99,6 +99,7 @@ fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), 
     let kept = session.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.position.offset);
     session.report.position.before = before.unwrap_or_default();
+    session.report.position.after = session.report.position.before;
     drop_given_up(session, config)?;
     session.deliver_queue()?;
     session.forget_late();
