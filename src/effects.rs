@@ -139,12 +139,15 @@ impl Effects for Live {
 fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answer> {
     let (answered, answer) = mpsc::channel();
     let (http, engine) = (Arc::clone(http), engine.clone());
-    thread::spawn(move || {
+    let ask = move || {
         let about = &question.metadata.probe_name;
         let _waiting = Waiting::for_what(&format!("asking the engine about {about}"));
         // Where nobody waits for it any more, the answer is of no use.
         let _ = answered.send(engine::ask(&engine, &http, &question));
-    });
+    };
+    if let Err(error) = thread::Builder::new().spawn(ask) {
+        warn!("cannot start a thread to ask the engine in: {error}");
+    }
     answer
 }
 
@@ -213,7 +216,7 @@ pub struct Replay {
     http: Arc<Http>,
     stdout: DmPrinter,
     clock: Timestamp,
-    /// What kept the last DM from being printed: there is nothing to rehearse for any more.
+    /// What kept the last DM from being printed; the next commit ends the replay with it.
     failure: Option<io::Error>,
 }
 

@@ -1,13 +1,14 @@
 //! `probe-wake` turns the wake rows of an audit log into diagnosed Slack messages: one run, no
-//! daemon. This file parses, runs, prints the error and sets the exit code. A run is told by
-//! `commands/run`; a row passes through it from left to right:
+//! daemon. This file parses, runs, prints the error and sets the exit code. `commands/run` is one
+//! run; a row passes through it from left to right:
 //!
 //! ```text
-//! cli → config → commands/run → session ─┬─ read      audit: bytes → lines → wakes; rotation
-//!                                        │            debounce: wake → dispatch or hold back
-//!                                        ├─ dispatch  engine: wake → diagnosis or reason
-//!                                        │            message: either of them → the DM's text
-//!                                        └─ deliver   slack: text → delivered, refused, unknown
+//! cli → config → commands/run → session ─┬─ read         audit: bytes → lines → wakes; rotation
+//!                                        │               debounce: wake → dispatch or hold back
+//!                                        │               state: one commit for stamps, queue, position
+//!                                        ├─ investigate  engine: wake → prompt → diagnosis or reason
+//!                                        ├─ tell         message: facts and results → the DM's text
+//!                                        └─ deliver      slack: text → delivered, refused, unknown
 //! ```
 //!
 //! What it remembers is `state`, what it does to the world is `effects`, what it tells is `report`,

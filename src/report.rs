@@ -93,7 +93,7 @@ pub struct Tally {
     pub sent: u64,
     /// DMs that went to `undelivered.jsonl`.
     pub undelivered: u64,
-    /// Stretches of the log that could not be read: wakes may have been in them.
+    /// Parts of the log that could not be read: wakes may have been in them.
     pub missed: u64,
 }
 

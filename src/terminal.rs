@@ -102,8 +102,8 @@ pub fn fit(text: &str, columns: usize) -> String {
     format!("{}…", fitting.collect::<String>().trim_end())
 }
 
-/// Breaks a text at its spaces into lines of at most so many columns; a longer word has a line of its
-/// own.
+/// Breaks a text at its spaces into lines of at most so many columns, and a word that is longer
+/// within. A path stays whole, so that it can be copied.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -117,7 +117,23 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
             _ => lines.push(word.to_owned()),
         }
     }
-    lines
+    let cut = |line: String| match line.contains([' ', '/']) {
+        true => vec![line],
+        false => chunks(&line, columns),
+    };
+    lines.into_iter().flat_map(cut).collect()
+}
+
+/// Pieces of at most so many columns.
+fn chunks(word: &str, columns: usize) -> Vec<String> {
+    let mut chunks = vec![String::new()];
+    for c in word.chars() {
+        match chunks.last_mut() {
+            Some(chunk) if chunk.width() + c.width().unwrap_or(0) <= columns => chunk.push(c),
+            _ => chunks.push(c.to_string()),
+        }
+    }
+    chunks
 }
 
 /// A text on as many lines of stdout's terminal as it takes, all but the first one indented by so
@@ -251,6 +267,8 @@ mod tests {
         assert_eq!(wrap("a b c", 3), ["a b", "c"]);
         assert_eq!(wrap("/a/long/path is long", 7), ["/a/long/path", "is long"]);
         assert_eq!(wrap("\u{5168}\u{5168} b", 5), ["\u{5168}\u{5168}", "b"]);
+        assert_eq!(wrap("a bbbbbbb c", 3), ["a", "bbb", "bbb", "b", "c"]);
+        assert_eq!(wrap("\u{5168}\u{5168}", 3), ["\u{5168}", "\u{5168}"]);
     }
 
     #[test]

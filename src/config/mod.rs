@@ -158,7 +158,7 @@ impl Config {
         Self::from(paths, &env)
     }
 
-    /// For a rehearsal of the log that is named, which needs neither a home nor a state folder.
+    /// For a replay of the log that is named, which needs neither a home nor a state folder.
     pub fn for_replay(flags: &Global, log: &Path) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let audit_log = absolute(log)?;

@@ -66,7 +66,7 @@ impl<E: Effects> Session<'_, E> {
         if matches!(route, Route::Stdout | Route::Report | Route::Nowhere) {
             return Ok(());
         }
-        self.give_up_the_expired()?;
+        self.give_up_the_dead()?;
         self.send_outbox()
     }
 
@@ -122,22 +122,28 @@ impl<E: Effects> Session<'_, E> {
             left > SignedDuration::ZERO && left <= LONGEST_PAUSE
         };
         !dm.is_waiting()
+            && dm.given_up.is_none()
             && !self.outgoing.tried.contains(&dm.id)
             && !dm.paused.as_ref().is_some_and(is_paused)
             && (is_made_now || !self.is_past_its_time())
     }
 
-    fn give_up_the_expired(&mut self) -> Result<()> {
+    /// Gives up what is too old, and what could not be written to `undelivered.jsonl` before.
+    fn give_up_the_dead(&mut self) -> Result<()> {
         let now = self.effects.now(None);
         let ttl = self.config.outbox_ttl;
-        let is_expired = |dm: &&Dm| now.duration_since(dm.queued_at) > ttl;
-        let expired = self.state.outbox.iter().filter(is_expired);
-        let expired: Vec<String> = expired.map(|dm| dm.id.clone()).collect();
-        for id in expired {
+        let reason = |dm: &Dm| {
+            let is_expired = now.duration_since(dm.queued_at) > ttl;
+            let expired = is_expired.then(|| "expired".to_owned());
+            Some((dm.id.clone(), dm.given_up.clone().or(expired)?))
+        };
+        let dead: Vec<_> = self.state.outbox.iter().filter_map(reason).collect();
+        for (id, reason) in dead {
             let Some(index) = self.state.outbox.iter().position(|dm| dm.id == id) else {
                 continue;
             };
-            if self.give_up(index, "expired")? == DeliveryOutcome::GivenUp {
+            let given_up = self.give_up(index, reason.clone())?;
+            if given_up == DeliveryOutcome::GivenUp && reason == "expired" {
                 self.report.outbox.expired += 1;
             }
         }
@@ -145,16 +151,18 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox. Where that file cannot be
-    /// written, it stays, and the others go on.
-    fn give_up(&mut self, index: usize, reason: &str) -> Result<DeliveryOutcome> {
-        let dm = &self.state.outbox[index];
-        let row = Undelivered::new(dm, reason, self.effects.now(None));
+    /// written, it stays for the next run to move, is sent no more, and the others go on.
+    fn give_up(&mut self, index: usize, reason: String) -> Result<DeliveryOutcome> {
+        let dm = &mut self.state.outbox[index];
+        dm.given_up = None;
+        let row = Undelivered::new(dm, &reason, self.effects.now(None));
         if let Err(error) = self.effects.give_up(&row) {
-            let dm = &mut self.state.outbox[index];
             warn!("the DM about {} stays queued: {error:#}", dm.probe);
-            dm.cause = Some(format!("{reason}, and undelivered.jsonl cannot be written"));
-            self.outgoing.tried.insert(dm.id.clone());
-            return Ok(DeliveryOutcome::Stays);
+            let cause = format!("{reason}, and undelivered.jsonl cannot be written");
+            dm.given_up = Some(reason);
+            let lost = dm.clone();
+            self.stand_alone(&lost);
+            return self.stays(index, cause);
         }
         warn!(
             "the DM about {} went to undelivered.jsonl: {reason}",
@@ -207,7 +215,8 @@ impl<E: Effects> Session<'_, E> {
     /// Sends a DM, part by part.
     pub(super) fn deliver(&mut self, index: usize) -> Result<DeliveryOutcome> {
         let id = self.state.outbox[index].id.clone();
-        let mut announced = self.outgoing.announced.take().is_some_and(|one| one == id);
+        let announced = self.outgoing.announced.take_if(|one| *one == id);
+        let mut announced = announced.is_some();
         // How much of the message may have arrived already, in bytes.
         let mut doubt = if announced {
             0
@@ -229,45 +238,87 @@ impl<E: Effects> Session<'_, E> {
             }
             match posted {
                 Posted::Delivered(own) => {
-                    self.part_delivered(index, thread.or(own));
-                    if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
-                        return self.delivered(index);
+                    if let Some(outcome) = self.go_on(index, part, thread.or(own), &mut doubt)? {
+                        return Ok(outcome);
                     }
-                    self.state.outbox[index].go_on_with(part.rest);
-                    doubt = doubt.saturating_sub(part.length);
                     (tries, announced) = (0, false);
-                    self.look_again()?;
-                    if let Some(cause) = self.breaks_off(index) {
-                        self.state.outbox[index].settle(doubt > 0);
-                        return self.stays(index, cause);
-                    }
                 }
-                Posted::RateLimited { retry_after, .. }
-                    if tries < MOST_RATE_LIMITED && !self.is_past_its_time() =>
-                {
-                    self.effects.pause(retry_after);
-                }
-                Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
-                    self.effects.pause(RETRY_PAUSE);
-                }
-                Posted::ThreadGone { .. } if thread.is_some() => {
-                    self.state.outbox[index].leave_thread();
-                    tries = 0;
-                }
-                Posted::MessageFault { cause } => {
-                    self.state.outbox[index].settle(doubt > 0);
-                    return self.give_up(index, &cause);
-                }
-                Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
-                    return self.failed(index, doubt > 0, Failure::NotSent, cause);
-                }
-                Posted::Unknown { cause } => {
-                    return self.failed(index, true, Failure::Unknown, cause);
-                }
-                Posted::ThreadGone { cause } | Posted::Refused { cause } => {
-                    return self.failed(index, doubt > 0, Failure::Refused, cause);
-                }
+                posted => match self.tries_again(index, &posted, tries, thread.is_some()) {
+                    Some(so_far) => tries = so_far,
+                    None => return self.not_delivered(index, posted, doubt > 0),
+                },
             }
+        }
+    }
+
+    /// Slack took a part. Gives how the DM ends, where it ends with this part.
+    fn go_on(
+        &mut self,
+        index: usize,
+        part: Part,
+        thread: Option<Thread>,
+        doubt: &mut usize,
+    ) -> Result<Option<DeliveryOutcome>> {
+        self.part_delivered(index, thread);
+        if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
+            return self.delivered(index).map(Some);
+        }
+        self.state.outbox[index].go_on_with(part.rest);
+        *doubt = doubt.saturating_sub(part.length);
+        self.look_again()?;
+        let Some(cause) = self.breaks_off(index) else {
+            return Ok(None);
+        };
+        self.state.outbox[index].settle(*doubt > 0);
+        self.stays(index, cause).map(Some)
+    }
+
+    /// Makes ready for one more try of a part, where there is one. Gives how many tries count so
+    /// far.
+    fn tries_again(
+        &mut self,
+        index: usize,
+        posted: &Posted,
+        tries: u32,
+        in_thread: bool,
+    ) -> Option<u32> {
+        match posted {
+            Posted::RateLimited { retry_after, .. }
+                if tries < MOST_RATE_LIMITED && !self.is_past_its_time() =>
+            {
+                self.effects.pause(*retry_after);
+            }
+            Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
+                self.effects.pause(RETRY_PAUSE);
+            }
+            Posted::ThreadGone { .. } if in_thread => {
+                self.state.outbox[index].leave_thread();
+                return Some(0);
+            }
+            _ => return None,
+        }
+        Some(tries)
+    }
+
+    fn not_delivered(
+        &mut self,
+        index: usize,
+        posted: Posted,
+        doubtful: bool,
+    ) -> Result<DeliveryOutcome> {
+        match posted {
+            Posted::MessageFault { cause } => {
+                self.state.outbox[index].settle(doubtful);
+                self.give_up(index, cause)
+            }
+            Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
+                self.failed(index, doubtful, Failure::NotSent, cause)
+            }
+            Posted::Unknown { cause } => self.failed(index, true, Failure::Unknown, cause),
+            Posted::ThreadGone { cause } | Posted::Refused { cause } => {
+                self.failed(index, doubtful, Failure::Refused, cause)
+            }
+            Posted::Delivered(_) => self.delivered(index),
         }
     }
 
@@ -365,12 +416,12 @@ impl<E: Effects> Session<'_, E> {
         self.outgoing.tried.insert(dm.id.clone());
         match failure {
             Failure::NotSent => self.outgoing.stopped = true,
-            Failure::Refused if is_again && proven => return self.give_up(index, &cause),
+            Failure::Refused if is_again && proven => return self.give_up(index, cause),
             Failure::Unknown if is_again => {
                 dm.failures += 1;
                 let count = dm.paused.as_ref().map_or(0, |paused| paused.count);
                 if count >= MOST_PAUSES {
-                    return self.give_up(index, &cause);
+                    return self.give_up(index, cause);
                 }
                 let pause = (FIRST_PAUSE * (1 << count)).min(LONGEST_PAUSE);
                 dm.paused = Some(Paused {
@@ -440,14 +491,14 @@ fn reach(dm: &Dm) -> usize {
 }
 
 /// Cuts off as much as one Slack message takes. A doubt is told in the very parts that it is about,
-/// and since its line takes room, these can be more than there were.
+/// and its line makes these longer, so that there can be more of them than before.
 fn part(dm: &Dm, doubtful: bool, now: Timestamp) -> Part {
     let whole = whole(dm, now);
-    let room = match doubtful {
+    let limit = match doubtful {
         true => PART_LIMIT - MAY_BE_REPEAT.len() - 2,
         false => PART_LIMIT,
     };
-    let (part, rest) = slack::next_message(&whole, room);
+    let (part, rest) = slack::next_message(&whole, limit);
     // Behind other notes it is one more line of theirs.
     let ends_in_notes = rest.is_empty() && whole.len() > dm.text.len();
     let note = match (doubtful, ends_in_notes) {

@@ -18,7 +18,7 @@ use crate::effects::{Effects, Route};
 use crate::engine::{self, Answer, Failure, Metadata, Question, Reason};
 use crate::message;
 use crate::outcome;
-use crate::state::outbox::Follows;
+use crate::state::outbox::{Dm, Follows};
 use crate::state::queue::{Investigation, Late};
 use crate::state::{Durability, EngineFailure};
 
@@ -29,8 +29,10 @@ const MOST_UNREACHABLE: u32 = 2;
 /// The seam by which Kora notes that its engine ran a fix.
 const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
 const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
-/// The most investigations of which a late diagnosis is hoped for.
+/// The most investigations of which a late diagnosis is hoped for, and the most bytes of them where
+/// there is more than one.
 const MOST_LATE: usize = 64;
+const MOST_LATE_BYTES: usize = 4 * 1024 * 1024;
 
 impl<E: Effects> Session<'_, E> {
     /// Which investigation is next: of those that were told nothing the oldest, of those that are
@@ -46,9 +48,8 @@ impl<E: Effects> Session<'_, E> {
         let rank = |one: &&Investigation| match &one.late {
             None if one.is_untold() => Some((0, 0)),
             None => Some((1, -(one.severity() as i8))),
-            // In later runs than the last question.
             Some(late) => {
-                let is_due = can_ask_late && late.asked_at < self.begun_at && late.is_due(now);
+                let is_due = can_ask_late && late.is_due(now) && !self.hoped_for.contains(&one.id);
                 is_due.then_some((2, 0))
             }
         };
@@ -73,19 +74,10 @@ impl<E: Effects> Session<'_, E> {
             }
             _ => self.why_not_ask(id, now),
         };
-        let investigation = &mut self.state.queue[index];
-        match &mut investigation.late {
-            Some(late) => {
-                late.tries += 1;
-                late.asked_at = now;
-            }
-            None => investigation.attempts += 1,
-        }
-        if refusal.is_none() && self.config.max_investigations_per_hour > 0 {
-            self.state.questions.push(now);
-        }
         self.prune(now);
-        self.commit(Durability::Full)?;
+        if refusal.is_none() {
+            self.begin_question(index, now)?;
+        }
         let asked = Instant::now();
         let shown = self
             .report
@@ -106,6 +98,23 @@ impl<E: Effects> Session<'_, E> {
             ending.autofix_attempted = autofix_attempted(&log, log_end, &session, &asked);
         }
         self.end(id, ending)
+    }
+
+    /// Counts a question, and commits that before it is asked.
+    fn begin_question(&mut self, index: usize, now: Timestamp) -> Result<()> {
+        let investigation = &mut self.state.queue[index];
+        match &mut investigation.late {
+            Some(late) => {
+                late.tries += 1;
+                late.asked_at = now;
+                self.hoped_for.insert(investigation.id.clone());
+            }
+            None => investigation.attempts += 1,
+        }
+        if self.config.max_investigations_per_hour > 0 {
+            self.state.questions.push(now);
+        }
+        self.commit(Durability::Full)
     }
 
     /// Why this investigation is not asked about, where that is known before.
@@ -194,70 +203,79 @@ impl<E: Effects> Session<'_, E> {
     /// Takes an investigation off the queue and puts its result into the outbox, in one commit;
     /// then sends it.
     pub(super) fn end(&mut self, id: &str, ending: Ending) -> Result<()> {
-        let Ending { answer, prompt, .. } = ending;
         let Some(index) = self.index_of(id) else {
             return Ok(());
         };
         let now = self.effects.now(None);
         self.report_wakes_of(index);
-        self.warn_of_failure(index, &answer);
-        if self.state.queue[index].late.is_some() && answer.result.is_err() {
+        self.warn_of_failure(index, &ending.answer);
+        if self.state.queue[index].late.is_some() && ending.answer.result.is_err() {
             return self.end_late_try(index, now);
         }
-        let investigation = &self.state.queue[index];
-        let message = match &investigation.told {
-            None | Some(Follows::Undelivered) => message::whole(investigation, &answer.result),
-            Some(_) => message::result(investigation, &answer.result),
-        };
-        let mut dm = self.dm(investigation, message, now);
-        dm.follows = investigation
-            .told
-            .clone()
-            .filter(|told| *told != Follows::Undelivered);
-        let (dm_id, shown) = (dm.id.clone(), message::with_notes(&dm.text, &dm.notes));
-        if investigation.is_untold() {
+        let dm = self.result_dm(index, &ending.answer, now);
+        let dm_id = dm.id.clone();
+        if self.state.queue[index].is_untold() {
             self.note_told(index, &Follows::Dm(dm_id.clone()), now);
         }
         let Some(mut ended) = self.state.queue.remove(index) else {
             return Ok(());
         };
+        // A wake can be megabytes long: its text is not kept where nobody asks for it.
+        let is_shown = self.keeps_wakes || ending.answer.result.is_err();
+        let shown = is_shown.then(|| message::with_notes(&dm.text, &dm.notes));
         self.queue_dm(dm);
-        self.hope_for_late(&ended, &answer, &dm_id, now);
-        // A wake can be megabytes long, and its text is in the outbox now.
-        ended.alert.wake.detail = String::new();
-        ended
-            .others
-            .iter_mut()
-            .for_each(|alert| alert.wake.detail = String::new());
+        self.hope_for_late(&ended, &ending.answer, &dm_id, now);
+        ended.drop_details();
         self.commit(Durability::Full)?;
-
         let sent = self.send_made(&dm_id)?;
-        let was_asked = !self.report.dry_run;
-        self.reported(id, |wake| {
-            wake.reasoning_invoked = answer.result.is_ok() && was_asked;
-            wake.error = answer
-                .result
-                .as_ref()
-                .err()
-                .map(|failure| failure.reason.to_string());
-            wake.dm_text = Some(shown.clone());
-            wake.prompt.clone_from(&prompt);
-            wake.dms.push(dm_id.clone());
-        });
+        self.report_end(&ended, &ending, &dm_id, shown.as_deref());
+        // Its time less its duration is when the engine was asked: how long Slack took is in neither.
         let outcome = outcome::Outcome {
             investigation: &ended,
-            answer: &answer,
-            summary: summary(&answer, &shown),
+            answer: &ending.answer,
+            summary: summary(&ending.answer, shown),
             duration_ms: ending.duration_ms,
             sent,
             autofix_attempted: ending.autofix_attempted,
         };
-        // Its time less its duration is when the engine was asked: how long Slack took is in neither.
         for row in outcome::completed(&outcome, now) {
             self.effects.record(&row);
         }
         self.report.tally.sent += if sent { ended.count() as u64 } else { 0 };
         Ok(())
+    }
+
+    /// The DM with the result: in the thread of its facts, or with all that there is to tell.
+    fn result_dm(&self, index: usize, answer: &Answer, now: Timestamp) -> Dm {
+        let investigation = &self.state.queue[index];
+        let follows = investigation.told.clone();
+        let follows = follows.filter(|told| *told != Follows::Undelivered);
+        let message = match follows {
+            Some(_) => message::result(investigation, &answer.result),
+            None => message::whole(investigation, &answer.result),
+        };
+        let mut dm = self.dm(investigation, message, now);
+        dm.follows = follows;
+        dm
+    }
+
+    fn report_end(
+        &mut self,
+        ended: &Investigation,
+        ending: &Ending,
+        dm_id: &str,
+        shown: Option<&str>,
+    ) {
+        let result = &ending.answer.result;
+        let was_asked = !self.report.dry_run;
+        self.reported(&ended.id, |wake| {
+            let failure = result.as_ref().err();
+            wake.reasoning_invoked = result.is_ok() && was_asked;
+            wake.error = failure.map(|failure| failure.reason.to_string());
+            wake.dm_text = shown.map(str::to_owned);
+            wake.prompt.clone_from(&ending.prompt);
+            wake.dms.push(dm_id.to_owned());
+        });
     }
 
     /// Sends a DM that was put into the outbox, and those that go before it. Gives whether it was
@@ -313,13 +331,24 @@ impl<E: Effects> Session<'_, E> {
             return;
         }
         let mut hoped = ended.clone();
-        hoped.told = hoped.told.or_else(|| Some(Follows::Dm(dm.to_owned())));
+        hoped.told = Some(Follows::Dm(dm.to_owned()));
         hoped.late = Some(Late::first(now, length, ended.queued_at));
+        self.hoped_for.insert(hoped.id.clone());
         self.state.queue.push_back(hoped);
-        let is_late = |one: &&Investigation| one.late.is_some();
-        if self.state.queue.iter().filter(is_late).count() > MOST_LATE {
-            let oldest = self.state.queue.iter().position(|one| one.late.is_some());
-            oldest.and_then(|index| self.state.queue.remove(index));
+        self.drop_the_oldest_late();
+    }
+
+    fn drop_the_oldest_late(&mut self) {
+        let late = self.state.queue.iter().filter(|one| one.late.is_some());
+        let sizes: Vec<_> = late.map(|one| (one.id.clone(), one.size())).collect();
+        let mut count = sizes.len();
+        let mut bytes: usize = sizes.iter().map(|(_, size)| size).sum();
+        for (id, size) in sizes {
+            if count <= MOST_LATE && (count <= 1 || bytes <= MOST_LATE_BYTES) {
+                return;
+            }
+            (count, bytes) = (count - 1, bytes - size);
+            self.state.queue.retain(|one| one.id != id);
         }
     }
 
@@ -400,9 +429,9 @@ fn prompt(investigation: &Investigation) -> String {
 }
 
 /// The diagnosis, or the fallback's text.
-fn summary(answer: &Answer, shown: &str) -> String {
+fn summary(answer: &Answer, shown: Option<String>) -> String {
     match &answer.result {
         Ok(diagnosis) => diagnosis.text().to_owned(),
-        Err(_) => shown.to_owned(),
+        Err(_) => shown.unwrap_or_default(),
     }
 }

@@ -45,7 +45,6 @@ pub struct Session<'a, E: Effects> {
     /// Where the wakes of an investigation stand in the report, by its id.
     reported_wakes: HashMap<String, Vec<usize>>,
     begun: Instant,
-    begun_at: Timestamp,
     looked: Option<Instant>,
     /// Whether the last look left rows unread, since there was no room for them.
     is_full: bool,
@@ -57,6 +56,8 @@ pub struct Session<'a, E: Effects> {
     queued: HashSet<String>,
     /// The id of the investigation that the engine is asked about now.
     asking: Option<String>,
+    /// The ids of the investigations whose late diagnosis is asked for in later runs.
+    hoped_for: HashSet<String>,
     failures: Failures,
     outgoing: Outgoing,
     /// For how long nothing was watched, until a DM has told it.
@@ -112,13 +113,13 @@ impl<'a, E: Effects> Session<'a, E> {
             keeps_wakes: false,
             reported_wakes: HashMap::new(),
             begun: Instant::now(),
-            begun_at: Timestamp::now(),
             looked: None,
             is_full: false,
             problem: None,
             warned: HashSet::new(),
             queued: HashSet::new(),
             asking: None,
+            hoped_for: HashSet::new(),
             failures: Failures::default(),
             outgoing: Outgoing::default(),
             unwatched: None,

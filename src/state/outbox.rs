@@ -49,6 +49,9 @@ pub struct Dm {
     /// The next try of a DM whose answer stays unknown while others go through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
+    /// Why it has to go to `undelivered.jsonl`, where that could not be written yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
     /// Why it is still here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -131,6 +134,7 @@ impl Dm {
             delivery: Delivery::Queued,
             failures: 0,
             paused: None,
+            given_up: None,
             cause: None,
             begun: None,
             is_retried: false,

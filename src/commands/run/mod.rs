@@ -1,5 +1,4 @@
-//! `run`: one run, from the lock to the exit code. This file is the story; the rooms it calls hold
-//! the chapters, the session above all.
+//! `run`: one run, from taking the lock to the exit code. The steps are in `session`.
 
 mod dry;
 mod monitoring;
@@ -35,8 +34,8 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     // Monitoring comes when the lock is released: it holds nobody up.
     let mut told = None;
     let ended = real_run(&config, args, &mut told);
-    if let (Some(path), Some((report, state))) = (&config.metrics_file, &told) {
-        monitoring::write_metrics(path, &config, report, state, &ended);
+    if let Some(path) = &config.metrics_file {
+        monitoring::write_metrics(path, &config, told.as_ref(), &ended);
     }
     if let Some(url) = &config.heartbeat {
         monitoring::beat(&config, url, &ended);
@@ -100,6 +99,7 @@ fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), 
     let kept = session.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.position.offset);
     session.report.position.before = before.unwrap_or_default();
+    session.report.position.after = session.report.position.before;
     drop_given_up(session, config)?;
     session.deliver_queue()?;
     session.forget_late();

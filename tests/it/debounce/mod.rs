@@ -1,4 +1,5 @@
 //! Section 5: debounce.
 
+mod escalation;
 mod policies;
 mod window;

@@ -3,7 +3,9 @@
 mod anthropic;
 mod breaker;
 mod budget;
+mod digest;
 mod fakellm;
+mod late;
 mod openai;
 mod prompt;
 mod reasons;

@@ -28,6 +28,8 @@ pub use row::{Row, other_row, wake};
 pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments, copy_binary};
 pub use server::Server;
 pub use slack::{Post, Slack};
-pub use telling::{assert_told, fallback, is_marked, plain};
+pub use telling::{
+    assert_nothing_is_left, assert_told, assert_told_in_threads, fallback, is_marked, plain, unable,
+};
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};

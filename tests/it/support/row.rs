@@ -74,15 +74,32 @@ impl Row {
         )
     }
 
+    pub fn probe(&self) -> &str {
+        self.details["probe"].as_str().expect("a probe")
+    }
+
     /// The fallback DM's text, as section 7 of the contract has it.
     pub fn fallback(&self, reason: &str) -> String {
-        let text = |field: &str| self.details[field].as_str().expect("a text").to_owned();
-        let (probe, severity) = (text("probe"), text("severity"));
-        let (title, detail) = (text("title"), text("detail"));
-        format!(
-            "🚨 Probe alert · {probe}\n{probe} ({severity}): {title}\n\n{detail}\n\n\
-             I was unable to investigate — engine returned: {reason}"
-        )
+        self.facts_ending_in(&format!(
+            "I was unable to investigate — engine returned: {reason}"
+        ))
+    }
+
+    /// The text of the facts whose result follows, as section 6 of the contract has it.
+    pub fn facts(&self) -> String {
+        self.facts_ending_in("The investigation follows in this thread.")
+    }
+
+    fn facts_ending_in(&self, end: &str) -> String {
+        let in_full = self.in_full();
+        format!("🚨 Probe alert · {}\n{in_full}\n\n{end}", self.probe())
+    }
+
+    /// What a DM holds of the row, from the probe's name to the detail.
+    pub fn in_full(&self) -> String {
+        let text = |field: &str| self.details[field].as_str().expect("a text");
+        let (severity, title, detail) = (text("severity"), text("title"), text("detail"));
+        format!("{} ({severity}): {title}\n\n{detail}", self.probe())
     }
 }
 

@@ -228,10 +228,14 @@ impl Sandbox {
 
     /// Moves every time in the state by these hours, as a clock set forward or back would seem to.
     pub fn shift_state(&self, hours: i64) {
+        self.shift_state_by(SignedDuration::from_hours(hours));
+    }
+
+    pub fn shift_state_by(&self, length: SignedDuration) {
         let path = self.state_dir().join("state.json");
         let mut state: Value =
             serde_json::from_str(&self.state_file("state.json")).expect("the state");
-        shift(&mut state, SignedDuration::from_hours(hours));
+        shift(&mut state, length);
         fs::write(path, state.to_string()).expect("the state");
     }
 }

@@ -3,11 +3,17 @@
 
 use super::engine::DIAGNOSIS;
 use super::row::Row;
+use super::slack::Post;
 use super::world::World;
 
 /// The DM about this probe where everything is well.
 pub fn plain(probe: &str) -> String {
     format!("🚨 Probe alert · {probe}\n{DIAGNOSIS}")
+}
+
+/// The reply with this reason in the thread of the facts.
+pub fn unable(probe: &str, reason: &str) -> String {
+    format!("🚨 Probe alert · {probe}\nI was unable to investigate — engine returned: {reason}")
 }
 
 /// The messages that open with this probe's name: the facts that a diagnosis is to follow, and all others.
@@ -42,20 +48,56 @@ pub fn assert_told(world: &World, probes: &[String], interruptions: usize) -> us
         repeats <= interruptions,
         "{repeats} repeats of {interruptions} interruptions: {texts:?}"
     );
+    assert_nothing_is_left(world);
+    repeats
+}
+
+/// The same where every alert's facts went first: each row's diagnosis is in the thread of its facts, and nothing
+/// was sent twice but what is marked.
+#[track_caller]
+pub fn assert_told_in_threads(world: &World, rows: &[Row], interruptions: usize) {
+    let posts = world.slack.posts();
+    let mut repeats = 0;
+    for row in rows {
+        let facts = tellings(&posts, &row.facts());
+        let results = tellings(&posts, &plain(row.probe()));
+        for told in [&facts, &results] {
+            assert!(!told.is_empty(), "{} is untold: {posts:?}", row.probe());
+            let unmarked = told.iter().filter(|post| !is_marked(&post.text)).count();
+            assert!(unmarked <= 1, "sent twice without a mark: {told:?}");
+            repeats += told.len() - 1;
+        }
+        for result in results {
+            let of_its_facts =
+                |facts: &&&Post| facts.ts == result.thread_ts && facts.at < result.at;
+            assert!(facts.iter().any(|facts| of_its_facts(&facts)), "{posts:?}");
+        }
+    }
+    assert!(repeats <= interruptions, "{repeats} repeats: {posts:?}");
+    assert_nothing_is_left(world);
+}
+
+/// The posts of this text, with or without notes.
+fn tellings<'a>(posts: &'a [Post], text: &str) -> Vec<&'a Post> {
+    let is_it = |post: &&Post| {
+        let rest = post.text.strip_prefix(text);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("\n\n"))
+    };
+    posts.iter().filter(is_it).collect()
+}
+
+/// A run with nothing to do sends nothing, and nothing was given up.
+#[track_caller]
+pub fn assert_nothing_is_left(world: &World) {
+    let before = world.slack.requests().len();
     let report = world.report(0);
     assert_eq!(report["wakes"].as_array().map(Vec::len), Some(0));
     assert_eq!(report["outbox"]["pending"], 0);
-    assert_eq!(
-        world.slack.texts().len(),
-        texts.len(),
-        "a run with nothing to do sent something"
-    );
-    assert_eq!(
-        world.state_file("undelivered.jsonl"),
-        "",
-        "a DM was given up"
-    );
-    repeats
+    assert_eq!(report["investigations"]["owed"], 0);
+    let sent = world.slack.requests().len() - before;
+    assert_eq!(sent, 0, "a run with nothing to do sent something");
+    let undelivered = world.state_file("undelivered.jsonl");
+    assert_eq!(undelivered, "", "a DM was given up");
 }
 
 /// The DM about this row where there is no engine.
