@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
 use crate::audit::position::Position;
-use crate::cli::{Format, Global, ReplayArgs};
+use crate::cli::{Global, RecordFormat, ReplayArgs};
 use crate::config::Config;
 use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
@@ -27,7 +27,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         let error = anyhow!("cannot read the audit log {}: {error}", log.display());
         Problem::new(Exit::Failed, error).with_next_step("name a JSONL file, plain or gzip")
     })?;
-    let is_json = args.format.format == Format::Json;
+    let is_json = args.format.format == RecordFormat::Json;
     let mut state = State::default();
     let seen_at = Timestamp::now();
     state.begin(
