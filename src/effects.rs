@@ -223,6 +223,8 @@ pub struct Replay {
     http: Arc<Http>,
     stdout: DmPrinter,
     clock: Timestamp,
+    /// The outcome rows, where they are kept.
+    pub rows: Option<Vec<outcome::Row>>,
     /// What kept the last DM from being printed: there is nothing to rehearse for any more.
     failure: Option<io::Error>,
 }
@@ -234,8 +236,15 @@ impl Replay {
             http: Arc::new(config.http()),
             stdout: DmPrinter { quiet, printed: 0 },
             clock: Timestamp::UNIX_EPOCH,
+            rows: None,
             failure: None,
         }
+    }
+
+    /// Keeps the rows that a run would write.
+    pub fn keeping_rows(mut self, keeps_rows: bool) -> Self {
+        self.rows = keeps_rows.then(Vec::new);
+        self
     }
 }
 
@@ -268,7 +277,9 @@ impl Effects for Replay {
 
     fn pause(&mut self, _: Duration) {}
 
-    fn record(&mut self, _: &outcome::Row) {}
+    fn record(&mut self, row: &outcome::Row) {
+        self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
+    }
 
     fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
         Ok(())
