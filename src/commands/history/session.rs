@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
 use crate::record::{Fate, Investigation, Raised, Record, Recovery, Totals, call};
 use crate::state::outbox::Dm;
-use crate::state::{State, UNDELIVERED_FILE};
+use crate::state::State;
+use crate::state::undelivered::FILE as UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter};
 use crate::text::{for_terminal, on_one_line};
 
