@@ -48,7 +48,8 @@ pub struct Segment {
 /// Whose end a segment reaches to, and so what may still come behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Rows that were written into a generation after it was left: the one of this number.
+    /// Rows that were written into a generation after it was left: the one of this number, or the
+    /// next one where the checkpoint has no such number yet.
     Late(usize),
     /// A generation that nobody appends to any more.
     Finished,

@@ -171,6 +171,10 @@ impl<'a> Reader<'a> {
             }
             let ahead = &plan.segments[index..];
             let is_late = matches!(segment.kind, Kind::Late(_));
+            if segment.kind == Kind::Late(self.checkpoint.previous.len()) {
+                let start = Position::start_of(&segment.generation, self.now);
+                self.checkpoint.retire(start, 0, self.now);
+            }
             if !is_late {
                 let goes_on = std::mem::take(&mut goes_on);
                 if !goes_on || self.begins_another_file(segment) {
@@ -214,6 +218,7 @@ impl<'a> Reader<'a> {
         if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
             let length = last.map_or(0, |last| last.length);
             self.checkpoint.retire(position, length, self.now);
+            self.checkpoint.forget_oldest();
         }
         self.look.moved = true;
     }

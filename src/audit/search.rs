@@ -37,11 +37,9 @@ impl Search<'_> {
             return Ok(plan);
         }
         let mut found = look_around(self);
-        if goes_on {
-            self.take_compressed_as_left_empty(&mut found);
-        }
         self.add_late_rows(&mut plan, mem::take(&mut found.retired))?;
         if goes_on {
+            self.add_left_empty(&mut plan, found.new)?;
             return Ok(plan);
         }
         plan.known = mem::take(&mut found.known);
@@ -165,19 +163,22 @@ impl Search<'_> {
             && file.integrity()? == Integrity::EndsEarly)
     }
 
-    /// A generation that was left empty has only its inode to be known by. Once that is gone, a new
-    /// compressed file is what it became.
-    fn take_compressed_as_left_empty(&self, found: &mut Found) {
-        for (number, retired) in self.checkpoint.previous.iter().enumerate() {
-            let is_found = found.retired.iter().any(|(found, _)| *found == number);
-            if retired.position.offset == 0 && !is_found {
-                let is_gzip = |file: &New| file.generation.is_gzip();
-                if let Some(index) = found.new.iter().position(is_gzip) {
-                    let file = found.new.swap_remove(index).generation;
-                    found.retired.push((number, file));
-                }
+    /// What is new beside a log that goes on was left empty, or passed over while it was: all its
+    /// rows are late.
+    fn add_left_empty(&self, plan: &mut Plan, new: Vec<New>) -> io::Result<()> {
+        let mut number = self.checkpoint.previous.len();
+        for New { generation, from } in self.in_order(new, None)? {
+            if !self.is_being_written(&generation)? {
+                let kind = Kind::Late(number);
+                plan.segments.push(Segment {
+                    generation,
+                    from,
+                    kind,
+                });
+                number += 1;
             }
         }
+        Ok(())
     }
 
     /// Rows behind the end of the generations that were left: in the plain file, to which a writer

@@ -10,6 +10,9 @@ use crate::debounce::{Pair, Policy};
 
 /// How far a row's clock may be ahead of this program's.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(1);
+/// How long before its dispatch a wake is usually raised. A window begins with a dispatch: a probe with
+/// the same cycle raises the next wake to be dispatched shortly before the window's end.
+const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
 /// A tool that was called further from every investigation than this is none of theirs.
 const FAR: SignedDuration = SignedDuration::from_hours(6);
@@ -154,7 +157,7 @@ impl Past<'_> {
     /// Each of these wakes, in the order of time, with its fate and its investigation.
     fn decide(&self, wakes: &[usize], policy: &Policy) -> Vec<(usize, Fate, Option<usize>)> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
-        let mut held_until = None;
+        let (mut held_until, mut free_from) = (None, None);
         let mut decided = Vec::new();
         let mut decide_held = |wakes: &[usize], until: Option<Timestamp>| {
             let is_held = |wake: usize| until.is_some_and(|until| self.raised[wake].at < until);
@@ -168,12 +171,15 @@ impl Past<'_> {
         let mut left = wakes;
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
             // Before the first one nothing was held back for longer than a window.
-            let free_from = held_until.or(dispatch.at.checked_sub(policy.window).ok());
-            if let Some(own) = self.own_wake(dispatch, left, free_from.unwrap_or(Timestamp::MIN)) {
+            let first = dispatch.at.checked_sub(policy.window);
+            let free = free_from.unwrap_or(first.unwrap_or(Timestamp::MIN));
+            if let Some(own) = self.own_wake(dispatch, left, free) {
                 decide_held(&left[..own], held_until);
                 dispatched.push((left[own], Fate::Dispatched, dispatch.investigation));
                 left = &left[own + 1..];
             }
+            let free = end.checked_sub(READ_DELAY).unwrap_or(end);
+            free_from = Some(window_end(dispatch.at, free, &self.recoveries));
             held_until = Some(window_end(dispatch.at, end, &self.recoveries));
         }
         decide_held(left, held_until);
@@ -321,6 +327,7 @@ mod tests {
             // Of what is older than a window nothing tells whether a run read it.
             (&[0, 300, 700, 1_000], &[1_001], "??Dh"),
             (&[0, 20, 900], &[21, 901], "DhD"),
+            (&[0, 300, 600, 900, 1_200], &[20, 621, 1_222], "DhDhD"),
             // From before the first run, and long after the last one.
             (&[-90_000, 0, 90_000], &[1], "?D?"),
             // The rows are gone.

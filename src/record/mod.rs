@@ -16,8 +16,8 @@ use crate::debounce::{Pair, Severity};
 use crate::engine::Reason;
 use crate::snapshot::{Health, Snapshot};
 pub use join::{Call, Owed, decide_fates, join_calls, link_in_order, note_fix};
-pub use pairs::{PairRecord, Span, pairs};
-pub use rows::{Delivery, call, delivery, investigation, recovery};
+pub use pairs::{PairRecord, pairs};
+pub use rows::{call, delivery, investigation, recovery};
 
 /// All that is known, each list in the order of time.
 #[derive(Debug, Default)]
@@ -147,6 +147,11 @@ impl Investigation {
     pub fn asked_at(&self) -> Timestamp {
         let length = SignedDuration::from_millis(i64::try_from(self.duration_ms).unwrap_or(0));
         self.at.checked_sub(length).unwrap_or(self.at)
+    }
+
+    /// Whether an engine was configured.
+    pub fn has_engine(&self) -> bool {
+        self.error != Some(Reason::EngineUnavailable.to_string())
     }
 
     /// Whether the engine was asked at all.

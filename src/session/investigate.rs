@@ -208,6 +208,9 @@ impl<E: Effects> Session<'_, E> {
         self.report_wakes_of(index);
         self.warn_of_failure(index, &ending.answer);
         if self.state.queue[index].late.is_some() && ending.answer.result.is_err() {
+            let reason = ending.answer.result.as_ref().err();
+            let reason = reason.map(|failure| failure.reason.to_string());
+            self.reported(id, |wake| wake.error.clone_from(&reason));
             return self.end_late_try(index, now);
         }
         let dm = self.result_dm(index, &ending.answer, now);

@@ -12,8 +12,9 @@ use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
 use crate::record::{Fate, Investigation, Raised, Record, Recovery, Totals, call};
+use crate::state::State;
 use crate::state::outbox::Dm;
-use crate::state::{State, undelivered};
+use crate::state::undelivered::FILE as UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter};
 use crate::text::{for_terminal, on_one_line};
 
@@ -56,7 +57,7 @@ pub(super) fn events(
     let queued = state.outbox.iter();
     let queued = queued.filter(|dm| dm.caller_session_id() == session);
     events.extend(queued.map(queued_dm));
-    let file = config.paths.state_dir.join(undelivered::FILE);
+    let file = config.paths.state_dir.join(UNDELIVERED_FILE);
     let secrets = config.secrets();
     let read = for_each_row(&file, 0, "caller_session_id", |row| {
         if row.is_in(session) {
