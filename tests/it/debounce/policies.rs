@@ -46,7 +46,7 @@ fn consecutive_required_dispatches_at_the_nth_wake_of_one_run_or_of_many() {
 }
 
 #[test]
-fn those_before_the_nth_are_reported_as_buffered_and_told_as_held_back() {
+fn those_before_the_nth_are_reported_as_buffered_and_told_as_raised() {
     let world = with(&[("CONSECUTIVE_REQUIRED", "3")]);
     world.append([wake("fly"), wake("fly"), wake("fly")]);
     let report = world.report(0);
@@ -61,7 +61,7 @@ fn those_before_the_nth_are_reported_as_buffered_and_told_as_held_back() {
         .collect();
     let buffered = [false, false, true];
     assert_eq!(wakes, [buffered, buffered, [true, false, false]]);
-    assert!(world.slack.texts()[0].contains("\n\n2 repeats were held back since "));
+    assert!(world.slack.texts()[0].contains("\n\nRaised 3 times since "));
 }
 
 #[test]

@@ -128,7 +128,10 @@ fn the_stamp_is_set_whatever_becomes_of_the_dm() {
 fn the_stamp_is_set_where_the_engine_failed() {
     let world = World::stamped();
     world.engine.script([Reply::text(503, "")]);
-    assert_eq!(told(&world, [wake("fly"), wake("fly")]), 1);
+    world.append([wake("fly"), wake("fly")]);
+    world.run().exits(0).warns("HTTP503");
+    assert_eq!(world.slack.texts().len(), 1);
+    assert_eq!(told(&world, [wake("fly")]), 1, "and no more");
 }
 
 #[test]

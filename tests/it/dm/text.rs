@@ -102,7 +102,7 @@ fn nothing_an_engines_code_says_can_mention_or_link() {
     let world = World::stamped();
     world.engine.script([Engine::error("<!channel>")]);
     world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.run().exits(0).warns("<!channel>");
     assert_eq!(
         world.slack.texts(),
         [wake("fly").fallback("&lt;!channel&gt;")]

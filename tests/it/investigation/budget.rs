@@ -38,7 +38,7 @@ fn a_question_that_brought_nothing_counts_and_one_not_asked_does_not() {
     world.engine.script([Reply::text(503, "")]);
     assert_eq!(reasons(&world, 2), ["engine_exception:HTTP503", SPENT]);
     let state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
-    assert_eq!(state["investigations"].as_array().map(Vec::len), Some(1));
+    assert_eq!(state["questions"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_question_that_a_run_did_not_live_to_hear_answered_counts() {
     let run = world.start(&arguments("run"));
     world.engine.wait_for(1);
     run.kill();
-    world.run().exits(0).silent();
+    world.run().exits(0).warns(SPENT);
     assert_eq!(world.slack.texts(), [wake("fly").fallback(SPENT)]);
 }
 
@@ -65,5 +65,5 @@ fn a_clock_set_back_does_not_hold_it() {
 fn zero_is_no_limit_and_remembers_nothing() {
     let world = world("0");
     assert_eq!(reasons(&world, 3), [Value::Null, Value::Null, Value::Null]);
-    assert!(!world.state_file("state.json").contains("investigations"));
+    assert!(!world.state_file("state.json").contains("questions"));
 }

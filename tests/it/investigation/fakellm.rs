@@ -104,7 +104,7 @@ fn fakellm_diagnoses_and_refuses_over_both_apis() {
         );
         let limited = wake("sentry").set("detail", "too many");
         world.append([wake("fly"), limited.clone()]);
-        world.run().exits(0).silent();
+        world.run().exits(0).warns("Rate limit exceeded");
         let diagnosed = "🚨 Probe alert · fly\nThe app is down.\nNext step: restart it.";
         assert_eq!(
             world.slack.texts(),

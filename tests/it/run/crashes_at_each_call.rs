@@ -13,17 +13,10 @@ fn two_wakes() -> World {
     world
 }
 
-/// The facts of both wakes are told at once, and the investigations follow.
-fn two_wakes_facts_first() -> World {
-    let world = two_wakes();
-    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
-    world
-}
-
 #[track_caller]
-fn kill_at_each(calls: Calls, fewest: usize, prepare: fn() -> World) {
+fn kill_at_each(calls: Calls, fewest: usize) {
     let repeats = AtomicUsize::new(0);
-    let kills = at_each_call(Fault::Kill, calls, prepare, |world, call, outcome| {
+    let kills = at_each_call(Fault::Kill, calls, two_wakes, |world, call, outcome| {
         // A call that only some runs make may not be reached.
         assert!(matches!(outcome.code, None | Some(0)), "{call}");
         world.run().exits(0);
@@ -37,21 +30,14 @@ fn kill_at_each(calls: Calls, fewest: usize, prepare: fn() -> World) {
 #[test]
 fn a_run_killed_at_any_call_that_changes_something_loses_nothing() {
     needs!("strace");
-    kill_at_each(Calls::Visible, 60, two_wakes);
-}
-
-#[test]
-#[ignore = "a hundred runs under strace: twenty seconds"]
-fn a_run_that_tells_facts_first_loses_nothing_where_it_is_killed() {
-    needs!("strace");
-    kill_at_each(Calls::Visible, 60, two_wakes_facts_first);
+    kill_at_each(Calls::Visible, 60);
 }
 
 #[test]
 #[ignore = "some hundred runs under strace: half a minute"]
 fn a_run_killed_at_any_call_loses_nothing() {
     needs!("strace");
-    kill_at_each(Calls::All, 300, two_wakes);
+    kill_at_each(Calls::All, 300);
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn dms_come_in_the_rows_order() {
 #[test]
 fn past_max_runtime_no_wake_is_begun_and_the_next_run_goes_on() {
     let world = World::stamped();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");
     world.engine.takes(Duration::from_millis(1_100));
     world.append(["a", "b", "c"].map(wake));
     let report = world
@@ -188,7 +189,7 @@ fn a_log_that_is_missing_for_a_while_moves_nothing() {
     fs::rename(world.log(), &away).unwrap();
     world
         .run()
-        .exits(0)
+        .exits(3)
         .warns("probe-wake: warning: ")
         .warns("kora_audit_log.jsonl");
     fs::rename(&away, world.log()).unwrap();

@@ -17,17 +17,22 @@ fn hostile_row() -> Row {
         .set("envelope_enabled", true)
 }
 
+/// As Slack gets it.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+        .replace(is_steering, "\u{fffd}")
+}
+
+fn is_steering(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\n') || turns
 }
 
 /// Whether a terminal would do anything but show this.
 fn steers(text: &str) -> bool {
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .any(|c| (c.is_control() && c != '\n') || turns(c))
+    text.contains(is_steering)
 }
 
 #[test]
