@@ -49,7 +49,7 @@ fn a_worse_wake_is_told_at_once_and_one_that_is_not_worse_is_held_back() {
 #[test]
 fn each_step_up_passes_once_and_odd_severities_are_warnings() {
     let world = escalating();
-    world.append(["info", "page", "warning", "critical", "critical"].map(fly));
+    world.append(["info", "page", "critical", "critical"].map(fly));
     world.run().exits(0).silent();
     let signs = ["ℹ️", "🔔", "🚨"].map(|sign| format!("{sign} Probe alert · fly\n{DIAGNOSIS}"));
     assert_eq!(world.slack.texts(), signs);
