@@ -52,8 +52,10 @@ pub enum Command {
     /// Show or reset what is remembered between runs
     #[command(subcommand)]
     State(StateCommand),
-    /// Tell when it last ran, how far behind it is, what is held back, queued or undelivered
-    Status(FormatArg),
+    /// Tell when it last ran, how far behind it is, what is quiet, owed, queued or undelivered
+    Status(StatusArgs),
+    /// List the DMs that were given up, send them after all, or remove them
+    Undelivered(UndeliveredArgs),
     /// List dispatched investigations, newest last
     History(HistoryArgs),
     /// Examine the set-up, with a next step for each finding
@@ -66,6 +68,30 @@ pub enum Command {
 }
 
 #[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// For monitoring: print only what is wrong, a line each, and exit with 3 where anything is
+    #[arg(long)]
+    pub check: bool,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Args, Debug)]
+pub struct UndeliveredArgs {
+    /// Put them back into the outbox: the next run sends them
+    #[arg(long)]
+    pub retry: bool,
+    /// Remove them for good
+    #[arg(long, conflicts_with = "retry")]
+    pub clear: bool,
+    /// With --clear, do not ask
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Args, Debug)]
 pub struct HistoryArgs {
     /// Only what was dispatched since: 30m, 24h, 7d, or a time such as 2026-05-24T14:00:00Z
     #[arg(long, value_name = "WHEN")]
@@ -73,8 +99,24 @@ pub struct HistoryArgs {
     /// Only this probe's
     #[arg(long, value_name = "NAME")]
     pub probe: Option<String>,
+    /// First those that failed: no diagnosis, or a DM that was not delivered; then those with a tool that did
+    #[arg(long)]
+    pub failed: bool,
+    /// List only the newest N; the totals count all
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+    /// All that happened in one session, such as probe:fly:service_unhealthy, in the order of time and in full
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
     #[command(flatten)]
-    pub format: FormatArg,
+    pub format: RecordFormatArg,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("it must be a number from 1 on".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -151,12 +193,12 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub no_engine: bool,
     #[command(flatten)]
-    pub format: FormatArg,
+    pub format: RecordFormatArg,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// Show position, stamps and outbox
+    /// Show positions, stamps, owed investigations and the outbox
     Show(FormatArg),
     /// Forget everything (the next run is a first run), or only a part
     Reset(ResetArgs),
@@ -170,10 +212,10 @@ pub struct ResetArgs {
     /// Reset only the debounce stamps of the audit log
     #[arg(long)]
     pub debounce: bool,
-    /// Reset only the outbox: its DMs go to undelivered.jsonl
+    /// Reset only the outbox and the owed investigations: what was not told goes to undelivered.jsonl
     #[arg(long)]
     pub outbox: bool,
-    /// Do not ask before queued DMs are given up
+    /// Do not ask before unread wakes are passed over, or DMs and investigations given up
     #[arg(long)]
     pub yes: bool,
 }
@@ -183,6 +225,13 @@ pub struct FormatArg {
     /// For a person, or one JSON object on stdout
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub format: Format,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RecordFormatArg {
+    /// For a person, one JSON object, or a page for a browser, on stdout
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = RecordFormat::Text)]
+    pub format: RecordFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -195,6 +244,13 @@ pub enum To {
 pub enum Format {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordFormat {
+    Text,
+    Json,
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

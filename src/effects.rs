@@ -19,8 +19,8 @@ use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Us
 use crate::http::Http;
 use crate::outcome;
 use crate::slack::{self, Posted, SlackConfig, Thread};
-use crate::state::outbox::Dm;
-use crate::state::{Durability, State, Store, UNDELIVERED_FILE};
+use crate::state::undelivered::{self, Undelivered};
+use crate::state::{Durability, State, Store};
 use crate::terminal::Waiting;
 use crate::text;
 
@@ -54,16 +54,6 @@ pub enum Route {
     Report,
     /// A dry run: nothing goes out.
     Nowhere,
-}
-
-/// A line of `undelivered.jsonl`.
-#[derive(Debug, serde::Serialize)]
-pub struct Undelivered<'a> {
-    pub given_up_at: Timestamp,
-    pub reason: &'a str,
-    pub caller_session_id: String,
-    #[serde(flatten)]
-    pub dm: &'a Dm,
 }
 
 /// A real run.
@@ -141,7 +131,7 @@ impl Effects for Live {
     }
 
     fn give_up(&mut self, row: &Undelivered<'_>) -> Result<()> {
-        self.store.append(UNDELIVERED_FILE, row)
+        self.store.append(undelivered::FILE, row)
     }
 }
 
@@ -226,7 +216,9 @@ pub struct Replay {
     http: Arc<Http>,
     stdout: DmPrinter,
     clock: Timestamp,
-    /// What kept the last DM from being printed: there is nothing to rehearse for any more.
+    /// The outcome rows, where they are kept.
+    pub rows: Option<Vec<outcome::Row>>,
+    /// What kept the last DM from being printed: the next commit ends the replay with it.
     failure: Option<io::Error>,
 }
 
@@ -237,8 +229,15 @@ impl Replay {
             http: Arc::new(config.http()),
             stdout: DmPrinter { quiet, printed: 0 },
             clock: Timestamp::UNIX_EPOCH,
+            rows: None,
             failure: None,
         }
+    }
+
+    /// Keeps the rows that a run would write.
+    pub fn keeping_rows(mut self, keeps_rows: bool) -> Self {
+        self.rows = keeps_rows.then(Vec::new);
+        self
     }
 }
 
@@ -271,7 +270,9 @@ impl Effects for Replay {
 
     fn pause(&mut self, _: Duration) {}
 
-    fn record(&mut self, _: &outcome::Row) {}
+    fn record(&mut self, row: &outcome::Row) {
+        self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
+    }
 
     fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
         Ok(())

@@ -7,6 +7,7 @@
 
 use std::iter;
 
+use memchr::{memchr, memchr2};
 use serde_json::Value;
 
 /// Stands for an array in the scanner's stack, where an object stands with its start. A hostile row
@@ -80,9 +81,9 @@ fn close(at: usize, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
     Some((at + 1, Expect::CommaOrEnd))
 }
 
-/// The object's own members in their order, equal keys included (in Python the last one wins). Keys
-/// are decoded, values are their text as it stands. Whatever is not an object has no members.
-pub fn members(object: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
+/// The object's own members in their order, equal keys included. Keys and values are their text as
+/// it stands. Whatever is not an object has no members.
+fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut at = if object.starts_with(b"{") {
         1
     } else {
@@ -90,23 +91,34 @@ pub fn members(object: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
     };
     iter::from_fn(move || {
         let key = skip_white(object, at);
-        let colon = skip_white(object, string_end(object, key)?);
+        let key_end = string_end(object, key)?;
+        let colon = skip_white(object, key_end);
         let value = skip_white(object, colon + 1);
         let end = value_end(object, value)?;
         at = skip_white(object, end) + 1;
-        Some((string(&object[key..])?, &object[value..end]))
+        Some((&object[key..key_end], &object[value..end]))
     })
 }
 
-/// The values of the named members; of members with the same name the last, as in Python.
+/// The values of the named members as they stand; of members with the same name the last, as in
+/// Python.
 pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
     let mut found = [None; N];
     for (key, value) in members(object) {
-        if let Some(wanted) = names.iter().position(|&name| name == key) {
+        if let Some(wanted) = names.iter().position(|name| is_string(key, name)) {
             found[wanted] = Some(value);
         }
     }
     found
+}
+
+/// Whether this string, as it stands, says this text.
+fn is_string(raw: &[u8], text: &str) -> bool {
+    let inner = &raw[1..raw.len() - 1];
+    match memchr(b'\\', inner) {
+        None => inner == text.as_bytes(),
+        Some(_) => string(raw).is_some_and(|said| said == text),
+    }
 }
 
 /// Decodes the string that `raw` begins with; `None` where it begins with something else. A lone
@@ -115,19 +127,18 @@ pub fn string(raw: &[u8]) -> Option<String> {
     let end = string_end(raw, 0)?;
     let mut text = Vec::new();
     let mut at = 1;
-    while at < end - 1 {
-        at += match (raw[at], raw[at + 1]) {
-            (b'\\', b'u') => decode_units(&raw[at..end], &mut text),
-            (b'\\', letter) => {
+    while let Some(plain) = memchr(b'\\', &raw[at..end]) {
+        text.extend_from_slice(&raw[at..at + plain]);
+        at += plain;
+        at += match raw[at + 1] {
+            b'u' => decode_units(&raw[at..end], &mut text),
+            letter => {
                 text.push(unescape(letter));
                 2
             }
-            (byte, _) => {
-                text.push(byte);
-                1
-            }
         };
     }
+    text.extend_from_slice(&raw[at..end - 1]);
     Some(match String::from_utf8(text) {
         Ok(text) => text,
         Err(bad) => String::from_utf8_lossy(bad.as_bytes()).into_owned(),
@@ -264,12 +275,16 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     }
     let mut at = start + 1;
     loop {
-        at += match bytes.get(at)? {
+        let rest = bytes.get(at..)?;
+        let plain = memchr2(b'"', b'\\', rest)?;
+        if rest[..plain].iter().any(|byte| *byte < b' ') {
+            return None;
+        }
+        at += plain;
+        match bytes[at] {
             b'"' => return Some(at + 1),
-            b'\\' => escape_length(&bytes[at..])?,
-            0..=0x1f => return None,
-            _ => 1,
-        };
+            _ => at += escape_length(&bytes[at..])?,
+        }
     }
 }
 
@@ -398,7 +413,7 @@ mod tests {
     fn members_are_the_objects_own_in_order() {
         let text = br#" { "a" : 1 , "\u0062":{"x":[1,"}"],"y":{}} ,"a":[ "," ],"c":"d", "e":true}"#;
         let found: Vec<_> = members(&text[1..])
-            .map(|(key, value)| (key, String::from_utf8_lossy(value)))
+            .map(|(key, value)| (string(key).unwrap(), String::from_utf8_lossy(value)))
             .collect();
         let expected = [
             ("a", "1"),
@@ -411,6 +426,9 @@ mod tests {
             found,
             expected.map(|(key, value)| (key.to_owned(), value.into()))
         );
+        let values = [&br#"[ "," ]"#[..], br#"{"x":[1,"}"],"y":{}}"#, b"true"].map(Some);
+        assert_eq!(last_of(&text[1..], ["a", "b", "e"]), values);
+        assert_eq!(last_of(&text[1..], ["x", "\\u0062"]), [None; 2]);
     }
 
     #[test]

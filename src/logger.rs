@@ -1,11 +1,9 @@
 //! Problems and progress to stderr, one line each. Only this program's own records are let through:
 //! what a library logs (ureq traces whole requests) could hold a secret.
 
-use std::io::{self, Write};
-
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::terminal::clear_line;
+use crate::terminal::say;
 use crate::text::on_one_line;
 
 struct Logger {
@@ -42,10 +40,7 @@ impl Log for Logger {
         };
         let priority = if self.priorities { priority } else { "" };
         let line = on_one_line(&record.args().to_string());
-        let mut stderr = io::stderr().lock();
-        let clear = clear_line();
-        // Nobody can be told that stderr is gone.
-        let _ = writeln!(stderr, "{clear}{priority}probe-wake: {kind}{line}");
+        say(&format!("{priority}probe-wake: {kind}{line}"));
     }
 
     fn flush(&self) {}

@@ -1,13 +1,14 @@
 //! `probe-wake` turns the wake rows of an audit log into diagnosed Slack messages: one run, no
-//! daemon. This file parses, runs, prints the error and sets the exit code. A run is told by
-//! `commands/run`; a row passes through it from left to right:
+//! daemon. This file parses, runs, prints the error and sets the exit code. `commands/run` is one
+//! run; a row passes through it from left to right:
 //!
 //! ```text
-//! cli → config → commands/run → session ─┬─ read      audit: bytes → lines → wakes; rotation
-//!                                        │            debounce: wake → dispatch or hold back
-//!                                        ├─ dispatch  engine: wake → diagnosis or reason
-//!                                        │            message: either of them → the DM's text
-//!                                        └─ deliver   slack: text → delivered, refused, unknown
+//! cli → config → commands/run → session ─┬─ read         audit: bytes → lines → wakes; rotation
+//!                                        │               debounce: wake → dispatch or hold back
+//!                                        │               state: one commit for stamps, queue, position
+//!                                        ├─ investigate  engine: wake → prompt → diagnosis or reason
+//!                                        ├─ tell         message: facts and results → the DM's text
+//!                                        └─ deliver      slack: text → delivered, refused, unknown
 //! ```
 //!
 //! What it remembers is `state`, what it does to the world is `effects`, what it tells is `report`,
@@ -30,7 +31,9 @@ mod logger;
 mod message;
 mod metrics;
 mod outcome;
+mod page;
 mod random;
+mod record;
 mod report;
 mod secret;
 mod session;
@@ -42,10 +45,20 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let screen = config::screen();
+    terminal::init(screen);
+    let help_colour = match screen.escapes {
+        true => ColorChoice::Auto,
+        false => ColorChoice::Never,
+    };
+    let matches = cli::Cli::command().color(help_colour).get_matches();
+    let cli = match cli::Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     logger::init(cli.global.verbose, config::stderr_is_journal());
     match commands::execute(&cli) {
         Ok(exit) => exit.into(),

@@ -56,6 +56,13 @@ pub fn facts(investigation: &Investigation) -> Message {
     facts_ending_in(investigation, FOLLOWS)
 }
 
+/// The facts where no result will follow.
+pub fn facts_alone(investigation: &Investigation) -> Message {
+    let mut message = facts_ending_in(investigation, "");
+    message.text.truncate(message.text.trim_end().len());
+    message
+}
+
 /// The result in the thread of its facts.
 pub fn result(investigation: &Investigation, result: &Result<Diagnosis, Failure>) -> Message {
     let body = match result {
@@ -375,6 +382,7 @@ mod tests {
     fn facts_end_in_what_follows_them() {
         let expected = format!("{FACTS}The investigation follows in this thread.");
         assert_eq!(facts(&soon()).text, expected);
+        assert_eq!(facts_alone(&soon()).text, FACTS.trim_end());
     }
 
     #[test]

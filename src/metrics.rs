@@ -10,14 +10,15 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
-use crate::files::create_anew;
+use crate::files::{create_anew, read_own};
 use crate::state::Counters;
 
 /// What is true when the run ends.
 pub struct Gauges {
     pub now: Timestamp,
     pub exit: Exit,
-    pub lag_bytes: u64,
+    /// `None` where the log cannot be read.
+    pub lag_bytes: Option<u64>,
     pub outbox: usize,
     /// Investigations that are left to later runs.
     pub owed: usize,
@@ -25,8 +26,33 @@ pub struct Gauges {
     pub oldest: Option<Timestamp>,
 }
 
-/// Replaces the file whole, readable by all: the collector runs as another user.
 pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()> {
+    replace(path, &text(counters, gauges))
+}
+
+/// Tells that a run ended before it knew its state: all else stays as the run before wrote it.
+pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> {
+    let old = read_own(path).unwrap_or_default();
+    let old = String::from_utf8_lossy(&old);
+    let mut text = String::new();
+    let changed = [last_run(now), exit_code(exit)];
+    let is_changed = |line: &str| {
+        let mut names = changed
+            .iter()
+            .map(|(name, ..)| format!("probe_wake_{name}"));
+        names.any(|name| line.split(' ').any(|word| word == name))
+    };
+    for line in old.lines().filter(|line| !is_changed(line)) {
+        let _ = writeln!(text, "{line}");
+    }
+    for (name, help, value) in changed {
+        metric(&mut text, name, "gauge", help, value);
+    }
+    replace(path, &text)
+}
+
+/// Replaces the file whole, readable by all: the collector runs as another user.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     // The collector reads what ends in .prom and nothing else.
     name.push(".new");
@@ -34,7 +60,7 @@ pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()
     let mut file = create_anew(&new, 0o644)?;
     // Whatever the umask is.
     file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(text(counters, gauges).as_bytes())?;
+    file.write_all(text.as_bytes())?;
     fs::rename(&new, path)
 }
 
@@ -93,28 +119,39 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
     ]
 }
 
-/// The gauges: name, help and value.
-fn values(counters: &Counters, gauges: &Gauges) -> [(&'static str, &'static str, f64); 7] {
-    let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
+/// A gauge: name, help and value.
+type Value = (&'static str, &'static str, f64);
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_millisecond() as f64 / 1_000.0
+}
+
+fn last_run(now: Timestamp) -> Value {
+    let name = "last_run_timestamp_seconds";
+    (name, "When the last run ended", seconds(now))
+}
+
+fn exit_code(exit: Exit) -> Value {
+    let code = f64::from(exit as u8);
+    ("last_run_exit_code", "The exit code of the last run", code)
+}
+
+fn values(counters: &Counters, gauges: &Gauges) -> [Value; 7] {
     let now = seconds(gauges.now);
     let success = counters.last_success.map_or(0.0, seconds);
     let age = |oldest| (now - seconds(oldest)).max(0.0);
     [
-        ("last_run_timestamp_seconds", "When the last run ended", now),
+        last_run(gauges.now),
         (
             "last_success_timestamp_seconds",
             "When a run last ended with exit 0",
             success,
         ),
-        (
-            "last_run_exit_code",
-            "The exit code of the last run",
-            f64::from(gauges.exit as u8),
-        ),
+        exit_code(gauges.exit),
         (
             "lag_bytes",
-            "Bytes of the audit log behind the position",
-            gauges.lag_bytes as f64,
+            "Bytes of the audit log behind the position; NaN where it cannot be read",
+            gauges.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
         ),
         ("outbox_dms", "DMs in the outbox", gauges.outbox as f64),
         (
@@ -156,7 +193,7 @@ mod tests {
             &Gauges {
                 now,
                 exit: Exit::Unfinished,
-                lag_bytes: 7,
+                lag_bytes: Some(7),
                 outbox: 0,
                 owed: 0,
                 oldest: None,

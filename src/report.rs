@@ -79,6 +79,8 @@ pub struct WakeReport {
     /// In a dry run, what the engine would be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    #[serde(skip)]
+    pub title: String,
     /// The ids of the DMs that told of it.
     #[serde(skip)]
     pub dms: Vec<String>,
@@ -93,7 +95,7 @@ pub struct Tally {
     pub sent: u64,
     /// DMs that went to `undelivered.jsonl`.
     pub undelivered: u64,
-    /// Stretches of the log that could not be read: wakes may have been in them.
+    /// Parts of the log that could not be read: wakes may have been in them.
     pub missed: u64,
 }
 
@@ -202,6 +204,7 @@ impl WakeReport {
             caller_session_id: wake.caller_session_id(),
             dm_text: None,
             prompt: None,
+            title: wake.title.clone(),
             dms: Vec::new(),
         }
     }

@@ -1,9 +1,10 @@
-//! What a person at a terminal sees besides plain lines: colour that obeys `NO_COLOR`, the width of
-//! a table, and a line that tells what is being waited for. Under cron none of it appears.
+//! What a person at a terminal sees besides plain lines: colour that obeys `NO_COLOR`, texts wrapped
+//! to its width, and a line that tells what is being waited for. Under cron none of it appears.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,34 @@ use crate::text::on_one_line;
 /// A table is not cut narrower, and is not cut at all where stdout is no terminal.
 const LEAST_WIDTH: usize = 60;
 const TICK: Duration = Duration::from_millis(120);
-const FRAMES: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
+/// A terminal without escapes is told what is waited for once it has lasted so long.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+const BRAILLE: &[char] = &['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
+const ASCII: &[char] = &['|', '/', '-', '\\'];
+
+/// What the terminal takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Colours, and lines that are drawn anew.
+    pub escapes: bool,
+    /// Characters beyond ASCII in what this program draws.
+    pub unicode: bool,
+}
+
+static SCREEN: OnceLock<Screen> = OnceLock::new();
+
+/// To be called once, before anything is printed.
+pub fn init(screen: Screen) {
+    // A second call would change nothing.
+    let _ = SCREEN.set(screen);
+}
+
+fn screen() -> Screen {
+    *SCREEN.get_or_init(|| Screen {
+        escapes: true,
+        unicode: true,
+    })
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
@@ -34,7 +62,7 @@ impl Painter {
     /// `no_color`: whether `NO_COLOR` is set, to anything but nothing (no-color.org).
     pub fn for_stdout(no_color: bool) -> Self {
         Self {
-            colours: io::stdout().is_terminal() && !no_color,
+            colours: io::stdout().is_terminal() && !no_color && screen().escapes,
         }
     }
 
@@ -56,38 +84,71 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(LEAST_WIDTH))
 }
 
-/// Cuts a line to the terminal's width; where there is none it is left whole.
-pub fn fit_line(line: &str) -> String {
-    width().map_or_else(|| line.to_owned(), |columns| fit(line, columns))
-}
-
-/// Cuts a text to so many columns of a terminal, on which some characters take two and some none.
-pub fn fit(text: &str, columns: usize) -> String {
-    if text.width() <= columns {
-        return text.to_owned();
-    }
-    let mut used = 0;
-    let fitting = text.chars().take_while(|c| {
-        used += c.width().unwrap_or(0);
-        used < columns
-    });
-    format!("{}…", fitting.collect::<String>().trim_end())
-}
-
-/// Breaks a text at its spaces into lines of at most so many columns; a longer word has a line of its
-/// own.
+/// Breaks a text at its spaces into lines of at most so many columns, and a word that is longer
+/// within. A path stays whole, so that it can be copied.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let mut lines: Vec<String> = Vec::new();
+    let mut used = 0;
     for word in text.split(' ') {
-        let is_first = lines.len() == 1 && lines[0].is_empty();
+        let wide = word.width();
         match lines.last_mut() {
-            Some(line) if is_first => line.push_str(word),
-            Some(line) if line.width() + 1 + word.width() <= columns => {
+            Some(line) if used + 1 + wide <= columns => {
                 line.push(' ');
                 line.push_str(word);
+                used += 1 + wide;
             }
-            _ => lines.push(word.to_owned()),
+            _ => {
+                lines.push(word.to_owned());
+                used = wide;
+            }
         }
+    }
+    let cut = |line: String| match line.contains([' ', '/']) {
+        true => vec![line],
+        false => chunks(&line, columns),
+    };
+    lines.into_iter().flat_map(cut).collect()
+}
+
+/// Pieces of at most so many columns.
+fn chunks(word: &str, columns: usize) -> Vec<String> {
+    let mut chunks = vec![String::new()];
+    for c in word.chars() {
+        match chunks.last_mut() {
+            Some(chunk) if chunk.width() + c.width().unwrap_or(0) <= columns => chunk.push(c),
+            _ => chunks.push(c.to_string()),
+        }
+    }
+    chunks
+}
+
+/// A text on as many lines of stdout's terminal as it takes, all but the first one indented by so
+/// many columns; on one line where there is no terminal.
+pub fn wrapped(text: &str, indent: usize) -> String {
+    let text = on_one_line(text);
+    let Some(columns) = width() else {
+        return text;
+    };
+    let lines = wrap(&text, columns.saturating_sub(indent));
+    lines.join(&format!("\n{:indent$}", ""))
+}
+
+/// Breaks a text as [`wrap`] does, and a word that is longer than a line within it: no line is wider.
+pub fn wrap_whole(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in wrap(text, columns) {
+        let mut part = String::new();
+        let mut used = 0;
+        for c in line.chars() {
+            let wide = c.width().unwrap_or(0);
+            if used + wide > columns && !part.is_empty() {
+                lines.push(std::mem::take(&mut part));
+                used = 0;
+            }
+            part.push(c);
+            used += wide;
+        }
+        lines.push(part);
     }
     lines
 }
@@ -98,11 +159,41 @@ pub fn pad(text: &str, columns: usize) -> String {
     format!("{text}{:missing$}", "")
 }
 
-/// Whether such a line stands there now.
+/// Asks at the terminal and gives whether the answer was yes; `None` where nobody can be asked.
+pub fn ask(question: &str) -> io::Result<Option<bool>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let _ = write_stderr(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let answer = answer.trim().to_ascii_lowercase();
+    Ok(Some(matches!(answer.as_str(), "y" | "yes")))
+}
+
+/// A line on stderr in one write, so that it does not mix with what others write there.
+pub fn say(line: &str) {
+    // Nobody can be told that stderr is gone.
+    let _ = write_stderr(&format!("{line}\n"));
+}
+
+fn write_stderr(text: &str) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(format!("{}{text}", clear_line()).as_bytes())
+}
+
+/// Whether a line of waiting stands there now.
 static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
+/// All that is waited for; the last one is told.
+static WAITED_FOR: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn waited_for<T>(change: impl FnOnce(&mut Vec<String>) -> T) -> T {
+    change(&mut WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// What takes the line away that is drawn now, for who has something to say.
-pub fn clear_line() -> &'static str {
+fn clear_line() -> &'static str {
     match IS_DRAWN.swap(false, Ordering::Relaxed) {
         true => "\r\u{1b}[K",
         false => "",
@@ -113,7 +204,7 @@ pub fn clear_line() -> &'static str {
 /// when this is dropped.
 pub struct Waiting {
     /// `None` where stderr is no terminal.
-    line: Option<(Sender<()>, JoinHandle<()>)>,
+    line: Option<(String, Sender<()>, JoinHandle<()>)>,
 }
 
 impl Waiting {
@@ -122,31 +213,50 @@ impl Waiting {
         if !io::stderr().is_terminal() {
             return Self { line: None };
         }
-        let (stop, stopped) = mpsc::channel::<()>();
         let what = on_one_line(what);
+        waited_for(|all| all.push(what.clone()));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let shown = what.clone();
         let draw = thread::spawn(move || {
-            let begun = Instant::now();
-            for frame in FRAMES.iter().cycle() {
-                match stopped.recv_timeout(TICK) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => break,
-                }
-                let seconds = begun.elapsed().as_secs();
-                let mut stderr = io::stderr().lock();
-                let _ = write!(stderr, "\r{frame} {what} ({seconds} s)\u{1b}[K");
-                IS_DRAWN.store(true, Ordering::Relaxed);
+            let is_over = |length| stopped.recv_timeout(length) != Err(RecvTimeoutError::Timeout);
+            match screen().escapes {
+                true => draw(&shown, is_over),
+                false if is_over(TOLD_AFTER) => {}
+                false => say(&format!("probe-wake: {shown}")),
             }
-            let _ = write!(io::stderr().lock(), "{}", clear_line());
         });
         Self {
-            line: Some((stop, draw)),
+            line: Some((what, stop, draw)),
         }
     }
 }
 
+fn draw(what: &str, is_over: impl Fn(Duration) -> bool) {
+    let begun = Instant::now();
+    let frames = if screen().unicode { BRAILLE } else { ASCII };
+    for frame in frames.iter().cycle() {
+        if is_over(TICK) {
+            break;
+        }
+        let is_last = waited_for(|all| all.last().is_some_and(|last| last == what));
+        if is_last {
+            let seconds = begun.elapsed().as_secs();
+            let mut stderr = io::stderr().lock();
+            let line = format!("\r{frame} {what} ({seconds} s)\u{1b}[K");
+            let _ = stderr.write_all(line.as_bytes());
+            IS_DRAWN.store(true, Ordering::Relaxed);
+        }
+    }
+    let _ = write_stderr("");
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some((stop, draw)) = self.line.take() {
+        if let Some((what, stop, draw)) = self.line.take() {
+            waited_for(|all| {
+                let index = all.iter().rposition(|one| *one == what);
+                index.map(|index| all.remove(index))
+            });
             drop(stop);
             let _ = draw.join();
         }
@@ -163,16 +273,20 @@ mod tests {
         assert_eq!(wrap("a b c", 3), ["a b", "c"]);
         assert_eq!(wrap("/a/long/path is long", 7), ["/a/long/path", "is long"]);
         assert_eq!(wrap("\u{5168}\u{5168} b", 5), ["\u{5168}\u{5168}", "b"]);
+        assert_eq!(wrap("a bbbbbbb c", 3), ["a", "bbb", "bbb", "b", "c"]);
+        assert_eq!(wrap("\u{5168}\u{5168}", 3), ["\u{5168}", "\u{5168}"]);
     }
 
     #[test]
-    fn a_text_is_cut_and_filled_up_by_the_columns_it_takes() {
-        assert_eq!(fit("abcdef", 6), "abcdef");
-        assert_eq!(fit("abcdef", 5), "abcd…");
-        assert_eq!(fit("机器故障了", 10), "机器故障了");
-        assert_eq!(fit("机器故障了", 9), "机器故障…");
-        assert_eq!(fit("机器故障了", 8), "机器故…");
-        assert_eq!(fit("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}");
+    fn a_long_word_is_broken_where_no_line_may_be_wider() {
+        assert_eq!(wrap_whole("", 5), [""]);
+        assert_eq!(wrap_whole("a abcdefg b", 3), ["a", "abc", "def", "g", "b"]);
+        assert_eq!(wrap_whole("\u{5168}\u{5168}", 3), ["\u{5168}", "\u{5168}"]);
+        assert_eq!(wrap_whole("\u{5168}", 1), ["\u{5168}"]);
+    }
+
+    #[test]
+    fn a_text_is_filled_up_by_the_columns_it_takes() {
         assert_eq!(pad("机", 4), "机  ");
         assert_eq!(pad("abc", 2), "abc");
     }

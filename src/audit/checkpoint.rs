@@ -56,18 +56,21 @@ impl Checkpoint {
         }
     }
 
-    /// Leaves the generation of this position, which was looked at up to `length`. All that was
-    /// left before was read to its end.
+    /// Leaves the generation of this position, which was looked at up to `length`.
     pub fn retire(&mut self, position: Position, length: u64, now: Timestamp) {
-        let most = MOST_RETIRED - 1;
-        let forgotten = self.previous.len().saturating_sub(most);
-        self.previous.drain(..forgotten);
         self.previous.push(Retired {
             position,
             length,
             left_at: now,
             is_done: false,
         });
+    }
+
+    /// Forgets the oldest generations where there are very many. All that was left was read to its
+    /// end.
+    pub fn forget_oldest(&mut self) {
+        let forgotten = self.previous.len().saturating_sub(MOST_RETIRED);
+        self.previous.drain(..forgotten);
     }
 
     /// Notes in which of the generations before, by their number, no late rows are to come any
@@ -157,6 +160,7 @@ mod tests {
         let (mut checkpoint, now) = left(0);
         for length in 1..=20 {
             checkpoint.retire(Position::start_of_nothing(), length, now);
+            checkpoint.forget_oldest();
         }
         let lengths = checkpoint.previous.iter().map(|retired| retired.length);
         assert!(lengths.eq(5..=20));

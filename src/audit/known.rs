@@ -129,14 +129,13 @@ impl Known {
     }
 
     /// Takes over the files that are there now. Of the others the last ones stay known.
-    pub fn renew(&mut self, present: &Self) {
+    pub fn renew(&mut self, present: Self) {
         let mut seen = HashSet::new();
-        let mut is_first = |file: &&KnownFile| seen.insert((file.sha256.clone(), file.length));
-        let present: Vec<_> = present.0.iter().filter(&mut is_first).cloned().collect();
-        let absent = self.0.iter().rev().filter(is_first).take(MOST_ABSENT);
-        let mut files: Vec<_> = absent.cloned().collect();
+        let mut is_first = |file: &KnownFile| seen.insert((file.sha256.clone(), file.length));
+        let mut files: Vec<_> = present.0.into_iter().rev().filter(&mut is_first).collect();
+        let absent = self.0.drain(..).rev().filter(is_first);
+        files.extend(absent.take(MOST_ABSENT));
         files.reverse();
-        files.extend(present);
         self.0 = files;
     }
 
@@ -237,10 +236,10 @@ mod tests {
         let file = |number: usize| KnownFile::new(&number.to_le_bytes());
         let mut known = Known((0..100).map(file).collect());
         let present = Known(vec![file(7), file(100), file(7)]);
-        known.renew(&present);
-        let expected = (100 - MOST_ABSENT..100).chain([7, 100]);
+        known.renew(present.clone());
+        let expected = (100 - MOST_ABSENT..100).chain([100, 7]);
         assert_eq!(known, Known(expected.map(file).collect()));
-        known.renew(&present);
+        known.renew(present);
         assert_eq!(known.0.len(), MOST_ABSENT + 2);
     }
 

@@ -30,6 +30,11 @@ impl Plan {
     pub fn has_gap(&self) -> bool {
         self.gap || !self.unreadable.is_empty()
     }
+
+    /// Whether there is no log, and nothing that holds the position either.
+    pub fn is_without_log(&self) -> bool {
+        self.missing && !self.rotated && self.waiting_for.is_none()
+    }
 }
 
 /// A part of a generation that is to be read.
@@ -43,7 +48,8 @@ pub struct Segment {
 /// Whose end a segment reaches to, and so what may still come behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Rows that were written into a generation after it was left: the one of this number.
+    /// Rows that were written into a generation after it was left: the one of this number, or the
+    /// next one where the checkpoint has no such number yet.
     Late(usize),
     /// A generation that nobody appends to any more.
     Finished,

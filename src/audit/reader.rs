@@ -11,7 +11,6 @@ use super::checkpoint::Checkpoint;
 use super::generation::Generation;
 use super::hash::sha256;
 use super::identity::Identity;
-use super::known::Known;
 use super::lines::{Line, Lines, Overlong, Unfinished};
 use super::plan::{Kind, Plan, Segment};
 use super::position::{Position, RowProof};
@@ -67,12 +66,7 @@ pub fn look(
             };
         }
     };
-    let mut reader = Reader {
-        checkpoint,
-        sink,
-        look: Look::default(),
-        now,
-    };
+    let mut reader = Reader::new(checkpoint, now, sink);
     reader.judge(log, &plan);
     reader.read(plan);
     reader.look
@@ -103,12 +97,7 @@ pub fn read_file(
         // Nobody appends to it any more: a last row without its line end counts.
         kind: Kind::Finished,
     };
-    let mut reader = Reader {
-        checkpoint,
-        sink,
-        look: Look::default(),
-        now,
-    };
+    let mut reader = Reader::new(checkpoint, now, sink);
     reader.read(Plan {
         segments: vec![segment],
         ..Plan::default()
@@ -121,9 +110,21 @@ struct Reader<'a> {
     sink: &'a mut dyn WakeSink,
     look: Look,
     now: Timestamp,
+    /// A file was renamed or compressed since the plan was made: the next look finds it.
+    is_outdated: bool,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(checkpoint: &'a mut Checkpoint, now: Timestamp, sink: &'a mut dyn WakeSink) -> Self {
+        Self {
+            checkpoint,
+            sink,
+            look: Look::default(),
+            now,
+            is_outdated: false,
+        }
+    }
+
     /// Takes over what the plan says of rows that cannot be read.
     fn judge(&mut self, log: &Path, plan: &Plan) {
         let path = log.display();
@@ -132,7 +133,7 @@ impl Reader<'_> {
         } = &self.checkpoint.position;
         self.look.rotated = plan.rotated;
         self.look.gap = plan.has_gap();
-        self.look.missing = plan.missing && !plan.rotated && plan.waiting_for.is_none();
+        self.look.missing = plan.is_without_log();
         if plan.gap {
             self.look.warnings.push(format!(
                 "{path}: nothing holds the position any more (byte {offset}, of {seen_at}): rows \
@@ -156,13 +157,13 @@ impl Reader<'_> {
     }
 
     fn has_stopped(&self) -> bool {
-        self.look.problem.is_some() || self.sink.is_full()
+        self.look.problem.is_some() || self.is_outdated || self.sink.is_full()
     }
 
     fn read(&mut self, plan: Plan) {
         // The first segment goes on from the position, unless nothing holds it any more.
         let mut goes_on = !plan.gap;
-        let mut known = plan.known;
+        let mut known = Some(plan.known);
         let mut last: Option<&Generation> = None;
         for (index, segment) in plan.segments.iter().enumerate() {
             if self.has_stopped() {
@@ -170,10 +171,17 @@ impl Reader<'_> {
             }
             let ahead = &plan.segments[index..];
             let is_late = matches!(segment.kind, Kind::Late(_));
+            if segment.kind == Kind::Late(self.checkpoint.previous.len()) {
+                let start = Position::start_of(&segment.generation, self.now);
+                self.checkpoint.retire(start, 0, self.now);
+            }
             if !is_late {
                 let goes_on = std::mem::take(&mut goes_on);
                 if !goes_on || self.begins_another_file(segment) {
-                    self.enter(ahead, &known, plan.gap, last);
+                    if let Some(known) = known.take() {
+                        self.checkpoint.known.renew(known);
+                    }
+                    self.enter(ahead, plan.gap, last);
                 }
             }
             if segment.has_bytes() {
@@ -181,7 +189,6 @@ impl Reader<'_> {
             }
             if !is_late {
                 last = Some(&segment.generation);
-                known.add(&segment.generation);
             }
         }
     }
@@ -196,11 +203,12 @@ impl Reader<'_> {
 
     /// Leaves the generation that the position is in, `last` where any of it was read, for the
     /// start of the next one.
-    fn enter(&mut self, ahead: &[Segment], known: &Known, gap: bool, last: Option<&Generation>) {
+    fn enter(&mut self, ahead: &[Segment], gap: bool, last: Option<&Generation>) {
         let seen_at = self.seen_at(&ahead[0]);
         let start = Position::start_of(&ahead[0].generation, seen_at);
         let position = std::mem::replace(&mut self.checkpoint.position, start);
-        self.checkpoint.known.renew(known);
+        last.into_iter()
+            .for_each(|last| self.checkpoint.known.add(last));
         let is_ahead = |identity: &Identity| {
             let same = |segment: &Segment| segment.generation.is_same_file(identity);
             ahead.iter().any(same)
@@ -210,6 +218,7 @@ impl Reader<'_> {
         if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
             let length = last.map_or(0, |last| last.length);
             self.checkpoint.retire(position, length, self.now);
+            self.checkpoint.forget_oldest();
         }
         self.look.moved = true;
     }
@@ -233,6 +242,10 @@ impl Reader<'_> {
         let mut damage = None;
         let source = match generation.read_from(segment.from) {
             Ok(source) => source,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.is_outdated = true;
+                return;
+            }
             Err(error) => return self.break_off(segment, error),
         };
         let source = UpToDamage {

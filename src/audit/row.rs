@@ -103,8 +103,8 @@ fn skip_padding(line: &[u8], at: usize) -> usize {
 
 /// The wake that a whole object is, if it is one.
 fn wake(object: &[u8]) -> Option<Wake> {
-    let [emitted_at, details] = json::last_of(object, ["emitted_at", "details"]);
-    (own_seam(object)? == SEAM).then(|| Wake::from_row(emitted_at, details))
+    let [seam, emitted_at, details] = json::last_of(object, ["seam", "emitted_at", "details"]);
+    (json::string(seam?)? == SEAM).then(|| Wake::from_row(emitted_at, details))
 }
 
 fn own_seam(object: &[u8]) -> Option<String> {
@@ -324,7 +324,7 @@ mod tests {
             "{\"seam\":{\"seam\":{}},",
         ] {
             for prefix in ["", "{\"", "{\"a\":["] {
-                let line = [prefix, &unit.repeat((1 << 19) / unit.len())].concat();
+                let line = [prefix, &unit.repeat((1 << 17) / unit.len())].concat();
                 assert_eq!(found(&line), (0, Some(0)), "{prefix} {unit}");
             }
         }

@@ -37,11 +37,9 @@ impl Search<'_> {
             return Ok(plan);
         }
         let mut found = look_around(self);
-        if goes_on {
-            self.take_compressed_as_left_empty(&mut found);
-        }
         self.add_late_rows(&mut plan, mem::take(&mut found.retired))?;
         if goes_on {
+            self.add_left_empty(&mut plan, found.new)?;
             return Ok(plan);
         }
         plan.known = mem::take(&mut found.known);
@@ -59,44 +57,40 @@ impl Search<'_> {
 
     /// Finds the holder of the position, and after it the generations that came later.
     fn follow(&self, plan: &mut Plan, found: Found) -> io::Result<()> {
-        let Found {
-            holders,
-            copies,
-            mut new,
-            failure,
-            ..
-        } = found;
-        let (holders, others) = if holders.is_empty() {
+        let (mut holders, mut copies, mut new) = (found.holders, found.copies, found.new);
+        if holders.is_empty() {
             // A copy that ends before the position was made before that was reached, and so was
             // wholly consumed.
-            (copies, Vec::new())
-        } else {
-            // What is no part of the holder only begins like it.
-            (holders, copies)
-        };
-        new.extend(others.into_iter().map(New::whole));
-        holders.iter().for_each(|file| plan.known.add(file));
-        if let Some(holder) = self.longest(holders)? {
-            plan.rotated = true;
-            let later = self.in_order(new, Some(&holder))?;
-            let offset = self.checkpoint.position.offset;
-            let from = match holder.is_gzip() {
-                true => offset,
-                false => holder.length.min(offset),
-            };
-            let holder = New {
-                generation: holder,
-                from,
-            };
-            return self.add(plan, iter::once(holder).chain(later));
+            mem::swap(&mut holders, &mut copies);
         }
+        let Some(holder) = self.take_longest(&mut holders)? else {
+            return self.follow_nothing(plan, new, found.failure);
+        };
+        holders.iter().for_each(|file| plan.known.add(file));
+        // What is no part of the holder only begins like it.
+        new.extend(copies.into_iter().map(New::whole));
+        let later = self.in_order(new, Some(&holder))?;
+        let from = match (holder.is_gzip(), self.checkpoint.position.offset) {
+            (true, offset) => offset,
+            (false, offset) => holder.length.min(offset),
+        };
+        plan.rotated = true;
+        let generation = holder;
+        self.add(plan, iter::once(New { generation, from }).chain(later))
+    }
+
+    /// Nothing holds the position, unless that is in a file that could not be read yet.
+    fn follow_nothing(
+        &self,
+        plan: &mut Plan,
+        new: Vec<New>,
+        failure: Option<io::Error>,
+    ) -> io::Result<()> {
         if let Some(failure) = failure {
-            // The holder may be the one that could not be read.
             return Err(failure);
         }
         for file in &new {
             if self.is_being_written(&file.generation)? {
-                // The holder may be the one that is not whole yet.
                 plan.waiting_for = Some(file.generation.path.clone());
                 return Ok(());
             }
@@ -109,22 +103,21 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Of several copies of one generation the one that has most of it.
-    fn longest(&self, mut files: Vec<Generation>) -> io::Result<Option<Generation>> {
-        let Some(mut longest) = files.pop() else {
-            return Ok(None);
-        };
+    /// Takes, of several copies of one generation, the one that has most of it.
+    fn take_longest(&self, files: &mut Vec<Generation>) -> io::Result<Option<Generation>> {
         let identity = self.checkpoint.position.identity.as_ref();
         let rank = |file: &Generation| {
             let is_same = identity.is_some_and(|identity| file.is_same_file(identity));
             io::Result::Ok((file.content_length(u64::MAX)?, is_same, !file.is_gzip()))
         };
-        for file in files {
-            if rank(&file)? > rank(&longest)? {
-                longest = file;
+        let mut longest = None;
+        if files.len() > 1 {
+            for (index, file) in files.iter().enumerate() {
+                longest = longest.max(Some((rank(file)?, index)));
             }
         }
-        Ok(Some(longest))
+        let index = longest.map_or(0, |(_, index)| index);
+        Ok((!files.is_empty()).then(|| files.swap_remove(index)))
     }
 
     /// Oldest first, without those that are read as part of another one.
@@ -170,19 +163,22 @@ impl Search<'_> {
             && file.integrity()? == Integrity::EndsEarly)
     }
 
-    /// A generation that was left empty has only its inode to be known by. Once that is gone, a new
-    /// compressed file is what it became.
-    fn take_compressed_as_left_empty(&self, found: &mut Found) {
-        for (number, retired) in self.checkpoint.previous.iter().enumerate() {
-            let is_found = found.retired.iter().any(|(found, _)| *found == number);
-            if retired.position.offset == 0 && !is_found {
-                let is_gzip = |file: &New| file.generation.is_gzip();
-                if let Some(index) = found.new.iter().position(is_gzip) {
-                    let file = found.new.swap_remove(index).generation;
-                    found.retired.push((number, file));
-                }
+    /// What is new beside a log that goes on was left empty, or passed over while it was: all its
+    /// rows are late.
+    fn add_left_empty(&self, plan: &mut Plan, new: Vec<New>) -> io::Result<()> {
+        let mut number = self.checkpoint.previous.len();
+        for New { generation, from } in self.in_order(new, None)? {
+            if !self.is_being_written(&generation)? {
+                let kind = Kind::Late(number);
+                plan.segments.push(Segment {
+                    generation,
+                    from,
+                    kind,
+                });
+                number += 1;
             }
         }
+        Ok(())
     }
 
     /// Rows behind the end of the generations that were left: in the plain file, to which a writer

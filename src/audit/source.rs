@@ -40,7 +40,7 @@ impl<R: Read> Read for Skipping<R> {
 }
 
 /// Reads a plain file for as long as it begins as it did when it was opened. The beginning is
-/// compared after each read, so that it vouches for the bytes of that read.
+/// compared after each read, so that it proves the bytes of that read.
 pub(super) struct WhileUnchanged<'a, R> {
     pub bytes: R,
     pub file: Arc<File>,

@@ -7,6 +7,7 @@ mod env_file;
 mod environment;
 mod names;
 mod paths;
+mod screen;
 #[cfg(test)]
 mod tests;
 pub mod variables;
@@ -29,6 +30,7 @@ use environment::Environment;
 pub use environment::usual_env_file;
 pub use paths::Paths;
 use paths::{absolute, no_color, snapshot_path};
+pub use screen::screen;
 use variables as var;
 pub use warning::Warning;
 use warning::tell;
@@ -156,7 +158,7 @@ impl Config {
         Self::from(paths, &env)
     }
 
-    /// For a rehearsal of the log that is named, which needs neither a home nor a state folder.
+    /// For a replay of the log that is named, which needs neither a home nor a state folder.
     pub fn for_replay(flags: &Global, log: &Path) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let audit_log = absolute(log)?;

@@ -67,10 +67,9 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, Problem> {
         .map_err(|error| Problem::new(Exit::Usage, anyhow!(error).context("a path is empty")))
 }
 
-/// `NO_COLOR` (no-color.org), or a terminal that takes no escapes.
+/// `NO_COLOR`, set to anything but nothing (no-color.org).
 pub(super) fn no_color(env: &Environment) -> bool {
     env.get(var::NO_COLOR.name).is_some()
-        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 fn home() -> Option<PathBuf> {

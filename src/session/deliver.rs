@@ -3,6 +3,7 @@
 //! is, and one that may have left is sent once more with a line that says it may be a repeat.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,12 +11,13 @@ use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::Session;
-use crate::effects::{Effects, Route, Undelivered};
+use crate::effects::{Effects, Route};
 use crate::message::{self, MAY_BE_REPEAT, with_notes};
 use crate::outcome;
 use crate::slack::{self, PART_LIMIT, Posted, Thread};
 use crate::state::Durability;
 use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused};
+use crate::state::undelivered::Undelivered;
 
 /// The pause before the one more try of a request that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -156,8 +158,7 @@ impl<E: Effects> Session<'_, E> {
             let Some(index) = self.state.outbox.iter().position(|dm| dm.id == id) else {
                 continue;
             };
-            let doubtful = self.state.outbox[index].may_be_repeat();
-            let given_up = self.give_up(index, doubtful, reason.clone())?;
+            let given_up = self.give_up(index, reason.clone())?;
             if given_up == DeliveryOutcome::GivenUp && reason == "expired" {
                 self.report.outbox.expired += 1;
             }
@@ -167,34 +168,52 @@ impl<E: Effects> Session<'_, E> {
 
     /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox. Where that file cannot be
     /// written, it stays for the next run to move, is sent no more, and the others go on.
-    fn give_up(&mut self, index: usize, doubtful: bool, reason: String) -> Result<DeliveryOutcome> {
+    fn give_up(&mut self, index: usize, reason: String) -> Result<DeliveryOutcome> {
         let dm = &mut self.state.outbox[index];
         dm.given_up = None;
-        let row = Undelivered {
-            given_up_at: self.effects.now(None),
-            reason: &reason,
-            caller_session_id: dm.caller_session_id(),
-            dm,
-        };
+        let row = Undelivered::new(dm, &reason, self.effects.now(None));
         if let Err(error) = self.effects.give_up(&row) {
             warn!("the DM about {} stays queued: {error:#}", dm.probe);
             let cause = format!("{reason}, and undelivered.jsonl cannot be written");
             dm.given_up = Some(reason);
             let lost = dm.clone();
             self.stand_alone(&lost);
-            return self.stays(index, doubtful, cause);
+            return self.stays(index, cause);
         }
         warn!(
             "the DM about {} went to undelivered.jsonl: {reason}",
             dm.probe
         );
+        self.given_up(index);
+        self.commit(Durability::Full)?;
+        Ok(DeliveryOutcome::GivenUp)
+    }
+
+    fn given_up(&mut self, index: usize) {
         if let Some(dm) = self.state.outbox.remove(index) {
             self.stand_alone(&dm);
         }
         self.report.tally.undelivered += 1;
         self.state.counters.undelivered += 1;
-        self.commit(Durability::Full)?;
-        Ok(DeliveryOutcome::GivenUp)
+    }
+
+    /// Takes out what lies in `undelivered.jsonl` under one of these ids: a run or a reset was
+    /// killed between the two files.
+    pub fn drop_given_up(&mut self, ids: &HashSet<String>) -> Result<()> {
+        let owed = self.state.queue.len();
+        self.state.queue.retain(|one| !ids.contains(&one.id));
+        let dropped = owed - self.state.queue.len();
+        self.report.tally.undelivered += dropped as u64;
+        let is_given_up = |dm: &Dm| ids.contains(&dm.id);
+        while let Some(index) = self.state.outbox.iter().position(is_given_up) {
+            self.given_up(index);
+        }
+        if self.report.tally.undelivered == 0 {
+            return Ok(());
+        }
+        let count = self.report.tally.undelivered;
+        warn!("{count} DM(s) lie in undelivered.jsonl since an earlier run or reset was killed");
+        self.commit(Durability::Full)
     }
 
     /// What follows a DM that was given up has to stand alone. Where a part of it was delivered,
@@ -235,41 +254,88 @@ impl<E: Effects> Session<'_, E> {
             }
             match posted {
                 Posted::Delivered(own) => {
-                    self.part_delivered(index, thread.or(own));
-                    if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
-                        return self.delivered(index);
+                    if let Some(outcome) = self.go_on(index, part, thread.or(own), &mut doubt)? {
+                        return Ok(outcome);
                     }
-                    self.state.outbox[index].go_on_with(part.rest);
-                    doubt = doubt.saturating_sub(part.length);
                     (tries, announced) = (0, false);
-                    self.look_again()?;
-                    if let Some(cause) = self.breaks_off(index) {
-                        return self.stays(index, doubt > 0, cause);
-                    }
                 }
-                Posted::RateLimited { retry_after, .. }
-                    if tries < MOST_RATE_LIMITED && !self.is_past_its_time() =>
-                {
-                    self.effects.pause(retry_after);
-                }
-                Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
-                    self.effects.pause(RETRY_PAUSE);
-                }
-                Posted::ThreadGone { .. } if thread.is_some() => {
-                    self.state.outbox[index].leave_thread();
-                    tries = 0;
-                }
-                Posted::MessageFault { cause } => return self.give_up(index, doubt > 0, cause),
-                Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
-                    return self.failed(index, doubt > 0, Failure::NotSent, cause);
-                }
-                Posted::Unknown { cause } => {
-                    return self.failed(index, true, Failure::Unknown, cause);
-                }
-                Posted::ThreadGone { cause } | Posted::Refused { cause } => {
-                    return self.failed(index, doubt > 0, Failure::Refused, cause);
-                }
+                posted => match self.tries_again(index, &posted, tries, thread.is_some()) {
+                    Some(so_far) => tries = so_far,
+                    None => return self.not_delivered(index, posted, doubt > 0),
+                },
             }
+        }
+    }
+
+    /// Slack took a part. Gives how the DM ends, where it ends with this part.
+    fn go_on(
+        &mut self,
+        index: usize,
+        part: Part,
+        thread: Option<Thread>,
+        doubt: &mut usize,
+    ) -> Result<Option<DeliveryOutcome>> {
+        self.part_delivered(index, thread);
+        if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
+            return self.delivered(index).map(Some);
+        }
+        self.state.outbox[index].go_on_with(part.rest);
+        *doubt = doubt.saturating_sub(part.length);
+        self.look_again()?;
+        let Some(cause) = self.breaks_off(index) else {
+            return Ok(None);
+        };
+        self.state.outbox[index].settle(*doubt > 0);
+        self.stays(index, cause).map(Some)
+    }
+
+    /// Makes ready for one more try of a part, where there is one. Gives how many tries count so
+    /// far.
+    fn tries_again(
+        &mut self,
+        index: usize,
+        posted: &Posted,
+        tries: u32,
+        in_thread: bool,
+    ) -> Option<u32> {
+        match posted {
+            Posted::RateLimited { retry_after, .. }
+                if tries < MOST_RATE_LIMITED
+                    && self.time_left().is_none_or(|left| *retry_after < left) =>
+            {
+                self.effects.pause(*retry_after);
+            }
+            Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
+                self.effects.pause(RETRY_PAUSE);
+            }
+            Posted::ThreadGone { .. } if in_thread => {
+                self.state.outbox[index].leave_thread();
+                return Some(0);
+            }
+            _ => return None,
+        }
+        Some(tries)
+    }
+
+    fn not_delivered(
+        &mut self,
+        index: usize,
+        posted: Posted,
+        doubtful: bool,
+    ) -> Result<DeliveryOutcome> {
+        match posted {
+            Posted::MessageFault { cause } => {
+                self.state.outbox[index].settle(doubtful);
+                self.give_up(index, cause)
+            }
+            Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
+                self.failed(index, doubtful, Failure::NotSent, cause)
+            }
+            Posted::Unknown { cause } => self.failed(index, true, Failure::Unknown, cause),
+            Posted::ThreadGone { cause } | Posted::Refused { cause } => {
+                self.failed(index, doubtful, Failure::Refused, cause)
+            }
+            Posted::Delivered(_) => self.delivered(index),
         }
     }
 
@@ -362,16 +428,17 @@ impl<E: Effects> Session<'_, E> {
         let now = self.effects.now(None);
         let proven = self.outgoing.proven;
         let dm = &mut self.state.outbox[index];
+        dm.settle(doubtful);
         let is_again = dm.failures > 0 && proven || dm.paused.is_some();
         self.outgoing.tried.insert(dm.id.clone());
         match failure {
             Failure::NotSent => self.outgoing.stopped = true,
-            Failure::Refused if is_again && proven => return self.give_up(index, doubtful, cause),
+            Failure::Refused if is_again && proven => return self.give_up(index, cause),
             Failure::Unknown if is_again => {
                 dm.failures += 1;
                 let count = dm.paused.as_ref().map_or(0, |paused| paused.count);
                 if count >= MOST_PAUSES {
-                    return self.give_up(index, doubtful, cause);
+                    return self.give_up(index, cause);
                 }
                 let pause = (FIRST_PAUSE * (1 << count)).min(LONGEST_PAUSE);
                 dm.paused = Some(Paused {
@@ -387,16 +454,11 @@ impl<E: Effects> Session<'_, E> {
         self.state.counters.failed += 1;
         let probe = &self.state.outbox[index].probe;
         warn!("the DM about {probe} stays queued: {cause}");
-        self.stays(index, doubtful, cause)
+        self.stays(index, cause)
     }
 
-    fn stays(&mut self, index: usize, doubtful: bool, cause: String) -> Result<DeliveryOutcome> {
-        let dm = &mut self.state.outbox[index];
-        dm.delivery = match doubtful {
-            true => Delivery::Unknown,
-            false => Delivery::Queued,
-        };
-        dm.cause = Some(cause);
+    fn stays(&mut self, index: usize, cause: String) -> Result<DeliveryOutcome> {
+        self.state.outbox[index].cause = Some(cause);
         self.commit(Durability::Full)?;
         Ok(DeliveryOutcome::Stays)
     }
@@ -446,14 +508,14 @@ fn reach(dm: &Dm) -> usize {
 }
 
 /// Cuts off as much as one Slack message takes. A doubt is told in the very parts that it is about,
-/// and since its line takes room, these can be more than there were.
+/// and its line makes these longer, so that there can be more of them than before.
 fn part(dm: &Dm, doubtful: bool, now: Timestamp) -> Part {
     let whole = whole(dm, now);
-    let room = match doubtful {
+    let limit = match doubtful {
         true => PART_LIMIT - MAY_BE_REPEAT.len() - 2,
         false => PART_LIMIT,
     };
-    let (part, rest) = slack::next_message(&whole, room);
+    let (part, rest) = slack::next_message(&whole, limit);
     // Behind other notes it is one more line of theirs.
     let ends_in_notes = rest.is_empty() && whole.len() > dm.text.len();
     let note = match (doubtful, ends_in_notes) {

@@ -13,12 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use super::{LOOK_AGAIN, Session};
-use crate::audit::seams::for_each_row;
+use crate::audit::seams::{AUTOFIX_SEAM, for_each_row};
 use crate::effects::{Effects, Route};
 use crate::engine::{self, Answer, Failure, Metadata, Question, Reason};
 use crate::message;
 use crate::outcome;
-use crate::state::outbox::Follows;
+use crate::state::outbox::{Dm, Follows};
 use crate::state::queue::{Investigation, Late};
 use crate::state::{Durability, EngineFailure};
 
@@ -26,8 +26,6 @@ use crate::state::{Durability, EngineFailure};
 const MOST_ATTEMPTS: u32 = 2;
 /// After so many wakes in a row that found the engine unreachable, the run asks no more.
 const MOST_UNREACHABLE: u32 = 2;
-/// The seam by which Kora notes that its engine ran a fix.
-const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
 const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
 /// The most investigations of which a late diagnosis is hoped for, and the most bytes of them where
 /// there is more than one.
@@ -203,70 +201,82 @@ impl<E: Effects> Session<'_, E> {
     /// Takes an investigation off the queue and puts its result into the outbox, in one commit;
     /// then sends it.
     pub(super) fn end(&mut self, id: &str, ending: Ending) -> Result<()> {
-        let Ending { answer, prompt, .. } = ending;
         let Some(index) = self.index_of(id) else {
             return Ok(());
         };
         let now = self.effects.now(None);
         self.report_wakes_of(index);
-        self.warn_of_failure(index, &answer);
-        if self.state.queue[index].late.is_some() && answer.result.is_err() {
+        self.warn_of_failure(index, &ending.answer);
+        if self.state.queue[index].late.is_some() && ending.answer.result.is_err() {
+            let reason = ending.answer.result.as_ref().err();
+            let reason = reason.map(|failure| failure.reason.to_string());
+            self.reported(id, |wake| wake.error.clone_from(&reason));
             return self.end_late_try(index, now);
         }
-        let investigation = &self.state.queue[index];
-        let message = match &investigation.told {
-            None | Some(Follows::Undelivered) => message::whole(investigation, &answer.result),
-            Some(_) => message::result(investigation, &answer.result),
-        };
-        let mut dm = self.dm(investigation, message, now);
-        dm.follows = investigation
-            .told
-            .clone()
-            .filter(|told| *told != Follows::Undelivered);
-        let (dm_id, shown) = (dm.id.clone(), message::with_notes(&dm.text, &dm.notes));
-        if investigation.is_untold() {
+        let dm = self.result_dm(index, &ending.answer, now);
+        let dm_id = dm.id.clone();
+        if self.state.queue[index].is_untold() {
             self.note_told(index, &Follows::Dm(dm_id.clone()), now);
         }
         let Some(mut ended) = self.state.queue.remove(index) else {
             return Ok(());
         };
+        // A wake can be megabytes long: its text is not kept where nobody asks for it.
+        let is_shown = self.keeps_wakes || ending.answer.result.is_err();
+        let shown = is_shown.then(|| message::with_notes(&dm.text, &dm.notes));
         self.queue_dm(dm);
-        self.hope_for_late(&ended, &answer, &dm_id, now);
-        // A wake can be megabytes long, and its text is in the outbox now.
-        ended.alert.wake.detail = String::new();
-        ended
-            .others
-            .iter_mut()
-            .for_each(|alert| alert.wake.detail = String::new());
+        self.hope_for_late(&ended, &ending.answer, &dm_id, now);
+        ended.drop_details();
         self.commit(Durability::Full)?;
-
         let sent = self.send_made(&dm_id)?;
-        let was_asked = !self.report.dry_run;
-        self.reported(id, |wake| {
-            wake.reasoning_invoked = answer.result.is_ok() && was_asked;
-            wake.error = answer
-                .result
-                .as_ref()
-                .err()
-                .map(|failure| failure.reason.to_string());
-            wake.dm_text = Some(shown.clone());
-            wake.prompt.clone_from(&prompt);
-            wake.dms.push(dm_id.clone());
-        });
+        self.report_end(&ended, &ending, &dm_id, shown.as_deref());
+        // Its time less its duration is when the engine was asked: how long Slack took is in neither.
         let outcome = outcome::Outcome {
             investigation: &ended,
-            answer: &answer,
-            summary: summary(&answer, &shown),
+            answer: &ending.answer,
+            summary: summary(&ending.answer, shown),
             duration_ms: ending.duration_ms,
             sent,
             autofix_attempted: ending.autofix_attempted,
         };
-        // Its time less its duration is when the engine was asked: how long Slack took is in neither.
         for row in outcome::completed(&outcome, now) {
             self.effects.record(&row);
         }
         self.report.tally.sent += if sent { ended.count() as u64 } else { 0 };
         Ok(())
+    }
+
+    /// The DM with the result: in the thread of its facts, or with all that there is to tell.
+    fn result_dm(&self, index: usize, answer: &Answer, now: Timestamp) -> Dm {
+        let investigation = &self.state.queue[index];
+        let follows = investigation.told.clone();
+        let follows = follows.filter(|told| *told != Follows::Undelivered);
+        let message = match follows {
+            Some(_) => message::result(investigation, &answer.result),
+            None => message::whole(investigation, &answer.result),
+        };
+        let mut dm = self.dm(investigation, message, now);
+        dm.follows = follows;
+        dm
+    }
+
+    fn report_end(
+        &mut self,
+        ended: &Investigation,
+        ending: &Ending,
+        dm_id: &str,
+        shown: Option<&str>,
+    ) {
+        let result = &ending.answer.result;
+        let was_asked = !self.report.dry_run;
+        self.reported(&ended.id, |wake| {
+            let failure = result.as_ref().err();
+            wake.reasoning_invoked = result.is_ok() && was_asked;
+            wake.error = failure.map(|failure| failure.reason.to_string());
+            wake.dm_text = shown.map(str::to_owned);
+            wake.prompt.clone_from(&ending.prompt);
+            wake.dms.push(dm_id.to_owned());
+        });
     }
 
     /// Sends a DM that was put into the outbox, and those that go before it. Gives whether it was
@@ -399,7 +409,7 @@ fn autofix_attempted(
     let from = if is_shorter { 0 } else { from };
     let read = for_each_row(log, from, AUTOFIX_SEAM, |row| {
         attempted |= row.is_of(AUTOFIX_SEAM)
-            && row.text("caller_session_id").as_deref() == Some(session)
+            && row.is_in(session)
             && row.emitted_at().is_some_and(|at| asked.contains(&at));
     });
     // A log that cannot be read is told by the look at it.
@@ -420,9 +430,9 @@ fn prompt(investigation: &Investigation) -> String {
 }
 
 /// The diagnosis, or the fallback's text.
-fn summary(answer: &Answer, shown: &str) -> String {
+fn summary(answer: &Answer, shown: Option<String>) -> String {
     match &answer.result {
         Ok(diagnosis) => diagnosis.text().to_owned(),
-        Err(_) => shown.to_owned(),
+        Err(_) => shown.unwrap_or_default(),
     }
 }

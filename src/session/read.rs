@@ -18,15 +18,13 @@ use crate::effects::Effects;
 use crate::random::random_id;
 use crate::report::{Report, WakeReport};
 use crate::secret::Secret;
+use crate::state::outbox;
 use crate::state::queue::{Alert, Investigation, Queue};
 use crate::state::{Counters, Durability, Episodes};
 
 /// Reading stops while so many wakes, or so many bytes of them, were told nothing yet.
 const MOST_UNTOLD: usize = 256;
 const MOST_UNTOLD_BYTES: usize = 4 * 1024 * 1024;
-/// The same for the DMs in the outbox.
-const MOST_DMS: usize = 2_000;
-const MOST_DM_BYTES: usize = 8 * 1024 * 1024;
 
 /// Decides on the wakes of one look.
 struct Intake<'a, E> {
@@ -263,11 +261,9 @@ impl<E: Effects> Session<'_, E> {
     }
 
     fn is_outbox_full(&mut self) -> bool {
-        let outbox = &self.state.outbox;
-        let bytes: usize = outbox.iter().map(|dm| dm.size()).sum();
-        let is_full = outbox.len() >= MOST_DMS || bytes >= MOST_DM_BYTES;
+        let is_full = outbox::is_full(&self.state.outbox);
         if is_full {
-            let count = outbox.len();
+            let count = self.state.outbox.len();
             self.warn_once(format!(
                 "{count} DMs are queued: no more rows are read until some of them are delivered"
             ));

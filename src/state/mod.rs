@@ -9,6 +9,7 @@ pub mod lock;
 pub mod outbox;
 pub mod queue;
 mod store;
+pub mod undelivered;
 mod version1;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ pub use counters::Counters;
 pub use episodes::{Episode, Episodes};
 use outbox::Outbox;
 use queue::Queue;
-pub use store::{Durability, FILE, Store, UNDELIVERED_FILE};
+pub use store::{Durability, FILE, Store};
 
 const PROGRAM: &str = "probe-wake";
 const VERSION: u32 = 2;

@@ -13,6 +13,14 @@ use crate::slack::Thread;
 /// Oldest first.
 pub type Outbox = VecDeque<Dm>;
 
+/// With so many DMs, or so many bytes of them, nothing is added that can wait.
+const MOST_DMS: usize = 2_000;
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+
+pub fn is_full(outbox: &Outbox) -> bool {
+    outbox.len() >= MOST_DMS || outbox.iter().map(Dm::size).sum::<usize>() >= MOST_BYTES
+}
+
 /// A direct message on its way to the operator. Texts are as a person reads them, unescaped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dm {
@@ -50,6 +58,9 @@ pub struct Dm {
     /// Parts of it were delivered; the rest goes into this thread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<Begun>,
+    /// It was taken back from `undelivered.jsonl`, where its row may still lie.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_retried: bool,
 }
 
 /// How far a DM has come; one that was delivered is gone.
@@ -95,6 +106,10 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// Whom a DM is about: a pair of (probe, category), or all wakes of a digest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
@@ -122,7 +137,28 @@ impl Dm {
             given_up: None,
             cause: None,
             begun: None,
+            is_retried: false,
         }
+    }
+
+    /// Begins anew, in a thread of its own. Whether it may have been delivered is as it was.
+    pub fn retry(&mut self, now: Timestamp) {
+        self.queued_at = now;
+        self.failures = 0;
+        self.paused = None;
+        self.cause = None;
+        if self.follows.is_some() || self.begun.is_some() {
+            self.leave_thread();
+        }
+        self.is_retried = true;
+    }
+
+    /// A try is over, and it is known whether it may have been carried out.
+    pub fn settle(&mut self, doubtful: bool) {
+        self.delivery = match doubtful {
+            true => Delivery::Unknown,
+            false => Delivery::Queued,
+        };
     }
 
     /// That of the wake or digest it tells of.

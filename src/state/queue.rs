@@ -149,6 +149,13 @@ impl Investigation {
         self.log == log && self.alerts().any(|alert| pair.is_of(&alert.wake))
     }
 
+    /// Drops what can be megabytes long, once it was told.
+    pub fn drop_details(&mut self) {
+        let others = self.others.iter_mut();
+        let alerts = std::iter::once(&mut self.alert).chain(others);
+        alerts.for_each(|alert| alert.wake.detail = String::new());
+    }
+
     /// About how many bytes its wakes take.
     pub fn size(&self) -> usize {
         self.alerts().map(|alert| alert.wake.size()).sum()

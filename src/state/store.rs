@@ -13,11 +13,14 @@ use crate::exit::{Exit, Problem};
 use crate::files::{append_own, check_writers, create_anew, read_own};
 
 pub const FILE: &str = "state.json";
-pub const UNDELIVERED_FILE: &str = "undelivered.jsonl";
+/// The state before the last reset.
+const OLD_FILE: &str = "state.json.old";
 
 /// Large enough that the state of an ordinary day is one write.
 const WRITE_BUFFER: usize = 64 * 1024;
-const NEW_FILE: &str = "state.json.new";
+
+/// What a file is written anew with.
+type Writer = BufWriter<File>;
 
 /// What a commit must outlive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +96,56 @@ impl Store {
     /// Replaces the state file whole. When this returns, the state is on the disk; when it fails,
     /// the old one still is.
     pub fn commit(&self, state: &State, durability: Durability) -> Result<()> {
-        let new = self.path(NEW_FILE);
-        let committed = write_new(&new, state)
-            .and_then(|()| fs::rename(&new, self.path(FILE)))
+        let write = |out: &mut Writer| {
+            serde_json::to_writer_pretty(&mut *out, state)?;
+            out.write_all(b"\n")
+        };
+        self.replace_new(FILE, write)
             .and_then(|()| match durability {
-                Durability::Full => File::open(&self.dir)?.sync_all(),
+                Durability::Full => self.sync_dir(),
                 Durability::PositionOnly => Ok(()),
-            });
-        if committed.is_err() {
+            })
+            .with_context(|| format!("cannot commit {}", self.path(FILE).display()))
+    }
+
+    /// Keeps the state file as it is beside the one that a reset makes.
+    pub fn keep_old(&self) -> Result<()> {
+        let old = self.path(OLD_FILE);
+        match read_own(&self.path(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(bytes) => self.replace(OLD_FILE, |out| out.write_all(&bytes)),
+        }
+        .with_context(|| format!("cannot write {}", old.display()))
+    }
+
+    /// Replaces a file whole: it is the old one or the new one, whatever happens.
+    pub fn replace(
+        &self,
+        file: &str,
+        write: impl FnOnce(&mut Writer) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.replace_new(file, write)?;
+        self.sync_dir()
+    }
+
+    fn replace_new(
+        &self,
+        file: &str,
+        write: impl FnOnce(&mut Writer) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let new = self.path(&format!("{file}.new"));
+        let replaced = write_new(&new, write).and_then(|()| fs::rename(&new, self.path(file)));
+        if replaced.is_err() {
             // A full disk is not helped by a half-written file; what cannot be removed now is by
             // the next commit.
             let _ = fs::remove_file(&new);
         }
-        committed.with_context(|| format!("cannot commit {}", self.path(FILE).display()))
+        replaced
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
     }
 
     /// Appends a line and brings it to the disk.
@@ -117,11 +157,9 @@ impl Store {
     }
 }
 
-fn write_new(path: &Path, state: &State) -> io::Result<()> {
-    let file = create_anew(path, 0o600)?;
-    let mut writer = BufWriter::with_capacity(WRITE_BUFFER, file);
-    serde_json::to_writer_pretty(&mut writer, state)?;
-    writer.write_all(b"\n")?;
+fn write_new(path: &Path, write: impl FnOnce(&mut Writer) -> io::Result<()>) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(WRITE_BUFFER, create_anew(path, 0o600)?);
+    write(&mut writer)?;
     writer
         .into_inner()
         .map_err(io::IntoInnerError::into_error)?

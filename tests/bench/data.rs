@@ -70,16 +70,36 @@ impl Bench {
 
     /// A run that finds the whole log new, each time anew. The DMs go to stdout.
     pub fn run_anew(&self, log: &Path) -> Command {
+        self.run_from(log, &log.with_file_name("kept.json"))
+    }
+
+    /// A run that goes on from this state, each time anew.
+    pub fn run_from(&self, log: &Path, kept: &Path) -> Command {
         let mut command = Command::new("sh");
         self.environment(&mut command, log);
-        let (state, kept) = (Self::state_dir(log), log.with_file_name("kept.json"));
         let line = format!(
             "cp {} {}/state.json && exec {PROGRAM} run --to stdout",
             kept.display(),
-            state.display()
+            Self::state_dir(log).display()
         );
         command.args(["-c", &line]);
+        command.env("KORA_PROBE_DEBOUNCE_SECONDS", "86400");
         command
+    }
+
+    /// Writes the log's state with a stamp for each of its pairs.
+    pub fn stamp_pairs(&self, log: &Path, stamped: &Path) {
+        let kept = fs::read(log.with_file_name("kept.json")).unwrap();
+        let mut state: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+        let stamp = |pair| {
+            serde_json::json!({
+                "probe": self::pair(pair),
+                "category": "service_unhealthy",
+                "last_dispatch": jiff::Timestamp::now(),
+            })
+        };
+        state["logs"][log.to_str().unwrap()]["stamps"] = (0..PAIRS).map(stamp).collect();
+        fs::write(stamped, state.to_string()).unwrap();
     }
 
     /// Reads the first row of the log, so that the position has a head, and rotates it to `.gz`.
@@ -151,16 +171,20 @@ fn wake(probe: &str, severity: &str) -> String {
     )
 }
 
-/// Rows of about 550 bytes, one in a thousand of them a wake, until the file is so long.
+/// How many pairs the wakes of a log are spread over.
+pub const PAIRS: u64 = 24;
+
+/// Rows of 250 to 600 bytes until the file is so long. One in a thousand is a wake of one of 24
+/// pairs, two in a thousand quote one, and a third begin like one.
 pub fn write_rows(log: &Path, bytes: u64) {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(log).unwrap());
     let (mut written, mut row) = (0, 0_u64);
     while written < bytes {
         row += 1;
-        let line = if row.is_multiple_of(1_000) {
-            wake("fly", "warning")
-        } else {
-            other_row(row)
+        let line = match row % 1_000 {
+            0 => wake(&pair(row / 1_000), "warning"),
+            333 | 666 => decoy(row),
+            _ => other_row(row),
         };
         writeln!(out, "{line}").unwrap();
         written += line.len() as u64 + 1;
@@ -168,14 +192,44 @@ pub fn write_rows(log: &Path, bytes: u64) {
     out.flush().unwrap();
 }
 
+/// The probe of the pair of this number.
+pub fn pair(number: u64) -> String {
+    format!("probe-{}", number % PAIRS)
+}
+
 fn other_row(row: u64) -> String {
-    let text = "the tool answered with a list of machines and their states; ".repeat(5);
-    format!(
-        r#"{{"emitted_at":"2026-05-24T14:32:{:02}.{:06}Z","seam":"reasoning.tool_called","details":{{"tool":"fly.machines","call":{row},"answer":"{text}","duration_ms":{}}},"caller_session_id":"probe:fly:service_unhealthy","source":"reasoning"}}"#,
-        row / 1_000_000 % 60,
-        row % 1_000_000,
-        row * 7_919 % 10_000,
-    )
+    if row.is_multiple_of(3) {
+        let text = "the probe found every machine of the service well and said so; ";
+        return row_of("probe.ran", "probe", row, text);
+    }
+    let text = "the tool answered with a list of machines and their states; ";
+    row_of("reasoning.tool_called", "reasoning", row, text)
+}
+
+/// A row of another seam that quotes a wake.
+fn decoy(row: u64) -> String {
+    let text = r#"{\"seam\":\"probe.wake_requested\",\"details\":{\"probe\":\"fly\"}} was read; "#;
+    row_of("mcp.tool_called", "mcp", row, text)
+}
+
+/// A row of 250 to 600 bytes, filled up with this text.
+fn row_of(seam: &str, source: &str, row: u64, text: &str) -> String {
+    let (second, micros) = (row / 1_000_000 % 60, row % 1_000_000);
+    let begin = format!(
+        r#"{{"emitted_at":"2026-05-24T14:32:{second:02}.{micros:06}Z","seam":"{seam}","details":{{"call":{row},"answer":""#
+    );
+    let end =
+        format!(r#""}},"caller_session_id":"probe:fly:service_unhealthy","source":"{source}"}}"#);
+    let length = usize::try_from(250 + row * 7_919 % 351).unwrap();
+    let fill = length
+        .saturating_sub(begin.len() + end.len())
+        .max(text.len());
+    let mut answer = text.to_owned();
+    while answer.len() < fill {
+        answer.push_str("one of them was restarted and came back within a minute; ");
+    }
+    answer.truncate(fill);
+    begin + &answer + &end
 }
 
 /// A log whose middle is a hole: as long as said, with rows at both ends.

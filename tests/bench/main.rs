@@ -90,11 +90,13 @@ fn idle(bench: &Bench) {
     table("Idle", &mut contenders, 400);
 }
 
-/// All of a log is new, and one row in a thousand is a wake of one pair, so that all but the first
-/// are held back.
+/// All of a log is new. One row in a thousand is a wake of one of 24 pairs, so that 24 are
+/// dispatched, or none where each pair has a stamp already.
 fn catch_up(bench: &Bench, mib: u64) {
     let log = bench.log("big", |log| data::write_rows(log, mib << 20));
     bench.stamp_at_start(&log);
+    let held_back = bench.path("held-back.json");
+    bench.stamp_pairs(&log, &held_back);
     let wanted = "\"probe.wake_requested\"";
     let mut contenders = Vec::new();
     for (tool, arguments) in [
@@ -110,8 +112,15 @@ fn catch_up(bench: &Bench, mib: u64) {
             ));
         }
     }
-    let run = bench.run_anew(&log);
-    contenders.push(Contender::new("probe-wake run, all new", run));
+    for (name, state) in [
+        ("probe-wake run, all held back", held_back.as_path()),
+        (
+            "probe-wake run, 24 dispatched",
+            &log.with_file_name("kept.json"),
+        ),
+    ] {
+        contenders.push(Contender::new(name, bench.run_from(&log, state)));
+    }
     if is_installed("logtail2") {
         let mut logtail = Command::new("sh");
         let offset = bench.path("logtail.big");

@@ -5,17 +5,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::super::status;
-use super::{Finding, failed, ok, warning};
+use super::super::health::{self, Trouble};
+use super::{Finding, Level, failed, ok, warning};
 use crate::cli::Global;
 use crate::config::{self, Config};
 use crate::exit::Problem;
 use crate::files::{create_anew, open_own};
 use crate::message::span;
-use crate::report::count;
-use crate::state::{State, Store, UNDELIVERED_FILE, lock};
+use crate::state::{State, Store, lock, undelivered};
 
 pub(super) fn settings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![match &config.env_file {
@@ -82,41 +81,46 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
             problem.what(),
             problem.next_step().unwrap_or_default(),
         )),
-        Ok(state) if state.log(&config.paths.audit_log).is_none() => findings.push(warning(
-            "runs",
-            "no run has stamped this log yet",
-            "start one with: probe-wake run",
-        )),
-        Ok(state) => {
-            findings.push(last_run(config, &store));
-            findings.extend(outbox(&state));
-        }
+        Ok(state) => findings.extend(kept(config, &store, &state)),
     }
-    findings.extend(undelivered(&store));
     findings
 }
 
-fn outbox(state: &State) -> Option<Finding> {
-    let oldest = state.outbox.front()?;
-    let queued = count(state.outbox.len() as u64, "DM is", "DMs are");
-    let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
-    Some(warning(
-        "outbox",
-        format!("{queued} queued: {cause}"),
-        "the next run tries again; see: probe-wake status",
-    ))
-}
-
-fn undelivered(store: &Store) -> Option<Finding> {
-    let path = store.path(UNDELIVERED_FILE);
-    let holds_any = fs::metadata(&path).is_ok_and(|meta| meta.len() > 0);
-    holds_any.then(|| {
-        warning(
-            "undelivered",
-            format!("{} holds DMs that were given up", path.display()),
-            "read them, then remove the file",
-        )
-    })
+/// What the state says of the runs so far.
+fn kept(config: &Config, store: &Store, state: &State) -> Vec<Finding> {
+    let now = Timestamp::now();
+    let last_run = health::last_run(store);
+    let runs = match (health::overdue(config, last_run, now), last_run) {
+        _ if state.log(&config.paths.audit_log).is_none() => warning(
+            "runs",
+            "no run has stamped this log yet",
+            "start one with: probe-wake run",
+        ),
+        (Some(trouble), _) => Finding::of(trouble, Level::Failed),
+        (None, last_run) => {
+            let ago = last_run.map(|at| span(now.duration_since(at)));
+            ok(
+                "runs",
+                format!("the last was {} ago", ago.unwrap_or_default()),
+            )
+        }
+    };
+    let undelivered = match undelivered::count(store, &state.outbox) {
+        Ok(number) => health::undelivered(number),
+        Err(error) => Some(Trouble {
+            subject: "undelivered",
+            message: format!("{error:#}"),
+            next_step: "it must be a regular file of the runs' user".to_owned(),
+        }),
+    };
+    let troubles = [
+        health::queued(state, SignedDuration::ZERO, now),
+        health::untold(state, now),
+        undelivered,
+    ];
+    let troubles = troubles.into_iter().flatten();
+    let troubles = troubles.map(|trouble| Finding::of(trouble, Level::Warning));
+    std::iter::once(runs).chain(troubles).collect()
 }
 
 fn state_dir(dir: &Path) -> Finding {
@@ -181,24 +185,4 @@ fn is_open_to_others(meta: &Metadata) -> bool {
 
 fn mode(meta: &Metadata) -> u32 {
     meta.mode() & 0o777
-}
-
-fn last_run(config: &Config, store: &Store) -> Finding {
-    let now = Timestamp::now();
-    match status::last_run(store) {
-        Some(at) if now.duration_since(at) <= config.overdue_after() => ok(
-            "runs",
-            format!("the last was {} ago", span(now.duration_since(at))),
-        ),
-        Some(at) => failed(
-            "runs",
-            format!("the last was {} ago", span(now.duration_since(at))),
-            "install a schedule: probe-wake schedule systemd (or cron)",
-        ),
-        None => failed(
-            "runs",
-            "there was none yet",
-            "start one with: probe-wake run",
-        ),
-    }
 }

@@ -12,12 +12,12 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::health::Trouble;
 use crate::cli::{CheckArgs, Format, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::report::print_json;
-use crate::terminal::{Colour, Painter, width, wrap};
-use crate::text::on_one_line;
+use crate::terminal::{Colour, Painter, wrapped};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -35,6 +35,15 @@ struct Finding {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_step: Option<String>,
+}
+
+impl Finding {
+    fn of(trouble: Trouble, level: Level) -> Self {
+        Self {
+            level,
+            ..warning(trouble.subject, trouble.message, trouble.next_step)
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -115,11 +124,10 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
             Level::Failed => (Colour::Red, "FAILED "),
         };
         let sign = painter.paint(colour, sign);
-        write!(out, "{sign}  {:<12}  ", finding.subject)?;
-        print_wrapped(&mut out, &finding.message, INDENT)?;
+        let message = wrapped(&finding.message, INDENT);
+        writeln!(out, "{sign}  {:<12}  {message}", finding.subject)?;
         if let Some(next) = &finding.next_step {
-            write!(out, "{:INDENT$}→ ", "")?;
-            print_wrapped(&mut out, next, INDENT + 2)?;
+            writeln!(out, "{:INDENT$}→ {}", "", wrapped(next, INDENT + 2))?;
         }
     }
     let verdict = if findings.ok {
@@ -129,14 +137,4 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
     };
     writeln!(out, "{verdict}")?;
     out.flush()
-}
-
-/// The rest of a line that has so many columns already, on as many lines as it takes at a terminal.
-fn print_wrapped(out: &mut impl Write, text: &str, indent: usize) -> io::Result<()> {
-    let text = on_one_line(text);
-    let Some(columns) = width() else {
-        return writeln!(out, "{text}");
-    };
-    let lines = wrap(&text, columns.saturating_sub(indent));
-    writeln!(out, "{}", lines.join(&format!("\n{:indent$}", "")))
 }

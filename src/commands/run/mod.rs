@@ -1,10 +1,9 @@
-//! `run`: one run, from the lock to the exit code. This file is the story; the rooms it calls hold
-//! the chapters, the session above all.
+//! `run`: one run, from taking the lock to the exit code. The steps are in `session`.
 
 mod dry;
 mod monitoring;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -21,7 +20,8 @@ use crate::exit::{Ended, Problem};
 use crate::report::Report;
 use crate::session::Session;
 use crate::state::lock::Lock;
-use crate::state::{State, Store, log_name};
+use crate::state::{State, Store, log_name, undelivered};
+use crate::terminal::say;
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
@@ -34,8 +34,8 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     // Monitoring comes when the lock is released: it holds nobody up.
     let mut told = None;
     let ended = real_run(&config, args, &mut told);
-    if let (Some(path), Some((report, state))) = (&config.metrics_file, &told) {
-        monitoring::write_metrics(path, &config, report, state, &ended);
+    if let Some(path) = &config.metrics_file {
+        monitoring::write_metrics(path, &config, told.as_ref(), &ended);
     }
     if let Some(url) = &config.heartbeat {
         monitoring::beat(&config, url, &ended);
@@ -47,7 +47,10 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
 fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     let lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
-    let state = store.load()?;
+    let mut state = store.load()?;
+    if let Err(error) = undelivered::forget_retried(&store, &mut state.outbox) {
+        warn!("{error:#}");
+    }
     let is_json = args.format.format == Format::Json;
     let effects = Live::new(config, store, args.to, is_json);
     let report = Report::new(log_name(&config.paths.audit_log), false);
@@ -55,6 +58,9 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
     let mut session = Session::new(config, state, effects, report)
         .keeping_wakes(is_json)
         .after_unwatched(unwatched);
+    let begun = session.unwatched.unwrap_or_default();
+    // Where this fails, it is told when the run ends.
+    let _ = lock.note_run(begun);
     let done = one_run(&mut session, config);
     // Whatever came of it, this was a run.
     if let Err(error) = lock.note_run(session.unwatched.unwrap_or_default()) {
@@ -74,7 +80,7 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
         return Err(problem.into());
     }
     if !is_json && io::stderr().is_terminal() {
-        let _ = writeln!(io::stderr(), "probe-wake: {summary}");
+        say(&format!("probe-wake: {summary}"));
     } else {
         info!("{summary}");
     }
@@ -94,6 +100,7 @@ fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), 
     let before = kept.map(|kept| kept.checkpoint.position.offset);
     session.report.position.before = before.unwrap_or_default();
     session.report.position.after = session.report.position.before;
+    drop_given_up(session, config)?;
     session.deliver_queue()?;
     session.forget_late();
     if before.is_none() {
@@ -102,6 +109,19 @@ fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), 
     session.work()?;
     session.finish(Timestamp::now())?;
     Ok(())
+}
+
+fn drop_given_up<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::Result<()> {
+    let State { outbox, queue, .. } = &session.state;
+    if outbox.is_empty() && queue.is_empty() {
+        return Ok(());
+    }
+    // Where the file cannot be read it cannot be written either, and that is told when it has to be.
+    let store = Store::at(&config.paths.state_dir);
+    match undelivered::ids(&store, outbox) {
+        Ok(ids) => session.drop_given_up(&ids),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Stamps the position behind the last complete line: no history is replayed.

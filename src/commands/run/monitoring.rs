@@ -1,6 +1,6 @@
 //! What is told of a run once it is over, to those who watch the runs from outside.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,27 +34,41 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
     }
 }
 
-/// Writes the metrics; a failure is a warning and no more.
+/// Writes the metrics; a failure is a warning and no more. Without its report and its state a run
+/// tells how it ended. One that found the lock held is told by the one that holds it.
 pub(super) fn write_metrics(
     path: &Path,
     config: &Config,
-    report: &Report,
-    state: &State,
+    told: Option<&(Report, State)>,
     ended: &Ended,
 ) {
-    let length = fs::metadata(&config.paths.audit_log).map_or(0, |meta| meta.len());
-    let gauges = Gauges {
-        now: Timestamp::now(),
-        lag_bytes: length.saturating_sub(report.position.after),
-        exit: match ended {
-            Ok(exit) => *exit,
-            Err(problem) => problem.exit,
-        },
-        outbox: state.outbox.len(),
-        owed: state.queue.len(),
-        oldest: state.outbox.iter().map(|dm| dm.queued_at).min(),
+    let now = Timestamp::now();
+    let exit = match ended {
+        Ok(exit) => *exit,
+        Err(problem) => problem.exit,
     };
-    if let Err(error) = metrics::write(path, &state.counters, &gauges) {
+    let written = match told {
+        Some((report, state)) => metrics::write(
+            path,
+            &state.counters,
+            &Gauges {
+                now,
+                exit,
+                lag_bytes: lag_bytes(&config.paths.audit_log, report),
+                outbox: state.outbox.len(),
+                owed: state.queue.len(),
+                oldest: state.outbox.iter().map(|dm| dm.queued_at).min(),
+            },
+        ),
+        None if exit == Exit::Locked => Ok(()),
+        None => metrics::write_failure(path, now, exit),
+    };
+    if let Err(error) = written {
         warn!("cannot write the metrics to {}: {error}", path.display());
     }
+}
+
+fn lag_bytes(log: &Path, report: &Report) -> Option<u64> {
+    let meta = fs::metadata(log).ok().filter(Metadata::is_file)?;
+    Some(meta.len().saturating_sub(report.position.after))
 }

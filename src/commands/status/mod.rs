@@ -1,5 +1,5 @@
-//! `status`: on one screen, whether it is running and when it last did, how far behind it is, what
-//! is held back until when, and what is stuck where and why. It only looks: no lock is taken.
+//! `status`: on one screen, whether it is running and when it last did, how far behind it is, which
+//! pairs are quiet until when, and what is stuck where and why. It only looks: no lock is taken.
 
 mod print;
 
@@ -12,22 +12,25 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::health::{self, Trouble};
 use crate::audit::plan::Plan;
 use crate::audit::rotation;
-use crate::cli::{Format, FormatArg, Global};
+use crate::cli::{Format, Global, StatusArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
-use crate::files::open_own;
 use crate::report::print_json;
 use crate::state::outbox::Dm;
 use crate::state::queue::Investigation;
-use crate::state::{EngineFailure, LogState, State, Store, UNDELIVERED_FILE, lock};
+use crate::state::{EngineFailure, LogState, State, Store, lock, undelivered};
 use crate::terminal::Painter;
+use crate::text::on_one_line;
 
 #[derive(Debug, Serialize)]
 struct Status {
     version: u32,
     audit_log: String,
+    /// Why it cannot be read.
+    audit_log_problem: Option<String>,
     state_dir: String,
     /// `null` where this system does not tell who holds a lock.
     running: Option<bool>,
@@ -36,13 +39,17 @@ struct Status {
     overdue: bool,
     /// `null` before the first run.
     position: Option<u64>,
+    /// `null` before the first run, and where the log cannot be read.
     lag: Option<Lag>,
-    held_back: Vec<HeldBackPair>,
+    /// Pairs whose window is open.
+    held_back: Vec<QuietPair>,
     outbox: Vec<QueuedDm>,
     undelivered: u64,
     investigations: Vec<Owed>,
     /// The last question that brought no diagnosis, until one does.
     last_failure: Option<EngineFailure>,
+    /// What is wrong, a line each.
+    problems: Vec<String>,
 }
 
 /// An investigation that is not ended.
@@ -79,10 +86,11 @@ struct Lag {
 }
 
 #[derive(Debug, Serialize)]
-struct HeldBackPair {
+struct QuietPair {
     probe: String,
     category: String,
     until: Timestamp,
+    /// Repeats that were held back.
     count: u64,
 }
 
@@ -91,54 +99,104 @@ struct QueuedDm {
     queued_at: Timestamp,
     caller_session_id: String,
     severity: String,
+    /// The message that it follows has to go first.
+    waiting: bool,
+    /// When it is tried again, where others go through meanwhile.
+    paused_until: Option<Timestamp>,
+    /// In how many runs it was refused, or whether it arrived stayed unknown.
+    failures: u32,
     cause: Option<String>,
 }
 
-pub fn status(flags: &Global, args: &FormatArg) -> Ended {
+pub fn status(flags: &Global, args: &StatusArgs) -> Ended {
     let config = Config::load(flags)?;
     let now = Timestamp::now();
     let store = Store::at(&config.paths.state_dir);
     let state = store.load()?;
     let status = gather(&config, &store, &state, now)?;
-    match args.format {
+    let painter = Painter::for_stdout(config.paths.no_color);
+    match args.format.format {
         Format::Json => print_json(&status),
-        Format::Text => print::print(&status, Painter::for_stdout(config.paths.no_color), now),
+        Format::Text if args.check => print::print_problems(&status.problems),
+        Format::Text => print::print(&status, painter, now),
     }
     .context("cannot print the status")?;
-    Ok(Exit::Done)
+    match args.check && !status.problems.is_empty() {
+        true => Ok(Exit::Unfinished),
+        false => Ok(Exit::Done),
+    }
 }
 
 fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyhow::Result<Status> {
     let log = &config.paths.audit_log;
     let kept = state.log(log);
-    let last_run = last_run(store);
-    // What cannot be read has no lag that could be told; `check` says why.
-    let plan = kept.and_then(|kept| rotation::plan(log, &kept.checkpoint, now).ok());
+    let (lag, audit_log_problem) = match look(log, kept, now) {
+        Ok(lag) => (lag, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    let last_run = health::last_run(store);
+    let overdue = health::overdue(config, last_run, now);
+    let undelivered = undelivered::count(store, &state.outbox)?;
+    let is_overdue = overdue.is_some();
+    let troubles = [
+        overdue,
+        health::queued(state, health::TOO_LONG, now),
+        health::untold(state, now),
+        health::undelivered(undelivered),
+    ];
+    let troubles = troubles.iter().flatten().map(Trouble::line);
+    let mut problems: Vec<_> = audit_log_problem.iter().cloned().chain(troubles).collect();
+    problems
+        .iter_mut()
+        .for_each(|line| *line = on_one_line(line));
     Ok(Status {
         version: 1,
         audit_log: log.display().to_string(),
+        audit_log_problem,
         state_dir: store.dir.display().to_string(),
         running: is_running(store),
         last_run,
-        overdue: last_run.is_none_or(|last| now.duration_since(last) > config.overdue_after()),
+        overdue: is_overdue,
         position: kept.map(|kept| kept.checkpoint.position.offset),
-        lag: plan
-            .map(|plan| lag(&plan))
-            .transpose()
-            .context("cannot read the audit log")?,
-        held_back: held_back(kept, config, now),
-        outbox: state.outbox.iter().map(QueuedDm::of).collect(),
-        undelivered: count_rows(&store.path(UNDELIVERED_FILE))
-            .context("cannot read undelivered.jsonl")?,
+        lag,
+        held_back: quiet_pairs(kept, config, now),
+        outbox: state
+            .outbox
+            .iter()
+            .map(|dm| QueuedDm::of(dm, now))
+            .collect(),
+        undelivered,
         investigations: state.queue.iter().map(Owed::of).collect(),
         last_failure: state.last_failure.clone(),
+        problems,
     })
 }
 
-fn held_back(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<HeldBackPair> {
+/// How much of the log is unread, or why nobody can tell.
+fn look(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<Lag>, String> {
+    let failed = |error: anyhow::Error| format!("{error:#}");
+    let missing = || {
+        let shown = log.display();
+        format!(
+            "the audit log {shown} does not exist; name the right file with KORA_AUDIT_LOG_PATH"
+        )
+    };
+    let Some(kept) = kept else {
+        let log = rotation::open_log(log).map_err(failed)?;
+        return log.map(|_| None).ok_or_else(missing);
+    };
+    let plan = rotation::plan(log, &kept.checkpoint, now).map_err(failed)?;
+    if plan.is_without_log() {
+        return Err(missing());
+    }
+    let lag = lag(&plan).with_context(|| format!("cannot read {}", log.display()));
+    lag.map(Some).map_err(failed)
+}
+
+fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<QuietPair> {
     let stamps = kept.into_iter().flat_map(|kept| kept.stamps.iter());
     let pairs = stamps.filter_map(|(pair, stamp)| {
-        Some(HeldBackPair {
+        Some(QuietPair {
             probe: pair.probe.clone(),
             category: pair.category.clone(),
             until: stamp.held_until(&config.debounce, now)?,
@@ -149,20 +207,18 @@ fn held_back(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<He
 }
 
 impl QueuedDm {
-    fn of(dm: &Dm) -> Self {
+    fn of(dm: &Dm, now: Timestamp) -> Self {
+        let paused_until = dm.paused.as_ref().map(|paused| paused.until);
         Self {
             queued_at: dm.queued_at,
             caller_session_id: dm.caller_session_id(),
             severity: dm.severity.clone(),
+            waiting: dm.is_waiting(),
+            paused_until: paused_until.filter(|until| *until > now),
+            failures: dm.failures,
             cause: dm.cause.clone(),
         }
     }
-}
-
-/// When the last run ended, which the lock's time tells; `None` before the first.
-pub fn last_run(store: &Store) -> Option<Timestamp> {
-    let meta = fs::metadata(store.path(lock::FILE)).ok()?;
-    Timestamp::try_from(meta.modified().ok()?).ok()
 }
 
 /// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)): taking the lock to
@@ -208,13 +264,5 @@ fn count_lines(mut source: impl Read) -> io::Result<(u64, u64)> {
             Err(error) if error.raw_os_error().is_none() => return Ok((bytes, rows)),
             Err(error) => return Err(error),
         }
-    }
-}
-
-fn count_rows(path: &Path) -> io::Result<u64> {
-    match open_own(path, fs::File::options().read(true)) {
-        Ok(file) => count_lines(file).map(|(_, rows)| rows),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
     }
 }

@@ -1,168 +1,192 @@
-//! The status as a person reads it: a line for each thing, on one screen.
+//! The status as a person reads it: a title and a text for each thing, on one screen.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{HeldBackPair, Owed, QueuedDm, Status};
-use crate::message::{minute, span};
+use super::{Owed, QueuedDm, QuietPair, Status};
+use crate::message::{clock, span};
 use crate::report::count;
-use crate::state::UNDELIVERED_FILE;
-use crate::terminal::{Colour, Painter, fit_line};
-use crate::text::on_one_line;
+use crate::state::undelivered;
+use crate::terminal::{Colour, Painter, wrapped};
 
 /// Of pairs and of DMs, so many are shown.
 const MOST_LINES: usize = 8;
+/// The columns before a text.
+const INDENT: usize = 13;
 
 pub(super) fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    print_last_run(&mut out, status, painter, now)?;
-    print_log(&mut out, status)?;
-    print_investigations(&mut out, status)?;
-    print_held_back(&mut out, &status.held_back, now)?;
-    print_outbox(&mut out, &status.outbox, painter, now)?;
-    print_undelivered(&mut out, status, painter)?;
+    let mut entry = |title: &str, texts: Vec<String>, colour: Option<Colour>| {
+        print_entry(&mut out, title, &texts, |text| match colour {
+            Some(colour) => painter.paint(colour, text),
+            None => text.to_owned(),
+        })
+    };
+    let is_healthy = if status.overdue {
+        Colour::Red
+    } else {
+        Colour::Green
+    };
+    entry("last run", vec![last_run(status, now)], Some(is_healthy))?;
+    entry("log", vec![log(status)], None)?;
+    entry("position", vec![position(status)], None)?;
+    entry("pairs", quiet(&status.held_back, now), None)?;
+    entry("owed", vec![owed(&status.investigations)], None)?;
+    if let Some(failure) = engine_failure(status, now) {
+        entry("engine", vec![failure], Some(Colour::Yellow))?;
+    }
+    entry("outbox", outbox(&status.outbox, now), None)?;
+    entry("undelivered", vec![undelivered(status)], None)?;
+    if !status.problems.is_empty() {
+        entry("problems", status.problems.clone(), Some(Colour::Red))?;
+    }
     out.flush()
 }
 
-fn print_last_run(
-    out: &mut impl Write,
-    status: &Status,
-    painter: Painter,
-    now: Timestamp,
-) -> io::Result<()> {
-    let ago = |at: Timestamp| format!("{} ago", span(now.duration_since(at)));
-    let last = match status.last_run {
-        Some(at) if status.overdue => {
-            let overdue = format!("{}, overdue: is it scheduled?", ago(at));
-            painter.paint(Colour::Red, &overdue)
-        }
-        Some(at) => painter.paint(Colour::Green, &ago(at)),
-        None => painter.paint(Colour::Red, "never: begin with probe-wake check"),
-    };
-    let running = match status.running {
-        Some(true) => ", running now",
-        _ => "",
-    };
-    writeln!(out, "last run     {last}{running}")
+/// What is wrong, a line each, and nothing where all is well.
+pub(super) fn print_problems(problems: &[String]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    problems
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))?;
+    out.flush()
 }
 
-fn print_log(out: &mut impl Write, status: &Status) -> io::Result<()> {
-    let missing = match Path::new(&status.audit_log).exists() {
-        true => "",
-        false => ", which does not exist",
+/// The first few texts of a list, so that the answer stays on one screen.
+fn print_entry(
+    out: &mut impl Write,
+    title: &str,
+    texts: &[String],
+    paint: impl Fn(&str) -> String,
+) -> io::Result<()> {
+    for (index, text) in texts.iter().take(MOST_LINES).enumerate() {
+        let title = if index == 0 { title } else { "" };
+        let text = paint(&wrapped(text, INDENT));
+        writeln!(out, "{title:<INDENT$}{text}")?;
+    }
+    match texts.len().saturating_sub(MOST_LINES) {
+        0 => Ok(()),
+        more => writeln!(out, "{:INDENT$}and {more} more: see --format json", ""),
+    }
+}
+
+fn last_run(status: &Status, now: Timestamp) -> String {
+    let last = match status.last_run {
+        Some(at) => format!("{} ago", span(now.duration_since(at))),
+        None => "never: begin with probe-wake check".to_owned(),
     };
-    let log = on_one_line(&status.audit_log);
-    writeln!(out, "log          {log}{missing}")?;
+    match status.running {
+        Some(true) => format!("{last}, running now"),
+        _ => last,
+    }
+}
+
+fn log(status: &Status) -> String {
+    let log = &status.audit_log;
+    match &status.audit_log_problem {
+        Some(_) if std::path::Path::new(log).exists() => format!("{log}, which cannot be read"),
+        Some(_) => format!("{log}, which does not exist"),
+        None => log.clone(),
+    }
+}
+
+fn position(status: &Status) -> String {
     let Some(at) = status.position else {
-        return writeln!(out, "position     none yet: the next run is a first run");
+        return "none yet: the next run is a first run".to_owned();
     };
     let Some(lag) = &status.lag else {
-        return writeln!(out, "position     byte {at}, the log cannot be read");
+        return format!("byte {at}; how far behind it is cannot be told");
     };
     let gap = match lag.gap {
         true => ", nothing holds the position any more",
         false => "",
     };
-    let (bytes, rows) = (
-        count(lag.bytes, "byte", "bytes"),
-        count(lag.rows, "row", "rows"),
-    );
-    writeln!(
-        out,
-        "position     byte {at}, {bytes} and {rows} behind{gap}"
-    )
+    let bytes = count(lag.bytes, "byte", "bytes");
+    let rows = count(lag.rows, "row", "rows");
+    format!("byte {at}, {bytes} and {rows} behind{gap}")
 }
 
-fn print_investigations(out: &mut impl Write, status: &Status) -> io::Result<()> {
-    let count_of =
-        |is: fn(&Owed) -> bool| status.investigations.iter().filter(|one| is(one)).count();
+fn quiet(pairs: &[QuietPair], now: Timestamp) -> Vec<String> {
+    if pairs.is_empty() {
+        return vec!["none is quiet".to_owned()];
+    }
+    let lines = pairs.iter().map(|pair| {
+        let (probe, category) = (&pair.probe, &pair.category);
+        let repeats = match pair.count {
+            0 => String::new(),
+            number => format!(" ({} held back)", count(number, "repeat", "repeats")),
+        };
+        let until = clock(pair.until, now);
+        format!("{probe}:{category}: quiet until {until}{repeats}")
+    });
+    lines.collect()
+}
+
+fn owed(investigations: &[Owed]) -> String {
+    let count_of = |is: fn(&Owed) -> bool| investigations.iter().filter(|one| is(one)).count();
     let parts = [
         (count_of(|one| !one.told), "told nothing yet"),
         (count_of(|one| one.told && !one.late), "owed a result"),
         (count_of(|one| one.late), "may be diagnosed late"),
     ];
-    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
     let parts: Vec<_> = parts
         .map(|(number, what)| format!("{number} {what}"))
         .collect();
-    if !parts.is_empty() {
-        writeln!(out, "investigated {}", parts.join(", "))?;
-    }
-    if let Some(failure) = &status.last_failure {
-        let words = failure.message.as_deref();
-        let words = words.map(|words| format!(": {}", on_one_line(words)));
-        let (at, reason) = (minute(failure.at), on_one_line(&failure.reason));
-        writeln!(
-            out,
-            "engine       failed at {at}: {reason}{}",
-            words.unwrap_or_default()
-        )?;
-    }
-    Ok(())
-}
-
-fn print_undelivered(out: &mut impl Write, status: &Status, painter: Painter) -> io::Result<()> {
-    let dir = on_one_line(&status.state_dir);
-    let undelivered = match status.undelivered {
-        0 => "none".to_owned(),
-        number => {
-            let where_they_are = format!("{number}, in {dir}/{UNDELIVERED_FILE}");
-            painter.paint(Colour::Red, &where_they_are)
+    match parts.as_slice() {
+        [] => "no investigation".to_owned(),
+        parts => {
+            let all = count(
+                investigations.len() as u64,
+                "investigation",
+                "investigations",
+            );
+            format!("{all}: {}", parts.join(", "))
         }
-    };
-    writeln!(out, "undelivered  {undelivered}")
+    }
 }
 
-fn print_held_back(out: &mut impl Write, pairs: &[HeldBackPair], now: Timestamp) -> io::Result<()> {
-    if pairs.is_empty() {
-        return writeln!(out, "held back    nothing");
-    }
-    let lines = pairs.iter().map(|pair| {
-        let left = span(pair.until.duration_since(now));
-        let until = minute(pair.until);
-        let (probe, category) = (&pair.probe, &pair.category);
-        let times = count(pair.count, "repeat", "repeats");
-        format!("{probe}:{category}: {times}, until {until} (in {left})")
-    });
-    print_some(out, "held back", lines, |line| line)
+fn engine_failure(status: &Status, now: Timestamp) -> Option<String> {
+    let failure = status.last_failure.as_ref()?;
+    let words = failure.message.as_ref().map(|words| format!(": {words}"));
+    let (at, reason) = (clock(failure.at, now), &failure.reason);
+    Some(format!(
+        "failed at {at}: {reason}{}",
+        words.unwrap_or_default()
+    ))
 }
 
-/// The first few of a list, so that the answer stays on one screen.
-fn print_some(
-    out: &mut impl Write,
-    title: &str,
-    lines: impl ExactSizeIterator<Item = String>,
-    paint: impl Fn(String) -> String,
-) -> io::Result<()> {
-    let more = lines.len().saturating_sub(MOST_LINES);
-    for (index, line) in lines.take(MOST_LINES).enumerate() {
-        let title = if index == 0 { title } else { "" };
-        let line = fit_line(&format!("{title:<12} {}", on_one_line(&line)));
-        writeln!(out, "{}", paint(line))?;
-    }
-    if more > 0 {
-        writeln!(out, "{:<12} and {more} more: see --format json", "")?;
-    }
-    Ok(())
-}
-
-fn print_outbox(
-    out: &mut impl Write,
-    outbox: &[QueuedDm],
-    painter: Painter,
-    now: Timestamp,
-) -> io::Result<()> {
+fn outbox(outbox: &[QueuedDm], now: Timestamp) -> Vec<String> {
     if outbox.is_empty() {
-        return writeln!(out, "outbox       empty");
+        return vec!["empty".to_owned()];
     }
     let lines = outbox.iter().map(|dm| {
         let waits = span(now.duration_since(dm.queued_at));
-        let cause = dm.cause.as_deref().unwrap_or("not tried yet");
-        format!("{} has waited for {waits}: {cause}", dm.caller_session_id)
+        let mut line = format!("{} has waited for {waits}", dm.caller_session_id);
+        if dm.failures > 0 {
+            let failures = u64::from(dm.failures);
+            line += &format!(", failed in {}", count(failures, "run", "runs"));
+        }
+        if let Some(until) = dm.paused_until {
+            line += &format!(", paused until {}", clock(until, now));
+        }
+        match (&dm.cause, dm.waiting) {
+            (Some(cause), _) => line + ": " + cause,
+            (None, true) => line + ": the message that it follows goes first",
+            (None, false) => line + ": not tried yet",
+        }
     });
-    print_some(out, "outbox", lines, |line| {
-        painter.paint(Colour::Yellow, &line)
-    })
+    lines.collect()
+}
+
+fn undelivered(status: &Status) -> String {
+    match status.undelivered {
+        0 => "none".to_owned(),
+        number => format!(
+            "{number}, in {}/{}: see probe-wake undelivered",
+            status.state_dir,
+            undelivered::FILE
+        ),
+    }
 }

@@ -50,6 +50,44 @@ fn a_run_that_could_not_be_done_is_told_as_a_failure() {
 }
 
 #[test]
+fn a_log_that_is_missing_is_told_as_a_failure_from_the_second_run_on() {
+    let (world, monitor) = (World::new(), Slack::start());
+    let url = format!("http://{}/ping/uuid", monitor.address());
+    world.set("KORA_PROBE_WAKE_HEARTBEAT_URL", url);
+    world.engine.never();
+    world.slack.never();
+    world.unset("KORA_SLACK_BOT_TOKEN");
+    let first = world.run().exits(0);
+    first
+        .warns("kora_audit_log.jsonl does not exist yet")
+        .warns("KORA_SLACK_BOT_TOKEN is not set");
+    for _ in 0..2 {
+        world
+            .run()
+            .exits(3)
+            .warns("kora_audit_log.jsonl does not exist");
+    }
+    let asked = asked(&monitor);
+    assert_eq!(asked[0], "GET /ping/uuid");
+    assert_eq!(asked[1..], ["GET /ping/uuid/fail", "GET /ping/uuid/fail"]);
+}
+
+#[test]
+fn a_monitor_that_hangs_does_not_hold_the_next_run_up() {
+    let (world, monitor) = watched();
+    let metrics = world.path("given/probe_wake.prom");
+    world.set("KORA_PROBE_WAKE_METRICS_FILE", &metrics);
+    monitor.script([Reply::Hang]);
+    let first = world.start(&arguments("run"));
+    monitor.wait_for(1);
+    assert!(metrics.exists(), "the metrics wait for no monitor");
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    assert_eq!(world.slack.texts().len(), 1);
+    first.finish().exits(0);
+}
+
+#[test]
 fn a_run_that_found_the_lock_held_tells_nothing() {
     let (world, monitor) = watched();
     world.engine.script([Reply::text(503, "").held()]);

@@ -78,7 +78,7 @@ fn what_happened_is_counted() {
     world
         .engine
         .script([Engine::answer("Found."), Reply::text(503, "")]);
-    world.run().exits(0).silent();
+    world.run().exits(0).warns("no diagnosis for sentry");
     for (name, expected) in [
         ("runs_total", 2.0),
         ("rows_total", 4.0),
@@ -115,6 +115,70 @@ fn a_dm_that_waits_is_seen_and_no_success() {
     assert!(value(&world, "outbox_oldest_age_seconds") > 0.0);
     let after = value(&world, "last_success_timestamp_seconds");
     assert!((after - before).abs() < 1e-9, "{before} {after}");
+}
+
+#[test]
+fn a_log_that_is_missing_is_seen_and_has_no_lag() {
+    let world = measured();
+    world.engine.never();
+    world.slack.never();
+    fs::remove_file(world.log()).unwrap();
+    world.run().exits(3).warns("does not exist");
+    assert!((value(&world, "last_run_exit_code") - 3.0).abs() < 1e-9);
+    assert!(value(&world, "lag_bytes").is_nan());
+}
+
+#[test]
+fn a_run_that_could_not_be_done_is_seen_and_keeps_the_counters() {
+    let log = |world: &World| {
+        fs::remove_file(world.log()).unwrap();
+        fs::create_dir(world.log()).unwrap();
+    };
+    let state = |world: &World| fs::write(world.path("state/state.json"), "{").unwrap();
+    let folder = |world: &World| {
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(world.state_dir(), open).unwrap();
+    };
+    let breaking: [&dyn Fn(&World); 3] = [&log, &state, &folder];
+    for break_it in breaking {
+        let world = measured();
+        world.append([wake("fly")]);
+        world.run().exits(0).silent();
+        let before = samples(&world);
+        break_it(&world);
+        world.run().exits(1);
+        world.run().exits(1);
+        let after = samples(&world);
+        assert!((after["probe_wake_last_run_exit_code"] - 1.0).abs() < 1e-9);
+        let ran = "probe_wake_last_run_timestamp_seconds";
+        assert!(after[ran] > before[ran]);
+        assert_eq!(after.len(), before.len());
+        assert!((after["probe_wake_wakes_total"] - 1.0).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_first_run_that_could_not_be_done_is_seen() {
+    let world = World::new().quiet();
+    fs::create_dir(world.path("given-to-node_exporter")).unwrap();
+    world.set("KORA_PROBE_WAKE_METRICS_FILE", world.path(NAME));
+    world.give("state/state.json", "{");
+    world.run().exits(1);
+    assert!((value(&world, "last_run_exit_code") - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_run_that_found_the_lock_held_writes_none() {
+    let world = measured();
+    world.engine.script([Engine::answer("Found.").held()]);
+    world.append([wake("fly")]);
+    let running = world.start(&["run".to_owned()]);
+    world.engine.wait_for(1);
+    let before = fs::read(world.path(NAME)).unwrap();
+    world.run().exits(75);
+    assert_eq!(fs::read(world.path(NAME)).unwrap(), before);
+    world.engine.release();
+    running.finish().exits(0);
 }
 
 #[test]

@@ -18,3 +18,4 @@ mod status;
 mod stdout_and_json;
 mod systemd;
 mod terminal;
+mod undelivered;

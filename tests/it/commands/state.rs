@@ -1,8 +1,13 @@
 //! Section 9 of the contract: `state show` and `state reset`, with its care for what is queued.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{World, wake};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Calls, Fault, Reply, World, arguments, at_each_call_of, at_once, plain, wake,
+};
 
 /// A world with one DM in the outbox.
 fn queued() -> World {
@@ -76,9 +81,221 @@ fn reset_of_the_position_to_the_start_replays_the_log() {
 fn reset_of_the_position_to_the_end_passes_over_what_is_there() {
     let world = World::stamped();
     world.append([wake("fly")]);
-    world.command("state reset --position end").exits(0);
+    world.command("state reset --position end --yes").exits(0);
     assert_eq!(told(&world), 0);
     world.append([wake("sentry")]);
+    assert_eq!(told(&world), 1);
+}
+
+/// Kills a run in the middle of its first question: an untold wake is in the queue, and none is unread.
+fn interrupt(world: &World) {
+    world.engine.script([Reply::Hang]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    run.kill();
+}
+
+/// A world with a queued DM, an untold wake in the queue and two unread ones.
+fn with_something_of_all() -> World {
+    let world = World::stamped();
+    world.queue([wake("fly")]);
+    world.reach_slack_at(crate::support::DEAD_URL);
+    world.append([wake("sentry")]);
+    world.engine.script([Reply::Hang]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(2);
+    run.kill();
+    world.reach_slack_at(world.slack.base());
+    world.append([wake("vercel"), wake("doppler")]);
+    world
+}
+
+fn state(world: &World) -> Value {
+    world.command("state show --format json").exits(0).json()
+}
+
+#[test]
+fn without_a_yes_what_would_be_dropped_is_counted_and_nothing_is_touched() {
+    const ALL: &str = "2 unread wakes, 1 queued DM, 1 investigation;";
+    let cases = [
+        ("", ALL),
+        ("--position end", "2 unread wakes;"),
+        ("--outbox", "1 queued DM, 1 investigation;"),
+        ("--outbox --debounce", "1 queued DM, 1 investigation;"),
+        ("--outbox --position end", ALL),
+    ];
+    at_once(cases, |(flags, counted)| {
+        let world = with_something_of_all();
+        let before = world.snapshot(&["state.lock"]);
+        let outcome = world.command(&format!("state reset {flags}")).exits(2);
+        outcome
+            .warns(&format!("This gives up {counted}"))
+            .warns("--yes");
+        let after = world.snapshot(&["state.lock"]);
+        assert!(before == after, "{flags:?} changed something");
+        assert_eq!(told(&world), 4, "{flags:?}");
+    });
+}
+
+#[test]
+fn position_and_debounce_touch_neither_dms_nor_investigations_and_ask_nothing_about_them() {
+    let cases = [
+        ("--position end --yes", 2),
+        ("--position start", 4),
+        ("--debounce", 4),
+    ];
+    at_once(cases, |(flags, wakes)| {
+        let world = with_something_of_all();
+        let before = state(&world);
+        world.command(&format!("state reset {flags}")).exits(0);
+        let after = state(&world);
+        assert_eq!(
+            (&after["queue"], &after["outbox"]),
+            (&before["queue"], &before["outbox"]),
+            "{flags}"
+        );
+        // Read from the start, the first two wakes are repeats.
+        assert_eq!(told(&world), wakes, "{flags}");
+    });
+    let world = World::stamped();
+    world.queue([wake("fly")]);
+    world.command("state reset --position end").exits(0);
+    assert_eq!(told(&world), 1, "nothing was unread");
+}
+
+#[test]
+fn unread_wakes_are_counted_across_a_rotation_and_other_rows_are_not() {
+    let world = World::stamped().quiet();
+    world.append_raw(crate::support::other_row("a") + "\n");
+    world.run().exits(0).silent();
+    world.append([wake("fly")]);
+    fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
+    world.append_raw(crate::support::other_row("probe.wake_requested") + "\n");
+    world
+        .command("state reset")
+        .exits(2)
+        .warns("1 unread wake;");
+    world.append([wake("sentry")]);
+    world
+        .command("state reset")
+        .exits(2)
+        .warns("2 unread wakes;");
+}
+
+#[test]
+fn rows_that_cannot_be_counted_take_a_yes_too() {
+    let world = World::stamped().quiet();
+    fs::remove_file(world.log()).unwrap();
+    fs::create_dir(world.log()).unwrap();
+    world
+        .command("state reset")
+        .exits(2)
+        .warns("unread rows (cannot read");
+    world.command("state reset --yes").exits(0);
+}
+
+#[test]
+fn what_was_not_told_goes_to_undelivered_and_can_be_sent_after_all() {
+    at_once(["--yes", "--outbox --yes"], |flags| {
+        let world = with_something_of_all();
+        let outcome = world.command(&format!("state reset {flags}")).exits(0);
+        outcome.prints("2 DMs went to undelivered.jsonl.");
+        let after = state(&world);
+        assert_eq!(
+            (&after["queue"], &after["outbox"]),
+            (&json!([]), &json!([]))
+        );
+        world.command("undelivered --retry").exits(0);
+        assert_eq!(
+            told(&world),
+            if flags == "--yes" { 2 } else { 4 },
+            "{flags}"
+        );
+        let texts = world.slack.texts();
+        assert_eq!(texts[0], plain("fly"));
+        assert_eq!(
+            texts[1],
+            "🚨 Probe alert · sentry\nsentry (critical): sentry unreachable: HTTP 401\n\n\
+             sentry probe reported status=unhealthy. error='HTTP 401'."
+        );
+    });
+}
+
+#[test]
+fn the_state_is_kept_once() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    for flags in [
+        "--debounce",
+        "--position end",
+        "--outbox",
+        "--position start",
+        "",
+    ] {
+        let before = world.state_file("state.json");
+        world
+            .command(&format!("state reset --yes {flags}"))
+            .exits(0);
+        assert_eq!(world.state_file("state.json.old"), before, "{flags}");
+        let files = fs::read_dir(world.state_dir()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let kept = names.filter(|name| name.starts_with("state.json.")).count();
+        assert_eq!(kept, 1, "{flags}");
+    }
+}
+
+/// What was not told is delivered, undelivered or still owed, and once.
+#[test]
+fn a_reset_that_is_killed_neither_loses_nor_doubles() {
+    needs!("strace");
+    let half = AtomicUsize::new(0);
+    let prepare = || {
+        let world = World::stamped();
+        world.append([wake("fly"), wake("sentry")]);
+        interrupt(&world);
+        world
+    };
+    let reset = "state reset --outbox --yes";
+    at_each_call_of(
+        reset,
+        Fault::Kill,
+        Calls::Visible,
+        prepare,
+        |world, call, _| {
+            let rows = world.state_rows("undelivered.jsonl").len();
+            let owed = state(world)["queue"].as_array().unwrap().len();
+            half.fetch_add(usize::from(owed > 0 && rows > 0), Ordering::Relaxed);
+            let _ = world.run();
+            assert_eq!(rows + world.slack.texts().len(), 2, "{call}");
+            world.command(reset).exits(0);
+            world.command("undelivered --retry").exits(0);
+            world.run().exits(0).silent();
+            let texts = world.slack.texts();
+            for probe in ["fly", "sentry"] {
+                let about = texts
+                    .iter()
+                    .filter(|text| text.contains(&format!("· {probe}")));
+                assert_eq!(about.count(), 1, "{call}: {texts:?}");
+            }
+        },
+    );
+    assert!(
+        half.into_inner() > 3,
+        "hardly ever killed between the two files"
+    );
+}
+
+#[test]
+fn a_log_can_be_read_from_its_start_before_the_first_run() {
+    let world = World::new();
+    world.append([wake("fly")]);
+    world
+        .command("state reset")
+        .exits(0)
+        .prints("There is no state");
+    assert!(!world.state_dir().exists());
+    world.command("state reset --position start").exits(0);
     assert_eq!(told(&world), 1);
 }
 
@@ -100,38 +317,6 @@ fn reset_of_the_debounce_keeps_the_position() {
     assert_eq!(told(&world), 1);
     world.append([wake("fly")]);
     assert_eq!(told(&world), 2);
-}
-
-#[test]
-fn without_a_yes_nothing_queued_is_dropped() {
-    for flags in ["", "--outbox"] {
-        let world = queued();
-        let before = world.snapshot(&["state.lock"]);
-        let outcome = world.command(&format!("state reset {flags}"));
-        assert_ne!(outcome.code, Some(0), "{flags:?}");
-        outcome.warns("--yes");
-        assert!(
-            before == world.snapshot(&["state.lock"]),
-            "{flags:?} changed something"
-        );
-        assert_eq!(told(&world), 1);
-    }
-}
-
-#[test]
-fn with_a_yes_what_is_queued_goes_to_undelivered() {
-    for flags in ["--yes", "--outbox --yes"] {
-        let world = queued();
-        world.slack.never();
-        world.command(&format!("state reset {flags}")).exits(0);
-        assert!(
-            world
-                .state_file("undelivered.jsonl")
-                .contains("alert · fly"),
-            "{flags:?}"
-        );
-        assert_eq!(told(&world), 0);
-    }
 }
 
 #[test]
@@ -182,6 +367,21 @@ fn an_unreadable_state_is_set_aside_and_not_deleted() {
         .map(|entry| fs::read(entry.unwrap().path()).unwrap());
     assert!(kept.any(|content| content == b"{ broken"));
     assert_eq!(world.report(0)["first_run"], true);
+}
+
+#[test]
+fn an_unreadable_state_stays_where_the_log_cannot_be_opened() {
+    let world = World::stamped().quiet();
+    fs::write(world.state_dir().join("state.json"), "{ broken").unwrap();
+    fs::remove_file(world.log()).unwrap();
+    fs::create_dir(world.log()).unwrap();
+    world.command("state reset --position start").exits(1);
+    assert_eq!(world.state_file("state.json"), "{ broken");
+    world
+        .command("state reset --debounce")
+        .exits(1)
+        .warns("state reset");
+    assert_eq!(world.state_file("state.json"), "{ broken");
 }
 
 #[test]

@@ -45,43 +45,72 @@ fn after_a_run_it_tells_when_and_that_nothing_waits() {
         .exits(0)
         .prints("s ago\n")
         .prints("outbox       empty")
-        .prints("held back    nothing");
+        .prints("pairs        none is quiet")
+        .hides("problems");
     assert!(before == world.snapshot(&[]), "status wrote something");
 }
 
 #[test]
 fn a_run_that_waits_for_the_engine_is_running_now() {
     let world = World::stamped();
-    world.engine.script([Engine::answer("Found.").held()]);
+    world
+        .engine
+        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
     world.append([wake("fly")]);
     let running = world.start(&arguments("run"));
     world.engine.wait_for(1);
-    assert_eq!(status(&world)["running"], true);
+    let told = status(&world);
+    assert_eq!(told["running"], true);
+    let owed = &told["investigations"][0];
+    assert_eq!(owed["caller_session_id"], "probe:fly:service_unhealthy");
+    assert_eq!(
+        (&owed["told"], &owed["attempts"]),
+        (&false.into(), &1.into())
+    );
     world
         .command("status")
         .exits(0)
         .prints("running now")
-        .prints("under way    probe:fly:service_unhealthy");
+        .prints("owed         1 investigation: 1 told nothing yet");
     world.engine.release();
     running.finish().exits(0);
-    assert_eq!(status(&world)["running"], false);
+    let told = status(&world);
+    assert_eq!(
+        (&told["running"], &told["investigations"]),
+        (&false.into(), &json!([]))
+    );
 }
 
 #[test]
-fn a_wake_whose_run_was_killed_is_interrupted() {
+fn a_result_that_is_owed_is_told_apart_from_an_untold_wake() {
     let world = World::stamped();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
     world.engine.script([Reply::Hang]);
-    world.slack.never();
     world.append([wake("fly")]);
     let running = world.start(&arguments("run"));
+    world.slack.wait_for(1);
     world.engine.wait_for(1);
     running.kill();
+    assert_eq!(status(&world)["investigations"][0]["told"], true);
+    world.command("status").exits(0).prints("1 owed a result");
+}
+
+#[test]
+fn the_last_failure_of_the_engine_is_told_until_it_answers() {
+    let world = World::stamped();
+    let refused = json!({"error": {"code": "invalid_api_key", "message": "Incorrect API key"}});
+    world.engine.script([Reply::json(401, &refused)]);
+    world.append([wake("fly")]);
+    world.run().exits(0);
+    assert_eq!(status(&world)["last_failure"]["reason"], "invalid_api_key");
     world
         .command("status")
         .exits(0)
-        .prints("interrupted  probe:fly:service_unhealthy");
-    let told = status(&world);
-    assert_eq!(told["under_investigation"], "probe:fly:service_unhealthy");
+        .prints("engine       failed at ")
+        .prints("invalid_api_key: Incorrect API key");
+    world.append([wake("sentry")]);
+    world.run().exits(0);
+    assert_eq!(status(&world)["last_failure"], Value::Null);
 }
 
 #[test]
@@ -109,15 +138,16 @@ fn a_gap_is_told_before_the_run_that_meets_it() {
 }
 
 #[test]
-fn what_is_held_back_is_told_with_its_end_and_its_number() {
+fn quiet_pairs_are_told_with_their_end_and_what_was_held_back() {
     let world = World::stamped();
     world.append([wake("fly"), wake("fly"), wake("fly"), wake("sentry")]);
     world.run().exits(0).silent();
-    world
-        .command("status")
-        .exits(0)
-        .prints("held back    fly:service_unhealthy: 2 repeats, until ")
-        .prints("(in ");
+    let told = world.command("status").exits(0).stdout;
+    let line = |probe: &str| told.lines().find(|line| line.contains(probe)).unwrap();
+    let fly = line("fly:service_unhealthy: quiet until ");
+    assert!(fly.ends_with(" UTC (2 repeats held back)"), "{fly}");
+    let sentry = line("sentry:service_unhealthy: quiet until ");
+    assert!(sentry.ends_with(" UTC"), "{sentry}");
     let held = status(&world)["held_back"].clone();
     assert_eq!(
         (&held[0]["probe"], &held[0]["count"]),
@@ -191,6 +221,174 @@ fn a_schedule_that_has_stopped_is_overdue() {
         world.age_lock(minutes);
         assert_eq!(status(&world)["overdue"], overdue, "{minutes}");
     }
+}
+
+/// What `status --check` says, held to the field `problems` and to its exit code.
+#[track_caller]
+fn problems(world: &Sandbox) -> Vec<String> {
+    let outcome = world.command("status --check");
+    let told = world.command("status --check --format json");
+    let code = if outcome.stdout.is_empty() { 0 } else { 3 };
+    assert_eq!((outcome.code, told.code), (Some(code), Some(code)));
+    assert_eq!(outcome.stderr, "");
+    let told = told.json();
+    let problems = told["problems"].as_array().unwrap();
+    let problems = problems.iter().map(|one| one.as_str().unwrap().to_owned());
+    let problems: Vec<_> = problems.collect();
+    assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), problems);
+    for problem in &problems {
+        // Whoever looks without --check sees it as well.
+        world.command("status").exits(0).prints(problem);
+    }
+    problems
+}
+
+/// The one problem there is.
+#[track_caller]
+fn problem(world: &Sandbox) -> String {
+    let found = problems(world);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+#[test]
+fn check_is_silent_where_nothing_is_wrong() {
+    let world = World::stamped();
+    world.append([wake("fly"), wake("fly")]);
+    assert!(problems(&world).is_empty(), "unread rows are no problem");
+    world.run().exits(0).silent();
+    assert!(problems(&world).is_empty());
+}
+
+#[test]
+fn a_log_that_is_not_there_is_a_problem_and_has_no_lag() {
+    let sandbox = Sandbox::new();
+    let found = problems(&sandbox);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].contains("kora_audit_log.jsonl does not exist"),
+        "{found:?}"
+    );
+    assert!(found[1].contains("there was no run yet"), "{found:?}");
+    // Stamped by a first run, it is not there all the same.
+    sandbox.run().exits(0);
+    assert!(problem(&sandbox).contains("does not exist"));
+    let told = status(&sandbox);
+    assert_eq!((&told["position"], &told["lag"]), (&0.into(), &Value::Null));
+    sandbox.command("status").exits(0).hides(" behind\n");
+
+    let world = World::stamped().quiet();
+    fs::remove_file(world.log()).unwrap();
+    assert!(problem(&world).contains("does not exist"));
+    fs::create_dir(world.log()).unwrap();
+    assert!(problem(&world).contains("cannot read the audit log"));
+    world
+        .command("status")
+        .exits(0)
+        .prints("which cannot be read")
+        .hides(" behind\n");
+}
+
+#[test]
+fn a_log_between_rotation_and_its_next_row_is_no_problem() {
+    let world = World::stamped().quiet();
+    world.append_raw(other_row("read") + "\n");
+    world.run().exits(0).silent();
+    world.append_raw(other_row("unread") + "\n");
+    fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
+    assert!(problems(&world).is_empty());
+    assert_eq!(status(&world)["lag"]["rows"], 1);
+}
+
+#[test]
+fn a_run_that_is_overdue_is_a_problem_until_the_next_one_begins() {
+    let world = World::stamped();
+    world.age_lock(16);
+    assert!(problem(&world).contains("overdue: the last run was 16 min ago"));
+    world
+        .engine
+        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
+    world.append([wake("fly")]);
+    let running = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    assert!(problems(&world).is_empty(), "a run has begun");
+    world.engine.release();
+    running.finish().exits(0);
+    world
+        .shell("touch -d '+2 days' state/state.lock")
+        .finish()
+        .exits(0);
+    assert!(
+        problem(&world).contains("overdue"),
+        "no run since the clock was set back"
+    );
+}
+
+#[test]
+fn a_dm_that_waits_for_15_minutes_is_a_problem() {
+    let world = World::stamped();
+    world.slack.never();
+    world.queue([wake("fly")]);
+    for (minutes, is_problem) in [(14, false), (15, true)] {
+        age(&world, "outbox", minutes);
+        let found = problems(&world);
+        assert_eq!(found.len(), usize::from(is_problem), "{minutes}: {found:?}");
+    }
+    let cause = status(&world)["outbox"][0]["cause"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(problem(&world).starts_with("1 DM is queued, the oldest for 15 min"));
+    assert!(problem(&world).contains(&cause));
+}
+
+#[test]
+fn a_wake_that_is_untold_for_15_minutes_is_a_problem() {
+    let world = World::stamped();
+    world.slack.never();
+    world.engine.script([Reply::Hang]);
+    world.append([wake("fly")]);
+    let running = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    running.kill();
+    for (minutes, is_problem) in [(14, false), (15, true)] {
+        age(&world, "queue", minutes);
+        let found = problems(&world);
+        assert_eq!(found.len(), usize::from(is_problem), "{minutes}: {found:?}");
+    }
+    assert!(problem(&world).starts_with("1 wake is untold, the oldest for 15 min"));
+}
+
+/// As if all in this list of the state had been queued so long ago.
+fn age(world: &World, list: &str, minutes: i64) {
+    let mut state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
+    let queued_at = Timestamp::now() - SignedDuration::from_mins(minutes);
+    for one in state[list].as_array_mut().unwrap() {
+        one["queued_at"] = json!(queued_at);
+    }
+    fs::write(world.state_dir().join("state.json"), state.to_string()).unwrap();
+}
+
+#[test]
+fn what_was_given_up_is_a_problem_at_once() {
+    let world = World::stamped();
+    world.queue([wake("fly")]);
+    world.command("state reset --outbox --yes").exits(0);
+    assert!(problem(&world).starts_with("1 DM lies in undelivered.jsonl"));
+    world.command("undelivered --retry").exits(0);
+    assert!(problems(&world).is_empty());
+    world.run().exits(0);
+    assert!(problems(&world).is_empty());
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_no_healthy_one() {
+    let world = World::stamped().quiet();
+    fs::write(world.state_dir().join("state.json"), "{").unwrap();
+    world
+        .command("status --check")
+        .exits(1)
+        .warns("state reset");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::{BINARY, Sandbox};
+use crate::support::{BINARY, Sandbox, copy_binary};
 
 /// The two files as a person would cut them out of what is printed.
 struct Unit {
@@ -85,7 +85,7 @@ fn paths_with_spaces_quotes_and_percents_are_verified_too() {
     fs::create_dir_all(sandbox.path(odd)).unwrap();
     fs::create_dir(&spaced).unwrap();
     let binary = spaced.join("probe wake%n");
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     let named = |file: &str| sandbox.path(odd).join(file);
     sandbox.set("KORA_AUDIT_LOG_PATH", named("log"));
     sandbox.set("KORA_PROBE_WAKE_STATE_DIR", named("state"));
@@ -116,7 +116,7 @@ fn paths_with_spaces_quotes_and_percents_are_verified_too() {
 fn a_binary_that_systemd_would_not_start_is_refused() {
     let sandbox = Sandbox::new();
     let binary = sandbox.path("it's");
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     let printed = sandbox
         .spawn(Command::new(&binary).args(["schedule", "systemd"]))
         .finish();
@@ -266,7 +266,7 @@ fn with_sudo_the_unit_is_the_calling_users() {
     sandbox.set("SUDO_USER", "nobody");
     // Where that user can start it.
     let binary = std::env::temp_dir().join(format!("probe-wake-{}", std::process::id()));
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     let run = |line: &str| {
         let arguments = line.split_whitespace();
         sandbox

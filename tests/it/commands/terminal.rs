@@ -1,6 +1,6 @@
 //! Issue 5: what a person sees at a real terminal, and that nothing of it appears elsewhere.
 
-use crate::support::{Engine, Reply, World, at_once, wake};
+use crate::support::{Engine, Reply, World, arguments, at_once, wake};
 
 #[test]
 fn a_run_tells_what_it_waits_for_and_closes_with_one_line() {
@@ -69,20 +69,137 @@ fn colour_obeys_no_color_and_a_dumb_terminal() {
 }
 
 #[test]
-fn long_causes_are_cut_at_the_terminals_width() {
+fn a_table_is_wrapped_at_the_terminals_width_and_nothing_is_cut() {
     let world = World::stamped();
-    world.slack.never();
-    world.queue([wake("fly").set("category", "c".repeat(150))]);
-    let seen = world.at_terminal(72, "status");
-    let outbox = seen
-        .lines()
-        .find(|line| line.contains("has waited"))
-        .or_else(|| seen.lines().find(|line| line.contains("outbox")));
-    let plain = outbox
-        .unwrap()
-        .replace("\u{1b}[33m", "")
-        .replace("\u{1b}[0m", "");
-    assert_eq!(plain.trim_end().chars().count(), 72, "{plain}");
+    world.append([wake("sentry")]);
+    world.run().exits(0);
+    world.queue([wake("fly")
+        .set("category", "c".repeat(150))
+        .set("severity", "page me now")]);
+    world.command("state reset --outbox --yes").exits(0);
+    world.command("undelivered --retry").exits(0);
+    world.queue([wake("a name of several words ".repeat(5).trim())]);
+    world.age_lock(60);
+    for line in ["status", "undelivered"] {
+        let whole = world.command(line).stdout;
+        let seen = without_escapes(&world.at_terminal(80, line));
+        let seen = seen.replace("[exit 0]", "");
+        let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+        assert_eq!(squeezed(&seen), squeezed(&whole), "{line}");
+        let is_path = |line: &&str| line.contains('/') && line.split_whitespace().count() < 6;
+        for line in seen.lines().filter(|line| !is_path(line)) {
+            assert!(line.trim_end().chars().count() <= 80, "{line:?}");
+        }
+    }
+}
+
+fn without_escapes(text: &str) -> String {
+    [
+        "\u{1b}[31m",
+        "\u{1b}[32m",
+        "\u{1b}[33m",
+        "\u{1b}[1m",
+        "\u{1b}[0m",
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, escape| text.replace(escape, ""))
+}
+
+#[test]
+fn a_dumb_terminal_and_a_c_locale_get_plain_text() {
+    let cases = [
+        ("TERM", "dumb"),
+        ("LC_ALL", "C"),
+        ("LC_CTYPE", "POSIX"),
+        ("LANG", "en_US.ISO-8859-1"),
+    ];
+    at_once(cases, |(name, value)| {
+        let world = World::stamped();
+        world.set("TERM", "xterm");
+        world.set("LANG", "C.UTF-8");
+        if name != "TERM" {
+            world.unset("LANG");
+        }
+        world.set(name, value);
+        world.engine.script([Engine::answer("Found.").held()]);
+        world.append([wake("fly")]);
+        let running = world.start_at_terminal(80, "run -v");
+        world.engine.wait_for(1);
+        std::thread::sleep(std::time::Duration::from_millis(1_400));
+        world.engine.release();
+        let mut seen = running.finish().stdout;
+        // The wait is told once, and not drawn.
+        let told = "probe-wake: asking the engine about fly\r\n";
+        assert_eq!(seen.matches(told).count(), 1, "{name}={value}: {seen:?}");
+        world.age_lock(60);
+        for line in ["status", "--help", "state reset"] {
+            seen += &world.at_terminal(80, line);
+        }
+        assert!(seen.is_ascii(), "{name}={value}: {seen:?}");
+        assert!(
+            !seen.contains('\u{1b}') && seen.contains("overdue"),
+            "{name}={value}"
+        );
+    });
+}
+
+#[test]
+fn a_terminal_that_takes_unicode_is_drawn_in_it() {
+    let is_braille = |c| ('\u{2800}'..='\u{28ff}').contains(&c);
+    at_once([("C.UTF-8", true), ("", false)], |(locale, expected)| {
+        let world = World::stamped();
+        world.set("LC_ALL", locale);
+        let answer = Engine::answer("Found.");
+        world
+            .engine
+            .script([answer.after(std::time::Duration::from_millis(500))]);
+        world.append([wake("fly")]);
+        let seen = world.at_terminal(80, "run");
+        assert!(
+            seen.contains("asking the engine about fly (0 s)"),
+            "{seen:?}"
+        );
+        assert_eq!(seen.contains(is_braille), expected, "{seen:?}");
+    });
+}
+
+/// Several programs may write to one terminal, or one journal.
+#[test]
+fn each_line_on_stderr_is_one_write() {
+    needs!("strace");
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    world.set("KORA_PROBE_DEBOUNCE_SECONDS", "soon");
+    let strace = [
+        "strace",
+        "-f",
+        "-s",
+        "999",
+        "-e",
+        "trace=write",
+        "-e",
+        "write=2",
+        "-o",
+    ];
+    let strace = [&strace[..], &["trace", "--"]].concat();
+    world
+        .start_through(&strace, &arguments("run -vv"))
+        .finish()
+        .exits(0);
+    world
+        .start_through(&strace, &arguments("run -vv"))
+        .finish()
+        .exits(0);
+    let trace = std::fs::read_to_string(world.path("trace")).unwrap();
+    let written = trace.lines().filter(|line| line.contains("write(2, "));
+    let written: Vec<_> = written.collect();
+    assert!(written.len() > 3, "{trace}");
+    for line in written {
+        assert!(
+            line.contains("write(2, \"probe-wake: ") && line.contains("\\n\""),
+            "{line}"
+        );
+    }
 }
 
 /// A world with one DM in the outbox.
@@ -98,7 +215,7 @@ fn a_reset_asks_and_takes_no_for_an_answer() {
     at_once(["n", "", "no", "what"], |answer| {
         let world = queued();
         let seen = world.answering_at_terminal(answer, "state reset");
-        assert!(seen.contains("1 DM was not delivered."), "{seen}");
+        assert!(seen.contains("This gives up 1 queued DM."), "{seen}");
         assert!(seen.contains("[y/N]"), "{seen}");
         assert!(
             seen.contains("Nothing was reset.") && seen.contains("[exit 1]"),

@@ -81,7 +81,7 @@ fn program() -> Option<PathBuf> {
     }
     let how = "python3 -m venv target/fakellm && target/fakellm/bin/pip install fakellm==0.3.5";
     assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
+        std::env::var_os("CI").is_none(),
         "fakellm is missing: {how}"
     );
     eprintln!("passed over, since fakellm is missing: {how}");

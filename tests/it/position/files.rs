@@ -342,7 +342,7 @@ fn a_rotated_file_that_cannot_be_read_is_warned_of() {
 #[test]
 fn more_generations_than_can_be_open_are_read() {
     let log = Rotating::begun();
-    let probes: Vec<_> = (0..200).map(|number| format!("p{number:03}")).collect();
+    let probes: Vec<_> = (0..100).map(|number| format!("p{number:03}")).collect();
     for (number, probe) in probes.iter().enumerate() {
         log.write(&[probe]);
         let generation = log.rotated(&format!("-2020{number:04}"));
@@ -362,9 +362,9 @@ fn more_generations_than_can_be_open_are_read() {
 }
 
 #[test]
-fn thousands_of_files_beside_the_log_are_looked_at() {
+fn a_thousand_files_beside_the_log_are_looked_at() {
     let log = Rotating::begun();
-    for number in 0..3_000 {
+    for number in 0..1_000 {
         let name = log.rotated(&format!("-2020{number:04}"));
         fs::write(&name, format!("{{\"old\":{number}}}\n")).unwrap();
         set_modified(&name, SystemTime::UNIX_EPOCH);

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -13,6 +14,8 @@ use serde_json::Value;
 use crate::support::{Sandbox, wake};
 
 const CASES: u32 = 48;
+/// Not 0, which gzip has no place for.
+const LONG_AGO: Duration = Duration::from_secs(1_000_000_000);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -29,6 +32,8 @@ enum Step {
     /// Create, and what was moved away before is compressed.
     DelayCompress,
     Compress,
+    /// The file that was moved away last gets a time long ago, as by a clock that was set back.
+    Backdate,
     /// The log emptied with no copy kept: what was not read of it is lost.
     Truncate,
     Run,
@@ -45,6 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::CopyTruncate),
         2 => Just(Step::DelayCompress),
         2 => Just(Step::Compress),
+        1 => Just(Step::Backdate),
         1 => Just(Step::Truncate),
         6 => Just(Step::Run),
     ];
@@ -80,6 +86,8 @@ struct Model {
     rotations: usize,
     /// What was moved away last, while it is not compressed.
     last: Option<PathBuf>,
+    /// A time says no longer which file is the older one.
+    is_backdated: bool,
     gaps: usize,
     truncations: usize,
     /// Rows that a truncate took before a run could see them.
@@ -105,6 +113,7 @@ impl Model {
             names,
             rotations: 0,
             last: None,
+            is_backdated: false,
             gaps: 0,
             truncations: 0,
             lost: Vec::new(),
@@ -149,6 +158,7 @@ impl Model {
                 self.begun = Some((rest.to_owned(), probe));
             }
             Step::AppendLate => self.append_late(),
+            Step::Backdate => self.backdate(),
             Step::Noise(rows) => {
                 self.complete();
                 let row = crate::support::other_row("all is well") + "\n";
@@ -166,6 +176,14 @@ impl Model {
             let old = self.old.as_mut().expect("an old descriptor");
             old.write_all(line.as_bytes()).expect("a late row");
             self.late.push(probe);
+        }
+    }
+
+    fn backdate(&mut self) {
+        if let Some(last) = &self.last {
+            let file = File::open(last).expect("a rotated file");
+            file.set_modified(UNIX_EPOCH + LONG_AGO).expect("a time");
+            self.is_backdated = true;
         }
     }
 
@@ -276,7 +294,7 @@ impl Model {
         let is_due = |probe: &&String| !self.lost.contains(probe) || told(probe);
         let mut due: Vec<_> = self.due.iter().filter(is_due).chain(&self.late).collect();
         let mut told: Vec<_> = self.told.iter().collect();
-        if !self.late.is_empty() {
+        if !self.late.is_empty() || self.is_backdated {
             // A late writer makes its generation the younger one.
             due.sort();
             told.sort();

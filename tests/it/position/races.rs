@@ -1,4 +1,5 @@
-//! Section 4 of the contract while a run is at work: what is rotated, truncated or killed in the middle of it.
+//! Section 4 of the contract while a run is at work: what is rotated, truncated or killed in the middle of it, and
+//! what is left unread by a full queue.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::rotating::told;
-use crate::support::{Engine, Reply, Rotating, arguments, other_row, wake};
+use crate::support::{Engine, Reply, Rotating, World, arguments, assert_told, other_row, wake};
 
 /// A run that stands still in its first question to the engine while `meanwhile` happens; what it told.
 fn during_a_run(log: &Rotating, meanwhile: impl FnOnce()) -> Vec<String> {
@@ -29,18 +30,18 @@ fn megabytes(count: usize) -> String {
 }
 
 #[test]
-fn a_log_renamed_under_a_run_is_followed_by_the_next() {
+fn a_log_renamed_under_a_run_is_followed_by_the_same_run() {
     needs!("logrotate");
     for directives in ["create", "create\ncompress", "nocreate"] {
         let log = Rotating::begun();
         log.write(&["a", "b"]);
-        let first = during_a_run(&log, || {
+        let probes = during_a_run(&log, || {
             log.write(&["c"]);
             log.logrotate(directives);
             log.write(&["d"]);
         });
-        assert_eq!(first, ["a", "b"]);
-        log.follows(&["c", "d"]);
+        assert_eq!(probes, ["a", "b", "c", "d"]);
+        log.is_idle();
     }
 }
 
@@ -49,62 +50,52 @@ fn a_log_truncated_and_regrown_under_a_run_mixes_no_generations() {
     needs!("logrotate");
     let log = Rotating::begun();
     log.append_raw(Rotating::line("a") + &megabytes(3) + &Rotating::line("b"));
-    let first = during_a_run(&log, || {
+    let probes = during_a_run(&log, || {
         log.logrotate("copytruncate");
         log.append_raw(megabytes(4) + &Rotating::line("c"));
     });
-    assert_eq!(first, ["a"]);
-    log.follows(&["b", "c"]);
+    assert_eq!(probes, ["a", "b", "c"]);
+    log.is_idle();
 }
 
 #[test]
-fn two_wakes_of_one_line_are_told_once_where_the_run_is_killed_between_them() {
-    needs!("logrotate");
+fn the_wakes_of_a_line_are_told_once_where_a_run_is_killed_between_them() {
     for rotates in [false, true] {
-        let log = Rotating::begun();
+        let world = World::stamped();
         let line = wake("first").line() + &wake("second").line() + "\n";
-        log.append_raw(line + &Rotating::line("third"));
-        let engine = Engine::start();
-        engine.script([Engine::answer("Found."), Reply::Hang]);
-        log.set("KORA_PROBE_ENGINE_URL", engine.url());
-        let running = log.start(&arguments("run --to stdout"));
-        engine.wait_for(2);
+        world.append_raw(line + &Rotating::line("third"));
+        world.engine.script([Engine::answer("Found."), Reply::Hang]);
+        let running = world.start(&arguments("run"));
+        world.engine.wait_for(2);
         assert_eq!(running.kill().code, None);
-        log.unset("KORA_PROBE_ENGINE_URL");
         if rotates {
-            log.logrotate("create");
-            log.write(&["after"]);
+            fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
+            File::create(world.log()).unwrap();
         }
-        let after: &[&str] = if rotates { &["after"] } else { &[] };
-        log.tells(&[&["second", "third"], after].concat());
+        world.run().exits(0);
+        let told = ["first", "second", "third"].map(str::to_owned);
+        assert_told(&world, &told, 0);
     }
 }
 
+/// The queue takes 4 MiB of wakes that were told nothing: the rest is read as it empties.
 #[test]
-fn a_run_past_its_time_goes_on_among_the_rotated_files() {
-    needs!("logrotate");
+fn a_full_queue_stops_among_the_rotated_files_and_loses_no_late_row() {
     let log = Rotating::begun();
-    let probes = ["a", "b", "c", "d"];
-    for probe in &probes[..3] {
-        log.write(&[probe]);
-        log.logrotate("create");
+    let mut old = log.writer();
+    fs::rename(log.log(), log.rotated(".1")).unwrap();
+    log.write(&["after"]);
+    log.follows(&["after"]);
+    for probe in ["late1", "late2"] {
+        let row = wake(probe).set("detail", "x".repeat(2_200_000)).line() + "\n";
+        old.write_all(row.as_bytes()).unwrap();
     }
-    log.write(&probes[3..]);
-    let engine = Engine::start();
-    engine.script([Reply::Held(Box::new(Engine::answer("Slow.")))]);
-    log.set("KORA_PROBE_ENGINE_URL", engine.url());
-    let running = log.start(&arguments("run --to stdout --format json --max-runtime 1"));
-    engine.wait_for(1);
-    thread::sleep(Duration::from_millis(1_100));
-    engine.release();
-    let report = running.finish().exits(0).json();
-    assert_eq!(
-        (told(&report), &report["left_for_next_run"]),
-        (vec!["a".into()], &3.into())
-    );
-    log.unset("KORA_PROBE_ENGINE_URL");
-    log.logrotate("create");
-    log.tells(&probes[1..]);
+    old.write_all(Rotating::line("late3").as_bytes()).unwrap();
+    log.shift_state(-1);
+    log.write(&["rest"]);
+    fs::rename(log.log(), log.rotated(".2")).unwrap();
+    log.write(&["new"]);
+    log.tells(&["late1", "late2", "late3", "rest", "new"]);
 }
 
 /// Renames as fast as it goes while runs follow: no listing of the folder is ever of one moment.
@@ -127,7 +118,7 @@ fn a_log_rotated_all_the_time_is_followed() {
                 }
                 fs::rename(&path, rotated(1)).unwrap();
                 File::create(&path).unwrap();
-                thread::sleep(Duration::from_millis(15));
+                thread::sleep(Duration::from_millis(40));
             }
             written
         });

@@ -305,7 +305,7 @@ fn an_env_file_that_is_exchanged_all_the_time_is_read_or_refused() {
                 place("KORA_AUDIT_LOG_PATH=/ours\n", 0o600);
             }
         });
-        for _ in 0..300 {
+        for _ in 0..100 {
             let told = sandbox.command("status --format json --env-file given/env");
             assert!(!told.stdout.contains("/theirs"), "{}", told.stdout);
         }

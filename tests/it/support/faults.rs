@@ -75,15 +75,25 @@ pub fn at_each_call(
     prepare: impl Fn() -> World + Sync,
     judge: impl Fn(&World, &Call, Outcome) + Sync,
 ) -> usize {
-    let world = prepare();
-    let calls = calls_of_a_run(&world, calls);
-    world.quiet_if_skipped();
+    at_each_call_of("run", fault, calls, prepare, judge)
+}
+
+/// The same for another command.
+#[track_caller]
+pub fn at_each_call_of(
+    line: &str,
+    fault: Fault,
+    calls: Calls,
+    prepare: impl Fn() -> World + Sync,
+    judge: impl Fn(&World, &Call, Outcome) + Sync,
+) -> usize {
+    let calls = calls_of(&prepare().asked_or_not(), line, calls);
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
             println!("{fault:?} at {call}");
-            let world = prepare();
-            let outcome = run_with(&world, fault, &call.name, call.n);
+            let world = prepare().asked_or_not();
+            let outcome = with_fault(&world, line, fault, &call.name, call.n);
             judge(&world, call, outcome);
         }
     };
@@ -96,9 +106,9 @@ pub fn at_each_call(
 }
 
 /// The calls of one run in this sandbox, from its first look at a file there on.
-fn calls_of_a_run(sandbox: &Sandbox, calls: Calls) -> Vec<Call> {
+fn calls_of(sandbox: &Sandbox, line: &str, calls: Calls) -> Vec<Call> {
     let strace = ["strace", "-f", "-s", "0", "-o", "trace", "--"];
-    sandbox.start_through(&strace, &arguments("run")).finish();
+    sandbox.start_through(&strace, &arguments(line)).finish();
     let trace = fs::read_to_string(sandbox.path("trace")).expect("strace's output");
     let root = sandbox.path("").display().to_string();
     let (mut counts, mut begun, mut found) = (BTreeMap::new(), false, Vec::new());
@@ -137,6 +147,12 @@ fn begun_call(line: &str) -> Option<(&str, &str, &str)> {
 /// One run with this fault at the n-th call of this name. The run is whole where it makes fewer of them.
 #[track_caller]
 pub fn run_with(sandbox: &Sandbox, fault: Fault, syscall: &str, n: usize) -> Outcome {
+    with_fault(sandbox, "run", fault, syscall, n)
+}
+
+/// The same for another command.
+#[track_caller]
+pub fn with_fault(sandbox: &Sandbox, line: &str, fault: Fault, syscall: &str, n: usize) -> Outcome {
     let what = match fault {
         Fault::Error(error) => format!("error={error}"),
         Fault::Kill => "signal=KILL".to_owned(),
@@ -145,7 +161,7 @@ pub fn run_with(sandbox: &Sandbox, fault: Fault, syscall: &str, n: usize) -> Out
     let trace = format!("trace={syscall}");
     let mut strace = vec!["strace", "-f", "-s", "0", "-o", "trace"];
     strace.extend(["-e", &trace, "-e", &inject, "--"]);
-    sandbox.start_through(&strace, &arguments("run")).finish()
+    sandbox.start_through(&strace, &arguments(line)).finish()
 }
 
 impl fmt::Display for Call {

@@ -20,12 +20,12 @@ pub mod wire;
 pub mod world;
 
 pub use engine::{DIAGNOSIS, Engine, completion, key, message, without_prompt};
-pub use faults::{Calls, Fault, at_each_call, mounting, run_with};
+pub use faults::{Calls, Fault, at_each_call, at_each_call_of, mounting, run_with, with_fault};
 pub use outcome::Outcome;
 pub use parallel::at_once;
 pub use rotating::Rotating;
 pub use row::{Row, other_row, wake};
-pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments};
+pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments, copy_binary};
 pub use server::Server;
 pub use slack::{Post, Slack};
 pub use telling::{

@@ -246,6 +246,13 @@ impl Drop for Sandbox {
     }
 }
 
+/// Copies the binary, by another process: a child that this one starts meanwhile would inherit the open copy, which
+/// could not be started then (`ETXTBSY`).
+pub fn copy_binary(to: &Path) {
+    let copied = Command::new("cp").arg(BINARY).arg(to).status();
+    assert!(copied.expect("cp").success());
+}
+
 /// A command line's words; no quoting.
 pub fn arguments(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()

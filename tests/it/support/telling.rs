@@ -16,11 +16,11 @@ pub fn unable(probe: &str, reason: &str) -> String {
     format!("🚨 Probe alert · {probe}\nI was unable to investigate — engine returned: {reason}")
 }
 
-/// The messages that open with this probe's name.
-fn of_probe(texts: &[String], probe: &str) -> Vec<String> {
-    let sign = format!("🚨 Probe alert · {probe}\n");
-    let about = texts.iter().filter(|text| text.starts_with(&sign));
-    about.cloned().collect()
+/// The messages that open with this probe's name: the facts that a diagnosis is to follow, and all others.
+fn of_probe<'a>(texts: &'a [String], probe: &str) -> (Vec<&'a String>, Vec<&'a String>) {
+    let headline = format!("🚨 Probe alert · {probe}\n");
+    let about = texts.iter().filter(|text| text.starts_with(&headline));
+    about.partition(|text| text.contains("\n\nThe investigation follows in this thread."))
 }
 
 /// Whether a line behind a blank one says that it may be a repeat.
@@ -29,18 +29,20 @@ pub fn is_marked(text: &str) -> bool {
     notes.lines().any(|note| note.contains("may be a repeat"))
 }
 
-/// A healthy run is behind the interrupted ones: each probe's one wake is told, and nothing is left to do.
-/// Returns how many repeats there were.
+/// A healthy run is behind the interrupted ones: each probe's one wake is told, with or without its facts first, and
+/// nothing is left to do. Returns how many repeats there were.
 #[track_caller]
 pub fn assert_told(world: &World, probes: &[String], interruptions: usize) -> usize {
     let texts = world.slack.texts();
     let mut repeats = 0;
     for probe in probes {
-        let about = of_probe(&texts, probe);
-        let unmarked = about.iter().filter(|text| !is_marked(text)).count();
-        assert!(!about.is_empty(), "{probe} is untold");
-        assert!(unmarked <= 1, "sent twice without a mark: {about:?}");
-        repeats += about.len() - 1;
+        let (facts, results) = of_probe(&texts, probe);
+        assert!(!results.is_empty(), "{probe} is untold");
+        for sent in [facts, results] {
+            let unmarked = sent.iter().filter(|text| !is_marked(text)).count();
+            assert!(unmarked <= 1, "sent twice without a mark: {sent:?}");
+            repeats += sent.len().saturating_sub(1);
+        }
     }
     assert!(
         repeats <= interruptions,

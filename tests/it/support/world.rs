@@ -84,10 +84,11 @@ impl World {
         self
     }
 
-    /// The end of a test that this system cannot run: nobody was asked.
-    pub fn quiet_if_skipped(self) {
+    /// The peers may be asked or not.
+    pub fn asked_or_not(self) -> Self {
         self.engine.maybe();
         self.slack.maybe();
+        self
     }
 
     /// Leaves the DMs about these rows in the outbox: a run without a token for Slack, which does not wait.

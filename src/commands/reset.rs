@@ -1,0 +1,240 @@
+//! `state reset`: forgets what is remembered, with care. What was not told to the operator is never
+//! dropped without a yes, and goes to `undelivered.jsonl`.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use log::warn;
+
+use super::consent;
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::position::{Position, behind_last_line};
+use crate::audit::reader::{self, WakeSink};
+use crate::audit::rotation;
+use crate::audit::wake::Wake;
+use crate::cli::{Global, ResetArgs, ResetPosition};
+use crate::config::Paths;
+use crate::exit::{Ended, Exit, Problem};
+use crate::message::facts_alone;
+use crate::report::count;
+use crate::state::lock::Lock;
+use crate::state::outbox::Dm;
+use crate::state::queue::Investigation;
+use crate::state::undelivered::{self, Undelivered};
+use crate::state::{self, Durability, State, Store, log_name};
+
+pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
+    let paths = Paths::load(flags)?;
+    let log = &paths.audit_log;
+    if !paths.state_dir.exists() && args.position.is_none() {
+        say("There is no state: the next run is a first run.");
+        return Ok(Exit::Done);
+    }
+    let store = Store::create(&paths.state_dir)?;
+    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
+    let whole = args.position.is_none() && !args.debounce && !args.outbox;
+    // Whatever can fail comes before anything is touched.
+    let position = args.position.map(|place| position_at(log, place));
+    let position = position.transpose()?;
+    let mut state = match store.load() {
+        Ok(state) => state,
+        Err(problem) if whole => return set_aside(&store, &problem).map(|()| Exit::Done),
+        // With a position there is something to begin a new state with.
+        Err(problem) if position.is_some() => {
+            set_aside(&store, &problem)?;
+            State::default()
+        }
+        Err(problem) => return Err(problem),
+    };
+    let loss = Loss::of(&state, log, args, whole);
+    if !loss.is_nothing() && !consent::is_given(args.yes, &loss.to_string(), "Go on?")? {
+        say("Nothing was reset.");
+        return Ok(Exit::Failed);
+    }
+    store.keep_old()?;
+    if whole || args.outbox {
+        give_up(&store, &mut state)?;
+    }
+    if whole {
+        state = State::default();
+        say("Everything is forgotten: the next run is a first run.");
+    }
+    if args.debounce {
+        if let Some(kept) = state.log_mut(log) {
+            kept.stamps.clear();
+        }
+        say(&format!("The stamps of {} are forgotten.", log.display()));
+    }
+    if let Some(checkpoint) = position {
+        reset_position(&mut state, log, checkpoint);
+    }
+    store.commit(&state, Durability::Full)?;
+    Ok(Exit::Done)
+}
+
+/// What a reset drops.
+#[derive(Default)]
+struct Loss {
+    unread_wakes: u64,
+    /// Logs that cannot be read, with the reason: whether they hold wakes is not known.
+    unknown: Vec<String>,
+    dms: usize,
+    investigations: usize,
+}
+
+impl Loss {
+    fn of(state: &State, log: &Path, args: &ResetArgs, whole: bool) -> Self {
+        let mut loss = Self::default();
+        if whole || args.outbox {
+            loss.dms = state.outbox.len();
+            loss.investigations = state.queue.len();
+        }
+        for (name, kept) in &state.logs {
+            let is_passed_over =
+                args.position == Some(ResetPosition::End) && *name == log_name(log);
+            if whole || is_passed_over {
+                loss.count_unread(Path::new(name), &mut kept.checkpoint.clone());
+            }
+        }
+        loss
+    }
+
+    fn count_unread(&mut self, log: &Path, checkpoint: &mut Checkpoint) {
+        let mut unread = Counter(0);
+        let look = reader::look(log, checkpoint, Timestamp::now(), &mut unread);
+        self.unread_wakes += unread.0;
+        self.unknown
+            .extend(look.problem.map(|error| format!("{error:#}")));
+    }
+
+    fn is_nothing(&self) -> bool {
+        let Self {
+            unread_wakes,
+            unknown,
+            dms,
+            investigations,
+        } = self;
+        *unread_wakes == 0 && unknown.is_empty() && *dms == 0 && *investigations == 0
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = [
+            (self.unread_wakes, "unread wake", "unread wakes"),
+            (self.dms as u64, "queued DM", "queued DMs"),
+            (
+                self.investigations as u64,
+                "investigation",
+                "investigations",
+            ),
+        ];
+        let counted = counted.into_iter().filter(|(number, ..)| *number > 0);
+        let counted = counted.map(|(number, one, many)| count(number, one, many));
+        let unknown = self
+            .unknown
+            .iter()
+            .map(|problem| format!("unread rows ({problem})"));
+        let all: Vec<_> = counted.chain(unknown).collect();
+        write!(f, "This gives up {}", all.join(", "))
+    }
+}
+
+/// Counts the wakes of a log.
+struct Counter(u64);
+
+impl WakeSink for Counter {
+    fn take(&mut self, _: Wake) {
+        self.0 += 1;
+    }
+
+    fn warn(&mut self, _: &str) {}
+
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+/// An unreadable state may still hold DMs that a person can read: it is kept beside the new one.
+fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
+    let old = store.path(state::FILE);
+    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
+    let aside = store.path(&format!("{}.unreadable-{stamp}", state::FILE));
+    fs::rename(&old, &aside).with_context(|| format!("cannot rename {}", old.display()))?;
+    warn!("{}", problem.what());
+    say(&format!("The state was set aside as {}.", aside.display()));
+    say(
+        "Without a position the next run is a first run and reads no history. To read the log \
+         from its start: probe-wake state reset --position start",
+    );
+    Ok(())
+}
+
+/// Moves what the operator was not told to `undelivered.jsonl`: queued DMs, and the facts of untold
+/// wakes. What lies there already was moved by a reset that was killed.
+fn give_up(store: &Store, state: &mut State) -> Result<()> {
+    undelivered::forget_retried(store, &mut state.outbox)?;
+    let there = undelivered::ids(store, &state.outbox)?;
+    let untold = state.queue.iter().filter(|one| one.is_untold()).map(facts);
+    let dms: Vec<Dm> = state.outbox.drain(..).chain(untold).collect();
+    let now = Timestamp::now();
+    for dm in dms.iter().filter(|dm| !there.contains(&dm.id)) {
+        let row = Undelivered::new(dm, "state reset", now);
+        store.append(undelivered::FILE, &row)?;
+    }
+    state.queue.clear();
+    let number = dms.len() as u64;
+    state.counters.undelivered += number;
+    if number > 0 {
+        let dms = count(number, "DM", "DMs");
+        say(&format!("{dms} went to {}.", undelivered::FILE));
+    }
+    Ok(())
+}
+
+/// What is told of a wake whose investigation is given up. It keeps the investigation's id, by which
+/// the next run takes that out of the queue where this process is killed.
+fn facts(investigation: &Investigation) -> Dm {
+    let message = facts_alone(investigation);
+    let subject = investigation.subject();
+    let mut dm = Dm::new(
+        subject,
+        message.text,
+        message.notes,
+        investigation.queued_at,
+    );
+    dm.further = message.further;
+    dm.id.clone_from(&investigation.id);
+    dm
+}
+
+/// The checkpoint from which the log is to be read.
+fn position_at(log: &Path, place: ResetPosition) -> Result<Checkpoint, Problem> {
+    let now = Timestamp::now();
+    let current = rotation::open_log(log)?;
+    let position = match (&current, place) {
+        (Some(generation), ResetPosition::End) => behind_last_line(generation, now)?,
+        (Some(generation), ResetPosition::Start) => Position::start_of(generation, now),
+        (None, _) => Position::start(log_name(log), None, now),
+    };
+    Ok(Checkpoint::first(log, position))
+}
+
+fn reset_position(state: &mut State, log: &Path, checkpoint: Checkpoint) {
+    let offset = checkpoint.position.offset;
+    match state.log_mut(log) {
+        Some(kept) => kept.checkpoint = checkpoint,
+        None => state.begin(log, checkpoint),
+    }
+    say(&format!("{} is read from byte {offset} on.", log.display()));
+}
+
+/// That nobody reads it is no reason to break off.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}

@@ -1,0 +1,209 @@
+//! `undelivered`: the DMs that were given up, and the two ways out of there: back into the outbox, or
+//! away for good.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use log::warn;
+use serde::Serialize;
+
+use super::consent;
+use crate::cli::{Format, Global, UndeliveredArgs};
+use crate::config::Paths;
+use crate::exit::{Ended, Exit};
+use crate::message::minute;
+use crate::report::{count, print_json};
+use crate::state::lock::Lock;
+use crate::state::outbox::{Outbox, is_full};
+use crate::state::undelivered::{self, Line};
+use crate::state::{Durability, Store};
+use crate::terminal::wrapped;
+use crate::text::quote;
+
+const NOTHING: &str = "Nothing is undelivered.";
+
+#[derive(Debug, Serialize)]
+struct List {
+    version: u32,
+    file: String,
+    undelivered: Vec<Given>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// A DM that was given up.
+#[derive(Debug, Serialize)]
+struct Given {
+    id: String,
+    given_up_at: Timestamp,
+    caller_session_id: String,
+    severity: String,
+    reason: String,
+    /// What was not delivered of it.
+    text: String,
+    notes: Vec<String>,
+    further: String,
+}
+
+/// A line that is no DM, or no longer.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    line: u64,
+    problem: String,
+    begins: String,
+}
+
+pub fn undelivered(flags: &Global, args: &UndeliveredArgs) -> Ended {
+    let paths = Paths::load(flags)?;
+    let store = Store::at(&paths.state_dir);
+    match (args.retry, args.clear) {
+        (true, _) => retry(&store),
+        (_, true) => clear(&store, args.yes),
+        _ => list(&store, args.format.format),
+    }
+}
+
+fn list(store: &Store, format: Format) -> Ended {
+    store.check()?;
+    let mut list = List {
+        version: 1,
+        file: store.path(undelivered::FILE).display().to_string(),
+        undelivered: Vec::new(),
+        unreadable: Vec::new(),
+    };
+    undelivered::for_each(store, &outbox(store), |line| list.add(&line))?;
+    match format {
+        Format::Json => print_json(&list),
+        Format::Text => print(&list),
+    }
+    .context("cannot print the list")?;
+    Ok(Exit::Done)
+}
+
+impl List {
+    fn add(&mut self, line: &Line) {
+        let row = match line.read() {
+            Ok(row) => row,
+            Err(problem) => {
+                return self.unreadable.push(Unreadable {
+                    line: line.number,
+                    problem,
+                    begins: quote(&String::from_utf8_lossy(&line.bytes)),
+                });
+            }
+        };
+        let caller_session_id = row.dm.caller_session_id();
+        let dm = row.dm.into_owned();
+        self.undelivered.push(Given {
+            id: dm.id,
+            given_up_at: row.given_up_at,
+            caller_session_id,
+            severity: dm.severity,
+            reason: row.reason.into_owned(),
+            text: dm.text,
+            notes: dm.notes,
+            further: dm.further,
+        });
+    }
+}
+
+/// The columns of a time, and the space behind it.
+const INDENT: usize = 22;
+
+fn print(list: &List) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if list.undelivered.is_empty() && list.unreadable.is_empty() {
+        writeln!(out, "{NOTHING}")?;
+    }
+    let mut entry = |first: &str, texts: [&str; 3]| {
+        texts.into_iter().enumerate().try_for_each(|(index, text)| {
+            let first = if index == 0 { first } else { "" };
+            writeln!(out, "{first:<INDENT$}{}", wrapped(text, INDENT))
+        })
+    };
+    for given in &list.undelivered {
+        let about = format!("{} ({})", given.caller_session_id, given.severity);
+        let first_line = given.text.lines().next().unwrap_or_default();
+        let reason = format!("given up: {}", given.reason);
+        entry(&minute(given.given_up_at), [&about, &reason, first_line])?;
+    }
+    for one in &list.unreadable {
+        let number = format!("line {}", one.line);
+        entry(&number, ["cannot be read", &one.problem, &one.begins])?;
+    }
+    out.flush()
+}
+
+/// Puts what can be read back into the outbox. The state's commit decides; the rows are removed
+/// behind it, or by the next run.
+fn retry(store: &Store) -> Ended {
+    store.check()?;
+    if !store.path(undelivered::FILE).exists() {
+        return say(NOTHING);
+    }
+    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
+    let mut state = store.load()?;
+    undelivered::forget_retried(store, &mut state.outbox)?;
+    let back = take_back(store, &mut state.outbox)?;
+    if back == 0 {
+        return say("No DM was put back.");
+    }
+    store.commit(&state, Durability::Full)?;
+    if let Err(error) = undelivered::forget_retried(store, &mut state.outbox) {
+        warn!("{error:#}: the next run tries again");
+    }
+    let back = count(back, "DM is", "DMs are");
+    say(&format!(
+        "{back} queued again: the next run sends what it can."
+    ))
+}
+
+/// Gives how many were put into the outbox; no more than it takes.
+fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
+    let file = undelivered::FILE;
+    let now = Timestamp::now();
+    let (mut back, mut left) = (0, 0_u64);
+    undelivered::for_each(store, &Outbox::new(), |line| match line.read() {
+        Err(problem) => warn!("line {} of {file} stays: {problem}", line.number),
+        Ok(_) if is_full(outbox) => left += 1,
+        Ok(row) => {
+            let mut dm = row.dm.into_owned();
+            dm.retry(now);
+            // A process that was killed may have left it in both files.
+            outbox.retain(|queued| queued.id != dm.id);
+            outbox.push_back(dm);
+            back += 1;
+        }
+    })?;
+    if left > 0 {
+        let left = count(left, "DM stays", "DMs stay");
+        warn!("the outbox is full: {left} in {file}");
+    }
+    Ok(back)
+}
+
+fn clear(store: &Store, yes: bool) -> Ended {
+    store.check()?;
+    if !store.path(undelivered::FILE).exists() {
+        return say(NOTHING);
+    }
+    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
+    let number = undelivered::count(store, &outbox(store))?;
+    let lost = format!("{} undelivered", count(number, "DM is", "DMs are"));
+    if number > 0 && !consent::is_given(yes, &lost, "Remove for good?")? {
+        return say("Nothing was removed.").map(|_| Exit::Failed);
+    }
+    undelivered::clear(store)?;
+    say(&format!("{} removed.", count(number, "DM was", "DMs were")))
+}
+
+/// What the state says of rows that were taken back; where it cannot be read, none was.
+fn outbox(store: &Store) -> Outbox {
+    store.load().map(|state| state.outbox).unwrap_or_default()
+}
+
+fn say(line: &str) -> Ended {
+    writeln!(io::stdout(), "{line}").context("cannot print what was done")?;
+    Ok(Exit::Done)
+}
