@@ -96,8 +96,21 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    /// The oldest DM that can go. Where one was refused again and again, the one with the fewest
-    /// failures goes first, to see whose fault it is.
+    /// Tries one of the DMs that failed again and again, where no other one went through that would
+    /// tell whose fault it is. Gives whether there was one.
+    pub(super) fn send_one_in_doubt(&mut self) -> Result<bool> {
+        self.outgoing.tries_all = true;
+        if self.effects.route() != Route::Slack {
+            return Ok(false);
+        }
+        match self.next_to_send() {
+            Some(index) => self.deliver(index).map(|_| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The oldest DM that can go. Where one failed again and again, the one with the fewest failures
+    /// goes first, to see whose fault it is.
     pub(super) fn next_to_send(&mut self) -> Option<usize> {
         if self.outgoing.stopped {
             return None;
@@ -121,7 +134,10 @@ impl<E: Effects> Session<'_, E> {
             // Further ahead than any pause is a clock that was set back.
             left > SignedDuration::ZERO && left <= LONGEST_PAUSE
         };
-        !dm.is_waiting()
+        let is_in_doubt = dm.failures >= FAILURES_IN_DOUBT;
+        let is_its_turn = !is_in_doubt || self.outgoing.proven || self.outgoing.tries_all;
+        is_its_turn
+            && !dm.is_waiting()
             && dm.given_up.is_none()
             && !self.outgoing.tried.contains(&dm.id)
             && !dm.paused.as_ref().is_some_and(is_paused)
@@ -341,6 +357,7 @@ impl<E: Effects> Session<'_, E> {
         if let Some(thread) = &mut thread {
             thread.operator.clone_from(&self.config.slack.operator);
         }
+        self.outgoing.proven = true;
         let dm = &mut self.state.outbox[index];
         let is_first = dm.begun.is_none();
         let begun = dm.begun.get_or_insert(Begun {
@@ -381,7 +398,6 @@ impl<E: Effects> Session<'_, E> {
     }
 
     fn delivered(&mut self, index: usize) -> Result<DeliveryOutcome> {
-        self.outgoing.proven = true;
         self.state.counters.delivered += 1;
         let dm = self.state.outbox.remove(index);
         self.commit(Durability::Full)?;

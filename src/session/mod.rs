@@ -88,8 +88,10 @@ struct Failures {
 struct Outgoing {
     /// Whether this run sends no more.
     stopped: bool,
-    /// Whether a DM went through.
+    /// Whether Slack took a message.
     proven: bool,
+    /// Whether all else was done, so that a DM that failed again and again holds nobody up.
+    tries_all: bool,
     /// DMs that this run made, by id, with whether each was delivered.
     made: HashMap<String, bool>,
     /// The DM that is being sent from the next commit on.
@@ -161,7 +163,7 @@ impl<'a, E: Effects> Session<'a, E> {
             let next = self.next_investigation().filter(|_| is_in_time);
             if let Some(id) = next {
                 self.investigate(&id)?;
-            } else if !(is_in_time && self.send_one_late_part()?) {
+            } else if !(is_in_time && (self.send_one_late_part()? || self.send_one_in_doubt()?)) {
                 break;
             }
         }

@@ -1,1 +1,190 @@
+//! Sections 6 and 7 of the contract: a result goes into the thread of its facts, waits for their first part, and
+//! stands alone where there is none.
 
+use serde_json::json;
+
+use crate::support::{
+    DIAGNOSIS, Engine, Post, Reply, Row, Slack, World, arguments, at_once, is_marked, plain,
+    unable, wake,
+};
+
+/// Facts go first, at once.
+fn facts_first(slack: Slack) -> World {
+    let world = World::stamped_with(slack);
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
+    world
+}
+
+fn thread_of(post: &Post) -> Option<&str> {
+    post.thread_ts.as_deref()
+}
+
+fn texts_and_threads(posts: &[Post]) -> Vec<(&str, Option<&str>)> {
+    let both = |post| (Post::text(post), thread_of(post));
+    posts.iter().map(both).collect()
+}
+
+#[test]
+fn what_queued_up_while_slack_was_dead_goes_out_in_order_and_into_its_threads() {
+    let world = facts_first(Slack::start());
+    let rows = ["fly", "sentry"].map(wake);
+    world.slack.die();
+    world.append(rows.clone());
+    world.run().exits(3);
+    world.append([wake("vercel")]);
+    world.run().exits(3);
+    world.slack.revive();
+    world.run().exits(0).silent();
+    let [fly, sentry] = rows.each_ref().map(Row::facts);
+    let [told_fly, told_sentry, told_vercel] = ["fly", "sentry", "vercel"].map(plain);
+    let expected = [
+        (fly.as_str(), None),
+        (&sentry, None),
+        (&told_fly, Some("1.1")),
+        (&told_sentry, Some("1.2")),
+        (&wake("vercel").facts(), None),
+        (&told_vercel, Some("1.5")),
+    ];
+    assert_eq!(texts_and_threads(&world.slack.posts()), expected);
+    assert_eq!(world.engine.questions().len(), 3);
+}
+
+#[test]
+fn a_result_whose_thread_takes_no_reply_goes_to_the_top_level_at_once() {
+    for gone in [
+        "thread_not_found",
+        "cannot_reply_to_message",
+        "restricted_action_thread_locked",
+        "restricted_action_non_threadable_channel",
+        "channel_not_found",
+    ] {
+        let world = facts_first(Slack::start());
+        world.slack.nth(2, Slack::refusal(gone));
+        world.append([wake("fly")]);
+        world.run().exits(0).silent();
+        let posts = world.slack.posts();
+        let told = plain("fly");
+        assert_eq!(
+            texts_and_threads(&posts[1..]),
+            [(told.as_str(), Some("1.1")), (told.as_str(), None)],
+            "{gone}"
+        );
+        assert_eq!((&*posts[1].channel, &*posts[2].channel), ("D1", "U0JOSHUA"));
+    }
+}
+
+#[test]
+fn where_facts_were_delivered_without_a_ts_their_result_goes_to_the_top_level() {
+    let world = facts_first(Slack::start());
+    world.slack.script([Reply::json(200, &json!({"ok": true}))]);
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    let posts = world.slack.posts();
+    let expected = [(wake("fly").facts(), None), (plain("fly"), None)];
+    let expected = expected
+        .each_ref()
+        .map(|(text, thread)| (text.as_str(), *thread));
+    assert_eq!(texts_and_threads(&posts), expected);
+}
+
+/// Slack takes no facts.
+fn without_facts() -> World {
+    facts_first(Slack::refusing("follows in this thread", "msg_too_long"))
+}
+
+#[test]
+fn a_result_whose_facts_were_given_up_is_an_ordinary_dm() {
+    at_once([false, true], |is_queued| {
+        let world = without_facts();
+        world
+            .engine
+            .script([Engine::answer(DIAGNOSIS), Reply::text(503, "")]);
+        let rows = ["fly", "sentry"].map(wake);
+        if is_queued {
+            // Facts and results are both in the outbox when the facts are refused.
+            world.queue(rows.clone());
+            world.run().exits(3);
+        } else {
+            world.append(rows.clone());
+            world.run().exits(3);
+        }
+        let posts = world.slack.posts();
+        let reason = "engine_exception:HTTP503";
+        let expected = [plain("fly"), rows[1].fallback(reason)];
+        let expected = expected.each_ref().map(|text| (text.as_str(), None));
+        assert_eq!(texts_and_threads(&posts[2..]), expected);
+        assert_eq!(world.state_rows("undelivered.jsonl").len(), 2);
+        world.run().exits(0).silent();
+    });
+}
+
+#[test]
+fn what_the_given_up_facts_said_of_repeats_is_said_with_the_result() {
+    let world = without_facts();
+    world.queue([wake("fly"), wake("fly")]);
+    world.shift_state(-1);
+    world.queue([wake("fly")]);
+    world.run().exits(3);
+    let texts = world.slack.texts();
+    let note = "1 repeat was held back since ";
+    let with_note = texts.iter().filter(|text| text.contains(note));
+    let with_note: Vec<_> = with_note.filter(|text| text.contains(DIAGNOSIS)).collect();
+    assert_eq!(with_note.len(), 1, "{texts:?}");
+    assert!(with_note[0].starts_with(&plain("fly")));
+}
+
+#[test]
+fn a_result_for_another_operator_goes_to_the_top_level() {
+    let world = facts_first(Slack::start());
+    world.engine.script([Reply::Hang]);
+    world.append([wake("fly")]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    run.kill();
+    world.set("KORA_SLACK_JOSHUA_USER_ID", "U0OTHER");
+    world.run().exits(0).silent();
+    let result = &world.slack.posts()[1];
+    assert_eq!((thread_of(result), &*result.channel), (None, "U0OTHER"));
+}
+
+#[test]
+fn facts_that_slack_answered_unclearly_are_sent_again_and_the_result_follows_the_second() {
+    let world = facts_first(Slack::start());
+    world.slack.script([Reply::text(503, "")]);
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    let posts = world.slack.posts();
+    assert!(!is_marked(&posts[0].text) && is_marked(&posts[1].text));
+    assert_eq!(
+        (posts[2].text.as_str(), thread_of(&posts[2])),
+        (&*plain("fly"), Some("1.2"))
+    );
+}
+
+#[test]
+fn a_result_waits_over_runs_for_facts_that_are_not_delivered() {
+    let world = facts_first(Slack::start());
+    world.slack.script([Reply::Cut, Reply::Cut]);
+    world.engine.script([Reply::text(503, "")]);
+    world.append([wake("fly")]);
+    world.run().exits(3);
+    assert_eq!(world.slack.posts().len(), 2);
+    world.run().exits(0).silent();
+    let posts = world.slack.posts();
+    assert!(is_marked(&posts[2].text), "{}", posts[2].text);
+    assert_eq!(posts[3].text, unable("fly", "engine_exception:HTTP503"));
+    assert_eq!(thread_of(&posts[3]), posts[2].ts.as_deref());
+}
+
+#[test]
+fn a_result_waits_for_the_first_part_of_its_facts_alone() {
+    let world = facts_first(Slack::start());
+    let detail: String = (0..9_000).map(|number| format!("w{number} ")).collect();
+    world.append([wake("fly").set("detail", detail.trim_end())]);
+    world.run().exits(0).silent();
+    let posts = world.slack.posts();
+    assert!(posts.len() > 12, "{} parts", posts.len() - 1);
+    assert!(posts[1..].iter().all(|post| thread_of(post) == Some("1.1")));
+    let result = posts.iter().position(|post| post.text == plain("fly"));
+    assert_eq!(result, Some(10), "before the parts beyond the tenth");
+}

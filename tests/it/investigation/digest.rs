@@ -1,1 +1,226 @@
+//! Section 6 of the contract: a batch of many wakes is one question and one message.
 
+use serde_json::{Value, json};
+
+use crate::support::{DIAGNOSIS, Post, Reply, Row, World, wake};
+
+/// A digest from so many wakes on.
+fn digesting(least: &str) -> World {
+    let world = World::stamped();
+    world.set("KORA_PROBE_DIGEST_WAKES", least);
+    world
+}
+
+fn row(probe: &str, severity: &str) -> Row {
+    wake(probe).set("severity", severity)
+}
+
+/// One of each severity, and one of none.
+fn four() -> [Row; 4] {
+    [
+        row("vercel", "warning"),
+        row("fly", "critical"),
+        row("sentry", "info"),
+        row("doppler", "page"),
+    ]
+}
+
+/// The list of `four`, and what ends it.
+fn list(end: &str) -> String {
+    format!(
+        "🚨 Probe alerts · 4 at once (1 critical)\n\
+         🚨 fly (critical): fly unreachable: HTTP 401\n\
+         ⚠️ vercel (warning): vercel unreachable: HTTP 401\n\
+         🔔 doppler (page): doppler unreachable: HTTP 401\n\
+         ℹ️ sentry (info): sentry unreachable: HTTP 401\n\n{end}"
+    )
+}
+
+/// The facts of `four` in full.
+fn in_full() -> String {
+    let [vercel, fly, sentry, doppler] = four().map(|row| row.in_full());
+    format!("🚨 {fly}\n\n⚠️ {vercel}\n\n🔔 {doppler}\n\nℹ️ {sentry}")
+}
+
+fn texts_and_threads(posts: &[Post]) -> Vec<(&str, Option<&str>)> {
+    let both = |post| (Post::text(post), post.thread_ts.as_deref());
+    posts.iter().map(both).collect()
+}
+
+#[test]
+fn many_at_once_are_one_question_and_one_message() {
+    let world = digesting("4");
+    world.append(four());
+    let report = world.report(0);
+    let (told, full) = (list(DIAGNOSIS), in_full());
+    let expected = [(told.as_str(), None), (&full, Some("1.1"))];
+    assert_eq!(texts_and_threads(&world.slack.posts()), expected);
+    let questions = world.engine.questions();
+    assert_eq!(questions.len(), 1);
+    let question = questions[0].json();
+    assert_eq!(question["caller_session_id"], "probe:digest:4");
+    let metadata = &question["message"]["metadata"];
+    assert_eq!(
+        (&metadata["probe_name"], &metadata["severity"]),
+        (&json!("fly"), &json!("critical"))
+    );
+    let prompt = &world.engine.prompts()[0];
+    assert!(four().iter().all(|row| prompt.contains(row.probe())));
+    for wake in report["wakes"].as_array().unwrap() {
+        assert_eq!(
+            (
+                &wake["dispatched"],
+                &wake["reasoning_invoked"],
+                &wake["dm_sent"]
+            ),
+            (&json!(true), &json!(true), &json!(true))
+        );
+    }
+}
+
+#[test]
+fn each_wake_has_its_own_row_and_its_own_stamp() {
+    let world = digesting("4");
+    world.append(four());
+    world.run().exits(0).silent();
+    let rows = world.state_rows("outcomes.jsonl");
+    let probes: Vec<_> = rows
+        .iter()
+        .map(|row| row["details"]["probe"].as_str())
+        .collect();
+    assert_eq!(probes, ["vercel", "fly", "sentry", "doppler"].map(Some));
+    for (number, row) in rows.iter().enumerate() {
+        let details = &row["details"];
+        let probe = details["probe"].as_str().unwrap();
+        let session = format!("probe:{probe}:service_unhealthy");
+        assert_eq!(row["caller_session_id"], session);
+        assert_eq!(
+            (&details["digest_size"], &details["digest_session"]),
+            (&json!(4), &json!("probe:digest:4"))
+        );
+        let tokens = if number == 0 { json!(812) } else { Value::Null };
+        assert_eq!(details["input_tokens"], tokens);
+    }
+    world.append(four());
+    world.run().exits(0).silent();
+    assert_eq!(world.slack.posts().len(), 2, "all four are held back");
+    world.shift_state(-1);
+    world.append(four());
+    world.run().exits(0).silent();
+    let full = &world.slack.posts()[3].text;
+    assert_eq!(
+        full.matches("\n\n1 repeat was held back since ").count(),
+        4,
+        "{full}"
+    );
+}
+
+#[test]
+fn fewer_wakes_and_wakes_that_are_held_back_make_no_digest() {
+    let world = digesting("4");
+    world.append(["a", "b", "c", "a"].map(wake));
+    world.run().exits(0).silent();
+    assert_eq!(world.engine.questions().len(), 3);
+    assert_eq!(world.slack.posts().len(), 3);
+}
+
+#[test]
+fn a_digest_without_a_diagnosis_names_the_reason() {
+    let world = digesting("2");
+    world.engine.script([Reply::text(503, "")]);
+    world.append(four());
+    world.run().exits(0).warns("no diagnosis for 4 alerts: ");
+    let unable = "I was unable to investigate — engine returned: engine_exception:HTTP503";
+    assert_eq!(world.slack.texts(), [list(unable), in_full()]);
+}
+
+#[test]
+fn with_facts_first_the_list_goes_ahead_and_the_result_follows_it() {
+    for fails in [false, true] {
+        let world = digesting("2");
+        world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
+        if fails {
+            world.engine.script([Reply::text(503, "")]);
+        }
+        world.append(four());
+        world.run().exits(0);
+        let result = if fails {
+            "I was unable to investigate — engine returned: engine_exception:HTTP503"
+        } else {
+            DIAGNOSIS
+        };
+        let list = list("The investigation follows in this thread.");
+        let (full, result) = (
+            in_full(),
+            format!("🚨 Probe alerts · 4 at once (1 critical)\n{result}"),
+        );
+        let expected = [
+            (list.as_str(), None),
+            (&full, Some("1.1")),
+            (&result, Some("1.1")),
+        ];
+        assert_eq!(texts_and_threads(&world.slack.posts()), expected);
+    }
+}
+
+#[test]
+fn titles_are_cut_and_stand_on_one_line() {
+    let world = digesting("2");
+    let title = "x\n".repeat(300);
+    world.append([row("fly", "warning").set("title", title), row("a", "info")]);
+    world.run().exits(0).silent();
+    let texts = world.slack.texts();
+    let lines: Vec<_> = texts[0].lines().collect();
+    assert_eq!(lines[0], "⚠️ Probe alerts · 2 at once");
+    assert_eq!(lines[1], format!("⚠️ fly (warning): {}", "x ".repeat(100)));
+    assert_eq!(lines[2], "ℹ️ a (info): a unreachable: HTTP 401");
+}
+
+/// So many wakes with 16 KiB each: nothing of them is dropped, and the question stays small.
+#[track_caller]
+fn huge_digest(wakes: usize) {
+    let world = digesting("2");
+    let detail = |wake: usize| -> String {
+        (0..1_400)
+            .map(|word| format!("p{wake}-{word:04} "))
+            .collect()
+    };
+    let rows: Vec<_> = (100..100 + wakes)
+        .map(|number| wake(&format!("p{number}")).set("detail", detail(number).trim_end()))
+        .collect();
+    world.append(rows.clone());
+    let mut codes = vec![world.run().code];
+    while codes.last() == Some(&Some(3)) && codes.len() < 20 {
+        codes.push(world.run().code);
+    }
+    assert_eq!(codes.last(), Some(&Some(0)), "{codes:?}");
+    let posts = world.slack.posts();
+    let told: String = posts[1..].iter().map(Post::text).collect();
+    let full: Vec<_> = rows
+        .iter()
+        .map(|row| format!("🚨 {}", row.in_full()))
+        .collect();
+    assert!(
+        told.ends_with(&full.join("\n\n")),
+        "something is missing or was repeated"
+    );
+    assert!(
+        posts[1..]
+            .iter()
+            .all(|post| post.thread_ts.as_deref() == Some("1.1"))
+    );
+    let prompts = world.engine.prompts();
+    assert_eq!(prompts.len(), 1);
+    assert!(prompts[0].len() < 80 * 1024, "{}", prompts[0].len());
+}
+
+#[test]
+fn a_huge_digest_is_told_whole() {
+    huge_digest(12);
+}
+
+#[test]
+#[ignore = "a thousand parts from a debug build: minutes"]
+fn a_digest_of_256_wakes_of_16_kib_is_told_whole() {
+    huge_digest(256);
+}

@@ -4,7 +4,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Outcome, World, arguments, assert_told, mounting, wake};
+use crate::support::{
+    Outcome, World, arguments, assert_told, assert_told_in_threads, mounting, wake,
+};
 
 fn two_wakes() -> World {
     let world = World::stamped();
@@ -120,5 +122,35 @@ fn files_that_may_not_grow_lose_nothing_and_keep_no_half_line() {
         }
         is_made_up_for(&world, 1);
         world.state_rows("outcomes.jsonl");
+    }
+}
+
+/// Two wakes whose facts go first.
+fn facts_first() -> World {
+    let world = two_wakes();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
+    world
+}
+
+#[test]
+fn a_disk_that_fills_up_while_facts_go_out_loses_nothing() {
+    let told = |world: &World, outcome: Outcome| {
+        assert!(matches!(outcome.code, Some(0 | 1)), "{}", outcome.stderr);
+        world.run().exits(0);
+        assert_told_in_threads(world, &["fly", "sentry"].map(wake), 1);
+    };
+    for pages in 0..6 {
+        let world = facts_first();
+        let Some(outcome) = run_on_a_disk_with(&world, pages) else {
+            return world.quiet_if_skipped();
+        };
+        told(&world, outcome);
+    }
+    for bytes in [500, 1_500, 2_500, 3_000, 3_500, 4_000] {
+        let world = facts_first();
+        let script = format!("trap '' XFSZ; exec prlimit --fsize={bytes} \"$0\" \"$@\"");
+        let wrapper = ["sh", "-c", &script].map(str::to_owned);
+        let outcome = run_through(&world, &wrapper);
+        told(&world, outcome);
     }
 }

@@ -3,3 +3,4 @@
 mod disk;
 mod outcomes;
 mod torn_lines;
+mod version1;

@@ -101,6 +101,10 @@ impl Slack {
 }
 
 impl Post {
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     fn of(request: &Request) -> Self {
         let body = request.json();
         let text = |value: &Value| value.as_str().map(str::to_owned);
