@@ -99,8 +99,24 @@ pub struct HistoryArgs {
     /// Only this probe's
     #[arg(long, value_name = "NAME")]
     pub probe: Option<String>,
+    /// First those that failed: no diagnosis, or a DM that was not delivered; then those with a tool that did
+    #[arg(long)]
+    pub failed: bool,
+    /// List only the newest N; the totals count all
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+    /// All that happened in one session, such as probe:fly:service_unhealthy, in the order of time and in full
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
     #[command(flatten)]
-    pub format: FormatArg,
+    pub format: RecordFormatArg,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("it must be a number from 1 on".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -177,7 +193,7 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub no_engine: bool,
     #[command(flatten)]
-    pub format: FormatArg,
+    pub format: RecordFormatArg,
 }
 
 #[derive(Debug, Subcommand)]
@@ -211,6 +227,13 @@ pub struct FormatArg {
     pub format: Format,
 }
 
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RecordFormatArg {
+    /// For a person, one JSON object, or a page for a browser, on stdout
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = RecordFormat::Text)]
+    pub format: RecordFormat,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum To {
     Slack,
@@ -221,6 +244,13 @@ pub enum To {
 pub enum Format {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordFormat {
+    Text,
+    Json,
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -216,7 +216,9 @@ pub struct Replay {
     http: Arc<Http>,
     stdout: DmPrinter,
     clock: Timestamp,
-    /// What kept the last DM from being printed; the next commit ends the replay with it.
+    /// The outcome rows, where they are kept.
+    pub rows: Option<Vec<outcome::Row>>,
+    /// What kept the last DM from being printed: the next commit ends the replay with it.
     failure: Option<io::Error>,
 }
 
@@ -227,8 +229,15 @@ impl Replay {
             http: Arc::new(config.http()),
             stdout: DmPrinter { quiet, printed: 0 },
             clock: Timestamp::UNIX_EPOCH,
+            rows: None,
             failure: None,
         }
+    }
+
+    /// Keeps the rows that a run would write.
+    pub fn keeping_rows(mut self, keeps_rows: bool) -> Self {
+        self.rows = keeps_rows.then(Vec::new);
+        self
     }
 }
 
@@ -261,7 +270,9 @@ impl Effects for Replay {
 
     fn pause(&mut self, _: Duration) {}
 
-    fn record(&mut self, _: &outcome::Row) {}
+    fn record(&mut self, row: &outcome::Row) {
+        self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
+    }
 
     fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
         Ok(())

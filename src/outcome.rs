@@ -29,7 +29,7 @@ pub const RECOVERED_SEAM: &str = "probe.recovered";
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A row of the outcome log.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Row {
     emitted_at: String,
     seam: &'static str,
@@ -38,7 +38,7 @@ pub struct Row {
     source: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 enum Details {
     Completed(Box<Completed>),
@@ -46,7 +46,7 @@ enum Details {
     Recovered(Recovered),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Completed {
     probe: String,
     issue_category: String,
@@ -95,7 +95,7 @@ pub struct Outcome<'a> {
     pub autofix_attempted: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Delivered {
     probe: String,
     issue_category: String,
@@ -104,7 +104,7 @@ struct Delivered {
     dm_status: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Recovered {
     probe: String,
     issue_category: String,

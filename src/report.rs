@@ -79,6 +79,8 @@ pub struct WakeReport {
     /// In a dry run, what the engine would be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    #[serde(skip)]
+    pub title: String,
     /// The ids of the DMs that told of it.
     #[serde(skip)]
     pub dms: Vec<String>,
@@ -202,6 +204,7 @@ impl WakeReport {
             caller_session_id: wake.caller_session_id(),
             dm_text: None,
             prompt: None,
+            title: wake.title.clone(),
             dms: Vec::new(),
         }
     }

@@ -84,37 +84,23 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(LEAST_WIDTH))
 }
 
-/// Cuts a line to the terminal's width; where there is none it is left whole.
-pub fn fit_line(line: &str) -> String {
-    width().map_or_else(|| line.to_owned(), |columns| fit(line, columns))
-}
-
-/// Cuts a text to so many columns of a terminal, on which some characters take two and some none.
-pub fn fit(text: &str, columns: usize) -> String {
-    if text.width() <= columns {
-        return text.to_owned();
-    }
-    let mut used = 0;
-    let fitting = text.chars().take_while(|c| {
-        used += c.width().unwrap_or(0);
-        used < columns
-    });
-    format!("{}…", fitting.collect::<String>().trim_end())
-}
-
 /// Breaks a text at its spaces into lines of at most so many columns, and a word that is longer
 /// within. A path stays whole, so that it can be copied.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let mut lines: Vec<String> = Vec::new();
+    let mut used = 0;
     for word in text.split(' ') {
-        let is_first = lines.len() == 1 && lines[0].is_empty();
+        let wide = word.width();
         match lines.last_mut() {
-            Some(line) if is_first => line.push_str(word),
-            Some(line) if line.width() + 1 + word.width() <= columns => {
+            Some(line) if used + 1 + wide <= columns => {
                 line.push(' ');
                 line.push_str(word);
+                used += 1 + wide;
             }
-            _ => lines.push(word.to_owned()),
+            _ => {
+                lines.push(word.to_owned());
+                used = wide;
+            }
         }
     }
     let cut = |line: String| match line.contains([' ', '/']) {
@@ -145,6 +131,26 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     };
     let lines = wrap(&text, columns.saturating_sub(indent));
     lines.join(&format!("\n{:indent$}", ""))
+}
+
+/// Breaks a text as [`wrap`] does, and a word that is longer than a line within it: no line is wider.
+pub fn wrap_whole(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in wrap(text, columns) {
+        let mut part = String::new();
+        let mut used = 0;
+        for c in line.chars() {
+            let wide = c.width().unwrap_or(0);
+            if used + wide > columns && !part.is_empty() {
+                lines.push(std::mem::take(&mut part));
+                used = 0;
+            }
+            part.push(c);
+            used += wide;
+        }
+        lines.push(part);
+    }
+    lines
 }
 
 /// Fills a text up with spaces to so many columns.
@@ -272,13 +278,15 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_and_filled_up_by_the_columns_it_takes() {
-        assert_eq!(fit("abcdef", 6), "abcdef");
-        assert_eq!(fit("abcdef", 5), "abcd…");
-        assert_eq!(fit("机器故障了", 10), "机器故障了");
-        assert_eq!(fit("机器故障了", 9), "机器故障…");
-        assert_eq!(fit("机器故障了", 8), "机器故…");
-        assert_eq!(fit("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}");
+    fn a_long_word_is_broken_where_no_line_may_be_wider() {
+        assert_eq!(wrap_whole("", 5), [""]);
+        assert_eq!(wrap_whole("a abcdefg b", 3), ["a", "abc", "def", "g", "b"]);
+        assert_eq!(wrap_whole("\u{5168}\u{5168}", 3), ["\u{5168}", "\u{5168}"]);
+        assert_eq!(wrap_whole("\u{5168}", 1), ["\u{5168}"]);
+    }
+
+    #[test]
+    fn a_text_is_filled_up_by_the_columns_it_takes() {
         assert_eq!(pad("机", 4), "机  ");
         assert_eq!(pad("abc", 2), "abc");
     }

@@ -1,22 +1,53 @@
-//! Rows of an outcome log or an audit log, as the history reads them.
+//! Rows as the history reads them: of any seam, from an outcome log or from all generations of an
+//! audit log that are near.
 
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::cmp::Reverse;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use jiff::Timestamp;
+use memchr::memmem::Finder;
 use serde_json::Value;
 
+use super::generation::Generation;
+use super::siblings::{age, siblings};
+use super::source::UpToDamage;
 use crate::files::open_without_waiting;
 use crate::json;
+use crate::secret::Secret;
+
+/// The seam by which an engine notes that it called a tool.
+pub const TOOL_SEAM: &str = "reasoning.tool_called";
+/// The seam by which Kora notes that its engine ran a fix.
+pub const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
 
 /// Longer lines are none of ours.
 const LONGEST_LINE: u64 = 4 * 1024 * 1024;
+/// About how much larger a gzip file's content is than the file.
+const GZIP_RATIO: u64 = 16;
 
 /// A row, read as tolerantly as the audit log is: what is missing or of another type is no more
 /// than that.
+#[derive(Debug)]
 pub struct Row(Value);
 
 impl Row {
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        json::parse(line).map(Self)
+    }
+
+    pub fn of(value: Value) -> Self {
+        Self(value)
+    }
+
+    /// With the tokens masked that its texts may quote.
+    pub fn masked(mut self, secrets: &[Secret]) -> Self {
+        if !secrets.is_empty() {
+            mask(&mut self.0, secrets);
+        }
+        self
+    }
+
     pub fn text(&self, field: &str) -> Option<String> {
         self.0[field].as_str().map(str::to_owned)
     }
@@ -25,21 +56,43 @@ impl Row {
         self.0["emitted_at"].as_str()?.parse().ok()
     }
 
+    pub fn details(&self) -> &Value {
+        &self.0["details"]
+    }
+
     pub fn detail(&self, field: &str) -> Option<String> {
-        self.0["details"][field].as_str().map(str::to_owned)
+        self.details()[field].as_str().map(str::to_owned)
     }
 
     pub fn number(&self, field: &str) -> Option<u64> {
-        self.0["details"][field].as_u64()
+        self.details()[field].as_u64()
     }
 
     pub fn is_of(&self, seam: &str) -> bool {
         self.0["seam"] == seam
     }
+
+    /// Whether the session that the row belongs to is this one.
+    pub fn is_in(&self, session: &str) -> bool {
+        self.0["caller_session_id"] == session
+    }
 }
 
-/// Reads the rows whose text holds `needle`, from an offset on. A missing file has none; lines that
-/// are no row of ours are passed over.
+fn mask(value: &mut Value, secrets: &[Secret]) {
+    match value {
+        Value::String(text) => {
+            for secret in secrets {
+                *text = secret.mask(std::mem::take(text));
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, secrets)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| mask(value, secrets)),
+        _ => {}
+    }
+}
+
+/// Reads the rows of a file whose text holds `needle`, from an offset on. A missing file has none;
+/// lines that are no row of ours are passed over.
 pub fn for_each_row(
     path: &Path,
     offset: u64,
@@ -51,20 +104,116 @@ pub fn for_each_row(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        let kind = io::ErrorKind::InvalidInput;
+        return Err(io::Error::new(kind, "it is not a regular file"));
+    }
     file.seek(SeekFrom::Start(offset))?;
-    let mut reader = BufReader::with_capacity(256 * 1024, file);
-    let finder = memchr::memmem::Finder::new(needle);
+    let source = file.take(meta.len().saturating_sub(offset));
+    for_each_line(source, &[needle], |line| {
+        Row::parse(line).into_iter().for_each(&mut take);
+    })
+}
+
+/// Hands on the lines that hold one of the needles.
+fn for_each_line(
+    source: impl Read,
+    needles: &[&str],
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let finders: Vec<_> = needles.iter().map(|needle| Finder::new(needle)).collect();
+    let mut reader = BufReader::with_capacity(256 * 1024, source);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = io::Read::take(&mut reader, LONGEST_LINE).read_until(b'\n', &mut line)?;
-        if read == 0 {
+        if (&mut reader)
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             return Ok(());
         }
-        if finder.find(&line).is_some()
-            && let Some(row) = json::parse(&line)
-        {
-            take(Row(row));
+        if finders.iter().any(|finder| finder.find(&line).is_some()) {
+            take(line.strip_suffix(b"\n").unwrap_or(&line));
         }
     }
+}
+
+/// What part of an audit log, with the files it was rotated into, is read.
+pub struct Extent {
+    /// Files that were changed last before this hold nothing of interest.
+    pub since: Option<Timestamp>,
+    /// Of all files together; the end is what is read.
+    pub most_bytes: u64,
+}
+
+/// Hands on the lines of the log that hold one of the needles, the oldest first. Gives whether all
+/// files were read whole.
+pub fn for_each_line_of_log(
+    log: &Path,
+    extent: &Extent,
+    needles: &[&str],
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<bool> {
+    let (parts, is_whole) = parts(log, extent)?;
+    for (generation, from) in parts.iter().rev() {
+        let mut damage = None;
+        let source = UpToDamage {
+            source: generation.read_from(*from)?.take(extent.most_bytes),
+            damage: &mut damage,
+        };
+        for_each_line(source, needles, &mut take)?;
+    }
+    Ok(is_whole)
+}
+
+/// The files to read, the newest first, each with the offset to read it from, and whether that is
+/// all of them.
+fn parts(log: &Path, extent: &Extent) -> io::Result<(Vec<(Generation, u64)>, bool)> {
+    let mut left = extent.most_bytes;
+    let mut parts = Vec::new();
+    for generation in generations(log)? {
+        if extent
+            .since
+            .is_some_and(|since| generation.modified < since)
+        {
+            continue;
+        }
+        let (length, is_gzip) = (generation.length, generation.is_gzip());
+        let size = length.saturating_mul(if is_gzip { GZIP_RATIO } else { 1 });
+        if size > left {
+            if !is_gzip {
+                parts.push((generation, size - left));
+            }
+            return Ok((parts, false));
+        }
+        left -= size;
+        parts.push((generation, 0));
+    }
+    Ok((parts, true))
+}
+
+/// The log and the files it was rotated into, the newest first, copies left out. A log that is not
+/// there has only the others; one that cannot be read is an error.
+fn generations(log: &Path) -> io::Result<Vec<Generation>> {
+    let mut found: Vec<Generation> = Vec::new();
+    match Generation::open_plain(log) {
+        Ok(current) => found.push(current.closed()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let rotated = siblings(log, "").paths;
+    let opened = rotated
+        .iter()
+        .filter_map(|path| Generation::open(path).ok());
+    let mut rotated: Vec<Generation> = opened.map(Generation::closed).collect();
+    rotated.sort_by_cached_key(|file| Reverse(age(file, false)));
+    for file in rotated {
+        let is_copy = found.iter().any(|other| other.head == file.head);
+        if !file.head.is_empty() && !is_copy {
+            found.push(file);
+        }
+    }
+    Ok(found)
 }

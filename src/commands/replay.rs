@@ -1,5 +1,7 @@
 //! `replay LOG`: a rehearsal over a whole log to stdout, by the rows' own clock: the same logic as
-//! a run, with no Slack and no state.
+//! a run, with no Slack and no state. As a page it shows what other settings would have done.
+
+use std::io;
 
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
@@ -7,11 +9,16 @@ use jiff::Timestamp;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
 use crate::audit::position::Position;
-use crate::cli::{Format, Global, ReplayArgs};
+use crate::audit::seams::Row;
+use crate::audit::wake::Wake;
+use crate::cli::{Global, RecordFormat, ReplayArgs};
 use crate::config::Config;
 use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
-use crate::report::Report;
+use crate::outcome;
+use crate::page;
+use crate::record::{Fate, Raised, Record, investigation, link_in_order};
+use crate::report::{Report, WakeReport};
 use crate::session::Session;
 use crate::state::{State, log_name};
 
@@ -27,22 +34,86 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         let error = anyhow!("cannot read the audit log {}: {error}", log.display());
         Problem::new(Exit::Failed, error).with_next_step("name a JSONL file, plain or gzip")
     })?;
-    let is_json = args.format.format == Format::Json;
+    let format = args.format.format;
+    let is_text = format == RecordFormat::Text;
     let mut state = State::default();
     let seen_at = Timestamp::now();
     state.begin(
         log,
         Checkpoint::new(Position::start_of(&generation, seen_at)),
     );
-    let effects = Replay::new(&config, is_json);
+    let effects = Replay::new(&config, !is_text).keeping_rows(format == RecordFormat::Html);
     let report = Report::new(log_name(log), false);
-    let mut session = Session::new(&config, state, effects, report).keeping_wakes(is_json);
+    let mut session = Session::new(&config, state, effects, report).keeping_wakes(!is_text);
     session.replay()?;
-    if is_json {
-        session
-            .report
-            .print_json()
-            .context("cannot print the report")?;
+    match format {
+        RecordFormat::Text => Ok(()),
+        RecordFormat::Json => session.report.print_json(),
+        RecordFormat::Html => {
+            let rows = session.effects.rows.unwrap_or_default();
+            print_page(&config, session.report.wakes, &rows)
+        }
     }
+    .context("cannot print the report")?;
     Ok(Exit::Done)
+}
+
+fn print_page(config: &Config, wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> io::Result<()> {
+    let log = &config.paths.audit_log;
+    let record = record(wakes, rows);
+    let shown: Vec<_> = record.investigations.iter().collect();
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    page::print(&page::Page {
+        title: format!("Replay of {name}"),
+        log,
+        record: &record,
+        shown: &shown,
+        policy: &config.debounce,
+        since: None,
+        now: None,
+    })
+}
+
+/// What the rehearsal did. What comes before the first row that tells its time happened then.
+fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
+    let time = |wake: &WakeReport| wake.emitted_at.as_deref()?.parse::<Timestamp>().ok();
+    let first = wakes.iter().find_map(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut clock = first;
+    let raised = wakes.into_iter().map(|wake| {
+        clock = time(&wake).unwrap_or(clock);
+        raised(wake, clock)
+    });
+    let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
+    let investigations = rows.filter_map(|row| investigation(&Row::of(row)));
+    let mut record = Record {
+        wakes: raised.collect(),
+        investigations: investigations.collect(),
+        ..Record::default()
+    };
+    for one in &mut record.investigations {
+        one.at = one.at.max(first);
+    }
+    record.wakes.sort_by_key(|one| one.at);
+    record.investigations.sort_by_key(|one| one.at);
+    link_in_order(&mut record);
+    record
+}
+
+fn raised(wake: WakeReport, at: Timestamp) -> Raised {
+    let fate = match wake.dispatched {
+        true => Fate::Dispatched,
+        false => Fate::HeldBack,
+    };
+    let wake = Wake {
+        probe: wake.probe,
+        category: wake.category,
+        severity: wake.severity,
+        title: wake.title,
+        detail: String::new(),
+        snapshot_details: String::new(),
+        envelope_enabled: false,
+        envelope_fix_name: String::new(),
+        emitted_at: wake.emitted_at,
+    };
+    Raised { at, wake, fate }
 }

@@ -28,21 +28,22 @@ mod tests {
 
     #[test]
     fn escapes_and_unicode_go_by_terminal_and_locale() {
-        let cases: [(&[(&str, &str)], bool, bool); 9] = [
-            (&[], true, false),
-            (&[("LANG", "de_DE.UTF-8")], true, true),
-            (&[("LC_CTYPE", "C.utf8")], true, true),
-            (&[("TERM", "dumb"), ("LANG", "C.UTF-8")], false, false),
-            (&[("TERM", "xterm"), ("LANG", "C")], false, false),
-            (&[("LC_ALL", "C"), ("LANG", "C.UTF-8")], false, false),
-            (&[("LC_ALL", ""), ("LANG", "C.UTF-8")], true, true),
-            (&[("LC_ALL", "C.UTF-8"), ("LANG", "POSIX")], true, true),
-            (&[("LC_CTYPE", "en_US.ISO-8859-1")], false, false),
+        let cases = [
+            ("", true, false),
+            ("LANG=de_DE.UTF-8", true, true),
+            ("LC_CTYPE=C.utf8", true, true),
+            ("TERM=dumb LANG=C.UTF-8", false, false),
+            ("TERM=xterm LANG=C", false, false),
+            ("LC_ALL=C LANG=C.UTF-8", false, false),
+            ("LC_ALL= LANG=C.UTF-8", true, true),
+            ("LC_ALL=C.UTF-8 LANG=POSIX", true, true),
+            ("LC_CTYPE=en_US.ISO-8859-1", false, false),
         ];
         for (set, escapes, unicode) in cases {
             let get = |name: &str| {
-                let found = set.iter().find(|(set, _)| *set == name);
-                found.map(|(_, value)| (*value).to_owned())
+                let mut pairs = set.split(' ').filter_map(|pair| pair.split_once('='));
+                let found = pairs.find(|(set, _)| *set == name);
+                found.map(|(_, value)| value.to_owned())
             };
             assert_eq!(of(get), Screen { escapes, unicode }, "{set:?}");
         }

@@ -60,9 +60,13 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// What is neither `info` nor `critical` counts as `warning`.
     pub fn of(wake: &Wake) -> Self {
-        match wake.severity.as_str() {
+        Self::named(&wake.severity)
+    }
+
+    /// What is neither `info` nor `critical` counts as `warning`.
+    pub fn named(name: &str) -> Self {
+        match name {
             "info" => Self::Info,
             "critical" => Self::Critical,
             _ => Self::Warning,

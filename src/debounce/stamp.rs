@@ -76,6 +76,12 @@ impl Stamp {
     }
 
     fn dispatch(&mut self, wake: &Wake, policy: &Policy, now: Timestamp) {
+        self.open_window(policy, now);
+        self.severity = Some(Severity::of(wake));
+        self.counting = None;
+    }
+
+    fn open_window(&mut self, policy: &Policy, now: Timestamp) {
         let window = policy.window_after(self.backoff);
         let is_soon = |last| within(now, last, window * 2);
         self.backoff = match self.last_dispatch.is_some_and(is_soon) {
@@ -83,8 +89,6 @@ impl Stamp {
             false => 0,
         };
         self.last_dispatch = Some(now);
-        self.severity = Some(Severity::of(wake));
-        self.counting = None;
     }
 
     pub(super) fn is_spent(&self, policy: &Policy, now: Timestamp) -> bool {
@@ -95,6 +99,18 @@ impl Stamp {
         self.held_back.is_none()
             && !live(self.last_dispatch, window * 2)
             && !live(counting, policy.counting_window())
+    }
+}
+
+impl Policy {
+    /// When the windows end that these dispatches of one pair open.
+    pub fn window_ends(&self, dispatches: &[Timestamp]) -> Vec<Timestamp> {
+        let mut stamp = Stamp::default();
+        let end = |at: &Timestamp| {
+            stamp.open_window(self, *at);
+            stamp.held_until(self, *at).unwrap_or(*at)
+        };
+        dispatches.iter().map(end).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Decision, Policy, Stamp};
 use crate::audit::wake::Wake;
 
 /// Whose wakes are repeats of each other.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pair {
     pub probe: String,
     pub category: String,

@@ -284,7 +284,8 @@ impl<E: Effects> Session<'_, E> {
     ) -> Option<u32> {
         match posted {
             Posted::RateLimited { retry_after, .. }
-                if tries < MOST_RATE_LIMITED && !self.is_past_its_time() =>
+                if tries < MOST_RATE_LIMITED
+                    && self.time_left().is_none_or(|left| *retry_after < left) =>
             {
                 self.effects.pause(*retry_after);
             }

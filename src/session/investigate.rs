@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use super::{LOOK_AGAIN, Session};
-use crate::audit::seams::for_each_row;
+use crate::audit::seams::{AUTOFIX_SEAM, for_each_row};
 use crate::effects::{Effects, Route};
 use crate::engine::{self, Answer, Failure, Metadata, Question, Reason};
 use crate::message;
@@ -26,8 +26,6 @@ use crate::state::{Durability, EngineFailure};
 const MOST_ATTEMPTS: u32 = 2;
 /// After so many wakes in a row that found the engine unreachable, the run asks no more.
 const MOST_UNREACHABLE: u32 = 2;
-/// The seam by which Kora notes that its engine ran a fix.
-const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
 const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
 /// The most investigations of which a late diagnosis is hoped for, and the most bytes of them where
 /// there is more than one.
@@ -210,6 +208,9 @@ impl<E: Effects> Session<'_, E> {
         self.report_wakes_of(index);
         self.warn_of_failure(index, &ending.answer);
         if self.state.queue[index].late.is_some() && ending.answer.result.is_err() {
+            let reason = ending.answer.result.as_ref().err();
+            let reason = reason.map(|failure| failure.reason.to_string());
+            self.reported(id, |wake| wake.error.clone_from(&reason));
             return self.end_late_try(index, now);
         }
         let dm = self.result_dm(index, &ending.answer, now);
@@ -408,7 +409,7 @@ fn autofix_attempted(
     let from = if is_shorter { 0 } else { from };
     let read = for_each_row(log, from, AUTOFIX_SEAM, |row| {
         attempted |= row.is_of(AUTOFIX_SEAM)
-            && row.text("caller_session_id").as_deref() == Some(session)
+            && row.is_in(session)
             && row.emitted_at().is_some_and(|at| asked.contains(&at));
     });
     // A log that cannot be read is told by the look at it.

@@ -1,77 +1,158 @@
-//! `history`: the table that an operator reads on Monday morning. Its rows are the outcome rows,
-//! joined with the tools that the engine called meanwhile, which the audit log tells.
+//! `history`: what an operator reads on Monday morning. Outcome rows, joined with the wakes and the
+//! tool calls of the audit log, as a table, as JSON or as a page; or all rows of one session.
 
+mod read;
+mod session;
 mod table;
 
-use std::io;
-use std::path::Path;
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::audit::seams::{Row, for_each_row};
-use crate::cli::{Format, Global, HistoryArgs};
-use crate::config::Paths;
+use crate::audit::wake::caller_session_id;
+use crate::cli::{Global, HistoryArgs, RecordFormat};
+use crate::config::Config;
+use crate::debounce::Pair;
 use crate::exit::{Ended, Exit, Problem};
-use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, TURNED_FILE};
+use crate::page;
+use crate::record::{Fate, Investigation, PairRecord, Record, Resolution, Totals, pairs};
 use crate::report::print_json;
+use crate::snapshot::Snapshot;
 use crate::terminal::Painter;
+use session::Event;
 
-const TOOL_SEAM: &str = "reasoning.tool_called";
-/// How much of the audit log's end is searched for the tools.
-const TOOLS_FROM_LAST: u64 = 64 * 1024 * 1024;
-
+/// The JSON object of `history`: its fields are the program's interface.
 #[derive(Debug, Serialize)]
-struct History {
+struct History<'a> {
     version: u32,
-    investigations: Vec<Investigation>,
+    investigations: &'a [&'a Investigation],
+    pairs: Vec<PairSummary>,
+    totals: Totals,
+    /// With `--session`: all that happened in it, in the order of time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<&'a [Event]>,
 }
 
+/// One pair in JSON.
 #[derive(Debug, Serialize)]
-struct Investigation {
-    at: Timestamp,
+struct PairSummary {
     probe: String,
     category: String,
+    resolution: Resolution,
     severity: String,
-    caller_session_id: String,
-    dm_status: String,
-    /// When a later run delivered the DM.
-    delivered_at: Option<Timestamp>,
-    duration_ms: u64,
-    model_used: Option<String>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    tools: Vec<String>,
-    error: Option<String>,
-    summary: Option<String>,
+    first_wake_at: Timestamp,
+    last_wake_at: Timestamp,
+    dispatched: usize,
+    held_back: usize,
+    bad_seconds: i64,
 }
 
 pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
-    let paths = Paths::load(flags)?;
-    let since = args
-        .since
-        .as_deref()
-        .map(|text| point_in_time(text, Timestamp::now()))
-        .transpose()?;
-    let mut investigations = investigations(&paths)?;
-    join_tools(&mut investigations, &paths.audit_log)
-        .with_context(|| format!("cannot read {}", paths.audit_log.display()))?;
-    investigations.retain(|one| {
-        since.is_none_or(|since| one.at >= since)
-            && args.probe.as_ref().is_none_or(|probe| one.probe == *probe)
+    let config = Config::load(flags)?;
+    let now = Timestamp::now();
+    let since = args.since.as_deref();
+    let since = since.map(|text| point_in_time(text, now)).transpose()?;
+    let session = args.session.as_deref();
+    let found = read::read(&config, &read::Wanted { since, session })?;
+    let mut record = found.record;
+    pick(&mut record, since, args);
+    let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
+    record.resolve(snapshot.as_ref());
+    if args.failed {
+        for one in &mut record.investigations {
+            one.tools.sort_by_key(|tool| !tool.is_failed());
+        }
+    }
+    let shown = shown(&record, args);
+    let painter = Painter::for_stdout(config.paths.no_color);
+    let events = session.map(|session| {
+        session::events(session, since, &record, &found.rows, &found.state, &config)
     });
-    match args.format.format {
-        Format::Json => print_json(&History {
+    match (args.format.format, &events) {
+        (RecordFormat::Json, events) => print_json(&History {
             version: 1,
-            investigations,
+            investigations: &shown,
+            pairs: summaries(&record),
+            totals: record.totals(),
+            events: events.as_deref(),
         }),
-        Format::Text => table::print(&investigations, Painter::for_stdout(paths.no_color)),
+        (RecordFormat::Text, Some(events)) => session::print(events, &record.totals(), painter),
+        (RecordFormat::Text, None) => table::print(&shown, &record, painter),
+        (RecordFormat::Html, _) => page::print(&page::Page {
+            title: "History".to_owned(),
+            log: &config.paths.audit_log,
+            record: &record,
+            shown: &shown,
+            policy: &config.debounce,
+            since,
+            now: Some(now),
+        }),
     }
     .context("cannot print the history")?;
     Ok(Exit::Done)
 }
 
+/// Leaves in the record what was asked for.
+fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
+    if let Some(session) = &args.session {
+        record.investigations.retain(|one| one.is_in(session));
+        let told: BTreeSet<_> = record
+            .investigations
+            .iter()
+            .map(|one| (one.pair(), one.raised_at))
+            .collect();
+        let is_of_session =
+            |pair: &Pair| caller_session_id(&pair.probe, &pair.category) == *session;
+        record.wakes.retain(|one| {
+            let is_told =
+                one.fate == Fate::Dispatched && told.contains(&(one.pair(), Some(one.at)));
+            is_told || is_of_session(&one.pair())
+        });
+        record.owed.retain(|one| is_of_session(&one.pair));
+        record.recoveries.retain(|one| is_of_session(&one.pair));
+    }
+    let is_asked_for = |probe: &str| args.probe.as_deref().is_none_or(|asked| asked == probe);
+    record.retain(|pair, at| is_asked_for(&pair.probe) && since.is_none_or(|since| at >= since));
+}
+
+/// The investigations that are listed, in the order in which they are: the newest last; with
+/// `--failed` those that failed first, then those with a tool that did.
+fn shown<'a>(record: &'a Record, args: &HistoryArgs) -> Vec<&'a Investigation> {
+    let rank = |one: &&Investigation| match one.failed {
+        true => 0,
+        false if one.tools.iter().any(|tool| tool.is_failed()) => 1,
+        false => 2,
+    };
+    let mut shown: Vec<_> = record.investigations.iter().collect();
+    let limit = args.limit.unwrap_or(usize::MAX).min(shown.len());
+    if !args.failed {
+        return shown.split_off(shown.len() - limit);
+    }
+    // The newest of the first ranks, and these in the order of time.
+    shown.reverse();
+    shown.sort_by_key(rank);
+    shown.truncate(limit);
+    shown.reverse();
+    shown.sort_by_key(rank);
+    shown
+}
+
+fn summaries(record: &Record) -> Vec<PairSummary> {
+    let summary = |one: PairRecord<'_>| PairSummary {
+        resolution: one.resolution,
+        severity: one.severity().to_owned(),
+        first_wake_at: one.first_wake(),
+        last_wake_at: one.last_wake(),
+        dispatched: one.dispatches().len(),
+        held_back: one.count(Fate::HeldBack),
+        bad_seconds: one.bad_for().as_secs(),
+        probe: one.pair.probe,
+        category: one.pair.category,
+    };
+    pairs(record).into_iter().map(summary).collect()
+}
 /// `24h` before now, or a time that is written out.
 fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     let written_out = [text, &format!("{text}T00:00:00Z")].map(|text| text.parse());
@@ -100,107 +181,6 @@ fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
         .ok_or_else(wrong)?;
     now.checked_sub(SignedDuration::from_secs(length))
         .map_err(|_| wrong())
-}
-
-fn investigations(paths: &Paths) -> Result<Vec<Investigation>> {
-    let files = match &paths.outcome_log {
-        Some(file) => vec![file.clone()],
-        None => vec![
-            paths.state_dir.join(TURNED_FILE),
-            paths.state_dir.join(FILE),
-        ],
-    };
-    let mut found: Vec<Investigation> = Vec::new();
-    for file in files {
-        for_each_row(&file, 0, "probe.", |row| {
-            if row.is_of(COMPLETED_SEAM) {
-                found.extend(investigation(&row));
-            } else if row.is_of(DELIVERED_SEAM) {
-                note_delivery(&mut found, &row);
-            }
-        })
-        .with_context(|| format!("cannot read {}", file.display()))?;
-    }
-    found.sort_by_key(|one| one.at);
-    Ok(found)
-}
-
-fn investigation(row: &Row) -> Option<Investigation> {
-    let named = |field| row.detail(field).unwrap_or_default();
-    Some(Investigation {
-        at: row.emitted_at()?,
-        probe: named("probe"),
-        category: named("issue_category"),
-        severity: named("severity"),
-        caller_session_id: row.text("caller_session_id")?,
-        dm_status: named("dm_status"),
-        delivered_at: None,
-        duration_ms: row.number("investigation_duration_ms").unwrap_or(0),
-        model_used: row.detail("model_used"),
-        input_tokens: row.number("input_tokens"),
-        output_tokens: row.number("output_tokens"),
-        tools: Vec::new(),
-        error: row.detail("reasoning_error"),
-        summary: row
-            .detail("investigation_summary_text")
-            .filter(|text| !text.is_empty()),
-    })
-}
-
-/// A later delivery belongs to the oldest investigation of its pair whose DM is still open.
-fn note_delivery(found: &mut [Investigation], row: &Row) {
-    let session = row.text("caller_session_id");
-    let queued_at = row.detail("queued_at");
-    let queued_at = queued_at.and_then(|text| text.parse::<Timestamp>().ok());
-    let is_open = |one: &&mut Investigation| {
-        Some(&one.caller_session_id) == session.as_ref()
-            && one.delivered_at.is_none()
-            && one.dm_status.ends_with("failed_send")
-            && queued_at.is_none_or(|queued| one.at >= queued)
-    };
-    if let Some(one) = found.iter_mut().find(is_open) {
-        one.delivered_at = row.emitted_at();
-    }
-}
-
-/// Adds the tools that were called while an investigation ran, by its caller session.
-fn join_tools(investigations: &mut [Investigation], log: &Path) -> io::Result<()> {
-    let mut calls = Vec::new();
-    let length = std::fs::metadata(log).map_or(0, |meta| meta.len());
-    for_each_row(
-        log,
-        length.saturating_sub(TOOLS_FROM_LAST),
-        TOOL_SEAM,
-        |row| {
-            let named = ["tool", "tool_name", "name"].map(|field| row.detail(field));
-            let tool = named.into_iter().flatten().next();
-            if let (true, Some(session)) = (row.is_of(TOOL_SEAM), row.text("caller_session_id")) {
-                let tool = tool.unwrap_or_else(|| "?".to_owned());
-                calls.push((session, row.emitted_at(), tool));
-            }
-        },
-    )?;
-    for (session, at, tool) in calls {
-        let of_session = investigations
-            .iter_mut()
-            .filter(|one| one.caller_session_id == session);
-        if let Some(one) = of_session.min_by_key(|one| distance(one, at)) {
-            one.tools.push(tool);
-        }
-    }
-    Ok(())
-}
-
-/// How far a tool's call lies from the time of an investigation; a call that does not tell its time
-/// is nearest to the last one.
-fn distance(one: &Investigation, called_at: Option<Timestamp>) -> SignedDuration {
-    let Some(called_at) = called_at else {
-        return Timestamp::MAX.duration_since(one.at);
-    };
-    let length = SignedDuration::from_millis(i64::try_from(one.duration_ms).unwrap_or(i64::MAX));
-    let begun = one.at.checked_sub(length).unwrap_or(one.at);
-    let nearest = called_at.clamp(begun, one.at);
-    nearest.duration_since(called_at).abs()
 }
 
 #[cfg(test)]

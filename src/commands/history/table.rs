@@ -1,104 +1,250 @@
-//! The history as a table that fits the terminal.
+//! The history as a table that fits the terminal: what does not fit is wrapped or told below, and
+//! nothing is cut.
 
 use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::Investigation;
-use crate::terminal::{Colour, Painter, fit, fit_line, pad, width};
+use crate::record::{Investigation, Record, Tool, Totals};
+use crate::report::count;
+use crate::terminal::{Colour, Painter, pad, width, wrap_whole};
 use crate::text::on_one_line;
 
-const HEAD: [&str; 8] = [
-    "WHEN (UTC)",
-    "PROBE",
-    "CATEGORY",
-    "SEVERITY",
-    "DM",
-    "TOOK",
-    "TOKENS",
-    "TOOLS",
+/// A column: its head, its width where a terminal has room for that, and what it says of an
+/// investigation.
+type Column = (&'static str, usize, fn(&Investigation) -> String);
+
+/// What every terminal shows beside the diagnosis.
+const ALWAYS: [Column; 3] = [
+    ("WHEN (UTC)", 16, when),
+    ("PROBE", 24, |one| on_one_line(&one.probe)),
+    ("SEVERITY", 24, |one| on_one_line(&one.severity)),
 ];
-/// The columns that a narrow terminal goes without, the first one first.
-const DISPENSABLE: [usize; 4] = [6, 7, 5, 3];
+/// What has columns of its own where there is room, and otherwise stands below the diagnosis.
+const FURTHER: [Column; 6] = [
+    ("CATEGORY", 24, |one| on_one_line(&one.category)),
+    ("DM", 24, delivery),
+    ("NOW", 8, |one| one.resolution.name().to_owned()),
+    ("TOOK", 12, took),
+    ("TOKENS", 12, tokens),
+    ("TOOLS", 40, |one| tools(&one.tools)),
+];
 const BETWEEN: &str = "  ";
 /// What the diagnosis should have at least.
-const ROOM_FOR_DIAGNOSIS: usize = 32;
+const LEAST_DIAGNOSIS: usize = 32;
 
-/// A line for each investigation, or a word where there is none.
-pub(super) fn print(investigations: &[Investigation], painter: Painter) -> io::Result<()> {
+/// A line for each investigation, or a word where there is none, and the totals.
+pub(super) fn print(shown: &[&Investigation], record: &Record, painter: Painter) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if investigations.is_empty() {
+    if shown.is_empty() {
         writeln!(out, "No investigations.")?;
-        return out.flush();
-    }
-    let rows: Vec<[String; 8]> = investigations.iter().map(cells).collect();
-    let columns = columns(&rows, width());
-    let line = |cells: &[String; 8], last: &str| {
-        let mut line = String::new();
-        for (column, width) in &columns {
-            line.push_str(&pad(&cells[*column], *width));
-            line.push_str(BETWEEN);
+    } else {
+        let layout = Layout::new(shown, width());
+        let head = layout.line(&layout.head());
+        writeln!(out, "{}", painter.paint(Colour::Bold, &head[0]))?;
+        for one in shown {
+            for line in layout.line(&layout.cells(one)) {
+                writeln!(out, "{line}")?;
+            }
         }
-        fit_line((line + last).trim_end())
-    };
-    let head = line(&HEAD.map(str::to_owned), "DIAGNOSIS");
-    writeln!(out, "{}", painter.paint(Colour::Bold, &head))?;
-    for (row, one) in rows.iter().zip(investigations) {
-        writeln!(out, "{}", line(row, &diagnosis(one)))?;
+    }
+    if !record.is_empty() {
+        for line in wrap_whole(&totals(&record.totals()), width().unwrap_or(usize::MAX)) {
+            writeln!(out, "{line}")?;
+        }
     }
     out.flush()
 }
 
-/// The columns that are shown, each with its width.
-fn columns(rows: &[[String; 8]], room: Option<usize>) -> Vec<(usize, usize)> {
-    let longest = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].width());
-        cells.max().unwrap_or(0).max(HEAD[column].len())
-    };
-    let mut columns: Vec<_> = (0..HEAD.len())
-        .map(|column| (column, longest(column)))
-        .collect();
-    for dispensable in DISPENSABLE {
-        let taken = columns.iter().map(|(_, width)| width + BETWEEN.len());
-        if room.is_none_or(|room| taken.sum::<usize>() + ROOM_FOR_DIAGNOSIS <= room) {
-            break;
-        }
-        columns.retain(|(column, _)| *column != dispensable);
-    }
-    columns
+/// Which columns a terminal has, each with its width; the diagnosis has what is left.
+struct Layout {
+    columns: Vec<(Column, usize)>,
+    diagnosis: usize,
+    has_further: bool,
 }
 
-fn cells(one: &Investigation) -> [String; 8] {
-    let name = |text: &str| fit(&on_one_line(text), 24);
-    let tokens = match (one.input_tokens, one.output_tokens) {
+impl Layout {
+    fn new(shown: &[&Investigation], room: Option<usize>) -> Self {
+        let sized = |column: &Column| {
+            let (head, widest, cell) = column;
+            let cells = shown.iter().map(|one| cell(one).width());
+            let longest = cells.max().unwrap_or(0);
+            let width = room.map_or(longest, |_| longest.min(*widest));
+            (*column, width.max(head.len()))
+        };
+        let mut columns: Vec<_> = ALWAYS.iter().chain(&FURTHER).map(sized).collect();
+        let taken = |columns: &[(Column, usize)]| {
+            let widths = columns.iter().map(|(_, width)| width + BETWEEN.len());
+            widths.sum::<usize>()
+        };
+        let fits = |columns: &[(Column, usize)]| {
+            room.is_none_or(|room| taken(columns) + LEAST_DIAGNOSIS <= room)
+        };
+        let has_further = fits(&columns);
+        if !has_further {
+            columns.truncate(ALWAYS.len());
+        }
+        if !fits(&columns) {
+            // Long names on a narrow terminal.
+            let left = room
+                .unwrap_or(0)
+                .saturating_sub(taken(&columns) - columns[1].1);
+            columns[1].1 = left
+                .saturating_sub(LEAST_DIAGNOSIS)
+                .max(columns[1].0.0.len());
+        }
+        let diagnosis = room.map_or(usize::MAX, |room| room.saturating_sub(taken(&columns)));
+        Self {
+            diagnosis: diagnosis.max(1),
+            columns,
+            has_further,
+        }
+    }
+
+    fn head(&self) -> Vec<String> {
+        let heads = self.columns.iter().map(|((head, ..), _)| *head);
+        heads.chain(["DIAGNOSIS"]).map(str::to_owned).collect()
+    }
+
+    fn cells(&self, one: &Investigation) -> Vec<String> {
+        let mut cells: Vec<_> = self
+            .columns
+            .iter()
+            .map(|((.., cell), _)| cell(one))
+            .collect();
+        let mut last = diagnosis(one);
+        if !self.has_further {
+            last.push('\n');
+            last.push_str(&further(one));
+        }
+        cells.push(last);
+        cells
+    }
+
+    /// The lines of one row of the table.
+    fn line(&self, cells: &[String]) -> Vec<String> {
+        let widths = self.columns.iter().map(|(_, width)| *width);
+        let widths: Vec<_> = widths.chain([self.diagnosis]).collect();
+        let wrapped: Vec<Vec<String>> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| {
+                cell.lines()
+                    .flat_map(|line| wrap_whole(line, *width))
+                    .collect()
+            })
+            .collect();
+        let height = wrapped.iter().map(Vec::len).max().unwrap_or(1).max(1);
+        let part = |row: usize| {
+            let cells = wrapped.iter().zip(&widths).enumerate();
+            let cells = cells.map(|(column, (lines, width))| {
+                let text = lines.get(row).map_or("", String::as_str);
+                match column == widths.len() - 1 {
+                    true => text.to_owned(),
+                    false => pad(text, *width) + BETWEEN,
+                }
+            });
+            cells.collect::<String>().trim_end().to_owned()
+        };
+        (0..height).map(part).collect()
+    }
+}
+
+/// What has no column of its own, a line each.
+fn further(one: &Investigation) -> String {
+    let parts = FURTHER.iter().filter(|(head, ..)| *head != "TOOLS");
+    let parts = parts.map(|(head, _, cell)| match (*head, cell(one)) {
+        ("NOW", now) => format!("{now} now"),
+        ("TOOK", took) => format!("took {took}"),
+        ("TOKENS", tokens) => format!("{tokens} tokens"),
+        (_, text) => text,
+    });
+    let parts: Vec<_> = parts
+        .filter(|text| text != "- tokens" && text != "unknown now")
+        .collect();
+    let mut lines = parts.join(" · ");
+    if !one.tools.is_empty() {
+        lines.push_str(&format!("\ntools: {}", tools(&one.tools)));
+    }
+    lines
+}
+
+fn when(one: &Investigation) -> String {
+    one.at.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+fn took(one: &Investigation) -> String {
+    format!("{:.1}s", one.duration_ms as f64 / 1_000.0)
+}
+
+fn tokens(one: &Investigation) -> String {
+    match (one.input_tokens, one.output_tokens) {
         (None, None) => "-".to_owned(),
         (input, output) => format!("{}+{}", input.unwrap_or(0), output.unwrap_or(0)),
-    };
-    [
-        one.at.strftime("%Y-%m-%d %H:%M").to_string(),
-        name(&one.probe),
-        name(&one.category),
-        name(&one.severity),
-        delivery(one),
-        format!("{:.1}s", one.duration_ms as f64 / 1_000.0),
-        tokens,
-        one.tools.len().to_string(),
-    ]
+    }
 }
 
-fn delivery(one: &Investigation) -> String {
+/// Each tool with its status, and what went wrong.
+pub(super) fn tools(tools: &[Tool]) -> String {
+    if tools.is_empty() {
+        return "-".to_owned();
+    }
+    let told = tools.iter().map(|tool| {
+        let told = format!("{} {}", tool.tool, tool.status);
+        let told = match &tool.exception {
+            Some(exception) => format!("{told} ({exception})"),
+            None => told,
+        };
+        on_one_line(&told)
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// What became of the DM, and what else is to be known of it.
+pub(super) fn delivery(one: &Investigation) -> String {
     let was_sent = !one.dm_status.ends_with("failed_send");
-    match (was_sent, one.delivered_at) {
+    let mut told = match (was_sent, one.delivered_at) {
         (true, _) => "sent".to_owned(),
         (false, Some(at)) => format!("sent {}", at.strftime("%m-%d %H:%M")),
         (false, None) => "not sent".to_owned(),
+    };
+    let notes = [
+        (one.facts_first, "facts first".to_owned()),
+        (one.late_diagnosis, "late diagnosis".to_owned()),
+        (one.autofix_attempted, "fix attempted".to_owned()),
+        (
+            one.digest_size.is_some(),
+            format!("digest of {}", one.digest_size.unwrap_or(0)),
+        ),
+    ];
+    for (applies, note) in notes {
+        if applies {
+            told.push_str(&format!(", {note}"));
+        }
     }
+    told
 }
 
-fn diagnosis(one: &Investigation) -> String {
-    match (&one.error, &one.summary) {
-        (Some(error), _) => format!("({})", on_one_line(error)),
+pub(super) fn diagnosis(one: &Investigation) -> String {
+    match (one.failure(), &one.summary) {
+        (Some(failure), _) => format!("({})", on_one_line(&failure)),
         (None, Some(summary)) => on_one_line(summary),
         (None, None) => String::new(),
     }
+}
+
+/// One line on what all of it comes to.
+pub(super) fn totals(totals: &Totals) -> String {
+    let cost = match totals.cost {
+        Some(cost) => format!("${cost:.4}"),
+        None => "cost not named".to_owned(),
+    };
+    format!(
+        "Total: {}, {} dispatched, {} held back, {} failed, {}, {cost}",
+        count(totals.wakes, "wake", "wakes"),
+        totals.dispatched,
+        totals.held_back,
+        totals.failed,
+        count(totals.tokens, "token", "tokens"),
+    )
 }

@@ -73,7 +73,7 @@ fn the_state_folder_is_the_first_that_is_set() {
     sandbox.set("KORA_AUDIT_LOG_PATH", sandbox.log());
     let made = |line: &str, folder: &str| {
         assert!(!sandbox.path(folder).join("state.json").exists());
-        sandbox.command(line).exits(0).silent();
+        sandbox.command(line).exits(0);
         assert!(sandbox.path(folder).join("state.json").exists(), "{folder}");
     };
     made("run", "home/.local/state/probe-wake");

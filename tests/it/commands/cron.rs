@@ -111,11 +111,7 @@ fn paths_with_spaces_quotes_and_percents_reach_the_program() {
     ] {
         sandbox.unset(variable);
     }
-    sandbox
-        .shell(&as_cron_runs_it(&lines[0]))
-        .finish()
-        .exits(0)
-        .silent();
+    sandbox.shell(&as_cron_runs_it(&lines[0])).finish().exits(0);
     let state = fs::read_to_string(sandbox.path(folder).join("state/state.json")).unwrap();
     assert!(state.contains("100% of 'it'; $HOME/log"), "{state}");
 }

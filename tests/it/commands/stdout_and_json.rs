@@ -31,7 +31,7 @@ fn the_report_has_the_contracts_shape() {
         "version": 1, "audit_log": world.log(), "first_run": false, "dry_run": false,
         "position": {"before": before, "after": world.log_length(), "rotated": false, "gap": false},
         "rows": {"read": 2, "malformed": 0}, "left_for_next_run": 0, "wakes": [null],
-        "outbox": {"delivered": 0, "pending": 0, "expired": 0},
+        "outbox": {"delivered": 0, "pending": 0, "expired": 0}, "investigations": {"owed": 0},
     });
     assert_eq!(report, expected);
     assert_keys(
@@ -46,6 +46,7 @@ fn the_report_has_the_contracts_shape() {
             "buffered_skipped",
             "reasoning_invoked",
             "dm_sent",
+            "facts_first",
             "error",
             "caller_session_id",
             "dm_text",
@@ -62,7 +63,7 @@ fn a_wake_that_was_told_is_reported_whole() {
     let expected = json!({
         "probe": "fly", "category": "service_unhealthy", "severity": "critical", "emitted_at": null,
         "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "reasoning_invoked": true,
-        "dm_sent": true, "error": null, "caller_session_id": "probe:fly:service_unhealthy",
+        "dm_sent": true, "facts_first": false, "error": null, "caller_session_id": "probe:fly:service_unhealthy",
         "dm_text": format!("🚨 Probe alert · fly\n{DIAGNOSIS}"),
     });
     assert_eq!(told, expected);

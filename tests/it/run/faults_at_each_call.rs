@@ -57,7 +57,7 @@ fn ends_without_a_commit(_: &World, outcome: Outcome) {
 fn a_full_disk_loses_nothing() {
     needs!("strace");
     fail_each("ENOSPC", &["write", "fsync"], 15, ends_with_a_message);
-    fail_each("ENOSPC", &["rename"], 6, ends_without_a_commit);
+    fail_each("ENOSPC", &["rename"], 3, ends_without_a_commit);
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn a_failing_disk_loses_nothing() {
     needs!("strace");
     let names = &["write", "fsync", "openat", "read"];
     fail_each("EIO", names, 40, ends_with_a_message);
-    fail_each("EIO", &["rename"], 6, ends_without_a_commit);
+    fail_each("EIO", &["rename"], 3, ends_without_a_commit);
     fail_each("ENOSPC", &["openat"], 15, ends_with_a_message);
 }
 
 #[test]
 fn a_socket_that_fails_ends_no_run() {
     needs!("strace");
-    fail_each("EIO", &["sendto", "recvfrom"], 12, tells_both_itself);
+    fail_each("EIO", &["sendto", "recvfrom"], 6, tells_both_itself);
 }

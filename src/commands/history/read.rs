@@ -1,0 +1,211 @@
+//! From the outcome log, the audit log and the state to the record.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use log::warn;
+
+use crate::audit::row::{SEAM, read_rows};
+use crate::audit::seams::{
+    AUTOFIX_SEAM, Extent, Row, TOOL_SEAM, for_each_line_of_log, for_each_row,
+};
+use crate::audit::wake::Wake;
+use crate::config::Config;
+use crate::debounce::Pair;
+use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, RECOVERED_SEAM, TURNED_FILE};
+use crate::record::{self, Call, Fate, Owed, Raised, Record, decide_fates, join_calls, note_fix};
+use crate::secret::Secret;
+use crate::state::queue::Investigation;
+use crate::state::{State, Store};
+
+/// How much of a log's end is read, with the files it was rotated into.
+const MOST_BYTES: u64 = 128 * 1024 * 1024;
+/// The most characters of a title that are kept.
+const LONGEST_TITLE: usize = 300;
+
+/// What is asked for.
+pub(super) struct Wanted<'a> {
+    /// Files that hold nothing newer are not read.
+    pub since: Option<Timestamp>,
+    /// The session whose rows are kept whole.
+    pub session: Option<&'a str>,
+}
+
+/// What was found.
+pub(super) struct Found {
+    pub record: Record,
+    /// The session's rows in the audit log, wakes aside.
+    pub rows: Vec<Row>,
+    pub state: State,
+}
+
+pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
+    let paths = &config.paths;
+    let state = Store::at(&paths.state_dir)
+        .load()
+        .unwrap_or_else(|problem| {
+            warn!("what is queued is left out: {problem}");
+            State::default()
+        });
+    let mut record = outcomes(config, wanted.since)?;
+    record.owed = state.queue.iter().flat_map(owed).collect();
+    let mut log = AuditLog::new(wanted, config.secrets());
+    log.read(&paths.audit_log, wanted)?;
+    record.wakes = in_time(log.wakes);
+    join_calls(&mut record.investigations, log.calls);
+    for (session, at) in &log.fixes {
+        note_fix(&mut record.investigations, session, *at);
+    }
+    let kept = state.log(&paths.audit_log);
+    let read_until = kept.map(|log| log.checkpoint.position.seen_at);
+    decide_fates(&mut record, &config.debounce, read_until);
+    Ok(Found {
+        record,
+        rows: log.rows,
+        state,
+    })
+}
+
+/// The wakes of an investigation that is not ended. A late one has an outcome row.
+fn owed(one: &Investigation) -> impl Iterator<Item = Owed> {
+    let alerts = one.alerts().filter(|_| one.late.is_none());
+    alerts.map(|alert| Owed {
+        at: one.queued_at,
+        pair: Pair::of(&alert.wake),
+        severity: alert.wake.severity.clone(),
+    })
+}
+
+/// The rows of the outcome log. Those of this program's own seams are always in its own file.
+fn outcomes(config: &Config, since: Option<Timestamp>) -> Result<Record> {
+    let paths = &config.paths;
+    let secrets = config.secrets();
+    let mut record = Record::default();
+    let mut deliveries = Vec::new();
+    let mut take = |row: Row| {
+        let row = row.masked(&secrets);
+        if row.is_of(COMPLETED_SEAM) {
+            record.investigations.extend(record::investigation(&row));
+        } else if row.is_of(DELIVERED_SEAM) {
+            deliveries.extend(record::delivery(&row));
+        } else if row.is_of(RECOVERED_SEAM) {
+            record.recoveries.extend(record::recovery(&row));
+        }
+    };
+    let cannot_read = |file: &Path| format!("cannot read {}", file.display());
+    for file in [TURNED_FILE, FILE].map(|name| paths.state_dir.join(name)) {
+        for_each_row(&file, 0, "probe.", &mut take).with_context(|| cannot_read(&file))?;
+    }
+    if let Some(named) = &paths.outcome_log {
+        let take = |line: &[u8]| Row::parse(line).into_iter().for_each(&mut take);
+        read_log(named, since, &[COMPLETED_SEAM], take).with_context(|| cannot_read(named))?;
+    }
+    record.investigations.sort_by_key(|one| one.at);
+    record.recoveries.sort_by_key(|one| one.at);
+    for delivery in deliveries {
+        delivery.note_in(&mut record.investigations);
+    }
+    Ok(record)
+}
+
+fn read_log(
+    log: &Path,
+    since: Option<Timestamp>,
+    needles: &[&str],
+    take: impl FnMut(&[u8]),
+) -> Result<()> {
+    let extent = Extent {
+        since,
+        most_bytes: MOST_BYTES,
+    };
+    if !for_each_line_of_log(log, &extent, needles, take)? {
+        let (log, most) = (log.display(), MOST_BYTES / 1024 / 1024);
+        warn!("of {log} and the files it was rotated into only the last {most} MiB are read");
+    }
+    Ok(())
+}
+
+/// What the audit log tells.
+struct AuditLog<'a> {
+    session: Option<&'a str>,
+    secrets: Vec<Secret>,
+    /// With their times, where they or a row before them tell it.
+    wakes: Vec<(Option<Timestamp>, Wake)>,
+    calls: Vec<Call>,
+    fixes: Vec<(String, Timestamp)>,
+    rows: Vec<Row>,
+    clock: Option<Timestamp>,
+}
+
+impl<'a> AuditLog<'a> {
+    fn new(wanted: &Wanted<'a>, secrets: Vec<Secret>) -> Self {
+        Self {
+            session: wanted.session,
+            secrets,
+            wakes: Vec::new(),
+            calls: Vec::new(),
+            fixes: Vec::new(),
+            rows: Vec::new(),
+            clock: None,
+        }
+    }
+
+    fn read(&mut self, log: &Path, wanted: &Wanted<'_>) -> Result<()> {
+        let mut needles = vec![SEAM, TOOL_SEAM, AUTOFIX_SEAM];
+        needles.extend(wanted.session.map(plain_part));
+        read_log(log, wanted.since, &needles, |line| self.take(line))
+            .with_context(|| format!("cannot read {}", log.display()))
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        let wakes = read_rows(line).wakes;
+        if wakes.is_empty() {
+            let row = Row::parse(line).map(|row| row.masked(&self.secrets));
+            row.into_iter().for_each(|row| self.take_row(row));
+        }
+        for wake in wakes {
+            self.clock = wake.raised_at().or(self.clock);
+            let mut wake = wake.masked(&self.secrets);
+            if self.session.is_none() {
+                (wake.detail, wake.snapshot_details) = (String::new(), String::new());
+                wake.title = wake.title.chars().take(LONGEST_TITLE).collect();
+            }
+            self.wakes.push((self.clock, wake));
+        }
+    }
+
+    fn take_row(&mut self, row: Row) {
+        self.clock = row.emitted_at().or(self.clock);
+        if row.is_of(TOOL_SEAM) {
+            self.calls.extend(record::call(&row));
+        } else if row.is_of(AUTOFIX_SEAM) {
+            let session = row.text("caller_session_id");
+            self.fixes.extend(session.zip(row.emitted_at()));
+        }
+        if self.session.is_some_and(|session| row.is_in(session)) {
+            self.rows.push(row);
+        }
+    }
+}
+
+/// The longest part of a session's name that stands in a row as it is, however that was escaped.
+fn plain_part(session: &str) -> &str {
+    let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, '"' | '\\' | '/');
+    let parts = session.split(|c| !is_plain(c));
+    parts.max_by_key(|part| part.len()).unwrap_or(session)
+}
+
+/// Wakes in the order of time. One without a time has that of the row before it, or of the first
+/// one that has.
+fn in_time(wakes: Vec<(Option<Timestamp>, Wake)>) -> Vec<Raised> {
+    let first = wakes.iter().find_map(|(at, _)| *at);
+    let raised = wakes.into_iter().map(|(at, wake)| Raised {
+        at: at.or(first).unwrap_or(Timestamp::UNIX_EPOCH),
+        wake,
+        fate: Fate::Unknown,
+    });
+    let mut raised: Vec<_> = raised.collect();
+    raised.sort_by_key(|one| one.at);
+    raised
+}

@@ -1,0 +1,187 @@
+//! One session from its first wake to its last DM: every row in the order of time, texts in full.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use log::warn;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::table::{delivery, totals};
+use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
+use crate::config::Config;
+use crate::outcome::COMPLETED_SEAM;
+use crate::record::{Fate, Investigation, Raised, Record, Recovery, Totals, call};
+use crate::state::State;
+use crate::state::outbox::Dm;
+use crate::state::undelivered::FILE as UNDELIVERED_FILE;
+use crate::terminal::{Colour, Painter};
+use crate::text::{for_terminal, on_one_line};
+
+/// Something that happened in a session.
+#[derive(Debug, Serialize)]
+pub(super) struct Event {
+    at: Timestamp,
+    /// `wake`, `question`, `answer`, `dm`, `tool`, `fix`, `recovery`, or a row's seam.
+    kind: String,
+    /// In a few words.
+    what: String,
+    /// What was said, in full; empty where nothing was.
+    text: String,
+}
+
+impl Event {
+    fn new(at: Timestamp, kind: &str, what: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            at,
+            kind: kind.to_owned(),
+            what: what.into(),
+            text: text.into(),
+        }
+    }
+}
+
+/// All that is known of a session. The record holds nothing else; `rows` are those of the audit log.
+pub(super) fn events(
+    session: &str,
+    since: Option<Timestamp>,
+    record: &Record,
+    rows: &[Row],
+    state: &State,
+    config: &Config,
+) -> Vec<Event> {
+    let mut events: Vec<Event> = record.wakes.iter().map(wake).collect();
+    events.extend(record.investigations.iter().flat_map(investigation));
+    events.extend(record.recoveries.iter().map(recovery));
+    events.extend(rows.iter().filter_map(row));
+    let queued = state.outbox.iter();
+    let queued = queued.filter(|dm| dm.caller_session_id() == session);
+    events.extend(queued.map(queued_dm));
+    let file = config.paths.state_dir.join(UNDELIVERED_FILE);
+    let secrets = config.secrets();
+    let read = for_each_row(&file, 0, "caller_session_id", |row| {
+        if row.is_in(session) {
+            events.extend(undelivered(&row.masked(&secrets)));
+        }
+    });
+    if let Err(error) = read {
+        warn!("cannot read {}: {error}", file.display());
+    }
+    events.retain(|event| since.is_none_or(|since| event.at >= since));
+    events.sort_by_key(|event| event.at);
+    events
+}
+
+fn wake(raised: &Raised) -> Event {
+    let wake = &raised.wake;
+    let fate = match raised.fate {
+        Fate::Dispatched => "dispatched",
+        Fate::HeldBack => "held back",
+        Fate::Unknown => "not dispatched by any run",
+    };
+    let mut text = format!("{}\n\n{}", wake.title, wake.detail);
+    if wake.snapshot_details != "{}" {
+        text.push_str(&format!("\n\nsnapshot_details: {}", wake.snapshot_details));
+    }
+    Event::new(
+        raised.at,
+        "wake",
+        format!("{}, {fate}", wake.severity),
+        text,
+    )
+}
+
+/// The question, the answer, and what became of the DM. How long Slack took is not known.
+fn investigation(one: &Investigation) -> Vec<Event> {
+    let mut events = Vec::new();
+    if one.was_asked() {
+        let about = match one.digest_size {
+            Some(size) => format!("about {size} wakes at once"),
+            None => "about this wake".to_owned(),
+        };
+        events.push(Event::new(one.asked_at(), "question", about, ""));
+    }
+    let text = one.summary.clone().unwrap_or_default();
+    let took = format!("{:.1} s", one.duration_ms as f64 / 1_000.0);
+    let model = one.model_used.as_deref().unwrap_or("unknown model");
+    let (answer, said, dm_text) = match one.failure() {
+        Some(failure) => (format!("no diagnosis: {failure}"), String::new(), text),
+        None => (format!("{model}, {took}"), text, String::new()),
+    };
+    events.push(Event::new(one.at, "answer", answer, said));
+    let at = one.delivered_at.unwrap_or(one.at);
+    events.push(Event::new(at, "dm", delivery(one), dm_text));
+    events
+}
+
+fn recovery(one: &Recovery) -> Event {
+    let text = format!("Healthy at {}.", one.healthy_at);
+    Event::new(one.at, "recovery", "told", text)
+}
+
+/// A row of the audit log with all its details. Outcome rows are told by the investigation.
+fn row(row: &Row) -> Option<Event> {
+    if row.is_of(COMPLETED_SEAM) {
+        return None;
+    }
+    let (kind, what) = if row.is_of(TOOL_SEAM) {
+        let tool = call(row)?.tool;
+        let exception = tool.exception.map(|exception| format!(" ({exception})"));
+        let exception = exception.unwrap_or_default();
+        (
+            "tool".to_owned(),
+            format!("{} {}{exception}", tool.tool, tool.status),
+        )
+    } else if row.is_of(AUTOFIX_SEAM) {
+        ("fix".to_owned(), row.detail("status").unwrap_or_default())
+    } else {
+        (row.text("seam").unwrap_or_default(), String::new())
+    };
+    let details = row.details().as_object();
+    let lines = details
+        .into_iter()
+        .flatten()
+        .map(|(field, value)| match value {
+            Value::String(text) => format!("{field}: {text}"),
+            other => format!("{field}: {other}"),
+        });
+    let lines: Vec<_> = lines.collect();
+    Some(Event::new(row.emitted_at()?, &kind, what, lines.join("\n")))
+}
+
+fn queued_dm(dm: &Dm) -> Event {
+    let what = match &dm.cause {
+        Some(cause) => format!("queued: {cause}"),
+        None => "queued".to_owned(),
+    };
+    Event::new(dm.queued_at, "dm", what, dm.text.clone())
+}
+
+fn undelivered(row: &Row) -> Option<Event> {
+    let at = row.text("given_up_at")?.parse().ok()?;
+    let reason = row.text("reason").unwrap_or_default();
+    let text = row.text("text").unwrap_or_default();
+    Some(Event::new(at, "dm", format!("given up: {reason}"), text))
+}
+
+/// A line for each event, its text indented below it.
+pub(super) fn print(events: &[Event], sum: &Totals, painter: Painter) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if events.is_empty() {
+        writeln!(out, "No such session.")?;
+        return out.flush();
+    }
+    for event in events {
+        let at = event.at.strftime("%Y-%m-%d %H:%M:%S");
+        let head = on_one_line(&format!("{at}  {:<8}  {}", event.kind, event.what));
+        writeln!(out, "{}", painter.paint(Colour::Bold, head.trim_end()))?;
+        for line in for_terminal(&event.text).lines() {
+            match line {
+                "" => writeln!(out)?,
+                line => writeln!(out, "    {line}")?,
+            }
+        }
+    }
+    writeln!(out, "{}", totals(sum))?;
+    out.flush()
+}

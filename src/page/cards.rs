@@ -1,0 +1,146 @@
+//! The big numbers: what was bad, for how long, what was said about it, what it cost.
+
+use jiff::SignedDuration;
+use maud::{Markup, html};
+
+use super::{Page, clean, count, dollars, length, thousands};
+use crate::record::{Investigation, PairRecord, Resolution, Totals};
+
+/// How many names a card tells.
+const MOST_NAMES: usize = 3;
+
+pub(super) fn cards(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
+    let totals = page.record.totals();
+    html! {
+        section.cards aria-label="In short" {
+            (bad(page, pairs))
+            (for_how_long(pairs))
+            (said(page, &totals))
+            (held_back(&totals))
+            (cost(page, &totals))
+        }
+    }
+}
+
+fn card(class: &str, label: &str, number: &str, below: &str) -> Markup {
+    html! {
+        div class={ "card " (class) } {
+            p.label { (label) }
+            p.number { (number) }
+            p.below { (below) }
+        }
+    }
+}
+
+fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
+    let of = |resolution| pairs.iter().filter(move |one| one.resolution == resolution);
+    let (active, resolved) = (
+        of(Resolution::Active).count(),
+        of(Resolution::Resolved).count(),
+    );
+    let mut names: Vec<&str> = Vec::new();
+    for one in pairs {
+        if !names.contains(&one.pair.probe.as_str()) {
+            names.push(&one.pair.probe);
+        }
+    }
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let listed: Vec<_> = names
+        .iter()
+        .take(MOST_NAMES)
+        .map(|name| clean(name))
+        .collect();
+    let listed = match more {
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
+    };
+    let below = match page.now {
+        Some(_) if active + resolved > 0 => {
+            let unknown = pairs.len() - active - resolved;
+            let unknown = match unknown {
+                0 => String::new(),
+                unknown => format!(", {unknown} not known"),
+            };
+            format!("{listed}. Now: {active} still bad, {resolved} well{unknown}")
+        }
+        _ => listed,
+    };
+    let class = if active > 0 { "alarm" } else { "" };
+    let number = count(names.len() as u64, "service", "services");
+    card(class, "Bad", &number, &below)
+}
+
+fn for_how_long(pairs: &[PairRecord<'_>]) -> Markup {
+    let longest = pairs
+        .iter()
+        .map(|one| (one.bad_for(), one))
+        .max_by_key(|(bad, _)| *bad);
+    let Some((longest, of)) = longest else {
+        return card("", "For how long", "-", "");
+    };
+    let together = pairs.iter().map(PairRecord::bad_for);
+    let together = together.fold(SignedDuration::ZERO, |sum, one| sum.saturating_add(one));
+    let below = match pairs.len() {
+        1 => "from its first wake to its last, or to its recovery".to_owned(),
+        _ => format!(
+            "{}, the longest; {} all together",
+            clean(&of.pair.probe),
+            length(together)
+        ),
+    };
+    card("", "For how long", &length(longest), &below)
+}
+
+fn said(page: &Page<'_>, totals: &Totals) -> Markup {
+    let told = page.record.investigations.iter();
+    let number = |has: fn(&Investigation) -> bool| told.clone().filter(|one| has(one)).count();
+    let diagnosed = number(|one| one.error.is_none());
+    let without = number(|one| one.error.is_some() && one.has_engine());
+    let facts = number(|one| !one.has_engine());
+    let lost = number(|one| !one.is_delivered());
+    let parts = [
+        (diagnosed, "with a diagnosis"),
+        (without, "without"),
+        (facts, "with the facts alone: no engine is configured"),
+        (lost, "not delivered"),
+    ];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> = parts
+        .map(|(number, what)| format!("{number} {what}"))
+        .collect();
+    let class = if lost > 0 { "alarm" } else { "" };
+    let number = count(totals.dispatched, "alert", "alerts");
+    card(class, "Told", &number, &parts.join(", "))
+}
+
+fn held_back(totals: &Totals) -> Markup {
+    let mut below = format!("of {}", count(totals.wakes, "wake", "wakes"));
+    match totals.wakes - totals.dispatched - totals.held_back {
+        0 => {}
+        unknown => below.push_str(&format!("; of {unknown} the fate is not known")),
+    }
+    let number = count(totals.held_back, "repeat", "repeats");
+    card("", "Held back", &number, &below)
+}
+
+fn cost(page: &Page<'_>, totals: &Totals) -> Markup {
+    let asked = page.record.investigations.iter();
+    let asked = asked.filter(|one| one.was_asked()).count() as u64;
+    let questions = count(asked, "question", "questions");
+    let tokens = format!("{} tokens", thousands(totals.tokens));
+    match (asked, totals.cost) {
+        (0, _) => card("", "Cost", "none", "no engine was asked"),
+        (_, Some(cost)) => card(
+            "",
+            "Cost",
+            &dollars(cost),
+            &format!("{tokens} in {questions}"),
+        ),
+        (_, None) => card(
+            "",
+            "Cost",
+            &tokens,
+            &format!("in {questions}; the engine names no price"),
+        ),
+    }
+}

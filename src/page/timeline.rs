@@ -1,0 +1,443 @@
+//! A time line for each pair, drawn as SVG. Places are percentages of the width, so that shapes keep
+//! their size on every screen. What would fall on the same place is one mark.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::{SignedDuration, Timestamp};
+use maud::{Markup, html};
+
+use super::{Page, clean, count, length, minute, severity_class};
+use crate::record::{Fate, Investigation, PairRecord, Resolution, worst};
+
+/// A lane has so many places for wakes, and symbols take so many of them.
+const PLACES: f64 = 640.0;
+const SYMBOL_PLACES: u32 = 8;
+/// More time lines are not drawn, only counted.
+const MOST_PAIRS: usize = 200;
+/// Older marks are not drawn.
+const LONGEST_AXIS: SignedDuration = SignedDuration::from_hours(92 * 24);
+const SHORTEST_AXIS: SignedDuration = SignedDuration::from_hours(1);
+const MOST_TICKS: i64 = 8;
+/// The distances of ticks, in minutes.
+const STEPS: [i64; 14] = [
+    5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880, 10_080, 20_160, 40_320,
+];
+/// Where in a lane what is drawn, in pixels from its top.
+const QUESTION_Y: u32 = 8;
+const WAKE_Y: u32 = 26;
+const DM_Y: u32 = 44;
+const LANE_HEIGHT: u32 = 52;
+
+/// What the time lines have in common.
+pub(super) struct Axis {
+    from: Timestamp,
+    to: Timestamp,
+    /// Where the investigations are in the table.
+    rows: HashMap<*const Investigation, usize>,
+}
+
+impl Axis {
+    /// `None` where nothing happened.
+    pub fn of(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Option<Self> {
+        let mut times: Vec<Timestamp> = Vec::new();
+        for pair in pairs {
+            times.extend(pair.wakes.iter().map(|one| one.at));
+            times.extend(
+                pair.investigations
+                    .iter()
+                    .flat_map(|one| [one.asked_at(), one.at]),
+            );
+            times.extend(pair.recoveries.iter().map(|(at, _)| *at));
+            times.extend(&pair.owed);
+        }
+        // A time in the future is another clock.
+        let latest = page.now.unwrap_or(Timestamp::MAX);
+        let last = times.iter().copied().filter(|at| *at <= latest).max();
+        let last = last.or(times.first().map(|_| latest))?;
+        let first = page.since.unwrap_or(*times.iter().min()?).min(last);
+        let whole = last.duration_since(first).max(SHORTEST_AXIS);
+        let margin = whole / 50;
+        let ends_now = page
+            .now
+            .filter(|now| page.since.is_some() || now.duration_since(last) <= whole / 4);
+        let to = ends_now.unwrap_or(last.checked_add(margin).unwrap_or(last));
+        let from = match page.since {
+            Some(since) => since,
+            None => first.checked_sub(margin).unwrap_or(first),
+        };
+        let length = to.duration_since(from).clamp(SHORTEST_AXIS, LONGEST_AXIS);
+        Some(Self {
+            from: to.checked_sub(length).unwrap_or(from),
+            to,
+            rows: page
+                .shown
+                .iter()
+                .enumerate()
+                .map(|(row, one)| (std::ptr::from_ref(*one), row))
+                .collect(),
+        })
+    }
+
+    pub fn period(&self) -> String {
+        format!(
+            "{} to {}",
+            self.from.strftime("%-d %b %Y %H:%M"),
+            self.to.strftime("%-d %b %Y %H:%M")
+        )
+    }
+
+    /// From 0 to [`PLACES`]; `None` for what is not drawn.
+    fn place(&self, at: Timestamp) -> Option<f64> {
+        let whole = self.to.duration_since(self.from).as_secs_f64();
+        let place = at.duration_since(self.from).as_secs_f64() / whole * PLACES;
+        (0.0..=PLACES).contains(&place).then_some(place)
+    }
+
+    /// The places between which a time lies, where any of it is drawn.
+    fn places(&self, from: Timestamp, to: Timestamp) -> Option<(f64, f64)> {
+        let is_drawn = from <= self.to && to >= self.from;
+        let place = |at: Timestamp| self.place(at.clamp(self.from, self.to)).unwrap_or(0.0);
+        is_drawn.then(|| (place(from), place(to)))
+    }
+
+    /// The ticks with their labels.
+    fn ticks(&self) -> Vec<(f64, String)> {
+        let minutes = self.to.duration_since(self.from).as_mins();
+        let step = STEPS.iter().find(|step| minutes / **step <= MOST_TICKS);
+        let step = step.copied().unwrap_or(40_320) * 60;
+        let first = (self.from.as_second() / step + 1) * step;
+        let times = (0..=MOST_TICKS)
+            .filter_map(|number| Timestamp::from_second(first + number * step).ok());
+        let label = |at: Timestamp| match at.as_second() % 86_400 {
+            0 => at.strftime("%-d %b").to_string(),
+            _ => at.strftime("%H:%M").to_string(),
+        };
+        times
+            .filter_map(|at| Some((self.place(at)?, label(at))))
+            .collect()
+    }
+}
+
+fn percent(place: f64) -> String {
+    format!("{:.2}%", place / PLACES * 100.0)
+}
+
+pub(super) fn timeline(page: &Page<'_>, pairs: &[PairRecord<'_>], axis: &Axis) -> Markup {
+    let ticks = axis.ticks();
+    let more = pairs.len().saturating_sub(MOST_PAIRS);
+    html! {
+        section.timeline {
+            h2 { "What was bad, and when" }
+            (symbols(&ticks))
+            (legend(pairs.iter().any(|pair| pair.count(Fate::Unknown) > 0)))
+            div.axis {
+                svg width="100%" height="18" aria-hidden="true" {
+                    @for (number, (place, label)) in ticks.iter().enumerate() {
+                        text.odd[number % 2 == 1].first[*place < PLACES / 20.0] x=(percent(*place)) y="13" { (label) }
+                    }
+                }
+            }
+            @for pair in pairs.iter().take(MOST_PAIRS) { (lane(page, pair, axis)) }
+            @if more > 0 {
+                p.more { (count(more as u64, "pair is", "pairs are")) " not drawn." }
+            }
+        }
+    }
+}
+
+/// The shapes that all time lines use, around their own middle.
+fn symbols(ticks: &[(f64, String)]) -> Markup {
+    html! {
+        svg.symbols width="0" height="0" aria-hidden="true" {
+            defs {
+                g id="grid" {
+                    @for (place, _) in ticks {
+                        line.grid x1=(percent(*place)) x2=(percent(*place)) y1="0" y2=(LANE_HEIGHT) {}
+                    }
+                }
+                circle.question id="question" r="3.5" {}
+                path.failure id="failure" d="M-3.5-3.5l7 7m0-7l-7 7" {}
+                path.dm id="dm" d="M-5-4h10v7h-5l-3 3v-3h-2z" {}
+                path.lost id="lost" d="M-5-4h10v7h-5l-3 3v-3h-2z" {}
+                path.recovery id="recovery" d="M3 0l3.5 4 6-8" {}
+            }
+        }
+    }
+}
+
+fn legend(has_unknown: bool) -> Markup {
+    let sign = |drawing: Markup, words: &str| {
+        html! {
+            li {
+                svg width="22" height="20" aria-hidden="true" { (drawing) }
+                (words)
+            }
+        }
+    };
+    html! {
+        ul.legend {
+            (sign(html! { rect.d.critical x="5" y="1" width="3" height="18" {} rect.d.warning x="13" y="1" width="3" height="18" {} }, "wake, told (critical, warning)"))
+            (sign(html! { rect.h x="5" y="6" width="2" height="8" {} rect.h x="13" y="6" width="2" height="8" {} }, "wake, held back"))
+            @if has_unknown {
+                (sign(html! { rect.u x="5" y="6" width="2" height="8" {} rect.u x="13" y="6" width="2" height="8" {} }, "wake, fate not known"))
+            }
+            (sign(html! { rect.window x="1" y="4" width="20" height="12" {} }, "window that holds repeats back"))
+            (sign(html! { rect.span.critical x="1" y="1" width="20" height="18" {} }, "bad from first to last wake"))
+            (sign(html! { use href="#question" x="11" y="10" {} }, "question"))
+            (sign(html! { use href="#failure" x="11" y="10" {} }, "no diagnosis"))
+            (sign(html! { use href="#dm" x="11" y="10" {} }, "DM"))
+            (sign(html! { use href="#lost" x="11" y="10" {} }, "DM not delivered"))
+            (sign(html! { use href="#recovery" x="3" y="10" {} }, "recovery"))
+        }
+    }
+}
+
+fn lane(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
+    let severity = pair.severity();
+    let (probe, category) = (clean(&pair.pair.probe), clean(&pair.pair.category));
+    html! {
+        article.pair {
+            div.name {
+                b { (probe) } " "
+                span.category { (category) } " "
+                span class={ "chip " (severity_class(severity)) } { (clean(severity)) }
+                @if page.now.is_some() { " " (resolution(pair.resolution)) }
+            }
+            svg.lane width="100%" height=(LANE_HEIGHT) role="img" aria-label={ "Time line of " (probe) } {
+                use href="#grid" {}
+                (bands(page, pair, axis))
+                (marks(pair, axis))
+            }
+            (in_words(pair))
+        }
+    }
+}
+
+fn resolution(resolution: Resolution) -> Markup {
+    let words = match resolution {
+        Resolution::Resolved => "well now",
+        Resolution::Active => "still bad",
+        Resolution::Unknown => return html! {},
+    };
+    html! { span class={ "chip " (resolution.name()) } { (words) } }
+}
+
+/// When it was bad, and the windows.
+fn bands(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
+    let class = severity_class(pair.severity());
+    let spans = pair.spans().into_iter().map(|span| (span.from, span.to));
+    html! {
+        @for (from, to) in joined(spans, axis) {
+            rect class={ "span " (class) } x=(percent(from)) width=(percent(to - from)) y="0" height=(LANE_HEIGHT) {}
+        }
+        @for (from, to) in joined(pair.windows(page.policy).into_iter(), axis) {
+            rect.window x=(percent(from)) width=(percent(to - from)) y=(WAKE_Y - 6) height="12" {}
+        }
+    }
+}
+
+/// The places of these times, those that touch as one.
+fn joined(times: impl Iterator<Item = (Timestamp, Timestamp)>, axis: &Axis) -> Vec<(f64, f64)> {
+    let mut joined: Vec<(f64, f64)> = Vec::new();
+    for (from, to) in times.filter_map(|(from, to)| axis.places(from, to)) {
+        match joined.last_mut() {
+            Some(last) if from - last.1 < 1.0 => last.1 = last.1.max(to),
+            _ => joined.push((from, to)),
+        }
+    }
+    joined
+}
+
+/// What a mark stands for, in the order in which marks are drawn.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    HeldBack,
+    Unknown,
+    Dispatched,
+    Question,
+    Failure,
+    Dm,
+    Lost,
+    Recovery,
+}
+
+/// All of one kind at one place.
+struct Mark<'a> {
+    count: u64,
+    first: Timestamp,
+    severities: Vec<&'a str>,
+    /// What the first one says.
+    words: Option<&'a str>,
+    /// Its row in the table.
+    row: Option<usize>,
+}
+
+#[derive(Default)]
+struct Marks<'a>(BTreeMap<(Kind, u32), Mark<'a>>);
+
+impl<'a> Marks<'a> {
+    fn add(
+        &mut self,
+        axis: &Axis,
+        kind: Kind,
+        at: Timestamp,
+        severity: &'a str,
+        words: Option<&'a str>,
+    ) -> Option<&mut Mark<'a>> {
+        let place = axis.place(at)? as u32;
+        let place = match kind {
+            Kind::HeldBack | Kind::Unknown | Kind::Dispatched => place,
+            _ => place / SYMBOL_PLACES,
+        };
+        let mark = self.0.entry((kind, place)).or_insert(Mark {
+            count: 0,
+            first: at,
+            severities: Vec::new(),
+            words,
+            row: None,
+        });
+        mark.count += 1;
+        mark.severities = vec![worst(mark.severities.iter().copied().chain([severity]))];
+        Some(mark)
+    }
+}
+
+fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
+    let mut marks = Marks::default();
+    for one in &pair.wakes {
+        let kind = match one.fate {
+            Fate::Dispatched => Kind::Dispatched,
+            Fate::HeldBack => Kind::HeldBack,
+            Fate::Unknown => Kind::Unknown,
+        };
+        let words = Some(one.wake.title.as_str());
+        marks.add(axis, kind, one.at, &one.wake.severity, words);
+    }
+    for one in &pair.investigations {
+        add_investigation(&mut marks, axis, one);
+    }
+    for (at, _) in &pair.recoveries {
+        marks.add(axis, Kind::Recovery, *at, "info", None);
+    }
+    html! {
+        @for ((kind, _), mark) in &marks.0 { (draw(*kind, mark, axis)) }
+    }
+}
+
+fn add_investigation<'a>(marks: &mut Marks<'a>, axis: &Axis, one: &'a Investigation) {
+    let row = axis.rows.get(&std::ptr::from_ref(one)).copied();
+    // A wake whose row is gone.
+    if one.raised_at.is_none() && !one.late_diagnosis {
+        marks.add(axis, Kind::Dispatched, one.asked_at(), &one.severity, None);
+    }
+    let failure = one.error.as_deref();
+    if one.was_asked() {
+        let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
+        if let Some(mark) = marks.add(axis, kind, one.asked_at(), &one.severity, failure) {
+            mark.row = mark.row.or(row);
+        }
+    }
+    let (kind, at) = match (one.is_delivered(), one.delivered_at) {
+        (true, at) => (Kind::Dm, at.unwrap_or(one.at)),
+        (false, _) => (Kind::Lost, one.at),
+    };
+    let words = failure.or(one.summary.as_deref());
+    if let Some(mark) = marks.add(axis, kind, at, &one.severity, words) {
+        mark.row = mark.row.or(row);
+    }
+}
+
+fn draw(kind: Kind, mark: &Mark<'_>, axis: &Axis) -> Markup {
+    let x = percent(axis.place(mark.first).unwrap_or(0.0));
+    let class = severity_class(mark.severities.first().copied().unwrap_or("warning"));
+    let title = title(kind, mark);
+    let symbol = |name: &str, y: u32| {
+        html! {
+            use href={ "#" (name) } x=(x) y=(y) { title { (title) } }
+        }
+    };
+    let shape = match kind {
+        Kind::HeldBack => {
+            html! { rect.h x=(x) y=(WAKE_Y - 4) width="2" height="8" { title { (title) } } }
+        }
+        Kind::Unknown => {
+            html! { rect.u x=(x) y=(WAKE_Y - 4) width="2" height="8" { title { (title) } } }
+        }
+        Kind::Dispatched => {
+            html! { rect class={ "d " (class) } x=(x) y=(WAKE_Y - 10) width="3" height="20" { title { (title) } } }
+        }
+        Kind::Question => symbol("question", QUESTION_Y),
+        Kind::Failure => symbol("failure", QUESTION_Y),
+        Kind::Dm => symbol("dm", DM_Y),
+        Kind::Lost => symbol("lost", DM_Y),
+        Kind::Recovery => symbol("recovery", WAKE_Y),
+    };
+    match mark.row {
+        Some(row) => html! { a href={ "#i" (row) } { (shape) } },
+        None => shape,
+    }
+}
+
+/// What is shown where the pointer rests.
+fn title(kind: Kind, mark: &Mark<'_>) -> String {
+    let (one, many) = match kind {
+        Kind::HeldBack => ("wake held back", "wakes held back"),
+        Kind::Unknown => ("wake, fate not known", "wakes, fate not known"),
+        Kind::Dispatched => ("wake told", "wakes told"),
+        Kind::Question => ("question", "questions"),
+        Kind::Failure => (
+            "question without a diagnosis",
+            "questions without a diagnosis",
+        ),
+        Kind::Dm => ("DM", "DMs"),
+        Kind::Lost => ("DM not delivered", "DMs not delivered"),
+        Kind::Recovery => ("recovery told", "recoveries told"),
+    };
+    let told = format!("{} · {}", minute(mark.first), count(mark.count, one, many));
+    match mark.words {
+        Some(words) => format!(
+            "{told}: {}",
+            clean(&words.chars().take(120).collect::<String>())
+        ),
+        None => told,
+    }
+}
+
+/// For how long, how often, and what was said last.
+fn in_words(pair: &PairRecord<'_>) -> Markup {
+    let (told, held) = (pair.dispatches().len(), pair.count(Fate::HeldBack));
+    let unknown = pair.count(Fate::Unknown);
+    let bad = pair.bad_for();
+    let last = pair.investigations.iter().rev();
+    let last = last
+        .clone()
+        .find(|one| one.error.is_none())
+        .or(last.clone().next());
+    html! {
+        p.words {
+            @if bad.is_zero() { "Seen " (count(pair.spans().len() as u64, "time", "times")) }
+            @else { b { (length(bad)) } " bad" }
+            ", " (told) " told, " (held) " held back"
+            @if unknown > 0 { ", " (unknown) " of unknown fate" }
+            ". "
+            @if let Some(one) = last { (said(one)) }
+        }
+    }
+}
+
+/// The diagnosis, or what the alert was about where there is none. Where no engine is configured, none
+/// is missed.
+pub(super) fn said(one: &Investigation) -> Markup {
+    let failure = one.failure();
+    let text = match (&failure, &one.title, &one.summary) {
+        (None, _, Some(summary)) => clean(summary),
+        (_, Some(title), _) => clean(title),
+        _ => String::new(),
+    };
+    html! {
+        span.t { (text) }
+        @if let Some(failure) = failure.filter(|_| one.has_engine()) {
+            " " span.reason { "No diagnosis: " (clean(&failure)) }
+        }
+    }
+}

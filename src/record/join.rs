@@ -1,0 +1,437 @@
+//! What belongs together: the tools that were called for an investigation, and the wake that it is
+//! about. No row names either, so that both are told by session and time.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Fate, Investigation, Raised, Record, Tool};
+use crate::debounce::{Pair, Policy};
+
+/// How far a row's clock may be ahead of this program's.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(1);
+/// How long before its dispatch a wake is usually raised. A window begins with a dispatch: a probe with
+/// the same cycle raises the next wake to be dispatched shortly before the window's end.
+const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
+
+/// A tool that was called further from every investigation than this is none of theirs.
+const FAR: SignedDuration = SignedDuration::from_hours(6);
+
+/// A tool with the session that it was called in.
+#[derive(Debug)]
+pub struct Call {
+    pub session: String,
+    pub tool: Tool,
+}
+
+/// A dispatched wake whose investigation is not ended yet.
+#[derive(Debug)]
+pub struct Owed {
+    pub at: Timestamp,
+    pub pair: Pair,
+    pub severity: String,
+}
+
+/// Gives each tool to the investigation of its session that is nearest in time.
+pub fn join_calls(investigations: &mut [Investigation], calls: Vec<Call>) {
+    let mut of_session: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, one) in investigations.iter().enumerate() {
+        let sessions = [Some(&one.caller_session_id), one.digest_session.as_ref()];
+        for session in sessions.into_iter().flatten() {
+            of_session.entry(session.clone()).or_default().push(index);
+        }
+    }
+    for call in calls {
+        let distance = |index: &&usize| distance(&investigations[**index], call.tool.at);
+        let near = of_session.get(&call.session).into_iter().flatten();
+        let nearest = near.min_by_key(distance);
+        if let Some(index) =
+            nearest.filter(|index| distance(index) <= FAR || call.tool.at.is_none())
+        {
+            investigations[*index].tools.push(call.tool);
+        }
+    }
+    for one in investigations {
+        one.tools.sort_by_key(|tool| tool.at);
+    }
+}
+
+/// How far a tool's call lies from the time of an investigation; a call that does not tell its time
+/// is nearest to the last one.
+fn distance(one: &Investigation, called_at: Option<Timestamp>) -> SignedDuration {
+    let Some(called_at) = called_at else {
+        return Timestamp::MAX.duration_since(one.at);
+    };
+    let nearest = called_at.clamp(one.asked_at(), one.at);
+    nearest.duration_since(called_at).abs()
+}
+
+/// Notes that the engine's own tool acted in this session, where an investigation was under way.
+pub fn note_fix(investigations: &mut [Investigation], session: &str, at: Timestamp) {
+    for one in investigations {
+        let is_meanwhile = (one.asked_at()..=one.at).contains(&at);
+        one.autofix_attempted |= is_meanwhile && one.is_in(session);
+    }
+}
+
+/// A dispatch of one pair.
+struct Dispatch<'a> {
+    at: Timestamp,
+    severity: &'a str,
+    /// How many wakes consecutive-required asked for.
+    counted: usize,
+    investigation: Option<usize>,
+}
+
+/// Tells which wakes were dispatched and which held back, and gives each investigation what is known
+/// of its wake.
+///
+/// `policy` is that of now: where another one was in force, the wrong one of two repeats may be taken
+/// for the dispatched one. `read_until`: nothing raised later was read yet.
+pub fn decide_fates(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
+    let mut wakes_of: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
+    for (index, one) in record.wakes.iter().enumerate() {
+        wakes_of.entry(one.pair()).or_default().push(index);
+    }
+    let dispatches_of = dispatches(record);
+    let mut decided = Vec::new();
+    for (pair, wakes) in wakes_of {
+        let recoveries = record.recoveries.iter().filter(|one| one.pair == pair);
+        let past = Past {
+            raised: &record.wakes,
+            recoveries: recoveries.map(|one| one.at).collect(),
+            dispatches: dispatches_of.get(&pair).map_or(&[], Vec::as_slice),
+        };
+        decided.extend(past.decide(&wakes, policy));
+    }
+    for (wake, fate, investigation) in decided {
+        let raised = &mut record.wakes[wake];
+        let is_read = read_until.is_none_or(|until| raised.at <= until);
+        if is_read || fate == Fate::Dispatched {
+            raised.fate = fate;
+        }
+        if let Some(index) = investigation {
+            link(&mut record.investigations[index], raised);
+        }
+    }
+}
+
+fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
+    let mut found: BTreeMap<Pair, Vec<Dispatch<'_>>> = BTreeMap::new();
+    for (index, one) in record.investigations.iter().enumerate() {
+        if !one.late_diagnosis {
+            let counted = one.buffered_consecutive_count.unwrap_or(1);
+            found.entry(one.pair()).or_default().push(Dispatch {
+                at: one.asked_at(),
+                severity: &one.severity,
+                counted: usize::try_from(counted).unwrap_or(1).max(1),
+                investigation: Some(index),
+            });
+        }
+    }
+    for one in &record.owed {
+        found.entry(one.pair.clone()).or_default().push(Dispatch {
+            at: one.at,
+            severity: &one.severity,
+            counted: 1,
+            investigation: None,
+        });
+    }
+    found
+        .values_mut()
+        .for_each(|all| all.sort_by_key(|one| one.at));
+    found
+}
+
+/// What is known of one pair.
+struct Past<'a> {
+    /// Those of all pairs.
+    raised: &'a [Raised],
+    /// When they were told.
+    recoveries: Vec<Timestamp>,
+    /// In the order of time.
+    dispatches: &'a [Dispatch<'a>],
+}
+
+impl Past<'_> {
+    /// Each of these wakes, in the order of time, with its fate and its investigation.
+    fn decide(&self, wakes: &[usize], policy: &Policy) -> Vec<(usize, Fate, Option<usize>)> {
+        let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
+        let (mut held_until, mut free_from) = (None, None);
+        let mut decided = Vec::new();
+        let mut decide_held = |wakes: &[usize], until: Option<Timestamp>| {
+            let is_held = |wake: usize| until.is_some_and(|until| self.raised[wake].at < until);
+            let fate = |wake| match policy.consecutive_required > 1 || is_held(wake) {
+                true => Fate::HeldBack,
+                false => Fate::Unknown,
+            };
+            decided.extend(wakes.iter().map(|wake| (*wake, fate(*wake), None)));
+        };
+        let mut dispatched = Vec::new();
+        let mut left = wakes;
+        for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
+            // Before the first one nothing was held back for longer than a window.
+            let first = dispatch.at.checked_sub(policy.window);
+            let free = free_from.unwrap_or(first.unwrap_or(Timestamp::MIN));
+            if let Some(own) = self.own_wake(dispatch, left, free) {
+                decide_held(&left[..own], held_until);
+                dispatched.push((left[own], Fate::Dispatched, dispatch.investigation));
+                left = &left[own + 1..];
+            }
+            let free = end.checked_sub(READ_DELAY).unwrap_or(end);
+            free_from = Some(window_end(dispatch.at, free, &self.recoveries));
+            held_until = Some(window_end(dispatch.at, end, &self.recoveries));
+        }
+        decide_held(left, held_until);
+        decided.extend(dispatched);
+        decided
+    }
+
+    /// Where in these wakes that of a dispatch is, if the log still has it: the first one that
+    /// nothing held back.
+    fn own_wake(&self, dispatch: &Dispatch<'_>, wakes: &[usize], free: Timestamp) -> Option<usize> {
+        let latest = dispatch
+            .at
+            .checked_add(CLOCK_SKEW)
+            .unwrap_or(Timestamp::MAX);
+        let count = wakes.partition_point(|wake| self.raised[*wake].at <= latest);
+        // The last of several counted wakes is the dispatched one; their severities may differ.
+        let fits = |wake: &usize| {
+            dispatch.counted > 1 || self.raised[*wake].wake.severity == dispatch.severity
+        };
+        let is_free = |wake: &usize| fits(wake) && self.raised[*wake].at >= free;
+        let mut raised = wakes[..count].iter();
+        let first = raised.position(is_free);
+        let first = first.or_else(|| wakes[..count].iter().position(fits))?;
+        Some((first + dispatch.counted - 1).min(count - 1))
+    }
+}
+
+/// When a window ends that was opened at `from`: at a recovery, where one comes before its end.
+pub(super) fn window_end(from: Timestamp, end: Timestamp, recoveries: &[Timestamp]) -> Timestamp {
+    let recovery = recoveries.iter().find(|recovery| **recovery > from);
+    recovery.map_or(end, |recovery| end.min(*recovery))
+}
+
+/// Gives each investigation its wake where the fates are known, as in a rehearsal.
+pub fn link_in_order(record: &mut Record) {
+    let mut dispatched: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
+    for (index, one) in record.wakes.iter().enumerate().rev() {
+        if one.fate == Fate::Dispatched {
+            dispatched.entry(one.pair()).or_default().push(index);
+        }
+    }
+    for one in &mut record.investigations {
+        let next = dispatched.get_mut(&one.pair()).and_then(Vec::pop);
+        if let Some(wake) = next {
+            link(one, &record.wakes[wake]);
+        }
+    }
+}
+
+fn link(investigation: &mut Investigation, raised: &Raised) {
+    investigation.title = Some(raised.wake.title.clone());
+    investigation.raised_at = Some(raised.at);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::audit::row::read_rows;
+    use crate::audit::seams::Row;
+    use crate::record::{Recovery, investigation};
+    use serde_json::json;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            window: SignedDuration::from_secs(600),
+            bypass_critical: false,
+            bypass_escalation: false,
+            consecutive_required: 1,
+            backoff_factor: 1.0,
+            max_window: SignedDuration::from_secs(86_400),
+        }
+    }
+
+    fn raised(second: i64, severity: &str) -> Raised {
+        let row = json!({
+            "emitted_at": at(second).to_string(), "seam": "probe.wake_requested",
+            "details": {"probe": "fly", "category": "c", "severity": severity, "title": second.to_string()},
+        });
+        Raised {
+            at: at(second),
+            wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
+            fate: Fate::Unknown,
+        }
+    }
+
+    /// An investigation that took 5 s and was dispatched at this second.
+    fn told(second: i64, severity: &str, more: serde_json::Value) -> Investigation {
+        let mut details = json!({
+            "probe": "fly", "issue_category": "c", "severity": severity, "dm_status": "sent",
+            "investigation_duration_ms": 5_000,
+        });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            details[field] = value.clone();
+        }
+        let row = json!({
+            "emitted_at": at(second + 5).to_string(), "caller_session_id": "probe:fly:c", "details": details,
+        });
+        investigation(&Row::of(row)).unwrap()
+    }
+
+    fn warnings(seconds: &[i64]) -> Vec<Raised> {
+        seconds
+            .iter()
+            .map(|second| raised(*second, "warning"))
+            .collect()
+    }
+
+    /// The fates of the wakes, a letter each, and the seconds of the wakes that were investigated.
+    fn decided(
+        mut record: Record,
+        policy: &Policy,
+        read_until: Option<i64>,
+    ) -> (String, Vec<String>) {
+        decide_fates(&mut record, policy, read_until.map(at));
+        let letter = |one: &Raised| match one.fate {
+            Fate::Dispatched => 'D',
+            Fate::HeldBack => 'h',
+            Fate::Unknown => '?',
+        };
+        let titles = record
+            .investigations
+            .iter()
+            .filter_map(|one| one.title.clone());
+        (record.wakes.iter().map(letter).collect(), titles.collect())
+    }
+
+    fn of(wakes: Vec<Raised>, investigations: Vec<Investigation>) -> Record {
+        Record {
+            wakes,
+            investigations,
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn the_first_wake_that_nothing_held_back_is_the_dispatched_one() {
+        let none = || json!({});
+        for (wakes, dispatches, expected) in [
+            (&[0, 1, 300, 599, 620][..], &[2, 621][..], "DhhhD"),
+            // Of what is older than a window nothing tells whether a run read it.
+            (&[0, 300, 700, 1_000], &[1_001], "??Dh"),
+            (&[0, 20, 900], &[21, 901], "DhD"),
+            (&[0, 300, 600, 900, 1_200], &[20, 621, 1_222], "DhDhD"),
+            // From before the first run, and long after the last one.
+            (&[-90_000, 0, 90_000], &[1], "?D?"),
+            // The rows are gone.
+            (&[300, 700], &[1], "h?"),
+            (&[], &[1], ""),
+            (&[5], &[], "?"),
+        ] {
+            let told = dispatches.iter().map(|at| told(*at, "warning", none()));
+            let record = of(warnings(wakes), told.collect());
+            assert_eq!(decided(record, &policy(), None).0, expected, "{wakes:?}");
+        }
+    }
+
+    #[test]
+    fn a_bypassing_wake_is_told_by_its_severity() {
+        let severities = ["warning", "warning", "critical", "critical"];
+        let wakes = severities
+            .iter()
+            .zip(0..)
+            .map(|(severity, at)| raised(at * 10, severity));
+        let told = vec![
+            told(1, "warning", json!({})),
+            told(31, "critical", json!({})),
+        ];
+        let (fates, titles) = decided(of(wakes.collect(), told), &policy(), None);
+        assert_eq!(
+            (fates.as_str(), titles),
+            ("DhDh", vec!["0".to_owned(), "20".to_owned()])
+        );
+    }
+
+    #[test]
+    fn with_no_window_each_wake_has_an_investigation_of_its_own() {
+        let told = (0..3).map(|number| told(10 + number * 6, "warning", json!({})));
+        let record = of(warnings(&[0, 1, 2]), told.collect());
+        let off = Policy {
+            window: SignedDuration::ZERO,
+            ..policy()
+        };
+        let (fates, titles) = decided(record, &off, None);
+        assert_eq!((fates.as_str(), titles.len()), ("DDD", 3));
+    }
+
+    #[test]
+    fn counted_wakes_are_held_back_and_the_last_of_them_is_dispatched() {
+        let counting = Policy {
+            consecutive_required: 3,
+            ..policy()
+        };
+        let counted = told(45, "warning", json!({"buffered_consecutive_count": 3}));
+        let record = of(warnings(&[20, 30, 40, 50]), vec![counted]);
+        assert_eq!(decided(record, &counting, None).0, "hhDh");
+    }
+
+    #[test]
+    fn a_recovery_ends_the_window() {
+        let told = vec![
+            told(1, "warning", json!({})),
+            told(301, "warning", json!({})),
+        ];
+        let mut record = of(warnings(&[0, 100, 300, 310]), told);
+        record.recoveries = vec![Recovery {
+            at: at(200),
+            healthy_at: at(190),
+            pair: record.wakes[0].pair(),
+        }];
+        assert_eq!(decided(record, &policy(), None).0, "DhDh");
+    }
+
+    #[test]
+    fn a_late_diagnosis_is_no_dispatch_and_what_is_owed_is_one() {
+        let late = told(200, "warning", json!({"late_diagnosis": true}));
+        let mut record = of(
+            warnings(&[0, 100, 700]),
+            vec![told(1, "warning", json!({})), late],
+        );
+        record.owed = vec![Owed {
+            at: at(701),
+            pair: record.wakes[0].pair(),
+            severity: "warning".to_owned(),
+        }];
+        assert_eq!(decided(record, &policy(), None).0, "DhD");
+    }
+
+    #[test]
+    fn what_was_not_read_yet_is_not_held_back() {
+        let record = of(
+            warnings(&[0, 100, 200]),
+            vec![told(1, "warning", json!({}))],
+        );
+        assert_eq!(decided(record, &policy(), Some(150)).0, "Dh?");
+    }
+
+    #[test]
+    fn a_fix_counts_between_question_and_answer() {
+        for (second, session, expected) in [
+            (12, "probe:fly:c", true),
+            (9, "probe:fly:c", false),
+            (16, "probe:fly:c", false),
+            (12, "probe:fly:d", false),
+        ] {
+            let mut told = [told(10, "warning", json!({}))];
+            note_fix(&mut told, session, at(second));
+            assert_eq!(told[0].autofix_attempted, expected, "{second} {session}");
+        }
+    }
+}

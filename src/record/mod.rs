@@ -1,0 +1,272 @@
+//! What happened: wakes, investigations, DMs and recoveries, joined from the outcome log and the
+//! audit log (`history`), or taken from a rehearsal (`replay`). It is shown as a table, as JSON and
+//! as a page.
+
+mod join;
+mod pairs;
+mod rows;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::audit::wake::Wake;
+use crate::debounce::{Pair, Severity};
+use crate::engine::Reason;
+use crate::snapshot::{Health, Snapshot};
+pub use join::{Call, Owed, decide_fates, join_calls, link_in_order, note_fix};
+pub use pairs::{PairRecord, pairs};
+pub use rows::{call, delivery, investigation, recovery};
+
+/// All that is known, each list in the order of time.
+#[derive(Debug, Default)]
+pub struct Record {
+    pub wakes: Vec<Raised>,
+    pub investigations: Vec<Investigation>,
+    /// Dispatches whose investigation is not ended yet.
+    pub owed: Vec<Owed>,
+    pub recoveries: Vec<Recovery>,
+    /// What the snapshot says of the pairs now.
+    pub resolutions: BTreeMap<Pair, Resolution>,
+}
+
+/// A wake, and what became of it.
+#[derive(Debug)]
+pub struct Raised {
+    /// When it was raised; where the row does not say, the time of the row before it.
+    pub at: Timestamp,
+    pub wake: Wake,
+    pub fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    Dispatched,
+    HeldBack,
+    /// Nothing tells: it is from before the first run, or not read yet.
+    Unknown,
+}
+
+/// A question about a wake and what came of it: an outcome row with what belongs to it.
+#[derive(Debug, Serialize)]
+pub struct Investigation {
+    /// When it ended.
+    pub at: Timestamp,
+    pub probe: String,
+    pub category: String,
+    pub severity: String,
+    pub caller_session_id: String,
+    pub dm_status: String,
+    /// When a later run delivered the DM.
+    pub delivered_at: Option<Timestamp>,
+    pub duration_ms: u64,
+    pub model_used: Option<String>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub total_cost_usd: Option<f64>,
+    pub tools: Vec<Tool>,
+    /// The reason why there is no diagnosis.
+    pub error: Option<String>,
+    pub reasoning_error_message: Option<String>,
+    pub summary: Option<String>,
+    pub autofix_attempted: bool,
+    pub facts_first: bool,
+    pub late_diagnosis: bool,
+    pub buffered_consecutive_count: Option<u64>,
+    pub digest_size: Option<u64>,
+    pub digest_session: Option<String>,
+    /// It brought no diagnosis, or its DM was not delivered.
+    pub failed: bool,
+    pub resolution: Resolution,
+    /// Of its wake, where that is known.
+    #[serde(skip)]
+    pub title: Option<String>,
+    #[serde(skip)]
+    pub raised_at: Option<Timestamp>,
+}
+
+/// A tool that the engine called.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tool {
+    pub at: Option<Timestamp>,
+    pub tool: String,
+    /// As the engine calls it: `ok`, `not_allowed`, `execution_error`, ...
+    pub status: String,
+    /// What went wrong.
+    pub exception: Option<String>,
+    pub duration_ms: Option<u64>,
+}
+
+/// It was told that a pair is well again.
+#[derive(Debug)]
+pub struct Recovery {
+    pub at: Timestamp,
+    pub healthy_at: Timestamp,
+    pub pair: Pair,
+}
+
+/// Whether a pair is still bad, as far as the snapshot tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    Resolved,
+    Active,
+    #[default]
+    Unknown,
+}
+
+/// What all of it comes to.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    pub wakes: u64,
+    pub dispatched: u64,
+    pub held_back: u64,
+    /// Investigations without a diagnosis, or with a DM that was not delivered.
+    pub failed: u64,
+    pub tokens: u64,
+    /// In US dollars; `null` where the engine named none.
+    pub cost: Option<f64>,
+}
+
+impl Raised {
+    pub fn pair(&self) -> Pair {
+        Pair::of(&self.wake)
+    }
+}
+
+impl Investigation {
+    pub fn pair(&self) -> Pair {
+        Pair {
+            probe: self.probe.clone(),
+            category: self.category.clone(),
+        }
+    }
+
+    pub fn asked_at(&self) -> Timestamp {
+        let length = SignedDuration::from_millis(i64::try_from(self.duration_ms).unwrap_or(0));
+        self.at.checked_sub(length).unwrap_or(self.at)
+    }
+
+    /// Whether an engine was configured.
+    pub fn has_engine(&self) -> bool {
+        self.error != Some(Reason::EngineUnavailable.to_string())
+    }
+
+    /// Whether the engine was asked at all.
+    pub fn was_asked(&self) -> bool {
+        let never_asked = [
+            Reason::EngineUnavailable,
+            Reason::BudgetSpent,
+            Reason::Backlog,
+            Reason::Interrupted,
+            Reason::Expired,
+        ];
+        let is_error = |reason: &Reason| self.error.as_ref() == Some(&reason.to_string());
+        !never_asked.iter().any(is_error)
+    }
+
+    pub fn is_delivered(&self) -> bool {
+        !self.dm_status.ends_with("failed_send") || self.delivered_at.is_some()
+    }
+
+    /// Whether it belongs to this session, or to the digest of that name.
+    pub fn is_in(&self, session: &str) -> bool {
+        self.caller_session_id == session || self.digest_session.as_deref() == Some(session)
+    }
+
+    /// The reason why there is no diagnosis, with the peer's own words.
+    pub fn failure(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        Some(match &self.reasoning_error_message {
+            Some(message) => format!("{error}: {message}"),
+            None => error.clone(),
+        })
+    }
+}
+
+impl Tool {
+    pub fn is_failed(&self) -> bool {
+        !["ok", "success", "called"].contains(&self.status.as_str())
+    }
+}
+
+impl Resolution {
+    /// A snapshot from before the last wake tells nothing of health.
+    pub fn of(snapshot: Option<&Snapshot>, probe: &str, last_wake: Timestamp) -> Self {
+        let Some(snapshot) = snapshot else {
+            return Self::Unknown;
+        };
+        match snapshot.health(probe) {
+            Health::Healthy if snapshot.computed_at > last_wake => Self::Resolved,
+            Health::Bad => Self::Active,
+            Health::Healthy | Health::Unknown => Self::Unknown,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolved => "resolved",
+            Self::Active => "active",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Record {
+    /// Leaves what is asked for. `keeps` judges pair and time.
+    pub fn retain(&mut self, keeps: impl Fn(&Pair, Timestamp) -> bool) {
+        self.wakes.retain(|one| keeps(&one.pair(), one.at));
+        self.investigations.retain(|one| keeps(&one.pair(), one.at));
+        self.owed.retain(|one| keeps(&one.pair, one.at));
+        self.recoveries.retain(|one| keeps(&one.pair, one.at));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.wakes.is_empty() && self.investigations.is_empty() && self.owed.is_empty()
+    }
+
+    pub fn totals(&self) -> Totals {
+        let count = |fate| self.wakes.iter().filter(|one| one.fate == fate).count();
+        let told = self.investigations.iter();
+        let dispatched = told.clone().filter(|one| !one.late_diagnosis).count() + self.owed.len();
+        let (held_back, unknown) = (count(Fate::HeldBack), count(Fate::Unknown));
+        let tokens = told.clone().map(|one| {
+            let (input, output) = (one.input_tokens, one.output_tokens);
+            input.unwrap_or(0).saturating_add(output.unwrap_or(0))
+        });
+        let costs: Vec<f64> = told.clone().filter_map(|one| one.total_cost_usd).collect();
+        Totals {
+            wakes: (dispatched + held_back + unknown) as u64,
+            dispatched: dispatched as u64,
+            held_back: held_back as u64,
+            failed: told.filter(|one| one.failed).count() as u64,
+            tokens: tokens.fold(0, u64::saturating_add),
+            cost: (!costs.is_empty()).then(|| costs.iter().sum()),
+        }
+    }
+
+    /// Notes what the snapshot says of each pair now.
+    pub fn resolve(&mut self, snapshot: Option<&Snapshot>) {
+        let pairs = pairs(self).into_iter();
+        let resolutions: BTreeMap<Pair, Resolution> = pairs
+            .map(|one| {
+                let resolution = Resolution::of(snapshot, &one.pair.probe, one.last_wake());
+                (one.pair, resolution)
+            })
+            .collect();
+        for one in &mut self.investigations {
+            one.resolution = resolutions.get(&one.pair()).copied().unwrap_or_default();
+        }
+        self.resolutions = resolutions;
+    }
+}
+
+/// The worst severity among them, by its name.
+pub fn worst<'a>(severities: impl IntoIterator<Item = &'a str>) -> &'a str {
+    let worst = severities
+        .into_iter()
+        .max_by_key(|name| Severity::named(name));
+    worst.unwrap_or("warning")
+}
