@@ -84,24 +84,6 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(LEAST_WIDTH))
 }
 
-/// Cuts a line to the terminal's width; where there is none it is left whole.
-pub fn fit_line(line: &str) -> String {
-    width().map_or_else(|| line.to_owned(), |columns| fit(line, columns))
-}
-
-/// Cuts a text to so many columns of a terminal, on which some characters take two and some none.
-pub fn fit(text: &str, columns: usize) -> String {
-    if text.width() <= columns {
-        return text.to_owned();
-    }
-    let mut used = 0;
-    let fitting = text.chars().take_while(|c| {
-        used += c.width().unwrap_or(0);
-        used < columns
-    });
-    format!("{}…", fitting.collect::<String>().trim_end())
-}
-
 /// Breaks a text at its spaces into lines of at most so many columns, and a word that is longer
 /// within. A path stays whole, so that it can be copied.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
@@ -304,13 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_and_filled_up_by_the_columns_it_takes() {
-        assert_eq!(fit("abcdef", 6), "abcdef");
-        assert_eq!(fit("abcdef", 5), "abcd…");
-        assert_eq!(fit("机器故障了", 10), "机器故障了");
-        assert_eq!(fit("机器故障了", 9), "机器故障…");
-        assert_eq!(fit("机器故障了", 8), "机器故…");
-        assert_eq!(fit("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}");
+    fn a_text_is_filled_up_by_the_columns_it_takes() {
         assert_eq!(pad("机", 4), "机  ");
         assert_eq!(pad("abc", 2), "abc");
     }
