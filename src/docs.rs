@@ -29,6 +29,10 @@ const FILES: &[(&str, &str)] = &[
         "What is remembered between runs: positions, debounce stamps, the outbox.",
     ),
     (
+        "~/.local/state/probe-wake/state.json.old",
+        "The state before the last reset.",
+    ),
+    (
         "~/.local/state/probe-wake/state.lock",
         "The lock of a run; it holds the time of the last run, and since when nothing was watched.",
     ),

@@ -3,7 +3,7 @@
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::terminal::say;
+use crate::terminal::write_line;
 use crate::text::on_one_line;
 
 struct Logger {
@@ -40,7 +40,7 @@ impl Log for Logger {
         };
         let priority = if self.priorities { priority } else { "" };
         let line = on_one_line(&record.args().to_string());
-        say(&format!("{priority}probe-wake: {kind}{line}"));
+        write_line(&format!("{priority}probe-wake: {kind}{line}"));
     }
 
     fn flush(&self) {}

@@ -169,6 +169,11 @@ pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// A line on stdout about what was done. That nobody reads it is no reason to break off.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// One JSON object on stdout. What could steer a terminal is written as an escape: it can only
 /// stand within strings.
 pub fn print_json(value: &impl Serialize) -> io::Result<()> {

@@ -172,7 +172,7 @@ pub fn ask(question: &str) -> io::Result<Option<bool>> {
 }
 
 /// A line on stderr in one write, so that it does not mix with what others write there.
-pub fn say(line: &str) {
+pub fn write_line(line: &str) {
     // Nobody can be told that stderr is gone.
     let _ = write_stderr(&format!("{line}\n"));
 }
@@ -222,7 +222,7 @@ impl Waiting {
             match screen().escapes {
                 true => draw(&shown, is_over),
                 false if is_over(TOLD_AFTER) => {}
-                false => say(&format!("probe-wake: {shown}")),
+                false => write_line(&format!("probe-wake: {shown}")),
             }
         });
         Self {

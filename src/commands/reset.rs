@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::cli::{Global, ResetArgs, ResetPosition};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
 use crate::message::facts_alone;
-use crate::report::count;
+use crate::report::{count, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::Dm;
 use crate::state::queue::Investigation;
@@ -32,7 +31,7 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let paths = Paths::load(flags)?;
     let log = &paths.audit_log;
     if !paths.state_dir.exists() && args.position.is_none() {
-        say("There is no state: the next run is a first run.");
+        tell("There is no state: the next run is a first run.");
         return Ok(Exit::Done);
     }
     let store = Store::create(&paths.state_dir)?;
@@ -53,7 +52,7 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     };
     let loss = Loss::of(&state, log, args, whole);
     if !loss.is_nothing() && !consent::is_given(args.yes, &loss.to_string(), "Go on?")? {
-        say("Nothing was reset.");
+        tell("Nothing was reset.");
         return Ok(Exit::Failed);
     }
     store.keep_old()?;
@@ -62,13 +61,13 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     }
     if whole {
         state = State::default();
-        say("Everything is forgotten: the next run is a first run.");
+        tell("Everything is forgotten: the next run is a first run.");
     }
     if args.debounce {
         if let Some(kept) = state.log_mut(log) {
             kept.stamps.clear();
         }
-        say(&format!("The stamps of {} are forgotten.", log.display()));
+        tell(&format!("The stamps of {} are forgotten.", log.display()));
     }
     if let Some(checkpoint) = position {
         reset_position(&mut state, log, checkpoint);
@@ -167,8 +166,8 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     let aside = store.path(&format!("{}.unreadable-{stamp}", state::FILE));
     fs::rename(&old, &aside).with_context(|| format!("cannot rename {}", old.display()))?;
     warn!("{}", problem.what());
-    say(&format!("The state was set aside as {}.", aside.display()));
-    say(
+    tell(&format!("The state was set aside as {}.", aside.display()));
+    tell(
         "Without a position the next run is a first run and reads no history. To read the log \
          from its start: probe-wake state reset --position start",
     );
@@ -192,7 +191,7 @@ fn give_up(store: &Store, state: &mut State) -> Result<()> {
     state.counters.undelivered += number;
     if number > 0 {
         let dms = count(number, "DM", "DMs");
-        say(&format!("{dms} went to {}.", undelivered::FILE));
+        tell(&format!("{dms} went to {}.", undelivered::FILE));
     }
     Ok(())
 }
@@ -231,10 +230,5 @@ fn reset_position(state: &mut State, log: &Path, checkpoint: Checkpoint) {
         Some(kept) => kept.checkpoint = checkpoint,
         None => state.begin(log, checkpoint),
     }
-    say(&format!("{} is read from byte {offset} on.", log.display()));
-}
-
-/// That nobody reads it is no reason to break off.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    tell(&format!("{} is read from byte {offset} on.", log.display()));
 }

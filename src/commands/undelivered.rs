@@ -14,7 +14,7 @@ use crate::cli::{Format, Global, UndeliveredArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
 use crate::message::minute;
-use crate::report::{count, print_json};
+use crate::report::{count, print_json, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::{Outbox, is_full};
 use crate::state::undelivered::{self, Line};
@@ -140,23 +140,26 @@ fn print(list: &List) -> io::Result<()> {
 fn retry(store: &Store) -> Ended {
     store.check()?;
     if !store.path(undelivered::FILE).exists() {
-        return say(NOTHING);
+        tell(NOTHING);
+        return Ok(Exit::Done);
     }
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let mut state = store.load()?;
     undelivered::forget_retried(store, &mut state.outbox)?;
     let back = take_back(store, &mut state.outbox)?;
     if back == 0 {
-        return say("No DM was put back.");
+        tell("No DM was put back.");
+        return Ok(Exit::Done);
     }
     store.commit(&state, Durability::Full)?;
     if let Err(error) = undelivered::forget_retried(store, &mut state.outbox) {
         warn!("{error:#}: the next run tries again");
     }
     let back = count(back, "DM is", "DMs are");
-    say(&format!(
+    tell(&format!(
         "{back} queued again: the next run sends what it can."
-    ))
+    ));
+    Ok(Exit::Done)
 }
 
 /// Gives how many were put into the outbox; no more than it takes.
@@ -186,24 +189,22 @@ fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
 fn clear(store: &Store, yes: bool) -> Ended {
     store.check()?;
     if !store.path(undelivered::FILE).exists() {
-        return say(NOTHING);
+        tell(NOTHING);
+        return Ok(Exit::Done);
     }
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let number = undelivered::count(store, &outbox(store))?;
     let lost = format!("{} undelivered", count(number, "DM is", "DMs are"));
     if number > 0 && !consent::is_given(yes, &lost, "Remove for good?")? {
-        return say("Nothing was removed.").map(|_| Exit::Failed);
+        tell("Nothing was removed.");
+        return Ok(Exit::Failed);
     }
     undelivered::clear(store)?;
-    say(&format!("{} removed.", count(number, "DM was", "DMs were")))
+    tell(&format!("{} removed.", count(number, "DM was", "DMs were")));
+    Ok(Exit::Done)
 }
 
 /// What the state says of rows that were taken back; where it cannot be read, none was.
 fn outbox(store: &Store) -> Outbox {
     store.load().map(|state| state.outbox).unwrap_or_default()
-}
-
-fn say(line: &str) -> Ended {
-    writeln!(io::stdout(), "{line}").context("cannot print what was done")?;
-    Ok(Exit::Done)
 }

@@ -21,7 +21,7 @@ use crate::report::Report;
 use crate::session::Session;
 use crate::state::lock::Lock;
 use crate::state::{State, Store, log_name, undelivered};
-use crate::terminal::say;
+use crate::terminal::write_line;
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
@@ -80,7 +80,7 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
         return Err(problem.into());
     }
     if !is_json && io::stderr().is_terminal() {
-        say(&format!("probe-wake: {summary}"));
+        write_line(&format!("probe-wake: {summary}"));
     } else {
         info!("{summary}");
     }

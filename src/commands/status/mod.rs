@@ -1,20 +1,17 @@
 //! `status`: on one screen, whether it is running and when it last did, how far behind it is, which
 //! pairs are quiet until when, and what is stuck where and why. It only looks: no lock is taken.
 
+mod lag;
 mod print;
 
 use std::fs;
-use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::health::{self, Trouble};
-use crate::audit::plan::Plan;
-use crate::audit::rotation;
 use crate::cli::{Format, Global, StatusArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -24,6 +21,7 @@ use crate::state::queue::Investigation;
 use crate::state::{EngineFailure, LogState, State, Store, lock, undelivered};
 use crate::terminal::Painter;
 use crate::text::on_one_line;
+use lag::Lag;
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -78,13 +76,6 @@ impl Owed {
     }
 }
 
-#[derive(Debug, Default, Serialize)]
-struct Lag {
-    bytes: u64,
-    rows: u64,
-    gap: bool,
-}
-
 #[derive(Debug, Serialize)]
 struct QuietPair {
     probe: String,
@@ -130,7 +121,7 @@ pub fn status(flags: &Global, args: &StatusArgs) -> Ended {
 fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyhow::Result<Status> {
     let log = &config.paths.audit_log;
     let kept = state.log(log);
-    let (lag, audit_log_problem) = match look(log, kept, now) {
+    let (lag, audit_log_problem) = match lag::look(log, kept, now) {
         Ok(lag) => (lag, None),
         Err(problem) => (None, Some(problem)),
     };
@@ -170,27 +161,6 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         last_failure: state.last_failure.clone(),
         problems,
     })
-}
-
-/// How much of the log is unread, or why nobody can tell.
-fn look(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<Lag>, String> {
-    let failed = |error: anyhow::Error| format!("{error:#}");
-    let missing = || {
-        let shown = log.display();
-        format!(
-            "the audit log {shown} does not exist; name the right file with KORA_AUDIT_LOG_PATH"
-        )
-    };
-    let Some(kept) = kept else {
-        let log = rotation::open_log(log).map_err(failed)?;
-        return log.map(|_| None).ok_or_else(missing);
-    };
-    let plan = rotation::plan(log, &kept.checkpoint, now).map_err(failed)?;
-    if plan.is_without_log() {
-        return Err(missing());
-    }
-    let lag = lag(&plan).with_context(|| format!("cannot read {}", log.display()));
-    lag.map(Some).map_err(failed)
 }
 
 fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<QuietPair> {
@@ -234,35 +204,4 @@ fn is_running(store: &Store) -> Option<bool> {
         fields.get(1) == Some(&"FLOCK") && fields.get(5).is_some_and(|file| file.ends_with(&inode))
     };
     Some(locks.lines().any(holds))
-}
-
-fn lag(plan: &Plan) -> io::Result<Lag> {
-    let mut lag = Lag {
-        gap: plan.has_gap(),
-        ..Lag::default()
-    };
-    for segment in &plan.segments {
-        let (bytes, rows) = count_lines(segment.generation.read_from(segment.from)?)?;
-        lag.bytes += bytes;
-        lag.rows += rows;
-    }
-    Ok(lag)
-}
-
-/// Bytes and line ends. What a damaged gzip file holds behind the damage is not counted.
-fn count_lines(mut source: impl Read) -> io::Result<(u64, u64)> {
-    let (mut bytes, mut rows) = (0, 0);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok((bytes, rows)),
-            Ok(read) => {
-                bytes += read as u64;
-                rows += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.raw_os_error().is_none() => return Ok((bytes, rows)),
-            Err(error) => return Err(error),
-        }
-    }
 }
