@@ -159,7 +159,6 @@ fn a_dm_alone_in_the_queue_is_refused_for_ever_and_stays() {
     }
     assert_eq!((outbox(&world).len(), world.slack.requests().len()), (1, 5));
     world.append([wake("sentry")]);
-    world.run().exits(3);
     world.run().exits(3).warns("undelivered.jsonl");
     assert_eq!(outbox(&world).len(), 0);
     let texts = world.slack.texts();
