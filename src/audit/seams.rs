@@ -122,7 +122,7 @@ fn for_each_line(
     needles: &[&str],
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    let finders: Vec<_> = needles.iter().map(|needle| Finder::new(needle)).collect();
+    let finders: Vec<_> = needles.iter().map(Finder::new).collect();
     let mut reader = BufReader::with_capacity(256 * 1024, source);
     let mut line = Vec::new();
     loop {

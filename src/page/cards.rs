@@ -73,6 +73,7 @@ fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
 fn for_how_long(pairs: &[PairRecord<'_>]) -> Markup {
     let longest = pairs
         .iter()
+        .rev() // the first among equals
         .map(|one| (one.bad_for(), one))
         .max_by_key(|(bad, _)| *bad);
     let Some((longest, of)) = longest else {

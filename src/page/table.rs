@@ -8,23 +8,23 @@ use super::{Page, clean, dollars, severity_class, thousands};
 use crate::record::{Investigation, Tool};
 
 pub(super) fn table(page: &Page<'_>) -> Markup {
-    let rows = page.shown.iter().enumerate().rev();
+    let rows: Vec<_> = page.shown.iter().enumerate().rev().collect();
     let day = |at: Timestamp| at.strftime("%A, %-d %B %Y").to_string();
-    let mut last_day = String::new();
+    let days = rows.chunk_by(|(_, one), (_, next)| day(one.at) == day(next.at));
     html! {
-        @if !page.shown.is_empty() {
+        @if !rows.is_empty() {
             section.investigations {
                 h2 { "What was said about it" }
                 table {
-                    thead { tr { th { "When" } th { "Service" } th { "What was said" } th { "Tools" } th { "DM" } th { "Cost" } } }
+                    thead {
+                        tr {
+                            @for head in ["When", "Service", "What was said", "Tools", "DM", "Cost"] { th { (head) } }
+                        }
+                    }
                     tbody {
-                        @for (number, one) in rows {
-                            @let today = day(one.at);
-                            @if today != last_day {
-                                tr.day { th colspan="6" { (today) } }
-                            }
-                            (row(number, one))
-                            @let _ = last_day = today;
+                        @for rows in days {
+                            tr.day { th colspan="6" { (day(rows[0].1.at)) } }
+                            @for (number, one) in rows { (row(*number, one)) }
                         }
                     }
                 }
@@ -34,10 +34,7 @@ pub(super) fn table(page: &Page<'_>) -> Markup {
 }
 
 fn row(number: usize, one: &Investigation) -> Markup {
-    let is_plain = one.digest_size.is_none()
-        && !one.late_diagnosis
-        && !one.facts_first
-        && !one.autofix_attempted;
+    let notes = notes(one);
     html! {
         tr id={ "i" (number) } {
             td.when { time datetime=(one.at) { (one.at.strftime("%H:%M")) } }
@@ -48,18 +45,24 @@ fn row(number: usize, one: &Investigation) -> Markup {
             }
             td.said {
                 (said(one))
-                @if !is_plain { p.notes { (notes(one)) } }
+                @if !notes.is_empty() { p.notes { (notes) } }
             }
             td.tools { @for tool in &one.tools { (called(tool)) } }
             td.sent { (delivery(one)) }
-            td.cost {
-                div { (format!("{:.1} s", one.duration_ms as f64 / 1_000.0)) }
-                @if one.input_tokens.or(one.output_tokens).is_some() {
-                    div { (thousands(one.input_tokens.unwrap_or(0).saturating_add(one.output_tokens.unwrap_or(0)))) " tokens" }
-                }
-                @if let Some(cost) = one.total_cost_usd { div { (dollars(cost)) } }
-            }
+            td.cost { (cost(one)) }
         }
+    }
+}
+
+fn cost(one: &Investigation) -> Markup {
+    let seconds = one.duration_ms as f64 / 1_000.0;
+    let tokens = one.input_tokens.into_iter().chain(one.output_tokens);
+    html! {
+        @if one.was_asked() { div { (format!("{seconds:.1} s")) } }
+        @if let Some(tokens) = tokens.reduce(u64::saturating_add) {
+            div { (thousands(tokens)) " tokens" }
+        }
+        @if let Some(cost) = one.total_cost_usd { div { (dollars(cost)) } }
     }
 }
 

@@ -9,9 +9,9 @@ use maud::{Markup, html};
 use super::{Page, clean, count, length, minute, severity_class};
 use crate::record::{Fate, Investigation, PairRecord, Resolution, worst};
 
-/// A lane has so many places for wakes, and symbols take so many of them.
+/// A lane has so many places. A wake takes one, a symbol so many.
 const PLACES: f64 = 640.0;
-const SYMBOL_PLACES: u32 = 8;
+const SYMBOL_WIDTH: f64 = 8.0;
 /// More time lines are not drawn, only counted.
 const MOST_PAIRS: usize = 200;
 /// Older marks are not drawn.
@@ -176,7 +176,7 @@ fn legend(has_unknown: bool) -> Markup {
     };
     html! {
         ul.legend {
-            (sign(html! { rect.d.critical x="5" y="1" width="3" height="18" {} rect.d.warning x="13" y="1" width="3" height="18" {} }, "wake, told (critical, warning)"))
+            (sign(html! { rect.critical x="2" y="1" width="3" height="18" {} rect.warning x="9" y="1" width="3" height="18" {} rect.info x="16" y="1" width="3" height="18" {} }, "wake, told (critical, warning, info)"))
             (sign(html! { rect.h x="5" y="6" width="2" height="8" {} rect.h x="13" y="6" width="2" height="8" {} }, "wake, held back"))
             @if has_unknown {
                 (sign(html! { rect.u x="5" y="6" width="2" height="8" {} rect.u x="13" y="6" width="2" height="8" {} }, "wake, fate not known"))
@@ -261,11 +261,13 @@ enum Kind {
     Recovery,
 }
 
-/// All of one kind at one place.
+/// All of one kind that would be drawn over each other.
 struct Mark<'a> {
+    place: f64,
     count: u64,
     first: Timestamp,
-    severities: Vec<&'a str>,
+    /// The worst of them.
+    severity: &'a str,
     /// What the first one says.
     words: Option<&'a str>,
     /// Its row in the table.
@@ -273,32 +275,46 @@ struct Mark<'a> {
 }
 
 #[derive(Default)]
-struct Marks<'a>(BTreeMap<(Kind, u32), Mark<'a>>);
+struct Marks<'a>(BTreeMap<Kind, Vec<Mark<'a>>>);
 
 impl<'a> Marks<'a> {
-    fn add(
-        &mut self,
-        axis: &Axis,
-        kind: Kind,
-        at: Timestamp,
-        severity: &'a str,
-        words: Option<&'a str>,
-    ) -> Option<&mut Mark<'a>> {
-        let place = axis.place(at)? as u32;
-        let place = match kind {
-            Kind::HeldBack | Kind::Unknown | Kind::Dispatched => place,
-            _ => place / SYMBOL_PLACES,
+    /// Adds what comes behind the others of its kind.
+    fn add(&mut self, axis: &Axis, kind: Kind, mark: Mark<'a>) {
+        let Some(place) = axis.place(mark.first) else {
+            return;
         };
-        let mark = self.0.entry((kind, place)).or_insert(Mark {
-            count: 0,
-            first: at,
-            severities: Vec::new(),
+        let marks = self.0.entry(kind).or_default();
+        match marks.last_mut() {
+            Some(last) if place - last.place < kind.width() => {
+                last.count += 1;
+                last.severity = worst([last.severity, mark.severity]);
+                last.row = last.row.or(mark.row);
+            }
+            _ => marks.push(Mark { place, ..mark }),
+        }
+    }
+}
+
+impl Kind {
+    /// How many places it takes.
+    fn width(self) -> f64 {
+        match self {
+            Self::HeldBack | Self::Unknown | Self::Dispatched => 1.0,
+            _ => SYMBOL_WIDTH,
+        }
+    }
+}
+
+impl<'a> Mark<'a> {
+    fn new(first: Timestamp, severity: &'a str, words: Option<&'a str>) -> Self {
+        Self {
+            place: 0.0,
+            count: 1,
+            first,
+            severity,
             words,
             row: None,
-        });
-        mark.count += 1;
-        mark.severities = vec![worst(mark.severities.iter().copied().chain([severity]))];
-        Some(mark)
+        }
     }
 }
 
@@ -310,62 +326,59 @@ fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
             Fate::HeldBack => Kind::HeldBack,
             Fate::Unknown => Kind::Unknown,
         };
-        let words = Some(one.wake.title.as_str());
-        marks.add(axis, kind, one.at, &one.wake.severity, words);
+        let mark = Mark::new(one.at, &one.wake.severity, Some(&one.wake.title));
+        marks.add(axis, kind, mark);
     }
     for one in &pair.investigations {
         add_investigation(&mut marks, axis, one);
     }
     for (at, _) in &pair.recoveries {
-        marks.add(axis, Kind::Recovery, *at, "info", None);
+        marks.add(axis, Kind::Recovery, Mark::new(*at, "info", None));
     }
     html! {
-        @for ((kind, _), mark) in &marks.0 { (draw(*kind, mark, axis)) }
+        @for (kind, marks) in &marks.0 {
+            @for mark in marks { (draw(*kind, mark)) }
+        }
     }
 }
 
 fn add_investigation<'a>(marks: &mut Marks<'a>, axis: &Axis, one: &'a Investigation) {
     let row = axis.rows.get(&std::ptr::from_ref(one)).copied();
+    let failure = one.error.as_deref();
     // A wake whose row is gone.
     if one.raised_at.is_none() && !one.late_diagnosis {
-        marks.add(axis, Kind::Dispatched, one.asked_at(), &one.severity, None);
+        let mark = Mark::new(one.asked_at(), &one.severity, None);
+        marks.add(axis, Kind::Dispatched, mark);
     }
-    let failure = one.error.as_deref();
     if one.was_asked() {
         let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
-        if let Some(mark) = marks.add(axis, kind, one.asked_at(), &one.severity, failure) {
-            mark.row = mark.row.or(row);
-        }
+        let mark = Mark::new(one.asked_at(), &one.severity, failure);
+        marks.add(axis, kind, Mark { row, ..mark });
     }
-    let (kind, at) = match (one.is_delivered(), one.delivered_at) {
-        (true, at) => (Kind::Dm, at.unwrap_or(one.at)),
-        (false, _) => (Kind::Lost, one.at),
+    let (kind, at) = match one.is_delivered() {
+        true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
+        false => (Kind::Lost, one.at),
     };
-    let words = failure.or(one.summary.as_deref());
-    if let Some(mark) = marks.add(axis, kind, at, &one.severity, words) {
-        mark.row = mark.row.or(row);
-    }
+    let mark = Mark::new(at, &one.severity, failure.or(one.summary.as_deref()));
+    marks.add(axis, kind, Mark { row, ..mark });
 }
 
-fn draw(kind: Kind, mark: &Mark<'_>, axis: &Axis) -> Markup {
-    let x = percent(axis.place(mark.first).unwrap_or(0.0));
-    let class = severity_class(mark.severities.first().copied().unwrap_or("warning"));
+fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
+    let x = percent(mark.place);
+    let class = severity_class(mark.severity);
     let title = title(kind, mark);
     let symbol = |name: &str, y: u32| {
+        html! { use href={ "#" (name) } x=(x) y=(y) { title { (title) } } }
+    };
+    let tick = |class: &str, width: u32, height: u32| {
         html! {
-            use href={ "#" (name) } x=(x) y=(y) { title { (title) } }
+            rect class=(class) x=(x) y=(WAKE_Y - height / 2) width=(width) height=(height) { title { (title) } }
         }
     };
     let shape = match kind {
-        Kind::HeldBack => {
-            html! { rect.h x=(x) y=(WAKE_Y - 4) width="2" height="8" { title { (title) } } }
-        }
-        Kind::Unknown => {
-            html! { rect.u x=(x) y=(WAKE_Y - 4) width="2" height="8" { title { (title) } } }
-        }
-        Kind::Dispatched => {
-            html! { rect class={ "d " (class) } x=(x) y=(WAKE_Y - 10) width="3" height="20" { title { (title) } } }
-        }
+        Kind::HeldBack => tick("h", 2, 8),
+        Kind::Unknown => tick("u", 2, 8),
+        Kind::Dispatched => tick(class, 3, 20),
         Kind::Question => symbol("question", QUESTION_Y),
         Kind::Failure => symbol("failure", QUESTION_Y),
         Kind::Dm => symbol("dm", DM_Y),

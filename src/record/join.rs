@@ -9,7 +9,7 @@ use super::{Fate, Investigation, Raised, Record, Tool};
 use crate::debounce::{Pair, Policy};
 
 /// How far a row's clock may be ahead of this program's.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(1);
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// How long before its dispatch a wake is usually raised. A window begins with a dispatch: a probe with
 /// the same cycle raises the next wake to be dispatched shortly before the window's end.
 const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
@@ -157,7 +157,7 @@ impl Past<'_> {
     /// Each of these wakes, in the order of time, with its fate and its investigation.
     fn decide(&self, wakes: &[usize], policy: &Policy) -> Vec<(usize, Fate, Option<usize>)> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
-        let (mut held_until, mut free_from) = (None, None);
+        let mut held_until = None;
         let mut decided = Vec::new();
         let mut decide_held = |wakes: &[usize], until: Option<Timestamp>| {
             let is_held = |wake: usize| until.is_some_and(|until| self.raised[wake].at < until);
@@ -172,14 +172,12 @@ impl Past<'_> {
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
             // Before the first one nothing was held back for longer than a window.
             let first = dispatch.at.checked_sub(policy.window);
-            let free = free_from.unwrap_or(first.unwrap_or(Timestamp::MIN));
+            let free = held_until.unwrap_or(first.unwrap_or(Timestamp::MIN));
             if let Some(own) = self.own_wake(dispatch, left, free) {
                 decide_held(&left[..own], held_until);
                 dispatched.push((left[own], Fate::Dispatched, dispatch.investigation));
                 left = &left[own + 1..];
             }
-            let free = end.checked_sub(READ_DELAY).unwrap_or(end);
-            free_from = Some(window_end(dispatch.at, free, &self.recoveries));
             held_until = Some(window_end(dispatch.at, end, &self.recoveries));
         }
         decide_held(left, held_until);
@@ -199,10 +197,13 @@ impl Past<'_> {
         let fits = |wake: &usize| {
             dispatch.counted > 1 || self.raised[*wake].wake.severity == dispatch.severity
         };
-        let is_free = |wake: &usize| fits(wake) && self.raised[*wake].at >= free;
-        let mut raised = wakes[..count].iter();
-        let first = raised.position(is_free);
-        let first = first.or_else(|| wakes[..count].iter().position(fits))?;
+        let find = |free: Timestamp| {
+            let is_free = |wake: &usize| fits(wake) && self.raised[*wake].at >= free;
+            wakes[..count].iter().position(is_free)
+        };
+        let nearly_free = free.checked_sub(READ_DELAY).unwrap_or(free);
+        let first = find(free).or_else(|| find(nearly_free));
+        let first = first.or_else(|| find(Timestamp::MIN))?;
         Some((first + dispatch.counted - 1).min(count - 1))
     }
 }

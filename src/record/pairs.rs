@@ -110,27 +110,16 @@ impl PairRecord<'_> {
         raised
     }
 
-    /// The windows that its dispatches opened. Each ends with the next one at the latest, and lasts
-    /// as long as it is known to have held repeats back.
+    /// The windows that its dispatches opened. Each ends with the next one at the latest.
     pub fn windows(&self, policy: &Policy) -> Vec<(Timestamp, Timestamp)> {
         let dispatches = self.dispatches();
         let recoveries: Vec<_> = self.recoveries.iter().map(|(at, _)| *at).collect();
-        let held = self.wakes.iter().filter(|one| one.fate == Fate::HeldBack);
-        let held: Vec<_> = held.map(|one| one.at).collect();
-        let mut windows = Vec::new();
-        for (number, end) in policy.window_ends(&dispatches).into_iter().enumerate() {
-            let from = dispatches[number];
-            let next = dispatches
-                .get(number + 1)
-                .copied()
-                .unwrap_or(Timestamp::MAX);
-            let end = window_end(from, end, &recoveries);
-            let behind_last = held.partition_point(|at| *at < next);
-            let last_held = behind_last.checked_sub(1).map_or(from, |last| held[last]);
-            windows.push((from, end.max(last_held).min(next)));
-        }
-        windows.retain(|(from, to)| from < to);
+        let ends = policy.window_ends(&dispatches);
+        let nexts = dispatches.iter().skip(1).chain([&Timestamp::MAX]);
+        let windows = dispatches.iter().zip(ends).zip(nexts);
         windows
+            .map(|((from, end), next)| (*from, window_end(*from, end, &recoveries).min(*next)))
+            .collect()
     }
 
     /// When it was bad, as far as its wakes and recoveries tell. Silence ends it, but is not health.
@@ -173,5 +162,82 @@ fn end(spans: &mut [Span], healthy: Timestamp) {
     if let Some(last) = spans.last_mut().filter(|last| !last.is_over) {
         last.to = last.to.max(healthy);
         last.is_over = true;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::audit::row::read_rows;
+    use crate::record::Recovery;
+    use serde_json::json;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap()
+    }
+
+    fn record(wakes: &[(i64, &str)], recoveries: &[i64]) -> Record {
+        let raised = |(minute, probe): &(i64, &str)| {
+            let row = json!({"seam": "probe.wake_requested", "details": {"probe": probe, "category": "c"}});
+            Raised {
+                at: at(*minute),
+                wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
+                fate: Fate::Dispatched,
+            }
+        };
+        let recovery = |minute: &i64| Recovery {
+            at: at(*minute),
+            healthy_at: at(*minute),
+            pair: Pair {
+                probe: "fly".into(),
+                category: "c".into(),
+            },
+        };
+        Record {
+            wakes: wakes.iter().map(raised).collect(),
+            recoveries: recoveries.iter().map(recovery).collect(),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn a_pair_is_bad_from_wake_to_wake_and_until_its_recovery() {
+        for (wakes, recoveries, expected) in [
+            (&[0][..], &[][..], &[(0, 0, false)][..]),
+            (&[0, 5, 35], &[], &[(0, 35, false)]),
+            (&[0, 5, 36], &[], &[(0, 5, false), (36, 36, false)]),
+            (&[0, 5], &[12], &[(0, 12, true)]),
+            (&[0, 5, 10], &[7], &[(0, 7, true), (10, 10, false)]),
+            (&[0, 100], &[60, 130], &[(0, 60, true), (100, 130, true)]),
+            (&[10], &[5], &[(10, 10, false)]),
+        ] {
+            let wakes: Vec<_> = wakes.iter().map(|minute| (*minute, "fly")).collect();
+            let record = record(&wakes, recoveries);
+            let spans = pairs(&record)[0].spans();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(from, to, is_over)| Span {
+                    from: at(*from),
+                    to: at(*to),
+                    is_over: *is_over,
+                })
+                .collect();
+            assert_eq!(spans, expected, "{wakes:?} {recoveries:?}");
+        }
+    }
+
+    #[test]
+    fn the_pairs_that_were_bad_longest_come_first_and_those_still_bad_before_them() {
+        let wakes = [(0, "b"), (0, "c"), (10, "c"), (0, "a"), (20, "a")];
+        let mut record = record(&wakes, &[]);
+        let order = |record: &Record| {
+            let pairs = pairs(record).into_iter();
+            pairs.map(|pair| pair.pair.probe).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&record), ["a", "c", "b"]);
+        let still_bad = record.wakes[0].pair();
+        record.resolutions.insert(still_bad, Resolution::Active);
+        assert_eq!(order(&record), ["b", "a", "c"]);
     }
 }

@@ -61,8 +61,13 @@ pub fn delivery(row: &Row) -> Option<Delivery> {
     (!is_recovery).then_some(Delivery {
         at: row.emitted_at()?,
         session: row.text("caller_session_id")?,
-        queued_at: queued_at.and_then(|text| text.parse().ok()),
+        queued_at: queued_at.and_then(|text| text.parse().ok()).map(to_micros),
     })
+}
+
+/// As precise as the times of rows are.
+fn to_micros(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 impl Delivery {

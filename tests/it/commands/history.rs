@@ -1,11 +1,12 @@
 //! Section 9 of the contract: `history`, the table an operator reads on Monday morning.
 
 use std::fs;
+use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, Sandbox, World, wake};
+use crate::support::{DEAD_URL, Engine, Reply, SLACK_TOKEN, Sandbox, World, arguments, wake};
 
 /// An outcome row of so many minutes ago.
 fn outcome(probe: &str, minutes: i64, summary: &str) -> Value {
@@ -54,6 +55,16 @@ fn probes(sandbox: &Sandbox, flags: &str) -> Vec<String> {
     history(sandbox, flags).iter().map(probe).collect()
 }
 
+/// Each tool of an investigation with its status and what went wrong.
+fn tools(investigation: &Value) -> Vec<String> {
+    let tools = investigation["tools"].as_array().unwrap().iter();
+    let told = |tool: &Value| {
+        let text = |field: &str| tool[field].to_string().replace('"', "");
+        ["tool", "status", "exception"].map(text).join(" ")
+    };
+    tools.map(told).collect()
+}
+
 #[test]
 fn without_a_dispatch_there_is_none() {
     let sandbox = Sandbox::new();
@@ -75,8 +86,10 @@ fn each_dispatch_is_a_line_the_newest_last() {
     world.run().exits(0).warns("cost_ladder_halted");
     let told = world.command("history").exits(0);
     let lines: Vec<_> = told.stdout.lines().collect();
-    assert_eq!(lines.len(), 3, "{}", told.stdout);
+    assert_eq!(lines.len(), 4, "{}", told.stdout);
     assert!(lines[0].starts_with("WHEN (UTC)") && lines[0].ends_with("DIAGNOSIS"));
+    let totals = "Total: 2 wakes, 2 dispatched, 0 held back, 1 failed, 908 tokens, cost not named";
+    assert_eq!(lines[3], totals);
     assert!(
         lines[1].contains("fly") && lines[1].ends_with("First."),
         "{}",
@@ -142,10 +155,10 @@ fn a_tool_is_joined_by_the_caller_session_to_the_investigation_nearest_in_time()
         2,
     ));
     let investigations = history(&sandbox, "");
-    assert_eq!(investigations[0]["tools"], json!(["hours_before"]));
+    assert_eq!(tools(&investigations[0]), ["hours_before ok null"]);
     assert_eq!(
-        investigations[1]["tools"],
-        json!(["fly_status", "fly_logs"])
+        tools(&investigations[1]),
+        ["fly_status ok null", "fly_logs ok null"]
     );
 }
 
@@ -162,8 +175,8 @@ fn a_tool_row_that_only_python_can_write_is_joined() {
             tool_called(session, tool, 1).replace("\"limit\":5", &format!("\"limit\":{limit}"));
         sandbox.append_raw(row);
     }
-    let tools = &history(&sandbox, "")[0]["tools"];
-    assert_eq!(tools, &json!(["nan", "surrogate", "huge"]));
+    let told = tools(&history(&sandbox, "")[0]);
+    assert_eq!(told, ["nan ok null", "surrogate ok null", "huge ok null"]);
 }
 
 #[test]
@@ -221,41 +234,71 @@ fn torn_and_foreign_lines_are_passed_over() {
     assert_eq!(probes(&sandbox, ""), ["fly", "odd", "last"]);
 }
 
+/// What a terminal of this width shows, without colours.
+fn seen(sandbox: &Sandbox, columns: u16, command: &str) -> Vec<String> {
+    let seen = sandbox.at_terminal(columns, command);
+    let plain = seen.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+    let lines = plain.lines().map(|line| line.trim_end().to_owned());
+    lines.collect()
+}
+
+/// The letters alone, so that a wrapped text is found again.
+fn letters(lines: &[String]) -> String {
+    let text: String = lines.concat();
+    text.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
 #[test]
-fn the_table_fits_the_terminal_and_keeps_the_diagnosis() {
-    let mut long = outcome(
-        "a-probe-with-a-name-far-too-long-for-any-table",
-        1,
-        &"word ".repeat(200),
-    );
+fn the_table_wraps_at_the_terminal_and_drops_nothing() {
+    let name = "a-probe-with-a-name-far-too-long-for-any-table";
+    let mut long = outcome(name, 1, &"word ".repeat(200));
     long["details"]["issue_category"] = json!("a_category_that_is_as_long_as_the_probe_is");
-    let sandbox = told(&[outcome("fly", 2, "The token was revoked."), long]);
+    long["details"]["severity"] = json!("fatal");
+    let mut failed = outcome("fly", 2, "");
+    failed["details"]["reasoning_error"] = json!("sdk_auth");
+    failed["details"]["reasoning_error_message"] = json!("Incorrect API key provided");
+    let sandbox = told(&[outcome("fly", 3, "The token was revoked."), failed, long]);
+    let session = "probe:fly:service_unhealthy";
+    sandbox.append_raw(kora_tool(
+        session,
+        "fly_logs",
+        "execution_error",
+        "HTTPError",
+    ));
     for columns in [60, 80, 100, 132, 200] {
-        let seen = sandbox.at_terminal(columns, "history");
-        for line in seen.lines() {
-            let plain = line.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
-            let length = plain.trim_end_matches('\r').chars().count();
+        let seen = seen(&sandbox, columns, "history");
+        for line in &seen {
+            let length = line.chars().count();
             assert!(
                 length <= usize::from(columns),
-                "{length} of {columns}: {plain}"
+                "{length} of {columns}: {line}"
             );
         }
-        assert_eq!(
-            seen.contains("The token"),
-            columns >= 100,
-            "{columns}:\n{seen}"
-        );
-        assert_eq!(
-            seen.contains("TOKENS"),
-            columns >= 200,
-            "{columns}:\n{seen}"
-        );
+        let all = letters(&seen);
+        assert_eq!(all.matches("word").count(), 200, "{columns}");
+        for text in [
+            "critical",
+            "fatal",
+            "Thetokenwasrevoked",
+            "sdkauthIncorrectAPIkeyprovided",
+            "80090",
+        ] {
+            assert!(
+                all.contains(text),
+                "{text} at {columns}:\n{}",
+                seen.join("\n")
+            );
+        }
+        assert!(all.contains("HTTPError"), "{columns}");
     }
-    let ordinary = told(&[outcome("fly", 2, "The token was revoked.")]);
-    let seen = ordinary.at_terminal(80, "history");
-    assert!(seen.contains("The token was revoked."), "{seen}");
-    let piped = ordinary.command("history").exits(0);
+    let piped = sandbox.command("history").exits(0);
+    assert_eq!(piped.stdout.lines().count(), 5, "a line each, when piped");
     assert!(piped.stdout.contains("TOKENS") && !piped.stdout.contains('\u{1b}'));
+    assert!(
+        piped
+            .stdout
+            .contains("fly_logs execution_error (HTTPError)")
+    );
 }
 
 #[test]
@@ -266,7 +309,399 @@ fn a_hostile_diagnosis_stays_on_its_line() {
         "one\ntwo\u{1b}[2J\u{202e}\tthree\r\u{9b}",
     )]);
     let told = sandbox.command("history").exits(0);
-    assert_eq!(told.stdout.lines().count(), 2, "{:?}", told.stdout);
+    assert_eq!(told.stdout.lines().count(), 3, "{:?}", told.stdout);
     let steering = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     assert!(!told.stdout.contains(steering), "{:?}", told.stdout);
+    let session = "history --session probe:fly:service_unhealthy";
+    let told = sandbox.command(session).exits(0).prints("three");
+    assert!(
+        !told.stdout.contains(|c| steering(c) && c != '\t'),
+        "{:?}",
+        told.stdout
+    );
+}
+
+/// A row that Kora's engine writes for a tool that failed, now.
+fn kora_tool(session: &str, tool: &str, status: &str, exception: &str) -> String {
+    let row = json!({
+        "emitted_at": Timestamp::now().to_string(), "seam": "reasoning.tool_called", "source": "reasoning",
+        "caller_session_id": session,
+        "details": {"tool_name": tool, "tool_status": status, "exc_type": exception, "tool_duration_ms": 12},
+    });
+    format!("{row}\n")
+}
+
+#[test]
+fn failed_ones_come_first_where_that_is_asked_for() {
+    let mut engine = outcome("engine", 50, "");
+    engine["details"]["reasoning_error"] = json!("sdk_timeout");
+    engine["details"]["dm_status"] = json!("engine_unavailable_fallback");
+    let mut slack = outcome("slack", 40, "Found.");
+    slack["details"]["dm_status"] = json!("failed_send");
+    let well = |probe, minutes| outcome(probe, minutes, "Found.");
+    let sandbox = told(&[
+        engine,
+        slack,
+        well("tool", 30),
+        well("well", 20),
+        well("new", 10),
+    ]);
+    let session = "probe:tool:service_unhealthy";
+    let row = kora_tool(session, "fly_logs", "execution_error", "HTTPError");
+    sandbox.append_raw(tool_called(session, "fly_status", 3));
+    sandbox.append_raw(row);
+    assert_eq!(
+        probes(&sandbox, "--failed"),
+        ["engine", "slack", "tool", "well", "new"]
+    );
+    assert_eq!(probes(&sandbox, "--failed --limit 1"), ["slack"]);
+    assert_eq!(
+        probes(&sandbox, "--failed --limit 4"),
+        ["engine", "slack", "tool", "new"]
+    );
+    let found = history(&sandbox, "--failed");
+    assert_eq!(
+        tools(&found[2]),
+        ["fly_logs execution_error HTTPError", "fly_status ok null"]
+    );
+    let failed: Vec<_> = found.iter().map(|one| one["failed"] == true).collect();
+    assert_eq!(failed, [true, true, false, false, false]);
+}
+
+#[test]
+fn the_newest_are_listed_where_there_is_a_limit_and_all_are_counted() {
+    let sandbox = told(&[
+        outcome("a", 3, ""),
+        outcome("b", 2, ""),
+        outcome("c", 1, ""),
+    ]);
+    assert_eq!(probes(&sandbox, "--limit 2"), ["b", "c"]);
+    assert_eq!(probes(&sandbox, "--limit 9"), ["a", "b", "c"]);
+    let told = sandbox
+        .command("history --format json --limit 1")
+        .exits(0)
+        .json();
+    assert_eq!(told["totals"]["dispatched"], 3);
+    for wrong in ["0", "-1", "many"] {
+        sandbox
+            .command(&format!("history --limit={wrong}"))
+            .exits(2);
+    }
+}
+
+#[test]
+fn totals_count_wakes_and_what_became_of_them() {
+    let world = World::stamped();
+    let priced =
+        json!({"text": "Down.", "input_tokens": 100, "output_tokens": 20, "total_cost_usd": 0.25});
+    world
+        .engine
+        .script([Reply::json(200, &priced), Engine::error("sdk_auth")]);
+    world.append([wake("fly"), wake("fly"), wake("sentry"), wake("fly")]);
+    world.run().exits(0);
+    let told = world.command("history --format json").exits(0).json();
+    let expected = json!({
+        "wakes": 4, "dispatched": 2, "held_back": 2, "failed": 1, "tokens": 120, "cost": 0.25,
+    });
+    assert_eq!(told["totals"], expected);
+    let pairs = told["pairs"].as_array().unwrap();
+    let counted = pairs.iter().map(|pair| {
+        let number = |field: &str| pair[field].as_u64().unwrap();
+        (
+            pair["probe"].as_str().unwrap(),
+            number("dispatched"),
+            number("held_back"),
+        )
+    });
+    assert_eq!(
+        counted.collect::<Vec<_>>(),
+        [("fly", 1, 2), ("sentry", 1, 0)]
+    );
+    // Nobody has read this one yet.
+    world.append([wake("vercel")]);
+    let told = world.command("history --format json").exits(0).json();
+    assert_eq!(
+        (&told["totals"]["wakes"], &told["totals"]["dispatched"]),
+        (&json!(5), &json!(2))
+    );
+    let told = world
+        .command("history --format json --probe sentry")
+        .exits(0)
+        .json();
+    assert_eq!(told["totals"]["wakes"], 1);
+}
+
+/// Kora's daemon has looked just now.
+fn snapshot(sandbox: &Sandbox, health: &Value) {
+    let at = Timestamp::now().to_string();
+    let text = json!({"computed_at": at, "service_health": health}).to_string();
+    sandbox.give("cache/daemon_snapshot.json", &text);
+}
+
+#[test]
+fn each_pairs_state_now_is_what_the_snapshot_says() {
+    let sandbox =
+        told(&["fly", "vercel", "neon", "sentry", "odd"].map(|probe| outcome(probe, 5, "")));
+    let resolutions = |sandbox: &Sandbox| {
+        let told = sandbox.command("history --format json").exits(0).json();
+        let of = |list: &str| {
+            let list = told[list].as_array().unwrap().iter();
+            let pairs = list.map(|one| {
+                let text = |field: &str| one[field].as_str().unwrap().to_owned();
+                (text("probe"), text("resolution"))
+            });
+            pairs.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        assert_eq!(of("investigations"), of("pairs"));
+        of("pairs").into_values().collect::<Vec<_>>().join(" ")
+    };
+    let health = json!({
+        "fly": "healthy", "vercel": "unhealthy", "neon": "degraded", "sentry": "unknown",
+    });
+    snapshot(&sandbox, &health);
+    // In the order of the names: fly, neon, odd, sentry, vercel.
+    assert_eq!(
+        resolutions(&sandbox),
+        "resolved active unknown unknown active"
+    );
+    let told = sandbox.command("history").exits(0);
+    let line = told.stdout.lines().find(|line| line.contains("vercel"));
+    assert!(line.unwrap().contains("  active  "), "{}", told.stdout);
+    // A wake from after the snapshot.
+    sandbox.append([wake("fly"), wake("vercel")]);
+    assert_eq!(
+        resolutions(&sandbox),
+        "unknown active unknown unknown active"
+    );
+    let stale = json!({"computed_at": (Timestamp::now() - SignedDuration::from_mins(11)).to_string(), "service_health": health});
+    sandbox.give("cache/daemon_snapshot.json", &stale.to_string());
+    assert_eq!(
+        resolutions(&sandbox),
+        "unknown unknown unknown unknown unknown"
+    );
+}
+
+#[test]
+fn notes_of_a_row_are_shown() {
+    let mut first = outcome("fly", 20, "");
+    first["details"]["reasoning_error"] = json!("rate_limit_error");
+    first["details"]["reasoning_error_message"] = json!("Too many requests");
+    first["details"]["facts_first"] = json!(true);
+    let mut late = outcome("fly", 10, "The token was revoked.");
+    late["details"]["late_diagnosis"] = json!(true);
+    let mut digest = outcome("neon", 5, "All of it.");
+    digest["details"]["digest_size"] = json!(12);
+    digest["details"]["digest_session"] = json!("probe:digest:12");
+    let sandbox = told(&[first, late, digest]);
+    sandbox.append_raw(tool_called("probe:digest:12", "status_page", 299));
+    sandbox
+        .command("history")
+        .exits(0)
+        .prints("(rate_limit_error: Too many requests)")
+        .prints("sent, facts first")
+        .prints("sent, late diagnosis")
+        .prints("sent, digest of 12");
+    let found = history(&sandbox, "");
+    assert_eq!(found[0]["reasoning_error_message"], "Too many requests");
+    assert_eq!(found[0]["facts_first"], true);
+    assert_eq!(found[1]["late_diagnosis"], true);
+    assert_eq!(
+        (&found[2]["digest_size"], &found[2]["digest_session"]),
+        (&json!(12), &json!("probe:digest:12"))
+    );
+    assert_eq!(tools(&found[2]), ["status_page ok null"]);
+    let told = sandbox.command("history --format json").exits(0).json();
+    assert_eq!(
+        told["totals"]["dispatched"], 2,
+        "a late diagnosis is no dispatch"
+    );
+}
+
+#[test]
+fn a_fix_that_kora_noted_later_is_seen() {
+    let sandbox = told(&[outcome("fly", 10, "Before."), outcome("fly", 0, "Now.")]);
+    let at = Timestamp::now() - SignedDuration::from_secs(2);
+    let row = json!({
+        "emitted_at": at.to_string(), "seam": "tool.probe_autofix_attempted", "source": "reasoning",
+        "caller_session_id": "probe:fly:service_unhealthy", "details": {"action": "restart", "status": "attempted"},
+    });
+    sandbox.append_raw(format!("{row}\n"));
+    let found = history(&sandbox, "");
+    let tried: Vec<_> = found
+        .iter()
+        .map(|one| one["autofix_attempted"] == true)
+        .collect();
+    assert_eq!(tried, [false, true]);
+    sandbox
+        .command("history")
+        .exits(0)
+        .prints("sent, fix attempted");
+}
+
+#[test]
+fn a_session_is_told_in_the_order_of_time_and_in_full() {
+    let world = World::stamped();
+    let session = "probe:fly:service_unhealthy";
+    let diagnosis = "Line one of the diagnosis.\nLine two: ".to_owned() + &"long ".repeat(60);
+    let answer = Reply::Held(Box::new(Engine::answer(&diagnosis)));
+    world.engine.script([answer]);
+    world.append([
+        wake("fly").set("detail", "All of the detail."),
+        wake("sentry"),
+    ]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    world.append_raw(tool_called(session, "fly_status", 0));
+    world.append_raw(kora_tool(
+        session,
+        "fly_logs",
+        "execution_error",
+        "HTTPError",
+    ));
+    world.append([wake("fly").set("title", "Again.")]);
+    world.engine.release();
+    run.finish().exits(0);
+    world.run().exits(0);
+    let told = world.command(&format!("history --session {session} --format json"));
+    let told = told.exits(0).json();
+    let events = told["events"].as_array().unwrap();
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| {
+            format!(
+                "{}: {}",
+                event["kind"].as_str().unwrap(),
+                event["what"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(kinds[0], "wake: critical, dispatched");
+    assert_eq!(kinds[1], "question: about this wake");
+    for middle in [
+        "tool: fly_status ok",
+        "tool: fly_logs execution_error (HTTPError)",
+        "wake: critical, held back",
+    ] {
+        assert!(kinds[2..5].contains(&middle.to_owned()), "{kinds:?}");
+    }
+    assert!(
+        kinds[5].starts_with("answer: claude-haiku-4-5, "),
+        "{kinds:?}"
+    );
+    assert_eq!(kinds[6..], ["dm: sent"], "{kinds:?}");
+    assert_eq!(events[5]["text"], diagnosis.trim());
+    assert_eq!(told["totals"]["wakes"], 2);
+    assert_eq!(told["investigations"].as_array().unwrap().len(), 1);
+    let text = world
+        .command(&format!("history --session {session}"))
+        .exits(0);
+    assert!(!text.stdout.contains("sentry"), "{}", text.stdout);
+    let text = text
+        .prints("All of the detail.")
+        .prints("Again.")
+        .prints("    Line one of the diagnosis.\n    Line two: long");
+    text.prints("limit")
+        .prints("Total: 2 wakes, 1 dispatched, 1 held back, 0 failed");
+    world
+        .command("history --session probe:nobody:x")
+        .exits(0)
+        .prints("No such session.");
+}
+
+#[test]
+fn a_session_tells_of_dms_that_were_not_delivered() {
+    let world = World::stamped();
+    world.queue([wake("fly")]);
+    let session = "history --session probe:fly:service_unhealthy";
+    world
+        .command(session)
+        .exits(0)
+        .prints("dm        not sent")
+        .prints("dm        queued");
+    world.set("KORA_PROBE_OUTBOX_TTL_SECONDS", "0");
+    world.run().exits(3);
+    world
+        .command(session)
+        .exits(0)
+        .prints("dm        given up: expired")
+        .prints("Probe alert · fly");
+    world.slack.maybe();
+}
+
+#[test]
+fn wakes_and_tools_of_rotated_logs_are_told() {
+    let world = World::stamped();
+    world.append([wake("fly"), wake("fly")]);
+    world.run().exits(0).silent();
+    world.append_raw(tool_called("probe:fly:service_unhealthy", "fly_status", 0));
+    let rotated = world.path("kora_audit_log.jsonl.1");
+    fs::rename(world.log(), &rotated).unwrap();
+    fs::copy(&rotated, world.path("kora_audit_log.jsonl.copy")).unwrap();
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    let told = world.command("history --format json").exits(0).json();
+    assert_eq!(
+        (&told["totals"]["wakes"], &told["totals"]["held_back"]),
+        (&json!(3), &json!(2))
+    );
+    assert_eq!(tools(&told["investigations"][0]), ["fly_status ok null"]);
+    // A log that is gone for the moment.
+    fs::remove_file(world.log()).unwrap();
+    let told = world.command("history --format json").exits(0).json();
+    assert_eq!(told["totals"]["wakes"], 2);
+}
+
+#[test]
+fn it_does_not_wait_for_a_pipe() {
+    let sandbox = told(&[outcome("fly", 1, "")]);
+    let fifo = |path: &std::path::Path| {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    fifo(&sandbox.log());
+    sandbox
+        .command("history")
+        .exits(1)
+        .warns("kora_audit_log.jsonl")
+        .warns("regular file");
+    fs::remove_file(sandbox.log()).unwrap();
+    fifo(&sandbox.path("outcomes"));
+    sandbox.set("KORA_PROBE_OUTCOME_LOG", sandbox.path("outcomes"));
+    sandbox
+        .command("history")
+        .exits(1)
+        .warns("outcomes")
+        .warns("regular file");
+    sandbox.unset("KORA_PROBE_OUTCOME_LOG");
+    fifo(&sandbox.path("snapshot"));
+    sandbox.set("KORA_SNAPSHOT_PATH", sandbox.path("snapshot"));
+    sandbox.command("history").exits(0);
+}
+
+#[test]
+fn a_token_that_a_row_quotes_is_masked() {
+    let sandbox = told(&[outcome(
+        "fly",
+        0,
+        &format!("The token {SLACK_TOKEN} is wrong."),
+    )]);
+    sandbox.set("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN);
+    let row = wake("fly").set("detail", format!("bearer {SLACK_TOKEN}"));
+    // The sandbox searches its files for tokens, except in this folder.
+    let log = sandbox.give("given/log.jsonl", &(row.line() + "\n"));
+    sandbox.set("KORA_AUDIT_LOG_PATH", log);
+    let outcomes = sandbox.state_dir().join("outcomes.jsonl");
+    let named = sandbox.path("given/outcomes.jsonl");
+    fs::rename(outcomes, &named).unwrap();
+    sandbox.set("KORA_PROBE_OUTCOME_LOG", named);
+    for flags in [
+        "",
+        "--format json",
+        "--format html",
+        "--session probe:fly:service_unhealthy",
+    ] {
+        sandbox
+            .command(&format!("history {flags}"))
+            .exits(0)
+            .prints("[masked]");
+    }
 }

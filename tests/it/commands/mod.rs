@@ -12,6 +12,7 @@ mod history;
 mod journal;
 mod man_pages;
 mod metrics;
+mod page;
 mod replay;
 mod state;
 mod status;

@@ -4,6 +4,7 @@
 
 #[macro_use]
 pub mod tools;
+pub mod browser;
 pub mod engine;
 pub mod faults;
 pub mod outcome;
