@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const AFTER_HELP: &str = "\
 Settings are environment variables (KORA_...), or KEY=value lines in ~/.config/probe-wake/env;
-probe-wake(1) and the README list them all.
+probe-wake(5) lists them all.
 
 Exit status: 0 done; 1 could not be done; 2 wrong usage or configuration; 3 done, but a DM is
 still queued or was given up, or rows may have been missed; 75 another run holds the lock.";
