@@ -10,6 +10,7 @@ mod debounce;
 mod dm;
 mod input;
 mod investigation;
+mod many_hosts;
 mod position;
 mod run;
 mod security;
