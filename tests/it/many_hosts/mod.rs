@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ impl Rsyslogd {
         Self { child, folder }
     }
 
-    fn spawn(folder: &PathBuf) -> Child {
+    fn spawn(folder: &Path) -> Child {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).open(folder.join("said"));
         let log = log.unwrap();

@@ -86,7 +86,7 @@ fn told_as_a_digest(world: &World) {
         repeats += told.len() - 1;
         for post in told.iter().filter(|post| post.thread_ts.is_some()) {
             let is_its_list = |list: &&Post| list.ts == post.thread_ts && list.at < post.at;
-            assert!(lists.iter().any(|list| is_its_list(list)), "{posts:?}");
+            assert!(lists.iter().any(is_its_list), "{posts:?}");
         }
     }
     assert!(repeats <= 1, "{repeats} repeats: {posts:?}");
