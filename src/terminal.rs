@@ -84,73 +84,68 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(LEAST_WIDTH))
 }
 
-/// Breaks a text at its spaces into lines of at most so many columns, and a word that is longer
-/// within. A path stays whole, so that it can be copied.
+/// Breaks a text at its spaces into lines of at most so many columns, and a longer word within it.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    wrap_but(text, columns, |_| false)
+}
+
+/// As [`wrap`]; a word that is to stay whole has a line of its own, however long.
+fn wrap_but(text: &str, columns: usize, stays_whole: impl Fn(&str) -> bool) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = 0;
     for word in text.split(' ') {
-        let wide = word.width();
-        match lines.last_mut() {
-            Some(line) if used + 1 + wide <= columns => {
-                line.push(' ');
-                line.push_str(word);
-                used += 1 + wide;
-            }
-            _ => {
-                lines.push(word.to_owned());
-                used = wide;
+        let pieces = match stays_whole(word) {
+            true => vec![word],
+            false => pieces(word, columns),
+        };
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let wide = piece.width();
+            match lines.last_mut() {
+                Some(line) if index == 0 && used + 1 + wide <= columns => {
+                    line.push(' ');
+                    line.push_str(piece);
+                    used += 1 + wide;
+                }
+                _ => {
+                    lines.push(piece.to_owned());
+                    used = wide;
+                }
             }
         }
     }
-    let cut = |line: String| match line.contains([' ', '/']) {
-        true => vec![line],
-        false => chunks(&line, columns),
-    };
-    lines.into_iter().flat_map(cut).collect()
+    lines
 }
 
-/// Pieces of at most so many columns.
-fn chunks(word: &str, columns: usize) -> Vec<String> {
-    let mut chunks = vec![String::new()];
-    for c in word.chars() {
-        match chunks.last_mut() {
-            Some(chunk) if chunk.width() + c.width().unwrap_or(0) <= columns => chunk.push(c),
-            _ => chunks.push(c.to_string()),
+/// Pieces of at most so many columns, of at least one character each.
+fn pieces(word: &str, columns: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    let mut used = 0;
+    for (at, c) in word.char_indices() {
+        let wide = c.width().unwrap_or(0);
+        if used + wide > columns && at > start {
+            pieces.push(&word[start..at]);
+            start = at;
+            used = 0;
         }
+        used += wide;
     }
-    chunks
+    pieces.push(&word[start..]);
+    pieces
 }
 
 /// A text on as many lines of stdout's terminal as it takes, all but the first one indented by so
-/// many columns; on one line where there is no terminal.
+/// many columns; on one line where there is no terminal. A path stays whole, so that it can be
+/// copied.
 pub fn wrapped(text: &str, indent: usize) -> String {
     let text = on_one_line(text);
     let Some(columns) = width() else {
         return text;
     };
-    let lines = wrap(&text, columns.saturating_sub(indent));
+    let lines = wrap_but(&text, columns.saturating_sub(indent), |word| {
+        word.contains('/')
+    });
     lines.join(&format!("\n{:indent$}", ""))
-}
-
-/// Breaks a text as [`wrap`] does, and a word that is longer than a line within it: no line is wider.
-pub fn wrap_whole(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    for line in wrap(text, columns) {
-        let mut part = String::new();
-        let mut used = 0;
-        for c in line.chars() {
-            let wide = c.width().unwrap_or(0);
-            if used + wide > columns && !part.is_empty() {
-                lines.push(std::mem::take(&mut part));
-                used = 0;
-            }
-            part.push(c);
-            used += wide;
-        }
-        lines.push(part);
-    }
-    lines
 }
 
 /// Fills a text up with spaces to so many columns.
@@ -271,18 +266,16 @@ mod tests {
     fn a_text_is_wrapped_at_spaces_and_nothing_is_dropped() {
         assert_eq!(wrap("", 5), [""]);
         assert_eq!(wrap("a b c", 3), ["a b", "c"]);
-        assert_eq!(wrap("/a/long/path is long", 7), ["/a/long/path", "is long"]);
         assert_eq!(wrap("\u{5168}\u{5168} b", 5), ["\u{5168}\u{5168}", "b"]);
-        assert_eq!(wrap("a bbbbbbb c", 3), ["a", "bbb", "bbb", "b", "c"]);
+        assert_eq!(wrap("a bbbbbbb c", 3), ["a", "bbb", "bbb", "b c"]);
         assert_eq!(wrap("\u{5168}\u{5168}", 3), ["\u{5168}", "\u{5168}"]);
+        assert_eq!(wrap("\u{5168}", 1), ["\u{5168}"]);
     }
 
     #[test]
-    fn a_long_word_is_broken_where_no_line_may_be_wider() {
-        assert_eq!(wrap_whole("", 5), [""]);
-        assert_eq!(wrap_whole("a abcdefg b", 3), ["a", "abc", "def", "g", "b"]);
-        assert_eq!(wrap_whole("\u{5168}\u{5168}", 3), ["\u{5168}", "\u{5168}"]);
-        assert_eq!(wrap_whole("\u{5168}", 1), ["\u{5168}"]);
+    fn a_word_that_is_to_stay_whole_has_a_line_of_its_own() {
+        let lines = wrap_but("see /a/long/path abcdefghi", 7, |word| word.contains('/'));
+        assert_eq!(lines, ["see", "/a/long/path", "abcdefg", "hi"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::record::{Investigation, Record, Tool, Totals};
 use crate::report::count;
-use crate::terminal::{Colour, Painter, pad, width, wrap_whole};
+use crate::terminal::{Colour, Painter, pad, width, wrap};
 use crate::text::on_one_line;
 
 /// A column: its head, its width where a terminal has room for that, and what it says of an
@@ -49,7 +49,7 @@ pub(super) fn print(shown: &[&Investigation], record: &Record, painter: Painter)
         }
     }
     if !record.is_empty() {
-        for line in wrap_whole(&totals(&record.totals()), width().unwrap_or(usize::MAX)) {
+        for line in wrap(&totals(&record.totals()), width().unwrap_or(usize::MAX)) {
             writeln!(out, "{line}")?;
         }
     }
@@ -128,11 +128,7 @@ impl Layout {
         let wrapped: Vec<Vec<String>> = cells
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| {
-                cell.lines()
-                    .flat_map(|line| wrap_whole(line, *width))
-                    .collect()
-            })
+            .map(|(cell, width)| cell.lines().flat_map(|line| wrap(line, *width)).collect())
             .collect();
         let height = wrapped.iter().map(Vec::len).max().unwrap_or(1).max(1);
         let part = |row: usize| {

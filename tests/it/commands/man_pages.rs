@@ -4,14 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+fn page(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(name)
+}
+
 fn pages() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let folder = page("");
     let entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let mut pages: Vec<_> = entries
-        .filter(|path| path.extension().is_some_and(|end| end == "1"))
-        .collect();
+    let mut pages: Vec<_> = entries.filter(|path| path.is_file()).collect();
     pages.sort();
     pages
 }
@@ -48,27 +50,29 @@ fn mandoc_finds_no_error() {
 }
 
 #[test]
-fn the_main_page_has_its_sections_in_order() {
+fn the_pages_have_their_sections_in_order() {
     needs!("mandoc");
-    let page = shown(&pages()[pages().len() - 1]);
-    let mut rest = page.as_str();
-    for section in [
+    let main: &[&str] = &[
         "NAME",
         "SYNOPSIS",
         "DESCRIPTION",
         "OPTIONS",
         "SUBCOMMANDS",
-        "ENVIRONMENT",
-        "FILES",
         "EXIT STATUS",
         "EXAMPLES",
         "SEE ALSO",
-    ] {
-        let heading = format!("\n{section}\n");
-        let at = rest
-            .find(&heading)
-            .unwrap_or_else(|| panic!("no {section} in its place:\n{page}"));
-        rest = &rest[at + heading.len()..];
+    ];
+    let formats: &[&str] = &["NAME", "ENVIRONMENT", "FILES", "SEE ALSO"];
+    for (name, sections) in [("probe-wake.1", main), ("probe-wake.5", formats)] {
+        let page = shown(&page(name));
+        let mut rest = page.as_str();
+        for section in sections {
+            let heading = format!("\n{section}\n");
+            let at = rest
+                .find(&heading)
+                .unwrap_or_else(|| panic!("no {section} in its place:\n{page}"));
+            rest = &rest[at + heading.len()..];
+        }
     }
 }
 
@@ -83,8 +87,7 @@ fn each_verbs_page_shows_its_options() {
         ("state-reset", "--position"),
         ("schedule", "systemd"),
     ] {
-        let page =
-            shown(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/probe-wake-{verb}.1")));
+        let page = shown(&page(&format!("probe-wake-{verb}.1")));
         assert!(page.contains(option), "{page}");
     }
 }
