@@ -176,7 +176,9 @@ impl Config {
 
     /// The client for all requests.
     pub fn http(&self) -> Http {
-        Http::new(self.proxy.clone()).trusting(self.ca_file.clone())
+        Http::new(self.proxy.clone())
+            .trusting(self.ca_file.clone())
+            .masking(self.secrets.clone())
     }
 
     /// Every token that is set, whether this run uses it or not.

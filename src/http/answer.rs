@@ -1,5 +1,7 @@
 //! What came back: an answer of any status, and the only ways to read it. A peer may repeat
-//! anything, the token that it was sent among it, so its words leave here with that token masked.
+//! anything, tokens among it, so its words leave here with every token of ours masked.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, Response};
@@ -14,22 +16,29 @@ pub struct Reply {
     pub status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
-    /// The tokens that went with the request.
-    sent: Vec<Secret>,
+    secrets: Arc<[Secret]>,
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, headers: HeaderMap, body: Vec<u8>, sent: Vec<Secret>) -> Self {
+    pub(super) fn new(
+        status: u16,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        secrets: Arc<[Secret]>,
+    ) -> Self {
         Self {
             status,
             headers,
             body,
-            sent,
+            secrets,
         }
     }
 
     /// Reads the body, without which the connection could not be used again.
-    pub(super) fn read(answer: Response<ureq::Body>, sent: Vec<Secret>) -> Result<Self, Failed> {
+    pub(super) fn read(
+        answer: Response<ureq::Body>,
+        secrets: Arc<[Secret]>,
+    ) -> Result<Self, Failed> {
         let (head, mut body) = answer.into_parts();
         let status = head.status.as_u16();
         let body = match body.with_config().limit(MAX_BODY).read_to_vec() {
@@ -39,7 +48,7 @@ impl Reply {
             Err(ureq::Error::BodyExceedsLimit(_)) => return Err(Failed::TooLarge(status)),
             Err(error) => return Err(Failed::from_error(&error, true)),
         };
-        Ok(Self::new(status, head.headers, body, sent))
+        Ok(Self::new(status, head.headers, body, secrets))
     }
 
     pub fn is_success(&self) -> bool {
@@ -62,9 +71,13 @@ impl Reply {
         json::parse(&self.body).map(|value| self.masked(value))
     }
 
-    /// The value with the request's tokens masked in every string and key.
+    /// The value with our tokens masked in every string and key.
     pub fn masked(&self, value: Value) -> Value {
-        let mask = |text: String| self.sent.iter().fold(text, |text, token| token.mask(text));
+        let mask = |text| {
+            self.secrets
+                .iter()
+                .fold(text, |text, secret| secret.mask(text))
+        };
         match value {
             Value::String(text) => Value::String(mask(text)),
             Value::Array(values) => values.into_iter().map(|v| self.masked(v)).collect(),
@@ -88,8 +101,8 @@ mod tests {
     const TOKEN: &str = "a-token+of/16-characters";
 
     fn json(body: &[u8]) -> Option<Value> {
-        let sent = vec![Secret::new(TOKEN.to_owned())];
-        Reply::new(200, HeaderMap::new(), body.to_vec(), sent).json()
+        let secrets = [Secret::new(TOKEN.to_owned())];
+        Reply::new(200, HeaderMap::new(), body.to_vec(), secrets.into()).json()
     }
 
     #[test]

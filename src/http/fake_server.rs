@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -62,7 +63,7 @@ pub(crate) fn reply(status: u16, headers: &[(&'static str, &'static str)], body:
     let headers = headers
         .iter()
         .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    Reply::new(status, headers.collect(), body.into(), Vec::new())
+    Reply::new(status, headers.collect(), body.into(), Arc::default())
 }
 
 fn converse(

@@ -46,14 +46,6 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The secret in it, to be masked in the answer.
-    pub(super) fn token(&self) -> Option<&Secret> {
-        match self.value {
-            Value::Plain(_) => None,
-            Value::Secret { secret, .. } => Some(secret),
-        }
-    }
-
     /// The value as ureq takes it. One that no header can carry is an error that does not repeat
     /// it.
     pub(super) fn value(&self) -> Result<HeaderValue, Failed> {

@@ -17,7 +17,7 @@ mod tests;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
@@ -107,6 +107,8 @@ impl Read for Outgoing<'_> {
 pub struct Http {
     proxy: ProxySettings,
     ca_file: Option<PathBuf>,
+    /// What is masked in every answer.
+    secrets: Arc<[Secret]>,
     agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
 
@@ -123,6 +125,7 @@ impl Http {
         Self {
             proxy,
             ca_file: None,
+            secrets: Arc::default(),
             agents: Mutex::default(),
         }
     }
@@ -130,6 +133,13 @@ impl Http {
     /// Trusts the certificates of this file in place of the system's.
     pub fn trusting(mut self, ca_file: Option<PathBuf>) -> Self {
         self.ca_file = ca_file;
+        self
+    }
+
+    /// Masks these in every answer. A peer may know more tokens than the one that it was sent: those
+    /// of another peer on the same machine, or one that a row has told it.
+    pub fn masking(mut self, secrets: Vec<Secret>) -> Self {
+        self.secrets = secrets.into();
         self
     }
 
@@ -155,7 +165,7 @@ impl Http {
         };
         let answer = request.send(SendBody::from_reader(&mut outgoing));
         let answer = answer.map_err(|error| Failed::from_error(&error, outgoing.left))?;
-        Reply::read(answer, tokens(headers))
+        Reply::read(answer, Arc::clone(&self.secrets))
     }
 
     /// GETs `url`, once. A failure counts as after the request left, though it need not be.
@@ -168,7 +178,7 @@ impl Http {
         let request = with_headers(self.agent(url, timeout)?.get(&url.uri), headers)?;
         let answer = request.call();
         let answer = answer.map_err(|error| Failed::from_error(&error, true))?;
-        Reply::read(answer, tokens(headers))
+        Reply::read(answer, Arc::clone(&self.secrets))
     }
 
     /// The agent for this key. Each has its own, since a setting given with the request makes ureq
@@ -198,11 +208,6 @@ fn with_headers<B>(
         request = request.header(header.name, header.value()?);
     }
     Ok(request)
-}
-
-/// The secrets that a request carries, to be masked in its answer.
-fn tokens(headers: &[Header<'_>]) -> Vec<Secret> {
-    headers.iter().filter_map(Header::token).cloned().collect()
 }
 
 fn build(key: AgentKey, roots: RootCerts) -> Agent {

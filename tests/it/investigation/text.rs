@@ -94,6 +94,22 @@ fn an_engine_that_repeats_its_token_is_not_repeated() {
 }
 
 #[test]
+fn a_peer_that_repeats_the_others_token_is_not_repeated() {
+    let world = world();
+    let text = format!("The log has {SLACK_TOKEN}.");
+    assert_eq!(
+        world.diagnosis(Engine::answer(&text)),
+        "The log has [masked]."
+    );
+    let world = World::stamped_with(Slack::always(|| {
+        Slack::refusal(&format!("bad {ENGINE_TOKEN}"))
+    }));
+    world.set("KORA_PROBE_ENGINE_TOKEN", ENGINE_TOKEN);
+    world.append([wake("fly")]);
+    world.command("run -vv").exits(3).warns("bad [masked]");
+}
+
+#[test]
 fn a_slack_that_repeats_its_token_is_not_repeated() {
     let world = World::stamped_with(Slack::always(|| {
         Slack::refusal(&format!("bad {SLACK_TOKEN}"))
