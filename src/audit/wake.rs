@@ -69,7 +69,7 @@ impl Wake {
 
     /// From the JSON text of the row's `emitted_at` and `details`.
     pub(super) fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Self {
-        let details = details.unwrap_or(b"{}");
+        let details = object_unless_null(details);
         let names = [
             "probe",
             "category",
@@ -101,7 +101,7 @@ impl Wake {
             } else {
                 json::compact(details)
             },
-            snapshot_details: json::compact(snapshot.unwrap_or(b"{}")),
+            snapshot_details: json::compact(object_unless_null(snapshot)),
             envelope_enabled: enabled == Some(b"true"),
             envelope_fix_name: text(fix_name, "(none)"),
             emitted_at: emitted_at
@@ -109,6 +109,12 @@ impl Wake {
                 .filter(|time| time.parse::<jiff::Timestamp>().is_ok()),
         }
     }
+}
+
+/// What is missing or null counts as an empty object. `NaN` and the infinities are null.
+fn object_unless_null(raw: Option<&[u8]>) -> &[u8] {
+    let is_null = |raw: &[u8]| matches!(raw, b"null" | b"NaN" | b"Infinity" | b"-Infinity");
+    raw.filter(|raw| !is_null(raw)).unwrap_or(b"{}")
 }
 
 fn text(raw: Option<&[u8]>, default: &str) -> String {
@@ -162,7 +168,9 @@ mod tests {
     #[test]
     fn a_row_with_nothing_but_its_seam_is_a_wake() {
         assert_eq!(Wake::from_row(None, None), defaults());
-        assert_eq!(wake_with_details("{}"), defaults());
+        for details in ["{}", "null", "NaN", "Infinity", "-Infinity"] {
+            assert_eq!(wake_with_details(details), defaults());
+        }
     }
 
     /// The wake's six texts where each is this value in the row.
@@ -210,8 +218,6 @@ mod tests {
     #[test]
     fn details_that_are_no_object_are_the_detail() {
         for (details, detail) in [
-            ("null", "null"),
-            ("NaN", "null"),
             ("7.0", "7.0"),
             ("true", "true"),
             ("\"a\\tb\"", "\"a\\tb\""),
@@ -250,7 +256,8 @@ mod tests {
     fn the_snapshot_is_compact_json_of_any_type() {
         for (value, compact) in [
             ("{ \"a\" : NaN }", r#"{"a":null}"#),
-            ("null", "null"),
+            ("null", "{}"),
+            ("NaN", "{}"),
             ("[ ]", "[]"),
             ("\"x\"", "\"x\""),
         ] {
