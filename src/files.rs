@@ -149,7 +149,8 @@ fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<Fil
     })
 }
 
-fn check_is_regular(meta: &Metadata) -> io::Result<()> {
+/// Whether it is a file and no FIFO, link, folder or device.
+pub fn check_is_regular(meta: &Metadata) -> io::Result<()> {
     if meta.is_file() {
         Ok(())
     } else {

@@ -10,7 +10,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
-use crate::files::{create_anew, read_own};
+use crate::files::{check_is_regular, create_anew, read_own};
 use crate::state::Counters;
 
 /// What is true when the run ends.
@@ -51,8 +51,14 @@ pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> 
     replace(path, &text)
 }
 
-/// Replaces the file whole, readable by all: the collector runs as another user.
+/// Replaces the file whole, readable by all: the collector runs as another user. What is no regular
+/// file was not made by a run, and replacing `/dev/stdout` would harm others.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => check_is_regular(&meta)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     // The collector reads what ends in .prom and nothing else.
     name.push(".new");

@@ -177,6 +177,25 @@ fn a_fifo_hangs_no_run() {
     assert_eq!(world.slack.texts().len(), 2);
 }
 
+/// As root, replacing a device or a FIFO would take it from every other program.
+#[test]
+fn metrics_replace_nothing_but_a_regular_file() {
+    let world = world();
+    let path = world.path(METRICS);
+    let link = |path: &Path| symlink("/dev/null", path).unwrap();
+    for make in [&mkfifo as &dyn Fn(&Path), &link] {
+        let _ = fs::remove_file(&path);
+        make(&path);
+        let before = fs::symlink_metadata(&path).unwrap().ino();
+        world
+            .run()
+            .exits(0)
+            .warns("cannot write the metrics")
+            .warns("it is not a regular file");
+        assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+    }
+}
+
 #[test]
 fn the_outcome_log_that_is_named_may_be_a_link() {
     let world = World::stamped();
