@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-static WRITTEN: AtomicI64 = AtomicI64::new(0);
+/// The last time that was given to a row, in microseconds.
+static LAST: AtomicI64 = AtomicI64::new(0);
 
 #[derive(Clone)]
 pub struct Row {
@@ -103,9 +104,13 @@ impl Row {
     }
 }
 
-/// Now, and a microsecond later than the last time it was asked.
+/// Now, or a microsecond after the last time that was given.
 fn now() -> String {
-    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let at = Timestamp::now() + SignedDuration::from_micros(number);
+    let clock = Timestamp::now().as_microsecond();
+    let after = |last: i64| clock.max(last + 1);
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+        Some(after(last))
+    });
+    let at = Timestamp::from_microsecond(after(last.unwrap())).unwrap();
     at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
