@@ -44,10 +44,15 @@ mod terminal;
 mod text;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use signal_hook::consts::SIGXFSZ;
 
 fn main() -> ExitCode {
+    // With a handler, a write beyond the limit on a file's size is an error like that of a full disk.
+    // Without one it ends the run, and nobody is told.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let screen = config::screen();
     terminal::init(screen);
     let help_colour = match screen.escapes {
