@@ -180,7 +180,7 @@ fn a_fifo_hangs_no_run() {
 /// As root, replacing a device or a FIFO would take it from every other program.
 #[test]
 fn metrics_replace_nothing_but_a_regular_file() {
-    let world = world();
+    let world = world().quiet();
     let path = world.path(METRICS);
     let link = |path: &Path| symlink("/dev/null", path).unwrap();
     for make in [&mkfifo as &dyn Fn(&Path), &link] {
