@@ -56,11 +56,12 @@ impl Checkpoint {
         }
     }
 
-    /// Leaves the generation of this position, which was looked at up to `length`.
-    pub fn retire(&mut self, position: Position, length: u64, now: Timestamp) {
+    /// Leaves the generation of this position, which was read to its end in `last`, if at all.
+    pub fn retire(&mut self, position: Position, last: Option<&Generation>, now: Timestamp) {
         self.previous.push(Retired {
             position,
-            length,
+            length: last.map_or(0, |last| last.length),
+            is_compressed: last.is_some_and(Generation::is_gzip),
             left_at: now,
             is_done: false,
         });
@@ -93,9 +94,11 @@ pub struct Retired {
     pub position: Position,
     /// How far it was looked at, in bytes; behind the offset lies what is not a whole row.
     pub length: u64,
+    /// It was read to its end when it was compressed: no writer holds it any more.
+    #[serde(default)]
+    pub is_compressed: bool,
     pub left_at: Timestamp,
-    /// It was looked at when the time for late rows was over, or when it was compressed, so that no
-    /// writer holds it any more. It is forgotten with the next commit.
+    /// It was looked at when the time for late rows was over. It is forgotten with the next commit.
     #[serde(skip)]
     is_done: bool,
 }
@@ -106,17 +109,26 @@ impl Retired {
         now.duration_since(self.left_at).abs() >= LATE_ROWS
     }
 
+    /// Whether there may be rows in this file of it that were not looked at.
+    pub(super) fn may_have_grown(&self, file: &Generation) -> bool {
+        match file.is_gzip() {
+            true => !self.is_compressed,
+            false => file.length > self.length,
+        }
+    }
+
     /// Notes that it was read to its end in this file.
     pub fn note_read(&mut self, file: &Generation, now: Timestamp) {
         self.length = file.length;
-        self.is_done = file.is_gzip() || self.is_over(now);
+        self.is_compressed = file.is_gzip();
+        self.is_done = self.is_over(now);
     }
 
     /// Whether this file is the generation. One that was left empty has nothing but its inode to
     /// tell.
     pub(super) fn is(&self, file: &Generation) -> io::Result<bool> {
         if self.position.offset > 0 {
-            return self.position.holds_in(file);
+            return self.position.is_in(file);
         }
         Ok(self.position.identity.as_ref() == Some(&file.identity))
     }
@@ -131,7 +143,7 @@ mod tests {
         let now = Timestamp::now();
         let start = Position::start_of_nothing;
         let mut checkpoint = Checkpoint::new(start());
-        checkpoint.retire(start(), 0, now - SignedDuration::from_mins(minutes));
+        checkpoint.retire(start(), None, now - SignedDuration::from_mins(minutes));
         (checkpoint, now)
     }
 
@@ -158,12 +170,13 @@ mod tests {
     #[test]
     fn late_rows_are_looked_for_in_few_generations() {
         let (mut checkpoint, now) = left(0);
-        for length in 1..=20 {
-            checkpoint.retire(Position::start_of_nothing(), length, now);
+        for number in 1..=20 {
+            let file = format!("{number}");
+            checkpoint.retire(Position::start(file, None, now), None, now);
             checkpoint.forget_oldest();
         }
-        let lengths = checkpoint.previous.iter().map(|retired| retired.length);
-        assert!(lengths.eq(5..=20));
+        let oldest = &checkpoint.previous[0].position.file;
+        assert_eq!((oldest.as_str(), checkpoint.previous.len()), ("5", 16));
     }
 
     #[test]

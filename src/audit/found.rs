@@ -14,8 +14,7 @@ use super::checkpoint::Checkpoint;
 use super::generation::{Generation, Integrity};
 use super::identity::{Identity, modified};
 use super::known::{Index, Known, KnownFile, Novelty};
-use super::plan::Unreadable;
-use super::search::Search;
+use super::plan::{Search, Unreadable};
 use super::siblings::siblings;
 
 /// How long after its last change a compressed file is taken for one that is still being written.
@@ -28,6 +27,7 @@ const MOST_LISTINGS: usize = 10;
 pub(super) struct Found {
     /// Generations that were left, each with its number.
     pub retired: Vec<(usize, Generation)>,
+    /// They hold the position. Where that is ambiguous, they may be of several generations.
     pub holders: Vec<Generation>,
     /// They begin as the position's generation does and end before the position.
     pub copies: Vec<Generation>,
@@ -122,7 +122,7 @@ impl<'a> Look<'a> {
             self.plain_times.insert(file.modified);
         }
         let position = &self.checkpoint.position;
-        if position.offset > 0 && position.holds_in(&file)? {
+        if position.is_in(&file)? {
             self.found.holders.push(file.closed());
         } else if let Some(number) = self.retired_as(&file)? {
             self.found.known.add(&file);
@@ -141,9 +141,17 @@ impl<'a> Look<'a> {
                 return Ok(());
             }
             Novelty::Grown(known) => known,
+            Novelty::New if position.is_ambiguous && position.holds_in(&file)? => {
+                self.found.holders.push(file.closed());
+                return Ok(());
+            }
             Novelty::New => 0,
         };
         if file.is_empty() || self.is_made_of_plain_file(&file)? {
+            return Ok(());
+        }
+        if file.head.is_empty() && file.integrity()? == Integrity::Whole {
+            self.found.known.add(&file);
             return Ok(());
         }
         let is_copy = position.offset > 0 && position.is_ahead_of_copy(&file)?;

@@ -238,7 +238,7 @@ impl Generation {
         }
     }
 
-    /// Whether this is that file, as far as device and inode tell.
+    /// Whether this is that file, as far as its identity tells.
     pub fn is_same_file(&self, other: &Identity) -> bool {
         self.identity.is_same_file(other)
     }

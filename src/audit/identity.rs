@@ -26,9 +26,12 @@ impl Identity {
         }
     }
 
-    /// Whether both are the same file, as far as device and inode tell.
+    /// Whether both are the same file, as far as this tells: an inode is used again, but not with the
+    /// time at which the file before was made.
     pub fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        let is_other = |(one, other)| one != other;
+        let was_made_anew = self.born.zip(other.born).is_some_and(is_other);
+        (self.device, self.inode) == (other.device, other.inode) && !was_made_anew
     }
 }
 

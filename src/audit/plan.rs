@@ -1,9 +1,21 @@
 //! What is to be read of an audit log from a position on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
+use super::checkpoint::Checkpoint;
 use super::generation::Generation;
 use super::known::{Known, KnownFile};
+
+/// What is searched for, among what: the checkpoint, and the file at the log's path as it was
+/// opened.
+pub(super) struct Search<'a> {
+    pub log: &'a Path,
+    pub checkpoint: &'a Checkpoint,
+    pub now: Timestamp,
+    pub current: Option<&'a Generation>,
+}
 
 /// What is to be read, in this order, and what that says of the rows in between.
 #[derive(Debug, Default)]

@@ -13,10 +13,14 @@ use sha2::{Digest, Sha256};
 use super::generation::Generation;
 use super::hash::{hex, sha256};
 use super::identity::Identity;
-use super::source::is_damage;
+use super::source::{HEAD_BYTES, is_damage};
+use crate::json;
 
 /// The first stamp looks for the last line end in steps of this size.
 const BACKWARD_CHUNK: u64 = 64 * 1024;
+
+/// In bytes; rows that are shorter are told apart together.
+const SHORTEST_ROW: u64 = 64;
 
 /// The first `length` bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +47,14 @@ pub struct Position {
     /// 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Prefix>,
-    /// The first row, where it ends within the head: it tells a copy that is shorter than the head.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_row: Option<Prefix>,
+    /// Up to row ends within the head, from the first one on: they tell a copy that is shorter than
+    /// the head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beginnings: Vec<Prefix>,
+    /// Whether all that was read lies in the head and no row of it tells a time: other generations
+    /// may begin with the same rows.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_ambiguous: bool,
     /// The last row before the offset. Missing at offset 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_row: Option<RowProof>,
@@ -66,13 +75,18 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl Position {
     /// The start of a log, or of one that does not exist yet.
     pub fn start(file: String, identity: Option<Identity>, seen_at: Timestamp) -> Self {
         Self {
             offset: 0,
             head: None,
-            first_row: None,
+            beginnings: Vec::new(),
+            is_ambiguous: false,
             last_row: None,
             wakes_done: 0,
             file,
@@ -101,14 +115,21 @@ impl Position {
         let below = row.end.saturating_sub(generation.head_start);
         let length = usize::try_from(below).unwrap_or(usize::MAX);
         let head = &generation.head[..length.min(generation.head.len())];
-        let first_row = memchr::memchr(b'\n', head).map(|end| prefix(&head[..=end]));
         Self {
             offset: row.end,
             head: Some(prefix(head)),
-            first_row,
+            beginnings: beginnings(head),
+            is_ambiguous: head.len() < HEAD_BYTES && !tells_time(head),
             last_row: Some(row),
             ..Self::start_of(generation, seen_at)
         }
+    }
+
+    /// Whether this is the generation of the position, or a copy of it. What many generations may
+    /// begin with proves that of none but the file last read.
+    pub fn is_in(&self, generation: &Generation) -> io::Result<bool> {
+        let may_be = !self.is_ambiguous || self.was_in(generation);
+        Ok(self.offset > 0 && may_be && self.holds_in(generation)?)
     }
 
     /// Whether head and last row stand in this generation where the position says.
@@ -135,6 +156,12 @@ impl Position {
         }
     }
 
+    /// Whether this is the file last read, as far as its identity tells.
+    pub fn was_in(&self, file: &Generation) -> bool {
+        let identity = self.identity.as_ref();
+        identity.is_some_and(|identity| file.is_same_file(identity))
+    }
+
     /// Whether the generation begins as the one of the position does.
     fn head_matches(&self, generation: &Generation) -> bool {
         self.head
@@ -143,16 +170,12 @@ impl Position {
     }
 
     /// Whether the generation is a copy that was made of this one's before the offset was reached:
-    /// it begins alike and is shorter. A copy shorter than the head is told by the first row.
+    /// it begins alike, as far as it reaches, and is shorter.
     pub fn is_ahead_of_copy(&self, generation: &Generation) -> io::Result<bool> {
-        let head_length = self.head.as_ref().map_or(0, |head| head.length);
-        let alike = if (generation.head.len() as u64) < head_length {
-            self.first_row
-                .as_ref()
-                .is_some_and(|row| starts_with(generation, row))
-        } else {
-            self.head_matches(generation)
-        };
+        let length = generation.head.len() as u64;
+        let mut beginnings = self.beginnings.iter().chain(&self.head).rev();
+        let longest = beginnings.find(|beginning| beginning.length <= length);
+        let alike = longest.is_some_and(|beginning| starts_with(generation, beginning));
         Ok(alike && generation.content_length(self.offset)? < self.offset)
     }
 }
@@ -170,6 +193,27 @@ fn prefix(bytes: &[u8]) -> Prefix {
         length: bytes.len() as u64,
         sha256: sha256(bytes),
     }
+}
+
+/// Whether one of these rows says when it was written.
+fn tells_time(rows: &[u8]) -> bool {
+    rows.split(|byte| *byte == b'\n').any(|row| {
+        let [time] = json::last_of(row, ["emitted_at"]);
+        let time = time.and_then(json::string);
+        time.is_some_and(|time| time.parse::<Timestamp>().is_ok())
+    })
+}
+
+/// Up to each row end, but for rows so short that there are very many of them.
+fn beginnings(head: &[u8]) -> Vec<Prefix> {
+    let mut beginnings: Vec<Prefix> = Vec::new();
+    for end in memchr::memchr_iter(b'\n', head) {
+        let last = beginnings.last().map_or(0, |last| last.length);
+        if last == 0 || end as u64 >= last + SHORTEST_ROW {
+            beginnings.push(prefix(&head[..=end]));
+        }
+    }
+    beginnings
 }
 
 fn starts_with(generation: &Generation, prefix: &Prefix) -> bool {

@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
             let is_late = matches!(segment.kind, Kind::Late(_));
             if segment.kind == Kind::Late(self.checkpoint.previous.len()) {
                 let start = Position::start_of(&segment.generation, self.now);
-                self.checkpoint.retire(start, 0, self.now);
+                self.checkpoint.retire(start, None, self.now);
             }
             if !is_late {
                 let goes_on = std::mem::take(&mut goes_on);
@@ -213,11 +213,9 @@ impl<'a> Reader<'a> {
             let same = |segment: &Segment| segment.generation.is_same_file(identity);
             ahead.iter().any(same)
         };
-        // Into a compressed file no writer writes, nor is one watched that is still to be read.
-        let is_over = gap || last.is_some_and(Generation::is_gzip);
-        if !is_over && !position.identity.as_ref().is_none_or(is_ahead) {
-            let length = last.map_or(0, |last| last.length);
-            self.checkpoint.retire(position, length, self.now);
+        // What is still to be read is not watched yet.
+        if !gap && !position.identity.as_ref().is_none_or(is_ahead) {
+            self.checkpoint.retire(position, last, self.now);
             self.checkpoint.forget_oldest();
         }
         self.look.moved = true;

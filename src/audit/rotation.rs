@@ -14,8 +14,7 @@ use jiff::Timestamp;
 
 use super::checkpoint::Checkpoint;
 use super::generation::Generation;
-use super::plan::{Kind, Plan, Segment};
-use super::search::Search;
+use super::plan::{Kind, Plan, Search, Segment};
 
 /// How long a rotation is given to end before the files are looked for again.
 const RENAMING: Duration = Duration::from_millis(5);

@@ -1,28 +1,17 @@
 //! The search for the position's content among the files beside the log, and the order of what is
 //! read behind it. Content decides; names and times only order generations that are both new.
 
+use std::cmp::Reverse;
 use std::io;
 use std::iter;
 use std::mem;
-use std::path::Path;
 
-use jiff::Timestamp;
 use log::info;
 
-use super::checkpoint::Checkpoint;
 use super::found::{Found, New, is_fresh, look_around};
 use super::generation::{Generation, Integrity};
-use super::plan::{Kind, Plan, Segment};
+use super::plan::{Kind, Plan, Search, Segment};
 use super::siblings::age;
-
-/// What is searched for, among what: the checkpoint, and the file at the log's path as it was
-/// opened.
-pub(super) struct Search<'a> {
-    pub log: &'a Path,
-    pub checkpoint: &'a Checkpoint,
-    pub now: Timestamp,
-    pub current: Option<&'a Generation>,
-}
 
 impl Search<'_> {
     /// Everything that is read before the current file.
@@ -33,12 +22,12 @@ impl Search<'_> {
             None => false,
         };
         let mut plan = Plan::default();
-        if goes_on && self.checkpoint.previous.is_empty() {
+        if goes_on && self.checkpoint.previous.is_empty() && !position.is_ambiguous {
             return Ok(plan);
         }
         let mut found = look_around(self);
         self.add_late_rows(&mut plan, mem::take(&mut found.retired))?;
-        if goes_on {
+        if goes_on && self.are_copies(&found.holders)? {
             self.add_left_empty(&mut plan, found.new)?;
             return Ok(plan);
         }
@@ -47,12 +36,25 @@ impl Search<'_> {
         if position.offset == 0 {
             // There is nothing to know the position's generation by: all that is new is read.
             let new = self.in_order(found.new, None)?;
-            plan.rotated = !new.is_empty();
+            let is_another =
+                |log: &Generation| position.identity.is_some() && !position.was_in(log);
+            plan.rotated = !new.is_empty() || self.current.is_some_and(is_another);
             self.add(&mut plan, new)?;
         } else {
             self.follow(&mut plan, found)?;
         }
         Ok(plan)
+    }
+
+    /// Whether each of these files is a copy of the current one.
+    fn are_copies(&self, files: &[Generation]) -> io::Result<bool> {
+        for file in files {
+            let is_copy = self.current.map(|current| file.is_part_of(current));
+            if !is_copy.transpose()?.unwrap_or(false) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Finds the holder of the position, and after it the generations that came later.
@@ -63,10 +65,15 @@ impl Search<'_> {
             // wholly consumed.
             mem::swap(&mut holders, &mut copies);
         }
-        let Some(holder) = self.take_longest(&mut holders)? else {
+        let Some(holder) = self.take_holder(&mut holders)? else {
             return self.follow_nothing(plan, new, found.failure);
         };
-        holders.iter().for_each(|file| plan.known.add(file));
+        for file in holders {
+            match file.is_part_of(&holder)? {
+                true => plan.known.add(&file),
+                false => copies.push(file),
+            }
+        }
         // What is no part of the holder only begins like it.
         new.extend(copies.into_iter().map(New::whole));
         let later = self.in_order(new, Some(&holder))?;
@@ -103,20 +110,26 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Takes, of several copies of one generation, the one that has most of it.
-    fn take_longest(&self, files: &mut Vec<Generation>) -> io::Result<Option<Generation>> {
-        let identity = self.checkpoint.position.identity.as_ref();
+    /// Takes the file last read; else the oldest generation that may hold the position, or the file
+    /// that has most of the one that does.
+    fn take_holder(&self, files: &mut Vec<Generation>) -> io::Result<Option<Generation>> {
+        let position = &self.checkpoint.position;
+        let is_cut = files.iter().any(Generation::is_gzip);
+        files.sort_by_cached_key(|file| Reverse(age(file, is_cut)));
         let rank = |file: &Generation| {
-            let is_same = identity.is_some_and(|identity| file.is_same_file(identity));
-            io::Result::Ok((file.content_length(u64::MAX)?, is_same, !file.is_gzip()))
+            let completeness = match position.is_ambiguous {
+                true => None,
+                false => Some((file.content_length(u64::MAX)?, !file.is_gzip())),
+            };
+            io::Result::Ok((position.was_in(file), completeness))
         };
-        let mut longest = None;
+        let mut first = None;
         if files.len() > 1 {
             for (index, file) in files.iter().enumerate() {
-                longest = longest.max(Some((rank(file)?, index)));
+                first = first.max(Some((rank(file)?, index)));
             }
         }
-        let index = longest.map_or(0, |(_, index)| index);
+        let index = first.map_or(0, |(_, index)| index);
         Ok((!files.is_empty()).then(|| files.swap_remove(index)))
     }
 
@@ -196,7 +209,7 @@ impl Search<'_> {
             });
             match generation {
                 Some(gzip) if self.is_being_written(&gzip)? => {}
-                Some(file) if file.is_gzip() || file.length > retired.length => {
+                Some(file) if retired.may_have_grown(&file) => {
                     plan.segments.push(Segment {
                         generation: file,
                         from: retired.position.offset,

@@ -57,17 +57,26 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..24)
 }
 
-/// How rotated files are called; logrotate keeps to one way for one log.
+/// The first row of every generation, where the writer begins each with the same one.
+const FIRST_ROW: &str = "{\"seam\":\"daemon.started\"}\n";
+
+/// How the log is written and rotated; logrotate keeps to one way for one log.
 #[derive(Clone, Copy, Debug)]
-struct Names {
+struct Ways {
+    /// Each generation begins with [`FIRST_ROW`].
+    begins_alike: bool,
     /// By a date and a time, not by a number that rises with each rotation.
     dated: bool,
     /// In a folder below.
     olddir: bool,
 }
 
-fn names() -> impl Strategy<Value = Names> {
-    (any::<bool>(), any::<bool>()).prop_map(|(dated, olddir)| Names { dated, olddir })
+fn ways() -> impl Strategy<Value = Ways> {
+    any::<[bool; 3]>().prop_map(|[begins_alike, dated, olddir]| Ways {
+        begins_alike,
+        dated,
+        olddir,
+    })
 }
 
 /// What was written, and what of it was told.
@@ -82,7 +91,7 @@ struct Model {
     begun: Option<(String, String)>,
     /// Opened before the last rename.
     old: Option<File>,
-    names: Names,
+    ways: Ways,
     rotations: usize,
     /// What was moved away last, while it is not compressed.
     last: Option<PathBuf>,
@@ -96,7 +105,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(names: Names) -> Self {
+    fn new(ways: Ways) -> Self {
         let sandbox = Sandbox::new();
         sandbox.set("KORA_PROBE_DEBOUNCE_SECONDS", "0");
         fs::create_dir(sandbox.path("old")).expect("a folder");
@@ -110,7 +119,7 @@ impl Model {
             told: Vec::new(),
             begun: None,
             old: None,
-            names,
+            ways,
             rotations: 0,
             last: None,
             is_backdated: false,
@@ -130,9 +139,17 @@ impl Model {
     /// Whoever appends completes the row that was begun.
     fn complete(&mut self) {
         if let Some((rest, probe)) = self.begun.take() {
-            self.sandbox.append_raw(rest);
+            self.write(rest);
             self.note(probe);
         }
+    }
+
+    fn write(&self, text: impl AsRef<[u8]>) {
+        let length = fs::metadata(self.sandbox.log()).map_or(0, |meta| meta.len());
+        if self.ways.begins_alike && length == 0 {
+            self.sandbox.append_raw(FIRST_ROW);
+        }
+        self.sandbox.append_raw(text);
     }
 
     fn note(&mut self, probe: String) {
@@ -146,7 +163,7 @@ impl Model {
                 self.complete();
                 for _ in 0..*rows {
                     let (line, probe) = self.next_row();
-                    self.sandbox.append_raw(line);
+                    self.write(line);
                     self.note(probe);
                 }
             }
@@ -154,7 +171,7 @@ impl Model {
                 self.complete();
                 let (line, probe) = self.next_row();
                 let (half, rest) = line.split_at(line.len() / 2);
-                self.sandbox.append_raw(half);
+                self.write(half);
                 self.begun = Some((rest.to_owned(), probe));
             }
             Step::AppendLate => self.append_late(),
@@ -162,7 +179,7 @@ impl Model {
             Step::Noise(rows) => {
                 self.complete();
                 let row = crate::support::other_row("all is well") + "\n";
-                self.sandbox.append_raw(row.repeat(*rows));
+                self.write(row.repeat(*rows));
             }
             Step::Truncate => self.truncate(),
             Step::Run => self.run(),
@@ -236,12 +253,12 @@ impl Model {
 
     /// The name that the log is to get, free for it. What was moved there before gets the next one.
     fn make_room(&mut self) -> PathBuf {
-        let folder = if self.names.olddir { "old/" } else { "" };
+        let folder = if self.ways.olddir { "old/" } else { "" };
         let file = |end: &str| {
             self.sandbox
                 .path(&format!("{folder}kora_audit_log.jsonl{end}"))
         };
-        if self.names.dated {
+        if self.ways.dated {
             return file(&format!("-20260524-{:06}", self.rotations));
         }
         for number in (1..30).rev() {
@@ -321,8 +338,8 @@ proptest! {
     #![proptest_config(Config { cases: cases(), max_shrink_iters: 400, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn every_complete_row_is_told_once_and_in_order_or_a_gap_is_reported(steps in steps(), names in names()) {
-        let mut model = Model::new(names);
+    fn every_complete_row_is_told_once_and_in_order_or_a_gap_is_reported(steps in steps(), ways in ways()) {
+        let mut model = Model::new(ways);
         for step in &steps {
             model.take(step);
         }
