@@ -76,14 +76,18 @@ pub fn result(investigation: &Investigation, result: &Result<Diagnosis, Failure>
     }
 }
 
-/// A result whose facts will never be delivered: it takes over what they told. A diagnosis of a
-/// single wake stands for itself, as ever.
+/// A result whose facts will never be delivered, or not to their end: it takes over what they would
+/// have told. A diagnosis of a single wake stands for itself, as ever.
 pub fn take_over(result: &mut Dm, facts: &Dm) {
-    let body = result.text.split_once('\n').map_or("", |(_, body)| body);
+    let (head, body) = result.text.split_once('\n').unwrap_or(("", ""));
     let is_diagnosis = !body.starts_with(UNABLE);
     let is_told_whole = is_diagnosis && facts.further.is_empty();
     if facts.text.contains(FOLLOWS) && !is_told_whole {
-        result.text = facts.text.replace(FOLLOWS, body);
+        let facts_and_body = facts.text.replace(FOLLOWS, body);
+        result.text = match facts.begun {
+            Some(_) => format!("{head}\n{facts_and_body}"),
+            None => facts_and_body,
+        };
         result.further = facts.further.clone();
     }
     result.notes.extend(facts.notes.iter().cloned());

@@ -14,6 +14,7 @@ use super::Session;
 use crate::effects::{Effects, Route};
 use crate::message::{self, MAY_BE_REPEAT, with_notes};
 use crate::outcome;
+use crate::report::count;
 use crate::slack::{self, PART_LIMIT, Posted, Thread};
 use crate::state::Durability;
 use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused};
@@ -166,6 +167,31 @@ impl<E: Effects> Session<'_, E> {
         Ok(())
     }
 
+    /// Warns of DMs that stay queued although nothing was told of them in this run.
+    pub(super) fn warn_of_pending(&self) {
+        let outbox = &self.state.outbox;
+        let (why, number) = match self.effects.route() {
+            Route::SlackWithout(variable) => (format!("{variable} is not set"), outbox.len()),
+            Route::Slack if !self.outgoing.stopped => {
+                let is_untold = |dm: &&Dm| {
+                    let is_told = self.outgoing.tried.contains(&dm.id) || dm.given_up.is_some();
+                    !is_told && !dm.is_waiting()
+                };
+                let mut untold = outbox.iter().filter(is_untold);
+                let Some(first) = untold.next() else {
+                    return;
+                };
+                let cause = first.cause.as_deref().unwrap_or("the run's time was over");
+                (cause.to_owned(), 1 + untold.count())
+            }
+            _ => return,
+        };
+        if number > 0 {
+            let dms = count(number as u64, "DM stays", "DMs stay");
+            warn!("{dms} queued: {why}");
+        }
+    }
+
     /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox. Where that file cannot be
     /// written, it stays for the next run to move, is sent no more, and the others go on.
     fn give_up(&mut self, index: usize, reason: String) -> Result<DeliveryOutcome> {
@@ -211,17 +237,25 @@ impl<E: Effects> Session<'_, E> {
         if self.report.tally.undelivered == 0 {
             return Ok(());
         }
-        let count = self.report.tally.undelivered;
-        warn!("{count} DM(s) lie in undelivered.jsonl since an earlier run or reset was killed");
+        let number = self.report.tally.undelivered;
+        let dms = count(number, "DM lies", "DMs lie");
+        warn!("{dms} in undelivered.jsonl since an earlier run or reset was killed");
         self.commit(Durability::Full)
     }
 
-    /// What follows a DM that was given up has to stand alone. Where a part of it was delivered,
-    /// that is followed already.
+    /// What follows a DM that was given up has to stand alone, also where a part of it was delivered.
     fn stand_alone(&mut self, lost: &Dm) {
-        let follows = Follows::Dm(lost.id.clone());
+        let follows = match (&lost.begun, &lost.follows) {
+            (None, _) => Follows::Dm(lost.id.clone()),
+            (Some(begun), None) => match &begun.thread {
+                Some(thread) => Follows::Thread(thread.clone()),
+                None => return,
+            },
+            // A part of it was delivered into the thread of another one.
+            (Some(_), Some(_)) => return,
+        };
         for dm in &mut self.state.outbox {
-            if dm.follows.as_ref() == Some(&follows) {
+            if dm.id != lost.id && dm.follows.as_ref() == Some(&follows) {
                 message::take_over(dm, lost);
             }
         }
@@ -388,10 +422,11 @@ impl<E: Effects> Session<'_, E> {
     /// Why a message of many parts goes on later.
     fn breaks_off(&mut self, index: usize) -> Option<String> {
         if self.is_past_its_time() {
-            self.outgoing
-                .tried
-                .insert(self.state.outbox[index].id.clone());
-            return Some("the run's time was over between its parts".to_owned());
+            let dm = &self.state.outbox[index];
+            self.outgoing.tried.insert(dm.id.clone());
+            let cause = "the run's time was over between its parts";
+            warn!("the DM about {} stays queued: {cause}", dm.probe);
+            return Some(cause.to_owned());
         }
         let is_long = self.state.outbox[index].parts_sent() >= MOST_PARTS_AT_ONCE;
         is_long.then(|| "its further parts go out behind all else".to_owned())

@@ -207,10 +207,7 @@ impl<'a, E: Effects> Session<'a, E> {
                 Durability::Full
             })?;
         }
-        let pending = self.report.outbox.pending;
-        if let (Route::SlackWithout(variable), 1..) = (self.effects.route(), pending) {
-            warn!("{variable} is not set: {pending} DM(s) stay queued until it is");
-        }
+        self.warn_of_pending();
         Ok(())
     }
 

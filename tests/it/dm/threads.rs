@@ -119,6 +119,24 @@ fn a_result_whose_facts_were_given_up_is_an_ordinary_dm() {
 }
 
 #[test]
+fn a_failed_result_has_the_facts_in_full_where_these_were_given_up_half_way() {
+    let world = facts_first(Slack::refusing("the very end", "msg_too_long"));
+    world.engine.script([Reply::text(503, "")]);
+    let detail = format!("{}the very end", "word ".repeat(1_000));
+    let row = wake("fly").set("detail", detail);
+    world.append([row.clone()]);
+    world.run().exits(3);
+    world.slack.usually(|_, before| Slack::took(before));
+    world.command("undelivered --clear --yes").exits(0);
+    let posts = world.slack.posts();
+    let result = &posts[2..];
+    assert_eq!(thread_of(&result[0]), None);
+    let told: String = result.iter().map(Post::text).collect();
+    let expected = row.fallback("engine_exception:HTTP503");
+    assert!(expected.starts_with(result[0].text()), "{told}");
+}
+
+#[test]
 fn what_the_given_up_facts_said_of_repeats_is_said_with_the_result() {
     let world = without_facts();
     world.queue([wake("fly"), wake("fly")]);

@@ -110,7 +110,8 @@ fn a_stderr_that_takes_nothing_stops_nothing() {
         world.append_raw("{\"seam\":\"probe.wake_requested\"\n");
         world.append([wake("fly")]);
         let script = format!("exec \"$0\" \"$@\" {stderr}");
-        run_in_shell(&world, &script, "run").exits(3);
+        let outcome = run_in_shell(&world, &script, "run");
+        assert_eq!(outcome.code, Some(3));
         assert_eq!(world.slack.texts(), [plain("fly")]);
     }
 }

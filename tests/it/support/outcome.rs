@@ -32,6 +32,8 @@ impl Outcome {
             self.stdout,
             self.stderr
         );
+        let is_mute = self.stdout.is_empty() && self.stderr.is_empty();
+        assert!(code == 0 || !is_mute, "exit {code} without a word");
         self
     }
 
