@@ -79,10 +79,10 @@ pub struct StatusArgs {
 #[derive(Args, Debug)]
 pub struct UndeliveredArgs {
     /// Put them back into the outbox: the next run sends them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     pub retry: bool,
     /// Remove them for good
-    #[arg(long, conflicts_with = "retry")]
+    #[arg(long, conflicts_with_all = ["retry", "format"])]
     pub clear: bool,
     /// With --clear, do not ask
     #[arg(long)]

@@ -16,7 +16,7 @@ use crate::files::{append_own, append_shared};
 use crate::state::Episode;
 use crate::state::outbox::Dm;
 use crate::state::queue::{Alert, Investigation};
-use crate::text::rfc3339;
+use crate::text::{rfc3339, serialize_time};
 
 /// The default file, in the state folder, and what it moves to when it grows.
 pub const FILE: &str = "outcomes.jsonl";
@@ -100,6 +100,7 @@ struct Delivered {
     probe: String,
     issue_category: String,
     severity: String,
+    #[serde(serialize_with = "serialize_time")]
     queued_at: Timestamp,
     dm_status: &'static str,
 }
@@ -109,7 +110,9 @@ struct Recovered {
     probe: String,
     issue_category: String,
     /// When the snapshot that says so was computed.
+    #[serde(serialize_with = "serialize_time")]
     healthy_at: Timestamp,
+    #[serde(serialize_with = "serialize_time")]
     first_wake_at: Timestamp,
     wakes: u64,
 }

@@ -2,6 +2,7 @@
 //! the form in which a time leaves this program.
 
 use jiff::Timestamp;
+use serde::Serializer;
 
 /// The most characters of a quote and of a label.
 const MAX_SHORT: usize = 200;
@@ -40,6 +41,11 @@ pub fn steers(c: char) -> bool {
 /// RFC 3339 in UTC with six digits behind the second: `2026-05-24T14:32:00.123456Z`.
 pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// As [`rfc3339`], for a row's field.
+pub fn serialize_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*time))
 }
 
 fn replace(text: &str, is_bad: impl Fn(char) -> bool, by: char) -> String {

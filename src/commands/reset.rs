@@ -51,9 +51,12 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         Err(problem) => return Err(problem),
     };
     let loss = Loss::of(&state, log, args, whole);
-    if !loss.is_nothing() && !consent::is_given(args.yes, &loss.to_string(), "Go on?")? {
-        tell("Nothing was reset.");
-        return Ok(Exit::Failed);
+    if !loss.is_nothing() {
+        if !consent::is_given(args.yes, &loss.to_string(), "Go on?")? {
+            tell("Nothing was reset.");
+            return Ok(Exit::Failed);
+        }
+        tell(&format!("{loss}."));
     }
     store.keep_old()?;
     if whole || args.outbox {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::random_id;
 use crate::slack::Thread;
+use crate::text::serialize_time;
 
 /// Oldest first.
 pub type Outbox = VecDeque<Dm>;
@@ -27,6 +28,7 @@ pub struct Dm {
     /// Names this DM among all, also after it went to `undelivered.jsonl`.
     #[serde(default = "random_id")]
     pub id: String,
+    #[serde(serialize_with = "serialize_time")]
     pub queued_at: Timestamp,
     pub probe: String,
     pub category: String,

@@ -16,12 +16,14 @@ use super::Store;
 use super::outbox::{Dm, Outbox};
 use crate::audit::hash::sha256;
 use crate::files::open_own;
+use crate::text::serialize_time;
 
 pub const FILE: &str = "undelivered.jsonl";
 
 /// A DM that was given up.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Undelivered<'a> {
+    #[serde(serialize_with = "serialize_time")]
     pub given_up_at: Timestamp,
     pub reason: Cow<'a, str>,
     caller_session_id: Cow<'a, str>,

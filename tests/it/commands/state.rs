@@ -199,12 +199,18 @@ fn what_was_not_told_goes_to_undelivered_and_can_be_sent_after_all() {
     at_once(["--yes", "--outbox --yes"], |flags| {
         let world = with_something_of_all();
         let outcome = world.command(&format!("state reset {flags}")).exits(0);
+        let outcome = outcome.prints("This gives up ");
         outcome.prints("2 DMs went to undelivered.jsonl.");
         let after = state(&world);
         assert_eq!(
             (&after["queue"], &after["outbox"]),
             (&json!([]), &json!([]))
         );
+        for row in world.state_rows("undelivered.jsonl") {
+            for time in ["given_up_at", "queued_at"] {
+                assert_eq!(row[time].as_str().unwrap().len(), 27, "{row}");
+            }
+        }
         world.command("undelivered --retry").exits(0);
         assert_eq!(
             told(&world),
