@@ -43,7 +43,9 @@ pub struct Global {
     pub verbose: u8,
 }
 
+// A verb's own flags are built once it is chosen: that is a tenth of an idle run.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// One run: read what is new, investigate, tell the operator
     Run(RunArgs),

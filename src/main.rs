@@ -43,6 +43,8 @@ mod state;
 mod terminal;
 mod text;
 
+use std::env;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -59,11 +61,11 @@ fn main() -> ExitCode {
         true => ColorChoice::Auto,
         false => ColorChoice::Never,
     };
-    let matches = cli::Cli::command().color(help_colour).get_matches();
-    let cli = match cli::Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
+    // Never dropped: the process is as long as its life.
+    let mut command = ManuallyDrop::new(cli::Cli::command().color(help_colour));
+    let matches = command.try_get_matches_from_mut(env::args_os());
+    let parsed = matches.and_then(|matches| cli::Cli::from_arg_matches(&matches));
+    let cli = parsed.unwrap_or_else(|error| error.exit());
     logger::init(cli.global.verbose, config::stderr_is_journal());
     match commands::execute(&cli) {
         Ok(exit) => exit.into(),

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr_iter, memmem, memrchr};
+use memchr::{memchr, memmem, memrchr};
 use sha2::{Digest, Sha256};
 
 use super::hash::{hex, sha256};
@@ -20,6 +20,9 @@ const MAX_LINE: usize = 4 * 1024 * 1024;
 /// Small enough to stay in the cache from the reading to the counting, and large enough for few
 /// system calls: of 64 KiB to 1 MiB the fastest by measurement.
 const CHUNK: usize = 256 * 1024;
+
+/// In bytes, on the processors that this runs on.
+const CACHE_LINE: usize = 64;
 
 /// A complete line. Offsets are those of the source, counted from the start given to
 /// [`Lines::new`].
@@ -53,11 +56,11 @@ pub struct Lines<R> {
     chunk: usize,
     max_line: usize,
     seam: memmem::Finder<'static>,
-    /// Bytes of the source; what is behind `filled` is room to read into.
+    /// From `front` to `filled` bytes of the source; behind them is room to read into.
     buffer: Vec<u8>,
+    front: usize,
     filled: usize,
-    /// The offset of the buffer's first byte, which begins a row (or goes on with the overlong
-    /// one).
+    /// The offset of the byte at `front`, which begins a row (or goes on with the overlong one).
     base: u64,
     /// Behind the last line of the buffer that was passed.
     passed: usize,
@@ -76,8 +79,7 @@ struct Passing {
     start: u64,
     hash: Sha256,
     holds_seam: bool,
-    /// How many bytes at the buffer's front are hashed already, and kept since a seam may begin in
-    /// them.
+    /// Up to this index the buffer is hashed already, and kept since a seam may begin in it.
     hashed: usize,
 }
 
@@ -96,6 +98,7 @@ impl<R: Read> Lines<R> {
             max_line,
             seam: memmem::Finder::new(SEAM),
             buffer: vec![0; chunk],
+            front: 0,
             filled: 0,
             base: start,
             passed: 0,
@@ -170,7 +173,7 @@ impl<R: Read> Lines<R> {
         let lines = &self.buffer[self.passed..self.complete];
         let found = self.seam.find(lines);
         let end = found.map_or(lines.len(), |at| line_end(lines, at));
-        self.read += memchr_iter(b'\n', &lines[..end]).count() as u64;
+        self.read += bytecount::count(&lines[..end], b'\n') as u64;
         let line = found.map(|at| self.passed + line_start(lines, at));
         self.passed += end;
         line
@@ -194,15 +197,16 @@ impl<R: Read> Lines<R> {
         let newline = memchr(b'\n', unhashed);
         let end = newline.map_or(self.filled, |at| passing.hashed + at + 1);
         passing.hash.update(&self.buffer[passing.hashed..end]);
-        passing.holds_seam |= self.seam.find(&self.buffer[..end]).is_some();
+        passing.holds_seam |= self.seam.find(&self.buffer[self.front..end]).is_some();
         if newline.is_none() {
-            passing.hashed = end.min(SEAM.len() - 1);
-            self.discard(end - passing.hashed);
+            self.keep_from(self.front.max(end.saturating_sub(SEAM.len() - 1)));
+            passing.hashed = self.filled;
             self.overlong = Some(passing);
             return None;
         }
-        self.discard(end);
-        self.complete = line_start(&self.buffer[..self.filled], self.filled);
+        self.keep_from(end);
+        let rest = &self.buffer[self.front..self.filled];
+        self.complete = self.front + line_start(rest, rest.len());
         self.read += 1;
         let Passing {
             start,
@@ -227,19 +231,19 @@ impl<R: Read> Lines<R> {
     fn refill(&mut self) -> io::Result<usize> {
         if self.overlong.is_none() {
             self.row_before = self.last_row();
-            self.discard(skip_nuls(&self.buffer[..self.filled], self.passed));
+            self.keep_from(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
         let old = self.filled;
         self.read_chunk()?;
         let new = &self.buffer[old..self.filled];
-        self.complete = memrchr(b'\n', new).map_or(0, |at| old + at + 1);
+        self.complete = memrchr(b'\n', new).map_or(self.front, |at| old + at + 1);
         let first_line = memchr(b'\n', new).map_or(self.filled, |at| old + at);
-        if self.overlong.is_none() && first_line > self.max_line {
+        if self.overlong.is_none() && first_line - self.front > self.max_line {
             self.overlong = Some(Passing {
                 start: self.base,
                 hash: Sha256::new(),
                 holds_seam: false,
-                hashed: 0,
+                hashed: self.front,
             });
         }
         Ok(self.filled - old)
@@ -247,11 +251,7 @@ impl<R: Read> Lines<R> {
 
     fn read_chunk(&mut self) -> io::Result<()> {
         let end = self.filled + self.chunk;
-        if self.buffer.len() < end {
-            // Doubling would hold twice the longest line.
-            self.buffer.reserve_exact(end - self.buffer.len());
-            self.buffer.resize(end, 0);
-        }
+        self.make_room(end);
         loop {
             match self.source.read(&mut self.buffer[self.filled..end]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -261,22 +261,34 @@ impl<R: Read> Lines<R> {
         Ok(())
     }
 
-    /// Takes bytes that were passed off the buffer's front.
-    fn discard(&mut self, count: usize) {
-        if count > 0 {
-            self.buffer.copy_within(count..self.filled, 0);
-            self.filled -= count;
-            self.base += count as u64;
+    fn make_room(&mut self, end: usize) {
+        if self.buffer.len() < end {
+            // Doubling would hold twice the longest line.
+            self.buffer.reserve_exact(end - self.buffer.len());
+            self.buffer.resize(end, 0);
         }
-        (self.passed, self.complete) = (0, 0);
+    }
+
+    /// Moves the bytes from this index on to the buffer's front, and drops those before them. What is
+    /// read next begins at a cache line, to where the kernel copies a tenth faster.
+    fn keep_from(&mut self, index: usize) {
+        self.base = self.offset(index);
+        let length = self.filled - index;
+        let line = self.buffer.as_ptr().align_offset(CACHE_LINE);
+        self.front = (line + CACHE_LINE - length % CACHE_LINE) % CACHE_LINE;
+        self.filled = self.front + length;
+        self.make_room(self.filled);
+        self.buffer.copy_within(index..index + length, self.front);
+        (self.passed, self.complete) = (self.front, self.front);
     }
 
     /// The row whose `\n` is right before this index of the buffer.
     fn row_ending_at(&self, end: usize) -> Option<RowProof> {
-        if end == 0 {
+        if end == self.front {
             return self.row_before.clone();
         }
-        let start = skip_nuls(&self.buffer, line_start(&self.buffer, end - 1));
+        let line = line_start(&self.buffer[self.front..], end - 1 - self.front);
+        let start = skip_nuls(&self.buffer, self.front + line);
         Some(RowProof {
             start: self.offset(start),
             end: self.offset(end),
@@ -285,7 +297,7 @@ impl<R: Read> Lines<R> {
     }
 
     fn offset(&self, index: usize) -> u64 {
-        self.base + index as u64
+        self.base + (index - self.front) as u64
     }
 }
 
@@ -479,7 +491,7 @@ mod tests {
         let mut lines = Lines::with_limits(&source[..], 0, 16, 100);
         assert!(lines.next().unwrap().is_some());
         assert_eq!(lines.next().unwrap(), None);
-        assert!(lines.buffer.capacity() <= 100 + 16);
+        assert!(lines.buffer.capacity() <= 100 + 16 + CACHE_LINE);
     }
 
     #[test]

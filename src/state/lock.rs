@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit::{Exit, Problem};
 use crate::files::open_own;
 use crate::terminal::Waiting;
+use crate::text::serialize_time;
 
 pub const FILE: &str = "state.lock";
 
@@ -36,6 +37,7 @@ pub struct Lock {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Note {
+    #[serde(serialize_with = "serialize_time")]
     last_run: Timestamp,
     /// The last run before the first gap that no DM has told yet.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,10 +105,11 @@ impl Lock {
             unwatched_since: since.filter(|_| seconds.is_some()),
             unwatched_seconds: seconds,
         };
-        let written = note.write(&self.file);
-        // Where a full disk took no content, the time of the run is still told.
-        self.file.set_modified(now.into())?;
-        written
+        note.write(&self.file).or_else(|error| {
+            // A full disk takes no content: the time of the run is still told.
+            self.file.set_modified(now.into())?;
+            Err(error)
+        })
     }
 }
 
@@ -125,7 +128,11 @@ impl Note {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
         file.write_all_at(&line, 0)?;
-        file.set_len(line.len() as u64)
+        let length = line.len() as u64;
+        if file.metadata()?.len() > length {
+            file.set_len(length)?;
+        }
+        Ok(())
     }
 }
 
