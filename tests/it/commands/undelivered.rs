@@ -216,7 +216,7 @@ fn no_more_than_fit_go_back_into_the_outbox() {
 fn a_retry_waits_for_no_run() {
     let world = given_up(&["fly"]);
     world.slack.never();
-    let held = world.shell("flock state/state.lock sleep 5");
+    let held = world.shell("flock state/state.lock sleep 1");
     while world.shell("flock -n state/state.lock true").finish().code == Some(0) {}
     for line in ["undelivered --retry", "undelivered --clear --yes"] {
         world.command(line).exits(75);

@@ -58,6 +58,7 @@ fn what_may_or_may_not_have_been_sent_is_sent_once_more_and_marked() {
 }
 
 #[test]
+#[ignore = "Slack is given 10 s"]
 fn a_slack_that_hangs_may_have_sent_it() {
     assert_unknown(Reply::Hang);
 }
