@@ -13,7 +13,12 @@ fn pages() -> Vec<PathBuf> {
     let entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let mut pages: Vec<_> = entries.filter(|path| path.is_file()).collect();
+    let mut pages: Vec<_> = entries
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|end| ["1", "5", "7"].iter().any(|section| end == *section))
+        })
+        .collect();
     pages.sort();
     pages
 }

@@ -13,6 +13,7 @@ mod journal;
 mod man_pages;
 mod metrics;
 mod page;
+mod readme;
 mod replay;
 mod state;
 mod status;
