@@ -5,7 +5,10 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::PROGRAM;
+use super::timing::Contender;
 
 pub struct Bench {
     dir: PathBuf,
@@ -68,29 +71,43 @@ impl Bench {
         .unwrap();
     }
 
-    /// A run that finds the whole log new, each time anew. The DMs go to stdout.
-    pub fn run_anew(&self, log: &Path) -> Command {
-        self.run_from(log, &log.with_file_name("kept.json"))
+    /// A run to stdout that goes on from this state, however often it is run.
+    pub fn run_from(&self, name: &str, log: &Path, kept: &Path) -> Contender {
+        let mut command = self.run(log);
+        command.args(["--to", "stdout"]);
+        command.env("KORA_PROBE_DEBOUNCE_SECONDS", "86400");
+        let (kept, state) = (kept.to_owned(), Self::state_dir(log).join("state.json"));
+        Contender::new(name, command).after(move || {
+            fs::copy(&kept, &state).unwrap();
+        })
     }
 
-    /// A run that goes on from this state, each time anew.
-    pub fn run_from(&self, log: &Path, kept: &Path) -> Command {
-        let mut command = Command::new("sh");
-        self.environment(&mut command, log);
-        let line = format!(
-            "cp {} {}/state.json && exec {PROGRAM} run --to stdout",
-            kept.display(),
-            Self::state_dir(log).display()
-        );
-        command.args(["-c", &line]);
-        command.env("KORA_PROBE_DEBOUNCE_SECONDS", "86400");
-        command
+    /// The log's state, changed, for [`Self::wired`].
+    pub fn keep_state(&self, log: &Path, change: impl Fn(&mut Value)) -> Value {
+        let path = Self::state_dir(log).join("state.json");
+        let mut state = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        change(&mut state);
+        state
+    }
+
+    /// A run with these settings that goes on from this state, however often it is run.
+    pub fn wired(
+        &self,
+        name: &str,
+        log: &Path,
+        state: &Value,
+        settings: impl Fn(&mut Command),
+    ) -> Contender {
+        let mut command = self.run(log);
+        settings(&mut command);
+        let (state, path) = (state.to_string(), Self::state_dir(log).join("state.json"));
+        Contender::new(name, command).after(move || fs::write(&path, &state).unwrap())
     }
 
     /// Writes the log's state with a stamp for each of its pairs.
     pub fn stamp_pairs(&self, log: &Path, stamped: &Path) {
         let kept = fs::read(log.with_file_name("kept.json")).unwrap();
-        let mut state: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+        let mut state: Value = serde_json::from_slice(&kept).unwrap();
         let stamp = |pair| {
             serde_json::json!({
                 "probe": self::pair(pair),
@@ -131,8 +148,7 @@ impl Bench {
     /// Adds so many live stamps and queued DMs to a stamped state.
     pub fn fill_state(&self, log: &Path, pairs: usize, outbox: usize) {
         let path = Self::state_dir(log).join("state.json");
-        let mut state: serde_json::Value =
-            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let now = jiff::Timestamp::now();
         let name = log.to_str().unwrap();
         let stamps = (0..pairs).map(|pair| {

@@ -13,10 +13,11 @@ mod timing;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use data::Bench;
 use peers::Peers;
-use timing::{Contender, machine, peak_memory, table};
+use timing::{Contender, machine, table};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_probe-wake");
 
@@ -87,7 +88,49 @@ fn idle(bench: &Bench) {
     for log in [&small, &huge] {
         timing::once(&mut bench.run(log));
     }
+    let peers = Peers::start(Duration::ZERO);
+    contenders.extend(with_work_left(bench, &peers));
     table("Idle", &mut contenders, 400);
+}
+
+/// Runs that find nothing new: one with an investigation that is not due yet, one that asks about it
+/// again and sends the diagnosis, and one that delivers a queued DM.
+fn with_work_left(bench: &Bench, peers: &Peers) -> [Contender; 3] {
+    let settings = |command: &mut Command| {
+        peers.wire(command);
+        command
+            .env("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "86400")
+            .env("KORA_PROBE_DIGEST_WAKES", "10")
+            .env("KORA_PROBE_TELL_RECOVERY", "true");
+    };
+    let log = bench.log("owed", |log| data::write_rows(log, 2 * 1_024));
+    timing::once(&mut bench.run(&log));
+    data::append_wakes(&log, 1);
+    let mut failing = bench.run(&log);
+    settings(&mut failing);
+    failing.env("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1/");
+    timing::once(&mut failing);
+    let later = bench.keep_state(&log, |state| {
+        state["queue"][0]["late"]["asked_at"] = "2026-01-01T00:00:00Z".into();
+    });
+    let mut waiting = bench.run(&log);
+    settings(&mut waiting);
+    let queued_log = bench.log("queued", |log| data::write_rows(log, 2 * 1_024));
+    timing::once(&mut bench.run(&queued_log));
+    bench.fill_state(&queued_log, 0, 1);
+    let queued = bench.keep_state(&queued_log, |_| {});
+    let due_log = bench.log("due", |log| {
+        std::fs::copy(bench.path("owed/kora_audit_log.jsonl"), log).unwrap();
+    });
+    timing::once(&mut bench.run(&due_log));
+    let due = bench.keep_state(&due_log, |state| {
+        state["queue"] = later["queue"].clone();
+    });
+    [
+        Contender::new("the same, an investigation owed and not due", waiting),
+        bench.wired("it is due, asked about and told", &due_log, &due, settings),
+        bench.wired("a queued DM is delivered", &queued_log, &queued, settings),
+    ]
 }
 
 /// All of a log is new. One row in a thousand is a wake of one of 24 pairs, so that 24 are
@@ -112,15 +155,11 @@ fn catch_up(bench: &Bench, mib: u64) {
             ));
         }
     }
-    for (name, state) in [
-        ("probe-wake run, all held back", held_back.as_path()),
-        (
-            "probe-wake run, 24 dispatched",
-            &log.with_file_name("kept.json"),
-        ),
-    ] {
-        contenders.push(Contender::new(name, bench.run_from(&log, state)));
-    }
+    let kept = log.with_file_name("kept.json");
+    let mut dispatching = bench.run_from("probe-wake run, 24 dispatched", &log, &kept);
+    let memory = dispatching.peak_memory();
+    contenders.push(bench.run_from("probe-wake run, all held back", &log, &held_back));
+    contenders.push(dispatching);
     if is_installed("logtail2") {
         let mut logtail = Command::new("sh");
         let offset = bench.path("logtail.big");
@@ -137,10 +176,7 @@ fn catch_up(bench: &Bench, mib: u64) {
         &mut contenders,
         15,
     );
-    println!(
-        "Peak memory of that run: {}",
-        peak_memory(bench.run_anew(&log))
-    );
+    println!("\nPeak memory with 24 dispatched: {memory}");
     through_jq(&log);
 }
 
@@ -169,22 +205,19 @@ fn from_gzip(bench: &Bench, mib: u64) {
         pipe.args(["-c", &line]);
         contenders.push(Contender::new("zcat | rg -cF", pipe));
     }
-    contenders.push(Contender::new(
-        "probe-wake run, rotated to .gz",
-        bench.run_anew(&log),
-    ));
+    let kept = log.with_file_name("kept.json");
+    let mut rotating = bench.run_from("probe-wake run, rotated to .gz", &log, &kept);
+    let memory = rotating.peak_memory();
+    contenders.push(rotating);
     table(&format!("A rotation to .gz, {mib} MiB"), &mut contenders, 7);
-    println!(
-        "Peak memory of that run: {}",
-        peak_memory(bench.run_anew(&log))
-    );
+    println!("\nPeak memory of that run: {memory}");
     let _ = std::fs::remove_file(rotated);
 }
 
 /// What a dispatched wake costs with all its commits, over an engine and a Slack that answer at once.
 fn dispatches(bench: &Bench) {
     const WAKES: usize = 50;
-    let peers = Peers::start(std::time::Duration::ZERO);
+    let peers = Peers::start(Duration::ZERO);
     println!("\n### A dispatched wake ({WAKES} a run, stand-ins that answer at once)\n");
     println!("| state | ms a wake, median of 9 runs |\n|---|---|");
     for (name, pairs, outbox) in [

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Contender {
     name: String,
     command: Command,
+    prepare: Box<dyn Fn()>,
     times: Vec<f64>,
 }
 
@@ -16,8 +17,37 @@ impl Contender {
         Self {
             name: name.to_owned(),
             command,
+            prepare: Box::new(|| {}),
             times: Vec::new(),
         }
+    }
+
+    /// What is done before each run and not measured.
+    pub fn after(mut self, prepare: impl Fn() + 'static) -> Self {
+        self.prepare = Box::new(prepare);
+        self
+    }
+}
+
+impl Contender {
+    /// The most memory that one run held, watched from outside.
+    pub fn peak_memory(&mut self) -> String {
+        (self.prepare)();
+        let mut child = self
+            .command
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the command runs");
+        let path = format!("/proc/{}/status", child.id());
+        let mut most = String::from("unknown");
+        while child.try_wait().expect("a child").is_none() {
+            let status = fs::read_to_string(&path).unwrap_or_default();
+            if let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:")) {
+                most = line.trim_start_matches("VmHWM:").trim().to_owned();
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        most
     }
 }
 
@@ -42,6 +72,7 @@ pub fn median(times: &mut [f64]) -> f64 {
 pub fn table(title: &str, contenders: &mut [Contender], repetitions: usize) {
     for _ in 0..repetitions {
         for contender in contenders.iter_mut() {
+            (contender.prepare)();
             let seconds = once(&mut contender.command);
             contender.times.push(seconds);
         }
@@ -60,24 +91,6 @@ pub fn table(title: &str, contenders: &mut [Contender], repetitions: usize) {
             least * 1e3
         );
     }
-}
-
-/// The most memory that a command held, watched from outside.
-pub fn peak_memory(mut command: Command) -> String {
-    let mut child = command
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the command runs");
-    let path = format!("/proc/{}/status", child.id());
-    let mut most = String::from("unknown");
-    while child.try_wait().expect("a child").is_none() {
-        let status = fs::read_to_string(&path).unwrap_or_default();
-        if let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:")) {
-            most = line.trim_start_matches("VmHWM:").trim().to_owned();
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-    most
 }
 
 /// What this machine is.
