@@ -1,7 +1,6 @@
 //! The search for the position's content among the files beside the log, and the order of what is
 //! read behind it. Content decides; names and times only order generations that are both new.
 
-use std::cmp::Reverse;
 use std::io;
 use std::iter;
 use std::mem;
@@ -110,27 +109,24 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Takes the file last read; else the oldest generation that may hold the position, or the file
-    /// that has most of the one that does.
+    /// Takes the file last read, or else the one that has most of it; the oldest where that is
+    /// ambiguous.
     fn take_holder(&self, files: &mut Vec<Generation>) -> io::Result<Option<Generation>> {
         let position = &self.checkpoint.position;
         let is_cut = files.iter().any(Generation::is_gzip);
-        files.sort_by_cached_key(|file| Reverse(age(file, is_cut)));
+        files.sort_by_cached_key(|file| age(file, is_cut));
         let rank = |file: &Generation| {
-            let completeness = match position.is_ambiguous {
-                true => None,
-                false => Some((file.content_length(u64::MAX)?, !file.is_gzip())),
-            };
-            io::Result::Ok((position.was_in(file), completeness))
+            let length = file.content_length(u64::MAX)?;
+            io::Result::Ok((position.was_in(file), length, !file.is_gzip()))
         };
         let mut first = None;
-        if files.len() > 1 {
+        if files.len() > 1 && !position.is_ambiguous {
             for (index, file) in files.iter().enumerate() {
                 first = first.max(Some((rank(file)?, index)));
             }
         }
         let index = first.map_or(0, |(_, index)| index);
-        Ok((!files.is_empty()).then(|| files.swap_remove(index)))
+        Ok((!files.is_empty()).then(|| files.remove(index)))
     }
 
     /// Oldest first, without those that are read as part of another one.

@@ -1,5 +1,5 @@
 //! The table of settings: every variable's name, default and meaning, once. The configuration reads
-//! its defaults from here, and the man page and the README's table are held to it.
+//! its defaults from here, and the man page is held to it.
 
 /// An environment variable, or a line of the env file.
 pub struct Variable {
