@@ -1,12 +1,13 @@
 //! Section 6 of the contract: no alert waits for a diagnosis. The facts go first, and the result follows in their
 //! thread.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    DIAGNOSIS, Engine, Post, Reply, Row, World, arguments, at_once, plain, unable, wake,
+    DIAGNOSIS, Engine, Post, Reply, Row, Slack, World, arguments, at_once, plain, unable, wake,
 };
 
 /// Facts are told so many seconds after a wake was queued.
@@ -398,4 +399,23 @@ fn with_256_results_owed_a_new_wake_gets_the_one_fallback() {
     );
     assert_eq!(world.engine.questions().len(), 257);
     assert_eq!(texts.len(), 257 * 2 + 3);
+}
+
+#[test]
+#[ignore = "thousands of commits from a debug build: some ten seconds"]
+fn fifteen_hundred_wakes_in_one_run_take_little_memory() {
+    const WAKES: usize = 1_500;
+    let world = after("30").without_debounce();
+    world.slack.nth(WAKES, Slack::took(WAKES - 1).held());
+    world.append((0..WAKES).map(|number| wake(&format!("p{number}."))));
+    let run = world.start(&arguments("run"));
+    let begun = Instant::now();
+    while world.slack.requests().len() < WAKES && begun.elapsed() < Duration::from_secs(55) {
+        sleep(Duration::from_millis(50));
+    }
+    let kib = run.peak_memory();
+    world.slack.release();
+    run.finish().exits(0).silent();
+    assert_eq!(world.slack.requests().len(), WAKES);
+    assert!(kib < 16 * 1024, "{kib} KiB");
 }

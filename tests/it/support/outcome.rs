@@ -1,5 +1,6 @@
 //! What one run of the binary left: its exit code and what it said.
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Output};
@@ -127,6 +128,15 @@ impl Running {
             stdout: text(output.stdout),
             stderr: text(output.stderr),
         }
+    }
+
+    /// The most memory that it held so far, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        let status = fs::read_to_string(status).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("its peak").parse().expect("a number")
     }
 
     /// Ends it as `kill -9` does.
