@@ -212,7 +212,7 @@ impl Waiting {
         waited_for(|all| all.push(what.clone()));
         let (stop, stopped) = mpsc::channel::<()>();
         let shown = what.clone();
-        let draw = thread::spawn(move || {
+        let draw = thread::Builder::new().spawn(move || {
             let is_over = |length| stopped.recv_timeout(length) != Err(RecvTimeoutError::Timeout);
             match screen().escapes {
                 true => draw(&shown, is_over),
@@ -221,7 +221,8 @@ impl Waiting {
             }
         });
         Self {
-            line: Some((what, stop, draw)),
+            // Without a thread nothing is drawn.
+            line: draw.ok().map(|draw| (what, stop, draw)),
         }
     }
 }

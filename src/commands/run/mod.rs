@@ -144,7 +144,6 @@ fn first_run<E: Effects>(
     if let Route::SlackWithout(variable) = session.effects.route() {
         warn!("{variable} is not set: alerts stay queued until it is");
     }
-    info!("first run: stamped at byte {}", position.offset);
     session.report.first_run = true;
     session.report.position.before = position.offset;
     session.report.position.after = position.offset;
