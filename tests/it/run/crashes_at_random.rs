@@ -1,7 +1,8 @@
-//! Runs killed at random moments while wakes keep coming. By default a few dozen kills; the long rehearsal is
+//! Runs killed at random moments while wakes keep coming, the log is rotated, and facts go first or not. By default a few dozen kills; the long rehearsal is
 //!
 //!     PROBE_WAKE_KILLS=1000 cargo test --release --test it crashes_at_random -- --nocapture
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -49,6 +50,8 @@ fn runs_killed_at_random_moments_lose_nothing() {
             .collect();
         world.append(new.iter().map(|probe| wake(probe)));
         probes.extend(new);
+        let facts_after = ["0", "30"][random.below(2) as usize];
+        world.set("KORA_PROBE_FACTS_AFTER_SECONDS", facts_after);
         let run = world.start(&arguments("run"));
         sleep(Duration::from_micros(random.below(longest)));
         match run.kill_if_running().code {
@@ -56,7 +59,12 @@ fn runs_killed_at_random_moments_lose_nothing() {
             code => assert_eq!(code, Some(0)),
         }
         runs += 1;
+        if random.below(5) == 0 && world.log().exists() {
+            let rotated = format!("kora_audit_log.jsonl-{runs:06}");
+            fs::rename(world.log(), world.path(&rotated)).unwrap();
+        }
     }
+    world.append([wake("last.")]);
     world.run().exits(0);
     let repeats = assert_told(&world, &probes, kills);
     let texts = world.slack.texts();
