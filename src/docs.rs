@@ -13,6 +13,7 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use crate::cli::Cli;
 use crate::config::variables::VARIABLES;
+use crate::engine::Reason;
 use crate::exit::EXIT_STATUS;
 
 /// The date on the pages; it moves with the version.
@@ -231,13 +232,50 @@ fn pages() -> Vec<(String, String)> {
         dated(Man::new(command.version(env!("CARGO_PKG_VERSION"))), &name)
             .render(&mut page)
             .unwrap();
-        (format!("{name}.1"), String::from_utf8(page).unwrap())
+        (format!("{name}.1"), tidy(&String::from_utf8(page).unwrap()))
     });
     let main_pages = [
-        ("probe-wake.1".to_owned(), main_page()),
-        ("probe-wake.5".to_owned(), files_page()),
+        ("probe-wake.1".to_owned(), tidy(&main_page())),
+        ("probe-wake.5".to_owned(), tidy(&files_page())),
     ];
     main_pages.into_iter().chain(verbs).collect()
+}
+
+/// The page as mandoc wants it: no text line over 80 bytes, and no paragraph without a text.
+fn tidy(page: &str) -> String {
+    let mut tidy = String::new();
+    let page = page.replace("\n.br\n\n.br\n", "\n.sp\n");
+    for line in page.lines().map(str::trim_end) {
+        if line.starts_with('.') {
+            let is_begun = tidy
+                .lines()
+                .last()
+                .is_some_and(|last| last.starts_with(".SH"));
+            if line != ".PP" || !is_begun {
+                tidy += &format!("{line}\n");
+            }
+            continue;
+        }
+        let mut length = 0;
+        for word in line.split(' ') {
+            // A line that begins with a dot is a macro.
+            let is_new =
+                length == 0 || length + 1 + word.len() > 80 && !word.starts_with(['.', '\'']);
+            match (is_new, length) {
+                (true, 0) => {}
+                (true, _) => tidy.push('\n'),
+                (false, _) => tidy.push(' '),
+            }
+            length = if is_new {
+                word.len()
+            } else {
+                length + 1 + word.len()
+            };
+            tidy += word;
+        }
+        tidy.push('\n');
+    }
+    tidy
 }
 
 fn repository() -> PathBuf {
@@ -261,6 +299,28 @@ fn hold(path: &Path, expected: &str) {
 fn the_man_pages_are_what_the_program_says() {
     for (name, page) in pages() {
         hold(&repository().join("man").join(name), &page);
+    }
+}
+
+#[test]
+fn each_reason_is_explained() {
+    let page = fs::read_to_string(repository().join("man/probe-wake.7")).unwrap();
+    for reason in [
+        Reason::EngineUnavailable,
+        Reason::Timeout,
+        Reason::ConnectionError,
+        Reason::Http(503),
+        Reason::InvalidResponse,
+        Reason::EmptyResponseText,
+        Reason::Refusal,
+        Reason::ContentFilter,
+        Reason::IncompleteResponse,
+        Reason::BudgetSpent,
+        Reason::Interrupted,
+        Reason::Backlog,
+        Reason::Expired,
+    ] {
+        assert!(page.contains(&reason.to_string()), "{reason}");
     }
 }
 

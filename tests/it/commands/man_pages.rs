@@ -40,12 +40,12 @@ fn shown(page: &Path) -> String {
 }
 
 #[test]
-fn mandoc_finds_no_error() {
+fn mandoc_finds_nothing() {
     needs!("mandoc");
     assert!(pages().len() >= 10);
     for page in pages() {
         let judged = Command::new("mandoc")
-            .args(["-T", "lint", "-W", "error"])
+            .args(["-T", "lint"])
             .arg(&page)
             .output();
         let judged = judged.expect("mandoc");
