@@ -187,8 +187,19 @@ pub fn print_json(value: &impl Serialize) -> io::Result<()> {
         }
     }
     safe.push('\n');
+    print(&safe)
+}
+
+/// Lines for a person on stdout.
+pub fn print_lines(lines: &[String]) -> io::Result<()> {
+    let ended = lines.iter().flat_map(|line| [line, "\n"]);
+    print(&ended.collect::<String>())
+}
+
+/// A text on stdout, as it is.
+pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(safe.as_bytes())?;
+    stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 

@@ -44,6 +44,11 @@ fn screen() -> Screen {
     })
 }
 
+/// A sign, or what stands for it where only ASCII is drawn.
+pub fn drawn(sign: &'static str, ascii: &'static str) -> &'static str {
+    if screen().unicode { sign } else { ascii }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     Red = 31,

@@ -1,14 +1,13 @@
 //! `completions SHELL`: completions made from the same description as the help text, with a line on
 //! how to install them.
 
-use std::io::{self, Write};
-
 use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::{Cli, CompletionsArgs};
 use crate::exit::{Ended, Exit};
+use crate::report;
 
 pub fn completions(args: &CompletionsArgs) -> Ended {
     let mut script = Vec::new();
@@ -17,9 +16,7 @@ pub fn completions(args: &CompletionsArgs) -> Ended {
     // program's name has a hyphen: in bash no flag of a verb would be completed.
     let script = String::from_utf8_lossy(&script).replace("probe__subcmd__wake", "probe__wake");
     let script = with_comment(&script, how_to_install(args.shell));
-    io::stdout()
-        .write_all(script.as_bytes())
-        .context("cannot print the completions")?;
+    report::print(&script).context("cannot print the completions")?;
     Ok(Exit::Done)
 }
 

@@ -14,8 +14,13 @@ mod status;
 mod undelivered;
 mod user;
 
-use crate::cli::{Cli, Command, StateCommand};
+use std::io;
+
+use serde::Serialize;
+
+use crate::cli::{Cli, Command, Format, StateCommand};
 use crate::exit::Ended;
+use crate::report::{print_json, print_lines};
 
 /// Carries out what was typed.
 pub fn execute(cli: &Cli) -> Ended {
@@ -31,5 +36,13 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::Check(args) => check::check(global, args),
         Command::Schedule(args) => schedule::schedule(global, args),
         Command::Completions(args) => completions::completions(args),
+    }
+}
+
+/// Prints what was found: lines for a person, or one JSON object.
+fn print_as(format: Format, found: &impl Serialize, lines: &[String]) -> io::Result<()> {
+    match format {
+        Format::Text => print_lines(lines),
+        Format::Json => print_json(found),
     }
 }

@@ -1,7 +1,6 @@
 //! `undelivered`: the DMs that were given up, and the two ways out of there: back into the outbox, or
 //! away for good.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,12 +8,12 @@ use jiff::Timestamp;
 use log::warn;
 use serde::Serialize;
 
-use super::consent;
+use super::{consent, print_as};
 use crate::cli::{Format, Global, UndeliveredArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
 use crate::message::minute;
-use crate::report::{count, print_json, tell};
+use crate::report::{count, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::{Outbox, is_full};
 use crate::state::undelivered::{self, Line};
@@ -73,11 +72,7 @@ fn list(store: &Store, format: Format) -> Ended {
         unreadable: Vec::new(),
     };
     undelivered::for_each(store, &outbox(store), |line| list.add(&line))?;
-    match format {
-        Format::Json => print_json(&list),
-        Format::Text => print(&list),
-    }
-    .context("cannot print the list")?;
+    print_as(format, &list, &lines(&list)).context("cannot print the list")?;
     Ok(Exit::Done)
 }
 
@@ -111,28 +106,27 @@ impl List {
 /// The columns of a time, and the space behind it.
 const INDENT: usize = 22;
 
-fn print(list: &List) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if list.undelivered.is_empty() && list.unreadable.is_empty() {
-        writeln!(out, "{NOTHING}")?;
-    }
+fn lines(list: &List) -> Vec<String> {
+    let mut lines = Vec::new();
     let mut entry = |first: &str, texts: [&str; 3]| {
-        texts.into_iter().enumerate().try_for_each(|(index, text)| {
-            let first = if index == 0 { first } else { "" };
-            writeln!(out, "{first:<INDENT$}{}", wrapped(text, INDENT))
-        })
+        for (first, text) in [first, "", ""].into_iter().zip(texts) {
+            lines.push(format!("{first:<INDENT$}{}", wrapped(text, INDENT)));
+        }
     };
     for given in &list.undelivered {
         let about = format!("{} ({})", given.caller_session_id, given.severity);
         let first_line = given.text.lines().next().unwrap_or_default();
         let reason = format!("given up: {}", given.reason);
-        entry(&minute(given.given_up_at), [&about, &reason, first_line])?;
+        entry(&minute(given.given_up_at), [&about, &reason, first_line]);
     }
     for one in &list.unreadable {
         let number = format!("line {}", one.line);
-        entry(&number, ["cannot be read", &one.problem, &one.begins])?;
+        entry(&number, ["cannot be read", &one.problem, &one.begins]);
     }
-    out.flush()
+    if lines.is_empty() {
+        lines.push(NOTHING.to_owned());
+    }
+    lines
 }
 
 /// Puts what can be read back into the outbox. The state's commit decides; the rows are removed

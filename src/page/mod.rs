@@ -8,7 +8,7 @@ mod cards;
 mod table;
 mod timeline;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +17,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::debounce::Policy;
 use crate::message::span;
 use crate::record::{Investigation, Record, pairs};
+use crate::report;
 use crate::text::for_terminal;
 use timeline::Axis;
 
@@ -42,9 +43,7 @@ pub struct Page<'a> {
 }
 
 pub fn print(page: &Page<'_>) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(document(page).into_string().as_bytes())?;
-    stdout.flush()
+    report::print(&document(page).into_string())
 }
 
 fn document(page: &Page<'_>) -> Markup {

@@ -18,7 +18,7 @@ use crate::debounce::Pair;
 use crate::exit::{Ended, Exit, Problem};
 use crate::page;
 use crate::record::{Fate, Investigation, PairRecord, Record, Resolution, Totals, pairs};
-use crate::report::print_json;
+use crate::report::{print_json, print_lines};
 use crate::snapshot::Snapshot;
 use crate::terminal::Painter;
 use session::Event;
@@ -78,8 +78,10 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
             totals: record.totals(),
             events: events.as_deref(),
         }),
-        (RecordFormat::Text, Some(events)) => session::print(events, &record.totals(), painter),
-        (RecordFormat::Text, None) => table::print(&shown, &record, painter),
+        (RecordFormat::Text, Some(events)) => {
+            print_lines(&session::lines(events, &record.totals(), painter))
+        }
+        (RecordFormat::Text, None) => print_lines(&table::lines(&shown, &record, painter)),
         (RecordFormat::Html, _) => page::print(&page::Page {
             title: "History".to_owned(),
             log: &config.paths.audit_log,

@@ -1,7 +1,5 @@
 //! One session from its first wake to its last DM: every row in the order of time, texts in full.
 
-use std::io::{self, Write};
-
 use jiff::Timestamp;
 use log::warn;
 use serde::Serialize;
@@ -164,24 +162,22 @@ fn undelivered(row: &Row) -> Option<Event> {
     Some(Event::new(at, "dm", format!("given up: {reason}"), text))
 }
 
-/// A line for each event, its text indented below it.
-pub(super) fn print(events: &[Event], sum: &Totals, painter: Painter) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// A line for each event, its text indented below it, and the totals.
+pub(super) fn lines(events: &[Event], sum: &Totals, painter: Painter) -> Vec<String> {
     if events.is_empty() {
-        writeln!(out, "No such session.")?;
-        return out.flush();
+        return vec!["No such session.".to_owned()];
     }
+    let mut lines = Vec::new();
     for event in events {
         let at = event.at.strftime("%Y-%m-%d %H:%M:%S");
         let head = on_one_line(&format!("{at}  {:<8}  {}", event.kind, event.what));
-        writeln!(out, "{}", painter.paint(Colour::Bold, head.trim_end()))?;
-        for line in for_terminal(&event.text).lines() {
-            match line {
-                "" => writeln!(out)?,
-                line => writeln!(out, "    {line}")?,
-            }
-        }
+        lines.push(painter.paint(Colour::Bold, head.trim_end()));
+        let text = for_terminal(&event.text);
+        lines.extend(text.lines().map(|line| match line {
+            "" => String::new(),
+            line => format!("    {line}"),
+        }));
     }
-    writeln!(out, "{}", totals(sum))?;
-    out.flush()
+    lines.push(totals(sum));
+    lines
 }

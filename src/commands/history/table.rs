@@ -1,13 +1,11 @@
 //! The history as a table that fits the terminal: what does not fit is wrapped or told below, and
 //! nothing is cut.
 
-use std::io::{self, Write};
-
 use unicode_width::UnicodeWidthStr;
 
 use crate::record::{Investigation, Record, Tool, Totals};
 use crate::report::count;
-use crate::terminal::{Colour, Painter, pad, width, wrap};
+use crate::terminal::{Colour, Painter, drawn, pad, width, wrap, wrapped};
 use crate::text::on_one_line;
 
 /// A column: its head, its width where a terminal has room for that, and what it says of an
@@ -33,27 +31,22 @@ const BETWEEN: &str = "  ";
 /// What the diagnosis should have at least.
 const LEAST_DIAGNOSIS: usize = 32;
 
-/// A line for each investigation, or a word where there is none, and the totals.
-pub(super) fn print(shown: &[&Investigation], record: &Record, painter: Painter) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// A row for each investigation, or a word where there is none, and the totals.
+pub(super) fn lines(shown: &[&Investigation], record: &Record, painter: Painter) -> Vec<String> {
+    let mut lines = Vec::new();
     if shown.is_empty() {
-        writeln!(out, "No investigations.")?;
+        lines.push("No investigations.".to_owned());
     } else {
         let layout = Layout::new(shown, width());
         let head = layout.line(&layout.head());
-        writeln!(out, "{}", painter.paint(Colour::Bold, &head[0]))?;
-        for one in shown {
-            for line in layout.line(&layout.cells(one)) {
-                writeln!(out, "{line}")?;
-            }
-        }
+        lines.push(painter.paint(Colour::Bold, &head[0]));
+        let rows = shown.iter().map(|one| layout.line(&layout.cells(one)));
+        lines.extend(rows.flatten());
     }
     if !record.is_empty() {
-        for line in wrap(&totals(&record.totals()), width().unwrap_or(usize::MAX)) {
-            writeln!(out, "{line}")?;
-        }
+        lines.push(totals(&record.totals()));
     }
-    out.flush()
+    lines
 }
 
 /// Which columns a terminal has, each with its width; the diagnosis has what is left.
@@ -158,7 +151,7 @@ fn further(one: &Investigation) -> String {
     let parts: Vec<_> = parts
         .filter(|text| text != "- tokens" && text != "unknown now")
         .collect();
-    let mut lines = parts.join(" · ");
+    let mut lines = parts.join(drawn(" · ", " | "));
     if !one.tools.is_empty() {
         lines.push_str(&format!("\ntools: {}", tools(&one.tools)));
     }
@@ -229,18 +222,19 @@ pub(super) fn diagnosis(one: &Investigation) -> String {
     }
 }
 
-/// One line on what all of it comes to.
+/// What all of it comes to, on as many lines as the terminal needs for it.
 pub(super) fn totals(totals: &Totals) -> String {
     let cost = match totals.cost {
         Some(cost) => format!("${cost:.4}"),
         None => "cost not named".to_owned(),
     };
-    format!(
+    let totals = format!(
         "Total: {}, {} dispatched, {} held back, {} failed, {}, {cost}",
         count(totals.wakes, "wake", "wakes"),
         totals.dispatched,
         totals.held_back,
         totals.failed,
         count(totals.tokens, "token", "tokens"),
-    )
+    );
+    wrapped(&totals, 0)
 }

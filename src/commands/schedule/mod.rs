@@ -7,7 +7,6 @@ mod systemd;
 mod unit_files;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +21,7 @@ use super::user::User;
 use crate::cli::{CronArgs, Global, ScheduleCommand, SystemdArgs};
 use crate::config::{self, Config, Paths, usual_env_file};
 use crate::exit::{Ended, Exit, Problem};
+use crate::report;
 
 pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
     if let Some(user) = User::behind_sudo() {
@@ -87,8 +87,7 @@ impl Plan {
 }
 
 fn print(text: &str) -> Result<(), Problem> {
-    let printed = io::stdout().write_all(text.as_bytes());
-    Ok(printed.context("cannot print the schedule")?)
+    Ok(report::print(text).context("cannot print the schedule")?)
 }
 
 /// With sudo, all is done as the user who called it, whose runs these are. Only the files of a system

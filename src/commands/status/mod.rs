@@ -2,7 +2,7 @@
 //! pairs are quiet until when, and what is stuck where and why. It only looks: no lock is taken.
 
 mod lag;
-mod print;
+mod text;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::health::{self, Trouble};
-use crate::cli::{Format, Global, StatusArgs};
+use super::print_as;
+use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
-use crate::report::print_json;
 use crate::state::outbox::Dm;
 use crate::state::queue::Investigation;
 use crate::state::{EngineFailure, LogState, State, Store, lock, undelivered};
@@ -105,13 +105,11 @@ pub fn status(flags: &Global, args: &StatusArgs) -> Ended {
     let store = Store::at(&config.paths.state_dir);
     let state = store.load()?;
     let status = gather(&config, &store, &state, now)?;
-    let painter = Painter::for_stdout(config.paths.no_color);
-    match args.format.format {
-        Format::Json => print_json(&status),
-        Format::Text if args.check => print::print_problems(&status.problems),
-        Format::Text => print::print(&status, painter, now),
-    }
-    .context("cannot print the status")?;
+    let lines = match args.check {
+        true => status.problems.clone(),
+        false => text::lines(&status, Painter::for_stdout(config.paths.no_color), now),
+    };
+    print_as(args.format.format, &status, &lines).context("cannot print the status")?;
     match args.check && !status.problems.is_empty() {
         true => Ok(Exit::Unfinished),
         false => Ok(Exit::Done),

@@ -302,6 +302,21 @@ fn the_table_wraps_at_the_terminal_and_drops_nothing() {
 }
 
 #[test]
+fn the_totals_fit_the_terminal_and_are_whole() {
+    let mut long = outcome("fly", 1, "Found.");
+    long["details"]["input_tokens"] = json!(123_456_789_u64);
+    let sandbox = told(&[long]);
+    for command in ["history", "history --session probe:fly:service_unhealthy"] {
+        let seen = seen(&sandbox, 80, command);
+        let totals = seen.iter().position(|line| line.starts_with("Total:"));
+        let totals = &seen[totals.unwrap()..];
+        assert!(totals.iter().all(|line| line.chars().count() <= 80));
+        let whole = "Total: 1 wake, 1 dispatched, 0 held back, 0 failed, 123456879 tokens, cost not named [exit 0]";
+        assert_eq!(totals.join(" "), whole, "{command}");
+    }
+}
+
+#[test]
 fn a_hostile_diagnosis_stays_on_its_line() {
     let sandbox = told(&[outcome(
         "fly",

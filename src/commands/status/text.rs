@@ -1,7 +1,5 @@
 //! The status as a person reads it: a title and a text for each thing, on one screen.
 
-use std::io::{self, Write};
-
 use jiff::Timestamp;
 
 use super::{Owed, QueuedDm, QuietPair, Status};
@@ -15,60 +13,38 @@ const MOST_LINES: usize = 8;
 /// The columns before a text.
 const INDENT: usize = 13;
 
-pub(super) fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
     let mut entry = |title: &str, texts: Vec<String>, colour: Option<Colour>| {
-        print_entry(&mut out, title, &texts, |text| match colour {
-            Some(colour) => painter.paint(colour, text),
-            None => text.to_owned(),
-        })
+        let titles = std::iter::once(title).chain(std::iter::repeat(""));
+        for (title, text) in titles.zip(&texts).take(MOST_LINES) {
+            let text = wrapped(text, INDENT);
+            let text = match colour {
+                Some(colour) => painter.paint(colour, &text),
+                None => text,
+            };
+            lines.push(format!("{title:<INDENT$}{text}"));
+        }
+        if let Some(more) = texts.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
+            lines.push(format!("{:INDENT$}and {more} more: see --format json", ""));
+        }
     };
-    let is_healthy = if status.overdue {
-        Colour::Red
-    } else {
-        Colour::Green
+    let health = match status.overdue {
+        true => Colour::Red,
+        false => Colour::Green,
     };
-    entry("last run", vec![last_run(status, now)], Some(is_healthy))?;
-    entry("log", vec![log(status)], None)?;
-    entry("position", vec![position(status)], None)?;
-    entry("pairs", quiet(&status.held_back, now), None)?;
-    entry("owed", vec![owed(&status.investigations)], None)?;
+    entry("last run", vec![last_run(status, now)], Some(health));
+    entry("log", vec![log(status)], None);
+    entry("position", vec![position(status)], None);
+    entry("pairs", quiet(&status.held_back, now), None);
+    entry("owed", vec![owed(&status.investigations)], None);
     if let Some(failure) = engine_failure(status, now) {
-        entry("engine", vec![failure], Some(Colour::Yellow))?;
+        entry("engine", vec![failure], Some(Colour::Yellow));
     }
-    entry("outbox", outbox(&status.outbox, now), None)?;
-    entry("undelivered", vec![undelivered(status)], None)?;
-    if !status.problems.is_empty() {
-        entry("problems", status.problems.clone(), Some(Colour::Red))?;
-    }
-    out.flush()
-}
-
-/// What is wrong, a line each, and nothing where all is well.
-pub(super) fn print_problems(problems: &[String]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    problems
-        .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))?;
-    out.flush()
-}
-
-/// The first few texts of a list, so that the answer stays on one screen.
-fn print_entry(
-    out: &mut impl Write,
-    title: &str,
-    texts: &[String],
-    paint: impl Fn(&str) -> String,
-) -> io::Result<()> {
-    for (index, text) in texts.iter().take(MOST_LINES).enumerate() {
-        let title = if index == 0 { title } else { "" };
-        let text = paint(&wrapped(text, INDENT));
-        writeln!(out, "{title:<INDENT$}{text}")?;
-    }
-    match texts.len().saturating_sub(MOST_LINES) {
-        0 => Ok(()),
-        more => writeln!(out, "{:INDENT$}and {more} more: see --format json", ""),
-    }
+    entry("outbox", outbox(&status.outbox, now), None);
+    entry("undelivered", vec![undelivered(status)], None);
+    entry("problems", status.problems.clone(), Some(Colour::Red));
+    lines
 }
 
 fn last_run(status: &Status, now: Timestamp) -> String {
