@@ -121,7 +121,7 @@ fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
     for (index, one) in record.investigations.iter().enumerate() {
         if !one.late_diagnosis {
             let counted = one.buffered_consecutive_count.unwrap_or(1);
-            found.entry(one.pair()).or_default().push(Dispatch {
+            found.entry(one.pair.clone()).or_default().push(Dispatch {
                 at: one.asked_at(),
                 severity: &one.severity,
                 counted: usize::try_from(counted).unwrap_or(1).max(1),
@@ -223,7 +223,7 @@ pub fn link_in_order(record: &mut Record) {
         }
     }
     for one in &mut record.investigations {
-        let next = dispatched.get_mut(&one.pair()).and_then(Vec::pop);
+        let next = dispatched.get_mut(&one.pair).and_then(Vec::pop);
         if let Some(wake) = next {
             link(one, &record.wakes[wake]);
         }

@@ -7,6 +7,7 @@ mod pairs;
 mod rows;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -54,8 +55,8 @@ pub enum Fate {
 pub struct Investigation {
     /// When it ended.
     pub at: Timestamp,
-    pub probe: String,
-    pub category: String,
+    #[serde(flatten)]
+    pub pair: Pair,
     pub severity: String,
     pub caller_session_id: String,
     pub dm_status: String,
@@ -137,11 +138,15 @@ impl Raised {
 }
 
 impl Investigation {
-    pub fn pair(&self) -> Pair {
-        Pair {
-            probe: self.probe.clone(),
-            category: self.category.clone(),
-        }
+    /// How long the engine took, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.duration_ms as f64 / 1_000.0
+    }
+
+    /// Those of the question and of the answer; `None` where the engine named neither.
+    pub fn tokens(&self) -> Option<u64> {
+        let named = self.input_tokens.into_iter().chain(self.output_tokens);
+        named.reduce(u64::saturating_add)
     }
 
     pub fn asked_at(&self) -> Timestamp {
@@ -186,6 +191,17 @@ impl Investigation {
     }
 }
 
+/// `fly_logs execution_error (HTTPError)`.
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.tool, self.status)?;
+        match &self.exception {
+            Some(exception) => write!(f, " ({exception})"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Tool {
     pub fn is_failed(&self) -> bool {
         !["ok", "success", "called"].contains(&self.status.as_str())
@@ -218,7 +234,7 @@ impl Record {
     /// Leaves what is asked for. `keeps` judges pair and time.
     pub fn retain(&mut self, keeps: impl Fn(&Pair, Timestamp) -> bool) {
         self.wakes.retain(|one| keeps(&one.pair(), one.at));
-        self.investigations.retain(|one| keeps(&one.pair(), one.at));
+        self.investigations.retain(|one| keeps(&one.pair, one.at));
         self.owed.retain(|one| keeps(&one.pair, one.at));
         self.recoveries.retain(|one| keeps(&one.pair, one.at));
     }
@@ -232,10 +248,7 @@ impl Record {
         let told = self.investigations.iter();
         let dispatched = told.clone().filter(|one| !one.late_diagnosis).count() + self.owed.len();
         let (held_back, unknown) = (count(Fate::HeldBack), count(Fate::Unknown));
-        let tokens = told.clone().map(|one| {
-            let (input, output) = (one.input_tokens, one.output_tokens);
-            input.unwrap_or(0).saturating_add(output.unwrap_or(0))
-        });
+        let tokens = told.clone().filter_map(Investigation::tokens);
         let costs: Vec<f64> = told.clone().filter_map(|one| one.total_cost_usd).collect();
         Totals {
             wakes: (dispatched + held_back + unknown) as u64,
@@ -257,7 +270,7 @@ impl Record {
             })
             .collect();
         for one in &mut self.investigations {
-            one.resolution = resolutions.get(&one.pair()).copied().unwrap_or_default();
+            one.resolution = resolutions.get(&one.pair).copied().unwrap_or_default();
         }
         self.resolutions = resolutions;
     }

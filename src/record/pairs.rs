@@ -43,7 +43,7 @@ pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
         found.entry(one.pair()).or_default().wakes.push(one);
     }
     for one in &record.investigations {
-        let pair = found.entry(one.pair()).or_default();
+        let pair = found.entry(one.pair.clone()).or_default();
         pair.investigations.push(one);
     }
     for one in &record.owed {

@@ -22,8 +22,10 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
     let flag = |field: &str| row.details()[field] == true;
     let mut one = Investigation {
         at: row.emitted_at()?,
-        probe: named("probe"),
-        category: named("issue_category"),
+        pair: Pair {
+            probe: named("probe"),
+            category: named("issue_category"),
+        },
         severity: named("severity"),
         caller_session_id: row.text("caller_session_id")?,
         dm_status: named("dm_status"),

@@ -38,8 +38,8 @@ struct History<'a> {
 /// One pair in JSON.
 #[derive(Debug, Serialize)]
 struct PairSummary {
-    probe: String,
-    category: String,
+    #[serde(flatten)]
+    pair: Pair,
     resolution: Resolution,
     severity: String,
     first_wake_at: Timestamp,
@@ -103,14 +103,14 @@ fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
         let told: BTreeSet<_> = record
             .investigations
             .iter()
-            .map(|one| (one.pair(), one.raised_at))
+            .map(|one| (&one.pair, one.raised_at))
             .collect();
         let is_of_session =
             |pair: &Pair| caller_session_id(&pair.probe, &pair.category) == *session;
         record.wakes.retain(|one| {
-            let is_told =
-                one.fate == Fate::Dispatched && told.contains(&(one.pair(), Some(one.at)));
-            is_told || is_of_session(&one.pair())
+            let pair = one.pair();
+            let is_told = one.fate == Fate::Dispatched && told.contains(&(&pair, Some(one.at)));
+            is_told || is_of_session(&pair)
         });
         record.owed.retain(|one| is_of_session(&one.pair));
         record.recoveries.retain(|one| is_of_session(&one.pair));
@@ -150,8 +150,7 @@ fn summaries(record: &Record) -> Vec<PairSummary> {
         dispatched: one.dispatches().len(),
         held_back: one.count(Fate::HeldBack),
         bad_seconds: one.bad_for().as_secs(),
-        probe: one.pair.probe,
-        category: one.pair.category,
+        pair: one.pair,
     };
     pairs(record).into_iter().map(summary).collect()
 }

@@ -100,11 +100,14 @@ fn investigation(one: &Investigation) -> Vec<Event> {
         events.push(Event::new(one.asked_at(), "question", about, ""));
     }
     let text = one.summary.clone().unwrap_or_default();
-    let took = format!("{:.1} s", one.duration_ms as f64 / 1_000.0);
     let model = one.model_used.as_deref().unwrap_or("unknown model");
     let (answer, said, dm_text) = match one.failure() {
         Some(failure) => (format!("no diagnosis: {failure}"), String::new(), text),
-        None => (format!("{model}, {took}"), text, String::new()),
+        None => (
+            format!("{model}, {:.1} s", one.seconds()),
+            text,
+            String::new(),
+        ),
     };
     events.push(Event::new(one.at, "answer", answer, said));
     let at = one.delivered_at.unwrap_or(one.at);
@@ -123,13 +126,7 @@ fn row(row: &Row) -> Option<Event> {
         return None;
     }
     let (kind, what) = if row.is_of(TOOL_SEAM) {
-        let tool = call(row)?.tool;
-        let exception = tool.exception.map(|exception| format!(" ({exception})"));
-        let exception = exception.unwrap_or_default();
-        (
-            "tool".to_owned(),
-            format!("{} {}{exception}", tool.tool, tool.status),
-        )
+        ("tool".to_owned(), call(row)?.tool.to_string())
     } else if row.is_of(AUTOFIX_SEAM) {
         ("fix".to_owned(), row.detail("status").unwrap_or_default())
     } else {

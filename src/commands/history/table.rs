@@ -14,16 +14,18 @@ type Column = (&'static str, usize, fn(&Investigation) -> String);
 
 /// What every terminal shows beside the diagnosis.
 const ALWAYS: [Column; 3] = [
-    ("WHEN (UTC)", 16, when),
-    ("PROBE", 24, |one| on_one_line(&one.probe)),
+    ("WHEN (UTC)", 16, |one| {
+        one.at.strftime("%Y-%m-%d %H:%M").to_string()
+    }),
+    ("PROBE", 24, |one| on_one_line(&one.pair.probe)),
     ("SEVERITY", 24, |one| on_one_line(&one.severity)),
 ];
 /// What has columns of its own where there is room, and otherwise stands below the diagnosis.
 const FURTHER: [Column; 6] = [
-    ("CATEGORY", 24, |one| on_one_line(&one.category)),
+    ("CATEGORY", 24, |one| on_one_line(&one.pair.category)),
     ("DM", 24, delivery),
     ("NOW", 8, |one| one.resolution.name().to_owned()),
-    ("TOOK", 12, took),
+    ("TOOK", 12, |one| format!("{:.1}s", one.seconds())),
     ("TOKENS", 12, tokens),
     ("TOOLS", 40, |one| tools(&one.tools)),
 ];
@@ -158,14 +160,6 @@ fn further(one: &Investigation) -> String {
     lines
 }
 
-fn when(one: &Investigation) -> String {
-    one.at.strftime("%Y-%m-%d %H:%M").to_string()
-}
-
-fn took(one: &Investigation) -> String {
-    format!("{:.1}s", one.duration_ms as f64 / 1_000.0)
-}
-
 fn tokens(one: &Investigation) -> String {
     match (one.input_tokens, one.output_tokens) {
         (None, None) => "-".to_owned(),
@@ -178,15 +172,8 @@ pub(super) fn tools(tools: &[Tool]) -> String {
     if tools.is_empty() {
         return "-".to_owned();
     }
-    let told = tools.iter().map(|tool| {
-        let told = format!("{} {}", tool.tool, tool.status);
-        let told = match &tool.exception {
-            Some(exception) => format!("{told} ({exception})"),
-            None => told,
-        };
-        on_one_line(&told)
-    });
-    told.collect::<Vec<_>>().join(", ")
+    let told: Vec<_> = tools.iter().map(Tool::to_string).collect();
+    on_one_line(&told.join(", "))
 }
 
 /// What became of the DM, and what else is to be known of it.

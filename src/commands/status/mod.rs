@@ -15,6 +15,7 @@ use super::health::{self, Trouble};
 use super::print_as;
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
+use crate::debounce::Pair;
 use crate::exit::{Ended, Exit};
 use crate::state::outbox::Dm;
 use crate::state::queue::Investigation;
@@ -78,8 +79,8 @@ impl Owed {
 
 #[derive(Debug, Serialize)]
 struct QuietPair {
-    probe: String,
-    category: String,
+    #[serde(flatten)]
+    pair: Pair,
     until: Timestamp,
     /// Repeats that were held back.
     count: u64,
@@ -165,8 +166,7 @@ fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<
     let stamps = kept.into_iter().flat_map(|kept| kept.stamps.iter());
     let pairs = stamps.filter_map(|(pair, stamp)| {
         Some(QuietPair {
-            probe: pair.probe.clone(),
-            category: pair.category.clone(),
+            pair: pair.clone(),
             until: stamp.held_until(&config.debounce, now)?,
             count: stamp.held_back.map_or(0, |held| held.count),
         })

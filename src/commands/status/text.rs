@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Owed, QueuedDm, QuietPair, Status};
+use crate::debounce::Pair;
 use crate::message::{clock, span};
 use crate::report::count;
 use crate::state::undelivered;
@@ -88,7 +89,7 @@ fn quiet(pairs: &[QuietPair], now: Timestamp) -> Vec<String> {
         return vec!["none is quiet".to_owned()];
     }
     let lines = pairs.iter().map(|pair| {
-        let (probe, category) = (&pair.probe, &pair.category);
+        let Pair { probe, category } = &pair.pair;
         let repeats = match pair.count {
             0 => String::new(),
             number => format!(" ({} held back)", count(number, "repeat", "repeats")),
