@@ -48,6 +48,16 @@ pub fn serialize_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<
     serializer.serialize_str(&rfc3339(*time))
 }
 
+/// The first of several names: `a, b and 4 more`.
+pub fn first_few(names: &[String], most: usize) -> String {
+    let (first, more) = names.split_at(names.len().min(most));
+    let first = first.join(", ");
+    match more.len() {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 fn replace(text: &str, is_bad: impl Fn(char) -> bool, by: char) -> String {
     text.chars()
         .map(|c| if is_bad(c) { by } else { c })

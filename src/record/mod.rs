@@ -17,7 +17,7 @@ use crate::debounce::{Pair, Severity};
 use crate::engine::Reason;
 use crate::snapshot::{Health, Snapshot};
 pub use join::{Call, Owed, decide_fates, join_calls, link_in_order, note_fix};
-pub use pairs::{PairRecord, pairs};
+pub use pairs::{PairRecord, pairs, sum};
 pub use rows::{call, delivery, investigation, recovery};
 
 /// All that is known, each list in the order of time.

@@ -149,12 +149,14 @@ impl PairRecord<'_> {
 
     /// For how long it was bad, at least.
     pub fn bad_for(&self) -> SignedDuration {
-        let lengths = self.spans().into_iter();
-        let lengths = lengths.map(|span| span.to.duration_since(span.from));
-        lengths.fold(SignedDuration::ZERO, |sum, length| {
-            sum.saturating_add(length)
-        })
+        let spans = self.spans().into_iter();
+        sum(spans.map(|span| span.to.duration_since(span.from)))
     }
+}
+
+/// All of these lengths together.
+pub fn sum(lengths: impl Iterator<Item = SignedDuration>) -> SignedDuration {
+    lengths.fold(SignedDuration::ZERO, SignedDuration::saturating_add)
 }
 
 /// The last span was over at this time.

@@ -12,7 +12,7 @@ use crate::engine::{self, Failure, Lookup, Metadata, Question, Reason};
 use crate::http::Http;
 use crate::slack::{self, Posted};
 use crate::terminal::Waiting;
-use crate::text::quote;
+use crate::text::{first_few, quote};
 
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_ASKED: &str = "no question was asked";
@@ -67,12 +67,10 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
 
 fn listed(models: &[String]) -> String {
     const MOST: usize = 10;
-    let names: Vec<_> = models.iter().take(MOST).map(|name| quote(name)).collect();
-    let more = models.len().saturating_sub(MOST);
-    match (names.as_slice(), more) {
-        ([], _) => "it has none".to_owned(),
-        (_, 0) => format!("it has {}", names.join(", ")),
-        _ => format!("it has {} and {more} more", names.join(", ")),
+    let names: Vec<_> = models.iter().map(|name| quote(name)).collect();
+    match names.is_empty() {
+        true => "it has none".to_owned(),
+        false => format!("it has {}", first_few(&names, MOST)),
     }
 }
 

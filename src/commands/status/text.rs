@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Owed, QueuedDm, QuietPair, Status};
 use crate::debounce::Pair;
 use crate::message::{clock, span};
-use crate::report::count;
+use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
 
@@ -101,24 +101,16 @@ fn quiet(pairs: &[QuietPair], now: Timestamp) -> Vec<String> {
 }
 
 fn owed(investigations: &[Owed]) -> String {
-    let count_of = |is: fn(&Owed) -> bool| investigations.iter().filter(|one| is(one)).count();
-    let parts = [
-        (count_of(|one| !one.told), "told nothing yet"),
-        (count_of(|one| one.told && !one.late), "owed a result"),
-        (count_of(|one| one.late), "may be diagnosed late"),
-    ];
-    let parts = parts.iter().filter(|(number, _)| *number > 0);
-    let parts: Vec<_> = parts
-        .map(|(number, what)| format!("{number} {what}"))
-        .collect();
-    match parts.as_slice() {
-        [] => "no investigation".to_owned(),
-        parts => {
-            let all = count(
-                investigations.len() as u64,
-                "investigation",
-                "investigations",
-            );
+    let number = |is: fn(&&Owed) -> bool| investigations.iter().filter(is).count() as u64;
+    let parts = counted([
+        (number(|one| !one.told), "told nothing yet"),
+        (number(|one| one.told && !one.late), "owed a result"),
+        (number(|one| one.late), "may be diagnosed late"),
+    ]);
+    match number(|_| true) {
+        0 => "no investigation".to_owned(),
+        all => {
+            let all = count(all, "investigation", "investigations");
             format!("{all}: {}", parts.join(", "))
         }
     }
@@ -126,12 +118,10 @@ fn owed(investigations: &[Owed]) -> String {
 
 fn engine_failure(status: &Status, now: Timestamp) -> Option<String> {
     let failure = status.last_failure.as_ref()?;
-    let words = failure.message.as_ref().map(|words| format!(": {words}"));
     let (at, reason) = (clock(failure.at, now), &failure.reason);
-    Some(format!(
-        "failed at {at}: {reason}{}",
-        words.unwrap_or_default()
-    ))
+    let words = failure.message.as_ref().map(|words| format!(": {words}"));
+    let words = words.unwrap_or_default();
+    Some(format!("failed at {at}: {reason}{words}"))
 }
 
 fn outbox(outbox: &[QueuedDm], now: Timestamp) -> Vec<String> {
