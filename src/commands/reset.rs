@@ -1,7 +1,6 @@
 //! `state reset`: forgets what is remembered, with care. What was not told to the operator is never
 //! dropped without a yes, and goes to `undelivered.jsonl`.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -50,13 +49,14 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         }
         Err(problem) => return Err(problem),
     };
-    let loss = Loss::of(&state, log, args, whole);
-    if !loss.is_nothing() {
-        if !consent::is_given(args.yes, &loss.to_string(), "Go on?")? {
+    let losses = losses(&state, log, args, whole);
+    if !losses.is_empty() {
+        let lost = format!("This gives up {}", losses.join(", "));
+        if !consent::is_given(args.yes, &lost, "Go on?")? {
             tell("Nothing was reset.");
             return Ok(Exit::Failed);
         }
-        tell(&format!("{loss}."));
+        tell(&format!("{lost}."));
     }
     store.keep_old()?;
     if whole || args.outbox {
@@ -79,72 +79,32 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// What a reset drops.
-#[derive(Default)]
-struct Loss {
-    unread_wakes: u64,
-    /// Logs that cannot be read, with the reason: whether they hold wakes is not known.
-    unknown: Vec<String>,
-    dms: usize,
-    investigations: usize,
-}
-
-impl Loss {
-    fn of(state: &State, log: &Path, args: &ResetArgs, whole: bool) -> Self {
-        let mut loss = Self::default();
-        if whole || args.outbox {
-            loss.dms = state.outbox.len();
-            loss.investigations = state.queue.len();
+/// What a reset drops, in words. Whether a log that cannot be read holds wakes is not known.
+fn losses(state: &State, log: &Path, args: &ResetArgs, whole: bool) -> Vec<String> {
+    let mut unread = Counter(0);
+    let mut unknown = Vec::new();
+    for (name, kept) in &state.logs {
+        let is_passed_over = args.position == Some(ResetPosition::End) && *name == log_name(log);
+        if whole || is_passed_over {
+            let mut checkpoint = kept.checkpoint.clone();
+            let now = Timestamp::now();
+            let look = reader::look(Path::new(name), &mut checkpoint, now, &mut unread);
+            let problem = look.problem.iter();
+            unknown.extend(problem.map(|error| format!("unread rows ({error:#})")));
         }
-        for (name, kept) in &state.logs {
-            let is_passed_over =
-                args.position == Some(ResetPosition::End) && *name == log_name(log);
-            if whole || is_passed_over {
-                loss.count_unread(Path::new(name), &mut kept.checkpoint.clone());
-            }
-        }
-        loss
     }
-
-    fn count_unread(&mut self, log: &Path, checkpoint: &mut Checkpoint) {
-        let mut unread = Counter(0);
-        let look = reader::look(log, checkpoint, Timestamp::now(), &mut unread);
-        self.unread_wakes += unread.0;
-        self.unknown
-            .extend(look.problem.map(|error| format!("{error:#}")));
-    }
-
-    fn is_nothing(&self) -> bool {
-        let Self {
-            unread_wakes,
-            unknown,
-            dms,
-            investigations,
-        } = self;
-        *unread_wakes == 0 && unknown.is_empty() && *dms == 0 && *investigations == 0
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = [
-            (self.unread_wakes, "unread wake", "unread wakes"),
-            (self.dms as u64, "queued DM", "queued DMs"),
-            (
-                self.investigations as u64,
-                "investigation",
-                "investigations",
-            ),
-        ];
-        let counted = counted.into_iter().filter(|(number, ..)| *number > 0);
-        let counted = counted.map(|(number, one, many)| count(number, one, many));
-        let unknown = self
-            .unknown
-            .iter()
-            .map(|problem| format!("unread rows ({problem})"));
-        let all: Vec<_> = counted.chain(unknown).collect();
-        write!(f, "This gives up {}", all.join(", "))
-    }
+    let (dms, investigations) = match whole || args.outbox {
+        true => (state.outbox.len(), state.queue.len()),
+        false => (0, 0),
+    };
+    let counted = [
+        (unread.0, "unread wake", "unread wakes"),
+        (dms as u64, "queued DM", "queued DMs"),
+        (investigations as u64, "investigation", "investigations"),
+    ];
+    let counted = counted.into_iter().filter(|(number, ..)| *number > 0);
+    let counted = counted.map(|(number, one, many)| count(number, one, many));
+    counted.chain(unknown).collect()
 }
 
 /// Counts the wakes of a log.

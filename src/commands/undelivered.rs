@@ -54,17 +54,23 @@ struct Unreadable {
 }
 
 pub fn undelivered(flags: &Global, args: &UndeliveredArgs) -> Ended {
-    let paths = Paths::load(flags)?;
-    let store = Store::at(&paths.state_dir);
-    match (args.retry, args.clear) {
-        (true, _) => retry(&store),
-        (_, true) => clear(&store, args.yes),
-        _ => list(&store, args.format.format),
+    let store = Store::at(&Paths::load(flags)?.state_dir);
+    store.check()?;
+    if !args.retry && !args.clear {
+        return list(&store, args.format.format);
+    }
+    if !store.path(undelivered::FILE).exists() {
+        tell(NOTHING);
+        return Ok(Exit::Done);
+    }
+    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
+    match args.retry {
+        true => retry(&store),
+        false => clear(&store, args.yes),
     }
 }
 
 fn list(store: &Store, format: Format) -> Ended {
-    store.check()?;
     let mut list = List {
         version: 1,
         file: store.path(undelivered::FILE).display().to_string(),
@@ -132,12 +138,6 @@ fn lines(list: &List) -> Vec<String> {
 /// Puts what can be read back into the outbox. The state's commit decides; the rows are removed
 /// behind it, or by the next run.
 fn retry(store: &Store) -> Ended {
-    store.check()?;
-    if !store.path(undelivered::FILE).exists() {
-        tell(NOTHING);
-        return Ok(Exit::Done);
-    }
-    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let mut state = store.load()?;
     undelivered::forget_retried(store, &mut state.outbox)?;
     let back = take_back(store, &mut state.outbox)?;
@@ -181,12 +181,6 @@ fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
 }
 
 fn clear(store: &Store, yes: bool) -> Ended {
-    store.check()?;
-    if !store.path(undelivered::FILE).exists() {
-        tell(NOTHING);
-        return Ok(Exit::Done);
-    }
-    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let number = undelivered::count(store, &outbox(store))?;
     let lost = format!("{} undelivered", count(number, "DM is", "DMs are"));
     if number > 0 && !consent::is_given(yes, &lost, "Remove for good?")? {
