@@ -34,7 +34,8 @@ pub(super) fn table(page: &Page<'_>) -> Markup {
 }
 
 fn row(number: usize, one: &Investigation) -> Markup {
-    let notes = notes(one);
+    let digest = |size| format!("one of {size} alerts at once");
+    let notes = one.notes("the engine tried a fix", digest).join(", ");
     html! {
         tr id={ "i" (number) } {
             td.when { time datetime=(one.at) { (one.at.strftime("%H:%M")) } }
@@ -60,20 +61,6 @@ fn cost(one: &Investigation) -> Markup {
         @if let Some(tokens) = one.tokens() { div { (thousands(tokens)) " tokens" } }
         @if let Some(cost) = one.total_cost_usd { div { (dollars(cost)) } }
     }
-}
-
-fn notes(one: &Investigation) -> String {
-    let digest = one
-        .digest_size
-        .map(|size| format!("one of {size} alerts at once"));
-    let notes = [
-        one.facts_first.then(|| "facts first".to_owned()),
-        one.late_diagnosis.then(|| "late diagnosis".to_owned()),
-        one.autofix_attempted
-            .then(|| "the engine tried a fix".to_owned()),
-        digest,
-    ];
-    notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn called(tool: &Tool) -> Markup {

@@ -17,13 +17,6 @@ const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
 /// A tool that was called further from every investigation than this is none of theirs.
 const FAR: SignedDuration = SignedDuration::from_hours(6);
 
-/// A tool with the session that it was called in.
-#[derive(Debug)]
-pub struct Call {
-    pub session: String,
-    pub tool: Tool,
-}
-
 /// A dispatched wake whose investigation is not ended yet.
 #[derive(Debug)]
 pub struct Owed {
@@ -33,7 +26,7 @@ pub struct Owed {
 }
 
 /// Gives each tool to the investigation of its session that is nearest in time.
-pub fn join_calls(investigations: &mut [Investigation], calls: Vec<Call>) {
+pub fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
     let mut of_session: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, one) in investigations.iter().enumerate() {
         let sessions = [Some(&one.caller_session_id), one.digest_session.as_ref()];
@@ -41,14 +34,13 @@ pub fn join_calls(investigations: &mut [Investigation], calls: Vec<Call>) {
             of_session.entry(session.clone()).or_default().push(index);
         }
     }
-    for call in calls {
-        let distance = |index: &&usize| distance(&investigations[**index], call.tool.at);
-        let near = of_session.get(&call.session).into_iter().flatten();
+    for tool in tools {
+        let distance = |index: &&usize| distance(&investigations[**index], tool.at);
+        let near = of_session.get(&tool.session).into_iter().flatten();
         let nearest = near.min_by_key(distance);
-        if let Some(index) =
-            nearest.filter(|index| distance(index) <= FAR || call.tool.at.is_none())
-        {
-            investigations[*index].tools.push(call.tool);
+        let nearest = nearest.filter(|index| tool.at.is_none() || distance(index) <= FAR);
+        if let Some(index) = nearest {
+            investigations[*index].tools.push(tool);
         }
     }
     for one in investigations {

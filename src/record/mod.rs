@@ -16,9 +16,9 @@ use crate::audit::wake::Wake;
 use crate::debounce::{Pair, Severity};
 use crate::engine::Reason;
 use crate::snapshot::{Health, Snapshot};
-pub use join::{Call, Owed, decide_fates, join_calls, link_in_order, note_fix};
+pub use join::{Owed, decide_fates, join_tools, link_in_order, note_fix};
 pub use pairs::{PairRecord, pairs, sum};
-pub use rows::{call, delivery, investigation, recovery};
+pub use rows::{delivery, investigation, recovery, tool};
 
 /// All that is known, each list in the order of time.
 #[derive(Debug, Default)]
@@ -91,6 +91,8 @@ pub struct Investigation {
 /// A tool that the engine called.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tool {
+    #[serde(skip)]
+    pub session: String,
     pub at: Option<Timestamp>,
     pub tool: String,
     /// As the engine calls it: `ok`, `not_allowed`, `execution_error`, ...
@@ -174,6 +176,18 @@ impl Investigation {
 
     pub fn is_delivered(&self) -> bool {
         !self.dm_status.ends_with("failed_send") || self.delivered_at.is_some()
+    }
+
+    /// What else is to be known of it, in these words for a fix and for a digest of so many wakes.
+    pub fn notes(&self, fix: &str, digest: impl Fn(u64) -> String) -> Vec<String> {
+        let notes = [
+            (self.facts_first, "facts first"),
+            (self.late_diagnosis, "late diagnosis"),
+            (self.autofix_attempted, fix),
+        ];
+        let notes = notes.into_iter().filter(|(applies, _)| *applies);
+        let notes = notes.map(|(_, note)| note.to_owned());
+        notes.chain(self.digest_size.map(digest)).collect()
     }
 
     /// Whether it belongs to this session, or to the digest of that name.

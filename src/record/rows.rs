@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Call, Investigation, Recovery, Resolution, Tool};
+use super::{Investigation, Recovery, Resolution, Tool};
 use crate::audit::seams::Row;
 use crate::debounce::Pair;
 use crate::text::quote;
@@ -109,7 +109,7 @@ pub fn recovery(row: &Row) -> Option<Recovery> {
 
 /// From a row of seam `reasoning.tool_called`. Kora names the fields `tool_name`, `tool_status`,
 /// `exc_type` and `tool_duration_ms`; other engines write `tool` and `ok`.
-pub fn call(row: &Row) -> Option<Call> {
+pub fn tool(row: &Row) -> Option<Tool> {
     let first = |fields: &[&str]| fields.iter().find_map(|field| row.detail(field));
     let details = row.details();
     let status = first(&["tool_status", "status"]).unwrap_or_else(|| {
@@ -121,6 +121,7 @@ pub fn call(row: &Row) -> Option<Call> {
         status.to_owned()
     });
     let mut tool = Tool {
+        session: row.text("caller_session_id")?,
         at: row.emitted_at(),
         tool: first(&["tool", "tool_name", "name"]).unwrap_or_else(|| "?".to_owned()),
         status,
@@ -133,10 +134,7 @@ pub fn call(row: &Row) -> Option<Call> {
         let exception = first(&["exc_type", "exception", "error", "result_summary"]);
         tool.exception = exception.map(|text| quote(&text));
     }
-    Some(Call {
-        session: row.text("caller_session_id")?,
-        tool,
-    })
+    Some(tool)
 }
 
 #[cfg(test)]
@@ -149,7 +147,7 @@ mod tests {
     fn a_tools_status_is_read_from_whatever_shape_its_row_has() {
         let read = |details: Value| {
             let row = Row::of(json!({"caller_session_id": "s", "details": details}));
-            let tool = call(&row).unwrap().tool;
+            let tool = tool(&row).unwrap();
             (
                 tool.tool.clone(),
                 tool.status.clone(),

@@ -14,7 +14,7 @@ use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::debounce::Pair;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, RECOVERED_SEAM, TURNED_FILE};
-use crate::record::{self, Call, Fate, Owed, Raised, Record, decide_fates, join_calls, note_fix};
+use crate::record::{self, Fate, Owed, Raised, Record, Tool, decide_fates, join_tools, note_fix};
 use crate::secret::Secret;
 use crate::state::queue::Investigation;
 use crate::state::{State, Store};
@@ -50,10 +50,14 @@ pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
         });
     let mut record = outcomes(config, wanted.since)?;
     record.owed = state.queue.iter().flat_map(owed).collect();
-    let mut log = AuditLog::new(wanted, config.secrets());
+    let mut log = AuditLog {
+        session: wanted.session,
+        secrets: config.secrets(),
+        ..AuditLog::default()
+    };
     log.read(&paths.audit_log, wanted)?;
     record.wakes = in_time(log.wakes);
-    join_calls(&mut record.investigations, log.calls);
+    join_tools(&mut record.investigations, log.tools);
     for (session, at) in &log.fixes {
         note_fix(&mut record.investigations, session, *at);
     }
@@ -127,30 +131,19 @@ fn read_log(
 }
 
 /// What the audit log tells.
+#[derive(Default)]
 struct AuditLog<'a> {
     session: Option<&'a str>,
     secrets: Vec<Secret>,
     /// With their times, where they or a row before them tell it.
     wakes: Vec<(Option<Timestamp>, Wake)>,
-    calls: Vec<Call>,
+    tools: Vec<Tool>,
     fixes: Vec<(String, Timestamp)>,
     rows: Vec<Row>,
     clock: Option<Timestamp>,
 }
 
-impl<'a> AuditLog<'a> {
-    fn new(wanted: &Wanted<'a>, secrets: Vec<Secret>) -> Self {
-        Self {
-            session: wanted.session,
-            secrets,
-            wakes: Vec::new(),
-            calls: Vec::new(),
-            fixes: Vec::new(),
-            rows: Vec::new(),
-            clock: None,
-        }
-    }
-
+impl AuditLog<'_> {
     fn read(&mut self, log: &Path, wanted: &Wanted<'_>) -> Result<()> {
         let mut needles = vec![SEAM, TOOL_SEAM, AUTOFIX_SEAM];
         needles.extend(wanted.session.map(plain_part));
@@ -178,7 +171,7 @@ impl<'a> AuditLog<'a> {
     fn take_row(&mut self, row: Row) {
         self.clock = row.emitted_at().or(self.clock);
         if row.is_of(TOOL_SEAM) {
-            self.calls.extend(record::call(&row));
+            self.tools.extend(record::tool(&row));
         } else if row.is_of(AUTOFIX_SEAM) {
             let session = row.text("caller_session_id");
             self.fixes.extend(session.zip(row.emitted_at()));

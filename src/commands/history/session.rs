@@ -9,7 +9,7 @@ use super::table::{delivery, totals};
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
-use crate::record::{Fate, Investigation, Raised, Record, Recovery, Totals, call};
+use crate::record::{Fate, Investigation, Raised, Record, Recovery, Totals, tool};
 use crate::state::State;
 use crate::state::outbox::Dm;
 use crate::state::undelivered::FILE as UNDELIVERED_FILE;
@@ -126,7 +126,7 @@ fn row(row: &Row) -> Option<Event> {
         return None;
     }
     let (kind, what) = if row.is_of(TOOL_SEAM) {
-        ("tool".to_owned(), call(row)?.tool.to_string())
+        ("tool".to_owned(), tool(row)?.to_string())
     } else if row.is_of(AUTOFIX_SEAM) {
         ("fix".to_owned(), row.detail("status").unwrap_or_default())
     } else {

@@ -3,7 +3,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::record::{Investigation, Record, Tool, Totals};
+use crate::record::{Investigation, Record, Resolution, Tool, Totals};
 use crate::report::count;
 use crate::terminal::{Colour, Painter, drawn, pad, width, wrap, wrapped};
 use crate::text::on_one_line;
@@ -25,7 +25,7 @@ const FURTHER: [Column; 6] = [
     ("CATEGORY", 24, |one| on_one_line(&one.pair.category)),
     ("DM", 24, delivery),
     ("NOW", 8, |one| one.resolution.name().to_owned()),
-    ("TOOK", 12, |one| format!("{:.1}s", one.seconds())),
+    ("TOOK", 12, took),
     ("TOKENS", 12, tokens),
     ("TOOLS", 40, |one| tools(&one.tools)),
 ];
@@ -143,21 +143,24 @@ impl Layout {
 
 /// What has no column of its own, a line each.
 fn further(one: &Investigation) -> String {
-    let parts = FURTHER.iter().filter(|(head, ..)| *head != "TOOLS");
-    let parts = parts.map(|(head, _, cell)| match (*head, cell(one)) {
-        ("NOW", now) => format!("{now} now"),
-        ("TOOK", took) => format!("took {took}"),
-        ("TOKENS", tokens) => format!("{tokens} tokens"),
-        (_, text) => text,
-    });
-    let parts: Vec<_> = parts
-        .filter(|text| text != "- tokens" && text != "unknown now")
-        .collect();
-    let mut lines = parts.join(drawn(" · ", " | "));
+    let is_known = one.resolution != Resolution::Unknown;
+    let parts = [
+        Some(on_one_line(&one.pair.category)),
+        Some(delivery(one)),
+        is_known.then(|| format!("{} now", one.resolution.name())),
+        Some(format!("took {}", took(one))),
+        one.tokens().map(|_| format!("{} tokens", tokens(one))),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    let mut further = parts.join(drawn(" · ", " | "));
     if !one.tools.is_empty() {
-        lines.push_str(&format!("\ntools: {}", tools(&one.tools)));
+        further += &format!("\ntools: {}", tools(&one.tools));
     }
-    lines
+    further
+}
+
+fn took(one: &Investigation) -> String {
+    format!("{:.1}s", one.seconds())
 }
 
 fn tokens(one: &Investigation) -> String {
@@ -178,27 +181,14 @@ pub(super) fn tools(tools: &[Tool]) -> String {
 
 /// What became of the DM, and what else is to be known of it.
 pub(super) fn delivery(one: &Investigation) -> String {
-    let was_sent = !one.dm_status.ends_with("failed_send");
-    let mut told = match (was_sent, one.delivered_at) {
-        (true, _) => "sent".to_owned(),
-        (false, Some(at)) => format!("sent {}", at.strftime("%m-%d %H:%M")),
-        (false, None) => "not sent".to_owned(),
+    let sent = match (one.is_delivered(), one.delivered_at) {
+        (true, None) => "sent".to_owned(),
+        (true, Some(at)) => format!("sent {}", at.strftime("%m-%d %H:%M")),
+        (false, _) => "not sent".to_owned(),
     };
-    let notes = [
-        (one.facts_first, "facts first".to_owned()),
-        (one.late_diagnosis, "late diagnosis".to_owned()),
-        (one.autofix_attempted, "fix attempted".to_owned()),
-        (
-            one.digest_size.is_some(),
-            format!("digest of {}", one.digest_size.unwrap_or(0)),
-        ),
-    ];
-    for (applies, note) in notes {
-        if applies {
-            told.push_str(&format!(", {note}"));
-        }
-    }
-    told
+    let mut told = vec![sent];
+    told.extend(one.notes("fix attempted", |size| format!("digest of {size}")));
+    told.join(", ")
 }
 
 pub(super) fn diagnosis(one: &Investigation) -> String {
