@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod consent;
+mod finding;
 mod health;
 mod history;
 mod replay;

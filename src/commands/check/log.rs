@@ -6,10 +6,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use memchr::{memchr, memmem};
 
-use super::{Finding, failed, ok};
 use crate::audit::generation::Generation;
 use crate::audit::rotation;
 use crate::audit::row::{SEAM, is_whole, read_rows};
+use crate::commands::finding::{Finding, failed, ok};
 use crate::json;
 use crate::message::span;
 use crate::report::count;

@@ -10,71 +10,18 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::health::Trouble;
+use super::finding::{Finding, Level};
 use super::print_as;
 use crate::cli::{CheckArgs, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::terminal::{Colour, Painter, drawn, wrapped};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warning,
-    /// It would keep an alert from arriving.
-    Failed,
-}
-
-#[derive(Debug, Serialize)]
-struct Finding {
-    subject: &'static str,
-    level: Level,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_step: Option<String>,
-}
-
-impl Finding {
-    fn of(trouble: Trouble, level: Level) -> Self {
-        Self {
-            level,
-            ..warning(trouble.subject, trouble.message, trouble.next_step)
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct Findings {
     version: u32,
     ok: bool,
     findings: Vec<Finding>,
-}
-
-fn ok(subject: &'static str, message: impl Into<String>) -> Finding {
-    Finding {
-        subject,
-        level: Level::Ok,
-        message: message.into(),
-        next_step: None,
-    }
-}
-
-fn warning(subject: &'static str, message: impl Into<String>, next: impl Into<String>) -> Finding {
-    let (message, next_step) = (message.into(), Some(next.into()));
-    Finding {
-        subject,
-        level: Level::Warning,
-        message,
-        next_step,
-    }
-}
-
-fn failed(subject: &'static str, message: impl Into<String>, next: impl Into<String>) -> Finding {
-    Finding {
-        level: Level::Failed,
-        ..warning(subject, message, next)
-    }
 }
 
 pub fn check(flags: &Global, args: &CheckArgs) -> Ended {

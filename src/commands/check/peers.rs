@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Finding, failed, ok, warning};
 use crate::audit::wake::Wake;
+use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
 use crate::engine::{self, Failure, Lookup, Metadata, Question, Reason};

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::super::schedule::user_folder;
-use super::super::user::User;
-use super::{Finding, ok, warning};
+use crate::commands::finding::{Finding, ok, warning};
+use crate::commands::schedule::user_folder;
+use crate::commands::user::User;
 
 /// Where logind keeps a file for each user whose service manager is never stopped.
 const LINGERING: &str = "/var/lib/systemd/linger";
@@ -32,8 +32,8 @@ fn judge(user: &str, lingering: &Path) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use crate::commands::finding::Level;
 
     #[test]
     fn a_timer_without_lingering_is_a_warning() {

@@ -11,8 +11,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::health::{self, Trouble};
-use super::print_as;
+use super::{health, print_as};
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
 use crate::debounce::Pair;
@@ -128,17 +127,18 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let overdue = health::overdue(config, last_run, now);
     let undelivered = undelivered::count(store, &state.outbox)?;
     let is_overdue = overdue.is_some();
-    let troubles = [
+    let found = [
         overdue,
         health::queued(state, health::TOO_LONG, now),
         health::untold(state, now),
         health::undelivered(undelivered),
     ];
-    let troubles = troubles.iter().flatten().map(Trouble::line);
-    let mut problems: Vec<_> = audit_log_problem.iter().cloned().chain(troubles).collect();
-    problems
-        .iter_mut()
-        .for_each(|line| *line = on_one_line(line));
+    let found = found.into_iter().flatten().map(|one| {
+        let next_step = one.next_step.unwrap_or_default();
+        format!("{}; {next_step}", one.message)
+    });
+    let problems = audit_log_problem.iter().cloned().chain(found);
+    let problems = problems.map(|line| on_one_line(&line)).collect();
     Ok(Status {
         version: 1,
         audit_log: log.display().to_string(),
