@@ -109,11 +109,7 @@ fn raised(wake: WakeReport, at: Timestamp) -> Raised {
         category: wake.category,
         severity: wake.severity,
         title: wake.title,
-        detail: String::new(),
-        snapshot_details: String::new(),
-        envelope_enabled: false,
-        envelope_fix_name: String::new(),
-        emitted_at: wake.emitted_at,
+        ..Wake::default()
     };
     Raised { at, wake, fate }
 }

@@ -83,10 +83,15 @@ impl PairRecord<'_> {
         self.wakes.iter().filter(|one| one.fate == fate).count()
     }
 
+    /// The investigations, without late diagnoses, which ask about the same wake once more.
+    fn asked(&self) -> impl Iterator<Item = &Investigation> {
+        let all = self.investigations.iter().copied();
+        all.filter(|one| !one.late_diagnosis)
+    }
+
     /// When its wakes were dispatched, in order.
     pub fn dispatches(&self) -> Vec<Timestamp> {
-        let told = self.investigations.iter().filter(|one| !one.late_diagnosis);
-        let mut at: Vec<_> = told.map(|one| one.asked_at()).collect();
+        let mut at: Vec<_> = self.asked().map(|one| one.asked_at()).collect();
         at.extend(&self.owed);
         at.sort();
         at
@@ -102,9 +107,8 @@ impl PairRecord<'_> {
 
     /// When it was raised, in order. A wake whose row is gone was raised before its dispatch.
     fn raised(&self) -> Vec<Timestamp> {
-        let told = self.investigations.iter().filter(|one| !one.late_diagnosis);
-        let told = told.filter(|one| one.raised_at.is_none());
-        let mut raised: Vec<_> = told.map(|one| one.asked_at()).collect();
+        let gone = self.asked().filter(|one| one.raised_at.is_none());
+        let mut raised: Vec<_> = gone.map(|one| one.asked_at()).collect();
         raised.extend(self.wakes.iter().map(|one| one.at));
         raised.sort();
         raised

@@ -141,9 +141,8 @@ fn made_up_wake() -> Wake {
             "Raised by hand to try the engine. There is no such service, and nothing is to be done."
                 .to_owned(),
         snapshot_details: r#"{"apps_running":0}"#.to_owned(),
-        envelope_enabled: false,
         envelope_fix_name: "(none)".to_owned(),
-        emitted_at: None,
+        ..Wake::default()
     }
 }
 

@@ -55,37 +55,35 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let since = args.since.as_deref();
     let since = since.map(|text| point_in_time(text, now)).transpose()?;
     let session = args.session.as_deref();
-    let found = read::read(&config, &read::Wanted { since, session })?;
-    let mut record = found.record;
-    pick(&mut record, since, args);
+    let mut found = read::read(&config, &read::Wanted { since, session })?;
+    pick(&mut found.record, since, args);
     let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
-    record.resolve(snapshot.as_ref());
+    found.record.resolve(snapshot.as_ref());
     if args.failed {
-        for one in &mut record.investigations {
+        for one in &mut found.record.investigations {
             one.tools.sort_by_key(|tool| !tool.is_failed());
         }
     }
-    let shown = shown(&record, args);
+    let record = &found.record;
+    let shown = shown(record, args);
     let painter = Painter::for_stdout(config.paths.no_color);
-    let events = session.map(|session| {
-        session::events(session, since, &record, &found.rows, &found.state, &config)
-    });
+    let events = session.map(|session| session::events(session, since, &found, &config));
     match (args.format.format, &events) {
         (RecordFormat::Json, events) => print_json(&History {
             version: 1,
             investigations: &shown,
-            pairs: summaries(&record),
+            pairs: summaries(record),
             totals: record.totals(),
             events: events.as_deref(),
         }),
         (RecordFormat::Text, Some(events)) => {
             print_lines(&session::lines(events, &record.totals(), painter))
         }
-        (RecordFormat::Text, None) => print_lines(&table::lines(&shown, &record, painter)),
+        (RecordFormat::Text, None) => print_lines(&table::lines(&shown, record, painter)),
         (RecordFormat::Html, _) => page::print(&page::Page {
             title: "History".to_owned(),
             log: &config.paths.audit_log,
-            record: &record,
+            record,
             shown: &shown,
             policy: &config.debounce,
             since,
@@ -154,34 +152,30 @@ fn summaries(record: &Record) -> Vec<PairSummary> {
     };
     pairs(record).into_iter().map(summary).collect()
 }
+
 /// `24h` before now, or a time that is written out.
 fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    let written_out = [text, &format!("{text}T00:00:00Z")].map(|text| text.parse());
-    if let Some(time) = written_out.into_iter().flatten().next() {
-        return Ok(time);
-    }
-    let wrong = || {
+    let written_out = [text, &format!("{text}T00:00:00Z")].map(|text| text.parse().ok());
+    let before_now = || {
+        let units = [
+            ("s", 1),
+            ("m", 60),
+            ("h", 3_600),
+            ("d", 86_400),
+            ("w", 604_800),
+        ];
+        let length = units.iter().find_map(|(unit, seconds)| {
+            let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(*seconds)
+        });
+        let length = SignedDuration::from_secs(length.filter(|length| *length >= 0)?);
+        now.checked_sub(length).ok()
+    };
+    let time = written_out.into_iter().flatten().next().or_else(before_now);
+    time.ok_or_else(|| {
         Problem::usage(format!("--since '{text}' is no time"))
             .with_next_step("write 30m, 24h, 7d, 2026-05-24 or 2026-05-24T14:00:00Z")
-    };
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: i64 = text[..text.len() - unit.len_utf8()]
-        .parse()
-        .map_err(|_| wrong())?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return Err(wrong()),
-    };
-    let length = number
-        .checked_mul(seconds)
-        .filter(|seconds| *seconds >= 0)
-        .ok_or_else(wrong)?;
-    now.checked_sub(SignedDuration::from_secs(length))
-        .map_err(|_| wrong())
+    })
 }
 
 #[cfg(test)]

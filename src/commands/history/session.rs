@@ -5,12 +5,12 @@ use log::warn;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::read::Found;
 use super::table::{delivery, totals};
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
-use crate::record::{Fate, Investigation, Raised, Record, Recovery, Totals, tool};
-use crate::state::State;
+use crate::record::{Fate, Investigation, Raised, Recovery, Totals, tool};
 use crate::state::outbox::Dm;
 use crate::state::undelivered::FILE as UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter};
@@ -39,20 +39,19 @@ impl Event {
     }
 }
 
-/// All that is known of a session. The record holds nothing else; `rows` are those of the audit log.
+/// All that is known of a session. The record holds nothing else.
 pub(super) fn events(
     session: &str,
     since: Option<Timestamp>,
-    record: &Record,
-    rows: &[Row],
-    state: &State,
+    found: &Found,
     config: &Config,
 ) -> Vec<Event> {
+    let record = &found.record;
     let mut events: Vec<Event> = record.wakes.iter().map(wake).collect();
     events.extend(record.investigations.iter().flat_map(investigation));
     events.extend(record.recoveries.iter().map(recovery));
-    events.extend(rows.iter().filter_map(row));
-    let queued = state.outbox.iter();
+    events.extend(found.rows.iter().filter_map(row));
+    let queued = found.state.outbox.iter();
     let queued = queued.filter(|dm| dm.caller_session_id() == session);
     events.extend(queued.map(queued_dm));
     let file = config.paths.state_dir.join(UNDELIVERED_FILE);

@@ -121,7 +121,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let kept = state.log(log);
     let (lag, audit_log_problem) = match lag::look(log, kept, now) {
         Ok(lag) => (lag, None),
-        Err(problem) => (None, Some(problem)),
+        Err(error) => (None, Some(format!("{error:#}"))),
     };
     let last_run = health::last_run(store);
     let overdue = health::overdue(config, last_run, now);
