@@ -1,5 +1,4 @@
-//! What `check` and `status` found out: something that is well, or what is wrong and what to do
-//! about it.
+//! A finding of `check` or `status`: something that is well, or what is wrong and what to do about it.
 
 use serde::Serialize;
 

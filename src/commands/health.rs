@@ -1,5 +1,5 @@
-//! What keeps alerts from arriving although the set-up is right, for `status` and `check`: runs that
-//! do not take place, and what waits too long or was given up.
+//! What `status` and `check` report when the set-up is right and alerts still do not arrive: runs do
+//! not take place, or a DM waits too long or was given up.
 
 use std::fs;
 
@@ -11,17 +11,17 @@ use crate::message::span;
 use crate::report::count;
 use crate::state::{State, Store, lock, undelivered};
 
-/// What waits to be told for so long is in trouble.
+/// A wake or DM that waits longer than this is a problem.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 
-/// When the last run began or ended, which the lock's time tells; `None` before the first.
+/// When the last run began or ended, by the time of the lock file; `None` before the first run.
 pub fn last_run(store: &Store) -> Option<Timestamp> {
     let meta = fs::metadata(store.path(lock::FILE)).ok()?;
     Timestamp::try_from(meta.modified().ok()?).ok()
 }
 
-/// Whether a run should have begun by now. A time far in the future is a clock that was set back, and
-/// no run took place since.
+/// A finding if a run should have begun by now. A time far in the future means that the clock was set
+/// back and no run took place since.
 pub fn overdue(config: &Config, last_run: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
     let Some(last_run) = last_run else {
         let message = "overdue: there was no run yet";
@@ -37,7 +37,7 @@ pub fn overdue(config: &Config, last_run: Option<Timestamp>, now: Timestamp) -> 
     })
 }
 
-/// DMs that wait for at least so long.
+/// DMs that wait for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
     let age = |at| age(at, now);
     let late = state.outbox.iter().filter(|dm| age(dm.queued_at) >= least);
@@ -55,7 +55,7 @@ pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Fi
     ))
 }
 
-/// Wakes that were told nothing for too long.
+/// Wakes that the operator was told nothing about for too long.
 pub fn untold(state: &State, now: Timestamp) -> Option<Finding> {
     let untold = state.queue.iter().filter(|one| one.is_untold());
     let late = untold.filter(|one| age(one.queued_at, now) >= TOO_LONG);
@@ -75,7 +75,7 @@ pub fn undelivered(number: u64) -> Option<Finding> {
     (number > 0).then(|| warning("undelivered", message, "see: probe-wake undelivered"))
 }
 
-/// A time in the future is a clock that was set back: how long ago it was is not known.
+/// If the time is in the future, the clock was set back, and the real age is not known.
 fn age(at: Timestamp, now: Timestamp) -> SignedDuration {
     now.duration_since(at).abs()
 }

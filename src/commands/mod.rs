@@ -1,4 +1,4 @@
-//! The verbs, a file or a folder each. `run` is the one that the others are about.
+//! The commands, a file or a folder each.
 
 mod check;
 mod completions;
@@ -40,7 +40,7 @@ pub fn execute(cli: &Cli) -> Ended {
     }
 }
 
-/// Prints what was found: lines for a person, or one JSON object.
+/// Prints lines for a person, or one JSON object.
 fn print_as(format: Format, found: &impl Serialize, lines: &[String]) -> io::Result<()> {
     match format {
         Format::Text => print_lines(lines),

@@ -1,5 +1,5 @@
-//! `state reset`: forgets what is remembered, with care. What was not told to the operator is never
-//! dropped without a yes, and goes to `undelivered.jsonl`.
+//! `state reset`: forgets the state, or a part of it. If something was not told to the operator yet, it
+//! asks first, and queued DMs go to `undelivered.jsonl`.
 
 use std::fs;
 use std::path::Path;
@@ -36,13 +36,13 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let store = Store::create(&paths.state_dir)?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let whole = args.position.is_none() && !args.debounce && !args.outbox;
-    // Whatever can fail comes before anything is touched.
+    // What can fail comes first, before anything is changed.
     let position = args.position.map(|place| position_at(log, place));
     let position = position.transpose()?;
     let mut state = match store.load() {
         Ok(state) => state,
         Err(problem) if whole => return set_aside(&store, &problem).map(|()| Exit::Done),
-        // With a position there is something to begin a new state with.
+        // A given position is enough to begin a new state.
         Err(problem) if position.is_some() => {
             set_aside(&store, &problem)?;
             State::default()
@@ -79,7 +79,7 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// What a reset drops, in words. Whether a log that cannot be read holds wakes is not known.
+/// What a reset drops, in words. A log that cannot be read may hold wakes, and is named too.
 fn losses(state: &State, log: &Path, args: &ResetArgs, whole: bool) -> Vec<String> {
     let mut unread = Counter(0);
     let mut unknown = Vec::new();
@@ -122,7 +122,7 @@ impl WakeSink for Counter {
     }
 }
 
-/// An unreadable state may still hold DMs that a person can read: it is kept beside the new one.
+/// Renames an unreadable state. It is kept because a person may still find DMs in it.
 fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     let old = store.path(state::FILE);
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
@@ -137,8 +137,8 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Moves what the operator was not told to `undelivered.jsonl`: queued DMs, and the facts of untold
-/// wakes. What lies there already was moved by a reset that was killed.
+/// Moves queued DMs and the facts of untold wakes to `undelivered.jsonl`. A row that is there already
+/// is from a reset that was killed, and is not written again.
 fn give_up(store: &Store, state: &mut State) -> Result<()> {
     undelivered::forget_retried(store, &mut state.outbox)?;
     let there = undelivered::ids(store, &state.outbox)?;
@@ -159,8 +159,8 @@ fn give_up(store: &Store, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// What is told of a wake whose investigation is given up. It keeps the investigation's id, by which
-/// the next run takes that out of the queue where this process is killed.
+/// The DM about a wake whose investigation is given up. It has the investigation's id: if this process
+/// is killed, the next run finds the id and takes the investigation out of the queue.
 fn facts(investigation: &Investigation) -> Dm {
     let message = facts_alone(investigation);
     let subject = investigation.subject();

@@ -1,5 +1,5 @@
-//! `undelivered`: the DMs that were given up, and the two ways out of there: back into the outbox, or
-//! away for good.
+//! `undelivered`: lists the DMs that were given up, puts them back into the outbox (`--retry`), or
+//! removes them (`--clear`).
 
 use std::time::Duration;
 
@@ -39,13 +39,13 @@ struct Given {
     caller_session_id: String,
     severity: String,
     reason: String,
-    /// What was not delivered of it.
+    /// The part that was not delivered.
     text: String,
     notes: Vec<String>,
     further: String,
 }
 
-/// A line that is no DM, or no longer.
+/// A line of the file that cannot be read as a DM.
 #[derive(Debug, Serialize)]
 struct Unreadable {
     line: u64,
@@ -135,8 +135,8 @@ fn lines(list: &List) -> Vec<String> {
     lines
 }
 
-/// Puts what can be read back into the outbox. The state's commit decides; the rows are removed
-/// behind it, or by the next run.
+/// Puts the DMs that can be read back into the outbox. Their rows are removed after the state's commit,
+/// or by the next run if this process is killed in between.
 fn retry(store: &Store) -> Ended {
     let mut state = store.load()?;
     undelivered::forget_retried(store, &mut state.outbox)?;
@@ -156,7 +156,7 @@ fn retry(store: &Store) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Gives how many were put into the outbox; no more than it takes.
+/// Puts DMs into the outbox until it is full, and gives their number.
 fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
     let file = undelivered::FILE;
     let now = Timestamp::now();
@@ -167,7 +167,7 @@ fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
         Ok(row) => {
             let mut dm = row.dm.into_owned();
             dm.retry(now);
-            // A process that was killed may have left it in both files.
+            // If a process was killed, the DM may be in both files.
             outbox.retain(|queued| queued.id != dm.id);
             outbox.push_back(dm);
             back += 1;
@@ -192,7 +192,7 @@ fn clear(store: &Store, yes: bool) -> Ended {
     Ok(Exit::Done)
 }
 
-/// What the state says of rows that were taken back; where it cannot be read, none was.
+/// The outbox, which tells the rows that were taken back. If the state cannot be read, none was.
 fn outbox(store: &Store) -> Outbox {
     store.load().map(|state| state.outbox).unwrap_or_default()
 }

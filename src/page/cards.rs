@@ -1,4 +1,4 @@
-//! The big numbers: what was bad, for how long, what was said about it, what it cost.
+//! The cards at the top: what was bad, for how long, what was told, what was held back, the cost.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::record::{Investigation, PairRecord, Resolution, Totals, sum};
 use crate::report::counted;
 use crate::text::first_few;
 
-/// How many names a card tells.
+/// The most names in a card.
 const MOST_NAMES: usize = 3;
 
 pub(super) fn cards(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {

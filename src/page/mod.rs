@@ -1,8 +1,8 @@
-//! The record as a page: one HTML file that needs nothing else, no network and no script. `maud`
-//! escapes whatever stands in it; texts from outside come through [`clean`].
+//! The record as a page: one HTML file without scripts that loads nothing. `maud` escapes all texts.
+//! Texts from outside go through [`clean`].
 //!
-//! At its top are the answers for someone with two minutes, then a time line for each pair
-//! (`timeline`), then a table of the investigations (`table`).
+//! At the top are a few numbers (`cards`), then a time line for each pair (`timeline`), then a table
+//! of the investigations (`table`).
 
 mod cards;
 mod table;
@@ -22,13 +22,13 @@ use crate::text::for_terminal;
 use timeline::Axis;
 
 const STYLE: &str = include_str!("style.css");
-/// Nothing is loaded, and no script runs, whatever a row holds.
+/// The browser loads nothing and runs no script, whatever a row holds.
 const CONTENT_SECURITY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-/// The most characters of a text; the others are told by `history --session`.
+/// The most characters of a text. `history --session` shows it whole.
 const LONGEST_TEXT: usize = 2_000;
 
-/// What a page tells.
+/// What a page is made from.
 pub struct Page<'a> {
     pub title: String,
     pub log: &'a Path,
@@ -36,9 +36,9 @@ pub struct Page<'a> {
     /// The investigations of the table, the newest last.
     pub shown: &'a [&'a Investigation],
     pub policy: &'a Policy,
-    /// From when on it was asked for.
+    /// The start of the time that was asked for.
     pub since: Option<Timestamp>,
-    /// `None` where what happened is over, as in a rehearsal.
+    /// `None` for a replay.
     pub now: Option<Timestamp>,
 }
 
@@ -124,8 +124,7 @@ fn settings(policy: &Policy) -> String {
     told
 }
 
-/// A text from outside: what could turn the direction of the text around it is taken out, and a
-/// very long one is cut.
+/// A text from outside, without characters that change the writing direction. A very long one is cut.
 fn clean(text: &str) -> String {
     let end = text.char_indices().nth(LONGEST_TEXT);
     match end {

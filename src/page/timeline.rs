@@ -1,5 +1,5 @@
 //! A time line for each pair, drawn as SVG. Places are percentages of the width, so that shapes keep
-//! their size on every screen. What would fall on the same place is one mark.
+//! their size on every screen. Marks that would overlap are drawn as one.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,12 +9,12 @@ use maud::{Markup, html};
 use super::{Page, clean, count, length, minute, severity_class};
 use crate::record::{Fate, Investigation, PairRecord, Resolution, worst};
 
-/// A lane has so many places. A wake takes one, a symbol so many.
+/// The width of a lane, in places. A wake takes one place.
 const PLACES: f64 = 640.0;
 const SYMBOL_WIDTH: f64 = 8.0;
-/// More time lines are not drawn, only counted.
+/// Only so many time lines are drawn. The others are counted.
 const MOST_PAIRS: usize = 200;
-/// Older marks are not drawn.
+/// Marks older than this are not drawn.
 const LONGEST_AXIS: SignedDuration = SignedDuration::from_hours(92 * 24);
 const SHORTEST_AXIS: SignedDuration = SignedDuration::from_hours(1);
 const MOST_TICKS: i64 = 8;
@@ -22,7 +22,7 @@ const MOST_TICKS: i64 = 8;
 const STEPS: [i64; 14] = [
     5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880, 10_080, 20_160, 40_320,
 ];
-/// Where in a lane what is drawn, in pixels from its top.
+/// The rows of a lane, in pixels from its top.
 const QUESTION_Y: u32 = 8;
 const WAKE_Y: u32 = 26;
 const DM_Y: u32 = 44;
@@ -32,7 +32,7 @@ const LANE_HEIGHT: u32 = 52;
 pub(super) struct Axis {
     from: Timestamp,
     to: Timestamp,
-    /// Where the investigations are in the table.
+    /// The table's row of each investigation.
     rows: HashMap<*const Investigation, usize>,
 }
 
@@ -50,7 +50,7 @@ impl Axis {
             times.extend(pair.recoveries.iter().map(|(at, _)| *at));
             times.extend(&pair.owed);
         }
-        // A time in the future is another clock.
+        // A time in the future comes from another clock.
         let latest = page.now.unwrap_or(Timestamp::MAX);
         let last = times.iter().copied().filter(|at| *at <= latest).max();
         let last = last.or(times.first().map(|_| latest))?;
@@ -86,14 +86,14 @@ impl Axis {
         )
     }
 
-    /// From 0 to [`PLACES`]; `None` for what is not drawn.
+    /// The place of a time, from 0 to [`PLACES`]; `None` if it is off the axis.
     fn place(&self, at: Timestamp) -> Option<f64> {
         let whole = self.to.duration_since(self.from).as_secs_f64();
         let place = at.duration_since(self.from).as_secs_f64() / whole * PLACES;
         (0.0..=PLACES).contains(&place).then_some(place)
     }
 
-    /// The places between which a time lies, where any of it is drawn.
+    /// The places of a span's ends, cut to the axis; `None` if all of it is off the axis.
     fn places(&self, from: Timestamp, to: Timestamp) -> Option<(f64, f64)> {
         let is_drawn = from <= self.to && to >= self.from;
         let place = |at: Timestamp| self.place(at.clamp(self.from, self.to)).unwrap_or(0.0);
@@ -145,7 +145,7 @@ pub(super) fn timeline(page: &Page<'_>, pairs: &[PairRecord<'_>], axis: &Axis) -
     }
 }
 
-/// The shapes that all time lines use, around their own middle.
+/// The shapes that all time lines use, drawn around the point (0, 0).
 fn symbols(ticks: &[(f64, String)]) -> Markup {
     html! {
         svg.symbols width="0" height="0" aria-hidden="true" {
@@ -222,7 +222,7 @@ fn resolution(resolution: Resolution) -> Markup {
     html! { span class={ "chip " (resolution.name()) } { (words) } }
 }
 
-/// When it was bad, and the windows.
+/// Bands for the times when the pair was bad, and for its windows.
 fn bands(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
     let class = severity_class(pair.severity());
     let spans = pair.spans().into_iter().map(|span| (span.from, span.to));
@@ -236,7 +236,7 @@ fn bands(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
     }
 }
 
-/// The places of these times, those that touch as one.
+/// The places of these spans. Those that touch are joined.
 fn joined(times: impl Iterator<Item = (Timestamp, Timestamp)>, axis: &Axis) -> Vec<(f64, f64)> {
     let mut joined: Vec<(f64, f64)> = Vec::new();
     for (from, to) in times.filter_map(|(from, to)| axis.places(from, to)) {
@@ -261,14 +261,14 @@ enum Kind {
     Recovery,
 }
 
-/// All of one kind that would be drawn over each other.
+/// One mark, for all of a kind that would overlap.
 struct Mark<'a> {
     place: f64,
     count: u64,
     first: Timestamp,
-    /// The worst of them.
+    /// The worst severity.
     severity: &'a str,
-    /// What the first one says.
+    /// The text of the first one.
     words: Option<&'a str>,
     /// Its row in the table.
     row: Option<usize>,
@@ -278,7 +278,7 @@ struct Mark<'a> {
 struct Marks<'a>(BTreeMap<Kind, Vec<Mark<'a>>>);
 
 impl<'a> Marks<'a> {
-    /// Adds what comes behind the others of its kind.
+    /// Adds a mark. Those of one kind must come in the order of time.
     fn add(&mut self, axis: &Axis, kind: Kind, mark: Mark<'a>) {
         let Some(place) = axis.place(mark.first) else {
             return;
@@ -345,7 +345,7 @@ fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
 fn add_investigation<'a>(marks: &mut Marks<'a>, axis: &Axis, one: &'a Investigation) {
     let row = axis.rows.get(&std::ptr::from_ref(one)).copied();
     let failure = one.error.as_deref();
-    // A wake whose row is gone.
+    // The row of its wake is gone.
     if one.raised_at.is_none() && !one.late_diagnosis {
         let mark = Mark::new(one.asked_at(), &one.severity, None);
         marks.add(axis, Kind::Dispatched, mark);
@@ -391,7 +391,7 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
     }
 }
 
-/// What is shown where the pointer rests.
+/// The text that is shown when the pointer rests on a mark.
 fn title(kind: Kind, mark: &Mark<'_>) -> String {
     let (one, many) = match kind {
         Kind::HeldBack => ("wake held back", "wakes held back"),
@@ -416,7 +416,7 @@ fn title(kind: Kind, mark: &Mark<'_>) -> String {
     }
 }
 
-/// For how long, how often, and what was said last.
+/// In words: for how long it was bad, how many wakes were told, and the last diagnosis.
 fn in_words(pair: &PairRecord<'_>) -> Markup {
     let (told, held) = (pair.dispatches().len(), pair.count(Fate::HeldBack));
     let unknown = pair.count(Fate::Unknown);
@@ -438,8 +438,8 @@ fn in_words(pair: &PairRecord<'_>) -> Markup {
     }
 }
 
-/// The diagnosis, or what the alert was about where there is none. Where no engine is configured, none
-/// is missed.
+/// The diagnosis, or the wake's title and the reason why there is no diagnosis. Without an engine no
+/// reason is given.
 pub(super) fn said(one: &Investigation) -> Markup {
     let failure = one.failure();
     let text = match (&failure, &one.title, &one.summary) {

@@ -1,5 +1,5 @@
-//! What belongs together: the tools that were called for an investigation, and the wake that it is
-//! about. No row names either, so that both are told by session and time.
+//! Finds the tools that were called for an investigation, and the wake that it is about. No row names
+//! them, so they are found by session and time.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,15 @@ use crate::debounce::{Pair, Policy};
 
 /// How far a row's clock may be ahead of this program's.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
-/// How long before its dispatch a wake is usually raised. A window begins with a dispatch: a probe with
-/// the same cycle raises the next wake to be dispatched shortly before the window's end.
+/// How long before its dispatch a wake is usually raised. A window begins with a dispatch. If a probe's
+/// cycle is as long as the window, its next wake is raised shortly before the window's end, and is
+/// dispatched after it.
 const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
-/// A tool that was called further from every investigation than this is none of theirs.
+/// A tool that was called further than this from an investigation does not belong to it.
 const FAR: SignedDuration = SignedDuration::from_hours(6);
 
-/// A dispatched wake whose investigation is not ended yet.
+/// A dispatched wake whose investigation has not ended.
 #[derive(Debug)]
 pub struct Owed {
     pub at: Timestamp,
@@ -48,8 +49,8 @@ pub fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
     }
 }
 
-/// How far a tool's call lies from the time of an investigation; a call that does not tell its time
-/// is nearest to the last one.
+/// How far a tool's call is from the time of an investigation. A call without a time is nearest to the
+/// last investigation.
 fn distance(one: &Investigation, called_at: Option<Timestamp>) -> SignedDuration {
     let Some(called_at) = called_at else {
         return Timestamp::MAX.duration_since(one.at);
@@ -58,7 +59,8 @@ fn distance(one: &Investigation, called_at: Option<Timestamp>) -> SignedDuration
     nearest.duration_since(called_at).abs()
 }
 
-/// Notes that the engine's own tool acted in this session, where an investigation was under way.
+/// Notes that the engine's own tool acted at this time, in the investigations of the session that
+/// were under way.
 pub fn note_fix(investigations: &mut [Investigation], session: &str, at: Timestamp) {
     for one in investigations {
         let is_meanwhile = (one.asked_at()..=one.at).contains(&at);
@@ -70,16 +72,16 @@ pub fn note_fix(investigations: &mut [Investigation], session: &str, at: Timesta
 struct Dispatch<'a> {
     at: Timestamp,
     severity: &'a str,
-    /// How many wakes consecutive-required asked for.
+    /// How many wakes consecutive-required counted for it.
     counted: usize,
     investigation: Option<usize>,
 }
 
-/// Tells which wakes were dispatched and which held back, and gives each investigation what is known
-/// of its wake.
+/// Finds out which wakes were dispatched and which were held back, and gives each investigation title
+/// and time of its wake.
 ///
-/// `policy` is that of now: where another one was in force, the wrong one of two repeats may be taken
-/// for the dispatched one. `read_until`: nothing raised later was read yet.
+/// `policy` is today's. If another one was in force, the wrong one of two repeats may be taken for the
+/// dispatched one. Wakes raised after `read_until` were not read by a run yet.
 pub fn decide_fates(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
     let mut wakes_of: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
     for (index, one) in record.wakes.iter().enumerate() {
@@ -137,16 +139,16 @@ fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
 
 /// What is known of one pair.
 struct Past<'a> {
-    /// Those of all pairs.
+    /// The wakes of all pairs.
     raised: &'a [Raised],
-    /// When they were told.
+    /// When the operator was told of them.
     recoveries: Vec<Timestamp>,
     /// In the order of time.
     dispatches: &'a [Dispatch<'a>],
 }
 
 impl Past<'_> {
-    /// Each of these wakes, in the order of time, with its fate and its investigation.
+    /// The fate of each of these wakes, with its investigation. `wakes` is in the order of time.
     fn decide(&self, wakes: &[usize], policy: &Policy) -> Vec<(usize, Fate, Option<usize>)> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
         let mut held_until = None;
@@ -162,7 +164,8 @@ impl Past<'_> {
         let mut dispatched = Vec::new();
         let mut left = wakes;
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
-            // Before the first one nothing was held back for longer than a window.
+            // For how long the log was read before the first dispatch is not known: only wakes within
+            // a window of it count.
             let first = dispatch.at.checked_sub(policy.window);
             let free = held_until.unwrap_or(first.unwrap_or(Timestamp::MIN));
             if let Some(own) = self.own_wake(dispatch, left, free) {
@@ -177,15 +180,15 @@ impl Past<'_> {
         decided
     }
 
-    /// Where in these wakes that of a dispatch is, if the log still has it: the first one that
-    /// nothing held back.
+    /// The index of the wake that was dispatched: the first that no window held back. `None` if the log
+    /// does not have it any more.
     fn own_wake(&self, dispatch: &Dispatch<'_>, wakes: &[usize], free: Timestamp) -> Option<usize> {
         let latest = dispatch
             .at
             .checked_add(CLOCK_SKEW)
             .unwrap_or(Timestamp::MAX);
         let count = wakes.partition_point(|wake| self.raised[*wake].at <= latest);
-        // The last of several counted wakes is the dispatched one; their severities may differ.
+        // If several wakes were counted, the last one is dispatched. Their severities may differ.
         let fits = |wake: &usize| {
             dispatch.counted > 1 || self.raised[*wake].wake.severity == dispatch.severity
         };
@@ -200,13 +203,13 @@ impl Past<'_> {
     }
 }
 
-/// When a window ends that was opened at `from`: at a recovery, where one comes before its end.
+/// When a window opened at `from` ends: at `end`, or at the first recovery before it.
 pub(super) fn window_end(from: Timestamp, end: Timestamp, recoveries: &[Timestamp]) -> Timestamp {
     let recovery = recoveries.iter().find(|recovery| **recovery > from);
     recovery.map_or(end, |recovery| end.min(*recovery))
 }
 
-/// Gives each investigation its wake where the fates are known, as in a rehearsal.
+/// Gives each investigation its wake. This is for a replay, where the fates are known.
 pub fn link_in_order(record: &mut Record) {
     let mut dispatched: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
     for (index, one) in record.wakes.iter().enumerate().rev() {
@@ -263,7 +266,7 @@ mod tests {
         }
     }
 
-    /// An investigation that took 5 s and was dispatched at this second.
+    /// An investigation that was dispatched at this second and took 5 s.
     fn told(second: i64, severity: &str, more: serde_json::Value) -> Investigation {
         let mut details = json!({
             "probe": "fly", "issue_category": "c", "severity": severity, "dm_status": "sent",
@@ -317,7 +320,7 @@ mod tests {
         let none = || json!({});
         for (wakes, dispatches, expected) in [
             (&[0, 1, 300, 599, 620][..], &[2, 621][..], "DhhhD"),
-            // Of what is older than a window nothing tells whether a run read it.
+            // Whether a run read what is older than a window is not known.
             (&[0, 300, 700, 1_000], &[1_001], "??Dh"),
             (&[0, 20, 900], &[21, 901], "DhD"),
             (&[0, 300, 600, 900, 1_200], &[20, 621, 1_222], "DhDhD"),

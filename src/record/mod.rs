@@ -1,6 +1,6 @@
-//! What happened: wakes, investigations, DMs and recoveries, joined from the outcome log and the
-//! audit log (`history`), or taken from a rehearsal (`replay`). It is shown as a table, as JSON and
-//! as a page.
+//! The record of what happened: wakes, investigations, DMs and recoveries. `history` joins it from the
+//! outcome log and the audit log, `replay` makes it from a replay. It is shown as a table, as JSON
+//! and as a page.
 
 mod join;
 mod pairs;
@@ -25,7 +25,7 @@ pub use rows::{delivery, investigation, recovery, tool};
 pub struct Record {
     pub wakes: Vec<Raised>,
     pub investigations: Vec<Investigation>,
-    /// Dispatches whose investigation is not ended yet.
+    /// Dispatches whose investigation has not ended.
     pub owed: Vec<Owed>,
     pub recoveries: Vec<Recovery>,
     /// What the snapshot says of the pairs now.
@@ -35,7 +35,7 @@ pub struct Record {
 /// A wake, and what became of it.
 #[derive(Debug)]
 pub struct Raised {
-    /// When it was raised; where the row does not say, the time of the row before it.
+    /// When it was raised. If its row has no time, the time of the row before it.
     pub at: Timestamp,
     pub wake: Wake,
     pub fate: Fate,
@@ -46,11 +46,11 @@ pub struct Raised {
 pub enum Fate {
     Dispatched,
     HeldBack,
-    /// Nothing tells: it is from before the first run, or not read yet.
+    /// It is from before the first run, or no run has read it yet.
     Unknown,
 }
 
-/// A question about a wake and what came of it: an outcome row with what belongs to it.
+/// An investigation: an outcome row, with the tools and the wake that belong to it.
 #[derive(Debug, Serialize)]
 pub struct Investigation {
     /// When it ended.
@@ -81,7 +81,7 @@ pub struct Investigation {
     /// It brought no diagnosis, or its DM was not delivered.
     pub failed: bool,
     pub resolution: Resolution,
-    /// Of its wake, where that is known.
+    /// The title of its wake; `None` if the wake is not known.
     #[serde(skip)]
     pub title: Option<String>,
     #[serde(skip)]
@@ -102,7 +102,7 @@ pub struct Tool {
     pub duration_ms: Option<u64>,
 }
 
-/// It was told that a pair is well again.
+/// A recovery: the operator was told that a pair is well again.
 #[derive(Debug)]
 pub struct Recovery {
     pub at: Timestamp,
@@ -110,7 +110,7 @@ pub struct Recovery {
     pub pair: Pair,
 }
 
-/// Whether a pair is still bad, as far as the snapshot tells.
+/// Whether a pair is still bad, by the snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
@@ -120,7 +120,7 @@ pub enum Resolution {
     Unknown,
 }
 
-/// What all of it comes to.
+/// The sums over the whole record.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Totals {
     pub wakes: u64,
@@ -145,7 +145,7 @@ impl Investigation {
         self.duration_ms as f64 / 1_000.0
     }
 
-    /// Those of the question and of the answer; `None` where the engine named neither.
+    /// Input and output tokens together; `None` if the engine named neither.
     pub fn tokens(&self) -> Option<u64> {
         let named = self.input_tokens.into_iter().chain(self.output_tokens);
         named.reduce(u64::saturating_add)
@@ -178,7 +178,7 @@ impl Investigation {
         !self.dm_status.ends_with("failed_send") || self.delivered_at.is_some()
     }
 
-    /// What else is to be known of it, in these words for a fix and for a digest of so many wakes.
+    /// Short notes on it. The caller has its own words for a fix and for a digest of so many wakes.
     pub fn notes(&self, fix: &str, digest: impl Fn(u64) -> String) -> Vec<String> {
         let notes = [
             (self.facts_first, "facts first"),
@@ -223,7 +223,7 @@ impl Tool {
 }
 
 impl Resolution {
-    /// A snapshot from before the last wake tells nothing of health.
+    /// A healthy service in a snapshot from before the last wake says nothing.
     pub fn of(snapshot: Option<&Snapshot>, probe: &str, last_wake: Timestamp) -> Self {
         let Some(snapshot) = snapshot else {
             return Self::Unknown;
@@ -245,7 +245,7 @@ impl Resolution {
 }
 
 impl Record {
-    /// Leaves what is asked for. `keeps` judges pair and time.
+    /// Keeps what `keeps` says yes to, by pair and time.
     pub fn retain(&mut self, keeps: impl Fn(&Pair, Timestamp) -> bool) {
         self.wakes.retain(|one| keeps(&one.pair(), one.at));
         self.investigations.retain(|one| keeps(&one.pair, one.at));
@@ -274,7 +274,7 @@ impl Record {
         }
     }
 
-    /// Notes what the snapshot says of each pair now.
+    /// Notes for each pair what the snapshot says of it now.
     pub fn resolve(&mut self, snapshot: Option<&Snapshot>) {
         let pairs = pairs(self).into_iter();
         let resolutions: BTreeMap<Pair, Resolution> = pairs
@@ -290,7 +290,7 @@ impl Record {
     }
 }
 
-/// The worst severity among them, by its name.
+/// The name of the worst of these severities.
 pub fn worst<'a>(severities: impl IntoIterator<Item = &'a str>) -> &'a str {
     let worst = severities
         .into_iter()

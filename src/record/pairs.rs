@@ -1,4 +1,4 @@
-//! The record pair by pair: when each was bad, for how long, and which windows held repeats back.
+//! The record by pairs: when each pair was bad, for how long, and which windows held repeats back.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use super::join::window_end;
 use super::{Fate, Investigation, Raised, Record, Resolution, worst};
 use crate::debounce::{Pair, Policy, Severity};
 
-/// A pair without a wake for longer than this is taken to have been well in between. While a service
-/// is bad, its probe writes a row every few minutes.
+/// A gap between two wakes that is longer than this counts as well. While a service is bad, its probe
+/// writes a row every few minutes.
 const QUIET: SignedDuration = SignedDuration::from_mins(30);
 
 /// All that is known of one pair.
@@ -19,9 +19,9 @@ pub struct PairRecord<'a> {
     pub pair: Pair,
     pub wakes: Vec<&'a Raised>,
     pub investigations: Vec<&'a Investigation>,
-    /// Dispatches that are not ended yet.
+    /// The times of dispatches whose investigation has not ended.
     pub owed: Vec<Timestamp>,
-    /// When recoveries were told, and from when on the pair was well.
+    /// For each recovery, when it was told and since when the pair was well.
     pub recoveries: Vec<(Timestamp, Timestamp)>,
     pub resolution: Resolution,
 }
@@ -30,13 +30,14 @@ pub struct PairRecord<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub from: Timestamp,
-    /// The last wake, or the recovery.
+    /// The time of the last wake or of the recovery.
     pub to: Timestamp,
-    /// Whether it is known that it was over then.
+    /// Whether a recovery ended it.
     pub is_over: bool,
 }
 
-/// The worst first: those that are still bad, then by severity and by how long they were bad.
+/// The pairs, the worst first: those that are still bad, then by severity, then by how long they were
+/// bad.
 pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
     let mut found: BTreeMap<Pair, PairRecord<'_>> = BTreeMap::new();
     for one in &record.wakes {
@@ -72,7 +73,7 @@ pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
 }
 
 impl PairRecord<'_> {
-    /// The worst that was seen.
+    /// The worst severity of its wakes and investigations.
     pub fn severity(&self) -> &str {
         let wakes = self.wakes.iter().map(|one| one.wake.severity.as_str());
         let told = self.investigations.iter().map(|one| one.severity.as_str());
@@ -83,7 +84,7 @@ impl PairRecord<'_> {
         self.wakes.iter().filter(|one| one.fate == fate).count()
     }
 
-    /// The investigations, without late diagnoses, which ask about the same wake once more.
+    /// The investigations without late diagnoses: these are about a wake that has one already.
     fn asked(&self) -> impl Iterator<Item = &Investigation> {
         let all = self.investigations.iter().copied();
         all.filter(|one| !one.late_diagnosis)
@@ -105,7 +106,7 @@ impl PairRecord<'_> {
         self.raised().first().copied().unwrap_or(Timestamp::MIN)
     }
 
-    /// When it was raised, in order. A wake whose row is gone was raised before its dispatch.
+    /// When its wakes were raised, in order. If a wake's row is gone, the time of its dispatch counts.
     fn raised(&self) -> Vec<Timestamp> {
         let gone = self.asked().filter(|one| one.raised_at.is_none());
         let mut raised: Vec<_> = gone.map(|one| one.asked_at()).collect();
@@ -126,7 +127,8 @@ impl PairRecord<'_> {
             .collect()
     }
 
-    /// When it was bad, as far as its wakes and recoveries tell. Silence ends it, but is not health.
+    /// When it was bad, by its wakes and recoveries. A long silence ends a span, but is no proof that
+    /// the pair was well.
     pub fn spans(&self) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
         let mut recoveries = self
@@ -163,7 +165,7 @@ pub fn sum(lengths: impl Iterator<Item = SignedDuration>) -> SignedDuration {
     lengths.fold(SignedDuration::ZERO, SignedDuration::saturating_add)
 }
 
-/// The last span was over at this time.
+/// Ends the last span at this time.
 fn end(spans: &mut [Span], healthy: Timestamp) {
     if let Some(last) = spans.last_mut().filter(|last| !last.is_over) {
         last.to = last.to.max(healthy);

@@ -1,4 +1,4 @@
-//! From rows of the outcome log and the audit log to what they tell.
+//! Reads rows of the outcome log and the audit log.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -56,7 +56,7 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
     Some(one)
 }
 
-/// From a row of seam `probe.dm_delivered`. Recoveries have rows of their own.
+/// From a row of seam `probe.dm_delivered`. Those of recoveries are left out: `recovery` has them.
 pub fn delivery(row: &Row) -> Option<Delivery> {
     let is_recovery = row.detail("severity").as_deref() == Some("recovered");
     let queued_at = row.detail("queued_at");
@@ -67,14 +67,14 @@ pub fn delivery(row: &Row) -> Option<Delivery> {
     })
 }
 
-/// As precise as the times of rows are.
+/// Cut to microseconds, as the times of rows are.
 fn to_micros(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 impl Delivery {
-    /// It belongs to the oldest investigation of its session whose DM is still open, and to all
-    /// wakes of a digest.
+    /// Marks the DM as delivered in the oldest investigation of its session that has no delivery yet,
+    /// and in all investigations of the same digest.
     pub fn note_in(&self, investigations: &mut [Investigation]) {
         let is_open = |one: &&mut Investigation| {
             one.is_in(&self.session)

@@ -1,4 +1,4 @@
-//! What can be examined on this machine: settings, secrets, the state and the runs.
+//! What `check` examines on this machine: settings, secrets, the state and the runs.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
             ..ok("settings", "environment only; there is no env file")
         },
     }];
-    // Whether the alert needs a token that cannot be read is told below: it is not set.
+    // A token that cannot be read counts as not set. `peers` says which alerts need it.
     for told in &config.warnings {
         findings.push(warning(told.subject, &told.message, &told.next_step));
     }
@@ -153,7 +153,7 @@ fn missing_state_dir(dir: &Path) -> Finding {
     }
 }
 
-/// Writes a byte as a run would: a full disk takes a new file, and nothing into it.
+/// Writes a byte, as a run would. On a full disk a file can be made, but not written.
 fn write_trial(dir: &Path) -> io::Result<()> {
     let trial = dir.join(".check");
     let written = create_anew(&trial, 0o600).and_then(|mut file| file.write_all(b"x"));
@@ -161,7 +161,7 @@ fn write_trial(dir: &Path) -> io::Result<()> {
     written
 }
 
-/// A run by hand as root leaves files that the scheduled ones cannot open.
+/// After a run by hand as root, the scheduled runs cannot open the lock.
 fn open_lock(dir: &Path) -> io::Result<()> {
     match open_own(&dir.join(lock::FILE), File::options().write(true)) {
         Ok(_) => Ok(()),

@@ -1,5 +1,5 @@
-//! `check`: a doctor for the set-up. Each line is a finding, with a next step where there is
-//! something to do; it fails where anything would keep an alert from arriving.
+//! `check`: examines the set-up. Each line is a finding, with a next step if there is something to do.
+//! It fails if something would keep an alert from arriving.
 
 mod log;
 mod machine;

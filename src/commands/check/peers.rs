@@ -1,4 +1,4 @@
-//! Who is asked over the network: the engine and Slack.
+//! What `check` asks over the network: the engine and Slack.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ const SET_ENGINE: &str =
 const TEST_DM: &str =
     "probe-wake: this is a test message. If you can read it, alerts can reach you here.";
 
-/// An engine that is missing or down costs the diagnosis, not the alert; one that refuses the token
-/// or the model is set up wrong.
+/// Without an engine the alert still arrives, only the diagnosis is missing: that is a warning. An
+/// engine that refuses the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     const SUBJECT: &str = "engine";
     let Some(engine) = &config.engine else {

@@ -1,5 +1,6 @@
-//! `history`: what an operator reads on Monday morning. Outcome rows, joined with the wakes and the
-//! tool calls of the audit log, as a table, as JSON or as a page; or all rows of one session.
+//! `history`: the past investigations, for an operator who was away. Outcome rows are joined with the
+//! wakes and the tool calls of the audit log and shown as a table, as JSON or as a page. With
+//! `--session`, all rows of one session are shown.
 
 mod read;
 mod session;
@@ -30,7 +31,7 @@ struct History<'a> {
     investigations: &'a [&'a Investigation],
     pairs: Vec<PairSummary>,
     totals: Totals,
-    /// With `--session`: all that happened in it, in the order of time.
+    /// With `--session`: all that happened in it, oldest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<&'a [Event]>,
 }
@@ -94,7 +95,7 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Leaves in the record what was asked for.
+/// Removes from the record what was not asked for.
 fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
     if let Some(session) = &args.session {
         record.investigations.retain(|one| one.is_in(session));
@@ -117,8 +118,8 @@ fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
     record.retain(|pair, at| is_asked_for(&pair.probe) && since.is_none_or(|since| at >= since));
 }
 
-/// The investigations that are listed, in the order in which they are: the newest last; with
-/// `--failed` those that failed first, then those with a tool that did.
+/// The investigations to list, the newest last. With `--failed`, those that failed come first, then
+/// those with a failed tool.
 fn shown<'a>(record: &'a Record, args: &HistoryArgs) -> Vec<&'a Investigation> {
     let rank = |one: &&Investigation| match one.failed {
         true => 0,
@@ -130,7 +131,8 @@ fn shown<'a>(record: &'a Record, args: &HistoryArgs) -> Vec<&'a Investigation> {
     if !args.failed {
         return shown.split_off(shown.len() - limit);
     }
-    // The newest of the first ranks, and these in the order of time.
+    // The limit keeps the first ranks and the newest of a rank. Then each rank is put in the order
+    // of time.
     shown.reverse();
     shown.sort_by_key(rank);
     shown.truncate(limit);
@@ -153,7 +155,7 @@ fn summaries(record: &Record) -> Vec<PairSummary> {
     pairs(record).into_iter().map(summary).collect()
 }
 
-/// `24h` before now, or a time that is written out.
+/// The time that `--since` names: a length before now, as in `24h`, or a date or a time.
 fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     let written_out = [text, &format!("{text}T00:00:00Z")].map(|text| text.parse().ok());
     let before_now = || {

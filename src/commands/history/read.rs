@@ -1,4 +1,4 @@
-//! From the outcome log, the audit log and the state to the record.
+//! Makes the record from the outcome log, the audit log and the state.
 
 use std::path::Path;
 
@@ -19,9 +19,9 @@ use crate::secret::Secret;
 use crate::state::queue::Investigation;
 use crate::state::{State, Store};
 
-/// How much of a log's end is read, with the files it was rotated into.
+/// Only so many bytes at the end of a log are read. Rotated files count as part of the log.
 const MOST_BYTES: u64 = 128 * 1024 * 1024;
-/// The most characters of a title that are kept.
+/// A title is cut to so many characters.
 const LONGEST_TITLE: usize = 300;
 
 /// What is asked for.
@@ -35,7 +35,7 @@ pub(super) struct Wanted<'a> {
 /// What was found.
 pub(super) struct Found {
     pub record: Record,
-    /// The session's rows in the audit log, wakes aside.
+    /// The session's rows in the audit log, without its wakes.
     pub rows: Vec<Row>,
     pub state: State,
 }
@@ -71,7 +71,8 @@ pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
     })
 }
 
-/// The wakes of an investigation that is not ended. A late one has an outcome row.
+/// The wakes of an investigation that has not ended. One that waits for a late diagnosis has an
+/// outcome row already.
 fn owed(one: &Investigation) -> impl Iterator<Item = Owed> {
     let alerts = one.alerts().filter(|_| one.late.is_none());
     alerts.map(|alert| Owed {
@@ -81,7 +82,7 @@ fn owed(one: &Investigation) -> impl Iterator<Item = Owed> {
     })
 }
 
-/// The rows of the outcome log. Those of this program's own seams are always in its own file.
+/// The rows of the outcome log. Rows of the seams that Kora does not know are always in our own file.
 fn outcomes(config: &Config, since: Option<Timestamp>) -> Result<Record> {
     let paths = &config.paths;
     let secrets = config.secrets();
@@ -130,12 +131,12 @@ fn read_log(
     Ok(())
 }
 
-/// What the audit log tells.
+/// What is read from the audit log.
 #[derive(Default)]
 struct AuditLog<'a> {
     session: Option<&'a str>,
     secrets: Vec<Secret>,
-    /// With their times, where they or a row before them tell it.
+    /// Each with the time of its row, or of the last row before it that has one.
     wakes: Vec<(Option<Timestamp>, Wake)>,
     tools: Vec<Tool>,
     fixes: Vec<(String, Timestamp)>,
@@ -182,15 +183,14 @@ impl AuditLog<'_> {
     }
 }
 
-/// The longest part of a session's name that stands in a row as it is, however that was escaped.
+/// The longest part of a session's name that JSON never escapes, to find its rows by.
 fn plain_part(session: &str) -> &str {
     let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, '"' | '\\' | '/');
     let parts = session.split(|c| !is_plain(c));
     parts.max_by_key(|part| part.len()).unwrap_or(session)
 }
 
-/// Wakes in the order of time. One without a time has that of the row before it, or of the first
-/// one that has.
+/// Wakes in the order of time. Those before the first row that has a time get its time.
 fn in_time(wakes: Vec<(Option<Timestamp>, Wake)>) -> Vec<Raised> {
     let first = wakes.iter().find_map(|(at, _)| *at);
     let raised = wakes.into_iter().map(|(at, wake)| Raised {

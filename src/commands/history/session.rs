@@ -1,4 +1,4 @@
-//! One session from its first wake to its last DM: every row in the order of time, texts in full.
+//! All rows of one session, oldest first, with their texts in full.
 
 use jiff::Timestamp;
 use log::warn;
@@ -39,7 +39,7 @@ impl Event {
     }
 }
 
-/// All that is known of a session. The record holds nothing else.
+/// The events of a session, oldest first. The record in `found` must hold only this session.
 pub(super) fn events(
     session: &str,
     since: Option<Timestamp>,
@@ -88,7 +88,8 @@ fn wake(raised: &Raised) -> Event {
     )
 }
 
-/// The question, the answer, and what became of the DM. How long Slack took is not known.
+/// The question, the answer and the DM. The DM gets the answer's time: how long Slack took is not
+/// known.
 fn investigation(one: &Investigation) -> Vec<Event> {
     let mut events = Vec::new();
     if one.was_asked() {
@@ -119,7 +120,7 @@ fn recovery(one: &Recovery) -> Event {
     Event::new(one.at, "recovery", "told", text)
 }
 
-/// A row of the audit log with all its details. Outcome rows are told by the investigation.
+/// A row of the audit log with all its details. Outcome rows are left out: `investigation` has them.
 fn row(row: &Row) -> Option<Event> {
     if row.is_of(COMPLETED_SEAM) {
         return None;

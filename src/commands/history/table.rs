@@ -1,5 +1,5 @@
-//! The history as a table that fits the terminal: what does not fit is wrapped or told below, and
-//! nothing is cut.
+//! The history as a table that fits the terminal. What does not fit is wrapped, or moved below the
+//! diagnosis. Nothing is cut.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -8,11 +8,10 @@ use crate::report::count;
 use crate::terminal::{Colour, Painter, drawn, pad, width, wrap, wrapped};
 use crate::text::on_one_line;
 
-/// A column: its head, its width where a terminal has room for that, and what it says of an
-/// investigation.
+/// A column: its head, its greatest width at a terminal, and its text for an investigation.
 type Column = (&'static str, usize, fn(&Investigation) -> String);
 
-/// What every terminal shows beside the diagnosis.
+/// The columns that are always there, beside the diagnosis.
 const ALWAYS: [Column; 3] = [
     ("WHEN (UTC)", 16, |one| {
         one.at.strftime("%Y-%m-%d %H:%M").to_string()
@@ -20,7 +19,7 @@ const ALWAYS: [Column; 3] = [
     ("PROBE", 24, |one| on_one_line(&one.pair.probe)),
     ("SEVERITY", 24, |one| on_one_line(&one.severity)),
 ];
-/// What has columns of its own where there is room, and otherwise stands below the diagnosis.
+/// Columns for a wide terminal. On a narrow one their texts stand below the diagnosis.
 const FURTHER: [Column; 6] = [
     ("CATEGORY", 24, |one| on_one_line(&one.pair.category)),
     ("DM", 24, delivery),
@@ -30,10 +29,10 @@ const FURTHER: [Column; 6] = [
     ("TOOLS", 40, |one| tools(&one.tools)),
 ];
 const BETWEEN: &str = "  ";
-/// What the diagnosis should have at least.
+/// The least width for the diagnosis.
 const LEAST_DIAGNOSIS: usize = 32;
 
-/// A row for each investigation, or a word where there is none, and the totals.
+/// A row for each investigation, and the totals.
 pub(super) fn lines(shown: &[&Investigation], record: &Record, painter: Painter) -> Vec<String> {
     let mut lines = Vec::new();
     if shown.is_empty() {
@@ -51,7 +50,7 @@ pub(super) fn lines(shown: &[&Investigation], record: &Record, painter: Painter)
     lines
 }
 
-/// Which columns a terminal has, each with its width; the diagnosis has what is left.
+/// The columns with their widths. The diagnosis gets the width that is left.
 struct Layout {
     columns: Vec<(Column, usize)>,
     diagnosis: usize,
@@ -80,7 +79,7 @@ impl Layout {
             columns.truncate(ALWAYS.len());
         }
         if !fits(&columns) {
-            // Long names on a narrow terminal.
+            // Long names on a narrow terminal: the probe's column shrinks.
             let left = room
                 .unwrap_or(0)
                 .saturating_sub(taken(&columns) - columns[1].1);
@@ -141,7 +140,7 @@ impl Layout {
     }
 }
 
-/// What has no column of its own, a line each.
+/// The texts that have no column.
 fn further(one: &Investigation) -> String {
     let is_known = one.resolution != Resolution::Unknown;
     let parts = [
@@ -179,7 +178,7 @@ pub(super) fn tools(tools: &[Tool]) -> String {
     on_one_line(&told.join(", "))
 }
 
-/// What became of the DM, and what else is to be known of it.
+/// What became of the DM, with notes on the investigation.
 pub(super) fn delivery(one: &Investigation) -> String {
     let sent = match (one.is_delivered(), one.delivered_at) {
         (true, None) => "sent".to_owned(),
@@ -199,7 +198,7 @@ pub(super) fn diagnosis(one: &Investigation) -> String {
     }
 }
 
-/// What all of it comes to, on as many lines as the terminal needs for it.
+/// The sum of all, wrapped at the terminal's width.
 pub(super) fn totals(totals: &Totals) -> String {
     let cost = match totals.cost {
         Some(cost) => format!("${cost:.4}"),

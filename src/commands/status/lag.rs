@@ -18,7 +18,7 @@ pub(super) struct Lag {
     pub gap: bool,
 }
 
-/// `None` before the first run. The error says why nobody can tell.
+/// `None` before the first run. The error says why the lag is not known.
 pub(super) fn look(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<Lag>> {
     let shown = log.display();
     let missing = || {
@@ -51,7 +51,7 @@ fn lag(plan: &Plan) -> io::Result<Lag> {
     Ok(lag)
 }
 
-/// Bytes and line ends. What a damaged gzip file holds behind the damage is not counted.
+/// Counts bytes and line ends. In a damaged gzip file it counts up to the damage.
 fn count_lines(mut source: impl Read) -> io::Result<(u64, u64)> {
     let (mut bytes, mut rows) = (0, 0);
     let mut buffer = vec![0; 256 * 1024];

@@ -1,5 +1,5 @@
-//! `status`: on one screen, whether it is running and when it last did, how far behind it is, which
-//! pairs are quiet until when, and what is stuck where and why. It only looks: no lock is taken.
+//! `status`: the last run, how far it is behind, which pairs are quiet until when, and what is stuck
+//! and why. It takes no lock and changes nothing.
 
 mod lag;
 mod text;
@@ -30,10 +30,10 @@ struct Status {
     /// Why it cannot be read.
     audit_log_problem: Option<String>,
     state_dir: String,
-    /// `null` where this system does not tell who holds a lock.
+    /// `null` if this system does not list its locks.
     running: Option<bool>,
     last_run: Option<Timestamp>,
-    /// The last run is longer ago than the schedule explains.
+    /// The schedule should have started a run since the last one.
     overdue: bool,
     /// `null` before the first run.
     position: Option<u64>,
@@ -44,13 +44,13 @@ struct Status {
     outbox: Vec<QueuedDm>,
     undelivered: u64,
     investigations: Vec<Owed>,
-    /// The last question that brought no diagnosis, until one does.
+    /// The last question without a diagnosis. The next diagnosis clears it.
     last_failure: Option<EngineFailure>,
     /// What is wrong, a line each.
     problems: Vec<String>,
 }
 
-/// An investigation that is not ended.
+/// An investigation that has not ended.
 #[derive(Debug, Serialize)]
 struct Owed {
     queued_at: Timestamp,
@@ -58,7 +58,7 @@ struct Owed {
     severity: String,
     /// Whether the operator has the facts.
     told: bool,
-    /// Whether it failed and a late diagnosis is hoped for.
+    /// Whether it failed and is tried again for a late diagnosis.
     late: bool,
     attempts: u32,
 }
@@ -92,9 +92,9 @@ struct QueuedDm {
     severity: String,
     /// The message that it follows has to go first.
     waiting: bool,
-    /// When it is tried again, where others go through meanwhile.
+    /// When it is tried again. Until then other DMs are sent.
     paused_until: Option<Timestamp>,
-    /// In how many runs it was refused, or whether it arrived stayed unknown.
+    /// In how many runs Slack refused it or gave no clear answer.
     failures: u32,
     cause: Option<String>,
 }
@@ -189,8 +189,8 @@ impl QueuedDm {
     }
 }
 
-/// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)): taking the lock to
-/// find out could make a run end with 75.
+/// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)). To try the lock
+/// instead could make a run that starts now end with 75.
 fn is_running(store: &Store) -> Option<bool> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
     let Ok(meta) = fs::metadata(store.path(lock::FILE)) else {

@@ -1,4 +1,4 @@
-//! The status as a person reads it: a title and a text for each thing, on one screen.
+//! The status as text on one screen: a title and a text for each entry.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
 
-/// Of pairs and of DMs, so many are shown.
+/// The most lines of one entry.
 const MOST_LINES: usize = 8;
 /// The columns before a text.
 const INDENT: usize = 13;
