@@ -17,7 +17,7 @@ use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
-use crate::record::{Fate, Raised, Record, investigation, link_in_order};
+use crate::record::{Record, WakeDecision, WakeRecord, investigation, link_in_order};
 use crate::report::{Report, WakeReport};
 use crate::session::Session;
 use crate::state::{State, log_name};
@@ -99,10 +99,10 @@ fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
     record
 }
 
-fn raised(wake: WakeReport, at: Timestamp) -> Raised {
-    let fate = match wake.dispatched {
-        true => Fate::Dispatched,
-        false => Fate::HeldBack,
+fn raised(wake: WakeReport, at: Timestamp) -> WakeRecord {
+    let decision = match wake.dispatched {
+        true => WakeDecision::Dispatched,
+        false => WakeDecision::HeldBack,
     };
     let wake = Wake {
         probe: wake.probe,
@@ -111,5 +111,5 @@ fn raised(wake: WakeReport, at: Timestamp) -> Raised {
         title: wake.title,
         ..Wake::default()
     };
-    Raised { at, wake, fate }
+    WakeRecord { at, wake, decision }
 }

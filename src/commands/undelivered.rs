@@ -27,13 +27,13 @@ const NOTHING: &str = "Nothing is undelivered.";
 struct List {
     version: u32,
     file: String,
-    undelivered: Vec<Given>,
-    unreadable: Vec<Unreadable>,
+    undelivered: Vec<GivenUpDm>,
+    unreadable: Vec<UnreadableLine>,
 }
 
 /// A DM that was given up.
 #[derive(Debug, Serialize)]
-struct Given {
+struct GivenUpDm {
     id: String,
     given_up_at: Timestamp,
     caller_session_id: String,
@@ -47,7 +47,7 @@ struct Given {
 
 /// A line of the file that cannot be read as a DM.
 #[derive(Debug, Serialize)]
-struct Unreadable {
+struct UnreadableLine {
     line: u64,
     problem: String,
     begins: String,
@@ -87,7 +87,7 @@ impl List {
         let row = match line.read() {
             Ok(row) => row,
             Err(problem) => {
-                return self.unreadable.push(Unreadable {
+                return self.unreadable.push(UnreadableLine {
                     line: line.number,
                     problem,
                     begins: quote(&String::from_utf8_lossy(&line.bytes)),
@@ -96,7 +96,7 @@ impl List {
         };
         let caller_session_id = row.dm.caller_session_id();
         let dm = row.dm.into_owned();
-        self.undelivered.push(Given {
+        self.undelivered.push(GivenUpDm {
             id: dm.id,
             given_up_at: row.given_up_at,
             caller_session_id,

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::{Page, clean, count, length, minute, severity_class};
-use crate::record::{Fate, Investigation, PairRecord, Resolution, worst};
+use crate::record::{Investigation, PairRecord, Resolution, WakeDecision, worst};
 
 /// The width of a lane, in places. A wake takes one place.
 const PLACES: f64 = 640.0;
@@ -129,7 +129,7 @@ pub(super) fn timeline(page: &Page<'_>, pairs: &[PairRecord<'_>], axis: &Axis) -
         section.timeline {
             h2 { "What was bad, and when" }
             (symbols(&ticks))
-            (legend(pairs.iter().any(|pair| pair.count(Fate::Unknown) > 0)))
+            (legend(pairs.iter().any(|pair| pair.count(WakeDecision::Unknown) > 0)))
             div.axis {
                 svg width="100%" height="18" aria-hidden="true" {
                     @for (number, (place, label)) in ticks.iter().enumerate() {
@@ -321,10 +321,10 @@ impl<'a> Mark<'a> {
 fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
     let mut marks = Marks::default();
     for one in &pair.wakes {
-        let kind = match one.fate {
-            Fate::Dispatched => Kind::Dispatched,
-            Fate::HeldBack => Kind::HeldBack,
-            Fate::Unknown => Kind::Unknown,
+        let kind = match one.decision {
+            WakeDecision::Dispatched => Kind::Dispatched,
+            WakeDecision::HeldBack => Kind::HeldBack,
+            WakeDecision::Unknown => Kind::Unknown,
         };
         let mark = Mark::new(one.at, &one.wake.severity, Some(&one.wake.title));
         marks.add(axis, kind, mark);
@@ -418,8 +418,8 @@ fn title(kind: Kind, mark: &Mark<'_>) -> String {
 
 /// In words: for how long it was bad, how many wakes were told, and the last diagnosis.
 fn in_words(pair: &PairRecord<'_>) -> Markup {
-    let (told, held) = (pair.dispatches().len(), pair.count(Fate::HeldBack));
-    let unknown = pair.count(Fate::Unknown);
+    let (told, held) = (pair.dispatches().len(), pair.count(WakeDecision::HeldBack));
+    let unknown = pair.count(WakeDecision::Unknown);
     let bad = pair.bad_for();
     let last = pair.investigations.iter().rev();
     let last = last

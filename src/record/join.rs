@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Fate, Investigation, Raised, Record, Tool};
+use super::{Investigation, Record, Tool, WakeDecision, WakeRecord};
 use crate::debounce::{Pair, Policy};
 
 /// How far a row's clock may be ahead of this program's.
@@ -20,7 +20,7 @@ const FAR: SignedDuration = SignedDuration::from_hours(6);
 
 /// A dispatched wake whose investigation has not ended.
 #[derive(Debug)]
-pub struct Owed {
+pub struct OwedDispatch {
     pub at: Timestamp,
     pub pair: Pair,
     pub severity: String,
@@ -80,9 +80,9 @@ struct Dispatch<'a> {
 /// Finds out which wakes were dispatched and which were held back, and gives each investigation title
 /// and time of its wake.
 ///
-/// `policy` is today's. If another one was in force, the wrong one of two repeats may be taken for the
+/// `policy` is the current one. If another was in force, the wrong one of two repeats may be taken for the
 /// dispatched one. Wakes raised after `read_until` were not read by a run yet.
-pub fn decide_fates(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
+pub fn find_decisions(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
     let mut wakes_of: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
     for (index, one) in record.wakes.iter().enumerate() {
         wakes_of.entry(one.pair()).or_default().push(index);
@@ -91,18 +91,18 @@ pub fn decide_fates(record: &mut Record, policy: &Policy, read_until: Option<Tim
     let mut decided = Vec::new();
     for (pair, wakes) in wakes_of {
         let recoveries = record.recoveries.iter().filter(|one| one.pair == pair);
-        let past = Past {
+        let history = PairHistory {
             raised: &record.wakes,
             recoveries: recoveries.map(|one| one.at).collect(),
             dispatches: dispatches_of.get(&pair).map_or(&[], Vec::as_slice),
         };
-        decided.extend(past.decide(&wakes, policy));
+        decided.extend(history.decide(&wakes, policy));
     }
-    for (wake, fate, investigation) in decided {
+    for (wake, decision, investigation) in decided {
         let raised = &mut record.wakes[wake];
         let is_read = read_until.is_none_or(|until| raised.at <= until);
-        if is_read || fate == Fate::Dispatched {
-            raised.fate = fate;
+        if is_read || decision == WakeDecision::Dispatched {
+            raised.decision = decision;
         }
         if let Some(index) = investigation {
             link(&mut record.investigations[index], raised);
@@ -138,28 +138,32 @@ fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
 }
 
 /// What is known of one pair.
-struct Past<'a> {
+struct PairHistory<'a> {
     /// The wakes of all pairs.
-    raised: &'a [Raised],
+    raised: &'a [WakeRecord],
     /// When the operator was told of them.
     recoveries: Vec<Timestamp>,
     /// In the order of time.
     dispatches: &'a [Dispatch<'a>],
 }
 
-impl Past<'_> {
-    /// The fate of each of these wakes, with its investigation. `wakes` is in the order of time.
-    fn decide(&self, wakes: &[usize], policy: &Policy) -> Vec<(usize, Fate, Option<usize>)> {
+impl PairHistory<'_> {
+    /// The decision of each of these wakes, with its investigation. `wakes` is in the order of time.
+    fn decide(
+        &self,
+        wakes: &[usize],
+        policy: &Policy,
+    ) -> Vec<(usize, WakeDecision, Option<usize>)> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
         let mut held_until = None;
         let mut decided = Vec::new();
         let mut decide_held = |wakes: &[usize], until: Option<Timestamp>| {
             let is_held = |wake: usize| until.is_some_and(|until| self.raised[wake].at < until);
-            let fate = |wake| match policy.consecutive_required > 1 || is_held(wake) {
-                true => Fate::HeldBack,
-                false => Fate::Unknown,
+            let decision = |wake| match policy.consecutive_required > 1 || is_held(wake) {
+                true => WakeDecision::HeldBack,
+                false => WakeDecision::Unknown,
             };
-            decided.extend(wakes.iter().map(|wake| (*wake, fate(*wake), None)));
+            decided.extend(wakes.iter().map(|wake| (*wake, decision(*wake), None)));
         };
         let mut dispatched = Vec::new();
         let mut left = wakes;
@@ -170,7 +174,7 @@ impl Past<'_> {
             let free = held_until.unwrap_or(first.unwrap_or(Timestamp::MIN));
             if let Some(own) = self.own_wake(dispatch, left, free) {
                 decide_held(&left[..own], held_until);
-                dispatched.push((left[own], Fate::Dispatched, dispatch.investigation));
+                dispatched.push((left[own], WakeDecision::Dispatched, dispatch.investigation));
                 left = &left[own + 1..];
             }
             held_until = Some(window_end(dispatch.at, end, &self.recoveries));
@@ -209,11 +213,11 @@ pub(super) fn window_end(from: Timestamp, end: Timestamp, recoveries: &[Timestam
     recovery.map_or(end, |recovery| end.min(*recovery))
 }
 
-/// Gives each investigation its wake. This is for a replay, where the fates are known.
+/// Gives each investigation its wake. This is for a replay, where the decisions are known.
 pub fn link_in_order(record: &mut Record) {
     let mut dispatched: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
     for (index, one) in record.wakes.iter().enumerate().rev() {
-        if one.fate == Fate::Dispatched {
+        if one.decision == WakeDecision::Dispatched {
             dispatched.entry(one.pair()).or_default().push(index);
         }
     }
@@ -225,7 +229,7 @@ pub fn link_in_order(record: &mut Record) {
     }
 }
 
-fn link(investigation: &mut Investigation, raised: &Raised) {
+fn link(investigation: &mut Investigation, raised: &WakeRecord) {
     investigation.title = Some(raised.wake.title.clone());
     investigation.raised_at = Some(raised.at);
 }
@@ -254,15 +258,15 @@ mod tests {
         }
     }
 
-    fn raised(second: i64, severity: &str) -> Raised {
+    fn raised(second: i64, severity: &str) -> WakeRecord {
         let row = json!({
             "emitted_at": at(second).to_string(), "seam": "probe.wake_requested",
             "details": {"probe": "fly", "category": "c", "severity": severity, "title": second.to_string()},
         });
-        Raised {
+        WakeRecord {
             at: at(second),
             wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
-            fate: Fate::Unknown,
+            decision: WakeDecision::Unknown,
         }
     }
 
@@ -281,24 +285,24 @@ mod tests {
         investigation(&Row::of(row)).unwrap()
     }
 
-    fn warnings(seconds: &[i64]) -> Vec<Raised> {
+    fn warnings(seconds: &[i64]) -> Vec<WakeRecord> {
         seconds
             .iter()
             .map(|second| raised(*second, "warning"))
             .collect()
     }
 
-    /// The fates of the wakes, a letter each, and the seconds of the wakes that were investigated.
+    /// The decisions of the wakes, a letter each, and the seconds of the wakes that were investigated.
     fn decided(
         mut record: Record,
         policy: &Policy,
         read_until: Option<i64>,
     ) -> (String, Vec<String>) {
-        decide_fates(&mut record, policy, read_until.map(at));
-        let letter = |one: &Raised| match one.fate {
-            Fate::Dispatched => 'D',
-            Fate::HeldBack => 'h',
-            Fate::Unknown => '?',
+        find_decisions(&mut record, policy, read_until.map(at));
+        let letter = |one: &WakeRecord| match one.decision {
+            WakeDecision::Dispatched => 'D',
+            WakeDecision::HeldBack => 'h',
+            WakeDecision::Unknown => '?',
         };
         let titles = record
             .investigations
@@ -307,7 +311,7 @@ mod tests {
         (record.wakes.iter().map(letter).collect(), titles.collect())
     }
 
-    fn of(wakes: Vec<Raised>, investigations: Vec<Investigation>) -> Record {
+    fn of(wakes: Vec<WakeRecord>, investigations: Vec<Investigation>) -> Record {
         Record {
             wakes,
             investigations,
@@ -348,9 +352,9 @@ mod tests {
             told(1, "warning", json!({})),
             told(31, "critical", json!({})),
         ];
-        let (fates, titles) = decided(of(wakes.collect(), told), &policy(), None);
+        let (decisions, titles) = decided(of(wakes.collect(), told), &policy(), None);
         assert_eq!(
-            (fates.as_str(), titles),
+            (decisions.as_str(), titles),
             ("DhDh", vec!["0".to_owned(), "20".to_owned()])
         );
     }
@@ -363,8 +367,8 @@ mod tests {
             window: SignedDuration::ZERO,
             ..policy()
         };
-        let (fates, titles) = decided(record, &off, None);
-        assert_eq!((fates.as_str(), titles.len()), ("DDD", 3));
+        let (decisions, titles) = decided(record, &off, None);
+        assert_eq!((decisions.as_str(), titles.len()), ("DDD", 3));
     }
 
     #[test]
@@ -400,7 +404,7 @@ mod tests {
             warnings(&[0, 100, 700]),
             vec![told(1, "warning", json!({})), late],
         );
-        record.owed = vec![Owed {
+        record.owed = vec![OwedDispatch {
             at: at(701),
             pair: record.wakes[0].pair(),
             severity: "warning".to_owned(),

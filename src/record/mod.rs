@@ -16,17 +16,17 @@ use crate::audit::wake::Wake;
 use crate::debounce::{Pair, Severity};
 use crate::engine::Reason;
 use crate::snapshot::{Health, Snapshot};
-pub use join::{Owed, decide_fates, join_tools, link_in_order, note_fix};
+pub use join::{OwedDispatch, find_decisions, join_tools, link_in_order, note_fix};
 pub use pairs::{PairRecord, pairs, sum};
 pub use rows::{delivery, investigation, recovery, tool};
 
 /// All that is known, each list in the order of time.
 #[derive(Debug, Default)]
 pub struct Record {
-    pub wakes: Vec<Raised>,
+    pub wakes: Vec<WakeRecord>,
     pub investigations: Vec<Investigation>,
     /// Dispatches whose investigation has not ended.
-    pub owed: Vec<Owed>,
+    pub owed: Vec<OwedDispatch>,
     pub recoveries: Vec<Recovery>,
     /// What the snapshot says of the pairs now.
     pub resolutions: BTreeMap<Pair, Resolution>,
@@ -34,16 +34,16 @@ pub struct Record {
 
 /// A wake, and what became of it.
 #[derive(Debug)]
-pub struct Raised {
+pub struct WakeRecord {
     /// When it was raised. If its row has no time, the time of the row before it.
     pub at: Timestamp,
     pub wake: Wake,
-    pub fate: Fate,
+    pub decision: WakeDecision,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
+/// What a run did with a wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeDecision {
     Dispatched,
     HeldBack,
     /// It is from before the first run, or no run has read it yet.
@@ -133,7 +133,7 @@ pub struct Totals {
     pub cost: Option<f64>,
 }
 
-impl Raised {
+impl WakeRecord {
     pub fn pair(&self) -> Pair {
         Pair::of(&self.wake)
     }
@@ -258,10 +258,15 @@ impl Record {
     }
 
     pub fn totals(&self) -> Totals {
-        let count = |fate| self.wakes.iter().filter(|one| one.fate == fate).count();
+        let count = |decision| {
+            self.wakes
+                .iter()
+                .filter(|one| one.decision == decision)
+                .count()
+        };
         let told = self.investigations.iter();
         let dispatched = told.clone().filter(|one| !one.late_diagnosis).count() + self.owed.len();
-        let (held_back, unknown) = (count(Fate::HeldBack), count(Fate::Unknown));
+        let (held_back, unknown) = (count(WakeDecision::HeldBack), count(WakeDecision::Unknown));
         let tokens = told.clone().filter_map(Investigation::tokens);
         let costs: Vec<f64> = told.clone().filter_map(|one| one.total_cost_usd).collect();
         Totals {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::join::window_end;
-use super::{Fate, Investigation, Raised, Record, Resolution, worst};
+use super::{Investigation, Record, Resolution, WakeDecision, WakeRecord, worst};
 use crate::debounce::{Pair, Policy, Severity};
 
 /// A gap between two wakes that is longer than this counts as well. While a service is bad, its probe
@@ -17,7 +17,7 @@ const QUIET: SignedDuration = SignedDuration::from_mins(30);
 #[derive(Default)]
 pub struct PairRecord<'a> {
     pub pair: Pair,
-    pub wakes: Vec<&'a Raised>,
+    pub wakes: Vec<&'a WakeRecord>,
     pub investigations: Vec<&'a Investigation>,
     /// The times of dispatches whose investigation has not ended.
     pub owed: Vec<Timestamp>,
@@ -80,8 +80,11 @@ impl PairRecord<'_> {
         worst(wakes.chain(told))
     }
 
-    pub fn count(&self, fate: Fate) -> usize {
-        self.wakes.iter().filter(|one| one.fate == fate).count()
+    pub fn count(&self, decision: WakeDecision) -> usize {
+        self.wakes
+            .iter()
+            .filter(|one| one.decision == decision)
+            .count()
     }
 
     /// The investigations without late diagnoses: these are about a wake that has one already.
@@ -188,10 +191,10 @@ mod tests {
     fn record(wakes: &[(i64, &str)], recoveries: &[i64]) -> Record {
         let raised = |(minute, probe): &(i64, &str)| {
             let row = json!({"seam": "probe.wake_requested", "details": {"probe": probe, "category": "c"}});
-            Raised {
+            WakeRecord {
                 at: at(*minute),
                 wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
-                fate: Fate::Dispatched,
+                decision: WakeDecision::Dispatched,
             }
         };
         let recovery = |minute: &i64| Recovery {

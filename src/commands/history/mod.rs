@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::debounce::Pair;
 use crate::exit::{Ended, Exit, Problem};
 use crate::page;
-use crate::record::{Fate, Investigation, PairRecord, Record, Resolution, Totals, pairs};
+use crate::record::{Investigation, PairRecord, Record, Resolution, Totals, WakeDecision, pairs};
 use crate::report::{print_json, print_lines};
 use crate::snapshot::Snapshot;
 use crate::terminal::Painter;
@@ -56,7 +56,7 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let since = args.since.as_deref();
     let since = since.map(|text| point_in_time(text, now)).transpose()?;
     let session = args.session.as_deref();
-    let mut found = read::read(&config, &read::Wanted { since, session })?;
+    let mut found = read::read(&config, &read::Query { since, session })?;
     pick(&mut found.record, since, args);
     let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
     found.record.resolve(snapshot.as_ref());
@@ -108,7 +108,8 @@ fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
             |pair: &Pair| caller_session_id(&pair.probe, &pair.category) == *session;
         record.wakes.retain(|one| {
             let pair = one.pair();
-            let is_told = one.fate == Fate::Dispatched && told.contains(&(&pair, Some(one.at)));
+            let is_told =
+                one.decision == WakeDecision::Dispatched && told.contains(&(&pair, Some(one.at)));
             is_told || is_of_session(&pair)
         });
         record.owed.retain(|one| is_of_session(&one.pair));
@@ -148,7 +149,7 @@ fn summaries(record: &Record) -> Vec<PairSummary> {
         first_wake_at: one.first_wake(),
         last_wake_at: one.last_wake(),
         dispatched: one.dispatches().len(),
-        held_back: one.count(Fate::HeldBack),
+        held_back: one.count(WakeDecision::HeldBack),
         bad_seconds: one.bad_for().as_secs(),
         pair: one.pair,
     };

@@ -14,7 +14,10 @@ use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::debounce::Pair;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, RECOVERED_SEAM, TURNED_FILE};
-use crate::record::{self, Fate, Owed, Raised, Record, Tool, decide_fates, join_tools, note_fix};
+use crate::record::{
+    self, OwedDispatch, Record, Tool, WakeDecision, WakeRecord, find_decisions, join_tools,
+    note_fix,
+};
 use crate::secret::Secret;
 use crate::state::queue::Investigation;
 use crate::state::{State, Store};
@@ -25,7 +28,7 @@ const MOST_BYTES: u64 = 128 * 1024 * 1024;
 const LONGEST_TITLE: usize = 300;
 
 /// What is asked for.
-pub(super) struct Wanted<'a> {
+pub(super) struct Query<'a> {
     /// Files that hold nothing newer are not read.
     pub since: Option<Timestamp>,
     /// The session whose rows are kept whole.
@@ -40,7 +43,7 @@ pub(super) struct Found {
     pub state: State,
 }
 
-pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
+pub(super) fn read(config: &Config, query: &Query<'_>) -> Result<Found> {
     let paths = &config.paths;
     let state = Store::at(&paths.state_dir)
         .load()
@@ -48,14 +51,14 @@ pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
             warn!("what is queued is left out: {problem}");
             State::default()
         });
-    let mut record = outcomes(config, wanted.since)?;
+    let mut record = outcomes(config, query.since)?;
     record.owed = state.queue.iter().flat_map(owed).collect();
     let mut log = AuditLog {
-        session: wanted.session,
+        session: query.session,
         secrets: config.secrets(),
         ..AuditLog::default()
     };
-    log.read(&paths.audit_log, wanted)?;
+    log.read(&paths.audit_log, query)?;
     record.wakes = in_time(log.wakes);
     join_tools(&mut record.investigations, log.tools);
     for (session, at) in &log.fixes {
@@ -63,7 +66,7 @@ pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
     }
     let kept = state.log(&paths.audit_log);
     let read_until = kept.map(|log| log.checkpoint.position.seen_at);
-    decide_fates(&mut record, &config.debounce, read_until);
+    find_decisions(&mut record, &config.debounce, read_until);
     Ok(Found {
         record,
         rows: log.rows,
@@ -73,9 +76,9 @@ pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
 
 /// The wakes of an investigation that has not ended. One that waits for a late diagnosis has an
 /// outcome row already.
-fn owed(one: &Investigation) -> impl Iterator<Item = Owed> {
+fn owed(one: &Investigation) -> impl Iterator<Item = OwedDispatch> {
     let alerts = one.alerts().filter(|_| one.late.is_none());
-    alerts.map(|alert| Owed {
+    alerts.map(|alert| OwedDispatch {
         at: one.queued_at,
         pair: Pair::of(&alert.wake),
         severity: alert.wake.severity.clone(),
@@ -145,10 +148,10 @@ struct AuditLog<'a> {
 }
 
 impl AuditLog<'_> {
-    fn read(&mut self, log: &Path, wanted: &Wanted<'_>) -> Result<()> {
+    fn read(&mut self, log: &Path, query: &Query<'_>) -> Result<()> {
         let mut needles = vec![SEAM, TOOL_SEAM, AUTOFIX_SEAM];
-        needles.extend(wanted.session.map(plain_part));
-        read_log(log, wanted.since, &needles, |line| self.take(line))
+        needles.extend(query.session.map(plain_part));
+        read_log(log, query.since, &needles, |line| self.take(line))
             .with_context(|| format!("cannot read {}", log.display()))
     }
 
@@ -191,12 +194,12 @@ fn plain_part(session: &str) -> &str {
 }
 
 /// Wakes in the order of time. Those before the first row that has a time get its time.
-fn in_time(wakes: Vec<(Option<Timestamp>, Wake)>) -> Vec<Raised> {
+fn in_time(wakes: Vec<(Option<Timestamp>, Wake)>) -> Vec<WakeRecord> {
     let first = wakes.iter().find_map(|(at, _)| *at);
-    let raised = wakes.into_iter().map(|(at, wake)| Raised {
+    let raised = wakes.into_iter().map(|(at, wake)| WakeRecord {
         at: at.or(first).unwrap_or(Timestamp::UNIX_EPOCH),
         wake,
-        fate: Fate::Unknown,
+        decision: WakeDecision::Unknown,
     });
     let mut raised: Vec<_> = raised.collect();
     raised.sort_by_key(|one| one.at);

@@ -10,7 +10,7 @@ use super::table::{delivery, totals};
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
-use crate::record::{Fate, Investigation, Raised, Recovery, Totals, tool};
+use crate::record::{Investigation, Recovery, Totals, WakeDecision, WakeRecord, tool};
 use crate::state::outbox::Dm;
 use crate::state::undelivered::FILE as UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter};
@@ -69,12 +69,12 @@ pub(super) fn events(
     events
 }
 
-fn wake(raised: &Raised) -> Event {
+fn wake(raised: &WakeRecord) -> Event {
     let wake = &raised.wake;
-    let fate = match raised.fate {
-        Fate::Dispatched => "dispatched",
-        Fate::HeldBack => "held back",
-        Fate::Unknown => "not dispatched by any run",
+    let decision = match raised.decision {
+        WakeDecision::Dispatched => "dispatched",
+        WakeDecision::HeldBack => "held back",
+        WakeDecision::Unknown => "not dispatched by any run",
     };
     let mut text = format!("{}\n\n{}", wake.title, wake.detail);
     if wake.snapshot_details != "{}" {
@@ -83,7 +83,7 @@ fn wake(raised: &Raised) -> Event {
     Event::new(
         raised.at,
         "wake",
-        format!("{}, {fate}", wake.severity),
+        format!("{}, {decision}", wake.severity),
         text,
     )
 }

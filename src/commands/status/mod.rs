@@ -43,7 +43,7 @@ struct Status {
     held_back: Vec<QuietPair>,
     outbox: Vec<QueuedDm>,
     undelivered: u64,
-    investigations: Vec<Owed>,
+    investigations: Vec<OwedInvestigation>,
     /// The last question without a diagnosis. The next diagnosis clears it.
     last_failure: Option<EngineFailure>,
     /// What is wrong, a line each.
@@ -52,7 +52,7 @@ struct Status {
 
 /// An investigation that has not ended.
 #[derive(Debug, Serialize)]
-struct Owed {
+struct OwedInvestigation {
     queued_at: Timestamp,
     caller_session_id: String,
     severity: String,
@@ -63,7 +63,7 @@ struct Owed {
     attempts: u32,
 }
 
-impl Owed {
+impl OwedInvestigation {
     fn of(one: &Investigation) -> Self {
         Self {
             queued_at: one.queued_at,
@@ -156,7 +156,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
             .map(|dm| QueuedDm::of(dm, now))
             .collect(),
         undelivered,
-        investigations: state.queue.iter().map(Owed::of).collect(),
+        investigations: state.queue.iter().map(OwedInvestigation::of).collect(),
         last_failure: state.last_failure.clone(),
         problems,
     })

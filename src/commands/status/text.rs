@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Owed, QueuedDm, QuietPair, Status};
+use super::{OwedInvestigation, QueuedDm, QuietPair, Status};
 use crate::debounce::Pair;
 use crate::message::{clock, span};
 use crate::report::{count, counted};
@@ -100,8 +100,9 @@ fn quiet(pairs: &[QuietPair], now: Timestamp) -> Vec<String> {
     lines.collect()
 }
 
-fn owed(investigations: &[Owed]) -> String {
-    let number = |is: fn(&&Owed) -> bool| investigations.iter().filter(is).count() as u64;
+fn owed(investigations: &[OwedInvestigation]) -> String {
+    let number =
+        |is: fn(&&OwedInvestigation) -> bool| investigations.iter().filter(is).count() as u64;
     let parts = counted([
         (number(|one| !one.told), "told nothing yet"),
         (number(|one| one.told && !one.late), "owed a result"),
