@@ -8,25 +8,32 @@ use crate::report::count;
 use crate::terminal::{Colour, Painter, drawn, pad, width, wrap, wrapped};
 use crate::text::on_one_line;
 
-/// A column: its head, its greatest width at a terminal, and its text for an investigation.
-type Column = (&'static str, usize, fn(&Investigation) -> String);
+#[derive(Clone, Copy)]
+struct Column {
+    head: &'static str,
+    /// The greatest width at a terminal; in a layout, the width that it has.
+    width: usize,
+    cell: fn(&Investigation) -> String,
+}
+
+const fn column(head: &'static str, width: usize, cell: fn(&Investigation) -> String) -> Column {
+    Column { head, width, cell }
+}
 
 /// The columns that are always there, beside the diagnosis.
 const ALWAYS: [Column; 3] = [
-    ("WHEN (UTC)", 16, |one| {
-        one.at.strftime("%Y-%m-%d %H:%M").to_string()
-    }),
-    ("PROBE", 24, |one| on_one_line(&one.pair.probe)),
-    ("SEVERITY", 24, |one| on_one_line(&one.severity)),
+    column("WHEN (UTC)", 16, when),
+    column("PROBE", 24, |one| on_one_line(&one.pair.probe)),
+    column("SEVERITY", 24, |one| on_one_line(&one.severity)),
 ];
 /// Columns for a wide terminal. On a narrow one their texts stand below the diagnosis.
 const FURTHER: [Column; 6] = [
-    ("CATEGORY", 24, |one| on_one_line(&one.pair.category)),
-    ("DM", 24, delivery),
-    ("NOW", 8, |one| one.resolution.name().to_owned()),
-    ("TOOK", 12, took),
-    ("TOKENS", 12, tokens),
-    ("TOOLS", 40, |one| tools(&one.tools)),
+    column("CATEGORY", 24, |one| on_one_line(&one.pair.category)),
+    column("DM", 24, delivery),
+    column("NOW", 8, |one| one.resolution.name().to_owned()),
+    column("TOOK", 12, took),
+    column("TOKENS", 12, tokens),
+    column("TOOLS", 40, |one| tools(&one.tools)),
 ];
 const BETWEEN: &str = "  ";
 /// The least width for the diagnosis.
@@ -52,92 +59,82 @@ pub(super) fn lines(shown: &[&Investigation], record: &Record, painter: Painter)
 
 /// The columns with their widths. The diagnosis gets the width that is left.
 struct Layout {
-    columns: Vec<(Column, usize)>,
+    columns: Vec<Column>,
     diagnosis: usize,
     has_further: bool,
 }
 
 impl Layout {
-    fn new(shown: &[&Investigation], room: Option<usize>) -> Self {
+    fn new(shown: &[&Investigation], terminal: Option<usize>) -> Self {
         let sized = |column: &Column| {
-            let (head, widest, cell) = column;
-            let cells = shown.iter().map(|one| cell(one).width());
+            let cells = shown.iter().map(|one| (column.cell)(one).width());
             let longest = cells.max().unwrap_or(0);
-            let width = room.map_or(longest, |_| longest.min(*widest));
-            (*column, width.max(head.len()))
+            let width = terminal.map_or(longest, |_| longest.min(column.width));
+            Column {
+                width: width.max(column.head.len()),
+                ..*column
+            }
         };
+        let room = terminal.unwrap_or(usize::MAX);
         let mut columns: Vec<_> = ALWAYS.iter().chain(&FURTHER).map(sized).collect();
-        let taken = |columns: &[(Column, usize)]| {
-            let widths = columns.iter().map(|(_, width)| width + BETWEEN.len());
-            widths.sum::<usize>()
-        };
-        let fits = |columns: &[(Column, usize)]| {
-            room.is_none_or(|room| taken(columns) + LEAST_DIAGNOSIS <= room)
-        };
-        let has_further = fits(&columns);
+        let has_further = taken(&columns) + LEAST_DIAGNOSIS <= room;
         if !has_further {
             columns.truncate(ALWAYS.len());
         }
-        if !fits(&columns) {
-            // Long names on a narrow terminal: the probe's column shrinks.
-            let left = room
-                .unwrap_or(0)
-                .saturating_sub(taken(&columns) - columns[1].1);
-            columns[1].1 = left
-                .saturating_sub(LEAST_DIAGNOSIS)
-                .max(columns[1].0.0.len());
-        }
-        let diagnosis = room.map_or(usize::MAX, |room| room.saturating_sub(taken(&columns)));
+        // Long names on a narrow terminal: the probe's column shrinks.
+        let too_wide = (taken(&columns) + LEAST_DIAGNOSIS).saturating_sub(room);
+        let probe = &mut columns[1];
+        probe.width = probe.width.saturating_sub(too_wide).max(probe.head.len());
         Self {
-            diagnosis: diagnosis.max(1),
+            diagnosis: room.saturating_sub(taken(&columns)).max(1),
             columns,
             has_further,
         }
     }
 
     fn head(&self) -> Vec<String> {
-        let heads = self.columns.iter().map(|((head, ..), _)| *head);
+        let heads = self.columns.iter().map(|column| column.head);
         heads.chain(["DIAGNOSIS"]).map(str::to_owned).collect()
     }
 
     fn cells(&self, one: &Investigation) -> Vec<String> {
-        let mut cells: Vec<_> = self
-            .columns
-            .iter()
-            .map(|((.., cell), _)| cell(one))
-            .collect();
-        let mut last = diagnosis(one);
-        if !self.has_further {
-            last.push('\n');
-            last.push_str(&further(one));
-        }
-        cells.push(last);
-        cells
+        let cells = self.columns.iter().map(|column| (column.cell)(one));
+        let last = match self.has_further {
+            true => diagnosis(one),
+            false => format!("{}\n{}", diagnosis(one), further(one)),
+        };
+        cells.chain([last]).collect()
     }
 
     /// The lines of one row of the table.
     fn line(&self, cells: &[String]) -> Vec<String> {
-        let widths = self.columns.iter().map(|(_, width)| *width);
-        let widths: Vec<_> = widths.chain([self.diagnosis]).collect();
-        let wrapped: Vec<Vec<String>> = cells
+        // The last column is wrapped, but not filled up.
+        let widths = self
+            .columns
             .iter()
-            .zip(&widths)
-            .map(|(cell, width)| cell.lines().flat_map(|line| wrap(line, *width)).collect())
-            .collect();
-        let height = wrapped.iter().map(Vec::len).max().unwrap_or(1).max(1);
-        let part = |row: usize| {
-            let cells = wrapped.iter().zip(&widths).enumerate();
-            let cells = cells.map(|(column, (lines, width))| {
-                let text = lines.get(row).map_or("", String::as_str);
-                match column == widths.len() - 1 {
-                    true => text.to_owned(),
-                    false => pad(text, *width) + BETWEEN,
-                }
-            });
-            cells.collect::<String>().trim_end().to_owned()
+            .map(|column| (column.width, column.width));
+        let widths = widths.chain([(self.diagnosis, 0)]);
+        let column = |(cell, (width, filled)): (&String, _)| {
+            let lines = cell.lines().flat_map(|line| wrap(line, width));
+            (lines.collect::<Vec<_>>(), filled)
         };
-        (0..height).map(part).collect()
+        let columns: Vec<_> = cells.iter().zip(widths).map(column).collect();
+        let height = columns.iter().map(|(lines, _)| lines.len()).max();
+        let part = |row: usize| {
+            let parts = columns.iter().map(|(lines, filled)| {
+                let text = lines.get(row).map_or("", String::as_str);
+                pad(text, *filled) + BETWEEN
+            });
+            parts.collect::<String>().trim_end().to_owned()
+        };
+        (0..height.unwrap_or(0).max(1)).map(part).collect()
     }
+}
+
+/// The width that columns take with the space behind each.
+fn taken(columns: &[Column]) -> usize {
+    let widths = columns.iter().map(|column| column.width + BETWEEN.len());
+    widths.sum()
 }
 
 /// The texts that have no column.
@@ -156,6 +153,10 @@ fn further(one: &Investigation) -> String {
         further += &format!("\ntools: {}", tools(&one.tools));
     }
     further
+}
+
+fn when(one: &Investigation) -> String {
+    one.at.strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 fn took(one: &Investigation) -> String {
