@@ -91,6 +91,14 @@ mod tests {
     }
 
     #[test]
+    fn of_many_names_the_first_few_are_listed() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(first_few(&[], 2), "");
+        assert_eq!(first_few(&names, 3), "a, b, c");
+        assert_eq!(first_few(&names, 2), "a, b and 1 more");
+    }
+
+    #[test]
     fn a_label_keeps_all_but_control_characters() {
         assert_eq!(label(HOSTILE), " a [2J b\u{202e}c  d\u{2028}  ");
         assert_eq!(label(&"é".repeat(201)), "é".repeat(200));

@@ -65,25 +65,18 @@ impl Axis {
             Some(since) => since,
             None => first.checked_sub(margin).unwrap_or(first),
         };
+        let rows = page.shown.iter().map(|one| std::ptr::from_ref(*one));
         let length = to.duration_since(from).clamp(SHORTEST_AXIS, LONGEST_AXIS);
         Some(Self {
             from: to.checked_sub(length).unwrap_or(from),
             to,
-            rows: page
-                .shown
-                .iter()
-                .enumerate()
-                .map(|(row, one)| (std::ptr::from_ref(*one), row))
-                .collect(),
+            rows: rows.zip(0..).collect(),
         })
     }
 
     pub fn period(&self) -> String {
-        format!(
-            "{} to {}",
-            self.from.strftime("%-d %b %Y %H:%M"),
-            self.to.strftime("%-d %b %Y %H:%M")
-        )
+        let minute = |at: Timestamp| at.strftime("%-d %b %Y %H:%M");
+        format!("{} to {}", minute(self.from), minute(self.to))
     }
 
     /// The place of a time, from 0 to [`PLACES`]; `None` if it is off the axis.
@@ -274,93 +267,89 @@ struct Mark<'a> {
     row: Option<usize>,
 }
 
-#[derive(Default)]
-struct Marks<'a>(BTreeMap<Kind, Vec<Mark<'a>>>);
+struct Marks<'a> {
+    axis: &'a Axis,
+    by_kind: BTreeMap<Kind, Vec<Mark<'a>>>,
+}
 
 impl<'a> Marks<'a> {
     /// Adds a mark. Those of one kind must come in the order of time.
-    fn add(&mut self, axis: &Axis, kind: Kind, mark: Mark<'a>) {
-        let Some(place) = axis.place(mark.first) else {
+    fn add(
+        &mut self,
+        kind: Kind,
+        at: Timestamp,
+        severity: &'a str,
+        words: Option<&'a str>,
+        row: Option<usize>,
+    ) {
+        let Some(place) = self.axis.place(at) else {
             return;
         };
-        let marks = self.0.entry(kind).or_default();
-        match marks.last_mut() {
-            Some(last) if place - last.place < kind.width() => {
-                last.count += 1;
-                last.severity = worst([last.severity, mark.severity]);
-                last.row = last.row.or(mark.row);
-            }
-            _ => marks.push(Mark { place, ..mark }),
-        }
-    }
-}
-
-impl Kind {
-    /// How many places it takes.
-    fn width(self) -> f64 {
-        match self {
-            Self::HeldBack | Self::Unknown | Self::Dispatched => 1.0,
+        let width = match kind {
+            Kind::HeldBack | Kind::Unknown | Kind::Dispatched => 1.0,
             _ => SYMBOL_WIDTH,
+        };
+        let marks = self.by_kind.entry(kind).or_default();
+        match marks.last_mut() {
+            Some(last) if place - last.place < width => {
+                last.count += 1;
+                last.severity = worst([last.severity, severity]);
+                last.row = last.row.or(row);
+            }
+            _ => marks.push(Mark {
+                place,
+                count: 1,
+                first: at,
+                severity,
+                words,
+                row,
+            }),
         }
     }
-}
 
-impl<'a> Mark<'a> {
-    fn new(first: Timestamp, severity: &'a str, words: Option<&'a str>) -> Self {
-        Self {
-            place: 0.0,
-            count: 1,
-            first,
-            severity,
-            words,
-            row: None,
+    fn add_investigation(&mut self, one: &'a Investigation) {
+        let (severity, failure) = (&one.severity, one.error.as_deref());
+        let row = self.axis.rows.get(&std::ptr::from_ref(one)).copied();
+        // The row of its wake is gone.
+        if one.raised_at.is_none() && !one.late_diagnosis {
+            self.add(Kind::Dispatched, one.asked_at(), severity, None, None);
         }
+        if one.was_asked() {
+            let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
+            self.add(kind, one.asked_at(), severity, failure, row);
+        }
+        let (kind, at) = match one.is_delivered() {
+            true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
+            false => (Kind::Lost, one.at),
+        };
+        let words = failure.or(one.summary.as_deref());
+        self.add(kind, at, severity, words, row);
     }
 }
 
 fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let mut marks = Marks::default();
+    let by_kind = BTreeMap::new();
+    let mut marks = Marks { axis, by_kind };
     for one in &pair.wakes {
         let kind = match one.decision {
             WakeDecision::Dispatched => Kind::Dispatched,
             WakeDecision::HeldBack => Kind::HeldBack,
             WakeDecision::Unknown => Kind::Unknown,
         };
-        let mark = Mark::new(one.at, &one.wake.severity, Some(&one.wake.title));
-        marks.add(axis, kind, mark);
+        let wake = &one.wake;
+        marks.add(kind, one.at, &wake.severity, Some(&wake.title), None);
     }
     for one in &pair.investigations {
-        add_investigation(&mut marks, axis, one);
+        marks.add_investigation(one);
     }
     for (at, _) in &pair.recoveries {
-        marks.add(axis, Kind::Recovery, Mark::new(*at, "info", None));
+        marks.add(Kind::Recovery, *at, "info", None, None);
     }
     html! {
-        @for (kind, marks) in &marks.0 {
+        @for (kind, marks) in &marks.by_kind {
             @for mark in marks { (draw(*kind, mark)) }
         }
     }
-}
-
-fn add_investigation<'a>(marks: &mut Marks<'a>, axis: &Axis, one: &'a Investigation) {
-    let row = axis.rows.get(&std::ptr::from_ref(one)).copied();
-    let failure = one.error.as_deref();
-    // The row of its wake is gone.
-    if one.raised_at.is_none() && !one.late_diagnosis {
-        let mark = Mark::new(one.asked_at(), &one.severity, None);
-        marks.add(axis, Kind::Dispatched, mark);
-    }
-    if one.was_asked() {
-        let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
-        let mark = Mark::new(one.asked_at(), &one.severity, failure);
-        marks.add(axis, kind, Mark { row, ..mark });
-    }
-    let (kind, at) = match one.is_delivered() {
-        true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
-        false => (Kind::Lost, one.at),
-    };
-    let mark = Mark::new(at, &one.severity, failure.or(one.summary.as_deref()));
-    marks.add(axis, kind, Mark { row, ..mark });
 }
 
 fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
@@ -418,19 +407,17 @@ fn title(kind: Kind, mark: &Mark<'_>) -> String {
 
 /// In words: for how long it was bad, how many wakes were told, and the last diagnosis.
 fn in_words(pair: &PairRecord<'_>) -> Markup {
-    let (told, held) = (pair.dispatches().len(), pair.count(WakeDecision::HeldBack));
+    let (dispatched, held) = (pair.dispatches().len(), pair.count(WakeDecision::HeldBack));
     let unknown = pair.count(WakeDecision::Unknown);
     let bad = pair.bad_for();
-    let last = pair.investigations.iter().rev();
-    let last = last
-        .clone()
-        .find(|one| one.error.is_none())
-        .or(last.clone().next());
+    let told = &pair.investigations;
+    let diagnosed = told.iter().rev().find(|one| one.error.is_none());
+    let last = diagnosed.or(told.last());
     html! {
         p.words {
             @if bad.is_zero() { "Seen " (count(pair.spans().len() as u64, "time", "times")) }
             @else { b { (length(bad)) } " bad" }
-            ", " (told) " told, " (held) " held back"
+            ", " (dispatched) " told, " (held) " held back"
             @if unknown > 0 { ", " (unknown) " of unknown fate" }
             ". "
             @if let Some(one) = last { (said(one)) }

@@ -51,7 +51,7 @@ pub enum WakeDecision {
 }
 
 /// An investigation: an outcome row, with the tools and the wake that belong to it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Investigation {
     /// When it ended.
     pub at: Timestamp,

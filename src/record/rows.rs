@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Investigation, Recovery, Resolution, Tool};
+use super::{Investigation, Recovery, Tool};
 use crate::audit::seams::Row;
 use crate::debounce::Pair;
 use crate::text::quote;
@@ -29,13 +29,11 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
         severity: named("severity"),
         caller_session_id: row.text("caller_session_id")?,
         dm_status: named("dm_status"),
-        delivered_at: None,
         duration_ms: row.number("investigation_duration_ms").unwrap_or(0),
         model_used: row.detail("model_used"),
         input_tokens: row.number("input_tokens"),
         output_tokens: row.number("output_tokens"),
         total_cost_usd: row.details()["total_cost_usd"].as_f64(),
-        tools: Vec::new(),
         error: row.detail("reasoning_error"),
         reasoning_error_message: row.detail("reasoning_error_message"),
         summary: row
@@ -47,10 +45,7 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
         buffered_consecutive_count: row.number("buffered_consecutive_count"),
         digest_size: row.number("digest_size"),
         digest_session: row.detail("digest_session"),
-        failed: false,
-        resolution: Resolution::Unknown,
-        title: None,
-        raised_at: None,
+        ..Investigation::default()
     };
     one.failed = one.error.is_some() || !one.is_delivered();
     Some(one)
