@@ -126,8 +126,7 @@ fn settings(policy: &Policy) -> String {
 
 /// A text from outside, without characters that change the writing direction. A very long one is cut.
 fn clean(text: &str) -> String {
-    let end = text.char_indices().nth(LONGEST_TEXT);
-    match end {
+    match text.char_indices().nth(LONGEST_TEXT) {
         Some((end, _)) => format!("{}…", for_terminal(&text[..end])),
         None => for_terminal(text),
     }
@@ -160,23 +159,15 @@ fn severity_class(severity: &str) -> &'static str {
 /// `48,210`.
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }
 
 /// A number and what is counted: `1 wake`, `2,000 wakes`.
 fn count(number: u64, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        thousands(number),
-        if number == 1 { one } else { many }
-    )
+    let what = if number == 1 { one } else { many };
+    format!("{} {what}", thousands(number))
 }
 
 fn dollars(cost: f64) -> String {

@@ -8,7 +8,7 @@ use log::warn;
 
 use crate::audit::row::{SEAM, read_rows};
 use crate::audit::seams::{
-    AUTOFIX_SEAM, Extent, Row, TOOL_SEAM, for_each_line_of_log, for_each_row,
+    AUTOFIX_SEAM, MOST_BYTES, Row, TOOL_SEAM, for_each_line_of_log, for_each_row,
 };
 use crate::audit::wake::Wake;
 use crate::config::Config;
@@ -22,8 +22,6 @@ use crate::secret::Secret;
 use crate::state::queue::Investigation;
 use crate::state::{State, Store};
 
-/// Only so many bytes at the end of a log are read. Rotated files count as part of the log.
-const MOST_BYTES: u64 = 128 * 1024 * 1024;
 /// A title is cut to so many characters.
 const LONGEST_TITLE: usize = 300;
 
@@ -123,11 +121,7 @@ fn read_log(
     needles: &[&str],
     take: impl FnMut(&[u8]),
 ) -> Result<()> {
-    let extent = Extent {
-        since,
-        most_bytes: MOST_BYTES,
-    };
-    if !for_each_line_of_log(log, &extent, needles, take)? {
+    if !for_each_line_of_log(log, since, needles, take)? {
         let (log, most) = (log.display(), MOST_BYTES / 1024 / 1024);
         warn!("of {log} and the files it was rotated into only the last {most} MiB are read");
     }

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use log::warn;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::read::Found;
 use super::table::{delivery, totals};
@@ -80,12 +79,8 @@ fn wake(raised: &WakeRecord) -> Event {
     if wake.snapshot_details != "{}" {
         text.push_str(&format!("\n\nsnapshot_details: {}", wake.snapshot_details));
     }
-    Event::new(
-        raised.at,
-        "wake",
-        format!("{}, {decision}", wake.severity),
-        text,
-    )
+    let what = format!("{}, {decision}", wake.severity);
+    Event::new(raised.at, "wake", what, text)
 }
 
 /// The question, the answer and the DM. The DM gets the answer's time: how long Slack took is not
@@ -122,26 +117,20 @@ fn recovery(one: &Recovery) -> Event {
 
 /// A row of the audit log with all its details. Outcome rows are left out: `investigation` has them.
 fn row(row: &Row) -> Option<Event> {
-    if row.is_of(COMPLETED_SEAM) {
-        return None;
-    }
-    let (kind, what) = if row.is_of(TOOL_SEAM) {
-        ("tool".to_owned(), tool(row)?.to_string())
-    } else if row.is_of(AUTOFIX_SEAM) {
-        ("fix".to_owned(), row.detail("status").unwrap_or_default())
-    } else {
-        (row.text("seam").unwrap_or_default(), String::new())
+    let seam = row.text("seam").unwrap_or_default();
+    let (kind, what) = match seam.as_str() {
+        COMPLETED_SEAM => return None,
+        TOOL_SEAM => ("tool", tool(row)?.to_string()),
+        AUTOFIX_SEAM => ("fix", row.detail("status").unwrap_or_default()),
+        other => (other, String::new()),
     };
-    let details = row.details().as_object();
-    let lines = details
-        .into_iter()
-        .flatten()
-        .map(|(field, value)| match value {
-            Value::String(text) => format!("{field}: {text}"),
-            other => format!("{field}: {other}"),
-        });
+    let details = row.details().as_object().into_iter().flatten();
+    let lines = details.map(|(field, value)| match value.as_str() {
+        Some(text) => format!("{field}: {text}"),
+        None => format!("{field}: {value}"),
+    });
     let lines: Vec<_> = lines.collect();
-    Some(Event::new(row.emitted_at()?, &kind, what, lines.join("\n")))
+    Some(Event::new(row.emitted_at()?, kind, what, lines.join("\n")))
 }
 
 fn queued_dm(dm: &Dm) -> Event {

@@ -125,6 +125,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     };
     let last_run = health::last_run(store);
     let overdue = health::overdue(config, last_run, now);
+    let outbox = state.outbox.iter();
     let undelivered = undelivered::count(store, &state.outbox)?;
     let is_overdue = overdue.is_some();
     let found = [
@@ -150,11 +151,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         position: kept.map(|kept| kept.checkpoint.position.offset),
         lag,
         held_back: quiet_pairs(kept, config, now),
-        outbox: state
-            .outbox
-            .iter()
-            .map(|dm| QueuedDm::of(dm, now))
-            .collect(),
+        outbox: outbox.map(|dm| QueuedDm::of(dm, now)).collect(),
         undelivered,
         investigations: state.queue.iter().map(OwedInvestigation::of).collect(),
         last_failure: state.last_failure.clone(),
@@ -199,7 +196,7 @@ fn is_running(store: &Store) -> Option<bool> {
     let inode = format!(":{}", meta.ino());
     let holds = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        fields.get(1) == Some(&"FLOCK") && fields.get(5).is_some_and(|file| file.ends_with(&inode))
+        matches!(fields[..], [_, "FLOCK", _, _, _, file, ..] if file.ends_with(&inode))
     };
     Some(locks.lines().any(holds))
 }
