@@ -47,7 +47,7 @@ impl Axis {
                     .iter()
                     .flat_map(|one| [one.asked_at(), one.at]),
             );
-            times.extend(pair.recoveries.iter().map(|(at, _)| *at));
+            times.extend(pair.recoveries.iter().map(|one| one.at));
             times.extend(&pair.owed);
         }
         // A time in the future comes from another clock.
@@ -342,8 +342,8 @@ fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
     for one in &pair.investigations {
         marks.add_investigation(one);
     }
-    for (at, _) in &pair.recoveries {
-        marks.add(Kind::Recovery, *at, "info", None, None);
+    for one in &pair.recoveries {
+        marks.add(Kind::Recovery, one.at, "info", None, None);
     }
     html! {
         @for (kind, marks) in &marks.by_kind {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::join::window_end;
-use super::{Investigation, Record, Resolution, WakeDecision, WakeRecord, worst};
+use super::{Investigation, Record, Recovery, Resolution, WakeDecision, WakeRecord, worst};
 use crate::debounce::{Pair, Policy, Severity};
 
 /// A gap between two wakes that is longer than this counts as well. While a service is bad, its probe
@@ -21,8 +21,7 @@ pub struct PairRecord<'a> {
     pub investigations: Vec<&'a Investigation>,
     /// The times of dispatches whose investigation has not ended.
     pub owed: Vec<Timestamp>,
-    /// For each recovery, when it was told and since when the pair was well.
-    pub recoveries: Vec<(Timestamp, Timestamp)>,
+    pub recoveries: Vec<&'a Recovery>,
     pub resolution: Resolution,
 }
 
@@ -53,7 +52,7 @@ pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
     }
     for one in &record.recoveries {
         let pair = found.entry(one.pair.clone()).or_default();
-        pair.recoveries.push((one.at, one.healthy_at));
+        pair.recoveries.push(one);
     }
     let named = found.into_iter().map(|(pair, mut one)| {
         one.resolution = record.resolutions.get(&pair).copied().unwrap_or_default();
@@ -121,7 +120,7 @@ impl PairRecord<'_> {
     /// The windows that its dispatches opened. Each ends with the next one at the latest.
     pub fn windows(&self, policy: &Policy) -> Vec<(Timestamp, Timestamp)> {
         let dispatches = self.dispatches();
-        let recoveries: Vec<_> = self.recoveries.iter().map(|(at, _)| *at).collect();
+        let recoveries: Vec<_> = self.recoveries.iter().map(|one| one.at).collect();
         let ends = policy.window_ends(&dispatches);
         let nexts = dispatches.iter().skip(1).chain([&Timestamp::MAX]);
         let windows = dispatches.iter().zip(ends).zip(nexts);
@@ -134,11 +133,8 @@ impl PairRecord<'_> {
     /// the pair was well.
     pub fn spans(&self) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
-        let mut recoveries = self
-            .recoveries
-            .iter()
-            .map(|(_, healthy)| *healthy)
-            .peekable();
+        let recoveries = self.recoveries.iter().map(|one| one.healthy_at);
+        let mut recoveries = recoveries.peekable();
         for at in self.raised() {
             while let Some(healthy) = recoveries.next_if(|healthy| *healthy < at) {
                 end(&mut spans, healthy);
@@ -181,7 +177,6 @@ fn end(spans: &mut [Span], healthy: Timestamp) {
 mod tests {
     use super::*;
     use crate::audit::row::read_rows;
-    use crate::record::Recovery;
     use serde_json::json;
 
     fn at(minute: i64) -> Timestamp {

@@ -26,7 +26,7 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
             ..ok("settings", "environment only; there is no env file")
         },
     }];
-    // A token that cannot be read counts as not set. `peers` says which alerts need it.
+    // A token that cannot be read counts as not set. If alerts need it, `peers` says so.
     for told in &config.warnings {
         findings.push(warning(told.subject, &told.message, &told.next_step));
     }

@@ -122,21 +122,16 @@ fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
 /// The investigations to list, the newest last. With `--failed`, those that failed come first, then
 /// those with a failed tool.
 fn shown<'a>(record: &'a Record, args: &HistoryArgs) -> Vec<&'a Investigation> {
-    let rank = |one: &&Investigation| match one.failed {
+    let rank = |one: &&Investigation| match one.failed || !args.failed {
         true => 0,
         false if one.tools.iter().any(|tool| tool.is_failed()) => 1,
         false => 2,
     };
-    let mut shown: Vec<_> = record.investigations.iter().collect();
-    let limit = args.limit.unwrap_or(usize::MAX).min(shown.len());
-    if !args.failed {
-        return shown.split_off(shown.len() - limit);
-    }
     // The limit keeps the first ranks and the newest of a rank. Then each rank is put in the order
     // of time.
-    shown.reverse();
+    let mut shown: Vec<_> = record.investigations.iter().rev().collect();
     shown.sort_by_key(rank);
-    shown.truncate(limit);
+    shown.truncate(args.limit.unwrap_or(usize::MAX));
     shown.reverse();
     shown.sort_by_key(rank);
     shown
