@@ -1,6 +1,6 @@
 //! The systemd unit and its timer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Plan, cannot_stand, printable, shell_word};
 use crate::commands::user::User;
@@ -179,14 +179,11 @@ fn env_file_line(plan: &Plan) -> Result<String, Problem> {
 
 /// Whether a private `/tmp` would hide something that a run needs.
 fn needs_tmp(config: &Config, binary: &Path) -> bool {
-    let needed = [
-        &config.metrics_file,
-        &config.paths.outcome_log,
-        &Some(binary.to_owned()),
-        &Some(config.paths.audit_log.clone()),
-        &Some(config.paths.state_dir.clone()),
-    ];
-    let mut needed = needed.into_iter().flatten().chain(&config.secret_files);
+    let paths = &config.paths;
+    let files = [&config.metrics_file, &paths.outcome_log];
+    let files = files.into_iter().flatten().chain(&config.secret_files);
+    let files = files.chain([&paths.audit_log, &paths.state_dir]);
+    let mut needed = files.map(PathBuf::as_path).chain([binary]);
     needed.any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"))
 }
 
