@@ -1,4 +1,4 @@
-//! Section 9 of the contract: `history`, the table an operator reads on Monday morning.
+//! Section 9 of the contract: `history`, the past investigations as a table, as JSON and by session.
 
 use std::fs;
 use std::process::Command;
@@ -242,7 +242,7 @@ fn seen(sandbox: &Sandbox, columns: u16, command: &str) -> Vec<String> {
     lines.collect()
 }
 
-/// The letters alone, so that a wrapped text is found again.
+/// The letters and digits alone, so that a wrapped text can be found.
 fn letters(lines: &[String]) -> String {
     let text: String = lines.concat();
     text.chars().filter(|c| c.is_alphanumeric()).collect()
@@ -432,7 +432,7 @@ fn totals_count_wakes_and_what_became_of_them() {
         counted.collect::<Vec<_>>(),
         [("fly", 1, 2), ("sentry", 1, 0)]
     );
-    // Nobody has read this one yet.
+    // No run has read this one yet.
     world.append([wake("vercel")]);
     let told = world.command("history --format json").exits(0).json();
     assert_eq!(
@@ -660,7 +660,7 @@ fn wakes_and_tools_of_rotated_logs_are_told() {
         (&json!(3), &json!(2))
     );
     assert_eq!(tools(&told["investigations"][0]), ["fly_status ok null"]);
-    // A log that is gone for the moment.
+    // The log is missing for now.
     fs::remove_file(world.log()).unwrap();
     let told = world.command("history --format json").exits(0).json();
     assert_eq!(told["totals"]["wakes"], 2);

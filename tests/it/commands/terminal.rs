@@ -1,4 +1,4 @@
-//! Issue 5: what a person sees at a real terminal, and that nothing of it appears elsewhere.
+//! Issue 5: what a real terminal shows, and that nothing of it appears without one.
 
 use crate::support::{Engine, Reply, World, arguments, at_once, wake};
 
