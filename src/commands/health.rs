@@ -1,24 +1,16 @@
 //! What `status` and `check` report when the set-up is right and alerts still do not arrive: runs do
 //! not take place, or a DM waits too long or was given up.
 
-use std::fs;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Finding, failed, warning};
 use crate::config::Config;
 use crate::message::span;
 use crate::report::count;
-use crate::state::{State, Store, lock, undelivered};
+use crate::state::{State, undelivered};
 
 /// A wake or DM that waits longer than this is a problem.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
-
-/// When the last run began or ended, by the time of the lock file; `None` before the first run.
-pub fn last_run(store: &Store) -> Option<Timestamp> {
-    let meta = fs::metadata(store.path(lock::FILE)).ok()?;
-    Timestamp::try_from(meta.modified().ok()?).ok()
-}
 
 /// A finding if a run should have begun by now. A time far in the future means that the clock was set
 /// back and no run took place since.

@@ -85,7 +85,7 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
 /// What the state says of the runs so far.
 fn kept(config: &Config, store: &Store, state: &State) -> Vec<Finding> {
     let now = Timestamp::now();
-    let last_run = health::last_run(store);
+    let last_run = lock::last_run(&store.dir);
     let runs = match health::overdue(config, last_run, now) {
         _ if state.log(&config.paths.audit_log).is_none() => warning(
             "runs",

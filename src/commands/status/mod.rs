@@ -4,9 +4,6 @@
 mod lag;
 mod text;
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -123,7 +120,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         Ok(lag) => (lag, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let last_run = health::last_run(store);
+    let last_run = lock::last_run(&store.dir);
     let overdue = health::overdue(config, last_run, now);
     let outbox = state.outbox.iter();
     let undelivered = undelivered::count(store, &state.outbox)?;
@@ -145,7 +142,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         audit_log: log.display().to_string(),
         audit_log_problem,
         state_dir: store.dir.display().to_string(),
-        running: is_running(store),
+        running: lock::is_held(&store.dir),
         last_run,
         overdue: is_overdue,
         position: kept.map(|kept| kept.checkpoint.position.offset),
@@ -184,19 +181,4 @@ impl QueuedDm {
             cause: dm.cause.clone(),
         }
     }
-}
-
-/// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)). To try the lock
-/// instead could make a run that starts now end with 75.
-fn is_running(store: &Store) -> Option<bool> {
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let Ok(meta) = fs::metadata(store.path(lock::FILE)) else {
-        return Some(false);
-    };
-    let inode = format!(":{}", meta.ino());
-    let holds = |line: &str| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        matches!(fields[..], [_, "FLOCK", _, _, _, file, ..] if file.ends_with(&inode))
-    };
-    Some(locks.lines().any(holds))
 }
