@@ -145,17 +145,14 @@ impl Report {
             format!("{dispatched} dispatched"),
             format!("{sent} sent"),
         ];
-        let mut add = |number: u64, what: &str| {
-            if number > 0 {
-                parts.push(format!("{number} {what}"));
-            }
-        };
-        add(self.tally.held_back, "held back");
-        add(self.outbox.delivered, "delivered from the outbox");
-        add(self.outbox.pending, "still queued");
-        add(self.tally.undelivered, "undelivered");
-        add(self.rows.malformed, "malformed");
-        add(self.investigations.owed, "left for the next run");
+        parts.extend(counted([
+            (self.tally.held_back, "held back"),
+            (self.outbox.delivered, "delivered from the outbox"),
+            (self.outbox.pending, "still queued"),
+            (self.tally.undelivered, "undelivered"),
+            (self.rows.malformed, "malformed"),
+            (self.investigations.owed, "left for the next run"),
+        ]));
         parts.join(", ")
     }
 
@@ -167,6 +164,14 @@ impl Report {
 /// A number and what is counted: `1 row`, `2 rows`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Each number that is not 0 with what it counts, as in `2 sent`.
+pub fn counted<'a>(parts: impl IntoIterator<Item = (u64, &'a str)>) -> Vec<String> {
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    parts
+        .map(|(number, what)| format!("{number} {what}"))
+        .collect()
 }
 
 /// A line on stdout about what was done. That nobody reads it is no reason to break off.
@@ -187,8 +192,19 @@ pub fn print_json(value: &impl Serialize) -> io::Result<()> {
         }
     }
     safe.push('\n');
+    print(&safe)
+}
+
+/// Lines for a person on stdout.
+pub fn print_lines(lines: &[String]) -> io::Result<()> {
+    let ended = lines.iter().flat_map(|line| [line, "\n"]);
+    print(&ended.collect::<String>())
+}
+
+/// A text on stdout, as it is.
+pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(safe.as_bytes())?;
+    stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 

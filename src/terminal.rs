@@ -1,5 +1,5 @@
-//! What a person at a terminal sees besides plain lines: colour that obeys `NO_COLOR`, texts wrapped
-//! to its width, and a line that tells what is being waited for. Under cron none of it appears.
+//! What a terminal shows besides plain lines: colours, which obey `NO_COLOR`, texts wrapped to its
+//! width, and a line that says what the program waits for. Without a terminal there is none of it.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::text::on_one_line;
 
-/// A table is not cut narrower, and is not cut at all where stdout is no terminal.
+/// A narrower terminal gets lines of this width.
 const LEAST_WIDTH: usize = 60;
 const TICK: Duration = Duration::from_millis(120);
-/// A terminal without escapes is told what is waited for once it has lasted so long.
+/// On a terminal without escapes, the line of waiting is printed once the wait has lasted so long.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 const BRAILLE: &[char] = &['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
 const ASCII: &[char] = &['|', '/', '-', '\\'];
@@ -23,15 +23,15 @@ const ASCII: &[char] = &['|', '/', '-', '\\'];
 /// What the terminal takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Colours, and lines that are drawn anew.
+    /// Whether it shows colours and takes lines that are drawn again.
     pub escapes: bool,
-    /// Characters beyond ASCII in what this program draws.
+    /// Whether this program may draw characters beyond ASCII.
     pub unicode: bool,
 }
 
 static SCREEN: OnceLock<Screen> = OnceLock::new();
 
-/// To be called once, before anything is printed.
+/// Must be called once, before anything is printed.
 pub fn init(screen: Screen) {
     // A second call would change nothing.
     let _ = SCREEN.set(screen);
@@ -44,6 +44,11 @@ fn screen() -> Screen {
     })
 }
 
+/// The sign, or its ASCII form if the terminal does not show Unicode.
+pub fn drawn(sign: &'static str, ascii: &'static str) -> &'static str {
+    if screen().unicode { sign } else { ascii }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     Red = 31,
@@ -52,14 +57,14 @@ pub enum Colour {
     Bold = 1,
 }
 
-/// Paints for stdout, or leaves the text as it is.
+/// Colours texts for stdout, if that is a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Painter {
     colours: bool,
 }
 
 impl Painter {
-    /// `no_color`: whether `NO_COLOR` is set, to anything but nothing (no-color.org).
+    /// `no_color`: whether `NO_COLOR` is set and not empty (no-color.org).
     pub fn for_stdout(no_color: bool) -> Self {
         Self {
             colours: io::stdout().is_terminal() && !no_color && screen().escapes,
@@ -75,7 +80,7 @@ impl Painter {
     }
 }
 
-/// The columns of the terminal at stdout; `None` where there is none.
+/// The columns of the terminal at stdout; `None` without a terminal.
 pub fn width() -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;
@@ -84,12 +89,12 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(LEAST_WIDTH))
 }
 
-/// Breaks a text at its spaces into lines of at most so many columns, and a longer word within it.
+/// Breaks a text at its spaces into lines of at most so many columns. A longer word is broken too.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     wrap_but(text, columns, |_| false)
 }
 
-/// As [`wrap`]; a word that is to stay whole has a line of its own, however long.
+/// As [`wrap`], but a word that must stay whole is not broken, however long it is.
 fn wrap_but(text: &str, columns: usize, stays_whole: impl Fn(&str) -> bool) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = 0;
@@ -116,7 +121,7 @@ fn wrap_but(text: &str, columns: usize, stays_whole: impl Fn(&str) -> bool) -> V
     lines
 }
 
-/// Pieces of at most so many columns, of at least one character each.
+/// Breaks a word into pieces of at most so many columns, with at least one character each.
 fn pieces(word: &str, columns: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut start = 0;
@@ -134,9 +139,8 @@ fn pieces(word: &str, columns: usize) -> Vec<&str> {
     pieces
 }
 
-/// A text on as many lines of stdout's terminal as it takes, all but the first one indented by so
-/// many columns; on one line where there is no terminal. A path stays whole, so that it can be
-/// copied.
+/// A text wrapped at the width of stdout's terminal, all lines but the first indented by so many
+/// columns. Without a terminal it stays on one line. A path stays whole, so that it can be copied.
 pub fn wrapped(text: &str, indent: usize) -> String {
     let text = on_one_line(text);
     let Some(columns) = width() else {
@@ -154,7 +158,7 @@ pub fn pad(text: &str, columns: usize) -> String {
     format!("{text}{:missing$}", "")
 }
 
-/// Asks at the terminal and gives whether the answer was yes; `None` where nobody can be asked.
+/// Asks at the terminal whether to go on; `None` if stdin is no terminal.
 pub fn ask(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
@@ -168,7 +172,7 @@ pub fn ask(question: &str) -> io::Result<Option<bool>> {
 
 /// A line on stderr in one write, so that it does not mix with what others write there.
 pub fn write_line(line: &str) {
-    // Nobody can be told that stderr is gone.
+    // If stderr is gone, there is nowhere to report it.
     let _ = write_stderr(&format!("{line}\n"));
 }
 
@@ -177,17 +181,17 @@ fn write_stderr(text: &str) -> io::Result<()> {
     stderr.write_all(format!("{}{text}", clear_line()).as_bytes())
 }
 
-/// Whether a line of waiting stands there now.
+/// Whether the line of waiting is on the terminal now.
 static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
-/// All that is waited for; the last one is told.
+/// All that the program waits for. The last entry is shown.
 static WAITED_FOR: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn waited_for<T>(change: impl FnOnce(&mut Vec<String>) -> T) -> T {
     change(&mut WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What takes the line away that is drawn now, for who has something to say.
+/// The escapes that remove the line of waiting, to be written before other text.
 fn clear_line() -> &'static str {
     match IS_DRAWN.swap(false, Ordering::Relaxed) {
         true => "\r\u{1b}[K",
@@ -195,15 +199,15 @@ fn clear_line() -> &'static str {
     }
 }
 
-/// A line at stderr's terminal that tells what is being waited for and for how long; it is gone
-/// when this is dropped.
+/// A line on stderr's terminal that says what the program waits for, and for how long. Dropping this
+/// removes the line.
 pub struct Waiting {
-    /// `None` where stderr is no terminal.
+    /// `None` if stderr is no terminal.
     line: Option<(String, Sender<()>, JoinHandle<()>)>,
 }
 
 impl Waiting {
-    /// `what`: as in "asking the engine".
+    /// `what` is said as in "asking the engine".
     pub fn for_what(what: &str) -> Self {
         if !io::stderr().is_terminal() {
             return Self { line: None };

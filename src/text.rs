@@ -48,6 +48,16 @@ pub fn serialize_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<
     serializer.serialize_str(&rfc3339(*time))
 }
 
+/// The first of several names: `a, b and 4 more`.
+pub fn first_few(names: &[String], most: usize) -> String {
+    let (first, more) = names.split_at(names.len().min(most));
+    let first = first.join(", ");
+    match more.len() {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 fn replace(text: &str, is_bad: impl Fn(char) -> bool, by: char) -> String {
     text.chars()
         .map(|c| if is_bad(c) { by } else { c })
@@ -78,6 +88,14 @@ mod tests {
     fn what_is_quoted_is_one_short_line() {
         assert_eq!(quote(HOSTILE), "a [2J b c  d");
         assert_eq!(quote(&"é".repeat(300)), "é".repeat(200));
+    }
+
+    #[test]
+    fn of_many_names_the_first_few_are_listed() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(first_few(&[], 2), "");
+        assert_eq!(first_few(&names, 3), "a, b, c");
+        assert_eq!(first_few(&names, 2), "a, b and 1 more");
     }
 
     #[test]

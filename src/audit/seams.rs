@@ -140,27 +140,22 @@ fn for_each_line(
     }
 }
 
-/// What part of an audit log, with the files it was rotated into, is read.
-pub struct Extent {
-    /// Files that were changed last before this hold nothing of interest.
-    pub since: Option<Timestamp>,
-    /// Of all files together; the end is what is read.
-    pub most_bytes: u64,
-}
+/// Only so many bytes at the end of a log are read. Rotated files count as part of the log.
+pub const MOST_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Hands on the lines of the log that hold one of the needles, the oldest first. Gives whether all
-/// files were read whole.
+/// Hands on the lines of the log that hold one of the needles, the oldest first. Files that were last
+/// changed before `since` are left out. Gives whether all others were read whole.
 pub fn for_each_line_of_log(
     log: &Path,
-    extent: &Extent,
+    since: Option<Timestamp>,
     needles: &[&str],
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<bool> {
-    let (parts, is_whole) = parts(log, extent)?;
+    let (parts, is_whole) = parts(log, since)?;
     for (generation, from) in parts.iter().rev() {
         let mut damage = None;
         let source = UpToDamage {
-            source: generation.read_from(*from)?.take(extent.most_bytes),
+            source: generation.read_from(*from)?.take(MOST_BYTES),
             damage: &mut damage,
         };
         for_each_line(source, needles, &mut take)?;
@@ -170,14 +165,11 @@ pub fn for_each_line_of_log(
 
 /// The files to read, the newest first, each with the offset to read it from, and whether that is
 /// all of them.
-fn parts(log: &Path, extent: &Extent) -> io::Result<(Vec<(Generation, u64)>, bool)> {
-    let mut left = extent.most_bytes;
+fn parts(log: &Path, since: Option<Timestamp>) -> io::Result<(Vec<(Generation, u64)>, bool)> {
+    let mut left = MOST_BYTES;
     let mut parts = Vec::new();
     for generation in generations(log)? {
-        if extent
-            .since
-            .is_some_and(|since| generation.modified < since)
-        {
+        if since.is_some_and(|since| generation.modified < since) {
             continue;
         }
         let (length, is_gzip) = (generation.length, generation.is_gzip());

@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::text::label;
 
 /// A probe's call for a person, every field usable as it stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Wake {
     /// No control characters and at most 200 characters, as `category` and `severity`.
     pub probe: String,

@@ -1,29 +1,26 @@
 //! `completions SHELL`: completions made from the same description as the help text, with a line on
 //! how to install them.
 
-use std::io::{self, Write};
-
 use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::{Cli, CompletionsArgs};
 use crate::exit::{Ended, Exit};
+use crate::report;
 
 pub fn completions(args: &CompletionsArgs) -> Ended {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "probe-wake", &mut script);
-    // clap_complete 4.6 looks a verb's flags up under another name than it gives them, where the
-    // program's name has a hyphen: in bash no flag of a verb would be completed.
+    // If the program's name has a hyphen, clap_complete 4.6 stores a verb's flags under one name and
+    // looks them up under another. Bash would complete no flag of a verb.
     let script = String::from_utf8_lossy(&script).replace("probe__subcmd__wake", "probe__wake");
     let script = with_comment(&script, how_to_install(args.shell));
-    io::stdout()
-        .write_all(script.as_bytes())
-        .context("cannot print the completions")?;
+    report::print(&script).context("cannot print the completions")?;
     Ok(Exit::Done)
 }
 
-/// The comment stands at the top, but for zsh below the line by which it knows the file.
+/// Puts the comment at the top. In zsh `#compdef` must stay the first line.
 fn with_comment(script: &str, comment: &str) -> String {
     let top = if script.starts_with("#compdef") {
         script.find('\n').map_or(script.len(), |end| end + 1)

@@ -1,8 +1,9 @@
-//! The verbs, a file or a folder each. `run` is the one that the others are about.
+//! The commands, a file or a folder each.
 
 mod check;
 mod completions;
 mod consent;
+mod finding;
 mod health;
 mod history;
 mod replay;
@@ -14,8 +15,13 @@ mod status;
 mod undelivered;
 mod user;
 
-use crate::cli::{Cli, Command, StateCommand};
+use std::io;
+
+use serde::Serialize;
+
+use crate::cli::{Cli, Command, Format, StateCommand};
 use crate::exit::Ended;
+use crate::report::{print_json, print_lines};
 
 /// Carries out what was typed.
 pub fn execute(cli: &Cli) -> Ended {
@@ -31,5 +37,13 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::Check(args) => check::check(global, args),
         Command::Schedule(args) => schedule::schedule(global, args),
         Command::Completions(args) => completions::completions(args),
+    }
+}
+
+/// Prints lines for a person, or one JSON object.
+fn print_as(format: Format, found: &impl Serialize, lines: &[String]) -> io::Result<()> {
+    match format {
+        Format::Text => print_lines(lines),
+        Format::Json => print_json(found),
     }
 }

@@ -1,5 +1,5 @@
-//! `replay LOG`: a rehearsal over a whole log to stdout, by the rows' own clock: the same logic as
-//! a run, with no Slack and no state. As a page it shows what other settings would have done.
+//! `replay LOG`: does over a whole log what runs would have done, by the times of its rows. It prints
+//! to stdout and uses no Slack and no state. The page shows what other settings would have done.
 
 use std::io;
 
@@ -17,12 +17,12 @@ use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
-use crate::record::{Fate, Raised, Record, investigation, link_in_order};
+use crate::record::{Record, WakeDecision, WakeRecord, investigation, link_in_order};
 use crate::report::{Report, WakeReport};
 use crate::session::Session;
 use crate::state::{State, log_name};
 
-/// Ends with 0 also where rows are malformed: a rehearsal misses nothing.
+/// Malformed rows do not change the exit code 0: a replay cannot miss an alert.
 pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let mut config = Config::for_replay(flags, &args.log)?;
     config.max_runtime = None;
@@ -74,7 +74,7 @@ fn print_page(config: &Config, wakes: Vec<WakeReport>, rows: &[outcome::Row]) ->
     })
 }
 
-/// What the rehearsal did. What comes before the first row that tells its time happened then.
+/// The record of the replay. Wakes before the first row that has a time get its time.
 fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
     let time = |wake: &WakeReport| wake.emitted_at.as_deref()?.parse::<Timestamp>().ok();
     let first = wakes.iter().find_map(time).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -99,21 +99,17 @@ fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
     record
 }
 
-fn raised(wake: WakeReport, at: Timestamp) -> Raised {
-    let fate = match wake.dispatched {
-        true => Fate::Dispatched,
-        false => Fate::HeldBack,
+fn raised(wake: WakeReport, at: Timestamp) -> WakeRecord {
+    let decision = match wake.dispatched {
+        true => WakeDecision::Dispatched,
+        false => WakeDecision::HeldBack,
     };
     let wake = Wake {
         probe: wake.probe,
         category: wake.category,
         severity: wake.severity,
         title: wake.title,
-        detail: String::new(),
-        snapshot_details: String::new(),
-        envelope_enabled: false,
-        envelope_fix_name: String::new(),
-        emitted_at: wake.emitted_at,
+        ..Wake::default()
     };
-    Raised { at, wake, fate }
+    WakeRecord { at, wake, decision }
 }

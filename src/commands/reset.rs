@@ -1,7 +1,6 @@
-//! `state reset`: forgets what is remembered, with care. What was not told to the operator is never
-//! dropped without a yes, and goes to `undelivered.jsonl`.
+//! `state reset`: forgets the state, or a part of it. If something was not told to the operator yet, it
+//! asks first, and queued DMs go to `undelivered.jsonl`.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -37,26 +36,27 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let store = Store::create(&paths.state_dir)?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let whole = args.position.is_none() && !args.debounce && !args.outbox;
-    // Whatever can fail comes before anything is touched.
+    // What can fail comes first, before anything is changed.
     let position = args.position.map(|place| position_at(log, place));
     let position = position.transpose()?;
     let mut state = match store.load() {
         Ok(state) => state,
         Err(problem) if whole => return set_aside(&store, &problem).map(|()| Exit::Done),
-        // With a position there is something to begin a new state with.
+        // A given position is enough to begin a new state.
         Err(problem) if position.is_some() => {
             set_aside(&store, &problem)?;
             State::default()
         }
         Err(problem) => return Err(problem),
     };
-    let loss = Loss::of(&state, log, args, whole);
-    if !loss.is_nothing() {
-        if !consent::is_given(args.yes, &loss.to_string(), "Go on?")? {
+    let losses = losses(&state, log, args, whole);
+    if !losses.is_empty() {
+        let lost = format!("This gives up {}", losses.join(", "));
+        if !consent::is_given(args.yes, &lost, "Go on?")? {
             tell("Nothing was reset.");
             return Ok(Exit::Failed);
         }
-        tell(&format!("{loss}."));
+        tell(&format!("{lost}."));
     }
     store.keep_old()?;
     if whole || args.outbox {
@@ -79,72 +79,32 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// What a reset drops.
-#[derive(Default)]
-struct Loss {
-    unread_wakes: u64,
-    /// Logs that cannot be read, with the reason: whether they hold wakes is not known.
-    unknown: Vec<String>,
-    dms: usize,
-    investigations: usize,
-}
-
-impl Loss {
-    fn of(state: &State, log: &Path, args: &ResetArgs, whole: bool) -> Self {
-        let mut loss = Self::default();
-        if whole || args.outbox {
-            loss.dms = state.outbox.len();
-            loss.investigations = state.queue.len();
+/// What a reset drops, in words. A log that cannot be read may hold wakes, and is named too.
+fn losses(state: &State, log: &Path, args: &ResetArgs, whole: bool) -> Vec<String> {
+    let mut unread = Counter(0);
+    let mut unknown = Vec::new();
+    for (name, kept) in &state.logs {
+        let is_passed_over = args.position == Some(ResetPosition::End) && *name == log_name(log);
+        if whole || is_passed_over {
+            let mut checkpoint = kept.checkpoint.clone();
+            let now = Timestamp::now();
+            let look = reader::look(Path::new(name), &mut checkpoint, now, &mut unread);
+            let problem = look.problem.iter();
+            unknown.extend(problem.map(|error| format!("unread rows ({error:#})")));
         }
-        for (name, kept) in &state.logs {
-            let is_passed_over =
-                args.position == Some(ResetPosition::End) && *name == log_name(log);
-            if whole || is_passed_over {
-                loss.count_unread(Path::new(name), &mut kept.checkpoint.clone());
-            }
-        }
-        loss
     }
-
-    fn count_unread(&mut self, log: &Path, checkpoint: &mut Checkpoint) {
-        let mut unread = Counter(0);
-        let look = reader::look(log, checkpoint, Timestamp::now(), &mut unread);
-        self.unread_wakes += unread.0;
-        self.unknown
-            .extend(look.problem.map(|error| format!("{error:#}")));
-    }
-
-    fn is_nothing(&self) -> bool {
-        let Self {
-            unread_wakes,
-            unknown,
-            dms,
-            investigations,
-        } = self;
-        *unread_wakes == 0 && unknown.is_empty() && *dms == 0 && *investigations == 0
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = [
-            (self.unread_wakes, "unread wake", "unread wakes"),
-            (self.dms as u64, "queued DM", "queued DMs"),
-            (
-                self.investigations as u64,
-                "investigation",
-                "investigations",
-            ),
-        ];
-        let counted = counted.into_iter().filter(|(number, ..)| *number > 0);
-        let counted = counted.map(|(number, one, many)| count(number, one, many));
-        let unknown = self
-            .unknown
-            .iter()
-            .map(|problem| format!("unread rows ({problem})"));
-        let all: Vec<_> = counted.chain(unknown).collect();
-        write!(f, "This gives up {}", all.join(", "))
-    }
+    let (dms, investigations) = match whole || args.outbox {
+        true => (state.outbox.len(), state.queue.len()),
+        false => (0, 0),
+    };
+    let counted = [
+        (unread.0, "unread wake", "unread wakes"),
+        (dms as u64, "queued DM", "queued DMs"),
+        (investigations as u64, "investigation", "investigations"),
+    ];
+    let counted = counted.into_iter().filter(|(number, ..)| *number > 0);
+    let counted = counted.map(|(number, one, many)| count(number, one, many));
+    counted.chain(unknown).collect()
 }
 
 /// Counts the wakes of a log.
@@ -162,7 +122,7 @@ impl WakeSink for Counter {
     }
 }
 
-/// An unreadable state may still hold DMs that a person can read: it is kept beside the new one.
+/// Renames an unreadable state. It is kept because a person may still find DMs in it.
 fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     let old = store.path(state::FILE);
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
@@ -177,8 +137,8 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Moves what the operator was not told to `undelivered.jsonl`: queued DMs, and the facts of untold
-/// wakes. What lies there already was moved by a reset that was killed.
+/// Moves queued DMs and the facts of untold wakes to `undelivered.jsonl`. A row that is there already
+/// is from a reset that was killed, and is not written again.
 fn give_up(store: &Store, state: &mut State) -> Result<()> {
     undelivered::forget_retried(store, &mut state.outbox)?;
     let there = undelivered::ids(store, &state.outbox)?;
@@ -199,8 +159,8 @@ fn give_up(store: &Store, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// What is told of a wake whose investigation is given up. It keeps the investigation's id, by which
-/// the next run takes that out of the queue where this process is killed.
+/// The DM about a wake whose investigation is given up. It has the investigation's id: if this process
+/// is killed, the next run finds the id and takes the investigation out of the queue.
 fn facts(investigation: &Investigation) -> Dm {
     let message = facts_alone(investigation);
     let subject = investigation.subject();

@@ -1,14 +1,12 @@
 //! `state show`: what is remembered between runs.
 
-use std::io::{self, Write};
-
 use anyhow::Context;
 
-use crate::cli::{Format, FormatArg, Global};
+use super::print_as;
+use crate::cli::{FormatArg, Global};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
 use crate::message::minute;
-use crate::report::print_json;
 use crate::state::{self, LogState, State, Store};
 use crate::text::{for_terminal, on_one_line};
 
@@ -16,26 +14,19 @@ pub fn show(flags: &Global, args: &FormatArg) -> Ended {
     let paths = Paths::load(flags)?;
     let store = Store::at(&paths.state_dir);
     let state = store.load()?;
-    match args.format {
-        Format::Json => print_json(&state).context("cannot print the state")?,
-        Format::Text => print_state(&store, &state).context("cannot print the state")?,
-    }
+    print_as(args.format, &state, &lines(&store, &state)).context("cannot print the state")?;
     Ok(Exit::Done)
 }
 
-fn print_state(store: &Store, state: &State) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "state: {}", store.path(state::FILE).display())?;
+fn lines(store: &Store, state: &State) -> Vec<String> {
+    let mut lines = vec![format!("state: {}", store.path(state::FILE).display())];
     if state.logs.is_empty() {
-        writeln!(
-            out,
-            "No audit log has a position yet: the next run is a first run."
-        )?;
+        lines.push("No audit log has a position yet: the next run is a first run.".to_owned());
     }
     for (log, kept) in &state.logs {
-        print_log(&mut out, log, kept)?;
+        add_log(&mut lines, log, kept);
     }
-    writeln!(out, "investigations: {}", state.queue.len())?;
+    lines.push(format!("investigations: {}", state.queue.len()));
     for one in &state.queue {
         let (at, name) = (minute(one.queued_at), on_one_line(&one.caller_session_id()));
         let what = match (&one.told, &one.late) {
@@ -43,38 +34,34 @@ fn print_state(store: &Store, state: &State) -> io::Result<()> {
             (Some(_), None) => "its facts were told",
             (Some(_), Some(_)) => "failed; a late diagnosis is hoped for",
         };
-        writeln!(out, "  {at}  {name}: {what}, begun {} times", one.attempts)?;
+        let attempts = one.attempts;
+        lines.push(format!("  {at}  {name}: {what}, begun {attempts} times"));
     }
-    writeln!(out, "outbox: {}", state.outbox.len())?;
+    lines.push(format!("outbox: {}", state.outbox.len()));
     for dm in &state.outbox {
-        let (at, name) = (minute(dm.queued_at), on_one_line(&dm.caller_session_id()));
-        let cause = dm
-            .cause
-            .as_deref()
-            .map(|cause| format!(": {}", on_one_line(cause)));
-        writeln!(out, "  {at}  {name}{}", cause.unwrap_or_default())?;
+        let cause = dm.cause.as_ref().map(|cause| format!(": {cause}"));
+        let about = dm.caller_session_id() + &cause.unwrap_or_default();
+        lines.push(format!(
+            "  {}  {}",
+            minute(dm.queued_at),
+            on_one_line(&about)
+        ));
     }
-    out.flush()
+    lines
 }
 
-fn print_log(out: &mut impl Write, log: &str, kept: &LogState) -> io::Result<()> {
+fn add_log(lines: &mut Vec<String>, log: &str, kept: &LogState) {
     let position = &kept.checkpoint.position;
-    writeln!(out, "log: {}", for_terminal(log))?;
-    writeln!(
-        out,
-        "  position: byte {} (looked at {})",
-        position.offset,
-        minute(position.seen_at)
-    )?;
-    writeln!(out, "  stamps: {}", kept.stamps.len())?;
+    let (offset, seen_at) = (position.offset, minute(position.seen_at));
+    lines.push(format!("log: {}", for_terminal(log)));
+    lines.push(format!("  position: byte {offset} (looked at {seen_at})"));
+    lines.push(format!("  stamps: {}", kept.stamps.len()));
     for (pair, stamp) in kept.stamps.iter() {
         let name = on_one_line(&format!("{}:{}", pair.probe, pair.category));
         let last = stamp.last_dispatch.map_or("never".to_owned(), minute);
         let held = stamp.held_back.map_or(0, |held| held.count);
-        writeln!(
-            out,
+        lines.push(format!(
             "    {name}  last dispatched {last}, {held} held back since"
-        )?;
+        ));
     }
-    Ok(())
 }

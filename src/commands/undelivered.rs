@@ -1,7 +1,6 @@
-//! `undelivered`: the DMs that were given up, and the two ways out of there: back into the outbox, or
-//! away for good.
+//! `undelivered`: lists the DMs that were given up, puts them back into the outbox (`--retry`), or
+//! removes them (`--clear`).
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,12 +8,12 @@ use jiff::Timestamp;
 use log::warn;
 use serde::Serialize;
 
-use super::consent;
+use super::{consent, print_as};
 use crate::cli::{Format, Global, UndeliveredArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
 use crate::message::minute;
-use crate::report::{count, print_json, tell};
+use crate::report::{count, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::{Outbox, is_full};
 use crate::state::undelivered::{self, Line};
@@ -28,44 +27,50 @@ const NOTHING: &str = "Nothing is undelivered.";
 struct List {
     version: u32,
     file: String,
-    undelivered: Vec<Given>,
-    unreadable: Vec<Unreadable>,
+    undelivered: Vec<GivenUpDm>,
+    unreadable: Vec<UnreadableLine>,
 }
 
 /// A DM that was given up.
 #[derive(Debug, Serialize)]
-struct Given {
+struct GivenUpDm {
     id: String,
     given_up_at: Timestamp,
     caller_session_id: String,
     severity: String,
     reason: String,
-    /// What was not delivered of it.
+    /// The part that was not delivered.
     text: String,
     notes: Vec<String>,
     further: String,
 }
 
-/// A line that is no DM, or no longer.
+/// A line of the file that cannot be read as a DM.
 #[derive(Debug, Serialize)]
-struct Unreadable {
+struct UnreadableLine {
     line: u64,
     problem: String,
     begins: String,
 }
 
 pub fn undelivered(flags: &Global, args: &UndeliveredArgs) -> Ended {
-    let paths = Paths::load(flags)?;
-    let store = Store::at(&paths.state_dir);
-    match (args.retry, args.clear) {
-        (true, _) => retry(&store),
-        (_, true) => clear(&store, args.yes),
-        _ => list(&store, args.format.format),
+    let store = Store::at(&Paths::load(flags)?.state_dir);
+    store.check()?;
+    if !args.retry && !args.clear {
+        return list(&store, args.format.format);
+    }
+    if !store.path(undelivered::FILE).exists() {
+        tell(NOTHING);
+        return Ok(Exit::Done);
+    }
+    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
+    match args.retry {
+        true => retry(&store),
+        false => clear(&store, args.yes),
     }
 }
 
 fn list(store: &Store, format: Format) -> Ended {
-    store.check()?;
     let mut list = List {
         version: 1,
         file: store.path(undelivered::FILE).display().to_string(),
@@ -73,11 +78,7 @@ fn list(store: &Store, format: Format) -> Ended {
         unreadable: Vec::new(),
     };
     undelivered::for_each(store, &outbox(store), |line| list.add(&line))?;
-    match format {
-        Format::Json => print_json(&list),
-        Format::Text => print(&list),
-    }
-    .context("cannot print the list")?;
+    print_as(format, &list, &lines(&list)).context("cannot print the list")?;
     Ok(Exit::Done)
 }
 
@@ -86,7 +87,7 @@ impl List {
         let row = match line.read() {
             Ok(row) => row,
             Err(problem) => {
-                return self.unreadable.push(Unreadable {
+                return self.unreadable.push(UnreadableLine {
                     line: line.number,
                     problem,
                     begins: quote(&String::from_utf8_lossy(&line.bytes)),
@@ -95,7 +96,7 @@ impl List {
         };
         let caller_session_id = row.dm.caller_session_id();
         let dm = row.dm.into_owned();
-        self.undelivered.push(Given {
+        self.undelivered.push(GivenUpDm {
             id: dm.id,
             given_up_at: row.given_up_at,
             caller_session_id,
@@ -111,39 +112,32 @@ impl List {
 /// The columns of a time, and the space behind it.
 const INDENT: usize = 22;
 
-fn print(list: &List) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if list.undelivered.is_empty() && list.unreadable.is_empty() {
-        writeln!(out, "{NOTHING}")?;
-    }
+fn lines(list: &List) -> Vec<String> {
+    let mut lines = Vec::new();
     let mut entry = |first: &str, texts: [&str; 3]| {
-        texts.into_iter().enumerate().try_for_each(|(index, text)| {
-            let first = if index == 0 { first } else { "" };
-            writeln!(out, "{first:<INDENT$}{}", wrapped(text, INDENT))
-        })
+        for (first, text) in [first, "", ""].into_iter().zip(texts) {
+            lines.push(format!("{first:<INDENT$}{}", wrapped(text, INDENT)));
+        }
     };
     for given in &list.undelivered {
         let about = format!("{} ({})", given.caller_session_id, given.severity);
         let first_line = given.text.lines().next().unwrap_or_default();
         let reason = format!("given up: {}", given.reason);
-        entry(&minute(given.given_up_at), [&about, &reason, first_line])?;
+        entry(&minute(given.given_up_at), [&about, &reason, first_line]);
     }
     for one in &list.unreadable {
         let number = format!("line {}", one.line);
-        entry(&number, ["cannot be read", &one.problem, &one.begins])?;
+        entry(&number, ["cannot be read", &one.problem, &one.begins]);
     }
-    out.flush()
+    if lines.is_empty() {
+        lines.push(NOTHING.to_owned());
+    }
+    lines
 }
 
-/// Puts what can be read back into the outbox. The state's commit decides; the rows are removed
-/// behind it, or by the next run.
+/// Puts the DMs that can be read back into the outbox. Their rows are removed after the state's commit,
+/// or by the next run if this process is killed in between.
 fn retry(store: &Store) -> Ended {
-    store.check()?;
-    if !store.path(undelivered::FILE).exists() {
-        tell(NOTHING);
-        return Ok(Exit::Done);
-    }
-    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let mut state = store.load()?;
     undelivered::forget_retried(store, &mut state.outbox)?;
     let back = take_back(store, &mut state.outbox)?;
@@ -162,7 +156,7 @@ fn retry(store: &Store) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Gives how many were put into the outbox; no more than it takes.
+/// Puts DMs into the outbox until it is full, and gives their number.
 fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
     let file = undelivered::FILE;
     let now = Timestamp::now();
@@ -173,7 +167,7 @@ fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
         Ok(row) => {
             let mut dm = row.dm.into_owned();
             dm.retry(now);
-            // A process that was killed may have left it in both files.
+            // If a process was killed, the DM may be in both files.
             outbox.retain(|queued| queued.id != dm.id);
             outbox.push_back(dm);
             back += 1;
@@ -187,12 +181,6 @@ fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
 }
 
 fn clear(store: &Store, yes: bool) -> Ended {
-    store.check()?;
-    if !store.path(undelivered::FILE).exists() {
-        tell(NOTHING);
-        return Ok(Exit::Done);
-    }
-    let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     let number = undelivered::count(store, &outbox(store))?;
     let lost = format!("{} undelivered", count(number, "DM is", "DMs are"));
     if number > 0 && !consent::is_given(yes, &lost, "Remove for good?")? {
@@ -204,7 +192,7 @@ fn clear(store: &Store, yes: bool) -> Ended {
     Ok(Exit::Done)
 }
 
-/// What the state says of rows that were taken back; where it cannot be read, none was.
+/// The outbox, which tells the rows that were taken back. If the state cannot be read, none was.
 fn outbox(store: &Store) -> Outbox {
     store.load().map(|state| state.outbox).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Users of this machine, from `/etc/passwd`: whose runs a schedule starts, and whose they are when
-//! it is asked for with sudo.
+//! Users of this machine, from `/etc/passwd`. A schedule needs the user that runs are started as; with
+//! sudo, that is the user who called it.
 
 use std::path::PathBuf;
 
@@ -15,13 +15,13 @@ pub struct User {
 }
 
 impl User {
-    /// The user that runs this, by name where there is one.
+    /// The name of the user that runs this, or the number where there is no name.
     pub fn current_name() -> String {
         let uid = geteuid().as_raw();
         Self::of(uid).map_or_else(|| uid.to_string(), |user| user.name)
     }
 
-    /// The user who called sudo, where root is root by way of it.
+    /// The user who called sudo; `None` without sudo.
     pub fn behind_sudo() -> Option<Self> {
         let uid = std::env::var("SUDO_UID").ok()?.parse().ok()?;
         (geteuid().is_root() && uid != 0)

@@ -1,12 +1,15 @@
-//! The big numbers: what was bad, for how long, what was said about it, what it cost.
+//! The cards at the top: what was bad, for how long, what was told, what was held back, the cost.
 
-use jiff::SignedDuration;
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::{Page, clean, count, dollars, length, thousands};
-use crate::record::{Investigation, PairRecord, Resolution, Totals};
+use crate::record::{Investigation, PairRecord, Resolution, Totals, sum};
+use crate::report::counted;
+use crate::text::first_few;
 
-/// How many names a card tells.
+/// The most names in a card.
 const MOST_NAMES: usize = 3;
 
 pub(super) fn cards(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
@@ -38,22 +41,11 @@ fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
         of(Resolution::Active).count(),
         of(Resolution::Resolved).count(),
     );
-    let mut names: Vec<&str> = Vec::new();
-    for one in pairs {
-        if !names.contains(&one.pair.probe.as_str()) {
-            names.push(&one.pair.probe);
-        }
-    }
-    let more = names.len().saturating_sub(MOST_NAMES);
-    let listed: Vec<_> = names
-        .iter()
-        .take(MOST_NAMES)
-        .map(|name| clean(name))
-        .collect();
-    let listed = match more {
-        0 => listed.join(", "),
-        more => format!("{} and {more} more", listed.join(", ")),
-    };
+    let mut seen = BTreeSet::new();
+    let names = pairs.iter().map(|one| &one.pair.probe);
+    let names = names.filter(|name| seen.insert(*name));
+    let names: Vec<_> = names.map(|name| clean(name)).collect();
+    let listed = first_few(&names, MOST_NAMES);
     let below = match page.now {
         Some(_) if active + resolved > 0 => {
             let unknown = pairs.len() - active - resolved;
@@ -71,44 +63,39 @@ fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
 }
 
 fn for_how_long(pairs: &[PairRecord<'_>]) -> Markup {
-    let longest = pairs
-        .iter()
-        .rev() // the first among equals
-        .map(|one| (one.bad_for(), one))
-        .max_by_key(|(bad, _)| *bad);
+    let lengths = pairs.iter().map(PairRecord::bad_for);
+    // Of equal lengths the first one counts; `max_by_key` gives the last.
+    let longest = lengths.clone().zip(pairs).rev().max_by_key(|(bad, _)| *bad);
     let Some((longest, of)) = longest else {
         return card("", "For how long", "-", "");
     };
-    let together = pairs.iter().map(PairRecord::bad_for);
-    let together = together.fold(SignedDuration::ZERO, |sum, one| sum.saturating_add(one));
     let below = match pairs.len() {
         1 => "from its first wake to its last, or to its recovery".to_owned(),
         _ => format!(
             "{}, the longest; {} all together",
             clean(&of.pair.probe),
-            length(together)
+            length(sum(lengths))
         ),
     };
     card("", "For how long", &length(longest), &below)
 }
 
 fn said(page: &Page<'_>, totals: &Totals) -> Markup {
-    let told = page.record.investigations.iter();
-    let number = |has: fn(&Investigation) -> bool| told.clone().filter(|one| has(one)).count();
-    let diagnosed = number(|one| one.error.is_none());
-    let without = number(|one| one.error.is_some() && one.has_engine());
-    let facts = number(|one| !one.has_engine());
+    let told = &page.record.investigations;
+    let number = |is: fn(&&Investigation) -> bool| told.iter().filter(is).count() as u64;
     let lost = number(|one| !one.is_delivered());
-    let parts = [
-        (diagnosed, "with a diagnosis"),
-        (without, "without"),
-        (facts, "with the facts alone: no engine is configured"),
+    let parts = counted([
+        (number(|one| one.error.is_none()), "with a diagnosis"),
+        (
+            number(|one| one.error.is_some() && one.has_engine()),
+            "without",
+        ),
+        (
+            number(|one| !one.has_engine()),
+            "with the facts alone: no engine is configured",
+        ),
         (lost, "not delivered"),
-    ];
-    let parts = parts.iter().filter(|(number, _)| *number > 0);
-    let parts: Vec<_> = parts
-        .map(|(number, what)| format!("{number} {what}"))
-        .collect();
+    ]);
     let class = if lost > 0 { "alarm" } else { "" };
     let number = count(totals.dispatched, "alert", "alerts");
     card(class, "Told", &number, &parts.join(", "))
@@ -129,19 +116,10 @@ fn cost(page: &Page<'_>, totals: &Totals) -> Markup {
     let asked = asked.filter(|one| one.was_asked()).count() as u64;
     let questions = count(asked, "question", "questions");
     let tokens = format!("{} tokens", thousands(totals.tokens));
-    match (asked, totals.cost) {
-        (0, _) => card("", "Cost", "none", "no engine was asked"),
-        (_, Some(cost)) => card(
-            "",
-            "Cost",
-            &dollars(cost),
-            &format!("{tokens} in {questions}"),
-        ),
-        (_, None) => card(
-            "",
-            "Cost",
-            &tokens,
-            &format!("in {questions}; the engine names no price"),
-        ),
-    }
+    let (number, below) = match (asked, totals.cost) {
+        (0, _) => ("none".to_owned(), "no engine was asked".to_owned()),
+        (_, Some(cost)) => (dollars(cost), format!("{tokens} in {questions}")),
+        (_, None) => (tokens, format!("in {questions}; the engine names no price")),
+    };
+    card("", "Cost", &number, &below)
 }

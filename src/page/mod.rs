@@ -1,14 +1,14 @@
-//! The record as a page: one HTML file that needs nothing else, no network and no script. `maud`
-//! escapes whatever stands in it; texts from outside come through [`clean`].
+//! The record as a page: one HTML file without scripts that loads nothing. `maud` escapes all texts.
+//! Texts from outside go through [`clean`].
 //!
-//! At its top are the answers for someone with two minutes, then a time line for each pair
-//! (`timeline`), then a table of the investigations (`table`).
+//! At the top are a few numbers (`cards`), then a time line for each pair (`timeline`), then a table
+//! of the investigations (`table`).
 
 mod cards;
 mod table;
 mod timeline;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,17 +17,18 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::debounce::Policy;
 use crate::message::span;
 use crate::record::{Investigation, Record, pairs};
+use crate::report;
 use crate::text::for_terminal;
 use timeline::Axis;
 
 const STYLE: &str = include_str!("style.css");
-/// Nothing is loaded, and no script runs, whatever a row holds.
+/// The browser loads nothing and runs no script, whatever a row holds.
 const CONTENT_SECURITY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-/// The most characters of a text; the others are told by `history --session`.
+/// The most characters of a text. `history --session` shows it whole.
 const LONGEST_TEXT: usize = 2_000;
 
-/// What a page tells.
+/// What a page is made from.
 pub struct Page<'a> {
     pub title: String,
     pub log: &'a Path,
@@ -35,16 +36,14 @@ pub struct Page<'a> {
     /// The investigations of the table, the newest last.
     pub shown: &'a [&'a Investigation],
     pub policy: &'a Policy,
-    /// From when on it was asked for.
+    /// The start of the time that was asked for.
     pub since: Option<Timestamp>,
-    /// `None` where what happened is over, as in a rehearsal.
+    /// `None` for a replay.
     pub now: Option<Timestamp>,
 }
 
 pub fn print(page: &Page<'_>) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(document(page).into_string().as_bytes())?;
-    stdout.flush()
+    report::print(&document(page).into_string())
 }
 
 fn document(page: &Page<'_>) -> Markup {
@@ -125,11 +124,9 @@ fn settings(policy: &Policy) -> String {
     told
 }
 
-/// A text from outside: what could turn the direction of the text around it is taken out, and a
-/// very long one is cut.
+/// A text from outside, without characters that change the writing direction. A very long one is cut.
 fn clean(text: &str) -> String {
-    let end = text.char_indices().nth(LONGEST_TEXT);
-    match end {
+    match text.char_indices().nth(LONGEST_TEXT) {
         Some((end, _)) => format!("{}…", for_terminal(&text[..end])),
         None => for_terminal(text),
     }
@@ -162,23 +159,15 @@ fn severity_class(severity: &str) -> &'static str {
 /// `48,210`.
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }
 
 /// A number and what is counted: `1 wake`, `2,000 wakes`.
 fn count(number: u64, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        thousands(number),
-        if number == 1 { one } else { many }
-    )
+    let what = if number == 1 { one } else { many };
+    format!("{} {what}", thousands(number))
 }
 
 fn dollars(cost: f64) -> String {

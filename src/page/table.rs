@@ -34,14 +34,15 @@ pub(super) fn table(page: &Page<'_>) -> Markup {
 }
 
 fn row(number: usize, one: &Investigation) -> Markup {
-    let notes = notes(one);
+    let digest = |size| format!("one of {size} alerts at once");
+    let notes = one.notes("the engine tried a fix", digest).join(", ");
     html! {
         tr id={ "i" (number) } {
             td.when { time datetime=(one.at) { (one.at.strftime("%H:%M")) } }
             td.service {
-                b.t { (clean(&one.probe)) } " "
+                b.t { (clean(&one.pair.probe)) } " "
                 span class={ "chip " (severity_class(&one.severity)) } { (clean(&one.severity)) }
-                div.category { (clean(&one.category)) }
+                div.category { (clean(&one.pair.category)) }
             }
             td.said {
                 (said(one))
@@ -55,29 +56,11 @@ fn row(number: usize, one: &Investigation) -> Markup {
 }
 
 fn cost(one: &Investigation) -> Markup {
-    let seconds = one.duration_ms as f64 / 1_000.0;
-    let tokens = one.input_tokens.into_iter().chain(one.output_tokens);
     html! {
-        @if one.was_asked() { div { (format!("{seconds:.1} s")) } }
-        @if let Some(tokens) = tokens.reduce(u64::saturating_add) {
-            div { (thousands(tokens)) " tokens" }
-        }
+        @if one.was_asked() { div { (format!("{:.1} s", one.seconds())) } }
+        @if let Some(tokens) = one.tokens() { div { (thousands(tokens)) " tokens" } }
         @if let Some(cost) = one.total_cost_usd { div { (dollars(cost)) } }
     }
-}
-
-fn notes(one: &Investigation) -> String {
-    let digest = one
-        .digest_size
-        .map(|size| format!("one of {size} alerts at once"));
-    let notes = [
-        one.facts_first.then(|| "facts first".to_owned()),
-        one.late_diagnosis.then(|| "late diagnosis".to_owned()),
-        one.autofix_attempted
-            .then(|| "the engine tried a fix".to_owned()),
-        digest,
-    ];
-    notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn called(tool: &Tool) -> Markup {

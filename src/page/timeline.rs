@@ -1,5 +1,5 @@
 //! A time line for each pair, drawn as SVG. Places are percentages of the width, so that shapes keep
-//! their size on every screen. What would fall on the same place is one mark.
+//! their size on every screen. Marks that would overlap are drawn as one.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,14 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::{Page, clean, count, length, minute, severity_class};
-use crate::record::{Fate, Investigation, PairRecord, Resolution, worst};
+use crate::record::{Investigation, PairRecord, Resolution, WakeDecision, worst};
 
-/// A lane has so many places. A wake takes one, a symbol so many.
+/// The width of a lane, in places. A wake takes one place.
 const PLACES: f64 = 640.0;
 const SYMBOL_WIDTH: f64 = 8.0;
-/// More time lines are not drawn, only counted.
+/// Only so many time lines are drawn. The others are counted.
 const MOST_PAIRS: usize = 200;
-/// Older marks are not drawn.
+/// Marks older than this are not drawn.
 const LONGEST_AXIS: SignedDuration = SignedDuration::from_hours(92 * 24);
 const SHORTEST_AXIS: SignedDuration = SignedDuration::from_hours(1);
 const MOST_TICKS: i64 = 8;
@@ -22,7 +22,7 @@ const MOST_TICKS: i64 = 8;
 const STEPS: [i64; 14] = [
     5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880, 10_080, 20_160, 40_320,
 ];
-/// Where in a lane what is drawn, in pixels from its top.
+/// The rows of a lane, in pixels from its top.
 const QUESTION_Y: u32 = 8;
 const WAKE_Y: u32 = 26;
 const DM_Y: u32 = 44;
@@ -32,7 +32,7 @@ const LANE_HEIGHT: u32 = 52;
 pub(super) struct Axis {
     from: Timestamp,
     to: Timestamp,
-    /// Where the investigations are in the table.
+    /// The table's row of each investigation.
     rows: HashMap<*const Investigation, usize>,
 }
 
@@ -47,10 +47,10 @@ impl Axis {
                     .iter()
                     .flat_map(|one| [one.asked_at(), one.at]),
             );
-            times.extend(pair.recoveries.iter().map(|(at, _)| *at));
+            times.extend(pair.recoveries.iter().map(|one| one.at));
             times.extend(&pair.owed);
         }
-        // A time in the future is another clock.
+        // A time in the future comes from another clock.
         let latest = page.now.unwrap_or(Timestamp::MAX);
         let last = times.iter().copied().filter(|at| *at <= latest).max();
         let last = last.or(times.first().map(|_| latest))?;
@@ -65,35 +65,28 @@ impl Axis {
             Some(since) => since,
             None => first.checked_sub(margin).unwrap_or(first),
         };
+        let rows = page.shown.iter().map(|one| std::ptr::from_ref(*one));
         let length = to.duration_since(from).clamp(SHORTEST_AXIS, LONGEST_AXIS);
         Some(Self {
             from: to.checked_sub(length).unwrap_or(from),
             to,
-            rows: page
-                .shown
-                .iter()
-                .enumerate()
-                .map(|(row, one)| (std::ptr::from_ref(*one), row))
-                .collect(),
+            rows: rows.zip(0..).collect(),
         })
     }
 
     pub fn period(&self) -> String {
-        format!(
-            "{} to {}",
-            self.from.strftime("%-d %b %Y %H:%M"),
-            self.to.strftime("%-d %b %Y %H:%M")
-        )
+        let minute = |at: Timestamp| at.strftime("%-d %b %Y %H:%M");
+        format!("{} to {}", minute(self.from), minute(self.to))
     }
 
-    /// From 0 to [`PLACES`]; `None` for what is not drawn.
+    /// The place of a time, from 0 to [`PLACES`]; `None` if it is off the axis.
     fn place(&self, at: Timestamp) -> Option<f64> {
         let whole = self.to.duration_since(self.from).as_secs_f64();
         let place = at.duration_since(self.from).as_secs_f64() / whole * PLACES;
         (0.0..=PLACES).contains(&place).then_some(place)
     }
 
-    /// The places between which a time lies, where any of it is drawn.
+    /// The places of a span's ends, cut to the axis; `None` if all of it is off the axis.
     fn places(&self, from: Timestamp, to: Timestamp) -> Option<(f64, f64)> {
         let is_drawn = from <= self.to && to >= self.from;
         let place = |at: Timestamp| self.place(at.clamp(self.from, self.to)).unwrap_or(0.0);
@@ -129,7 +122,7 @@ pub(super) fn timeline(page: &Page<'_>, pairs: &[PairRecord<'_>], axis: &Axis) -
         section.timeline {
             h2 { "What was bad, and when" }
             (symbols(&ticks))
-            (legend(pairs.iter().any(|pair| pair.count(Fate::Unknown) > 0)))
+            (legend(pairs.iter().any(|pair| pair.count(WakeDecision::Unknown) > 0)))
             div.axis {
                 svg width="100%" height="18" aria-hidden="true" {
                     @for (number, (place, label)) in ticks.iter().enumerate() {
@@ -145,7 +138,7 @@ pub(super) fn timeline(page: &Page<'_>, pairs: &[PairRecord<'_>], axis: &Axis) -
     }
 }
 
-/// The shapes that all time lines use, around their own middle.
+/// The shapes that all time lines use, drawn around the point (0, 0).
 fn symbols(ticks: &[(f64, String)]) -> Markup {
     html! {
         svg.symbols width="0" height="0" aria-hidden="true" {
@@ -222,7 +215,7 @@ fn resolution(resolution: Resolution) -> Markup {
     html! { span class={ "chip " (resolution.name()) } { (words) } }
 }
 
-/// When it was bad, and the windows.
+/// Bands for the times when the pair was bad, and for its windows.
 fn bands(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
     let class = severity_class(pair.severity());
     let spans = pair.spans().into_iter().map(|span| (span.from, span.to));
@@ -236,7 +229,7 @@ fn bands(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
     }
 }
 
-/// The places of these times, those that touch as one.
+/// The places of these spans. Those that touch are joined.
 fn joined(times: impl Iterator<Item = (Timestamp, Timestamp)>, axis: &Axis) -> Vec<(f64, f64)> {
     let mut joined: Vec<(f64, f64)> = Vec::new();
     for (from, to) in times.filter_map(|(from, to)| axis.places(from, to)) {
@@ -261,106 +254,102 @@ enum Kind {
     Recovery,
 }
 
-/// All of one kind that would be drawn over each other.
+/// One mark, for all of a kind that would overlap.
 struct Mark<'a> {
     place: f64,
     count: u64,
     first: Timestamp,
-    /// The worst of them.
+    /// The worst severity.
     severity: &'a str,
-    /// What the first one says.
+    /// The text of the first one.
     words: Option<&'a str>,
     /// Its row in the table.
     row: Option<usize>,
 }
 
-#[derive(Default)]
-struct Marks<'a>(BTreeMap<Kind, Vec<Mark<'a>>>);
+struct Marks<'a> {
+    axis: &'a Axis,
+    by_kind: BTreeMap<Kind, Vec<Mark<'a>>>,
+}
 
 impl<'a> Marks<'a> {
-    /// Adds what comes behind the others of its kind.
-    fn add(&mut self, axis: &Axis, kind: Kind, mark: Mark<'a>) {
-        let Some(place) = axis.place(mark.first) else {
+    /// Adds a mark. Those of one kind must come in the order of time.
+    fn add(
+        &mut self,
+        kind: Kind,
+        at: Timestamp,
+        severity: &'a str,
+        words: Option<&'a str>,
+        row: Option<usize>,
+    ) {
+        let Some(place) = self.axis.place(at) else {
             return;
         };
-        let marks = self.0.entry(kind).or_default();
-        match marks.last_mut() {
-            Some(last) if place - last.place < kind.width() => {
-                last.count += 1;
-                last.severity = worst([last.severity, mark.severity]);
-                last.row = last.row.or(mark.row);
-            }
-            _ => marks.push(Mark { place, ..mark }),
-        }
-    }
-}
-
-impl Kind {
-    /// How many places it takes.
-    fn width(self) -> f64 {
-        match self {
-            Self::HeldBack | Self::Unknown | Self::Dispatched => 1.0,
+        let width = match kind {
+            Kind::HeldBack | Kind::Unknown | Kind::Dispatched => 1.0,
             _ => SYMBOL_WIDTH,
+        };
+        let marks = self.by_kind.entry(kind).or_default();
+        match marks.last_mut() {
+            Some(last) if place - last.place < width => {
+                last.count += 1;
+                last.severity = worst([last.severity, severity]);
+                last.row = last.row.or(row);
+            }
+            _ => marks.push(Mark {
+                place,
+                count: 1,
+                first: at,
+                severity,
+                words,
+                row,
+            }),
         }
     }
-}
 
-impl<'a> Mark<'a> {
-    fn new(first: Timestamp, severity: &'a str, words: Option<&'a str>) -> Self {
-        Self {
-            place: 0.0,
-            count: 1,
-            first,
-            severity,
-            words,
-            row: None,
+    fn add_investigation(&mut self, one: &'a Investigation) {
+        let (severity, failure) = (&one.severity, one.error.as_deref());
+        let row = self.axis.rows.get(&std::ptr::from_ref(one)).copied();
+        // The row of its wake is gone.
+        if one.raised_at.is_none() && !one.late_diagnosis {
+            self.add(Kind::Dispatched, one.asked_at(), severity, None, None);
         }
+        if one.was_asked() {
+            let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
+            self.add(kind, one.asked_at(), severity, failure, row);
+        }
+        let (kind, at) = match one.is_delivered() {
+            true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
+            false => (Kind::Lost, one.at),
+        };
+        let words = failure.or(one.summary.as_deref());
+        self.add(kind, at, severity, words, row);
     }
 }
 
 fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let mut marks = Marks::default();
+    let by_kind = BTreeMap::new();
+    let mut marks = Marks { axis, by_kind };
     for one in &pair.wakes {
-        let kind = match one.fate {
-            Fate::Dispatched => Kind::Dispatched,
-            Fate::HeldBack => Kind::HeldBack,
-            Fate::Unknown => Kind::Unknown,
+        let kind = match one.decision {
+            WakeDecision::Dispatched => Kind::Dispatched,
+            WakeDecision::HeldBack => Kind::HeldBack,
+            WakeDecision::Unknown => Kind::Unknown,
         };
-        let mark = Mark::new(one.at, &one.wake.severity, Some(&one.wake.title));
-        marks.add(axis, kind, mark);
+        let wake = &one.wake;
+        marks.add(kind, one.at, &wake.severity, Some(&wake.title), None);
     }
     for one in &pair.investigations {
-        add_investigation(&mut marks, axis, one);
+        marks.add_investigation(one);
     }
-    for (at, _) in &pair.recoveries {
-        marks.add(axis, Kind::Recovery, Mark::new(*at, "info", None));
+    for one in &pair.recoveries {
+        marks.add(Kind::Recovery, one.at, "info", None, None);
     }
     html! {
-        @for (kind, marks) in &marks.0 {
+        @for (kind, marks) in &marks.by_kind {
             @for mark in marks { (draw(*kind, mark)) }
         }
     }
-}
-
-fn add_investigation<'a>(marks: &mut Marks<'a>, axis: &Axis, one: &'a Investigation) {
-    let row = axis.rows.get(&std::ptr::from_ref(one)).copied();
-    let failure = one.error.as_deref();
-    // A wake whose row is gone.
-    if one.raised_at.is_none() && !one.late_diagnosis {
-        let mark = Mark::new(one.asked_at(), &one.severity, None);
-        marks.add(axis, Kind::Dispatched, mark);
-    }
-    if one.was_asked() {
-        let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
-        let mark = Mark::new(one.asked_at(), &one.severity, failure);
-        marks.add(axis, kind, Mark { row, ..mark });
-    }
-    let (kind, at) = match one.is_delivered() {
-        true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
-        false => (Kind::Lost, one.at),
-    };
-    let mark = Mark::new(at, &one.severity, failure.or(one.summary.as_deref()));
-    marks.add(axis, kind, Mark { row, ..mark });
 }
 
 fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
@@ -391,7 +380,7 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
     }
 }
 
-/// What is shown where the pointer rests.
+/// The text that is shown when the pointer rests on a mark.
 fn title(kind: Kind, mark: &Mark<'_>) -> String {
     let (one, many) = match kind {
         Kind::HeldBack => ("wake held back", "wakes held back"),
@@ -416,21 +405,19 @@ fn title(kind: Kind, mark: &Mark<'_>) -> String {
     }
 }
 
-/// For how long, how often, and what was said last.
+/// In words: for how long it was bad, how many wakes were told, and the last diagnosis.
 fn in_words(pair: &PairRecord<'_>) -> Markup {
-    let (told, held) = (pair.dispatches().len(), pair.count(Fate::HeldBack));
-    let unknown = pair.count(Fate::Unknown);
+    let (dispatched, held) = (pair.dispatches().len(), pair.count(WakeDecision::HeldBack));
+    let unknown = pair.count(WakeDecision::Unknown);
     let bad = pair.bad_for();
-    let last = pair.investigations.iter().rev();
-    let last = last
-        .clone()
-        .find(|one| one.error.is_none())
-        .or(last.clone().next());
+    let told = &pair.investigations;
+    let diagnosed = told.iter().rev().find(|one| one.error.is_none());
+    let last = diagnosed.or(told.last());
     html! {
         p.words {
             @if bad.is_zero() { "Seen " (count(pair.spans().len() as u64, "time", "times")) }
             @else { b { (length(bad)) } " bad" }
-            ", " (told) " told, " (held) " held back"
+            ", " (dispatched) " told, " (held) " held back"
             @if unknown > 0 { ", " (unknown) " of unknown fate" }
             ". "
             @if let Some(one) = last { (said(one)) }
@@ -438,8 +425,8 @@ fn in_words(pair: &PairRecord<'_>) -> Markup {
     }
 }
 
-/// The diagnosis, or what the alert was about where there is none. Where no engine is configured, none
-/// is missed.
+/// The diagnosis, or the wake's title and the reason why there is no diagnosis. Without an engine no
+/// reason is given.
 pub(super) fn said(one: &Investigation) -> Markup {
     let failure = one.failure();
     let text = match (&failure, &one.title, &one.summary) {

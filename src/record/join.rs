@@ -1,39 +1,33 @@
-//! What belongs together: the tools that were called for an investigation, and the wake that it is
-//! about. No row names either, so that both are told by session and time.
+//! Finds the tools that were called for an investigation, and the wake that it is about. No row names
+//! them, so they are found by session and time.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Fate, Investigation, Raised, Record, Tool};
+use super::{Investigation, Record, Tool, WakeDecision, WakeRecord};
 use crate::debounce::{Pair, Policy};
 
 /// How far a row's clock may be ahead of this program's.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
-/// How long before its dispatch a wake is usually raised. A window begins with a dispatch: a probe with
-/// the same cycle raises the next wake to be dispatched shortly before the window's end.
+/// How long before its dispatch a wake is usually raised. A window begins with a dispatch. If a probe's
+/// cycle is as long as the window, its next wake is raised shortly before the window's end, and is
+/// dispatched after it.
 const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
-/// A tool that was called further from every investigation than this is none of theirs.
+/// A tool that was called further than this from an investigation does not belong to it.
 const FAR: SignedDuration = SignedDuration::from_hours(6);
 
-/// A tool with the session that it was called in.
+/// A dispatched wake whose investigation has not ended.
 #[derive(Debug)]
-pub struct Call {
-    pub session: String,
-    pub tool: Tool,
-}
-
-/// A dispatched wake whose investigation is not ended yet.
-#[derive(Debug)]
-pub struct Owed {
+pub struct OwedDispatch {
     pub at: Timestamp,
     pub pair: Pair,
     pub severity: String,
 }
 
 /// Gives each tool to the investigation of its session that is nearest in time.
-pub fn join_calls(investigations: &mut [Investigation], calls: Vec<Call>) {
+pub fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
     let mut of_session: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, one) in investigations.iter().enumerate() {
         let sessions = [Some(&one.caller_session_id), one.digest_session.as_ref()];
@@ -41,14 +35,13 @@ pub fn join_calls(investigations: &mut [Investigation], calls: Vec<Call>) {
             of_session.entry(session.clone()).or_default().push(index);
         }
     }
-    for call in calls {
-        let distance = |index: &&usize| distance(&investigations[**index], call.tool.at);
-        let near = of_session.get(&call.session).into_iter().flatten();
+    for tool in tools {
+        let distance = |index: &&usize| distance(&investigations[**index], tool.at);
+        let near = of_session.get(&tool.session).into_iter().flatten();
         let nearest = near.min_by_key(distance);
-        if let Some(index) =
-            nearest.filter(|index| distance(index) <= FAR || call.tool.at.is_none())
-        {
-            investigations[*index].tools.push(call.tool);
+        let nearest = nearest.filter(|index| tool.at.is_none() || distance(index) <= FAR);
+        if let Some(index) = nearest {
+            investigations[*index].tools.push(tool);
         }
     }
     for one in investigations {
@@ -56,8 +49,8 @@ pub fn join_calls(investigations: &mut [Investigation], calls: Vec<Call>) {
     }
 }
 
-/// How far a tool's call lies from the time of an investigation; a call that does not tell its time
-/// is nearest to the last one.
+/// How far a tool's call is from the time of an investigation. A call without a time is nearest to the
+/// last investigation.
 fn distance(one: &Investigation, called_at: Option<Timestamp>) -> SignedDuration {
     let Some(called_at) = called_at else {
         return Timestamp::MAX.duration_since(one.at);
@@ -66,7 +59,8 @@ fn distance(one: &Investigation, called_at: Option<Timestamp>) -> SignedDuration
     nearest.duration_since(called_at).abs()
 }
 
-/// Notes that the engine's own tool acted in this session, where an investigation was under way.
+/// Notes that the engine's own tool acted at this time, in the investigations of the session that
+/// were under way.
 pub fn note_fix(investigations: &mut [Investigation], session: &str, at: Timestamp) {
     for one in investigations {
         let is_meanwhile = (one.asked_at()..=one.at).contains(&at);
@@ -78,17 +72,17 @@ pub fn note_fix(investigations: &mut [Investigation], session: &str, at: Timesta
 struct Dispatch<'a> {
     at: Timestamp,
     severity: &'a str,
-    /// How many wakes consecutive-required asked for.
+    /// How many wakes consecutive-required counted for it.
     counted: usize,
     investigation: Option<usize>,
 }
 
-/// Tells which wakes were dispatched and which held back, and gives each investigation what is known
-/// of its wake.
+/// Finds out which wakes were dispatched and which were held back, and gives each investigation title
+/// and time of its wake.
 ///
-/// `policy` is that of now: where another one was in force, the wrong one of two repeats may be taken
-/// for the dispatched one. `read_until`: nothing raised later was read yet.
-pub fn decide_fates(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
+/// `policy` is the current one. If another was in force, the wrong one of two repeats may be taken for the
+/// dispatched one. Wakes raised after `read_until` were not read by a run yet.
+pub fn find_decisions(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
     let mut wakes_of: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
     for (index, one) in record.wakes.iter().enumerate() {
         wakes_of.entry(one.pair()).or_default().push(index);
@@ -97,18 +91,18 @@ pub fn decide_fates(record: &mut Record, policy: &Policy, read_until: Option<Tim
     let mut decided = Vec::new();
     for (pair, wakes) in wakes_of {
         let recoveries = record.recoveries.iter().filter(|one| one.pair == pair);
-        let past = Past {
+        let history = PairHistory {
             raised: &record.wakes,
             recoveries: recoveries.map(|one| one.at).collect(),
             dispatches: dispatches_of.get(&pair).map_or(&[], Vec::as_slice),
         };
-        decided.extend(past.decide(&wakes, policy));
+        decided.extend(history.decide(&wakes, policy));
     }
-    for (wake, fate, investigation) in decided {
+    for (wake, decision, investigation) in decided {
         let raised = &mut record.wakes[wake];
         let is_read = read_until.is_none_or(|until| raised.at <= until);
-        if is_read || fate == Fate::Dispatched {
-            raised.fate = fate;
+        if is_read || decision == WakeDecision::Dispatched {
+            raised.decision = decision;
         }
         if let Some(index) = investigation {
             link(&mut record.investigations[index], raised);
@@ -121,7 +115,7 @@ fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
     for (index, one) in record.investigations.iter().enumerate() {
         if !one.late_diagnosis {
             let counted = one.buffered_consecutive_count.unwrap_or(1);
-            found.entry(one.pair()).or_default().push(Dispatch {
+            found.entry(one.pair.clone()).or_default().push(Dispatch {
                 at: one.asked_at(),
                 severity: &one.severity,
                 counted: usize::try_from(counted).unwrap_or(1).max(1),
@@ -144,38 +138,43 @@ fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
 }
 
 /// What is known of one pair.
-struct Past<'a> {
-    /// Those of all pairs.
-    raised: &'a [Raised],
-    /// When they were told.
+struct PairHistory<'a> {
+    /// The wakes of all pairs.
+    raised: &'a [WakeRecord],
+    /// When the operator was told of them.
     recoveries: Vec<Timestamp>,
     /// In the order of time.
     dispatches: &'a [Dispatch<'a>],
 }
 
-impl Past<'_> {
-    /// Each of these wakes, in the order of time, with its fate and its investigation.
-    fn decide(&self, wakes: &[usize], policy: &Policy) -> Vec<(usize, Fate, Option<usize>)> {
+impl PairHistory<'_> {
+    /// The decision of each of these wakes, with its investigation. `wakes` is in the order of time.
+    fn decide(
+        &self,
+        wakes: &[usize],
+        policy: &Policy,
+    ) -> Vec<(usize, WakeDecision, Option<usize>)> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
         let mut held_until = None;
         let mut decided = Vec::new();
         let mut decide_held = |wakes: &[usize], until: Option<Timestamp>| {
             let is_held = |wake: usize| until.is_some_and(|until| self.raised[wake].at < until);
-            let fate = |wake| match policy.consecutive_required > 1 || is_held(wake) {
-                true => Fate::HeldBack,
-                false => Fate::Unknown,
+            let decision = |wake| match policy.consecutive_required > 1 || is_held(wake) {
+                true => WakeDecision::HeldBack,
+                false => WakeDecision::Unknown,
             };
-            decided.extend(wakes.iter().map(|wake| (*wake, fate(*wake), None)));
+            decided.extend(wakes.iter().map(|wake| (*wake, decision(*wake), None)));
         };
         let mut dispatched = Vec::new();
         let mut left = wakes;
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
-            // Before the first one nothing was held back for longer than a window.
+            // For how long the log was read before the first dispatch is not known: only wakes within
+            // a window of it count.
             let first = dispatch.at.checked_sub(policy.window);
             let free = held_until.unwrap_or(first.unwrap_or(Timestamp::MIN));
             if let Some(own) = self.own_wake(dispatch, left, free) {
                 decide_held(&left[..own], held_until);
-                dispatched.push((left[own], Fate::Dispatched, dispatch.investigation));
+                dispatched.push((left[own], WakeDecision::Dispatched, dispatch.investigation));
                 left = &left[own + 1..];
             }
             held_until = Some(window_end(dispatch.at, end, &self.recoveries));
@@ -185,15 +184,15 @@ impl Past<'_> {
         decided
     }
 
-    /// Where in these wakes that of a dispatch is, if the log still has it: the first one that
-    /// nothing held back.
+    /// The index of the wake that was dispatched: the first that no window held back. `None` if the log
+    /// does not have it any more.
     fn own_wake(&self, dispatch: &Dispatch<'_>, wakes: &[usize], free: Timestamp) -> Option<usize> {
         let latest = dispatch
             .at
             .checked_add(CLOCK_SKEW)
             .unwrap_or(Timestamp::MAX);
         let count = wakes.partition_point(|wake| self.raised[*wake].at <= latest);
-        // The last of several counted wakes is the dispatched one; their severities may differ.
+        // If several wakes were counted, the last one is dispatched. Their severities may differ.
         let fits = |wake: &usize| {
             dispatch.counted > 1 || self.raised[*wake].wake.severity == dispatch.severity
         };
@@ -208,29 +207,29 @@ impl Past<'_> {
     }
 }
 
-/// When a window ends that was opened at `from`: at a recovery, where one comes before its end.
+/// When a window opened at `from` ends: at `end`, or at the first recovery before it.
 pub(super) fn window_end(from: Timestamp, end: Timestamp, recoveries: &[Timestamp]) -> Timestamp {
     let recovery = recoveries.iter().find(|recovery| **recovery > from);
     recovery.map_or(end, |recovery| end.min(*recovery))
 }
 
-/// Gives each investigation its wake where the fates are known, as in a rehearsal.
+/// Gives each investigation its wake. This is for a replay, where the decisions are known.
 pub fn link_in_order(record: &mut Record) {
     let mut dispatched: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
     for (index, one) in record.wakes.iter().enumerate().rev() {
-        if one.fate == Fate::Dispatched {
+        if one.decision == WakeDecision::Dispatched {
             dispatched.entry(one.pair()).or_default().push(index);
         }
     }
     for one in &mut record.investigations {
-        let next = dispatched.get_mut(&one.pair()).and_then(Vec::pop);
+        let next = dispatched.get_mut(&one.pair).and_then(Vec::pop);
         if let Some(wake) = next {
             link(one, &record.wakes[wake]);
         }
     }
 }
 
-fn link(investigation: &mut Investigation, raised: &Raised) {
+fn link(investigation: &mut Investigation, raised: &WakeRecord) {
     investigation.title = Some(raised.wake.title.clone());
     investigation.raised_at = Some(raised.at);
 }
@@ -259,19 +258,19 @@ mod tests {
         }
     }
 
-    fn raised(second: i64, severity: &str) -> Raised {
+    fn raised(second: i64, severity: &str) -> WakeRecord {
         let row = json!({
             "emitted_at": at(second).to_string(), "seam": "probe.wake_requested",
             "details": {"probe": "fly", "category": "c", "severity": severity, "title": second.to_string()},
         });
-        Raised {
+        WakeRecord {
             at: at(second),
             wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
-            fate: Fate::Unknown,
+            decision: WakeDecision::Unknown,
         }
     }
 
-    /// An investigation that took 5 s and was dispatched at this second.
+    /// An investigation that was dispatched at this second and took 5 s.
     fn told(second: i64, severity: &str, more: serde_json::Value) -> Investigation {
         let mut details = json!({
             "probe": "fly", "issue_category": "c", "severity": severity, "dm_status": "sent",
@@ -286,24 +285,24 @@ mod tests {
         investigation(&Row::of(row)).unwrap()
     }
 
-    fn warnings(seconds: &[i64]) -> Vec<Raised> {
+    fn warnings(seconds: &[i64]) -> Vec<WakeRecord> {
         seconds
             .iter()
             .map(|second| raised(*second, "warning"))
             .collect()
     }
 
-    /// The fates of the wakes, a letter each, and the seconds of the wakes that were investigated.
+    /// The decisions of the wakes, a letter each, and the seconds of the wakes that were investigated.
     fn decided(
         mut record: Record,
         policy: &Policy,
         read_until: Option<i64>,
     ) -> (String, Vec<String>) {
-        decide_fates(&mut record, policy, read_until.map(at));
-        let letter = |one: &Raised| match one.fate {
-            Fate::Dispatched => 'D',
-            Fate::HeldBack => 'h',
-            Fate::Unknown => '?',
+        find_decisions(&mut record, policy, read_until.map(at));
+        let letter = |one: &WakeRecord| match one.decision {
+            WakeDecision::Dispatched => 'D',
+            WakeDecision::HeldBack => 'h',
+            WakeDecision::Unknown => '?',
         };
         let titles = record
             .investigations
@@ -312,7 +311,7 @@ mod tests {
         (record.wakes.iter().map(letter).collect(), titles.collect())
     }
 
-    fn of(wakes: Vec<Raised>, investigations: Vec<Investigation>) -> Record {
+    fn of(wakes: Vec<WakeRecord>, investigations: Vec<Investigation>) -> Record {
         Record {
             wakes,
             investigations,
@@ -325,7 +324,7 @@ mod tests {
         let none = || json!({});
         for (wakes, dispatches, expected) in [
             (&[0, 1, 300, 599, 620][..], &[2, 621][..], "DhhhD"),
-            // Of what is older than a window nothing tells whether a run read it.
+            // Whether a run read what is older than a window is not known.
             (&[0, 300, 700, 1_000], &[1_001], "??Dh"),
             (&[0, 20, 900], &[21, 901], "DhD"),
             (&[0, 300, 600, 900, 1_200], &[20, 621, 1_222], "DhDhD"),
@@ -353,9 +352,9 @@ mod tests {
             told(1, "warning", json!({})),
             told(31, "critical", json!({})),
         ];
-        let (fates, titles) = decided(of(wakes.collect(), told), &policy(), None);
+        let (decisions, titles) = decided(of(wakes.collect(), told), &policy(), None);
         assert_eq!(
-            (fates.as_str(), titles),
+            (decisions.as_str(), titles),
             ("DhDh", vec!["0".to_owned(), "20".to_owned()])
         );
     }
@@ -368,8 +367,8 @@ mod tests {
             window: SignedDuration::ZERO,
             ..policy()
         };
-        let (fates, titles) = decided(record, &off, None);
-        assert_eq!((fates.as_str(), titles.len()), ("DDD", 3));
+        let (decisions, titles) = decided(record, &off, None);
+        assert_eq!((decisions.as_str(), titles.len()), ("DDD", 3));
     }
 
     #[test]
@@ -405,7 +404,7 @@ mod tests {
             warnings(&[0, 100, 700]),
             vec![told(1, "warning", json!({})), late],
         );
-        record.owed = vec![Owed {
+        record.owed = vec![OwedDispatch {
             at: at(701),
             pair: record.wakes[0].pair(),
             severity: "warning".to_owned(),

@@ -1,12 +1,13 @@
-//! What happened: wakes, investigations, DMs and recoveries, joined from the outcome log and the
-//! audit log (`history`), or taken from a rehearsal (`replay`). It is shown as a table, as JSON and
-//! as a page.
+//! The record of what happened: wakes, investigations, DMs and recoveries. `history` joins it from the
+//! outcome log and the audit log, `replay` makes it from a replay. It is shown as a table, as JSON
+//! and as a page.
 
 mod join;
 mod pairs;
 mod rows;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -15,17 +16,17 @@ use crate::audit::wake::Wake;
 use crate::debounce::{Pair, Severity};
 use crate::engine::Reason;
 use crate::snapshot::{Health, Snapshot};
-pub use join::{Call, Owed, decide_fates, join_calls, link_in_order, note_fix};
-pub use pairs::{PairRecord, pairs};
-pub use rows::{call, delivery, investigation, recovery};
+pub use join::{OwedDispatch, find_decisions, join_tools, link_in_order, note_fix};
+pub use pairs::{PairRecord, pairs, sum};
+pub use rows::{delivery, investigation, recovery, tool};
 
 /// All that is known, each list in the order of time.
 #[derive(Debug, Default)]
 pub struct Record {
-    pub wakes: Vec<Raised>,
+    pub wakes: Vec<WakeRecord>,
     pub investigations: Vec<Investigation>,
-    /// Dispatches whose investigation is not ended yet.
-    pub owed: Vec<Owed>,
+    /// Dispatches whose investigation has not ended.
+    pub owed: Vec<OwedDispatch>,
     pub recoveries: Vec<Recovery>,
     /// What the snapshot says of the pairs now.
     pub resolutions: BTreeMap<Pair, Resolution>,
@@ -33,29 +34,29 @@ pub struct Record {
 
 /// A wake, and what became of it.
 #[derive(Debug)]
-pub struct Raised {
-    /// When it was raised; where the row does not say, the time of the row before it.
+pub struct WakeRecord {
+    /// When it was raised. If its row has no time, the time of the row before it.
     pub at: Timestamp,
     pub wake: Wake,
-    pub fate: Fate,
+    pub decision: WakeDecision,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
+/// What a run did with a wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeDecision {
     Dispatched,
     HeldBack,
-    /// Nothing tells: it is from before the first run, or not read yet.
+    /// It is from before the first run, or no run has read it yet.
     Unknown,
 }
 
-/// A question about a wake and what came of it: an outcome row with what belongs to it.
-#[derive(Debug, Serialize)]
+/// An investigation: an outcome row, with the tools and the wake that belong to it.
+#[derive(Debug, Default, Serialize)]
 pub struct Investigation {
     /// When it ended.
     pub at: Timestamp,
-    pub probe: String,
-    pub category: String,
+    #[serde(flatten)]
+    pub pair: Pair,
     pub severity: String,
     pub caller_session_id: String,
     pub dm_status: String,
@@ -80,7 +81,7 @@ pub struct Investigation {
     /// It brought no diagnosis, or its DM was not delivered.
     pub failed: bool,
     pub resolution: Resolution,
-    /// Of its wake, where that is known.
+    /// The title of its wake; `None` if the wake is not known.
     #[serde(skip)]
     pub title: Option<String>,
     #[serde(skip)]
@@ -90,6 +91,8 @@ pub struct Investigation {
 /// A tool that the engine called.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tool {
+    #[serde(skip)]
+    pub session: String,
     pub at: Option<Timestamp>,
     pub tool: String,
     /// As the engine calls it: `ok`, `not_allowed`, `execution_error`, ...
@@ -99,7 +102,7 @@ pub struct Tool {
     pub duration_ms: Option<u64>,
 }
 
-/// It was told that a pair is well again.
+/// A recovery: the operator was told that a pair is well again.
 #[derive(Debug)]
 pub struct Recovery {
     pub at: Timestamp,
@@ -107,7 +110,7 @@ pub struct Recovery {
     pub pair: Pair,
 }
 
-/// Whether a pair is still bad, as far as the snapshot tells.
+/// Whether a pair is still bad, by the snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
@@ -117,7 +120,7 @@ pub enum Resolution {
     Unknown,
 }
 
-/// What all of it comes to.
+/// The sums over the whole record.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Totals {
     pub wakes: u64,
@@ -130,18 +133,22 @@ pub struct Totals {
     pub cost: Option<f64>,
 }
 
-impl Raised {
+impl WakeRecord {
     pub fn pair(&self) -> Pair {
         Pair::of(&self.wake)
     }
 }
 
 impl Investigation {
-    pub fn pair(&self) -> Pair {
-        Pair {
-            probe: self.probe.clone(),
-            category: self.category.clone(),
-        }
+    /// How long the engine took, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.duration_ms as f64 / 1_000.0
+    }
+
+    /// Input and output tokens together; `None` if the engine named neither.
+    pub fn tokens(&self) -> Option<u64> {
+        let named = self.input_tokens.into_iter().chain(self.output_tokens);
+        named.reduce(u64::saturating_add)
     }
 
     pub fn asked_at(&self) -> Timestamp {
@@ -171,6 +178,18 @@ impl Investigation {
         !self.dm_status.ends_with("failed_send") || self.delivered_at.is_some()
     }
 
+    /// Short notes on it. The caller has its own words for a fix and for a digest of so many wakes.
+    pub fn notes(&self, fix: &str, digest: impl Fn(u64) -> String) -> Vec<String> {
+        let notes = [
+            (self.facts_first, "facts first"),
+            (self.late_diagnosis, "late diagnosis"),
+            (self.autofix_attempted, fix),
+        ];
+        let notes = notes.into_iter().filter(|(applies, _)| *applies);
+        let notes = notes.map(|(_, note)| note.to_owned());
+        notes.chain(self.digest_size.map(digest)).collect()
+    }
+
     /// Whether it belongs to this session, or to the digest of that name.
     pub fn is_in(&self, session: &str) -> bool {
         self.caller_session_id == session || self.digest_session.as_deref() == Some(session)
@@ -186,6 +205,17 @@ impl Investigation {
     }
 }
 
+/// `fly_logs execution_error (HTTPError)`.
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.tool, self.status)?;
+        match &self.exception {
+            Some(exception) => write!(f, " ({exception})"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Tool {
     pub fn is_failed(&self) -> bool {
         !["ok", "success", "called"].contains(&self.status.as_str())
@@ -193,7 +223,7 @@ impl Tool {
 }
 
 impl Resolution {
-    /// A snapshot from before the last wake tells nothing of health.
+    /// A healthy service in a snapshot from before the last wake says nothing.
     pub fn of(snapshot: Option<&Snapshot>, probe: &str, last_wake: Timestamp) -> Self {
         let Some(snapshot) = snapshot else {
             return Self::Unknown;
@@ -215,10 +245,10 @@ impl Resolution {
 }
 
 impl Record {
-    /// Leaves what is asked for. `keeps` judges pair and time.
+    /// Keeps what `keeps` says yes to, by pair and time.
     pub fn retain(&mut self, keeps: impl Fn(&Pair, Timestamp) -> bool) {
         self.wakes.retain(|one| keeps(&one.pair(), one.at));
-        self.investigations.retain(|one| keeps(&one.pair(), one.at));
+        self.investigations.retain(|one| keeps(&one.pair, one.at));
         self.owed.retain(|one| keeps(&one.pair, one.at));
         self.recoveries.retain(|one| keeps(&one.pair, one.at));
     }
@@ -228,14 +258,16 @@ impl Record {
     }
 
     pub fn totals(&self) -> Totals {
-        let count = |fate| self.wakes.iter().filter(|one| one.fate == fate).count();
+        let count = |decision| {
+            self.wakes
+                .iter()
+                .filter(|one| one.decision == decision)
+                .count()
+        };
         let told = self.investigations.iter();
         let dispatched = told.clone().filter(|one| !one.late_diagnosis).count() + self.owed.len();
-        let (held_back, unknown) = (count(Fate::HeldBack), count(Fate::Unknown));
-        let tokens = told.clone().map(|one| {
-            let (input, output) = (one.input_tokens, one.output_tokens);
-            input.unwrap_or(0).saturating_add(output.unwrap_or(0))
-        });
+        let (held_back, unknown) = (count(WakeDecision::HeldBack), count(WakeDecision::Unknown));
+        let tokens = told.clone().filter_map(Investigation::tokens);
         let costs: Vec<f64> = told.clone().filter_map(|one| one.total_cost_usd).collect();
         Totals {
             wakes: (dispatched + held_back + unknown) as u64,
@@ -247,7 +279,7 @@ impl Record {
         }
     }
 
-    /// Notes what the snapshot says of each pair now.
+    /// Notes for each pair what the snapshot says of it now.
     pub fn resolve(&mut self, snapshot: Option<&Snapshot>) {
         let pairs = pairs(self).into_iter();
         let resolutions: BTreeMap<Pair, Resolution> = pairs
@@ -257,13 +289,13 @@ impl Record {
             })
             .collect();
         for one in &mut self.investigations {
-            one.resolution = resolutions.get(&one.pair()).copied().unwrap_or_default();
+            one.resolution = resolutions.get(&one.pair).copied().unwrap_or_default();
         }
         self.resolutions = resolutions;
     }
 }
 
-/// The worst severity among them, by its name.
+/// The name of the worst of these severities.
 pub fn worst<'a>(severities: impl IntoIterator<Item = &'a str>) -> &'a str {
     let worst = severities
         .into_iter()

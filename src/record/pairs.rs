@@ -1,4 +1,4 @@
-//! The record pair by pair: when each was bad, for how long, and which windows held repeats back.
+//! The record by pairs: when each pair was bad, for how long, and which windows held repeats back.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -6,23 +6,22 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::join::window_end;
-use super::{Fate, Investigation, Raised, Record, Resolution, worst};
+use super::{Investigation, Record, Recovery, Resolution, WakeDecision, WakeRecord, worst};
 use crate::debounce::{Pair, Policy, Severity};
 
-/// A pair without a wake for longer than this is taken to have been well in between. While a service
-/// is bad, its probe writes a row every few minutes.
+/// A gap between two wakes that is longer than this counts as well. While a service is bad, its probe
+/// writes a row every few minutes.
 const QUIET: SignedDuration = SignedDuration::from_mins(30);
 
 /// All that is known of one pair.
 #[derive(Default)]
 pub struct PairRecord<'a> {
     pub pair: Pair,
-    pub wakes: Vec<&'a Raised>,
+    pub wakes: Vec<&'a WakeRecord>,
     pub investigations: Vec<&'a Investigation>,
-    /// Dispatches that are not ended yet.
+    /// The times of dispatches whose investigation has not ended.
     pub owed: Vec<Timestamp>,
-    /// When recoveries were told, and from when on the pair was well.
-    pub recoveries: Vec<(Timestamp, Timestamp)>,
+    pub recoveries: Vec<&'a Recovery>,
     pub resolution: Resolution,
 }
 
@@ -30,20 +29,21 @@ pub struct PairRecord<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub from: Timestamp,
-    /// The last wake, or the recovery.
+    /// The time of the last wake or of the recovery.
     pub to: Timestamp,
-    /// Whether it is known that it was over then.
+    /// Whether a recovery ended it.
     pub is_over: bool,
 }
 
-/// The worst first: those that are still bad, then by severity and by how long they were bad.
+/// The pairs, the worst first: those that are still bad, then by severity, then by how long they were
+/// bad.
 pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
     let mut found: BTreeMap<Pair, PairRecord<'_>> = BTreeMap::new();
     for one in &record.wakes {
         found.entry(one.pair()).or_default().wakes.push(one);
     }
     for one in &record.investigations {
-        let pair = found.entry(one.pair()).or_default();
+        let pair = found.entry(one.pair.clone()).or_default();
         pair.investigations.push(one);
     }
     for one in &record.owed {
@@ -52,7 +52,7 @@ pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
     }
     for one in &record.recoveries {
         let pair = found.entry(one.pair.clone()).or_default();
-        pair.recoveries.push((one.at, one.healthy_at));
+        pair.recoveries.push(one);
     }
     let named = found.into_iter().map(|(pair, mut one)| {
         one.resolution = record.resolutions.get(&pair).copied().unwrap_or_default();
@@ -72,21 +72,29 @@ pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
 }
 
 impl PairRecord<'_> {
-    /// The worst that was seen.
+    /// The worst severity of its wakes and investigations.
     pub fn severity(&self) -> &str {
         let wakes = self.wakes.iter().map(|one| one.wake.severity.as_str());
         let told = self.investigations.iter().map(|one| one.severity.as_str());
         worst(wakes.chain(told))
     }
 
-    pub fn count(&self, fate: Fate) -> usize {
-        self.wakes.iter().filter(|one| one.fate == fate).count()
+    pub fn count(&self, decision: WakeDecision) -> usize {
+        self.wakes
+            .iter()
+            .filter(|one| one.decision == decision)
+            .count()
+    }
+
+    /// The investigations without late diagnoses: these are about a wake that has one already.
+    fn asked(&self) -> impl Iterator<Item = &Investigation> {
+        let all = self.investigations.iter().copied();
+        all.filter(|one| !one.late_diagnosis)
     }
 
     /// When its wakes were dispatched, in order.
     pub fn dispatches(&self) -> Vec<Timestamp> {
-        let told = self.investigations.iter().filter(|one| !one.late_diagnosis);
-        let mut at: Vec<_> = told.map(|one| one.asked_at()).collect();
+        let mut at: Vec<_> = self.asked().map(|one| one.asked_at()).collect();
         at.extend(&self.owed);
         at.sort();
         at
@@ -100,11 +108,10 @@ impl PairRecord<'_> {
         self.raised().first().copied().unwrap_or(Timestamp::MIN)
     }
 
-    /// When it was raised, in order. A wake whose row is gone was raised before its dispatch.
+    /// When its wakes were raised, in order. If a wake's row is gone, the time of its dispatch counts.
     fn raised(&self) -> Vec<Timestamp> {
-        let told = self.investigations.iter().filter(|one| !one.late_diagnosis);
-        let told = told.filter(|one| one.raised_at.is_none());
-        let mut raised: Vec<_> = told.map(|one| one.asked_at()).collect();
+        let gone = self.asked().filter(|one| one.raised_at.is_none());
+        let mut raised: Vec<_> = gone.map(|one| one.asked_at()).collect();
         raised.extend(self.wakes.iter().map(|one| one.at));
         raised.sort();
         raised
@@ -113,7 +120,7 @@ impl PairRecord<'_> {
     /// The windows that its dispatches opened. Each ends with the next one at the latest.
     pub fn windows(&self, policy: &Policy) -> Vec<(Timestamp, Timestamp)> {
         let dispatches = self.dispatches();
-        let recoveries: Vec<_> = self.recoveries.iter().map(|(at, _)| *at).collect();
+        let recoveries: Vec<_> = self.recoveries.iter().map(|one| one.at).collect();
         let ends = policy.window_ends(&dispatches);
         let nexts = dispatches.iter().skip(1).chain([&Timestamp::MAX]);
         let windows = dispatches.iter().zip(ends).zip(nexts);
@@ -122,14 +129,12 @@ impl PairRecord<'_> {
             .collect()
     }
 
-    /// When it was bad, as far as its wakes and recoveries tell. Silence ends it, but is not health.
+    /// When it was bad, by its wakes and recoveries. A long silence ends a span, but is no proof that
+    /// the pair was well.
     pub fn spans(&self) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
-        let mut recoveries = self
-            .recoveries
-            .iter()
-            .map(|(_, healthy)| *healthy)
-            .peekable();
+        let recoveries = self.recoveries.iter().map(|one| one.healthy_at);
+        let mut recoveries = recoveries.peekable();
         for at in self.raised() {
             while let Some(healthy) = recoveries.next_if(|healthy| *healthy < at) {
                 end(&mut spans, healthy);
@@ -149,15 +154,17 @@ impl PairRecord<'_> {
 
     /// For how long it was bad, at least.
     pub fn bad_for(&self) -> SignedDuration {
-        let lengths = self.spans().into_iter();
-        let lengths = lengths.map(|span| span.to.duration_since(span.from));
-        lengths.fold(SignedDuration::ZERO, |sum, length| {
-            sum.saturating_add(length)
-        })
+        let spans = self.spans().into_iter();
+        sum(spans.map(|span| span.to.duration_since(span.from)))
     }
 }
 
-/// The last span was over at this time.
+/// All of these lengths together.
+pub fn sum(lengths: impl Iterator<Item = SignedDuration>) -> SignedDuration {
+    lengths.fold(SignedDuration::ZERO, SignedDuration::saturating_add)
+}
+
+/// Ends the last span at this time.
 fn end(spans: &mut [Span], healthy: Timestamp) {
     if let Some(last) = spans.last_mut().filter(|last| !last.is_over) {
         last.to = last.to.max(healthy);
@@ -170,7 +177,6 @@ fn end(spans: &mut [Span], healthy: Timestamp) {
 mod tests {
     use super::*;
     use crate::audit::row::read_rows;
-    use crate::record::Recovery;
     use serde_json::json;
 
     fn at(minute: i64) -> Timestamp {
@@ -180,10 +186,10 @@ mod tests {
     fn record(wakes: &[(i64, &str)], recoveries: &[i64]) -> Record {
         let raised = |(minute, probe): &(i64, &str)| {
             let row = json!({"seam": "probe.wake_requested", "details": {"probe": probe, "category": "c"}});
-            Raised {
+            WakeRecord {
                 at: at(*minute),
                 wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
-                fate: Fate::Dispatched,
+                decision: WakeDecision::Dispatched,
             }
         };
         let recovery = |minute: &i64| Recovery {

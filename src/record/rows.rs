@@ -1,9 +1,9 @@
-//! From rows of the outcome log and the audit log to what they tell.
+//! Reads rows of the outcome log and the audit log.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Call, Investigation, Recovery, Resolution, Tool};
+use super::{Investigation, Recovery, Tool};
 use crate::audit::seams::Row;
 use crate::debounce::Pair;
 use crate::text::quote;
@@ -22,18 +22,18 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
     let flag = |field: &str| row.details()[field] == true;
     let mut one = Investigation {
         at: row.emitted_at()?,
-        probe: named("probe"),
-        category: named("issue_category"),
+        pair: Pair {
+            probe: named("probe"),
+            category: named("issue_category"),
+        },
         severity: named("severity"),
         caller_session_id: row.text("caller_session_id")?,
         dm_status: named("dm_status"),
-        delivered_at: None,
         duration_ms: row.number("investigation_duration_ms").unwrap_or(0),
         model_used: row.detail("model_used"),
         input_tokens: row.number("input_tokens"),
         output_tokens: row.number("output_tokens"),
         total_cost_usd: row.details()["total_cost_usd"].as_f64(),
-        tools: Vec::new(),
         error: row.detail("reasoning_error"),
         reasoning_error_message: row.detail("reasoning_error_message"),
         summary: row
@@ -45,16 +45,13 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
         buffered_consecutive_count: row.number("buffered_consecutive_count"),
         digest_size: row.number("digest_size"),
         digest_session: row.detail("digest_session"),
-        failed: false,
-        resolution: Resolution::Unknown,
-        title: None,
-        raised_at: None,
+        ..Investigation::default()
     };
     one.failed = one.error.is_some() || !one.is_delivered();
     Some(one)
 }
 
-/// From a row of seam `probe.dm_delivered`. Recoveries have rows of their own.
+/// From a row of seam `probe.dm_delivered`. Those of recoveries are left out: `recovery` has them.
 pub fn delivery(row: &Row) -> Option<Delivery> {
     let is_recovery = row.detail("severity").as_deref() == Some("recovered");
     let queued_at = row.detail("queued_at");
@@ -65,14 +62,14 @@ pub fn delivery(row: &Row) -> Option<Delivery> {
     })
 }
 
-/// As precise as the times of rows are.
+/// Cut to microseconds, as the times of rows are.
 fn to_micros(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 impl Delivery {
-    /// It belongs to the oldest investigation of its session whose DM is still open, and to all
-    /// wakes of a digest.
+    /// Marks the DM as delivered in the oldest investigation of its session that has no delivery yet,
+    /// and in all investigations of the same digest.
     pub fn note_in(&self, investigations: &mut [Investigation]) {
         let is_open = |one: &&mut Investigation| {
             one.is_in(&self.session)
@@ -107,7 +104,7 @@ pub fn recovery(row: &Row) -> Option<Recovery> {
 
 /// From a row of seam `reasoning.tool_called`. Kora names the fields `tool_name`, `tool_status`,
 /// `exc_type` and `tool_duration_ms`; other engines write `tool` and `ok`.
-pub fn call(row: &Row) -> Option<Call> {
+pub fn tool(row: &Row) -> Option<Tool> {
     let first = |fields: &[&str]| fields.iter().find_map(|field| row.detail(field));
     let details = row.details();
     let status = first(&["tool_status", "status"]).unwrap_or_else(|| {
@@ -119,6 +116,7 @@ pub fn call(row: &Row) -> Option<Call> {
         status.to_owned()
     });
     let mut tool = Tool {
+        session: row.text("caller_session_id")?,
         at: row.emitted_at(),
         tool: first(&["tool", "tool_name", "name"]).unwrap_or_else(|| "?".to_owned()),
         status,
@@ -131,10 +129,7 @@ pub fn call(row: &Row) -> Option<Call> {
         let exception = first(&["exc_type", "exception", "error", "result_summary"]);
         tool.exception = exception.map(|text| quote(&text));
     }
-    Some(Call {
-        session: row.text("caller_session_id")?,
-        tool,
-    })
+    Some(tool)
 }
 
 #[cfg(test)]
@@ -147,7 +142,7 @@ mod tests {
     fn a_tools_status_is_read_from_whatever_shape_its_row_has() {
         let read = |details: Value| {
             let row = Row::of(json!({"caller_session_id": "s", "details": details}));
-            let tool = call(&row).unwrap().tool;
+            let tool = tool(&row).unwrap();
             (
                 tool.tool.clone(),
                 tool.status.clone(),

@@ -2,9 +2,9 @@
 //! runs can never hold locks on two files of that name. Its modification time is that of the last
 //! run; its content says so too, and for how long nothing was watched that no DM has told yet.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ impl Lock {
             }
             std::thread::sleep(POLL.min(patience - begun.elapsed().min(patience)));
         }
-        let last_run = modified(&file).filter(|_| !is_new);
+        let last_run = modified(file.metadata()).filter(|_| !is_new);
         let note = Note::read(&file).unwrap_or_default();
         Ok(Self {
             file,
@@ -136,8 +136,28 @@ impl Note {
     }
 }
 
-fn modified(file: &File) -> Option<Timestamp> {
-    Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok()
+/// When the last run began or ended; `None` before the first run.
+pub fn last_run(state_dir: &Path) -> Option<Timestamp> {
+    modified(fs::metadata(state_dir.join(FILE)))
+}
+
+/// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)); `None` if this system
+/// has no such list. To try the lock instead could make a run that starts now end with 75.
+pub fn is_held(state_dir: &Path) -> Option<bool> {
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let Ok(meta) = fs::metadata(state_dir.join(FILE)) else {
+        return Some(false);
+    };
+    let inode = format!(":{}", meta.ino());
+    let is_ours = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        matches!(fields[..], [_, "FLOCK", _, _, _, file, ..] if file.ends_with(&inode))
+    };
+    Some(locks.lines().any(is_ours))
+}
+
+fn modified(meta: io::Result<Metadata>) -> Option<Timestamp> {
+    Timestamp::try_from(meta.ok()?.modified().ok()?).ok()
 }
 
 /// Takes the lock unless it is held. `File` has methods of these names itself, so that fs2's are

@@ -1,25 +1,25 @@
-//! What can be said of the audit log: is it there, does it hold JSON rows, when was the last one,
-//! how many wakes are in it. Of a long log only the end is read.
+//! Checks the audit log: is it there, does it hold JSON rows, how old is the last one, how many wakes
+//! are in it. Of a long log only the end is read.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use memchr::{memchr, memmem};
 
-use super::{Finding, failed, ok};
 use crate::audit::generation::Generation;
 use crate::audit::rotation;
 use crate::audit::row::{SEAM, is_whole, read_rows};
+use crate::commands::finding::{Finding, failed, ok};
 use crate::json;
 use crate::message::span;
 use crate::report::count;
 
 const SUBJECT: &str = "audit log";
 
-/// So much is read from the log's end.
+/// So many bytes are read at the log's end.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A log has a JSON row among its last lines, or it is none.
+/// A file without a JSON row in so many lines at its end is not an audit log.
 const LINES_JUDGED: usize = 1_000;
 
 pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
@@ -57,7 +57,7 @@ impl End {
         let start = log.length.saturating_sub(MOST_BYTES);
         let mut bytes = log.read_range(start, log.length)?;
         if start > 0 {
-            // Very likely it begins in the middle of a line.
+            // The first line is most likely cut.
             let behind = memchr(b'\n', &bytes).map_or(0, |end| end + 1);
             bytes.drain(..behind);
         }

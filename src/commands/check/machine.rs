@@ -1,4 +1,4 @@
-//! What can be examined on this machine: settings, secrets, the state and the runs.
+//! What `check` examines on this machine: settings, secrets, the state and the runs.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -7,9 +7,9 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::health::{self, Trouble};
-use super::{Finding, Level, failed, ok, warning};
 use crate::cli::Global;
+use crate::commands::finding::{Finding, failed, ok, warning};
+use crate::commands::health;
 use crate::config::{self, Config};
 use crate::exit::Problem;
 use crate::files::{create_anew, open_own};
@@ -26,7 +26,7 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
             ..ok("settings", "environment only; there is no env file")
         },
     }];
-    // Whether the alert needs a token that cannot be read is told below: it is not set.
+    // A token that cannot be read counts as not set. If alerts need it, `peers` says so.
     for told in &config.warnings {
         findings.push(warning(told.subject, &told.message, &told.next_step));
     }
@@ -67,20 +67,16 @@ fn secret_file(path: &Path) -> Option<Finding> {
 pub(super) fn state(config: &Config) -> Vec<Finding> {
     let dir = &config.paths.state_dir;
     let store = Store::at(dir);
+    let refused = |subject, problem: &Problem| {
+        let next_step = problem.next_step().unwrap_or_default();
+        failed(subject, problem.what(), next_step)
+    };
     if let Err(problem) = store.check() {
-        return vec![failed(
-            "state folder",
-            problem.what(),
-            problem.next_step().unwrap_or_default(),
-        )];
+        return vec![refused("state folder", &problem)];
     }
     let mut findings = vec![state_dir(dir)];
     match store.load() {
-        Err(problem) => findings.push(failed(
-            "state",
-            problem.what(),
-            problem.next_step().unwrap_or_default(),
-        )),
+        Err(problem) => findings.push(refused("state", &problem)),
         Ok(state) => findings.extend(kept(config, &store, &state)),
     }
     findings
@@ -89,38 +85,36 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
 /// What the state says of the runs so far.
 fn kept(config: &Config, store: &Store, state: &State) -> Vec<Finding> {
     let now = Timestamp::now();
-    let last_run = health::last_run(store);
-    let runs = match (health::overdue(config, last_run, now), last_run) {
+    let last_run = lock::last_run(&store.dir);
+    let runs = match health::overdue(config, last_run, now) {
         _ if state.log(&config.paths.audit_log).is_none() => warning(
             "runs",
             "no run has stamped this log yet",
             "start one with: probe-wake run",
         ),
-        (Some(trouble), _) => Finding::of(trouble, Level::Failed),
-        (None, last_run) => {
+        Some(overdue) => overdue,
+        None => {
             let ago = last_run.map(|at| span(now.duration_since(at)));
-            ok(
-                "runs",
-                format!("the last was {} ago", ago.unwrap_or_default()),
-            )
+            let ago = ago.unwrap_or_default();
+            ok("runs", format!("the last was {ago} ago"))
         }
     };
     let undelivered = match undelivered::count(store, &state.outbox) {
         Ok(number) => health::undelivered(number),
-        Err(error) => Some(Trouble {
-            subject: "undelivered",
-            message: format!("{error:#}"),
-            next_step: "it must be a regular file of the runs' user".to_owned(),
-        }),
+        Err(error) => Some(warning(
+            "undelivered",
+            format!("{error:#}"),
+            "it must be a regular file of the runs' user",
+        )),
     };
-    let troubles = [
+    let waiting = [
         health::queued(state, SignedDuration::ZERO, now),
         health::untold(state, now),
         undelivered,
     ];
-    let troubles = troubles.into_iter().flatten();
-    let troubles = troubles.map(|trouble| Finding::of(trouble, Level::Warning));
-    std::iter::once(runs).chain(troubles).collect()
+    std::iter::once(runs)
+        .chain(waiting.into_iter().flatten())
+        .collect()
 }
 
 fn state_dir(dir: &Path) -> Finding {
@@ -159,7 +153,7 @@ fn missing_state_dir(dir: &Path) -> Finding {
     }
 }
 
-/// Writes a byte as a run would: a full disk takes a new file, and nothing into it.
+/// Writes a byte, as a run would. On a full disk a file can be made, but not written.
 fn write_trial(dir: &Path) -> io::Result<()> {
     let trial = dir.join(".check");
     let written = create_anew(&trial, 0o600).and_then(|mut file| file.write_all(b"x"));
@@ -167,7 +161,7 @@ fn write_trial(dir: &Path) -> io::Result<()> {
     written
 }
 
-/// A run by hand as root leaves files that the scheduled ones cannot open.
+/// After a run by hand as root, the scheduled runs cannot open the lock.
 fn open_lock(dir: &Path) -> io::Result<()> {
     match open_own(&dir.join(lock::FILE), File::options().write(true)) {
         Ok(_) => Ok(()),

@@ -1,82 +1,27 @@
-//! `check`: a doctor for the set-up. Each line is a finding, with a next step where there is
-//! something to do; it fails where anything would keep an alert from arriving.
+//! `check`: examines the set-up. Each line is a finding, with a next step if there is something to do.
+//! It fails if something would keep an alert from arriving.
 
 mod log;
 mod machine;
 mod peers;
 mod schedule;
 
-use std::io::{self, Write};
-
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::health::Trouble;
-use crate::cli::{CheckArgs, Format, Global};
+use super::finding::{Finding, Level};
+use super::print_as;
+use crate::cli::{CheckArgs, Global};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
-use crate::report::print_json;
-use crate::terminal::{Colour, Painter, wrapped};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warning,
-    /// It would keep an alert from arriving.
-    Failed,
-}
-
-#[derive(Debug, Serialize)]
-struct Finding {
-    subject: &'static str,
-    level: Level,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_step: Option<String>,
-}
-
-impl Finding {
-    fn of(trouble: Trouble, level: Level) -> Self {
-        Self {
-            level,
-            ..warning(trouble.subject, trouble.message, trouble.next_step)
-        }
-    }
-}
+use crate::terminal::{Colour, Painter, drawn, wrapped};
 
 #[derive(Debug, Serialize)]
 struct Findings {
     version: u32,
     ok: bool,
     findings: Vec<Finding>,
-}
-
-fn ok(subject: &'static str, message: impl Into<String>) -> Finding {
-    Finding {
-        subject,
-        level: Level::Ok,
-        message: message.into(),
-        next_step: None,
-    }
-}
-
-fn warning(subject: &'static str, message: impl Into<String>, next: impl Into<String>) -> Finding {
-    let (message, next_step) = (message.into(), Some(next.into()));
-    Finding {
-        subject,
-        level: Level::Warning,
-        message,
-        next_step,
-    }
-}
-
-fn failed(subject: &'static str, message: impl Into<String>, next: impl Into<String>) -> Finding {
-    Finding {
-        level: Level::Failed,
-        ..warning(subject, message, next)
-    }
 }
 
 pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
@@ -104,19 +49,18 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
         ok: is_ok,
         findings,
     };
-    match args.format.format {
-        Format::Json => print_json(&findings),
-        Format::Text => print(&findings, Painter::for_stdout(config.paths.no_color)),
-    }
-    .context("cannot print the findings")?;
+    let lines = lines(&findings, Painter::for_stdout(config.paths.no_color));
+    print_as(args.format.format, &findings, &lines).context("cannot print the findings")?;
     Ok(if is_ok { Exit::Done } else { Exit::Failed })
 }
 
 /// The columns before a finding's message.
 const INDENT: usize = 23;
 
-fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn lines(findings: &Findings, painter: Painter) -> Vec<String> {
+    let mut lines = Vec::new();
+    let arrow = drawn("→", "->");
+    let next_indent = INDENT + arrow.chars().count() + 1;
     for finding in &findings.findings {
         let (colour, sign) = match finding.level {
             Level::Ok => (Colour::Green, "ok     "),
@@ -125,16 +69,16 @@ fn print(findings: &Findings, painter: Painter) -> io::Result<()> {
         };
         let sign = painter.paint(colour, sign);
         let message = wrapped(&finding.message, INDENT);
-        writeln!(out, "{sign}  {:<12}  {message}", finding.subject)?;
+        lines.push(format!("{sign}  {:<12}  {message}", finding.subject));
         if let Some(next) = &finding.next_step {
-            writeln!(out, "{:INDENT$}→ {}", "", wrapped(next, INDENT + 2))?;
+            let next = wrapped(next, next_indent);
+            lines.push(format!("{:INDENT$}{arrow} {next}", ""));
         }
     }
-    let verdict = if findings.ok {
-        painter.paint(Colour::Bold, "Alerts can arrive.")
-    } else {
-        painter.paint(Colour::Bold, "Not all is well: see what FAILED.")
+    let verdict = match findings.ok {
+        true => "Alerts can arrive.",
+        false => "Not all is well: see what FAILED.",
     };
-    writeln!(out, "{verdict}")?;
-    out.flush()
+    lines.push(painter.paint(Colour::Bold, verdict));
+    lines
 }

@@ -1,18 +1,18 @@
-//! Who is asked over the network: the engine and Slack.
+//! What `check` asks over the network: the engine and Slack.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Finding, failed, ok, warning};
 use crate::audit::wake::Wake;
+use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
 use crate::engine::{self, Failure, Lookup, Metadata, Question, Reason};
 use crate::http::Http;
 use crate::slack::{self, Posted};
 use crate::terminal::Waiting;
-use crate::text::quote;
+use crate::text::{first_few, quote};
 
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_ASKED: &str = "no question was asked";
@@ -21,8 +21,8 @@ const SET_ENGINE: &str =
 const TEST_DM: &str =
     "probe-wake: this is a test message. If you can read it, alerts can reach you here.";
 
-/// An engine that is missing or down costs the diagnosis, not the alert; one that refuses the token
-/// or the model is set up wrong.
+/// Without an engine the alert still arrives, only the diagnosis is missing: that is a warning. An
+/// engine that refuses the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     const SUBJECT: &str = "engine";
     let Some(engine) = &config.engine else {
@@ -67,12 +67,10 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
 
 fn listed(models: &[String]) -> String {
     const MOST: usize = 10;
-    let names: Vec<_> = models.iter().take(MOST).map(|name| quote(name)).collect();
-    let more = models.len().saturating_sub(MOST);
-    match (names.as_slice(), more) {
-        ([], _) => "it has none".to_owned(),
-        (_, 0) => format!("it has {}", names.join(", ")),
-        _ => format!("it has {} and {more} more", names.join(", ")),
+    let names: Vec<_> = models.iter().map(|name| quote(name)).collect();
+    match names.is_empty() {
+        true => "it has none".to_owned(),
+        false => format!("it has {}", first_few(&names, MOST)),
     }
 }
 
@@ -143,9 +141,8 @@ fn made_up_wake() -> Wake {
             "Raised by hand to try the engine. There is no such service, and nothing is to be done."
                 .to_owned(),
         snapshot_details: r#"{"apps_running":0}"#.to_owned(),
-        envelope_enabled: false,
         envelope_fix_name: "(none)".to_owned(),
-        emitted_at: None,
+        ..Wake::default()
     }
 }
 

@@ -1,15 +1,15 @@
-//! Whether a timer of the user's own service manager goes on while the user is logged out.
+//! Checks whether a timer of the user's service manager runs while the user is logged out.
 
 use std::path::Path;
 
-use super::super::schedule::user_folder;
-use super::super::user::User;
-use super::{Finding, ok, warning};
+use crate::commands::finding::{Finding, ok, warning};
+use crate::commands::schedule::user_folder;
+use crate::commands::user::User;
 
-/// Where logind keeps a file for each user whose service manager is never stopped.
+/// In this folder logind has a file for each user whose service manager is never stopped.
 const LINGERING: &str = "/var/lib/systemd/linger";
 
-/// Nothing where there is no such timer.
+/// `None` if the user has no such timer.
 pub(super) fn own_timer() -> Option<Finding> {
     let timer = user_folder()?.join("probe-wake.timer");
     let user = User::current_name();
@@ -32,12 +32,12 @@ fn judge(user: &str, lingering: &Path) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use crate::commands::finding::Level;
 
     #[test]
     fn a_timer_without_lingering_is_a_warning() {
-        // Any folder with a known entry will do.
+        // Any folder with a known file serves the test.
         assert_eq!(judge("passwd", Path::new("/etc")).level, Level::Ok);
         let found = judge("nobody-of-this-name", Path::new("/etc"));
         assert_eq!(found.level, Level::Warning);

@@ -1,5 +1,6 @@
-//! `history`: what an operator reads on Monday morning. Outcome rows, joined with the wakes and the
-//! tool calls of the audit log, as a table, as JSON or as a page; or all rows of one session.
+//! `history`: the past investigations, for an operator who was away. Outcome rows are joined with the
+//! wakes and the tool calls of the audit log and shown as a table, as JSON or as a page. With
+//! `--session`, all rows of one session are shown.
 
 mod read;
 mod session;
@@ -17,8 +18,8 @@ use crate::config::Config;
 use crate::debounce::Pair;
 use crate::exit::{Ended, Exit, Problem};
 use crate::page;
-use crate::record::{Fate, Investigation, PairRecord, Record, Resolution, Totals, pairs};
-use crate::report::print_json;
+use crate::record::{Investigation, PairRecord, Record, Resolution, Totals, WakeDecision, pairs};
+use crate::report::{print_json, print_lines};
 use crate::snapshot::Snapshot;
 use crate::terminal::Painter;
 use session::Event;
@@ -30,7 +31,7 @@ struct History<'a> {
     investigations: &'a [&'a Investigation],
     pairs: Vec<PairSummary>,
     totals: Totals,
-    /// With `--session`: all that happened in it, in the order of time.
+    /// With `--session`: all that happened in it, oldest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<&'a [Event]>,
 }
@@ -38,8 +39,8 @@ struct History<'a> {
 /// One pair in JSON.
 #[derive(Debug, Serialize)]
 struct PairSummary {
-    probe: String,
-    category: String,
+    #[serde(flatten)]
+    pair: Pair,
     resolution: Resolution,
     severity: String,
     first_wake_at: Timestamp,
@@ -55,35 +56,35 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let since = args.since.as_deref();
     let since = since.map(|text| point_in_time(text, now)).transpose()?;
     let session = args.session.as_deref();
-    let found = read::read(&config, &read::Wanted { since, session })?;
-    let mut record = found.record;
-    pick(&mut record, since, args);
+    let mut found = read::read(&config, &read::Query { since, session })?;
+    pick(&mut found.record, since, args);
     let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
-    record.resolve(snapshot.as_ref());
+    found.record.resolve(snapshot.as_ref());
     if args.failed {
-        for one in &mut record.investigations {
+        for one in &mut found.record.investigations {
             one.tools.sort_by_key(|tool| !tool.is_failed());
         }
     }
-    let shown = shown(&record, args);
+    let record = &found.record;
+    let shown = shown(record, args);
     let painter = Painter::for_stdout(config.paths.no_color);
-    let events = session.map(|session| {
-        session::events(session, since, &record, &found.rows, &found.state, &config)
-    });
+    let events = session.map(|session| session::events(session, since, &found, &config));
     match (args.format.format, &events) {
         (RecordFormat::Json, events) => print_json(&History {
             version: 1,
             investigations: &shown,
-            pairs: summaries(&record),
+            pairs: summaries(record),
             totals: record.totals(),
             events: events.as_deref(),
         }),
-        (RecordFormat::Text, Some(events)) => session::print(events, &record.totals(), painter),
-        (RecordFormat::Text, None) => table::print(&shown, &record, painter),
+        (RecordFormat::Text, Some(events)) => {
+            print_lines(&session::lines(events, &record.totals(), painter))
+        }
+        (RecordFormat::Text, None) => print_lines(&table::lines(&shown, record, painter)),
         (RecordFormat::Html, _) => page::print(&page::Page {
             title: "History".to_owned(),
             log: &config.paths.audit_log,
-            record: &record,
+            record,
             shown: &shown,
             policy: &config.debounce,
             since,
@@ -94,21 +95,22 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Leaves in the record what was asked for.
+/// Removes from the record what was not asked for.
 fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
     if let Some(session) = &args.session {
         record.investigations.retain(|one| one.is_in(session));
         let told: BTreeSet<_> = record
             .investigations
             .iter()
-            .map(|one| (one.pair(), one.raised_at))
+            .map(|one| (&one.pair, one.raised_at))
             .collect();
         let is_of_session =
             |pair: &Pair| caller_session_id(&pair.probe, &pair.category) == *session;
         record.wakes.retain(|one| {
+            let pair = one.pair();
             let is_told =
-                one.fate == Fate::Dispatched && told.contains(&(one.pair(), Some(one.at)));
-            is_told || is_of_session(&one.pair())
+                one.decision == WakeDecision::Dispatched && told.contains(&(&pair, Some(one.at)));
+            is_told || is_of_session(&pair)
         });
         record.owed.retain(|one| is_of_session(&one.pair));
         record.recoveries.retain(|one| is_of_session(&one.pair));
@@ -117,23 +119,19 @@ fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
     record.retain(|pair, at| is_asked_for(&pair.probe) && since.is_none_or(|since| at >= since));
 }
 
-/// The investigations that are listed, in the order in which they are: the newest last; with
-/// `--failed` those that failed first, then those with a tool that did.
+/// The investigations to list, the newest last. With `--failed`, those that failed come first, then
+/// those with a failed tool.
 fn shown<'a>(record: &'a Record, args: &HistoryArgs) -> Vec<&'a Investigation> {
-    let rank = |one: &&Investigation| match one.failed {
+    let rank = |one: &&Investigation| match one.failed || !args.failed {
         true => 0,
         false if one.tools.iter().any(|tool| tool.is_failed()) => 1,
         false => 2,
     };
-    let mut shown: Vec<_> = record.investigations.iter().collect();
-    let limit = args.limit.unwrap_or(usize::MAX).min(shown.len());
-    if !args.failed {
-        return shown.split_off(shown.len() - limit);
-    }
-    // The newest of the first ranks, and these in the order of time.
-    shown.reverse();
+    // The limit keeps the first ranks and the newest of a rank. Then each rank is put in the order
+    // of time.
+    let mut shown: Vec<_> = record.investigations.iter().rev().collect();
     shown.sort_by_key(rank);
-    shown.truncate(limit);
+    shown.truncate(args.limit.unwrap_or(usize::MAX));
     shown.reverse();
     shown.sort_by_key(rank);
     shown
@@ -146,41 +144,36 @@ fn summaries(record: &Record) -> Vec<PairSummary> {
         first_wake_at: one.first_wake(),
         last_wake_at: one.last_wake(),
         dispatched: one.dispatches().len(),
-        held_back: one.count(Fate::HeldBack),
+        held_back: one.count(WakeDecision::HeldBack),
         bad_seconds: one.bad_for().as_secs(),
-        probe: one.pair.probe,
-        category: one.pair.category,
+        pair: one.pair,
     };
     pairs(record).into_iter().map(summary).collect()
 }
-/// `24h` before now, or a time that is written out.
+
+/// The time that `--since` names: a length before now, as in `24h`, or a date or a time.
 fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    let written_out = [text, &format!("{text}T00:00:00Z")].map(|text| text.parse());
-    if let Some(time) = written_out.into_iter().flatten().next() {
-        return Ok(time);
-    }
-    let wrong = || {
+    let written_out = [text, &format!("{text}T00:00:00Z")].map(|text| text.parse().ok());
+    let before_now = || {
+        let units = [
+            ("s", 1),
+            ("m", 60),
+            ("h", 3_600),
+            ("d", 86_400),
+            ("w", 604_800),
+        ];
+        let length = units.iter().find_map(|(unit, seconds)| {
+            let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(*seconds)
+        });
+        let length = SignedDuration::from_secs(length.filter(|length| *length >= 0)?);
+        now.checked_sub(length).ok()
+    };
+    let time = written_out.into_iter().flatten().next().or_else(before_now);
+    time.ok_or_else(|| {
         Problem::usage(format!("--since '{text}' is no time"))
             .with_next_step("write 30m, 24h, 7d, 2026-05-24 or 2026-05-24T14:00:00Z")
-    };
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: i64 = text[..text.len() - unit.len_utf8()]
-        .parse()
-        .map_err(|_| wrong())?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return Err(wrong()),
-    };
-    let length = number
-        .checked_mul(seconds)
-        .filter(|seconds| *seconds >= 0)
-        .ok_or_else(wrong)?;
-    now.checked_sub(SignedDuration::from_secs(length))
-        .map_err(|_| wrong())
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From the outcome log, the audit log and the state to the record.
+//! Makes the record from the outcome log, the audit log and the state.
 
 use std::path::Path;
 
@@ -8,24 +8,25 @@ use log::warn;
 
 use crate::audit::row::{SEAM, read_rows};
 use crate::audit::seams::{
-    AUTOFIX_SEAM, Extent, Row, TOOL_SEAM, for_each_line_of_log, for_each_row,
+    AUTOFIX_SEAM, MOST_BYTES, Row, TOOL_SEAM, for_each_line_of_log, for_each_row,
 };
 use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::debounce::Pair;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, RECOVERED_SEAM, TURNED_FILE};
-use crate::record::{self, Call, Fate, Owed, Raised, Record, decide_fates, join_calls, note_fix};
+use crate::record::{
+    self, OwedDispatch, Record, Tool, WakeDecision, WakeRecord, find_decisions, join_tools,
+    note_fix,
+};
 use crate::secret::Secret;
 use crate::state::queue::Investigation;
 use crate::state::{State, Store};
 
-/// How much of a log's end is read, with the files it was rotated into.
-const MOST_BYTES: u64 = 128 * 1024 * 1024;
-/// The most characters of a title that are kept.
+/// A title is cut to so many characters.
 const LONGEST_TITLE: usize = 300;
 
 /// What is asked for.
-pub(super) struct Wanted<'a> {
+pub(super) struct Query<'a> {
     /// Files that hold nothing newer are not read.
     pub since: Option<Timestamp>,
     /// The session whose rows are kept whole.
@@ -35,12 +36,12 @@ pub(super) struct Wanted<'a> {
 /// What was found.
 pub(super) struct Found {
     pub record: Record,
-    /// The session's rows in the audit log, wakes aside.
+    /// The session's rows in the audit log, without its wakes.
     pub rows: Vec<Row>,
     pub state: State,
 }
 
-pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
+pub(super) fn read(config: &Config, query: &Query<'_>) -> Result<Found> {
     let paths = &config.paths;
     let state = Store::at(&paths.state_dir)
         .load()
@@ -48,18 +49,22 @@ pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
             warn!("what is queued is left out: {problem}");
             State::default()
         });
-    let mut record = outcomes(config, wanted.since)?;
+    let mut record = outcomes(config, query.since)?;
     record.owed = state.queue.iter().flat_map(owed).collect();
-    let mut log = AuditLog::new(wanted, config.secrets());
-    log.read(&paths.audit_log, wanted)?;
+    let mut log = AuditLog {
+        session: query.session,
+        secrets: config.secrets(),
+        ..AuditLog::default()
+    };
+    log.read(&paths.audit_log, query)?;
     record.wakes = in_time(log.wakes);
-    join_calls(&mut record.investigations, log.calls);
+    join_tools(&mut record.investigations, log.tools);
     for (session, at) in &log.fixes {
         note_fix(&mut record.investigations, session, *at);
     }
     let kept = state.log(&paths.audit_log);
     let read_until = kept.map(|log| log.checkpoint.position.seen_at);
-    decide_fates(&mut record, &config.debounce, read_until);
+    find_decisions(&mut record, &config.debounce, read_until);
     Ok(Found {
         record,
         rows: log.rows,
@@ -67,17 +72,18 @@ pub(super) fn read(config: &Config, wanted: &Wanted<'_>) -> Result<Found> {
     })
 }
 
-/// The wakes of an investigation that is not ended. A late one has an outcome row.
-fn owed(one: &Investigation) -> impl Iterator<Item = Owed> {
+/// The wakes of an investigation that has not ended. One that waits for a late diagnosis has an
+/// outcome row already.
+fn owed(one: &Investigation) -> impl Iterator<Item = OwedDispatch> {
     let alerts = one.alerts().filter(|_| one.late.is_none());
-    alerts.map(|alert| Owed {
+    alerts.map(|alert| OwedDispatch {
         at: one.queued_at,
         pair: Pair::of(&alert.wake),
         severity: alert.wake.severity.clone(),
     })
 }
 
-/// The rows of the outcome log. Those of this program's own seams are always in its own file.
+/// The rows of the outcome log. Rows of the seams that Kora does not know are always in our own file.
 fn outcomes(config: &Config, since: Option<Timestamp>) -> Result<Record> {
     let paths = &config.paths;
     let secrets = config.secrets();
@@ -115,46 +121,31 @@ fn read_log(
     needles: &[&str],
     take: impl FnMut(&[u8]),
 ) -> Result<()> {
-    let extent = Extent {
-        since,
-        most_bytes: MOST_BYTES,
-    };
-    if !for_each_line_of_log(log, &extent, needles, take)? {
+    if !for_each_line_of_log(log, since, needles, take)? {
         let (log, most) = (log.display(), MOST_BYTES / 1024 / 1024);
         warn!("of {log} and the files it was rotated into only the last {most} MiB are read");
     }
     Ok(())
 }
 
-/// What the audit log tells.
+/// What is read from the audit log.
+#[derive(Default)]
 struct AuditLog<'a> {
     session: Option<&'a str>,
     secrets: Vec<Secret>,
-    /// With their times, where they or a row before them tell it.
+    /// Each with the time of its row, or of the last row before it that has one.
     wakes: Vec<(Option<Timestamp>, Wake)>,
-    calls: Vec<Call>,
+    tools: Vec<Tool>,
     fixes: Vec<(String, Timestamp)>,
     rows: Vec<Row>,
     clock: Option<Timestamp>,
 }
 
-impl<'a> AuditLog<'a> {
-    fn new(wanted: &Wanted<'a>, secrets: Vec<Secret>) -> Self {
-        Self {
-            session: wanted.session,
-            secrets,
-            wakes: Vec::new(),
-            calls: Vec::new(),
-            fixes: Vec::new(),
-            rows: Vec::new(),
-            clock: None,
-        }
-    }
-
-    fn read(&mut self, log: &Path, wanted: &Wanted<'_>) -> Result<()> {
+impl AuditLog<'_> {
+    fn read(&mut self, log: &Path, query: &Query<'_>) -> Result<()> {
         let mut needles = vec![SEAM, TOOL_SEAM, AUTOFIX_SEAM];
-        needles.extend(wanted.session.map(plain_part));
-        read_log(log, wanted.since, &needles, |line| self.take(line))
+        needles.extend(query.session.map(plain_part));
+        read_log(log, query.since, &needles, |line| self.take(line))
             .with_context(|| format!("cannot read {}", log.display()))
     }
 
@@ -178,7 +169,7 @@ impl<'a> AuditLog<'a> {
     fn take_row(&mut self, row: Row) {
         self.clock = row.emitted_at().or(self.clock);
         if row.is_of(TOOL_SEAM) {
-            self.calls.extend(record::call(&row));
+            self.tools.extend(record::tool(&row));
         } else if row.is_of(AUTOFIX_SEAM) {
             let session = row.text("caller_session_id");
             self.fixes.extend(session.zip(row.emitted_at()));
@@ -189,21 +180,20 @@ impl<'a> AuditLog<'a> {
     }
 }
 
-/// The longest part of a session's name that stands in a row as it is, however that was escaped.
+/// The longest part of a session's name that JSON never escapes, to find its rows by.
 fn plain_part(session: &str) -> &str {
     let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, '"' | '\\' | '/');
     let parts = session.split(|c| !is_plain(c));
     parts.max_by_key(|part| part.len()).unwrap_or(session)
 }
 
-/// Wakes in the order of time. One without a time has that of the row before it, or of the first
-/// one that has.
-fn in_time(wakes: Vec<(Option<Timestamp>, Wake)>) -> Vec<Raised> {
+/// Wakes in the order of time. Those before the first row that has a time get its time.
+fn in_time(wakes: Vec<(Option<Timestamp>, Wake)>) -> Vec<WakeRecord> {
     let first = wakes.iter().find_map(|(at, _)| *at);
-    let raised = wakes.into_iter().map(|(at, wake)| Raised {
+    let raised = wakes.into_iter().map(|(at, wake)| WakeRecord {
         at: at.or(first).unwrap_or(Timestamp::UNIX_EPOCH),
         wake,
-        fate: Fate::Unknown,
+        decision: WakeDecision::Unknown,
     });
     let mut raised: Vec<_> = raised.collect();
     raised.sort_by_key(|one| one.at);

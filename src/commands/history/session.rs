@@ -1,18 +1,15 @@
-//! One session from its first wake to its last DM: every row in the order of time, texts in full.
-
-use std::io::{self, Write};
+//! All rows of one session, oldest first, with their texts in full.
 
 use jiff::Timestamp;
 use log::warn;
 use serde::Serialize;
-use serde_json::Value;
 
+use super::read::Found;
 use super::table::{delivery, totals};
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
-use crate::record::{Fate, Investigation, Raised, Record, Recovery, Totals, call};
-use crate::state::State;
+use crate::record::{Investigation, Recovery, Totals, WakeDecision, WakeRecord, tool};
 use crate::state::outbox::Dm;
 use crate::state::undelivered::FILE as UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter};
@@ -41,20 +38,19 @@ impl Event {
     }
 }
 
-/// All that is known of a session. The record holds nothing else; `rows` are those of the audit log.
+/// The events of a session, oldest first. The record in `found` must hold only this session.
 pub(super) fn events(
     session: &str,
     since: Option<Timestamp>,
-    record: &Record,
-    rows: &[Row],
-    state: &State,
+    found: &Found,
     config: &Config,
 ) -> Vec<Event> {
+    let record = &found.record;
     let mut events: Vec<Event> = record.wakes.iter().map(wake).collect();
     events.extend(record.investigations.iter().flat_map(investigation));
     events.extend(record.recoveries.iter().map(recovery));
-    events.extend(rows.iter().filter_map(row));
-    let queued = state.outbox.iter();
+    events.extend(found.rows.iter().filter_map(row));
+    let queued = found.state.outbox.iter();
     let queued = queued.filter(|dm| dm.caller_session_id() == session);
     events.extend(queued.map(queued_dm));
     let file = config.paths.state_dir.join(UNDELIVERED_FILE);
@@ -72,26 +68,23 @@ pub(super) fn events(
     events
 }
 
-fn wake(raised: &Raised) -> Event {
+fn wake(raised: &WakeRecord) -> Event {
     let wake = &raised.wake;
-    let fate = match raised.fate {
-        Fate::Dispatched => "dispatched",
-        Fate::HeldBack => "held back",
-        Fate::Unknown => "not dispatched by any run",
+    let decision = match raised.decision {
+        WakeDecision::Dispatched => "dispatched",
+        WakeDecision::HeldBack => "held back",
+        WakeDecision::Unknown => "not dispatched by any run",
     };
     let mut text = format!("{}\n\n{}", wake.title, wake.detail);
     if wake.snapshot_details != "{}" {
         text.push_str(&format!("\n\nsnapshot_details: {}", wake.snapshot_details));
     }
-    Event::new(
-        raised.at,
-        "wake",
-        format!("{}, {fate}", wake.severity),
-        text,
-    )
+    let what = format!("{}, {decision}", wake.severity);
+    Event::new(raised.at, "wake", what, text)
 }
 
-/// The question, the answer, and what became of the DM. How long Slack took is not known.
+/// The question, the answer and the DM. The DM gets the answer's time: how long Slack took is not
+/// known.
 fn investigation(one: &Investigation) -> Vec<Event> {
     let mut events = Vec::new();
     if one.was_asked() {
@@ -102,11 +95,14 @@ fn investigation(one: &Investigation) -> Vec<Event> {
         events.push(Event::new(one.asked_at(), "question", about, ""));
     }
     let text = one.summary.clone().unwrap_or_default();
-    let took = format!("{:.1} s", one.duration_ms as f64 / 1_000.0);
     let model = one.model_used.as_deref().unwrap_or("unknown model");
     let (answer, said, dm_text) = match one.failure() {
         Some(failure) => (format!("no diagnosis: {failure}"), String::new(), text),
-        None => (format!("{model}, {took}"), text, String::new()),
+        None => (
+            format!("{model}, {:.1} s", one.seconds()),
+            text,
+            String::new(),
+        ),
     };
     events.push(Event::new(one.at, "answer", answer, said));
     let at = one.delivered_at.unwrap_or(one.at);
@@ -119,34 +115,22 @@ fn recovery(one: &Recovery) -> Event {
     Event::new(one.at, "recovery", "told", text)
 }
 
-/// A row of the audit log with all its details. Outcome rows are told by the investigation.
+/// A row of the audit log with all its details. Outcome rows are left out: `investigation` has them.
 fn row(row: &Row) -> Option<Event> {
-    if row.is_of(COMPLETED_SEAM) {
-        return None;
-    }
-    let (kind, what) = if row.is_of(TOOL_SEAM) {
-        let tool = call(row)?.tool;
-        let exception = tool.exception.map(|exception| format!(" ({exception})"));
-        let exception = exception.unwrap_or_default();
-        (
-            "tool".to_owned(),
-            format!("{} {}{exception}", tool.tool, tool.status),
-        )
-    } else if row.is_of(AUTOFIX_SEAM) {
-        ("fix".to_owned(), row.detail("status").unwrap_or_default())
-    } else {
-        (row.text("seam").unwrap_or_default(), String::new())
+    let seam = row.text("seam").unwrap_or_default();
+    let (kind, what) = match seam.as_str() {
+        COMPLETED_SEAM => return None,
+        TOOL_SEAM => ("tool", tool(row)?.to_string()),
+        AUTOFIX_SEAM => ("fix", row.detail("status").unwrap_or_default()),
+        other => (other, String::new()),
     };
-    let details = row.details().as_object();
-    let lines = details
-        .into_iter()
-        .flatten()
-        .map(|(field, value)| match value {
-            Value::String(text) => format!("{field}: {text}"),
-            other => format!("{field}: {other}"),
-        });
+    let details = row.details().as_object().into_iter().flatten();
+    let lines = details.map(|(field, value)| match value.as_str() {
+        Some(text) => format!("{field}: {text}"),
+        None => format!("{field}: {value}"),
+    });
     let lines: Vec<_> = lines.collect();
-    Some(Event::new(row.emitted_at()?, &kind, what, lines.join("\n")))
+    Some(Event::new(row.emitted_at()?, kind, what, lines.join("\n")))
 }
 
 fn queued_dm(dm: &Dm) -> Event {
@@ -164,24 +148,22 @@ fn undelivered(row: &Row) -> Option<Event> {
     Some(Event::new(at, "dm", format!("given up: {reason}"), text))
 }
 
-/// A line for each event, its text indented below it.
-pub(super) fn print(events: &[Event], sum: &Totals, painter: Painter) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// A line for each event, its text indented below it, and the totals.
+pub(super) fn lines(events: &[Event], sum: &Totals, painter: Painter) -> Vec<String> {
     if events.is_empty() {
-        writeln!(out, "No such session.")?;
-        return out.flush();
+        return vec!["No such session.".to_owned()];
     }
+    let mut lines = Vec::new();
     for event in events {
         let at = event.at.strftime("%Y-%m-%d %H:%M:%S");
         let head = on_one_line(&format!("{at}  {:<8}  {}", event.kind, event.what));
-        writeln!(out, "{}", painter.paint(Colour::Bold, head.trim_end()))?;
-        for line in for_terminal(&event.text).lines() {
-            match line {
-                "" => writeln!(out)?,
-                line => writeln!(out, "    {line}")?,
-            }
-        }
+        lines.push(painter.paint(Colour::Bold, head.trim_end()));
+        let text = for_terminal(&event.text);
+        lines.extend(text.lines().map(|line| match line {
+            "" => String::new(),
+            line => format!("    {line}"),
+        }));
     }
-    writeln!(out, "{}", totals(sum))?;
-    out.flush()
+    lines.push(totals(sum));
+    lines
 }

@@ -1,168 +1,158 @@
-//! The history as a table that fits the terminal: what does not fit is wrapped or told below, and
-//! nothing is cut.
-
-use std::io::{self, Write};
+//! The history as a table that fits the terminal. What does not fit is wrapped, or moved below the
+//! diagnosis. Nothing is cut.
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::record::{Investigation, Record, Tool, Totals};
+use crate::record::{Investigation, Record, Resolution, Tool, Totals};
 use crate::report::count;
-use crate::terminal::{Colour, Painter, pad, width, wrap};
+use crate::terminal::{Colour, Painter, drawn, pad, width, wrap, wrapped};
 use crate::text::on_one_line;
 
-/// A column: its head, its width where a terminal has room for that, and what it says of an
-/// investigation.
-type Column = (&'static str, usize, fn(&Investigation) -> String);
+#[derive(Clone, Copy)]
+struct Column {
+    head: &'static str,
+    /// The greatest width at a terminal; in a layout, the width that it has.
+    width: usize,
+    cell: fn(&Investigation) -> String,
+}
 
-/// What every terminal shows beside the diagnosis.
+const fn column(head: &'static str, width: usize, cell: fn(&Investigation) -> String) -> Column {
+    Column { head, width, cell }
+}
+
+/// The columns that are always there, beside the diagnosis.
 const ALWAYS: [Column; 3] = [
-    ("WHEN (UTC)", 16, when),
-    ("PROBE", 24, |one| on_one_line(&one.probe)),
-    ("SEVERITY", 24, |one| on_one_line(&one.severity)),
+    column("WHEN (UTC)", 16, when),
+    column("PROBE", 24, |one| on_one_line(&one.pair.probe)),
+    column("SEVERITY", 24, |one| on_one_line(&one.severity)),
 ];
-/// What has columns of its own where there is room, and otherwise stands below the diagnosis.
+/// Columns for a wide terminal. On a narrow one their texts stand below the diagnosis.
 const FURTHER: [Column; 6] = [
-    ("CATEGORY", 24, |one| on_one_line(&one.category)),
-    ("DM", 24, delivery),
-    ("NOW", 8, |one| one.resolution.name().to_owned()),
-    ("TOOK", 12, took),
-    ("TOKENS", 12, tokens),
-    ("TOOLS", 40, |one| tools(&one.tools)),
+    column("CATEGORY", 24, |one| on_one_line(&one.pair.category)),
+    column("DM", 24, delivery),
+    column("NOW", 8, |one| one.resolution.name().to_owned()),
+    column("TOOK", 12, took),
+    column("TOKENS", 12, tokens),
+    column("TOOLS", 40, |one| tools(&one.tools)),
 ];
 const BETWEEN: &str = "  ";
-/// What the diagnosis should have at least.
+/// The least width for the diagnosis.
 const LEAST_DIAGNOSIS: usize = 32;
 
-/// A line for each investigation, or a word where there is none, and the totals.
-pub(super) fn print(shown: &[&Investigation], record: &Record, painter: Painter) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// A row for each investigation, and the totals.
+pub(super) fn lines(shown: &[&Investigation], record: &Record, painter: Painter) -> Vec<String> {
+    let mut lines = Vec::new();
     if shown.is_empty() {
-        writeln!(out, "No investigations.")?;
+        lines.push("No investigations.".to_owned());
     } else {
         let layout = Layout::new(shown, width());
         let head = layout.line(&layout.head());
-        writeln!(out, "{}", painter.paint(Colour::Bold, &head[0]))?;
-        for one in shown {
-            for line in layout.line(&layout.cells(one)) {
-                writeln!(out, "{line}")?;
-            }
-        }
+        lines.push(painter.paint(Colour::Bold, &head[0]));
+        let rows = shown.iter().map(|one| layout.line(&layout.cells(one)));
+        lines.extend(rows.flatten());
     }
     if !record.is_empty() {
-        for line in wrap(&totals(&record.totals()), width().unwrap_or(usize::MAX)) {
-            writeln!(out, "{line}")?;
-        }
+        lines.push(totals(&record.totals()));
     }
-    out.flush()
+    lines
 }
 
-/// Which columns a terminal has, each with its width; the diagnosis has what is left.
+/// The columns with their widths. The diagnosis gets the width that is left.
 struct Layout {
-    columns: Vec<(Column, usize)>,
+    columns: Vec<Column>,
     diagnosis: usize,
     has_further: bool,
 }
 
 impl Layout {
-    fn new(shown: &[&Investigation], room: Option<usize>) -> Self {
+    fn new(shown: &[&Investigation], terminal: Option<usize>) -> Self {
         let sized = |column: &Column| {
-            let (head, widest, cell) = column;
-            let cells = shown.iter().map(|one| cell(one).width());
+            let cells = shown.iter().map(|one| (column.cell)(one).width());
             let longest = cells.max().unwrap_or(0);
-            let width = room.map_or(longest, |_| longest.min(*widest));
-            (*column, width.max(head.len()))
+            let width = terminal.map_or(longest, |_| longest.min(column.width));
+            Column {
+                width: width.max(column.head.len()),
+                ..*column
+            }
         };
+        let room = terminal.unwrap_or(usize::MAX);
         let mut columns: Vec<_> = ALWAYS.iter().chain(&FURTHER).map(sized).collect();
-        let taken = |columns: &[(Column, usize)]| {
-            let widths = columns.iter().map(|(_, width)| width + BETWEEN.len());
-            widths.sum::<usize>()
-        };
-        let fits = |columns: &[(Column, usize)]| {
-            room.is_none_or(|room| taken(columns) + LEAST_DIAGNOSIS <= room)
-        };
-        let has_further = fits(&columns);
+        let has_further = taken(&columns) + LEAST_DIAGNOSIS <= room;
         if !has_further {
             columns.truncate(ALWAYS.len());
         }
-        if !fits(&columns) {
-            // Long names on a narrow terminal.
-            let left = room
-                .unwrap_or(0)
-                .saturating_sub(taken(&columns) - columns[1].1);
-            columns[1].1 = left
-                .saturating_sub(LEAST_DIAGNOSIS)
-                .max(columns[1].0.0.len());
-        }
-        let diagnosis = room.map_or(usize::MAX, |room| room.saturating_sub(taken(&columns)));
+        // Long names on a narrow terminal: the probe's column shrinks.
+        let too_wide = (taken(&columns) + LEAST_DIAGNOSIS).saturating_sub(room);
+        let probe = &mut columns[1];
+        probe.width = probe.width.saturating_sub(too_wide).max(probe.head.len());
         Self {
-            diagnosis: diagnosis.max(1),
+            diagnosis: room.saturating_sub(taken(&columns)).max(1),
             columns,
             has_further,
         }
     }
 
     fn head(&self) -> Vec<String> {
-        let heads = self.columns.iter().map(|((head, ..), _)| *head);
+        let heads = self.columns.iter().map(|column| column.head);
         heads.chain(["DIAGNOSIS"]).map(str::to_owned).collect()
     }
 
     fn cells(&self, one: &Investigation) -> Vec<String> {
-        let mut cells: Vec<_> = self
-            .columns
-            .iter()
-            .map(|((.., cell), _)| cell(one))
-            .collect();
-        let mut last = diagnosis(one);
-        if !self.has_further {
-            last.push('\n');
-            last.push_str(&further(one));
-        }
-        cells.push(last);
-        cells
+        let cells = self.columns.iter().map(|column| (column.cell)(one));
+        let last = match self.has_further {
+            true => diagnosis(one),
+            false => format!("{}\n{}", diagnosis(one), further(one)),
+        };
+        cells.chain([last]).collect()
     }
 
     /// The lines of one row of the table.
     fn line(&self, cells: &[String]) -> Vec<String> {
-        let widths = self.columns.iter().map(|(_, width)| *width);
-        let widths: Vec<_> = widths.chain([self.diagnosis]).collect();
-        let wrapped: Vec<Vec<String>> = cells
+        // The last column is wrapped, but not filled up.
+        let widths = self
+            .columns
             .iter()
-            .zip(&widths)
-            .map(|(cell, width)| cell.lines().flat_map(|line| wrap(line, *width)).collect())
-            .collect();
-        let height = wrapped.iter().map(Vec::len).max().unwrap_or(1).max(1);
-        let part = |row: usize| {
-            let cells = wrapped.iter().zip(&widths).enumerate();
-            let cells = cells.map(|(column, (lines, width))| {
-                let text = lines.get(row).map_or("", String::as_str);
-                match column == widths.len() - 1 {
-                    true => text.to_owned(),
-                    false => pad(text, *width) + BETWEEN,
-                }
-            });
-            cells.collect::<String>().trim_end().to_owned()
+            .map(|column| (column.width, column.width));
+        let widths = widths.chain([(self.diagnosis, 0)]);
+        let column = |(cell, (width, filled)): (&String, _)| {
+            let lines = cell.lines().flat_map(|line| wrap(line, width));
+            (lines.collect::<Vec<_>>(), filled)
         };
-        (0..height).map(part).collect()
+        let columns: Vec<_> = cells.iter().zip(widths).map(column).collect();
+        let height = columns.iter().map(|(lines, _)| lines.len()).max();
+        let part = |row: usize| {
+            let parts = columns.iter().map(|(lines, filled)| {
+                let text = lines.get(row).map_or("", String::as_str);
+                pad(text, *filled) + BETWEEN
+            });
+            parts.collect::<String>().trim_end().to_owned()
+        };
+        (0..height.unwrap_or(0).max(1)).map(part).collect()
     }
 }
 
-/// What has no column of its own, a line each.
+/// The width that columns take with the space behind each.
+fn taken(columns: &[Column]) -> usize {
+    let widths = columns.iter().map(|column| column.width + BETWEEN.len());
+    widths.sum()
+}
+
+/// The texts that have no column.
 fn further(one: &Investigation) -> String {
-    let parts = FURTHER.iter().filter(|(head, ..)| *head != "TOOLS");
-    let parts = parts.map(|(head, _, cell)| match (*head, cell(one)) {
-        ("NOW", now) => format!("{now} now"),
-        ("TOOK", took) => format!("took {took}"),
-        ("TOKENS", tokens) => format!("{tokens} tokens"),
-        (_, text) => text,
-    });
-    let parts: Vec<_> = parts
-        .filter(|text| text != "- tokens" && text != "unknown now")
-        .collect();
-    let mut lines = parts.join(" · ");
+    let is_known = one.resolution != Resolution::Unknown;
+    let parts = [
+        Some(on_one_line(&one.pair.category)),
+        Some(delivery(one)),
+        is_known.then(|| format!("{} now", one.resolution.name())),
+        Some(format!("took {}", took(one))),
+        one.tokens().map(|_| format!("{} tokens", tokens(one))),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    let mut further = parts.join(drawn(" · ", " | "));
     if !one.tools.is_empty() {
-        lines.push_str(&format!("\ntools: {}", tools(&one.tools)));
+        further += &format!("\ntools: {}", tools(&one.tools));
     }
-    lines
+    further
 }
 
 fn when(one: &Investigation) -> String {
@@ -170,7 +160,7 @@ fn when(one: &Investigation) -> String {
 }
 
 fn took(one: &Investigation) -> String {
-    format!("{:.1}s", one.duration_ms as f64 / 1_000.0)
+    format!("{:.1}s", one.seconds())
 }
 
 fn tokens(one: &Investigation) -> String {
@@ -185,40 +175,20 @@ pub(super) fn tools(tools: &[Tool]) -> String {
     if tools.is_empty() {
         return "-".to_owned();
     }
-    let told = tools.iter().map(|tool| {
-        let told = format!("{} {}", tool.tool, tool.status);
-        let told = match &tool.exception {
-            Some(exception) => format!("{told} ({exception})"),
-            None => told,
-        };
-        on_one_line(&told)
-    });
-    told.collect::<Vec<_>>().join(", ")
+    let told: Vec<_> = tools.iter().map(Tool::to_string).collect();
+    on_one_line(&told.join(", "))
 }
 
-/// What became of the DM, and what else is to be known of it.
+/// What became of the DM, with notes on the investigation.
 pub(super) fn delivery(one: &Investigation) -> String {
-    let was_sent = !one.dm_status.ends_with("failed_send");
-    let mut told = match (was_sent, one.delivered_at) {
-        (true, _) => "sent".to_owned(),
-        (false, Some(at)) => format!("sent {}", at.strftime("%m-%d %H:%M")),
-        (false, None) => "not sent".to_owned(),
+    let sent = match (one.is_delivered(), one.delivered_at) {
+        (true, None) => "sent".to_owned(),
+        (true, Some(at)) => format!("sent {}", at.strftime("%m-%d %H:%M")),
+        (false, _) => "not sent".to_owned(),
     };
-    let notes = [
-        (one.facts_first, "facts first".to_owned()),
-        (one.late_diagnosis, "late diagnosis".to_owned()),
-        (one.autofix_attempted, "fix attempted".to_owned()),
-        (
-            one.digest_size.is_some(),
-            format!("digest of {}", one.digest_size.unwrap_or(0)),
-        ),
-    ];
-    for (applies, note) in notes {
-        if applies {
-            told.push_str(&format!(", {note}"));
-        }
-    }
-    told
+    let mut told = vec![sent];
+    told.extend(one.notes("fix attempted", |size| format!("digest of {size}")));
+    told.join(", ")
 }
 
 pub(super) fn diagnosis(one: &Investigation) -> String {
@@ -229,18 +199,19 @@ pub(super) fn diagnosis(one: &Investigation) -> String {
     }
 }
 
-/// One line on what all of it comes to.
+/// The sum of all, wrapped at the terminal's width.
 pub(super) fn totals(totals: &Totals) -> String {
     let cost = match totals.cost {
         Some(cost) => format!("${cost:.4}"),
         None => "cost not named".to_owned(),
     };
-    format!(
+    let totals = format!(
         "Total: {}, {} dispatched, {} held back, {} failed, {}, {cost}",
         count(totals.wakes, "wake", "wakes"),
         totals.dispatched,
         totals.held_back,
         totals.failed,
         count(totals.tokens, "token", "tokens"),
-    )
+    );
+    wrapped(&totals, 0)
 }

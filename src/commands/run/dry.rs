@@ -1,11 +1,10 @@
 //! `run --dry-run`: what the next run would do, as a person reads it or as JSON.
 
-use std::io::{self, Write};
-
 use anyhow::Context;
 
 use super::one_run;
-use crate::cli::{Format, RunArgs, To};
+use crate::cli::{RunArgs, To};
+use crate::commands::print_as;
 use crate::config::Config;
 use crate::effects::DryRun;
 use crate::exit::Ended;
@@ -23,77 +22,54 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     one_run(&mut session, config)?;
     let mut report = session.report;
     report.outbox.pending = queued;
-    match args.format.format {
-        Format::Json => report.print_json(),
-        Format::Text => print(&report, args.to),
-    }
-    .context("cannot print the report")?;
+    print_as(args.format.format, &report, &lines(&report, args.to))
+        .context("cannot print the report")?;
     Ok(report.exit())
 }
 
-fn print(report: &Report, to: To) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn lines(report: &Report, to: To) -> Vec<String> {
     let log = on_one_line(&report.audit_log);
+    let (before, after) = (report.position.before, report.position.after);
     if report.first_run {
-        writeln!(out, "{log}: the next run is a first run")?;
-        writeln!(
-            out,
-            "It stamps the position at byte {} and reads no history.",
-            report.position.after
-        )?;
-        return Ok(());
+        return vec![
+            format!("{log}: the next run is a first run"),
+            format!("It stamps the position at byte {after} and reads no history."),
+        ];
     }
-    let (position, rows) = (&report.position, &report.rows);
-    writeln!(
-        out,
-        "{log}: bytes {} to {}, {}, {}",
-        position.before,
-        position.after,
-        count(rows.read, "new row", "new rows"),
-        count(report.tally.wakes, "wake", "wakes")
-    )?;
+    let rows = count(report.rows.read, "new row", "new rows");
+    let wakes = count(report.tally.wakes, "wake", "wakes");
+    let mut lines = vec![format!("{log}: bytes {before} to {after}, {rows}, {wakes}")];
     if report.outbox.pending > 0 && to == To::Slack {
-        writeln!(
-            out,
-            "First, {} would be delivered.",
-            count(report.outbox.pending, "queued DM", "queued DMs")
-        )?;
+        let queued = count(report.outbox.pending, "queued DM", "queued DMs");
+        lines.push(format!("First, {queued} would be delivered."));
     }
     for wake in &report.wakes {
-        print_wake(&mut out, wake)?;
+        add_wake(&mut lines, wake);
     }
     if report.left_for_next_run > 0 {
-        writeln!(
-            out,
-            "\n{} would be left for the run after.",
-            count(report.left_for_next_run, "wake", "wakes")
-        )?;
+        let left = count(report.left_for_next_run, "wake", "wakes");
+        lines.push(format!("\n{left} would be left for the run after."));
     }
-    out.flush()
+    lines
 }
 
-fn print_wake(out: &mut impl Write, wake: &WakeReport) -> io::Result<()> {
+fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
     let decision = match (wake.dispatched, wake.debounce_skipped) {
         (true, _) => "would be dispatched",
         (false, true) => "would be held back: it repeats one inside the window",
         (false, false) => "would be held back: too few in a row so far",
     };
     let name = on_one_line(&wake.caller_session_id);
-    writeln!(
-        out,
-        "\n{name} ({}): {decision}",
-        on_one_line(&wake.severity)
-    )?;
+    let severity = on_one_line(&wake.severity);
+    lines.push(format!("\n{name} ({severity}): {decision}"));
     for (title, text) in [
         ("The engine would be asked", &wake.prompt),
         ("The DM", &wake.dm_text),
     ] {
         if let Some(text) = text {
-            writeln!(out, "  {title}:")?;
-            for line in for_terminal(text).lines() {
-                writeln!(out, "  | {line}")?;
-            }
+            lines.push(format!("  {title}:"));
+            let text = for_terminal(text);
+            lines.extend(text.lines().map(|line| format!("  | {line}")));
         }
     }
-    Ok(())
 }

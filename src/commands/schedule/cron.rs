@@ -6,17 +6,17 @@ use super::{Plan, shell_word};
 use crate::config::usual_env_file;
 use crate::exit::Problem;
 
-/// The lines around the block, by which it is found again.
+/// The first and the last line of the block, by which it is found again.
 pub(super) const BEGIN: &str = "# BEGIN probe-wake";
 pub(super) const END: &str = "# END probe-wake";
 
-/// In seconds; so few runs ever wait for another one under cron.
+/// In seconds. It limits how many runs wait for another one at the same time.
 const LONGEST_WAIT: u64 = 60;
 
 const MINUTE: u128 = 60_000;
 
-/// The lines between their two marks. What the runs find by themselves is not written down, so that
-/// the env file goes on deciding it.
+/// The block with its two marker lines. A path that the runs find by themselves is left out, so that
+/// a change in the env file counts.
 pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     let mut command = word(&plan.binary)?;
     let (paths, found) = (&plan.config.paths, &plan.found);
@@ -52,7 +52,7 @@ pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     ))
 }
 
-/// A line for each start within a minute, which is as often as cron itself starts anything.
+/// Cron starts a line once a minute at the most, so there is a line for each start within a minute.
 fn lines(cadence: u128, command: &str) -> String {
     if cadence >= MINUTE {
         return format!("{} {command}\n", every(cadence / MINUTE));
@@ -68,7 +68,7 @@ fn lines(cadence: u128, command: &str) -> String {
         .collect()
 }
 
-/// The crontab's time fields for every so many minutes.
+/// The crontab's time fields for a start every so many minutes.
 fn every(minutes: u128) -> String {
     match minutes {
         1 => "* * * * *".to_owned(),

@@ -1,5 +1,5 @@
-//! The user's crontab, read and written through `crontab`. Only the block between its marks is ever
-//! changed, and where the marks are not as they should be, nothing is.
+//! Reads and writes the user's crontab through `crontab`. Only the block between its marks is changed.
+//! If a mark is missing, nothing is changed.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -34,7 +34,7 @@ pub(super) fn remove() -> Result<(), Problem> {
     print(&format!("The crontab of {name} starts no runs any more.\n"))
 }
 
-/// The crontab with this block in place of the one that it has, or else at its end.
+/// The crontab with this block in place of the old one, or at the end if there is none.
 fn replaced(old: &[u8], block: &str) -> Result<Vec<u8>, Problem> {
     let mut new = Vec::new();
     let mut place = None;
@@ -82,7 +82,7 @@ fn read() -> Result<Vec<u8>> {
         return Ok(stdout);
     }
     let said = String::from_utf8_lossy(&stderr);
-    // In the words of vixie-cron and cronie, and of busybox.
+    // The first is how vixie-cron and cronie say it, the second is busybox.
     if said.contains("no crontab for") || said.contains("No such file") {
         return Ok(Vec::new());
     }
@@ -98,7 +98,7 @@ fn write(content: &[u8]) -> Result<()> {
     }
     let mut child = command.stderr(Stdio::piped()).spawn().context(CANNOT_RUN)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Where it ends early, it says why.
+        // If `crontab` ends early, its own message says why.
         let _ = stdin.write_all(content);
     }
     let Output { status, stderr, .. } = child.wait_with_output().context(CANNOT_RUN)?;

@@ -1,5 +1,5 @@
-//! `schedule systemd|cron`: what starts the runs, with the path of the running binary. The settings
-//! stay in the env file; what the scheduled runs could not know otherwise is written down with them.
+//! `schedule systemd|cron`: the unit and timer, or the crontab lines, that start the runs. Settings
+//! stay in the env file. Only what the scheduled runs cannot find by themselves is written down.
 
 mod cron;
 mod crontab;
@@ -7,7 +7,6 @@ mod systemd;
 mod unit_files;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +21,7 @@ use super::user::User;
 use crate::cli::{CronArgs, Global, ScheduleCommand, SystemdArgs};
 use crate::config::{self, Config, Paths, usual_env_file};
 use crate::exit::{Ended, Exit, Problem};
+use crate::report;
 
 pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
     if let Some(user) = User::behind_sudo() {
@@ -57,9 +57,9 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
 struct Plan {
     config: Config,
     binary: PathBuf,
-    /// The env file that was read, or the one that will be once it is there.
+    /// The env file that was read, or else the usual one, which may be made later.
     env_file: Option<PathBuf>,
-    /// What the scheduled runs find by themselves: they know the env file and the home folder.
+    /// The paths that the scheduled runs find by themselves, from the env file and the home folder.
     found: Paths,
 }
 
@@ -75,7 +75,7 @@ impl Plan {
         })
     }
 
-    /// Settings of this shell are none of the scheduled runs'.
+    /// Warns of settings in this shell's environment: the scheduled runs do not see them.
     fn warn_of_unknown(&self, flags: &Global) -> Result<(), Problem> {
         let file = self.env_file.as_deref().map(Path::display);
         let file = file.map_or("an env file".to_owned(), |file| file.to_string());
@@ -87,12 +87,11 @@ impl Plan {
 }
 
 fn print(text: &str) -> Result<(), Problem> {
-    let printed = io::stdout().write_all(text.as_bytes());
-    Ok(printed.context("cannot print the schedule")?)
+    Ok(report::print(text).context("cannot print the schedule")?)
 }
 
-/// With sudo, all is done as the user who called it, whose runs these are. Only the files of a system
-/// unit are written by root.
+/// With sudo, the command runs again as the user who called it, because the scheduled runs are that
+/// user's. Only the files of a system unit are written by root.
 fn as_user(user: &User, command: &ScheduleCommand) -> Ended {
     let binary = std::env::current_exe().context("the path of this binary is not known")?;
     let mut again = Command::new(&binary);
@@ -115,7 +114,7 @@ fn as_user(user: &User, command: &ScheduleCommand) -> Ended {
     Ok(exit_of(again.status().with_context(failed)?.code()))
 }
 
-/// What was typed but `--write DIR`.
+/// The arguments without `--write DIR`.
 fn without_write() -> Vec<OsString> {
     let mut typed = std::env::args_os().skip(1);
     let mut kept = Vec::new();
@@ -137,7 +136,7 @@ fn exit_of(code: Option<i32>) -> Exit {
     }
 }
 
-/// A path as text that can stand on one line.
+/// A path as text without control characters.
 fn printable(path: &Path) -> Result<String, Problem> {
     let text = path
         .to_str()
@@ -145,7 +144,7 @@ fn printable(path: &Path) -> Result<String, Problem> {
     text.map(str::to_owned).ok_or_else(|| cannot_stand(path))
 }
 
-/// A path as a word of a shell's command, quoted where it is not plain.
+/// A path as a word of a shell command, quoted if it is not plain.
 fn shell_word(path: &Path) -> Result<String, Problem> {
     let text = printable(path)?;
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@,:=".contains(c);

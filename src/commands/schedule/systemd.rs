@@ -1,6 +1,6 @@
 //! The systemd unit and its timer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Plan, cannot_stand, printable, shell_word};
 use crate::commands::user::User;
@@ -10,14 +10,14 @@ use crate::exit::Problem;
 pub(super) const SERVICE: &str = "probe-wake.service";
 pub(super) const TIMER: &str = "probe-wake.timer";
 
-/// Over its own time and the last investigation, what a run may need for Slack.
+/// In seconds: what a run may need for Slack when its own time and the engine's are over.
 const TIME_FOR_SLACK: u64 = 120;
 
 /// Where the system's service manager looks for units.
 pub(super) const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 
-/// The two files, one behind the other, each with its name above it. `own` ones are for the service
-/// manager of the user.
+/// Both files in one text, each with its name above it. With `own`, they are for the user's service
+/// manager, otherwise for the system's.
 pub(super) fn units(plan: &Plan, own: bool) -> Result<String, Problem> {
     let service = if own {
         own_service(plan)?
@@ -27,7 +27,7 @@ pub(super) fn units(plan: &Plan, own: bool) -> Result<String, Problem> {
     Ok(service + "\n" + &timer(plan.config.cadence.as_secs_f64()))
 }
 
-/// The command, with what a user needs for the system's.
+/// The command for the user's service manager or the system's, which needs root.
 pub(super) fn systemctl(own: bool) -> &'static str {
     match own {
         true => "systemctl --user",
@@ -36,7 +36,7 @@ pub(super) fn systemctl(own: bool) -> &'static str {
     }
 }
 
-/// A unit of the system's that runs as this user.
+/// A unit for the system's service manager. It runs as this user.
 fn system_service(plan: &Plan) -> Result<String, Problem> {
     let config = &plan.config;
     let (user, systemctl) = (User::current_name(), systemctl(false));
@@ -76,7 +76,7 @@ ProtectSystem=strict
     ))
 }
 
-/// A unit of the user's own manager, which can confine it less than the system's can.
+/// A unit for the user's service manager, which has fewer means to confine it.
 fn own_service(plan: &Plan) -> Result<String, Problem> {
     let (user, settings) = (User::current_name(), settings(plan)?);
     let systemctl = systemctl(true);
@@ -99,10 +99,10 @@ Type=oneshot
     ))
 }
 
-/// What is run, and the settings of both kinds of units.
+/// The command and the settings that both kinds of units have.
 fn settings(plan: &Plan) -> Result<String, Problem> {
     let config = &plan.config;
-    // systemd starts no program with these in its path.
+    // systemd does not start a program that has one of these in its path.
     if printable(&plan.binary)?.contains(['"', '\'', '\\']) {
         return Err(cannot_stand(&plan.binary));
     }
@@ -124,7 +124,7 @@ TimeoutStartSec={limit}
     ))
 }
 
-/// Where the log is, unless there is an env file that goes on deciding it.
+/// The log's path. It is left out if an env file names it, so that a change there counts.
 fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
     let log = &plan.config.paths.audit_log;
     if plan.config.env_file.is_some() && plan.found.audit_log == *log {
@@ -155,7 +155,7 @@ WantedBy=timers.target
     )
 }
 
-/// In seconds, above what a run takes at the most.
+/// In seconds, more than the longest run takes.
 fn time_limit(config: &Config) -> String {
     let Some(max_runtime) = config.max_runtime else {
         return "infinity".to_owned();
@@ -168,8 +168,8 @@ fn env_file_line(plan: &Plan) -> Result<String, Problem> {
     let Some(path) = &plan.env_file else {
         return Ok(String::new());
     };
-    // The rest of this line is the path as it is: it knows no quotes, and a backslash at its end
-    // would go on with the next line.
+    // systemd takes the rest of this line as the path and knows no quotes here. A backslash at the
+    // end would join the next line.
     let text = printable(path)?.replace('%', "%%");
     if text.ends_with(|c: char| c == '\\' || c.is_whitespace()) {
         return Err(cannot_stand(path));
@@ -179,18 +179,15 @@ fn env_file_line(plan: &Plan) -> Result<String, Problem> {
 
 /// Whether a private `/tmp` would hide something that a run needs.
 fn needs_tmp(config: &Config, binary: &Path) -> bool {
-    let needed = [
-        &config.metrics_file,
-        &config.paths.outcome_log,
-        &Some(binary.to_owned()),
-        &Some(config.paths.audit_log.clone()),
-        &Some(config.paths.state_dir.clone()),
-    ];
-    let mut needed = needed.into_iter().flatten().chain(&config.secret_files);
+    let paths = &config.paths;
+    let files = [&config.metrics_file, &paths.outcome_log];
+    let files = files.into_iter().flatten().chain(&config.secret_files);
+    let files = files.chain([&paths.audit_log, &paths.state_dir]);
+    let mut needed = files.map(PathBuf::as_path).chain([binary]);
     needed.any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"))
 }
 
-/// What needs neither privileges nor a mount namespace.
+/// Settings that need neither privileges nor a mount namespace.
 const HARDENING: &str = "\
 NoNewPrivileges=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX

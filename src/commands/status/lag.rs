@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -18,29 +18,24 @@ pub(super) struct Lag {
     pub gap: bool,
 }
 
-/// `None` before the first run. The error says why nobody can tell.
-pub(super) fn look(
-    log: &Path,
-    kept: Option<&LogState>,
-    now: Timestamp,
-) -> Result<Option<Lag>, String> {
-    let failed = |error: anyhow::Error| format!("{error:#}");
+/// `None` before the first run. The error says why the lag is not known.
+pub(super) fn look(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<Lag>> {
+    let shown = log.display();
     let missing = || {
-        let shown = log.display();
-        format!(
+        anyhow!(
             "the audit log {shown} does not exist; name the right file with KORA_AUDIT_LOG_PATH"
         )
     };
     let Some(kept) = kept else {
-        let log = rotation::open_log(log).map_err(failed)?;
+        let log = rotation::open_log(log)?;
         return log.map(|_| None).ok_or_else(missing);
     };
-    let plan = rotation::plan(log, &kept.checkpoint, now).map_err(failed)?;
+    let plan = rotation::plan(log, &kept.checkpoint, now)?;
     if plan.is_without_log() {
         return Err(missing());
     }
-    let lag = lag(&plan).with_context(|| format!("cannot read {}", log.display()));
-    lag.map(Some).map_err(failed)
+    let lag = lag(&plan).with_context(|| format!("cannot read {shown}"));
+    lag.map(Some)
 }
 
 fn lag(plan: &Plan) -> io::Result<Lag> {
@@ -56,7 +51,7 @@ fn lag(plan: &Plan) -> io::Result<Lag> {
     Ok(lag)
 }
 
-/// Bytes and line ends. What a damaged gzip file holds behind the damage is not counted.
+/// Counts bytes and line ends. In a damaged gzip file it counts up to the damage.
 fn count_lines(mut source: impl Read) -> io::Result<(u64, u64)> {
     let (mut bytes, mut rows) = (0, 0);
     let mut buffer = vec![0; 256 * 1024];

@@ -1,21 +1,18 @@
-//! `status`: on one screen, whether it is running and when it last did, how far behind it is, which
-//! pairs are quiet until when, and what is stuck where and why. It only looks: no lock is taken.
+//! `status`: the last run, how far it is behind, which pairs are quiet until when, and what is stuck
+//! and why. It takes no lock and changes nothing.
 
 mod lag;
-mod print;
-
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+mod text;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::health::{self, Trouble};
-use crate::cli::{Format, Global, StatusArgs};
+use super::{health, print_as};
+use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
+use crate::debounce::Pair;
 use crate::exit::{Ended, Exit};
-use crate::report::print_json;
 use crate::state::outbox::Dm;
 use crate::state::queue::Investigation;
 use crate::state::{EngineFailure, LogState, State, Store, lock, undelivered};
@@ -30,10 +27,10 @@ struct Status {
     /// Why it cannot be read.
     audit_log_problem: Option<String>,
     state_dir: String,
-    /// `null` where this system does not tell who holds a lock.
+    /// `null` if this system does not list its locks.
     running: Option<bool>,
     last_run: Option<Timestamp>,
-    /// The last run is longer ago than the schedule explains.
+    /// The schedule should have started a run since the last one.
     overdue: bool,
     /// `null` before the first run.
     position: Option<u64>,
@@ -43,27 +40,27 @@ struct Status {
     held_back: Vec<QuietPair>,
     outbox: Vec<QueuedDm>,
     undelivered: u64,
-    investigations: Vec<Owed>,
-    /// The last question that brought no diagnosis, until one does.
+    investigations: Vec<OwedInvestigation>,
+    /// The last question without a diagnosis. The next diagnosis clears it.
     last_failure: Option<EngineFailure>,
     /// What is wrong, a line each.
     problems: Vec<String>,
 }
 
-/// An investigation that is not ended.
+/// An investigation that has not ended.
 #[derive(Debug, Serialize)]
-struct Owed {
+struct OwedInvestigation {
     queued_at: Timestamp,
     caller_session_id: String,
     severity: String,
     /// Whether the operator has the facts.
     told: bool,
-    /// Whether it failed and a late diagnosis is hoped for.
+    /// Whether it failed and is tried again for a late diagnosis.
     late: bool,
     attempts: u32,
 }
 
-impl Owed {
+impl OwedInvestigation {
     fn of(one: &Investigation) -> Self {
         Self {
             queued_at: one.queued_at,
@@ -78,8 +75,8 @@ impl Owed {
 
 #[derive(Debug, Serialize)]
 struct QuietPair {
-    probe: String,
-    category: String,
+    #[serde(flatten)]
+    pair: Pair,
     until: Timestamp,
     /// Repeats that were held back.
     count: u64,
@@ -92,9 +89,9 @@ struct QueuedDm {
     severity: String,
     /// The message that it follows has to go first.
     waiting: bool,
-    /// When it is tried again, where others go through meanwhile.
+    /// When it is tried again. Until then other DMs are sent.
     paused_until: Option<Timestamp>,
-    /// In how many runs it was refused, or whether it arrived stayed unknown.
+    /// In how many runs Slack refused it or gave no clear answer.
     failures: u32,
     cause: Option<String>,
 }
@@ -105,13 +102,11 @@ pub fn status(flags: &Global, args: &StatusArgs) -> Ended {
     let store = Store::at(&config.paths.state_dir);
     let state = store.load()?;
     let status = gather(&config, &store, &state, now)?;
-    let painter = Painter::for_stdout(config.paths.no_color);
-    match args.format.format {
-        Format::Json => print_json(&status),
-        Format::Text if args.check => print::print_problems(&status.problems),
-        Format::Text => print::print(&status, painter, now),
-    }
-    .context("cannot print the status")?;
+    let lines = match args.check {
+        true => status.problems.clone(),
+        false => text::lines(&status, Painter::for_stdout(config.paths.no_color), now),
+    };
+    print_as(args.format.format, &status, &lines).context("cannot print the status")?;
     match args.check && !status.problems.is_empty() {
         true => Ok(Exit::Unfinished),
         false => Ok(Exit::Done),
@@ -123,41 +118,39 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let kept = state.log(log);
     let (lag, audit_log_problem) = match lag::look(log, kept, now) {
         Ok(lag) => (lag, None),
-        Err(problem) => (None, Some(problem)),
+        Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let last_run = health::last_run(store);
+    let last_run = lock::last_run(&store.dir);
     let overdue = health::overdue(config, last_run, now);
+    let outbox = state.outbox.iter();
     let undelivered = undelivered::count(store, &state.outbox)?;
     let is_overdue = overdue.is_some();
-    let troubles = [
+    let found = [
         overdue,
         health::queued(state, health::TOO_LONG, now),
         health::untold(state, now),
         health::undelivered(undelivered),
     ];
-    let troubles = troubles.iter().flatten().map(Trouble::line);
-    let mut problems: Vec<_> = audit_log_problem.iter().cloned().chain(troubles).collect();
-    problems
-        .iter_mut()
-        .for_each(|line| *line = on_one_line(line));
+    let found = found.into_iter().flatten().map(|one| {
+        let next_step = one.next_step.unwrap_or_default();
+        format!("{}; {next_step}", one.message)
+    });
+    let problems = audit_log_problem.iter().cloned().chain(found);
+    let problems = problems.map(|line| on_one_line(&line)).collect();
     Ok(Status {
         version: 1,
         audit_log: log.display().to_string(),
         audit_log_problem,
         state_dir: store.dir.display().to_string(),
-        running: is_running(store),
+        running: lock::is_held(&store.dir),
         last_run,
         overdue: is_overdue,
         position: kept.map(|kept| kept.checkpoint.position.offset),
         lag,
         held_back: quiet_pairs(kept, config, now),
-        outbox: state
-            .outbox
-            .iter()
-            .map(|dm| QueuedDm::of(dm, now))
-            .collect(),
+        outbox: outbox.map(|dm| QueuedDm::of(dm, now)).collect(),
         undelivered,
-        investigations: state.queue.iter().map(Owed::of).collect(),
+        investigations: state.queue.iter().map(OwedInvestigation::of).collect(),
         last_failure: state.last_failure.clone(),
         problems,
     })
@@ -167,8 +160,7 @@ fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<
     let stamps = kept.into_iter().flat_map(|kept| kept.stamps.iter());
     let pairs = stamps.filter_map(|(pair, stamp)| {
         Some(QuietPair {
-            probe: pair.probe.clone(),
-            category: pair.category.clone(),
+            pair: pair.clone(),
             until: stamp.held_until(&config.debounce, now)?,
             count: stamp.held_back.map_or(0, |held| held.count),
         })
@@ -189,19 +181,4 @@ impl QueuedDm {
             cause: dm.cause.clone(),
         }
     }
-}
-
-/// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)): taking the lock to
-/// find out could make a run end with 75.
-fn is_running(store: &Store) -> Option<bool> {
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let Ok(meta) = fs::metadata(store.path(lock::FILE)) else {
-        return Some(false);
-    };
-    let inode = format!(":{}", meta.ino());
-    let holds = |line: &str| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        fields.get(1) == Some(&"FLOCK") && fields.get(5).is_some_and(|file| file.ends_with(&inode))
-    };
-    Some(locks.lines().any(holds))
 }

@@ -1,5 +1,5 @@
-//! Section 9 of the contract: `check`, a doctor. Each finding has a next step, and it exits 1 where an alert
-//! could not arrive.
+//! Section 9 of the contract: `check`. Each finding that is not ok has a next step, and the exit code is 1 if
+//! an alert could not arrive.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ fn well() -> World {
     world
 }
 
-/// The finding about this, after a check that exits so.
+/// The finding about `subject`. The check must exit with `code`.
 #[track_caller]
 fn finding(world: &Sandbox, code: i32, subject: &str) -> Value {
     let told = world.command("check --format json").exits(code).json();
@@ -168,7 +168,7 @@ fn a_misspelt_setting_is_asked_about_and_runs_do_not_nag() {
     let world = well();
     let settings = "KORA_SLACK_TOKEN=x\nKORA_PROBE_DEBOUNCE_SECONDS=0\nDATABASE_URL=x\n";
     world.give("home/.config/probe-wake/env", settings);
-    // The one that is set is hardly the one that was meant.
+    // A name that is set already is not suggested.
     world.command("check").exits(0).hides("did you mean");
     world.unset("KORA_SLACK_BOT_TOKEN");
     world

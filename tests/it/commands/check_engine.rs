@@ -17,7 +17,7 @@ fn models(names: &[&str]) -> Reply {
     Reply::json(200, &json!({"object": "list", "data": data}))
 }
 
-/// The finding about this, after a check that exits so.
+/// The finding about `subject`. The check must exit with `code`.
 #[track_caller]
 fn finding(world: &World, line: &str, code: i32, subject: &str) -> Value {
     let told = world.command(line).exits(code).json();
@@ -26,7 +26,7 @@ fn finding(world: &World, line: &str, code: i32, subject: &str) -> Value {
     found.next().unwrap_or_else(|| panic!("{told:#}")).clone()
 }
 
-/// The level and the message about the engine of this API that answers a look-up so.
+/// The level and the message of the finding about an engine of this API that answers a look-up with this.
 #[track_caller]
 fn looked_up(api: &str, code: i32, replies: impl IntoIterator<Item = Reply>) -> (String, String) {
     let world = world().speaking(api);

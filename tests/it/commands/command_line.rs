@@ -1,4 +1,4 @@
-//! The manners of a Unix tool: help, completions, closed pipes, exit codes.
+//! What every Unix tool does: help, completions, closed pipes, exit codes.
 
 use std::process::Command;
 

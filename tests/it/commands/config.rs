@@ -1,4 +1,4 @@
-//! Sections 2, 5, 9 and 10 of the contract: where settings come from, and what is made of bad ones.
+//! Sections 2, 5, 9 and 10 of the contract: where settings come from, and what happens with bad ones.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

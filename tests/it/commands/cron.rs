@@ -79,7 +79,7 @@ fn what_the_env_file_says_is_left_to_it() {
     );
 }
 
-/// Takes a line of a crontab apart as cron(8) and its shell do: the first five fields, and `\%` for `%`.
+/// Splits a line of a crontab as cron(8) does: five fields and the command, with `%` for `\%`.
 fn as_cron_runs_it(line: &str) -> String {
     let command = line.splitn(6, ' ').nth(5).expect("a command");
     assert!(
@@ -122,8 +122,8 @@ fn a_run_that_is_still_under_way_is_waited_for() {
     assert!(block(&sandbox, "")[0].ends_with("run --wait 30"));
 }
 
-/// In a mount namespace of its own, so that this machine's crontabs and its cron are left alone. It ends with
-/// the test, whatever becomes of that.
+/// Runs in its own mount namespace, so that this machine's crontabs and cron are not touched. It ends when
+/// the test ends, also after a panic.
 const CRON: &str = "set -e
     mount --make-rprivate /
     mount -t tmpfs tmpfs /run
@@ -134,7 +134,7 @@ const CRON: &str = "set -e
     chmod 600 /var/spool/cron/crontabs/root
     exec setpriv --pdeathsig KILL cron -f";
 
-/// It needs root, and is passed over elsewhere.
+/// It needs root, and is skipped without it.
 #[test]
 #[ignore = "cron starts its jobs at the next full minute"]
 fn debians_cron_runs_the_block_and_a_wake_is_told() {

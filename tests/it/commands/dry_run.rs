@@ -1,4 +1,4 @@
-//! Section 9 of the contract: a dry run tells the next run and does nothing.
+//! Section 9 of the contract: a dry run says what the next run would do, and does nothing.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Engine, World, arguments, wake};
 
-/// A dry run that must exit so and leave every file as it is; its report.
+/// The report of a dry run, which must exit with this code and change no file.
 #[track_caller]
 fn dry(world: &World, code: i32) -> Value {
     world.age_state();

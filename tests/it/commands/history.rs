@@ -1,4 +1,4 @@
-//! Section 9 of the contract: `history`, the table an operator reads on Monday morning.
+//! Section 9 of the contract: `history`, the past investigations as a table, as JSON and by session.
 
 use std::fs;
 use std::process::Command;
@@ -242,7 +242,7 @@ fn seen(sandbox: &Sandbox, columns: u16, command: &str) -> Vec<String> {
     lines.collect()
 }
 
-/// The letters alone, so that a wrapped text is found again.
+/// The letters and digits alone, so that a wrapped text can be found.
 fn letters(lines: &[String]) -> String {
     let text: String = lines.concat();
     text.chars().filter(|c| c.is_alphanumeric()).collect()
@@ -299,6 +299,21 @@ fn the_table_wraps_at_the_terminal_and_drops_nothing() {
             .stdout
             .contains("fly_logs execution_error (HTTPError)")
     );
+}
+
+#[test]
+fn the_totals_fit_the_terminal_and_are_whole() {
+    let mut long = outcome("fly", 1, "Found.");
+    long["details"]["input_tokens"] = json!(123_456_789_u64);
+    let sandbox = told(&[long]);
+    for command in ["history", "history --session probe:fly:service_unhealthy"] {
+        let seen = seen(&sandbox, 80, command);
+        let totals = seen.iter().position(|line| line.starts_with("Total:"));
+        let totals = &seen[totals.unwrap()..];
+        assert!(totals.iter().all(|line| line.chars().count() <= 80));
+        let whole = "Total: 1 wake, 1 dispatched, 0 held back, 0 failed, 123456879 tokens, cost not named [exit 0]";
+        assert_eq!(totals.join(" "), whole, "{command}");
+    }
 }
 
 #[test]
@@ -417,7 +432,7 @@ fn totals_count_wakes_and_what_became_of_them() {
         counted.collect::<Vec<_>>(),
         [("fly", 1, 2), ("sentry", 1, 0)]
     );
-    // Nobody has read this one yet.
+    // No run has read this one yet.
     world.append([wake("vercel")]);
     let told = world.command("history --format json").exits(0).json();
     assert_eq!(
@@ -645,7 +660,7 @@ fn wakes_and_tools_of_rotated_logs_are_told() {
         (&json!(3), &json!(2))
     );
     assert_eq!(tools(&told["investigations"][0]), ["fly_status ok null"]);
-    // A log that is gone for the moment.
+    // The log is missing for now.
     fs::remove_file(world.log()).unwrap();
     let told = world.command("history --format json").exits(0).json();
     assert_eq!(told["totals"]["wakes"], 2);

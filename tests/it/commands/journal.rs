@@ -2,7 +2,7 @@
 
 use crate::support::World;
 
-/// What a run with a problem writes to a file, with this as what systemd says of stderr.
+/// What a run with a problem writes to stderr, which is a file, with this as `JOURNAL_STREAM`.
 #[track_caller]
 fn said(stream: &str, line: &str) -> String {
     let world = World::stamped().quiet();

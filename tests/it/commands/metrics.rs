@@ -22,7 +22,7 @@ fn is_name(text: &str) -> bool {
         .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// Each sample by its name and labels, from a text that is held to the exposition format line by line.
+/// Each sample by its name and labels. Every line must follow the exposition format.
 #[track_caller]
 fn samples(world: &World) -> BTreeMap<String, f64> {
     let text = fs::read_to_string(world.path(NAME)).unwrap();

@@ -36,7 +36,7 @@ fn recovery(probe: &str, minutes: i64) -> String {
     format!("{row}\n")
 }
 
-/// Writes the page where a browser finds it; its text and its path.
+/// Writes the page to a file for the browser, and gives its text and its path.
 fn page(sandbox: &Sandbox, flags: &str) -> (String, PathBuf) {
     let text = sandbox
         .command(&format!("history --format html {flags}"))
@@ -63,7 +63,7 @@ fn three() -> Sandbox {
     sandbox
 }
 
-/// How often an element of this kind stands in the browser's tree.
+/// How many elements of this kind the browser has.
 fn count(dom: &str, start: &str) -> usize {
     dom.matches(start).count()
 }

@@ -1,4 +1,4 @@
-//! Section 9 of the contract: a rehearsal over a whole log.
+//! Section 9 of the contract: `replay` over a whole log.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Section 9 of the contract: `state show` and `state reset`, with its care for what is queued.
+//! Section 9 of the contract: `state show` and `state reset`, which loses nothing that is queued.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -251,7 +251,7 @@ fn the_state_is_kept_once() {
     }
 }
 
-/// What was not told is delivered, undelivered or still owed, and once.
+/// Each wake that was not told is delivered, undelivered or still owed, exactly once.
 #[test]
 fn a_reset_that_is_killed_neither_loses_nor_doubles() {
     needs!("strace");

@@ -1,4 +1,4 @@
-//! Section 9 of the contract: `status` tells on one screen how things stand, and changes nothing.
+//! Section 9 of the contract: `status` shows the state on one screen, and changes nothing.
 
 use std::fs;
 
@@ -223,7 +223,7 @@ fn a_schedule_that_has_stopped_is_overdue() {
     }
 }
 
-/// What `status --check` says, held to the field `problems` and to its exit code.
+/// What `status --check` says. It must agree with the field `problems` and with the exit code.
 #[track_caller]
 fn problems(world: &Sandbox) -> Vec<String> {
     let outcome = world.command("status --check");
@@ -237,7 +237,7 @@ fn problems(world: &Sandbox) -> Vec<String> {
     let problems: Vec<_> = problems.collect();
     assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), problems);
     for problem in &problems {
-        // Whoever looks without --check sees it as well.
+        // It is shown without --check, too.
         world.command("status").exits(0).prints(problem);
     }
     problems
@@ -270,7 +270,7 @@ fn a_log_that_is_not_there_is_a_problem_and_has_no_lag() {
         "{found:?}"
     );
     assert!(found[1].contains("there was no run yet"), "{found:?}");
-    // Stamped by a first run, it is not there all the same.
+    // After a first run without a log, the log is still reported as missing.
     sandbox.run().exits(0);
     assert!(problem(&sandbox).contains("does not exist"));
     let told = status(&sandbox);
@@ -359,7 +359,7 @@ fn a_wake_that_is_untold_for_15_minutes_is_a_problem() {
     assert!(problem(&world).starts_with("1 wake is untold, the oldest for 15 min"));
 }
 
-/// As if all in this list of the state had been queued so long ago.
+/// Makes all entries of this list of the state look as if they were queued so long ago.
 fn age(world: &World, list: &str, minutes: i64) {
     let mut state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
     let queued_at = Timestamp::now() - SignedDuration::from_mins(minutes);

@@ -1,4 +1,4 @@
-//! Section 9 of the contract: `schedule systemd`, held to systemd's own judgement.
+//! Section 9 of the contract: `schedule systemd`, checked with systemd's own tools.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ fn the_cadence_is_the_one_that_is_set() {
     sandbox.set("KORA_PROBE_WAKE_POLL_SEC", "0.5");
     let unit = Unit::of(&sandbox, "");
     unit.has("OnUnitActiveSec=0.5");
-    // Else systemd gives up after five starts within ten seconds.
+    // Otherwise systemd gives up after five starts within ten seconds.
     unit.has("StartLimitIntervalSec=0");
     verified(&sandbox, &unit);
 }
@@ -203,7 +203,7 @@ fn a_unit_of_the_users_own_manager_is_verified_and_says_how_to_linger() {
     let all = &unit.service;
     assert!(all.contains("\n#   systemctl --user enable --now probe-wake.timer\n"));
     assert!(all.contains("\n#   loginctl enable-linger "), "{all}");
-    // What its manager has no right to.
+    // Settings that the user's manager has no right to.
     for line in [
         "User=",
         "CapabilityBoundingSet=",
@@ -234,7 +234,7 @@ fn units_are_written_and_the_commands_that_enable_them_are_told() {
         ("--user", "elsewhere"),
     ] {
         let unit = Unit::of(&sandbox, flags);
-        // Twice is once.
+        // The second time changes nothing.
         let line = format!("schedule systemd {flags} --write {folder}");
         sandbox.command(&line).exits(0);
         let told = sandbox.command(&line).exits(0);
@@ -264,7 +264,7 @@ fn with_sudo_the_unit_is_the_calling_users() {
     let sandbox = Sandbox::bare();
     sandbox.set("SUDO_UID", nobody[2].as_str());
     sandbox.set("SUDO_USER", "nobody");
-    // Where that user can start it.
+    // A place from which that user can start it.
     let binary = std::env::temp_dir().join(format!("probe-wake-{}", std::process::id()));
     copy_binary(&binary);
     let run = |line: &str| {

@@ -1,4 +1,4 @@
-//! Issue 5: what a person sees at a real terminal, and that nothing of it appears elsewhere.
+//! Issue 5: what a real terminal shows, and that nothing of it appears without one.
 
 use crate::support::{Engine, Reply, World, arguments, at_once, wake};
 
@@ -132,7 +132,9 @@ fn a_dumb_terminal_and_a_c_locale_get_plain_text() {
         let told = "probe-wake: asking the engine about fly\r\n";
         assert_eq!(seen.matches(told).count(), 1, "{name}={value}: {seen:?}");
         world.age_lock(60);
-        for line in ["status", "--help", "state reset"] {
+        world.engine.maybe();
+        world.slack.maybe();
+        for line in ["status", "check", "history", "--help", "state reset"] {
             seen += &world.at_terminal(80, line);
         }
         assert!(seen.is_ascii(), "{name}={value}: {seen:?}");
@@ -140,6 +142,9 @@ fn a_dumb_terminal_and_a_c_locale_get_plain_text() {
             !seen.contains('\u{1b}') && seen.contains("overdue"),
             "{name}={value}"
         );
+        // The next step of a finding, and what has no column of its own in the history.
+        let drawn = seen.contains(" -> ") && seen.contains("service_unhealthy | sent");
+        assert!(drawn, "{name}={value}: {seen:?}");
     });
 }
 

@@ -1,5 +1,5 @@
-//! Section 9 of the contract: `undelivered` lists what was given up, and `--retry` and `--clear` are the ways
-//! out of there.
+//! Section 9 of the contract: `undelivered` lists what was given up, `--retry` queues it again, `--clear`
+//! removes it.
 
 use std::fmt::Display;
 use std::fs;
@@ -253,7 +253,7 @@ fn clearing_takes_a_yes() {
     world.command("undelivered --retry --clear").exits(2);
 }
 
-/// The DM is undelivered or queued, and once.
+/// The DM is undelivered or queued, exactly once.
 #[test]
 fn a_retry_that_is_killed_neither_loses_nor_doubles() {
     needs!("strace");
@@ -304,7 +304,7 @@ fn what_is_given_up_again_after_a_killed_retry_is_listed_once() {
     assert_eq!((count(&world), outbox(&world)), (1, json!([])));
 }
 
-/// A run that gives a DM up, killed between the two files: the next one goes on with that.
+/// A run gives a DM up and is killed between the two files. The next run finishes it.
 #[test]
 fn a_giving_up_that_is_killed_neither_loses_nor_doubles() {
     needs!("strace");

@@ -1,74 +1,51 @@
-//! The status as a person reads it: a title and a text for each thing, on one screen.
-
-use std::io::{self, Write};
+//! The status as text on one screen: a title and a text for each entry.
 
 use jiff::Timestamp;
 
-use super::{Owed, QueuedDm, QuietPair, Status};
+use super::{OwedInvestigation, QueuedDm, QuietPair, Status};
+use crate::debounce::Pair;
 use crate::message::{clock, span};
-use crate::report::count;
+use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
 
-/// Of pairs and of DMs, so many are shown.
+/// The most lines of one entry.
 const MOST_LINES: usize = 8;
 /// The columns before a text.
 const INDENT: usize = 13;
 
-pub(super) fn print(status: &Status, painter: Painter, now: Timestamp) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
     let mut entry = |title: &str, texts: Vec<String>, colour: Option<Colour>| {
-        print_entry(&mut out, title, &texts, |text| match colour {
-            Some(colour) => painter.paint(colour, text),
-            None => text.to_owned(),
-        })
+        let titles = std::iter::once(title).chain(std::iter::repeat(""));
+        for (title, text) in titles.zip(&texts).take(MOST_LINES) {
+            let text = wrapped(text, INDENT);
+            let text = match colour {
+                Some(colour) => painter.paint(colour, &text),
+                None => text,
+            };
+            lines.push(format!("{title:<INDENT$}{text}"));
+        }
+        if let Some(more) = texts.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
+            lines.push(format!("{:INDENT$}and {more} more: see --format json", ""));
+        }
     };
-    let is_healthy = if status.overdue {
-        Colour::Red
-    } else {
-        Colour::Green
+    let health = match status.overdue {
+        true => Colour::Red,
+        false => Colour::Green,
     };
-    entry("last run", vec![last_run(status, now)], Some(is_healthy))?;
-    entry("log", vec![log(status)], None)?;
-    entry("position", vec![position(status)], None)?;
-    entry("pairs", quiet(&status.held_back, now), None)?;
-    entry("owed", vec![owed(&status.investigations)], None)?;
+    entry("last run", vec![last_run(status, now)], Some(health));
+    entry("log", vec![log(status)], None);
+    entry("position", vec![position(status)], None);
+    entry("pairs", quiet(&status.held_back, now), None);
+    entry("owed", vec![owed(&status.investigations)], None);
     if let Some(failure) = engine_failure(status, now) {
-        entry("engine", vec![failure], Some(Colour::Yellow))?;
+        entry("engine", vec![failure], Some(Colour::Yellow));
     }
-    entry("outbox", outbox(&status.outbox, now), None)?;
-    entry("undelivered", vec![undelivered(status)], None)?;
-    if !status.problems.is_empty() {
-        entry("problems", status.problems.clone(), Some(Colour::Red))?;
-    }
-    out.flush()
-}
-
-/// What is wrong, a line each, and nothing where all is well.
-pub(super) fn print_problems(problems: &[String]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    problems
-        .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))?;
-    out.flush()
-}
-
-/// The first few texts of a list, so that the answer stays on one screen.
-fn print_entry(
-    out: &mut impl Write,
-    title: &str,
-    texts: &[String],
-    paint: impl Fn(&str) -> String,
-) -> io::Result<()> {
-    for (index, text) in texts.iter().take(MOST_LINES).enumerate() {
-        let title = if index == 0 { title } else { "" };
-        let text = paint(&wrapped(text, INDENT));
-        writeln!(out, "{title:<INDENT$}{text}")?;
-    }
-    match texts.len().saturating_sub(MOST_LINES) {
-        0 => Ok(()),
-        more => writeln!(out, "{:INDENT$}and {more} more: see --format json", ""),
-    }
+    entry("outbox", outbox(&status.outbox, now), None);
+    entry("undelivered", vec![undelivered(status)], None);
+    entry("problems", status.problems.clone(), Some(Colour::Red));
+    lines
 }
 
 fn last_run(status: &Status, now: Timestamp) -> String {
@@ -112,7 +89,7 @@ fn quiet(pairs: &[QuietPair], now: Timestamp) -> Vec<String> {
         return vec!["none is quiet".to_owned()];
     }
     let lines = pairs.iter().map(|pair| {
-        let (probe, category) = (&pair.probe, &pair.category);
+        let Pair { probe, category } = &pair.pair;
         let repeats = match pair.count {
             0 => String::new(),
             number => format!(" ({} held back)", count(number, "repeat", "repeats")),
@@ -123,25 +100,18 @@ fn quiet(pairs: &[QuietPair], now: Timestamp) -> Vec<String> {
     lines.collect()
 }
 
-fn owed(investigations: &[Owed]) -> String {
-    let count_of = |is: fn(&Owed) -> bool| investigations.iter().filter(|one| is(one)).count();
-    let parts = [
-        (count_of(|one| !one.told), "told nothing yet"),
-        (count_of(|one| one.told && !one.late), "owed a result"),
-        (count_of(|one| one.late), "may be diagnosed late"),
-    ];
-    let parts = parts.iter().filter(|(number, _)| *number > 0);
-    let parts: Vec<_> = parts
-        .map(|(number, what)| format!("{number} {what}"))
-        .collect();
-    match parts.as_slice() {
-        [] => "no investigation".to_owned(),
-        parts => {
-            let all = count(
-                investigations.len() as u64,
-                "investigation",
-                "investigations",
-            );
+fn owed(investigations: &[OwedInvestigation]) -> String {
+    let number =
+        |is: fn(&&OwedInvestigation) -> bool| investigations.iter().filter(is).count() as u64;
+    let parts = counted([
+        (number(|one| !one.told), "told nothing yet"),
+        (number(|one| one.told && !one.late), "owed a result"),
+        (number(|one| one.late), "may be diagnosed late"),
+    ]);
+    match number(|_| true) {
+        0 => "no investigation".to_owned(),
+        all => {
+            let all = count(all, "investigation", "investigations");
             format!("{all}: {}", parts.join(", "))
         }
     }
@@ -149,12 +119,10 @@ fn owed(investigations: &[Owed]) -> String {
 
 fn engine_failure(status: &Status, now: Timestamp) -> Option<String> {
     let failure = status.last_failure.as_ref()?;
-    let words = failure.message.as_ref().map(|words| format!(": {words}"));
     let (at, reason) = (clock(failure.at, now), &failure.reason);
-    Some(format!(
-        "failed at {at}: {reason}{}",
-        words.unwrap_or_default()
-    ))
+    let words = failure.message.as_ref().map(|words| format!(": {words}"));
+    let words = words.unwrap_or_default();
+    Some(format!("failed at {at}: {reason}{words}"))
 }
 
 fn outbox(outbox: &[QueuedDm], now: Timestamp) -> Vec<String> {

@@ -1,0 +1,53 @@
+//! A finding of `check` or `status`: something that is well, or what is wrong and what to do about it.
+
+use serde::Serialize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Ok,
+    Warning,
+    /// It would keep an alert from arriving.
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    pub subject: &'static str,
+    pub level: Level,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
+}
+
+pub fn ok(subject: &'static str, message: impl Into<String>) -> Finding {
+    Finding {
+        subject,
+        level: Level::Ok,
+        message: message.into(),
+        next_step: None,
+    }
+}
+
+pub fn warning(
+    subject: &'static str,
+    message: impl Into<String>,
+    next_step: impl Into<String>,
+) -> Finding {
+    Finding {
+        level: Level::Warning,
+        next_step: Some(next_step.into()),
+        ..ok(subject, message)
+    }
+}
+
+pub fn failed(
+    subject: &'static str,
+    message: impl Into<String>,
+    next_step: impl Into<String>,
+) -> Finding {
+    Finding {
+        level: Level::Failed,
+        ..warning(subject, message, next_step)
+    }
+}
