@@ -12,7 +12,8 @@ use crate::text::label;
 /// A probe's call for a person, every field usable as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Wake {
-    /// No control characters and at most 200 characters, as `category` and `severity`.
+    /// As `category` and `severity`, no control characters and at most 200 characters, once it went
+    /// through [`Wake::masked`].
     pub probe: String,
     pub category: String,
     pub severity: String,
@@ -43,7 +44,8 @@ impl Wake {
         caller_session_id(&self.probe, &self.category)
     }
 
-    /// With the tokens masked that its texts may quote.
+    /// With the tokens masked that its texts may quote, and only then the names cut: half a token is
+    /// not known for one.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
         for secret in secrets {
             let texts = [
@@ -58,6 +60,9 @@ impl Wake {
             for text in texts {
                 *text = secret.mask(std::mem::take(text));
             }
+        }
+        for name in [&mut self.probe, &mut self.category, &mut self.severity] {
+            *name = label(name);
         }
         self
     }
@@ -92,9 +97,9 @@ impl Wake {
         ] = json::last_of(details, names);
         let is_object = details.starts_with(b"{");
         Self {
-            probe: label(&text(probe, "unknown")),
-            category: label(&text(category, "unknown")),
-            severity: label(&text(severity, "warning")),
+            probe: text(probe, "unknown"),
+            category: text(category, "unknown"),
+            severity: text(severity, "warning"),
             title: text(title, "(no title)"),
             detail: if is_object {
                 text(detail, "(no detail)")
@@ -292,7 +297,8 @@ mod tests {
     #[test]
     fn labels_are_one_line_of_at_most_200_characters() {
         let long = "é".repeat(201);
-        let wake = wake_with_details(&json!({"probe": "a\nb\u{1b}[0m\u{9b}", "category": long, "severity": "\n", "title": "a\nb"}).to_string());
+        let details = json!({"probe": "a\nb\u{1b}[0m\u{9b}", "category": long, "severity": "\n", "title": "a\nb"});
+        let wake = wake_with_details(&details.to_string()).masked(&[]);
         assert_eq!(
             (
                 wake.probe.as_str(),
@@ -302,5 +308,14 @@ mod tests {
             ("a b [0m ", " ", "a\nb")
         );
         assert_eq!(wake.category, "é".repeat(200));
+    }
+
+    #[test]
+    fn a_token_is_masked_before_its_end_is_cut_off() {
+        let token = "xoxb-1234567890";
+        let category = "c".repeat(190) + token;
+        let wake = wake_with_details(&json!({"category": category}).to_string());
+        let wake = wake.masked(&[Secret::new(token.to_owned())]);
+        assert_eq!(wake.category, "c".repeat(190) + "[masked]");
     }
 }

@@ -29,6 +29,18 @@ pub fn overdue(config: &Config, last_run: Option<Timestamp>, now: Timestamp) -> 
     })
 }
 
+/// A finding if no run could be done for too long.
+pub fn failing(since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+    let length = age(since?, now);
+    (length >= TOO_LONG).then(|| {
+        failed(
+            "runs",
+            format!("each run has failed for {}", span(length)),
+            "see what a run says: probe-wake run -v",
+        )
+    })
+}
+
 /// DMs that wait for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
     let age = |at| age(at, now);

@@ -170,8 +170,10 @@ impl<E: Effects> Session<'_, E> {
     /// Warns of DMs that stay queued although nothing was told of them in this run.
     pub(super) fn warn_of_pending(&self) {
         let outbox = &self.state.outbox;
+        let pending = outbox.len() - self.outgoing.reported;
         let (why, number) = match self.effects.route() {
-            Route::SlackWithout(variable) => (format!("{variable} is not set"), outbox.len()),
+            Route::SlackWithout(variable) => (format!("{variable} is not set"), pending),
+            Route::Stdout | Route::Report => ("they are for Slack".to_owned(), pending),
             Route::Slack if !self.outgoing.stopped => {
                 let is_untold = |dm: &&Dm| {
                     let is_told = self.outgoing.tried.contains(&dm.id) || dm.given_up.is_some();

@@ -152,20 +152,20 @@ impl<'a, E: Effects> Session<'a, E> {
     /// Reads, asks and tells until there is nothing more to do, or the run's time is over. The log
     /// is looked at again before each step.
     pub fn work(&mut self) -> Result<()> {
-        loop {
-            let is_in_time = !self.is_past_its_time();
-            if is_in_time {
-                self.look()?;
-                self.tell_due()?;
-            } else {
-                self.tell_untold()?;
-            }
-            let next = self.next_investigation().filter(|_| is_in_time);
-            if let Some(id) = next {
-                self.investigate(&id)?;
-            } else if !(is_in_time && (self.send_one_late_part()? || self.send_one_in_doubt()?)) {
+        while !self.is_past_its_time() {
+            self.look()?;
+            self.tell_due()?;
+            if self.is_past_its_time() {
                 break;
             }
+            if let Some(id) = self.next_investigation() {
+                self.investigate(&id)?;
+            } else if !(self.send_one_late_part()? || self.send_one_in_doubt()?) {
+                break;
+            }
+        }
+        if self.is_past_its_time() {
+            self.tell_untold()?;
         }
         let route = self.effects.route();
         if self.config.tell_recovery && matches!(route, Route::Slack | Route::SlackWithout(_)) {

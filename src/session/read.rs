@@ -263,10 +263,9 @@ impl<E: Effects> Session<'_, E> {
     fn is_outbox_full(&mut self) -> bool {
         let is_full = outbox::is_full(&self.state.outbox);
         if is_full {
-            let count = self.state.outbox.len();
-            self.warn_once(format!(
-                "{count} DMs are queued: no more rows are read until some of them are delivered"
-            ));
+            let warning = "2,000 DMs or 8 MiB of them are queued: no more rows are read until some are \
+                           delivered";
+            self.warn_once(warning.to_owned());
         }
         is_full
     }

@@ -45,6 +45,18 @@ struct Note {
     /// The length of all such gaps together.
     #[serde(skip_serializing_if = "Option::is_none")]
     unwatched_seconds: Option<u32>,
+    /// The end of the first run of all those that could not be done since one could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_since: Option<Timestamp>,
+}
+
+/// What a run notes of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Begun,
+    Done,
+    /// It could not be done.
+    Failed,
 }
 
 impl Lock {
@@ -94,8 +106,9 @@ impl Lock {
             }
     }
 
-    /// Notes that a run ended now, and for how long nothing was watched before that no DM has told.
-    pub fn note_run(&self, untold: SignedDuration) -> io::Result<()> {
+    /// Notes that a run begins or ends now, and for how long nothing was watched before that no DM has
+    /// told.
+    pub fn note_run(&self, stage: Stage, untold: SignedDuration) -> io::Result<()> {
         let now = Timestamp::now();
         let seconds = u32::try_from(untold.as_secs().max(0)).unwrap_or(u32::MAX);
         let seconds = Some(seconds).filter(|seconds| *seconds > 0);
@@ -104,6 +117,11 @@ impl Lock {
             last_run: now,
             unwatched_since: since.filter(|_| seconds.is_some()),
             unwatched_seconds: seconds,
+            failing_since: match stage {
+                Stage::Begun => self.note.failing_since,
+                Stage::Done => None,
+                Stage::Failed => self.note.failing_since.or(Some(now)),
+            },
         };
         note.write(&self.file).or_else(|error| {
             // A full disk takes no content: the time of the run is still told.
@@ -139,6 +157,12 @@ impl Note {
 /// When the last run began or ended; `None` before the first run.
 pub fn last_run(state_dir: &Path) -> Option<Timestamp> {
     modified(fs::metadata(state_dir.join(FILE)))
+}
+
+/// Since when every run has failed; `None` where the last one did not.
+pub fn failing_since(state_dir: &Path) -> Option<Timestamp> {
+    let file = open_own(&state_dir.join(FILE), File::options().read(true));
+    Note::read(&file.ok()?)?.failing_since
 }
 
 /// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)); `None` if this system

@@ -108,6 +108,7 @@ fn kept(config: &Config, store: &Store, state: &State) -> Vec<Finding> {
         )),
     };
     let waiting = [
+        health::failing(lock::failing_since(&store.dir), now),
         health::queued(state, SignedDuration::ZERO, now),
         health::untold(state, now),
         undelivered,

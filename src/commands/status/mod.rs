@@ -127,6 +127,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let is_overdue = overdue.is_some();
     let found = [
         overdue,
+        health::failing(lock::failing_since(&store.dir), now),
         health::queued(state, health::TOO_LONG, now),
         health::untold(state, now),
         health::undelivered(undelivered),

@@ -325,6 +325,28 @@ fn a_run_that_is_overdue_is_a_problem_until_the_next_one_begins() {
 }
 
 #[test]
+fn runs_that_fail_for_15_minutes_are_a_problem_until_one_is_done() {
+    let world = World::stamped();
+    // No commit can put its new file there.
+    let obstacle = world.state_dir().join("state.json.new");
+    fs::create_dir(&obstacle).unwrap();
+    world.append([wake("fly")]);
+    world.run().exits(1);
+    assert!(problems(&world).is_empty(), "for a moment only");
+    let lock = world.state_dir().join("state.lock");
+    let mut note: Value = serde_json::from_str(&world.state_file("state.lock")).unwrap();
+    note["failing_since"] = (Timestamp::now() - SignedDuration::from_mins(16))
+        .to_string()
+        .into();
+    fs::write(&lock, note.to_string() + "\n").unwrap();
+    world.run().exits(1);
+    assert!(problem(&world).contains("each run has failed for 16 min"));
+    fs::remove_dir(&obstacle).unwrap();
+    world.run().exits(0).silent();
+    assert!(problems(&world).is_empty());
+}
+
+#[test]
 fn a_dm_that_waits_for_15_minutes_is_a_problem() {
     let world = World::stamped();
     world.slack.never();

@@ -315,6 +315,23 @@ fn past_the_runs_time_all_facts_go_out_critical_first_and_the_results_stay_owed(
 }
 
 #[test]
+fn no_engine_is_asked_where_the_facts_took_all_of_the_runs_time() {
+    let world = after("0");
+    world.engine.maybe();
+    let pause = Duration::from_millis(400);
+    world
+        .slack
+        .usually(move |_, before| Slack::took(before).after(pause));
+    world.append(rows(["a", "b", "c", "d"]));
+    world.command("run --max-runtime 1").exits(0);
+    assert_eq!(world.slack.posts().len(), 4);
+    assert_eq!(world.engine.questions().len(), 0);
+    world.slack.usually(|_, before| Slack::took(before));
+    world.run().exits(0).silent();
+    assert_eq!(world.engine.questions().len(), 4);
+}
+
+#[test]
 fn past_the_runs_time_nothing_is_told_where_facts_never_go_first() {
     let world = hanging("never");
     let report = world
