@@ -91,15 +91,15 @@ pub fn width() -> Option<usize> {
 
 /// Breaks a text at its spaces into lines of at most so many columns. A longer word is broken too.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
-    wrap_but(text, columns, |_| false)
+    wrap_at(text, columns, false)
 }
 
-/// As [`wrap`], but a word that must stay whole is not broken, however long it is.
-fn wrap_but(text: &str, columns: usize, stays_whole: impl Fn(&str) -> bool) -> Vec<String> {
+/// As [`wrap`]. If it keeps paths, a word with a slash is not broken, however long it is.
+fn wrap_at(text: &str, columns: usize, keeps_paths: bool) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = 0;
     for word in text.split(' ') {
-        let pieces = match stays_whole(word) {
+        let pieces = match keeps_paths && word.contains('/') {
             true => vec![word],
             false => pieces(word, columns),
         };
@@ -146,9 +146,7 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     let Some(columns) = width() else {
         return text;
     };
-    let lines = wrap_but(&text, columns.saturating_sub(indent), |word| {
-        word.contains('/')
-    });
+    let lines = wrap_at(&text, columns.saturating_sub(indent), true);
     lines.join(&format!("\n{:indent$}", ""))
 }
 
@@ -278,8 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_to_stay_whole_has_a_line_of_its_own() {
-        let lines = wrap_but("see /a/long/path abcdefghi", 7, |word| word.contains('/'));
+    fn a_path_stays_whole_on_a_line_of_its_own() {
+        let lines = wrap_at("see /a/long/path abcdefghi", 7, true);
         assert_eq!(lines, ["see", "/a/long/path", "abcdefg", "hi"]);
     }
 

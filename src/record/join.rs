@@ -168,8 +168,8 @@ impl PairHistory<'_> {
         let mut dispatched = Vec::new();
         let mut left = wakes;
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
-            // For how long the log was read before the first dispatch is not known: only wakes within
-            // a window of it count.
+            // What held wakes back before the first dispatch is not known, but nothing does so for
+            // longer than a window.
             let first = dispatch.at.checked_sub(policy.window);
             let free = held_until.unwrap_or(first.unwrap_or(Timestamp::MIN));
             if let Some(own) = self.own_wake(dispatch, left, free) {

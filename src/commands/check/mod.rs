@@ -41,17 +41,15 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     if args.send_test_dm {
         findings.push(peers::test_dm(&config, &http));
     }
-    let is_ok = findings
-        .iter()
-        .all(|finding| finding.level != Level::Failed);
+    let ok = findings.iter().all(|one| one.level != Level::Failed);
     let findings = Findings {
         version: 1,
-        ok: is_ok,
+        ok,
         findings,
     };
     let lines = lines(&findings, Painter::for_stdout(config.paths.no_color));
     print_as(args.format.format, &findings, &lines).context("cannot print the findings")?;
-    Ok(if is_ok { Exit::Done } else { Exit::Failed })
+    Ok(if ok { Exit::Done } else { Exit::Failed })
 }
 
 /// The columns before a finding's message.

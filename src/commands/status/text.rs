@@ -26,7 +26,8 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
             };
             lines.push(format!("{title:<INDENT$}{text}"));
         }
-        if let Some(more) = texts.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
+        let more = texts.len().saturating_sub(MOST_LINES);
+        if more > 0 {
             lines.push(format!("{:INDENT$}and {more} more: see --format json", ""));
         }
     };
