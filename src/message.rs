@@ -109,7 +109,7 @@ fn facts_ending_in(investigation: &Investigation, end: &str) -> Message {
     let in_full = |alert: &&Alert| {
         let notes = notes(alert, investigation.queued_at);
         with_notes(
-            &format!("{} {}", sign(&alert.wake), facts_of(&alert.wake)),
+            &format!("{} {}", sign(&alert.wake.severity), facts_of(&alert.wake)),
             &notes,
         )
     };
@@ -121,11 +121,20 @@ fn facts_ending_in(investigation: &Investigation, end: &str) -> Message {
     }
 }
 
+/// Begins what is left of a message that was sent in part, now that it stands alone.
+pub fn begin_rest(dm: &mut Dm) {
+    let sign = sign(&dm.severity);
+    let head = format!("{sign} Probe alert · {} (continued)\n", dm.probe);
+    if dm.begun.is_some() && !dm.text.starts_with(&head) {
+        dm.text.insert_str(0, &head);
+    }
+}
+
 /// A message's first line.
 fn header(investigation: &Investigation) -> String {
     let wake = investigation.main_wake();
     if !investigation.is_digest() {
-        return format!("{} Probe alert · {}", sign(wake), wake.probe);
+        return format!("{} Probe alert · {}", sign(&wake.severity), wake.probe);
     }
     let is_critical = |alert: &&Alert| Severity::of(&alert.wake) == Severity::Critical;
     let critical = match investigation.alerts().filter(is_critical).count() {
@@ -134,7 +143,7 @@ fn header(investigation: &Investigation) -> String {
     };
     format!(
         "{} Probe alerts · {} at once{critical}",
-        sign(wake),
+        sign(&wake.severity),
         investigation.count()
     )
 }
@@ -142,7 +151,12 @@ fn header(investigation: &Investigation) -> String {
 fn listed(wake: &Wake) -> String {
     let title: String = wake.title.chars().take(LISTED_TITLE).collect();
     let title = title.replace(['\r', '\n'], " ");
-    format!("{} {} ({}): {title}", sign(wake), wake.probe, wake.severity)
+    format!(
+        "{} {} ({}): {title}",
+        sign(&wake.severity),
+        wake.probe,
+        wake.severity
+    )
 }
 
 fn facts_of(wake: &Wake) -> String {
@@ -156,8 +170,8 @@ fn unable(failure: &Failure) -> String {
     format!("{UNABLE} {}", failure.reason)
 }
 
-fn sign(wake: &Wake) -> &'static str {
-    match wake.severity.as_str() {
+fn sign(severity: &str) -> &'static str {
+    match severity {
         "critical" => "🚨",
         "warning" => "⚠️",
         "info" => "ℹ️",
@@ -441,14 +455,8 @@ mod tests {
 
     #[test]
     fn each_severity_has_its_sign() {
-        let sign_of = |severity: &str| {
-            sign(&Wake {
-                severity: severity.into(),
-                ..wake()
-            })
-        };
         assert_eq!(
-            ["critical", "warning", "info", "page"].map(sign_of),
+            ["critical", "warning", "info", "page"].map(sign),
             ["🚨", "⚠️", "ℹ️", "🔔"]
         );
     }

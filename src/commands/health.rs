@@ -14,18 +14,32 @@ pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 
 /// A finding if a run should have begun by now. A time far in the future means that the clock was set
 /// back and no run took place since.
-pub fn overdue(config: &Config, last_run: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+pub fn overdue(
+    config: &Config,
+    last_run: Option<Timestamp>,
+    is_running: bool,
+    now: Timestamp,
+) -> Option<Finding> {
     let Some(last_run) = last_run else {
         let message = "overdue: there was no run yet";
         return Some(failed("runs", message, "start one with: probe-wake run"));
     };
     let elapsed = now.duration_since(last_run);
-    (elapsed.abs() > config.overdue_after()).then(|| {
-        failed(
+    if elapsed.abs() <= config.overdue_after() {
+        return None;
+    }
+    let ago = span(elapsed);
+    Some(match is_running {
+        true => failed(
             "runs",
-            format!("overdue: the last run was {} ago", span(elapsed)),
+            format!("overdue: a run that began {ago} ago holds the lock"),
+            "see what it waits for, and end it",
+        ),
+        false => failed(
+            "runs",
+            format!("overdue: the last run was {ago} ago"),
             "install a schedule: probe-wake schedule systemd (or cron)",
-        )
+        ),
     })
 }
 
@@ -80,6 +94,6 @@ pub fn undelivered(number: u64) -> Option<Finding> {
 }
 
 /// If the time is in the future, the clock was set back, and the real age is not known.
-fn age(at: Timestamp, now: Timestamp) -> SignedDuration {
+pub fn age(at: Timestamp, now: Timestamp) -> SignedDuration {
     now.duration_since(at).abs()
 }

@@ -41,7 +41,14 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let position = position.transpose()?;
     let mut state = match store.load() {
         Ok(state) => state,
-        Err(problem) if whole => return set_aside(&store, &problem).map(|()| Exit::Done),
+        Err(problem) if whole => {
+            set_aside(&store, &problem)?;
+            tell(
+                "Without a position the next run is a first run and reads no history. To read the log \
+                 from its start: probe-wake state reset --position start",
+            );
+            return Ok(Exit::Done);
+        }
         // A given position is enough to begin a new state.
         Err(problem) if position.is_some() => {
             set_aside(&store, &problem)?;
@@ -130,10 +137,6 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     fs::rename(&old, &aside).with_context(|| format!("cannot rename {}", old.display()))?;
     warn!("{}", problem.what());
     tell(&format!("The state was set aside as {}.", aside.display()));
-    tell(
-        "Without a position the next run is a first run and reads no history. To read the log \
-         from its start: probe-wake state reset --position start",
-    );
     Ok(())
 }
 

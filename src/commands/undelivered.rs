@@ -12,7 +12,7 @@ use super::{consent, print_as};
 use crate::cli::{Format, Global, UndeliveredArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
-use crate::message::minute;
+use crate::message::{begin_rest, minute};
 use crate::report::{count, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::{Outbox, is_full};
@@ -167,6 +167,7 @@ fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
         Ok(row) => {
             let mut dm = row.dm.into_owned();
             dm.retry(now);
+            begin_rest(&mut dm);
             // If a process was killed, the DM may be in both files.
             outbox.retain(|queued| queued.id != dm.id);
             outbox.push_back(dm);

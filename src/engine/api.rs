@@ -10,6 +10,7 @@ use super::failure::Failure;
 use crate::audit::wake::Wake;
 use crate::http::{Endpoint, Header};
 use crate::secret::Secret;
+use crate::text::label;
 
 /// The description of an API. Each is in a file of its own.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Metadata {
             issue_category: wake.category.clone(),
             severity: wake.severity.clone(),
             envelope_enabled: wake.envelope_enabled,
-            envelope_fix_name: wake.envelope_fix_name.clone(),
+            envelope_fix_name: label(&wake.envelope_fix_name),
         }
     }
 }

@@ -86,7 +86,8 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
 fn kept(config: &Config, store: &Store, state: &State) -> Vec<Finding> {
     let now = Timestamp::now();
     let last_run = lock::last_run(&store.dir);
-    let runs = match health::overdue(config, last_run, now) {
+    let is_running = lock::is_held(&store.dir) == Some(true);
+    let runs = match health::overdue(config, last_run, is_running, now) {
         _ if state.log(&config.paths.audit_log).is_none() => warning(
             "runs",
             "no run has stamped this log yet",

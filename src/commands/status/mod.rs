@@ -121,7 +121,8 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         Err(error) => (None, Some(format!("{error:#}"))),
     };
     let last_run = lock::last_run(&store.dir);
-    let overdue = health::overdue(config, last_run, now);
+    let running = lock::is_held(&store.dir);
+    let overdue = health::overdue(config, last_run, running == Some(true), now);
     let outbox = state.outbox.iter();
     let undelivered = undelivered::count(store, &state.outbox)?;
     let is_overdue = overdue.is_some();
@@ -143,7 +144,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         audit_log: log.display().to_string(),
         audit_log_problem,
         state_dir: store.dir.display().to_string(),
-        running: lock::is_held(&store.dir),
+        running,
         last_run,
         overdue: is_overdue,
         position: kept.map(|kept| kept.checkpoint.position.offset),

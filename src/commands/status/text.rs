@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{OwedInvestigation, QueuedDm, QuietPair, Status};
+use crate::commands::health::age;
 use crate::debounce::Pair;
 use crate::message::{clock, span};
 use crate::report::{count, counted};
@@ -131,7 +132,7 @@ fn outbox(outbox: &[QueuedDm], now: Timestamp) -> Vec<String> {
         return vec!["empty".to_owned()];
     }
     let lines = outbox.iter().map(|dm| {
-        let waits = span(now.duration_since(dm.queued_at));
+        let waits = span(age(dm.queued_at, now));
         let mut line = format!("{} has waited for {waits}", dm.caller_session_id);
         if dm.failures > 0 {
             let failures = u64::from(dm.failures);

@@ -120,7 +120,13 @@ fn the_rest_of_a_message_goes_to_the_top_level() {
     });
     world.command("undelivered --retry").exits(0);
     world.run().exits(0).silent();
-    assert_eq!(world.slack.posts()[0].thread_ts, None);
+    let post = &world.slack.posts()[0];
+    assert_eq!(post.thread_ts, None);
+    let rest = plain("fly");
+    assert_eq!(
+        post.text,
+        format!("🚨 Probe alert · fly (continued)\n{rest}")
+    );
 }
 
 #[test]
