@@ -90,6 +90,10 @@ pub fn take_over(result: &mut Dm, facts: &Dm) {
         };
         result.further = facts.further.clone();
     }
+    // The list was delivered, and what follows it in full was not.
+    if facts.begun.is_some() && !facts.text.contains(FOLLOWS) && !is_diagnosis {
+        result.further.clone_from(&facts.text);
+    }
     result.notes.extend(facts.notes.iter().cloned());
     result.follows = None;
 }

@@ -118,7 +118,8 @@ struct Recovered {
 }
 
 /// A row for each wake of an investigation that ended at `ended_at`. What the engine used stands in
-/// the first one alone.
+/// the first one alone, and so does the list of a digest without a diagnosis: it has a line for each
+/// of the others.
 pub fn completed(outcome: &Outcome<'_>, ended_at: Timestamp) -> Vec<Row> {
     let alerts = outcome.investigation.alerts();
     let rows = alerts.enumerate().map(|(number, alert)| {
@@ -126,7 +127,14 @@ pub fn completed(outcome: &Outcome<'_>, ended_at: Timestamp) -> Vec<Row> {
             0 => outcome.answer.usage.clone(),
             _ => Usage::default(),
         };
-        let details = Details::Completed(Box::new(details(outcome, alert, usage)));
+        let mut details = details(outcome, alert, usage);
+        if number > 0 && outcome.answer.result.is_err() {
+            let lines: Vec<_> = outcome.summary.lines().collect();
+            let ends = lines.first().into_iter().chain(lines.last());
+            let ends: Vec<_> = ends.copied().collect();
+            details.investigation_summary_text = ends.join("\n");
+        }
+        let details = Details::Completed(Box::new(details));
         let session = alert.wake.caller_session_id();
         row(COMPLETED_SEAM, details, session, ended_at)
     });

@@ -48,14 +48,23 @@ pub fn plan(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Plan>
     Ok(plan)
 }
 
-/// Whether the log was rotated once more while the plan was made.
+/// Whether the log was rotated once more while the plan was made, or grew and was copied.
 fn is_overtaken(plan: &Plan, log: &Path) -> bool {
-    let is_finished = |segment: &Segment| segment.kind == Kind::Finished;
-    let current = plan.segments.last();
-    let current = current.filter(|segment| segment.kind == Kind::Current);
-    let inode = current.map(|segment| segment.generation.identity.inode);
+    let (finished, current): (Vec<_>, Vec<_>) = plan
+        .segments
+        .iter()
+        .filter(|segment| !matches!(segment.kind, Kind::Late(_)))
+        .partition(|segment| segment.kind == Kind::Finished);
+    if plan.waiting_for.is_some() || finished.is_empty() {
+        return false;
+    }
     let there = fs::metadata(log).ok().map(|meta| meta.ino());
-    plan.waiting_for.is_none() && plan.segments.iter().any(is_finished) && inode != there
+    let current = current.first().map(|segment| &segment.generation);
+    let is_copied = |segment: &&Segment| {
+        let current = current.filter(|current| !current.is_empty());
+        current.is_some_and(|current| current.is_part_of(&segment.generation).unwrap_or(false))
+    };
+    current.map(|current| current.identity.inode) != there || finished.iter().any(is_copied)
 }
 
 fn plan_once(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Plan> {

@@ -66,23 +66,25 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         tell(&format!("{lost}."));
     }
     store.keep_old()?;
+    let mut done = Vec::new();
     if whole || args.outbox {
-        give_up(&store, &mut state)?;
+        done.extend(give_up(&store, &mut state)?);
     }
     if whole {
         state = State::default();
-        tell("Everything is forgotten: the next run is a first run.");
+        done.push("Everything is forgotten: the next run is a first run.".to_owned());
     }
     if args.debounce {
         if let Some(kept) = state.log_mut(log) {
             kept.stamps.clear();
         }
-        tell(&format!("The stamps of {} are forgotten.", log.display()));
+        done.push(format!("The stamps of {} are forgotten.", log.display()));
     }
     if let Some(checkpoint) = position {
-        reset_position(&mut state, log, checkpoint);
+        done.push(reset_position(&mut state, log, checkpoint));
     }
     store.commit(&state, Durability::Full)?;
+    done.iter().for_each(|line| tell(line));
     Ok(Exit::Done)
 }
 
@@ -141,8 +143,8 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
 }
 
 /// Moves queued DMs and the facts of untold wakes to `undelivered.jsonl`. A row that is there already
-/// is from a reset that was killed, and is not written again.
-fn give_up(store: &Store, state: &mut State) -> Result<()> {
+/// is from a reset that was killed, and is not written again. Gives what to say of it.
+fn give_up(store: &Store, state: &mut State) -> Result<Option<String>> {
     undelivered::forget_retried(store, &mut state.outbox)?;
     let there = undelivered::ids(store, &state.outbox)?;
     let untold = state.queue.iter().filter(|one| one.is_untold()).map(facts);
@@ -155,11 +157,8 @@ fn give_up(store: &Store, state: &mut State) -> Result<()> {
     state.queue.clear();
     let number = dms.len() as u64;
     state.counters.undelivered += number;
-    if number > 0 {
-        let dms = count(number, "DM", "DMs");
-        tell(&format!("{dms} went to {}.", undelivered::FILE));
-    }
-    Ok(())
+    let dms = count(number, "DM", "DMs");
+    Ok((number > 0).then(|| format!("{dms} went to {}.", undelivered::FILE)))
 }
 
 /// The DM about a wake whose investigation is given up. It has the investigation's id: if this process
@@ -190,11 +189,11 @@ fn position_at(log: &Path, place: ResetPosition) -> Result<Checkpoint, Problem> 
     Ok(Checkpoint::first(log, position))
 }
 
-fn reset_position(state: &mut State, log: &Path, checkpoint: Checkpoint) {
+fn reset_position(state: &mut State, log: &Path, checkpoint: Checkpoint) -> String {
     let offset = checkpoint.position.offset;
     match state.log_mut(log) {
         Some(kept) => kept.checkpoint = checkpoint,
         None => state.begin(log, checkpoint),
     }
-    tell(&format!("{} is read from byte {offset} on.", log.display()));
+    format!("{} is read from byte {offset} on.", log.display())
 }

@@ -17,7 +17,7 @@ use crate::report::{count, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::{Outbox, is_full};
 use crate::state::undelivered::{self, Line};
-use crate::state::{Durability, Store};
+use crate::state::{Durability, State, Store};
 use crate::terminal::wrapped;
 use crate::text::quote;
 
@@ -140,7 +140,7 @@ fn lines(list: &List) -> Vec<String> {
 fn retry(store: &Store) -> Ended {
     let mut state = store.load()?;
     undelivered::forget_retried(store, &mut state.outbox)?;
-    let back = take_back(store, &mut state.outbox)?;
+    let back = take_back(store, &mut state)?;
     if back == 0 {
         tell("No DM was put back.");
         return Ok(Exit::Done);
@@ -157,7 +157,8 @@ fn retry(store: &Store) -> Ended {
 }
 
 /// Puts DMs into the outbox until it is full, and gives their number.
-fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
+fn take_back(store: &Store, state: &mut State) -> Result<u64> {
+    let (outbox, queue) = (&mut state.outbox, &mut state.queue);
     let file = undelivered::FILE;
     let now = Timestamp::now();
     let (mut back, mut left) = (0, 0_u64);
@@ -168,8 +169,9 @@ fn take_back(store: &Store, outbox: &mut Outbox) -> Result<u64> {
             let mut dm = row.dm.into_owned();
             dm.retry(now);
             begin_rest(&mut dm);
-            // If a process was killed, the DM may be in both files.
+            // If a process was killed, the DM may be in both files, or its wake still in the queue.
             outbox.retain(|queued| queued.id != dm.id);
+            queue.retain(|one| one.id != dm.id);
             outbox.push_back(dm);
             back += 1;
         }

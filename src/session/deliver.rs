@@ -51,6 +51,15 @@ enum Failure {
     Unknown,
 }
 
+/// How often a request was made in a row.
+#[derive(Default)]
+struct Tries {
+    /// Slack said that it was too many.
+    limited: u32,
+    /// It did not arrive, or its answer stayed unknown.
+    failed: u32,
+}
+
 /// What the next request holds.
 struct Part {
     text: String,
@@ -106,7 +115,7 @@ impl<E: Effects> Session<'_, E> {
         }
         match self.next_to_send() {
             Some(index) => self.deliver(index).map(|_| true),
-            None => Ok(false),
+            None => self.send_one_late_part(),
         }
     }
 
@@ -155,16 +164,18 @@ impl<E: Effects> Session<'_, E> {
             Some((dm.id.clone(), dm.given_up.clone().or(expired)?))
         };
         let dead: Vec<_> = self.state.outbox.iter().filter_map(reason).collect();
+        if dead.is_empty() {
+            return Ok(());
+        }
         for (id, reason) in dead {
             let Some(index) = self.state.outbox.iter().position(|dm| dm.id == id) else {
                 continue;
             };
-            let given_up = self.give_up(index, reason.clone())?;
-            if given_up == DeliveryOutcome::GivenUp && reason == "expired" {
+            if self.move_to_undelivered(index, &reason) && reason == "expired" {
                 self.report.outbox.expired += 1;
             }
         }
-        Ok(())
+        self.commit(Durability::Full)
     }
 
     /// Warns of DMs that stay queued although nothing was told of them in this run.
@@ -194,27 +205,36 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox. Where that file cannot be
-    /// written, it stays for the next run to move, is sent no more, and the others go on.
     fn give_up(&mut self, index: usize, reason: String) -> Result<DeliveryOutcome> {
+        let is_moved = self.move_to_undelivered(index, &reason);
+        self.commit(Durability::Full)?;
+        Ok(match is_moved {
+            true => DeliveryOutcome::GivenUp,
+            false => DeliveryOutcome::Stays,
+        })
+    }
+
+    /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox; the caller commits. Where
+    /// that file cannot be written, it stays for the next run to move, is sent no more, and the
+    /// others go on. Gives whether it was moved.
+    fn move_to_undelivered(&mut self, index: usize, reason: &str) -> bool {
         let dm = &mut self.state.outbox[index];
         dm.given_up = None;
-        let row = Undelivered::new(dm, &reason, self.effects.now(None));
+        let row = Undelivered::new(dm, reason, self.effects.now(None));
         if let Err(error) = self.effects.give_up(&row) {
             warn!("the DM about {} stays queued: {error:#}", dm.probe);
-            let cause = format!("{reason}, and undelivered.jsonl cannot be written");
-            dm.given_up = Some(reason);
+            dm.cause = Some(format!("{reason}, and undelivered.jsonl cannot be written"));
+            dm.given_up = Some(reason.to_owned());
             let lost = dm.clone();
             self.stand_alone(&lost);
-            return self.stays(index, cause);
+            return false;
         }
         warn!(
             "the DM about {} went to undelivered.jsonl: {reason}",
             dm.probe
         );
         self.given_up(index);
-        self.commit(Durability::Full)?;
-        Ok(DeliveryOutcome::GivenUp)
+        true
     }
 
     fn given_up(&mut self, index: usize) {
@@ -275,7 +295,7 @@ impl<E: Effects> Session<'_, E> {
         } else {
             reach(&self.state.outbox[index])
         };
-        let mut tries = 0;
+        let mut tries = Tries::default();
         loop {
             let part = self.next_part(index, doubt > 0);
             if !std::mem::replace(&mut announced, true) {
@@ -284,7 +304,6 @@ impl<E: Effects> Session<'_, E> {
             }
             let thread = self.thread_of(index);
             let posted = self.effects.post(&part.text, thread.as_ref());
-            tries += 1;
             if matches!(posted, Posted::Unknown { .. }) {
                 doubt = doubt.max(part.length);
             }
@@ -293,12 +312,10 @@ impl<E: Effects> Session<'_, E> {
                     if let Some(outcome) = self.go_on(index, part, thread.or(own), &mut doubt)? {
                         return Ok(outcome);
                     }
-                    (tries, announced) = (0, false);
+                    (tries, announced) = (Tries::default(), false);
                 }
-                posted => match self.tries_again(index, &posted, tries, thread.is_some()) {
-                    Some(so_far) => tries = so_far,
-                    None => return self.not_delivered(index, posted, doubt > 0),
-                },
+                posted if self.tries_again(index, &posted, &mut tries, thread.is_some()) => {}
+                posted => return self.not_delivered(index, posted, doubt > 0),
             }
         }
     }
@@ -317,40 +334,47 @@ impl<E: Effects> Session<'_, E> {
         }
         self.state.outbox[index].go_on_with(part.rest);
         *doubt = doubt.saturating_sub(part.length);
+        self.state.outbox[index].settle(*doubt > 0);
         self.look_again()?;
         let Some(cause) = self.breaks_off(index) else {
             return Ok(None);
         };
-        self.state.outbox[index].settle(*doubt > 0);
         self.stays(index, cause).map(Some)
     }
 
-    /// Makes ready for one more try of a part, where there is one. Gives how many tries count so
-    /// far.
+    /// Makes ready for one more try of a part, and gives whether there is one.
     fn tries_again(
         &mut self,
         index: usize,
         posted: &Posted,
-        tries: u32,
+        tries: &mut Tries,
         in_thread: bool,
-    ) -> Option<u32> {
+    ) -> bool {
         match posted {
-            Posted::RateLimited { retry_after, .. }
-                if tries < MOST_RATE_LIMITED
-                    && self.time_left().is_none_or(|left| *retry_after < left) =>
-            {
-                self.effects.pause(*retry_after);
+            Posted::RateLimited { retry_after, .. } => {
+                tries.limited += 1;
+                let is_in_time = self.time_left().is_none_or(|left| *retry_after < left);
+                let goes_on = tries.limited < MOST_RATE_LIMITED && is_in_time;
+                if goes_on {
+                    self.effects.pause(*retry_after);
+                }
+                goes_on
             }
-            Posted::NotSent { .. } | Posted::Unknown { .. } if tries < 2 => {
-                self.effects.pause(RETRY_PAUSE);
+            Posted::NotSent { .. } | Posted::Unknown { .. } => {
+                tries.failed += 1;
+                let goes_on = tries.failed < 2;
+                if goes_on {
+                    self.effects.pause(RETRY_PAUSE);
+                }
+                goes_on
             }
             Posted::ThreadGone { .. } if in_thread => {
                 self.state.outbox[index].leave_thread();
-                return Some(0);
+                *tries = Tries::default();
+                true
             }
-            _ => return None,
+            _ => false,
         }
-        Some(tries)
     }
 
     fn not_delivered(
@@ -393,7 +417,6 @@ impl<E: Effects> Session<'_, E> {
         if let Some(thread) = &mut thread {
             thread.operator.clone_from(&self.config.slack.operator);
         }
-        self.outgoing.proven = true;
         let dm = &mut self.state.outbox[index];
         let is_first = dm.begun.is_none();
         let begun = dm.begun.get_or_insert(Begun {
@@ -436,6 +459,7 @@ impl<E: Effects> Session<'_, E> {
 
     fn delivered(&mut self, index: usize) -> Result<DeliveryOutcome> {
         self.state.counters.delivered += 1;
+        self.outgoing.proven = true;
         let dm = self.state.outbox.remove(index);
         self.commit(Durability::Full)?;
         let Some(dm) = dm else {

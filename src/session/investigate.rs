@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use super::{LOOK_AGAIN, Session};
-use crate::audit::seams::{AUTOFIX_SEAM, for_each_row};
+use crate::audit::seams::{AUTOFIX_SEAM, Row, for_each_line_of_log, for_each_row};
 use crate::effects::{Effects, Route};
 use crate::engine::{self, Answer, Failure, Metadata, Question, Reason};
 use crate::message;
@@ -82,16 +83,16 @@ impl<E: Effects> Session<'_, E> {
             .dry_run
             .then(|| prompt(&self.state.queue[index]));
         let log = PathBuf::from(&self.state.queue[index].log);
-        let log_end = fs::metadata(&log).map_or(0, |meta| meta.len());
+        let log_end = log_end(&log);
         let session = self.state.queue[index].caller_session_id();
         let was_asked = refusal.is_none();
         let mut ending = match refusal {
             Some(failure) => Ending::without(failure),
             None => Ending::with(self.ask(id, now)?),
         };
-        ending.duration_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         ending.prompt = shown;
         if was_asked {
+            ending.asked = Some(asked);
             let asked = now..=self.effects.now(None);
             ending.autofix_attempted = autofix_attempted(&log, log_end, &session, &asked);
         }
@@ -205,6 +206,7 @@ impl<E: Effects> Session<'_, E> {
             return Ok(());
         };
         let now = self.effects.now(None);
+        let duration_ms = ending.duration_ms();
         self.report_wakes_of(index);
         self.warn_of_failure(index, &ending.answer);
         if self.state.queue[index].late.is_some() && ending.answer.result.is_err() {
@@ -235,7 +237,7 @@ impl<E: Effects> Session<'_, E> {
             investigation: &ended,
             answer: &ending.answer,
             summary: summary(&ending.answer, shown),
-            duration_ms: ending.duration_ms,
+            duration_ms,
             sent,
             autofix_attempted: ending.autofix_attempted,
         };
@@ -374,7 +376,8 @@ impl<E: Effects> Session<'_, E> {
 /// What an investigation comes to.
 pub(super) struct Ending {
     answer: Answer,
-    duration_ms: u64,
+    /// `None` where it was not asked.
+    asked: Option<Instant>,
     /// What a dry run shows.
     prompt: Option<String>,
     autofix_attempted: bool,
@@ -384,10 +387,16 @@ impl Ending {
     fn with(answer: Answer) -> Self {
         Self {
             answer,
-            duration_ms: 0,
+            asked: None,
             prompt: None,
             autofix_attempted: false,
         }
+    }
+
+    /// Rounded up: the time of the row less this is not behind the question.
+    fn duration_ms(&self) -> u64 {
+        let micros = self.asked.map_or(0, |asked| asked.elapsed().as_micros());
+        u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX)
     }
 
     /// Without a question.
@@ -396,22 +405,37 @@ impl Ending {
     }
 }
 
-/// Whether the audit log says, from this offset on, that the engine's tools acted in this session
-/// while it was asked. A log that was rotated meanwhile is read from its start.
+/// The inode and the length of the audit log; `None` where there is none.
+fn log_end(log: &Path) -> Option<(u64, u64)> {
+    let meta = fs::metadata(log).ok()?;
+    Some((meta.ino(), meta.len()))
+}
+
+/// Whether the audit log says that the engine's tools acted in this session while it was asked. It ended
+/// `before` that; where it was rotated meanwhile, all its files are read that were changed since.
 fn autofix_attempted(
     log: &Path,
-    from: u64,
+    before: Option<(u64, u64)>,
     session: &str,
     asked: &RangeInclusive<Timestamp>,
 ) -> bool {
     let mut attempted = false;
-    let is_shorter = fs::metadata(log).is_ok_and(|meta| meta.len() < from);
-    let from = if is_shorter { 0 } else { from };
-    let read = for_each_row(log, from, AUTOFIX_SEAM, |row| {
+    let mut judge = |row: Row| {
         attempted |= row.is_of(AUTOFIX_SEAM)
             && row.is_in(session)
             && row.emitted_at().is_some_and(|at| asked.contains(&at));
-    });
+    };
+    let read = match before.zip(log_end(log)) {
+        Some(((inode, from), (now, length))) if inode == now && from <= length => {
+            for_each_row(log, from, AUTOFIX_SEAM, judge)
+        }
+        _ => {
+            // A file's time is some milliseconds behind the clock.
+            let since = asked.start().checked_sub(SignedDuration::from_secs(1)).ok();
+            let take = |line: &[u8]| Row::parse(line).into_iter().for_each(&mut judge);
+            for_each_line_of_log(log, since, &[AUTOFIX_SEAM], take).map(drop)
+        }
+    };
     // A log that cannot be read is told by the look at it.
     read.is_ok() && attempted
 }
