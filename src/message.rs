@@ -315,6 +315,7 @@ mod tests {
     use super::*;
     use crate::debounce::{Before, HeldBack, Pair};
     use crate::engine::Reason;
+    use crate::state::outbox::Begun;
 
     fn wake() -> Wake {
         Wake {
@@ -455,6 +456,30 @@ mod tests {
             let whole = whole(&investigation, &outcome);
             assert_eq!((told.text, told.further), (whole.text, whole.further));
         }
+    }
+
+    #[test]
+    fn a_failed_result_takes_over_what_was_left_of_a_digests_facts() {
+        let facts = facts(&digest());
+        let mut left = Dm::new(
+            digest().subject(),
+            facts.further,
+            Vec::new(),
+            at("2026-05-24T14:47:00Z"),
+        );
+        left.begun = Some(Begun {
+            parts: 1,
+            thread: None,
+        });
+        let message = result(&digest(), &failure());
+        let mut told = Dm::new(
+            digest().subject(),
+            message.text,
+            message.notes,
+            left.queued_at,
+        );
+        take_over(&mut told, &left);
+        assert_eq!(told.further, left.text);
     }
 
     #[test]

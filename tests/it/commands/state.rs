@@ -228,6 +228,30 @@ fn what_was_not_told_goes_to_undelivered_and_can_be_sent_after_all() {
 }
 
 #[test]
+fn a_retry_after_a_reset_that_was_killed_tells_a_wake_once() {
+    let world = World::stamped();
+    world.append([wake("fly")]);
+    interrupt(&world);
+    let before = world.state_file("state.json");
+    world.command("state reset --outbox --yes").exits(0);
+    // As if it had been killed between the two files.
+    fs::write(world.state_dir().join("state.json"), before).unwrap();
+    world.command("undelivered --retry").exits(0);
+    assert_eq!(told(&world), 1);
+    assert_eq!(world.slack.texts().len(), 1);
+}
+
+#[test]
+fn a_reset_that_cannot_be_committed_does_not_say_that_it_is_done() {
+    let world = World::stamped().quiet();
+    fs::create_dir(world.state_dir().join("state.json.new")).unwrap();
+    world
+        .command("state reset --debounce --yes")
+        .exits(1)
+        .hides("are forgotten");
+}
+
+#[test]
 fn the_state_is_kept_once() {
     let world = World::stamped();
     world.append([wake("fly")]);

@@ -64,6 +64,15 @@ fn a_slack_that_hangs_may_have_sent_it() {
 }
 
 #[test]
+fn what_was_limited_and_then_cut_is_sent_once_more() {
+    let world = World::stamped();
+    world.slack.script([Slack::rate_limit("0"), Reply::Cut]);
+    world.append([wake("fly")]);
+    world.run().exits(0).silent();
+    assert_eq!(world.slack.requests().len(), 3);
+}
+
+#[test]
 fn a_slack_that_stays_down_keeps_the_dm_and_the_next_run_delivers_it_without_the_engine() {
     let world = World::stamped();
     world

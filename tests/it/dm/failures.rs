@@ -335,3 +335,57 @@ fn parts_beyond_the_tenth_are_never_sent_past_the_runs_time() {
     assert_eq!(world.slack.requests().len(), 41);
     assert_whole(&world, 40);
 }
+
+#[test]
+fn the_rest_of_a_long_dm_that_failed_is_tried_again_by_itself() {
+    let world = World::stamped().without_engine();
+    world.slack.usually(|_, before| match before {
+        0..11 => Slack::took(before),
+        _ => Reply::text(500, ""),
+    });
+    world.append([wake("huge").set("detail", huge(16))]);
+    for _ in 0..3 {
+        world.run().exits(3);
+    }
+    world.slack.usually(|_, before| Slack::took(before));
+    world.run().exits(0).silent();
+    assert_eq!(world.report(0)["outbox"]["pending"], 0);
+}
+
+#[test]
+fn that_its_own_first_part_went_through_is_no_reason_to_give_a_dm_up() {
+    let world = World::stamped().without_engine();
+    world.slack.script([
+        Slack::refusal("invalid_auth"),
+        Slack::took(1),
+        Slack::refusal("invalid_auth"),
+    ]);
+    world.append([wake("fly").set("detail", huge(2))]);
+    for failures in [1, 2] {
+        world.run().exits(3).warns("stays queued: invalid_auth");
+        let state: serde_json::Value =
+            serde_json::from_str(&world.state_file("state.json")).unwrap();
+        assert_eq!(state["outbox"][0]["failures"], failures);
+    }
+    assert_eq!(world.state_file("undelivered.jsonl"), "");
+    world.run().exits(0).silent();
+}
+
+#[test]
+fn many_expired_dms_cost_one_commit() {
+    needs!("strace");
+    let world = World::stamped();
+    world.set("KORA_PROBE_DEBOUNCE_SECONDS", "0");
+    world.queue((0..40).map(|number| wake(&format!("p{number}"))));
+    world.shift_state(-25);
+    world.slack.never();
+    let trace = world.path("trace").display().to_string();
+    let strace = ["strace", "-f", "-e", "trace=rename", "-o", &trace];
+    world
+        .start_through(&strace, &arguments("run"))
+        .finish()
+        .exits(3);
+    assert_eq!(world.state_rows("undelivered.jsonl").len(), 40);
+    let commits = fs::read_to_string(&trace).unwrap();
+    assert!(commits.matches("state.json.new").count() <= 3, "{commits}");
+}

@@ -146,6 +146,22 @@ fn a_fix_is_noted_that_the_engine_tried_in_this_session_while_it_was_asked() {
 }
 
 #[test]
+fn a_fix_is_noted_also_where_the_log_is_rotated_meanwhile() {
+    let world = World::stamped();
+    let answer = Reply::Held(Box::new(Engine::answer("Restarted.")));
+    world.engine.script([answer]);
+    world.append([wake("fly")]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    world.append_raw(autofix("probe:fly:service_unhealthy", SignedDuration::ZERO));
+    fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
+    world.append_raw(other_row("new") + "\n");
+    world.engine.release();
+    run.finish().exits(0).silent();
+    assert_eq!(outcomes(&world)[0]["details"]["autofix_attempted"], true);
+}
+
+#[test]
 fn a_dm_that_was_not_sent_says_so_and_its_later_delivery_adds_a_row() {
     let world = World::stamped();
     world.reach_slack_at(DEAD_URL);
