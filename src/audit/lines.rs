@@ -62,7 +62,8 @@ pub struct Lines<R> {
     filled: usize,
     /// The offset of the byte at `front`, which begins a row (or goes on with the overlong one).
     base: u64,
-    /// Behind the last line of the buffer that was passed.
+    /// Where the line begins that was returned last, and behind the last one that was passed.
+    line: usize,
     passed: usize,
     /// Behind the last `\n` in the buffer.
     complete: usize,
@@ -101,6 +102,7 @@ impl<R: Read> Lines<R> {
             front: 0,
             filled: 0,
             base: start,
+            line: 0,
             passed: 0,
             complete: 0,
             read: 0,
@@ -144,6 +146,12 @@ impl<R: Read> Lines<R> {
             .or_else(|| self.row_ending_at(self.passed))
     }
 
+    /// The row before the line that was returned last, which was not overlong; `None` where it is the
+    /// first.
+    pub fn row_before_line(&self) -> Option<RowProof> {
+        self.row_ending_at(self.line)
+    }
+
     /// After `None`: what is behind the source's last `\n`.
     pub fn unfinished(&self) -> Unfinished<'_> {
         match &self.overlong {
@@ -180,7 +188,8 @@ impl<R: Read> Lines<R> {
     }
 
     /// The line that begins here and was passed last.
-    fn line_from(&self, line: usize) -> Line<'_> {
+    fn line_from(&mut self, line: usize) -> Line<'_> {
+        self.line = line;
         let start = skip_nuls(&self.buffer, line);
         Line {
             start: self.offset(start),

@@ -58,8 +58,7 @@ pub struct Position {
     /// The last row before the offset. Missing at offset 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_row: Option<RowProof>,
-    /// Wakes of the line at the offset that are done with already. Only a state of version 1 has
-    /// any: two rows can share a line, and it could stand between them.
+    /// Wakes of the line at the offset that are done with already: many rows can share a line.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wakes_done: usize,
     /// The file last read, by its real path.

@@ -251,14 +251,21 @@ impl<'a> Reader<'a> {
             damage: &mut damage,
         };
         let mut lines = Lines::new(source, segment.from);
-        self.read_lines(segment, &mut lines);
-        let mut end = lines.last_row();
+        let done = self.read_lines(segment, &mut lines);
+        let mut end = match done {
+            0 => lines.last_row(),
+            _ => lines.row_before_line(),
+        };
         if !self.has_stopped() {
             end = self.read_unfinished(segment, &lines, is_over).or(end);
             self.note_late(segment);
         }
-        self.look.rows += lines.read();
+        self.look.rows += lines.read() - u64::from(done > 0);
         self.move_behind(segment, end);
+        if done > 0 {
+            self.position_in(segment).wakes_done = done;
+            self.look.moved = true;
+        }
         drop(lines);
         if let Some(damage) = damage.filter(|_| is_over) {
             self.look.missed += 1;
@@ -269,7 +276,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_lines(&mut self, segment: &Segment, lines: &mut Lines<impl Read>) {
+    /// Hands on the wakes of all lines, until the sink is full. Gives how many wakes of the last line
+    /// were handed on, where that has more.
+    fn read_lines(&mut self, segment: &Segment, lines: &mut Lines<impl Read>) -> usize {
         let mut done = std::mem::take(&mut self.position_in(segment).wakes_done);
         loop {
             match lines.next() {
@@ -283,15 +292,24 @@ impl<'a> Reader<'a> {
                         Some(_) => Rows::default(),
                         None => read_rows(bytes),
                     };
+                    let count = rows.wakes.len();
+                    let before = std::mem::take(&mut done);
+                    for (number, wake) in rows.wakes.into_iter().enumerate().skip(before) {
+                        self.sink.take(wake);
+                        if self.sink.is_full() && number + 1 < count {
+                            return number + 1;
+                        }
+                    }
                     self.note_unreadable(segment, start, overlong, rows.malformed);
-                    let wakes = rows.wakes.into_iter().skip(std::mem::take(&mut done));
-                    wakes.for_each(|wake| self.sink.take(wake));
                     if self.sink.is_full() {
-                        return;
+                        return 0;
                     }
                 }
-                Ok(None) => return,
-                Err(error) => return self.break_off(segment, error),
+                Ok(None) => return 0,
+                Err(error) => {
+                    self.break_off(segment, error);
+                    return 0;
+                }
             }
         }
     }

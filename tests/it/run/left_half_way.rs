@@ -58,6 +58,30 @@ fn a_line_of_two_wakes_can_be_left_between_them() {
 }
 
 #[test]
+fn a_line_of_very_many_wakes_fills_the_queue_no_further_than_others() {
+    let world = World::stamped();
+    slow(&world, 1);
+    let probes: Vec<_> = (0..600).map(|number| format!("p{number}.")).collect();
+    let line: String = probes.iter().map(|probe| wake(probe).line()).collect();
+    world.append_raw(line + "\n");
+    let first = world.command("run --max-runtime 1 --format json");
+    assert_eq!(first.exits(0).json()["left_for_next_run"], 255);
+    // Facts only: each of the others costs one DM.
+    world.set("KORA_PROBE_ENGINE_URL", "");
+    world.run().exits(0).silent();
+    let texts = world.slack.texts();
+    let told = |probe: &String| {
+        let headline = format!("🚨 Probe alert · {probe}\n");
+        texts
+            .iter()
+            .filter(|text| text.starts_with(&headline))
+            .count()
+    };
+    assert!(probes.iter().all(|probe| told(probe) == 1));
+    assert_eq!(texts.len(), 600);
+}
+
+#[test]
 fn all_that_was_read_is_decided_also_past_the_time() {
     let world = World::stamped();
     slow(&world, 1);
