@@ -56,6 +56,13 @@ pub enum Route {
     Nowhere,
 }
 
+impl Route {
+    /// Whether DMs are printed, each with all that there is to tell.
+    pub fn is_printed(self) -> bool {
+        matches!(self, Self::Stdout | Self::Report)
+    }
+}
+
 /// A real run.
 pub struct Live {
     store: Store,

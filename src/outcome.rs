@@ -13,6 +13,7 @@ use crate::audit::wake::caller_session_id;
 use crate::debounce::Pair;
 use crate::engine::{Answer, Usage};
 use crate::files::{append_own, append_shared};
+use crate::json::is_default;
 use crate::state::Episode;
 use crate::state::outbox::Dm;
 use crate::state::queue::{Alert, Investigation};
@@ -68,18 +69,14 @@ struct Completed {
     reasoning_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_error_message: Option<String>,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     facts_first: bool,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     late_diagnosis: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest_session: Option<String>,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// How an investigation ended.

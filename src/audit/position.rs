@@ -14,7 +14,7 @@ use super::generation::Generation;
 use super::hash::{hex, sha256};
 use super::identity::Identity;
 use super::source::{HEAD_BYTES, is_damage};
-use crate::json;
+use crate::json::{self, is_default};
 
 /// The first stamp looks for the last line end in steps of this size.
 const BACKWARD_CHUNK: u64 = 64 * 1024;
@@ -53,13 +53,13 @@ pub struct Position {
     pub beginnings: Vec<Prefix>,
     /// Whether all that was read lies in the head and no row of it tells a time: other generations
     /// may begin with the same rows.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_ambiguous: bool,
     /// The last row before the offset. Missing at offset 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_row: Option<RowProof>,
     /// Wakes of the line at the offset that are done with already: many rows can share a line.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub wakes_done: usize,
     /// The file last read, by its real path.
     pub file: String,
@@ -68,14 +68,6 @@ pub struct Position {
     /// When the file at the log's path was looked at last. It is told with a gap and decides
     /// nothing.
     pub seen_at: Timestamp,
-}
-
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 impl Position {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Before, Decision, HeldBack, Policy, Severity};
 use crate::audit::wake::Wake;
+use crate::json::is_default;
 
 /// What one pair's past says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub struct Stamp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
     /// How many dispatches before the last came within two windows of each other.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub backoff: u32,
     /// Repeats that no DM has told of yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,10 +24,6 @@ pub struct Stamp {
     /// Wakes counted towards consecutive-required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counting: Option<HeldBack>,
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 impl Stamp {

@@ -26,30 +26,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const MOST_RATE_LIMITED: u32 = 5;
 /// With so many failures a DM holds up no other one.
 const FAILURES_IN_DOUBT: u32 = 3;
-/// Parts beyond this one give way to all else.
-const MOST_PARTS_AT_ONCE: u32 = 10;
 /// The pauses of a DM whose answer stays unknown double from the first to the longest.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 const MOST_PAUSES: u32 = 6;
-
-/// What became of a DM in this run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DeliveryOutcome {
-    Delivered,
-    /// It went to `undelivered.jsonl`; the next can be sent.
-    GivenUp,
-    /// It stays queued.
-    Stays,
-}
-
-/// How a DM ends a run undelivered.
-enum Failure {
-    /// No connection, or too many at once: it is not this DM's fault.
-    NotSent,
-    Refused,
-    Unknown,
-}
 
 /// How often a request was made in a row.
 #[derive(Default)]
@@ -73,7 +53,7 @@ impl<E: Effects> Session<'_, E> {
     /// Gives up what is too old, and sends the rest.
     pub fn deliver_queue(&mut self) -> Result<()> {
         let route = self.effects.route();
-        if matches!(route, Route::Stdout | Route::Report | Route::Nowhere) {
+        if route.is_printed() || route == Route::Nowhere {
             return Ok(());
         }
         self.give_up_the_dead()?;
@@ -97,10 +77,9 @@ impl<E: Effects> Session<'_, E> {
         if self.effects.route() != Route::Slack || self.outgoing.stopped {
             return Ok(false);
         }
-        let is_long = |dm: &Dm| dm.parts_sent() >= MOST_PARTS_AT_ONCE;
         let now = self.effects.now(None);
         let mut left = (0..self.state.outbox.len()).filter(|index| self.can_go(*index, now));
-        match left.find(|index| is_long(&self.state.outbox[*index])) {
+        match left.find(|index| self.state.outbox[*index].gives_way()) {
             Some(index) => self.deliver(index).map(|_| true),
             None => Ok(false),
         }
@@ -128,7 +107,7 @@ impl<E: Effects> Session<'_, E> {
         let now = self.effects.now(None);
         let outbox = &self.state.outbox;
         let in_doubt = outbox.iter().any(|dm| dm.failures >= FAILURES_IN_DOUBT);
-        let is_short = |index: &usize| outbox[*index].parts_sent() < MOST_PARTS_AT_ONCE;
+        let is_short = |index: &usize| !outbox[*index].gives_way();
         let can_go = (0..outbox.len()).filter(|index| self.can_go(*index, now));
         can_go.filter(is_short).min_by_key(|index| match in_doubt {
             true => outbox[*index].failures,
@@ -184,7 +163,7 @@ impl<E: Effects> Session<'_, E> {
         let pending = outbox.len() - self.outgoing.reported;
         let (why, number) = match self.effects.route() {
             Route::SlackWithout(variable) => (format!("{variable} is not set"), pending),
-            Route::Stdout | Route::Report => ("they are for Slack".to_owned(), pending),
+            route if route.is_printed() => ("they are for Slack".to_owned(), pending),
             Route::Slack if !self.outgoing.stopped => {
                 let is_untold = |dm: &&Dm| {
                     let is_told = self.outgoing.tried.contains(&dm.id) || dm.given_up.is_some();
@@ -205,13 +184,9 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    fn give_up(&mut self, index: usize, reason: String) -> Result<DeliveryOutcome> {
-        let is_moved = self.move_to_undelivered(index, &reason);
-        self.commit(Durability::Full)?;
-        Ok(match is_moved {
-            true => DeliveryOutcome::GivenUp,
-            false => DeliveryOutcome::Stays,
-        })
+    fn give_up(&mut self, index: usize, reason: &str) -> Result<()> {
+        self.move_to_undelivered(index, reason);
+        self.commit(Durability::Full)
     }
 
     /// Moves a DM to `undelivered.jsonl`, and only then out of the outbox; the caller commits. Where
@@ -285,7 +260,7 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Sends a DM, part by part.
-    pub(super) fn deliver(&mut self, index: usize) -> Result<DeliveryOutcome> {
+    pub(super) fn deliver(&mut self, index: usize) -> Result<()> {
         let id = self.state.outbox[index].id.clone();
         let announced = self.outgoing.announced.take_if(|one| *one == id);
         let mut announced = announced.is_some();
@@ -309,37 +284,37 @@ impl<E: Effects> Session<'_, E> {
             }
             match posted {
                 Posted::Delivered(own) => {
-                    if let Some(outcome) = self.go_on(index, part, thread.or(own), &mut doubt)? {
-                        return Ok(outcome);
+                    if !self.go_on(index, part, thread.or(own), &mut doubt)? {
+                        return Ok(());
                     }
                     (tries, announced) = (Tries::default(), false);
                 }
                 posted if self.tries_again(index, &posted, &mut tries, thread.is_some()) => {}
-                posted => return self.not_delivered(index, posted, doubt > 0),
+                posted => return self.not_delivered(index, &posted, doubt > 0),
             }
         }
     }
 
-    /// Slack took a part. Gives how the DM ends, where it ends with this part.
+    /// Slack took a part. Gives whether the next one follows now.
     fn go_on(
         &mut self,
         index: usize,
         part: Part,
         thread: Option<Thread>,
         doubt: &mut usize,
-    ) -> Result<Option<DeliveryOutcome>> {
+    ) -> Result<bool> {
         self.part_delivered(index, thread);
         if part.rest.is_empty() && self.state.outbox[index].further.is_empty() {
-            return self.delivered(index).map(Some);
+            return self.delivered(index).map(|()| false);
         }
         self.state.outbox[index].go_on_with(part.rest);
         *doubt = doubt.saturating_sub(part.length);
         self.state.outbox[index].settle(*doubt > 0);
         self.look_again()?;
-        let Some(cause) = self.breaks_off(index) else {
-            return Ok(None);
-        };
-        self.stays(index, cause).map(Some)
+        match self.breaks_off(index) {
+            Some(cause) => self.stays(index, cause).map(|()| false),
+            None => Ok(true),
+        }
     }
 
     /// Makes ready for one more try of a part, and gives whether there is one.
@@ -374,28 +349,6 @@ impl<E: Effects> Session<'_, E> {
                 true
             }
             _ => false,
-        }
-    }
-
-    fn not_delivered(
-        &mut self,
-        index: usize,
-        posted: Posted,
-        doubtful: bool,
-    ) -> Result<DeliveryOutcome> {
-        match posted {
-            Posted::MessageFault { cause } => {
-                self.state.outbox[index].settle(doubtful);
-                self.give_up(index, cause)
-            }
-            Posted::NotSent { cause } | Posted::RateLimited { cause, .. } => {
-                self.failed(index, doubtful, Failure::NotSent, cause)
-            }
-            Posted::Unknown { cause } => self.failed(index, true, Failure::Unknown, cause),
-            Posted::ThreadGone { cause } | Posted::Refused { cause } => {
-                self.failed(index, doubtful, Failure::Refused, cause)
-            }
-            Posted::Delivered(_) => self.delivered(index),
         }
     }
 
@@ -453,17 +406,17 @@ impl<E: Effects> Session<'_, E> {
             warn!("the DM about {} stays queued: {cause}", dm.probe);
             return Some(cause.to_owned());
         }
-        let is_long = self.state.outbox[index].parts_sent() >= MOST_PARTS_AT_ONCE;
-        is_long.then(|| "its further parts go out behind all else".to_owned())
+        let gives_way = self.state.outbox[index].gives_way();
+        gives_way.then(|| "its further parts go out behind all else".to_owned())
     }
 
-    fn delivered(&mut self, index: usize) -> Result<DeliveryOutcome> {
+    fn delivered(&mut self, index: usize) -> Result<()> {
         self.state.counters.delivered += 1;
         self.outgoing.proven = true;
         let dm = self.state.outbox.remove(index);
         self.commit(Durability::Full)?;
         let Some(dm) = dm else {
-            return Ok(DeliveryOutcome::Delivered);
+            return Ok(());
         };
         info!("the DM about {} was delivered", dm.probe);
         match self.outgoing.made.get_mut(&dm.id) {
@@ -474,28 +427,25 @@ impl<E: Effects> Session<'_, E> {
                 self.effects.record(&outcome::delivered(&dm, now));
             }
         }
-        Ok(DeliveryOutcome::Delivered)
+        Ok(())
     }
 
     /// A DM that was tried and could not be delivered. Where others go through, the fault is its
     /// own, and it holds nobody up.
-    fn failed(
-        &mut self,
-        index: usize,
-        doubtful: bool,
-        failure: Failure,
-        cause: String,
-    ) -> Result<DeliveryOutcome> {
+    fn not_delivered(&mut self, index: usize, posted: &Posted, doubtful: bool) -> Result<()> {
         let now = self.effects.now(None);
         let proven = self.outgoing.proven;
+        let cause = posted.cause();
         let dm = &mut self.state.outbox[index];
         dm.settle(doubtful);
+        if matches!(posted, Posted::MessageFault { .. }) {
+            return self.give_up(index, cause);
+        }
         let is_again = dm.failures > 0 && proven || dm.paused.is_some();
         self.outgoing.tried.insert(dm.id.clone());
-        match failure {
-            Failure::NotSent => self.outgoing.stopped = true,
-            Failure::Refused if is_again && proven => return self.give_up(index, cause),
-            Failure::Unknown if is_again => {
+        match posted {
+            Posted::NotSent { .. } | Posted::RateLimited { .. } => self.outgoing.stopped = true,
+            Posted::Unknown { .. } if is_again => {
                 dm.failures += 1;
                 let count = dm.paused.as_ref().map_or(0, |paused| paused.count);
                 if count >= MOST_PAUSES {
@@ -507,7 +457,10 @@ impl<E: Effects> Session<'_, E> {
                     count: count + 1,
                 });
             }
-            Failure::Refused | Failure::Unknown => {
+            Posted::Refused { .. } | Posted::ThreadGone { .. } if is_again && proven => {
+                return self.give_up(index, cause);
+            }
+            _ => {
                 dm.failures += 1;
                 self.outgoing.stopped = true;
             }
@@ -515,13 +468,12 @@ impl<E: Effects> Session<'_, E> {
         self.state.counters.failed += 1;
         let probe = &self.state.outbox[index].probe;
         warn!("the DM about {probe} stays queued: {cause}");
-        self.stays(index, cause)
+        self.stays(index, cause.to_owned())
     }
 
-    fn stays(&mut self, index: usize, cause: String) -> Result<DeliveryOutcome> {
+    fn stays(&mut self, index: usize, cause: String) -> Result<()> {
         self.state.outbox[index].cause = Some(cause);
-        self.commit(Durability::Full)?;
-        Ok(DeliveryOutcome::Stays)
+        self.commit(Durability::Full)
     }
 
     fn next_part(&mut self, index: usize, doubtful: bool) -> Part {

@@ -1,7 +1,6 @@
 //! From the queue to results: one question at a time, each in a commit that says it begins and one
 //! that holds its result. While the engine is asked, this thread goes on reading and telling.
 
-use std::collections::HashSet;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
@@ -39,10 +38,8 @@ impl<E: Effects> Session<'_, E> {
     pub(super) fn next_investigation(&mut self) -> Option<String> {
         let now = self.effects.now(None);
         // What is printed leaves earlier investigations alone.
-        let is_mine = |one: &&Investigation| match self.effects.route() {
-            Route::Stdout | Route::Report => self.queued.contains(&one.id),
-            _ => true,
-        };
+        let is_printed = self.effects.route().is_printed();
+        let is_mine = |one: &&Investigation| !is_printed || self.queued.contains(&one.id);
         let can_ask_late = self.config.engine.is_some();
         let rank = |one: &&Investigation| match &one.late {
             None if one.is_untold() => Some((0, 0)),
@@ -329,7 +326,7 @@ impl<E: Effects> Session<'_, E> {
     fn hope_for_late(&mut self, ended: &Investigation, answer: &Answer, dm: &str, now: Timestamp) {
         let length = self.config.late_diagnosis;
         let passes = answer.result.as_ref().is_err_and(Failure::passes);
-        let is_printed = matches!(self.effects.route(), Route::Stdout | Route::Report);
+        let is_printed = self.effects.route().is_printed();
         if length.is_zero() || !passes || ended.late.is_some() || is_printed {
             return;
         }
@@ -359,16 +356,10 @@ impl<E: Effects> Session<'_, E> {
     pub fn forget_late(&mut self) {
         let now = self.effects.now(None);
         let is_over = |one: &Investigation| one.late.as_ref().is_some_and(|late| late.is_over(now));
-        let over: HashSet<String> = self
-            .state
-            .queue
-            .iter()
-            .filter(|one| is_over(one))
-            .map(|one| one.id.clone())
-            .collect();
-        if !over.is_empty() {
-            self.state.queue.retain(|one| !over.contains(&one.id));
-            self.note_unsaved(super::Unsaved::Stamps);
+        let before = self.state.queue.len();
+        self.state.queue.retain(|one| !is_over(one));
+        if self.state.queue.len() < before {
+            self.note_unsaved(Durability::Full);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::exit::Exit;
 use crate::report::{Report, WakeReport};
 use crate::secret::Secret;
 use crate::state::queue::Alert;
-use crate::state::{Durability, LogState, State, log_name};
+use crate::state::{Durability, State, log_name};
 
 /// How often the log is looked at while the engine is asked.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -39,7 +39,8 @@ pub struct Session<'a, E: Effects> {
     log_name: String,
     /// The tokens that a row may quote.
     secrets: Vec<Secret>,
-    unsaved: Unsaved,
+    /// What the next commit has to outlive; `None` where nothing changed since the last one.
+    unsaved: Option<Durability>,
     /// Whether each wake is kept for the report, or only counted.
     keeps_wakes: bool,
     /// Where the wakes of an investigation stand in the report, by its id.
@@ -62,14 +63,6 @@ pub struct Session<'a, E: Effects> {
     outgoing: Outgoing,
     /// For how long nothing was watched, until a DM has told it.
     pub unwatched: Option<SignedDuration>,
-}
-
-/// What changed since the last commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Unsaved {
-    Nothing,
-    Position,
-    Stamps,
 }
 
 /// The engine's failures in this run.
@@ -111,7 +104,7 @@ impl<'a, E: Effects> Session<'a, E> {
             report,
             log_name: log_name(&config.paths.audit_log),
             secrets: config.secrets(),
-            unsaved: Unsaved::Nothing,
+            unsaved: None,
             keeps_wakes: false,
             reported_wakes: HashMap::new(),
             begun: Instant::now(),
@@ -144,9 +137,8 @@ impl<'a, E: Effects> Session<'a, E> {
 
     /// Stamps the log's first position.
     pub fn begin(&mut self, checkpoint: Checkpoint) {
-        let log = LogState::new(checkpoint);
-        self.state.logs.insert(self.log_name.clone(), log);
-        self.note_unsaved(Unsaved::Stamps);
+        self.state.begin(&self.config.paths.audit_log, checkpoint);
+        self.note_unsaved(Durability::Full);
     }
 
     /// Reads, asks and tells until there is nothing more to do, or the run's time is over. The log
@@ -174,13 +166,13 @@ impl<'a, E: Effects> Session<'a, E> {
         Ok(())
     }
 
-    fn note_unsaved(&mut self, unsaved: Unsaved) {
-        self.unsaved = self.unsaved.max(unsaved);
+    fn note_unsaved(&mut self, durability: Durability) {
+        self.unsaved = self.unsaved.max(Some(durability));
     }
 
     fn commit(&mut self, durability: Durability) -> Result<()> {
         self.effects.commit(&self.state, durability)?;
-        self.unsaved = Unsaved::Nothing;
+        self.unsaved = None;
         Ok(())
     }
 
@@ -198,14 +190,9 @@ impl<'a, E: Effects> Session<'a, E> {
                 .any(|dm| self.outgoing.made.get(dm) == Some(&true));
         }
         self.count_run(now);
-        if self.unsaved != Unsaved::Nothing {
+        if let Some(durability) = self.unsaved {
             self.prune(now);
-            let only_position = self.unsaved == Unsaved::Position;
-            self.commit(if only_position {
-                Durability::PositionOnly
-            } else {
-                Durability::Full
-            })?;
+            self.commit(durability)?;
         }
         self.warn_of_pending();
         Ok(())
@@ -229,7 +216,7 @@ impl<'a, E: Effects> Session<'a, E> {
             counters.last_success = Some(now);
         }
         if self.config.metrics_file.is_some() {
-            self.note_unsaved(Unsaved::Position);
+            self.note_unsaved(Durability::PositionOnly);
         }
     }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use log::{info, warn};
 
-use super::{LOOK_AGAIN, Session, Unsaved};
+use super::{LOOK_AGAIN, Session};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::reader::{self, Look, WakeSink};
 use crate::audit::wake::Wake;
@@ -122,9 +122,7 @@ impl<E: Effects> Session<'_, E> {
         if is_time && !self.is_past_its_time() {
             self.look()?;
             // Whoever is waited for must not be waited for with these rows in memory alone.
-            if self.state.queue.iter().any(|one| one.is_untold())
-                && self.unsaved != Unsaved::Nothing
-            {
+            if self.state.queue.iter().any(|one| one.is_untold()) && self.unsaved.is_some() {
                 self.commit(Durability::Full)?;
             }
         }
@@ -229,10 +227,10 @@ impl<E: Effects> Session<'_, E> {
             .into_iter()
             .for_each(|told| self.warn_once(told));
         if look.moved {
-            self.note_unsaved(Unsaved::Position);
+            self.note_unsaved(Durability::PositionOnly);
         }
         if decided > 0 {
-            self.note_unsaved(Unsaved::Stamps);
+            self.note_unsaved(Durability::Full);
         }
         self.problem = look.problem;
     }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
+use super::Session;
 use super::investigate::Ending;
-use super::{Session, Unsaved};
 use crate::effects::{Effects, Route};
 use crate::engine::Reason;
 use crate::message::{self, Message};
@@ -63,7 +63,7 @@ impl<E: Effects> Session<'_, E> {
                 None => self.queue_facts(&id, now),
             }
         }
-        if self.unsaved != Unsaved::Nothing {
+        if self.unsaved.is_some() {
             self.commit(Durability::Full)?;
         }
         self.send_outbox()?;
@@ -127,14 +127,13 @@ impl<E: Effects> Session<'_, E> {
             .extend(self.unwatched.take().map(message::unwatched_note));
         self.outgoing.made.insert(dm.id.clone(), false);
         self.state.outbox.push_back(dm);
-        self.note_unsaved(Unsaved::Stamps);
+        self.note_unsaved(Durability::Full);
         let last = self.state.outbox.len() - 1;
         let route = self.effects.route();
         self.outgoing.reported += usize::from(route == Route::Report);
         let goes_now = match route {
-            Route::Stdout | Route::Report => true,
             Route::Slack => self.next_to_send() == Some(last),
-            Route::SlackWithout(_) | Route::Nowhere => false,
+            route => route.is_printed(),
         };
         if goes_now {
             let dm = &mut self.state.outbox[last];

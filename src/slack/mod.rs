@@ -67,6 +67,21 @@ pub enum Posted {
     Refused { cause: String },
 }
 
+impl Posted {
+    /// Why it was not delivered; empty where it was.
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Delivered(_) => "",
+            Self::NotSent { cause }
+            | Self::RateLimited { cause, .. }
+            | Self::Unknown { cause }
+            | Self::MessageFault { cause }
+            | Self::ThreadGone { cause }
+            | Self::Refused { cause } => cause,
+        }
+    }
+}
+
 /// Who a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenOwner {

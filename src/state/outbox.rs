@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::json::is_default;
 use crate::random::random_id;
 use crate::slack::Thread;
 use crate::text::serialize_time;
@@ -17,6 +18,9 @@ pub type Outbox = VecDeque<Dm>;
 /// With so many DMs, or so many bytes of them, nothing is added that can wait.
 const MOST_DMS: usize = 2_000;
 const MOST_BYTES: usize = 8 * 1024 * 1024;
+
+/// Parts beyond this one give way to all else.
+const MOST_PARTS_AT_ONCE: u32 = 10;
 
 pub fn is_full(outbox: &Outbox) -> bool {
     outbox.len() >= MOST_DMS || outbox.iter().map(Dm::size).sum::<usize>() >= MOST_BYTES
@@ -46,7 +50,7 @@ pub struct Dm {
     pub follows: Option<Follows>,
     pub delivery: Delivery,
     /// In how many runs Slack refused it or its answer stayed unknown.
-    #[serde(default, alias = "refused_runs", skip_serializing_if = "is_zero")]
+    #[serde(default, alias = "refused_runs", skip_serializing_if = "is_default")]
     pub failures: u32,
     /// The next try of a DM whose answer stays unknown while others go through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +65,7 @@ pub struct Dm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<Begun>,
     /// It was taken back from `undelivered.jsonl`, where its row may still lie.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_retried: bool,
 }
 
@@ -102,14 +106,6 @@ pub struct Paused {
     pub until: Timestamp,
     /// How many pauses there were, this one included.
     pub count: u32,
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// Whom a DM is about: a pair of (probe, category), or all wakes of a digest.
@@ -187,9 +183,10 @@ impl Dm {
         }
     }
 
-    /// How many of its parts Slack took.
-    pub fn parts_sent(&self) -> u32 {
-        self.begun.as_ref().map_or(0, |begun| begun.parts)
+    /// Whether its next part gives way to all else.
+    pub fn gives_way(&self) -> bool {
+        let begun = self.begun.as_ref();
+        begun.is_some_and(|begun| begun.parts >= MOST_PARTS_AT_ONCE)
     }
 
     /// The thread is gone: what is left goes to the top level.

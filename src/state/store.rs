@@ -22,13 +22,13 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// What a file is written anew with.
 type Writer = BufWriter<File>;
 
-/// What a commit must outlive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a commit must outlive, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// The machine's power going off.
-    Full,
     /// Only the position moved: if that is lost, rows that needed nothing are read again.
     PositionOnly,
+    /// The machine's power going off.
+    Full,
 }
 
 /// The state folder: reads and commits the state, and appends to the files beside it.
