@@ -69,10 +69,33 @@ pub struct Lines<R> {
     complete: usize,
     read: u64,
     /// The last complete row before the buffer.
-    row_before: Option<RowProof>,
+    row_before: Option<RowBefore>,
     /// The overlong line that is being passed, and the one that was returned last.
     overlong: Option<Passing>,
     overlong_row: Option<RowProof>,
+}
+
+/// A row that is no longer in the buffer. It is hashed only where its proof is asked for.
+enum RowBefore {
+    Kept {
+        start: u64,
+        bytes: Vec<u8>,
+    },
+    /// It was too long to be kept.
+    Hashed(RowProof),
+}
+
+impl RowBefore {
+    fn proof(&self) -> RowProof {
+        match self {
+            Self::Kept { start, bytes } => RowProof {
+                start: *start,
+                end: start + bytes.len() as u64,
+                sha256: sha256(bytes),
+            },
+            Self::Hashed(proof) => proof.clone(),
+        }
+    }
 }
 
 /// An overlong line on its way through the buffer.
@@ -116,7 +139,7 @@ impl<R: Read> Lines<R> {
     /// source. An error is the source's own; all that was passed before it stays passed.
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         if let Some(row) = self.overlong_row.take() {
-            self.row_before = Some(row);
+            self.row_before = Some(RowBefore::Hashed(row));
         }
         loop {
             if self.overlong.is_some() {
@@ -239,7 +262,7 @@ impl<R: Read> Lines<R> {
     /// buffer's front.
     fn refill(&mut self) -> io::Result<usize> {
         if self.overlong.is_none() {
-            self.row_before = self.last_row();
+            self.keep_last_row();
             self.keep_from(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
         let old = self.filled;
@@ -256,6 +279,21 @@ impl<R: Read> Lines<R> {
             });
         }
         Ok(self.filled - old)
+    }
+
+    /// Keeps the last row of the buffer, if there is a complete one, before it is dropped.
+    fn keep_last_row(&mut self) {
+        let Some((start, end)) = self.row_at(self.passed) else {
+            return;
+        };
+        let mut bytes = match self.row_before.take() {
+            Some(RowBefore::Kept { bytes, .. }) => bytes,
+            _ => Vec::new(),
+        };
+        bytes.clear();
+        bytes.extend_from_slice(&self.buffer[start..end]);
+        let start = self.offset(start);
+        self.row_before = Some(RowBefore::Kept { start, bytes });
     }
 
     fn read_chunk(&mut self) -> io::Result<()> {
@@ -293,16 +331,23 @@ impl<R: Read> Lines<R> {
 
     /// The row whose `\n` is right before this index of the buffer.
     fn row_ending_at(&self, end: usize) -> Option<RowProof> {
-        if end == self.front {
-            return self.row_before.clone();
-        }
-        let line = line_start(&self.buffer[self.front..], end - 1 - self.front);
-        let start = skip_nuls(&self.buffer, self.front + line);
+        let Some((start, end)) = self.row_at(end) else {
+            return self.row_before.as_ref().map(RowBefore::proof);
+        };
         Some(RowProof {
             start: self.offset(start),
             end: self.offset(end),
             sha256: sha256(&self.buffer[start..end]),
         })
+    }
+
+    /// Where in the buffer that row lies; `None` where it lies before the buffer.
+    fn row_at(&self, end: usize) -> Option<(usize, usize)> {
+        if end == self.front {
+            return None;
+        }
+        let line = line_start(&self.buffer[self.front..], end - 1 - self.front);
+        Some((skip_nuls(&self.buffer, self.front + line), end))
     }
 
     fn offset(&self, index: usize) -> u64 {
