@@ -109,14 +109,6 @@ impl Retired {
         now.duration_since(self.left_at).abs() >= LATE_ROWS
     }
 
-    /// Whether there may be rows in this file of it that were not looked at.
-    pub(super) fn may_have_grown(&self, file: &Generation) -> bool {
-        match file.is_gzip() {
-            true => !self.is_compressed,
-            false => file.length > self.length,
-        }
-    }
-
     /// Notes that it was read to its end in this file.
     pub fn note_read(&mut self, file: &Generation, now: Timestamp) {
         self.length = file.length;

@@ -164,10 +164,11 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// The number of the generation that was left and is this file.
+    /// The number of the generation that was left and is this file. One that was read to its end when
+    /// it was compressed is not looked for, since nothing follows in it.
     fn retired_as(&self, file: &Generation) -> io::Result<Option<usize>> {
         for (number, retired) in self.checkpoint.previous.iter().enumerate() {
-            if retired.is(file)? {
+            if !retired.is_compressed && retired.is(file)? {
                 return Ok(Some(number));
             }
         }

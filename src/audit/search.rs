@@ -205,7 +205,7 @@ impl Search<'_> {
             });
             match generation {
                 Some(gzip) if self.is_being_written(&gzip)? => {}
-                Some(file) if retired.may_have_grown(&file) => {
+                Some(file) if file.is_gzip() || file.length > retired.length => {
                     plan.segments.push(Segment {
                         generation: file,
                         from: retired.position.offset,

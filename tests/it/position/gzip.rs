@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::support::Rotating;
+use crate::support::{Rotating, arguments, other_row};
 
 fn gzipped(path: &Path) -> Vec<u8> {
     let done = Command::new("gzip").arg("-c").arg(path).output().unwrap();
@@ -176,4 +176,37 @@ fn a_generation_that_was_read_is_not_read_again_once_it_is_compressed() {
         log.write(&["next"]);
         log.follows(&["next"]);
     }
+}
+
+#[test]
+fn what_was_read_compressed_is_not_decompressed_again() {
+    needs!("strace");
+    needs!("logrotate");
+    let log = Rotating::begun();
+    // More than one read of the compressed file.
+    let row = |number: u64| other_row(&format!("{:x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let rows: String = (0..20_000).map(|number| row(number) + "\n").collect();
+    log.append_raw(rows);
+    log.logrotate("create\ncompress");
+    log.write(&["after"]);
+    log.follows(&["after"]);
+    let (trace, gzip) = (log.path("trace"), log.rotated(".1.gz"));
+    let (trace, gzip) = (trace.display().to_string(), gzip.display().to_string());
+    log.write(&["next"]);
+    let strace = [
+        "strace",
+        "-f",
+        "-e",
+        "trace=read,pread64",
+        "-P",
+        &gzip,
+        "-o",
+        &trace,
+    ];
+    log.start_through(&strace, &arguments("run --to stdout"))
+        .finish()
+        .exits(0);
+    let reads = fs::read_to_string(&trace).unwrap();
+    let reads = reads.lines().filter(|line| line.contains("read")).count();
+    assert!(reads < 10, "{reads} reads");
 }
