@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use memchr::{memchr, memmem, memrchr};
 use sha2::{Digest, Sha256};
 
-use super::hash::{hex, sha256};
+use super::hash::hex;
 use super::position::RowProof;
 use super::row::SEAM;
 
@@ -88,11 +88,7 @@ enum RowBefore {
 impl RowBefore {
     fn proof(&self) -> RowProof {
         match self {
-            Self::Kept { start, bytes } => RowProof {
-                start: *start,
-                end: start + bytes.len() as u64,
-                sha256: sha256(bytes),
-            },
+            Self::Kept { start, bytes } => RowProof::of(*start, bytes),
             Self::Hashed(proof) => proof.clone(),
         }
     }
@@ -250,6 +246,7 @@ impl<R: Read> Lines<R> {
             start,
             end: self.base,
             sha256: hex(hash),
+            tells_time: true,
         });
         Some(Line {
             start,
@@ -334,11 +331,8 @@ impl<R: Read> Lines<R> {
         let Some((start, end)) = self.row_at(end) else {
             return self.row_before.as_ref().map(RowBefore::proof);
         };
-        Some(RowProof {
-            start: self.offset(start),
-            end: self.offset(end),
-            sha256: sha256(&self.buffer[start..end]),
-        })
+        let row = &self.buffer[start..end];
+        Some(RowProof::of(self.offset(start), row))
     }
 
     /// Where in the buffer that row lies; `None` where it lies before the buffer.
@@ -456,10 +450,13 @@ mod tests {
             if bytes.len() == row.len() {
                 return (seen, (start, kept, overlong, read, mark));
             }
-            mark = Some(RowProof {
-                start,
-                end,
-                sha256: sha256(row),
+            let overlong_row = RowProof {
+                tells_time: true,
+                ..RowProof::of(start, row)
+            };
+            mark = Some(match overlong {
+                Some(_) => overlong_row,
+                None => RowProof::of(start, row),
             });
             read += 1;
             if overlong.is_some() || holds_seam(bytes) {

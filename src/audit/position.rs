@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::generation::Generation;
 use super::hash::{hex, sha256};
 use super::identity::Identity;
-use super::source::{HEAD_BYTES, is_damage};
+use super::source::is_damage;
 use crate::json::{self, is_default};
 
 /// The first stamp looks for the last line end in steps of this size.
@@ -36,6 +36,25 @@ pub struct RowProof {
     pub end: u64,
     /// In hex, over the bytes from `start` to `end`, the `\n` included.
     pub sha256: String,
+    /// Whether it says when it was written, or that is not known.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub tells_time: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl RowProof {
+    /// Of a row that begins at this offset, with its `\n`.
+    pub fn of(start: u64, row: &[u8]) -> Self {
+        Self {
+            start,
+            end: start + row.len() as u64,
+            sha256: sha256(row),
+            tells_time: tells_time(row),
+        }
+    }
 }
 
 /// How far a log was read. Content proves it; the file's name and identity only help to find it.
@@ -51,8 +70,7 @@ pub struct Position {
     /// the head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beginnings: Vec<Prefix>,
-    /// Whether all that was read lies in the head and no row of it tells a time: other generations
-    /// may begin with the same rows.
+    /// Whether neither the head nor the last row tells a time: other generations may have both, too.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_ambiguous: bool,
     /// The last row before the offset. Missing at offset 0.
@@ -110,7 +128,7 @@ impl Position {
             offset: row.end,
             head: Some(prefix(head)),
             beginnings: beginnings(head),
-            is_ambiguous: head.len() < HEAD_BYTES && !tells_time(head),
+            is_ambiguous: !row.tells_time && !tells_time(head),
             last_row: Some(row),
             ..Self::start_of(generation, seen_at)
         }
@@ -227,10 +245,12 @@ pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position
     let mut hash = Sha256::new();
     let row = log.read_from(start).with_context(failed)?;
     io::copy(&mut row.take(end - start), &mut hash).with_context(failed)?;
+    let begin = log.read_range(start, end.min(start + BACKWARD_CHUNK));
     let row = RowProof {
         start,
         end,
         sha256: hex(hash),
+        tells_time: tells_time(&begin.with_context(failed)?),
     };
     Ok(Position::behind(log, row, seen_at))
 }

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 
 use super::checkpoint::Checkpoint;
 use super::generation::Generation;
-use super::hash::sha256;
 use super::identity::Identity;
 use super::lines::{Line, Lines, Overlong, Unfinished};
 use super::plan::{Kind, Plan, Segment};
@@ -193,12 +192,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// At offset 0 only the identity can tell that the file is another one.
+    /// At offset 0 only the identity can tell that the file is another one. One in whose first line
+    /// reading stopped goes on, also where it was rotated since.
     fn begins_another_file(&self, segment: &Segment) -> bool {
         let position = &self.checkpoint.position;
-        let is_same = |identity| segment.generation.is_same_file(identity);
-        position.offset == 0
-            && (segment.kind == Kind::Finished || !position.identity.as_ref().is_some_and(is_same))
+        let is_done = segment.kind == Kind::Finished && position.wakes_done == 0;
+        position.offset == 0 && (is_done || !position.was_in(&segment.generation))
     }
 
     /// Leaves the generation that the position is in, `last` where any of it was read, for the
@@ -336,11 +335,7 @@ impl<'a> Reader<'a> {
             let wakes = read_rows(bytes).wakes.into_iter();
             wakes.for_each(|wake| self.sink.take(wake));
             self.look.rows += 1;
-            return Some(RowProof {
-                start,
-                end: start + bytes.len() as u64,
-                sha256: sha256(bytes),
-            });
+            return Some(RowProof::of(start, bytes));
         }
         if is_over {
             let malformed = memchr::memmem::find(bytes, SEAM.as_bytes()).map(|_| 0);

@@ -26,7 +26,7 @@ impl Search<'_> {
         }
         let mut found = look_around(self);
         self.add_late_rows(&mut plan, mem::take(&mut found.retired))?;
-        if goes_on && self.are_copies(&found.holders)? {
+        if goes_on && (!position.is_ambiguous || self.are_copies(&found.holders)?) {
             self.add_left_empty(&mut plan, found.new)?;
             return Ok(plan);
         }
@@ -34,7 +34,7 @@ impl Search<'_> {
         plan.unreadable = mem::take(&mut found.unreadable);
         if position.offset == 0 {
             // There is nothing to know the position's generation by: all that is new is read.
-            let new = self.in_order(found.new, None)?;
+            let new = self.in_order(&mut plan, found.new, None)?;
             let is_another =
                 |log: &Generation| position.identity.is_some() && !position.was_in(log);
             plan.rotated = !new.is_empty() || self.current.is_some_and(is_another);
@@ -75,7 +75,7 @@ impl Search<'_> {
         }
         // What is no part of the holder only begins like it.
         new.extend(copies.into_iter().map(New::whole));
-        let later = self.in_order(new, Some(&holder))?;
+        let later = self.in_order(plan, new, Some(&holder))?;
         let from = match (holder.is_gzip(), self.checkpoint.position.offset) {
             (true, offset) => offset,
             (false, offset) => holder.length.min(offset),
@@ -103,7 +103,7 @@ impl Search<'_> {
         }
         if self.current.is_some() {
             plan.gap = true;
-            let new = self.in_order(new, None)?;
+            let new = self.in_order(plan, new, None)?;
             self.add(plan, new)?;
         }
         Ok(())
@@ -129,8 +129,13 @@ impl Search<'_> {
         Ok((!files.is_empty()).then(|| files.remove(index)))
     }
 
-    /// Oldest first, without those that are read as part of another one.
-    fn in_order(&self, mut files: Vec<New>, holder: Option<&Generation>) -> io::Result<Vec<New>> {
+    /// Oldest first, without those that are read as part of another one, which are known from then on.
+    fn in_order(
+        &self,
+        plan: &mut Plan,
+        mut files: Vec<New>,
+        holder: Option<&Generation>,
+    ) -> io::Result<Vec<New>> {
         let is_cut = files.iter().any(|file| file.generation.is_gzip());
         files.sort_by_cached_key(|file| age(&file.generation, is_cut));
         let mut kept: Vec<New> = Vec::new();
@@ -140,8 +145,9 @@ impl Search<'_> {
             for other in others.chain(self.current).chain(holder) {
                 is_part |= !is_part && file.generation.is_part_of(other)?;
             }
-            if !is_part {
-                kept.push(file);
+            match is_part {
+                true => plan.known.add(&file.generation),
+                false => kept.push(file),
             }
         }
         kept.reverse();
@@ -176,7 +182,7 @@ impl Search<'_> {
     /// rows are late.
     fn add_left_empty(&self, plan: &mut Plan, new: Vec<New>) -> io::Result<()> {
         let mut number = self.checkpoint.previous.len();
-        for New { generation, from } in self.in_order(new, None)? {
+        for New { generation, from } in self.in_order(plan, new, None)? {
             if !self.is_being_written(&generation)? {
                 let kind = Kind::Late(number);
                 plan.segments.push(Segment {

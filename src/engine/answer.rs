@@ -53,7 +53,7 @@ pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
     let result = match error {
         Some(failure) => Err(failure),
         None if is_marked_incomplete(reply) => Err(Reason::IncompleteResponse.into()),
-        None => (api.read)(&body),
+        None => (api.read)(&body).map(|text| text.masked_by(|text| reply.masked_text(text))),
     };
     Answer {
         result,

@@ -32,6 +32,13 @@ impl Diagnosis {
         }
     }
 
+    pub fn masked_by(self, mask: impl Fn(String) -> String) -> Self {
+        Self {
+            text: mask(self.text),
+            ..self
+        }
+    }
+
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -71,6 +71,13 @@ impl Reply {
         json::parse(&self.body).map(|value| self.masked(value))
     }
 
+    /// The text with our tokens masked. One that was put together from parts may hold one that none
+    /// of them did.
+    pub fn masked_text(&self, text: String) -> String {
+        let secrets = self.secrets.iter();
+        secrets.fold(text, |text, secret| secret.mask(text))
+    }
+
     /// The value with our tokens masked in every string and key.
     pub fn masked(&self, value: Value) -> Value {
         let mask = |text| {
