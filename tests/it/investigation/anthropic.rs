@@ -83,6 +83,15 @@ fn the_token_has_its_usual_name_and_its_own_name_wins() {
 }
 
 #[test]
+fn a_token_that_is_put_together_from_two_blocks_is_masked() {
+    let world = world();
+    let (begin, end) = ENGINE_TOKEN.split_at(ENGINE_TOKEN.len() / 2);
+    let blocks = [begin, end].map(|text| json!({"type": "text", "text": text}));
+    let message = json!({"type": "message", "stop_reason": "end_turn", "content": blocks});
+    assert_eq!(world.diagnosis(Reply::json(200, &message)), "[masked]");
+}
+
+#[test]
 fn without_url_and_token_there_is_no_engine() {
     let world = world();
     world.engine.never();

@@ -374,3 +374,45 @@ fn a_thousand_files_beside_the_log_are_looked_at() {
     log.write(&["after"]);
     log.follows(&["unread", "after"]);
 }
+
+#[test]
+fn generations_that_share_their_whole_head_are_told_once() {
+    let first_row = format!(
+        "{{\"seam\":\"daemon.started\",\"x\":\"{}\"}}\n",
+        "x".repeat(1_500)
+    );
+    for rows_before_the_run in [false, true] {
+        let log = Rotating::without_log();
+        log.append_raw(&first_row);
+        if rows_before_the_run {
+            log.write(&["history"]);
+        }
+        log.run().exits(0);
+        log.write(&["a", "b"]);
+        fs::rename(log.log(), log.rotated(".1")).unwrap();
+        log.append_raw(&first_row);
+        log.tells(&["a", "b"]);
+        log.write(&["c"]);
+        log.tells(&["c"]);
+        log.is_idle();
+    }
+}
+
+#[test]
+fn copies_of_a_part_of_the_log_are_not_told_again() {
+    for rows in [0, 1, 3] {
+        let log = Rotating::stamped();
+        let read: Vec<_> = (0..rows).map(|number| format!("read{number}")).collect();
+        let read: Vec<_> = read.iter().map(String::as_str).collect();
+        log.write(&read);
+        log.tells(&read);
+        log.write(&["a"]);
+        fs::copy(log.log(), log.path("kora_audit_log.jsonl.bak")).unwrap();
+        log.write(&["b", "c", "d"]);
+        fs::rename(log.log(), log.rotated(".1")).unwrap();
+        log.write(&["e"]);
+        log.tells(&["a", "b", "c", "d", "e"]);
+        log.write(&["f"]);
+        log.tells(&["f"]);
+    }
+}

@@ -82,6 +82,25 @@ fn a_line_of_very_many_wakes_fills_the_queue_no_further_than_others() {
 }
 
 #[test]
+fn a_first_line_of_very_many_wakes_goes_on_where_it_was_rotated() {
+    let world = World::stamped();
+    slow(&world, 1);
+    let line: String = (0..300)
+        .map(|number| wake(&format!("p{number}.")).line())
+        .collect();
+    world.append_raw(line + "\n");
+    world.command("run --max-runtime 1").exits(0);
+    fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
+    world.append([wake("new.")]);
+    world.set("KORA_PROBE_ENGINE_URL", "");
+    world.run().exits(0).silent();
+    let mut texts = world.slack.texts();
+    texts.sort();
+    texts.dedup();
+    assert_eq!((texts.len(), world.slack.texts().len()), (301, 301));
+}
+
+#[test]
 fn all_that_was_read_is_decided_also_past_the_time() {
     let world = World::stamped();
     slow(&world, 1);
