@@ -59,6 +59,9 @@ impl Search<'_> {
     /// Finds the holder of the position, and after it the generations that came later.
     fn follow(&self, plan: &mut Plan, found: Found) -> io::Result<()> {
         let (mut holders, mut copies, mut new) = (found.holders, found.copies, found.new);
+        let offset = self.checkpoint.position.offset;
+        // What holds the position was read up to it. What only begins like its generation is new.
+        let read = if holders.is_empty() { 0 } else { offset };
         if holders.is_empty() {
             // A copy that ends before the position was made before that was reached, and so was
             // wholly consumed.
@@ -67,18 +70,20 @@ impl Search<'_> {
         let Some(holder) = self.take_holder(&mut holders)? else {
             return self.follow_nothing(plan, new, found.failure);
         };
-        for file in holders {
-            match file.is_part_of(&holder)? {
-                true => plan.known.add(&file),
-                false => copies.push(file),
+        for generation in holders {
+            match generation.is_part_of(&holder)? {
+                true => plan.known.add(&generation),
+                false => new.push(New {
+                    generation,
+                    from: read,
+                }),
             }
         }
-        // What is no part of the holder only begins like it.
         new.extend(copies.into_iter().map(New::whole));
         let later = self.in_order(plan, new, Some(&holder))?;
-        let from = match (holder.is_gzip(), self.checkpoint.position.offset) {
-            (true, offset) => offset,
-            (false, offset) => holder.length.min(offset),
+        let from = match holder.is_gzip() {
+            true => offset,
+            false => holder.length.min(offset),
         };
         plan.rotated = true;
         let generation = holder;
