@@ -187,8 +187,10 @@ impl Model {
         }
     }
 
+    /// Not where generations begin alike: one that was truncated and left is not missed then, and a late
+    /// row in it not found.
     fn append_late(&mut self) {
-        if self.old.is_some() {
+        if self.old.is_some() && !self.ways.begins_alike {
             let (line, probe) = self.next_row();
             let old = self.old.as_mut().expect("an old descriptor");
             old.write_all(line.as_bytes()).expect("a late row");
