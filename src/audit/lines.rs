@@ -246,7 +246,7 @@ impl<R: Read> Lines<R> {
             start,
             end: self.base,
             sha256: hex(hash),
-            tells_time: true,
+            is_undated: false,
         });
         Some(Line {
             start,
@@ -451,7 +451,7 @@ mod tests {
                 return (seen, (start, kept, overlong, read, mark));
             }
             let overlong_row = RowProof {
-                tells_time: true,
+                is_undated: false,
                 ..RowProof::of(start, row)
             };
             mark = Some(match overlong {

@@ -36,13 +36,9 @@ pub struct RowProof {
     pub end: u64,
     /// In hex, over the bytes from `start` to `end`, the `\n` included.
     pub sha256: String,
-    /// Whether it says when it was written, or that is not known.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
-    pub tells_time: bool,
-}
-
-fn yes() -> bool {
-    true
+    /// Whether it is known not to say when it was written.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_undated: bool,
 }
 
 impl RowProof {
@@ -52,7 +48,7 @@ impl RowProof {
             start,
             end: start + row.len() as u64,
             sha256: sha256(row),
-            tells_time: tells_time(row),
+            is_undated: !tells_time(row),
         }
     }
 }
@@ -128,7 +124,7 @@ impl Position {
             offset: row.end,
             head: Some(prefix(head)),
             beginnings: beginnings(head),
-            is_ambiguous: !row.tells_time && !tells_time(head),
+            is_ambiguous: row.is_undated && !tells_time(head),
             last_row: Some(row),
             ..Self::start_of(generation, seen_at)
         }
@@ -250,7 +246,7 @@ pub fn behind_last_line(log: &Generation, seen_at: Timestamp) -> Result<Position
         start,
         end,
         sha256: hex(hash),
-        tells_time: tells_time(&begin.with_context(failed)?),
+        is_undated: !tells_time(&begin.with_context(failed)?),
     };
     Ok(Position::behind(log, row, seen_at))
 }

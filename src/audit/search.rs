@@ -61,7 +61,7 @@ impl Search<'_> {
         let (mut holders, mut copies, mut new) = (found.holders, found.copies, found.new);
         let offset = self.checkpoint.position.offset;
         // What holds the position was read up to it. What only begins like its generation is new.
-        let read = if holders.is_empty() { 0 } else { offset };
+        let read_up_to = if holders.is_empty() { 0 } else { offset };
         if holders.is_empty() {
             // A copy that ends before the position was made before that was reached, and so was
             // wholly consumed.
@@ -75,7 +75,7 @@ impl Search<'_> {
                 true => plan.known.add(&generation),
                 false => new.push(New {
                     generation,
-                    from: read,
+                    from: read_up_to,
                 }),
             }
         }

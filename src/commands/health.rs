@@ -43,13 +43,13 @@ pub fn overdue(
     })
 }
 
-/// A finding if no run could be done for too long.
+/// A finding if runs fail or are killed, and none was done for too long.
 pub fn failing(since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
     let length = age(since?, now);
     (length >= TOO_LONG).then(|| {
         failed(
             "runs",
-            format!("each run has failed for {}", span(length)),
+            format!("no run was done for {}", span(length)),
             "see what a run says: probe-wake run -v",
         )
     })

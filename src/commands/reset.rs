@@ -35,26 +35,12 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     }
     let store = Store::create(&paths.state_dir)?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
-    let whole = args.position.is_none() && !args.debounce && !args.outbox;
+    let whole = is_whole(args);
     // What can fail comes first, before anything is changed.
     let position = args.position.map(|place| position_at(log, place));
     let position = position.transpose()?;
-    let mut state = match store.load() {
-        Ok(state) => state,
-        Err(problem) if whole => {
-            set_aside(&store, &problem)?;
-            tell(
-                "Without a position the next run is a first run and reads no history. To read the log \
-                 from its start: probe-wake state reset --position start",
-            );
-            return Ok(Exit::Done);
-        }
-        // A given position is enough to begin a new state.
-        Err(problem) if position.is_some() => {
-            set_aside(&store, &problem)?;
-            State::default()
-        }
-        Err(problem) => return Err(problem),
+    let Some(mut state) = state_to_reset(&store, whole, position.is_some())? else {
+        return Ok(Exit::Done);
     };
     let losses = losses(&state, log, args, whole);
     if !losses.is_empty() {
@@ -66,12 +52,57 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         tell(&format!("{lost}."));
     }
     store.keep_old()?;
+    let done = forget(&store, &mut state, log, args, position)?;
+    store.commit(&state, Durability::Full)?;
+    done.iter().for_each(|line| tell(line));
+    Ok(Exit::Done)
+}
+
+/// Without a part that is named, all is reset.
+fn is_whole(args: &ResetArgs) -> bool {
+    args.position.is_none() && !args.debounce && !args.outbox
+}
+
+/// The state as it is. An unreadable one is set aside: with a position there is enough to begin a new
+/// one, and where all is reset, `None`, there is nothing left to do.
+fn state_to_reset(
+    store: &Store,
+    whole: bool,
+    has_position: bool,
+) -> Result<Option<State>, Problem> {
+    match store.load() {
+        Ok(state) => Ok(Some(state)),
+        Err(problem) if whole => {
+            set_aside(store, &problem)?;
+            tell(
+                "Without a position the next run is a first run and reads no history. To read the log \
+                 from its start: probe-wake state reset --position start",
+            );
+            Ok(None)
+        }
+        Err(problem) if has_position => {
+            set_aside(store, &problem)?;
+            Ok(Some(State::default()))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Changes the state, which the caller commits, and gives what to say of it then.
+fn forget(
+    store: &Store,
+    state: &mut State,
+    log: &Path,
+    args: &ResetArgs,
+    position: Option<Checkpoint>,
+) -> Result<Vec<String>> {
     let mut done = Vec::new();
+    let whole = is_whole(args);
     if whole || args.outbox {
-        done.extend(give_up(&store, &mut state)?);
+        done.extend(give_up(store, state)?);
     }
     if whole {
-        state = State::default();
+        *state = State::default();
         done.push("Everything is forgotten: the next run is a first run.".to_owned());
     }
     if args.debounce {
@@ -81,11 +112,9 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         done.push(format!("The stamps of {} are forgotten.", log.display()));
     }
     if let Some(checkpoint) = position {
-        done.push(reset_position(&mut state, log, checkpoint));
+        done.push(reset_position(state, log, checkpoint));
     }
-    store.commit(&state, Durability::Full)?;
-    done.iter().for_each(|line| tell(line));
-    Ok(Exit::Done)
+    Ok(done)
 }
 
 /// What a reset drops, in words. A log that cannot be read may hold wakes, and is named too.

@@ -289,8 +289,11 @@ impl<E: Effects> Session<'_, E> {
                     }
                     (tries, announced) = (Tries::default(), false);
                 }
-                posted if self.tries_again(index, &posted, &mut tries, thread.is_some()) => {}
-                posted => return self.not_delivered(index, &posted, doubt > 0),
+                posted => {
+                    if !self.tries_again(index, &posted, &mut tries, thread.is_some()) {
+                        return self.not_delivered(index, &posted, doubt > 0);
+                    }
+                }
             }
         }
     }

@@ -45,18 +45,9 @@ struct Note {
     /// The length of all such gaps together.
     #[serde(skip_serializing_if = "Option::is_none")]
     unwatched_seconds: Option<u32>,
-    /// The end of the first run of all those that could not be done since one could.
+    /// When the first run began of those that failed or were killed since one was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     failing_since: Option<Timestamp>,
-}
-
-/// What a run notes of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    Begun,
-    Done,
-    /// It could not be done.
-    Failed,
 }
 
 impl Lock {
@@ -106,9 +97,9 @@ impl Lock {
             }
     }
 
-    /// Notes that a run begins or ends now, and for how long nothing was watched before that no DM has
-    /// told.
-    pub fn note_run(&self, stage: Stage, untold: SignedDuration) -> io::Result<()> {
+    /// Notes that a run begins, fails or is done now, and for how long nothing was watched before that
+    /// no DM has told.
+    pub fn note_run(&self, is_done: bool, untold: SignedDuration) -> io::Result<()> {
         let now = Timestamp::now();
         let seconds = u32::try_from(untold.as_secs().max(0)).unwrap_or(u32::MAX);
         let seconds = Some(seconds).filter(|seconds| *seconds > 0);
@@ -117,11 +108,7 @@ impl Lock {
             last_run: now,
             unwatched_since: since.filter(|_| seconds.is_some()),
             unwatched_seconds: seconds,
-            failing_since: match stage {
-                Stage::Begun => self.note.failing_since,
-                Stage::Done => None,
-                Stage::Failed => self.note.failing_since.or(Some(now)),
-            },
+            failing_since: (!is_done).then(|| self.note.failing_since.unwrap_or(now)),
         };
         note.write(&self.file).or_else(|error| {
             // A full disk takes no content: the time of the run is still told.
@@ -140,17 +127,14 @@ impl Note {
         serde_json::from_slice(line).ok()
     }
 
-    /// Writes over the line before. A run killed in between leaves the end of a longer one behind
-    /// this one, where it is not read.
+    /// Writes over the line before, filled up with spaces where that was longer.
     fn write(&self, file: &File) -> io::Result<()> {
         let mut line = serde_json::to_vec(self)?;
+        let before = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        let before = before.min(LONGEST_NOTE).saturating_sub(1);
+        line.resize(line.len().max(before), b' ');
         line.push(b'\n');
-        file.write_all_at(&line, 0)?;
-        let length = line.len() as u64;
-        if file.metadata()?.len() > length {
-            file.set_len(length)?;
-        }
-        Ok(())
+        file.write_all_at(&line, 0)
     }
 }
 

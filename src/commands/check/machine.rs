@@ -100,6 +100,7 @@ fn kept(config: &Config, store: &Store, state: &State) -> Vec<Finding> {
             ok("runs", format!("the last was {ago} ago"))
         }
     };
+    let failing_since = lock::failing_since(&store.dir).filter(|_| !is_running);
     let undelivered = match undelivered::count(store, &state.outbox) {
         Ok(number) => health::undelivered(number),
         Err(error) => Some(warning(
@@ -109,7 +110,7 @@ fn kept(config: &Config, store: &Store, state: &State) -> Vec<Finding> {
         )),
     };
     let waiting = [
-        health::failing(lock::failing_since(&store.dir), now),
+        health::failing(failing_since, now),
         health::queued(state, SignedDuration::ZERO, now),
         health::untold(state, now),
         undelivered,

@@ -19,7 +19,7 @@ use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
 use crate::report::Report;
 use crate::session::Session;
-use crate::state::lock::{Lock, Stage};
+use crate::state::lock::Lock;
 use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::write_line;
 
@@ -60,13 +60,10 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
         .after_unwatched(unwatched);
     let begun = session.unwatched.unwrap_or_default();
     // Where this fails, it is told when the run ends.
-    let _ = lock.note_run(Stage::Begun, begun);
+    let _ = lock.note_run(false, begun);
     let done = one_run(&mut session, config);
-    let stage = match done.is_ok() && session.problem.is_none() {
-        true => Stage::Done,
-        false => Stage::Failed,
-    };
-    if let Err(error) = lock.note_run(stage, session.unwatched.unwrap_or_default()) {
+    let is_done = done.is_ok() && session.problem.is_none();
+    if let Err(error) = lock.note_run(is_done, session.unwatched.unwrap_or_default()) {
         warn!("cannot note the time of this run: {error}");
     }
     let printed = match (&done, is_json) {

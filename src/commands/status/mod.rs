@@ -126,9 +126,11 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let outbox = state.outbox.iter();
     let undelivered = undelivered::count(store, &state.outbox)?;
     let is_overdue = overdue.is_some();
+    // A run that is under way may still be done.
+    let failing_since = lock::failing_since(&store.dir).filter(|_| running != Some(true));
     let found = [
         overdue,
-        health::failing(lock::failing_since(&store.dir), now),
+        health::failing(failing_since, now),
         health::queued(state, health::TOO_LONG, now),
         health::untold(state, now),
         health::undelivered(undelivered),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{DIAGNOSIS, Outcome, World, wake};
+use crate::support::{DIAGNOSIS, Outcome, Sandbox, World, wake};
 
 const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -194,4 +194,19 @@ fn a_log_that_is_not_there_is_an_error() {
         .command("replay nowhere.jsonl")
         .exits(1)
         .warns("nowhere.jsonl");
+}
+
+#[test]
+fn a_line_of_very_many_wakes_is_replayed_whole() {
+    let sandbox = Sandbox::new();
+    let line = |from: usize| -> String {
+        (from..from + 600)
+            .map(|number| wake(&format!("p{number}.")).line())
+            .collect()
+    };
+    let log = sandbox.give("given/log", &format!("{}\n{}\n", line(0), line(600)));
+    let told = sandbox.command(&format!("replay --format json {}", log.display()));
+    let told = told.exits(0).json();
+    assert_eq!(told["wakes"].as_array().unwrap().len(), 1_200);
+    assert_eq!(told["rows"]["read"], 2);
 }

@@ -324,6 +324,19 @@ fn a_run_that_is_overdue_is_a_problem_until_the_next_one_begins() {
     );
 }
 
+/// As if the runs that were not done had begun 16 minutes ago.
+fn age_failure(world: &World) {
+    let mut note: Value = serde_json::from_str(&world.state_file("state.lock")).unwrap();
+    assert!(note["failing_since"].is_string(), "{note}");
+    let since = Timestamp::now() - SignedDuration::from_mins(16);
+    note["failing_since"] = since.to_string().into();
+    fs::write(
+        world.state_dir().join("state.lock"),
+        note.to_string() + "\n",
+    )
+    .unwrap();
+}
+
 #[test]
 fn runs_that_fail_for_15_minutes_are_a_problem_until_one_is_done() {
     let world = World::stamped();
@@ -333,16 +346,29 @@ fn runs_that_fail_for_15_minutes_are_a_problem_until_one_is_done() {
     world.append([wake("fly")]);
     world.run().exits(1);
     assert!(problems(&world).is_empty(), "for a moment only");
-    let lock = world.state_dir().join("state.lock");
-    let mut note: Value = serde_json::from_str(&world.state_file("state.lock")).unwrap();
-    note["failing_since"] = (Timestamp::now() - SignedDuration::from_mins(16))
-        .to_string()
-        .into();
-    fs::write(&lock, note.to_string() + "\n").unwrap();
+    age_failure(&world);
     world.run().exits(1);
-    assert!(problem(&world).contains("each run has failed for 16 min"));
+    assert!(problem(&world).contains("no run was done for 16 min"));
     fs::remove_dir(&obstacle).unwrap();
     world.run().exits(0).silent();
+    assert!(problems(&world).is_empty());
+}
+
+#[test]
+fn runs_that_are_killed_for_15_minutes_are_a_problem() {
+    let world = World::stamped();
+    let hold = || Reply::Held(Box::new(Engine::answer("Found.")));
+    world.engine.script([hold(), hold()]);
+    world.append([wake("fly")]);
+    for run in 1..=2 {
+        let running = world.start(&arguments("run"));
+        world.engine.wait_for(run);
+        assert!(problems(&world).is_empty(), "it may still be done");
+        running.kill();
+        age_failure(&world);
+    }
+    assert!(problem(&world).contains("no run was done for 16 min"));
+    world.run().exits(0);
     assert!(problems(&world).is_empty());
 }
 
