@@ -197,11 +197,11 @@ impl<E: Effects> Session<'_, E> {
         dm.given_up = None;
         let row = Undelivered::new(dm, reason, self.effects.now(None));
         if let Err(error) = self.effects.give_up(&row) {
-            warn!("the DM about {} stays queued: {error:#}", dm.probe);
             dm.cause = Some(format!("{reason}, and undelivered.jsonl cannot be written"));
             dm.given_up = Some(reason.to_owned());
             let lost = dm.clone();
             self.stand_alone(&lost);
+            self.warn_once(format!("DMs that were given up stay queued: {error:#}"));
             return false;
         }
         warn!(

@@ -229,7 +229,6 @@ impl<E: Effects> Session<'_, E> {
         self.commit(Durability::Full)?;
         let sent = self.send_made(&dm_id)?;
         self.report_end(&ended, &ending, &dm_id, shown.as_deref());
-        // Its time less its duration is when the engine was asked: how long Slack took is in neither.
         let outcome = outcome::Outcome {
             investigation: &ended,
             answer: &ending.answer,
@@ -384,7 +383,8 @@ impl Ending {
         }
     }
 
-    /// Rounded up: the time of the row less this is not behind the question.
+    /// Rounded up: the time of the row less this is when the engine was asked, and not later. How long
+    /// Slack took is in neither.
     fn duration_ms(&self) -> u64 {
         let micros = self.asked.map_or(0, |asked| asked.elapsed().as_micros());
         u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX)

@@ -120,8 +120,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         Ok(lag) => (lag, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let last_run = lock::last_run(&store.dir);
-    let running = lock::is_held(&store.dir);
+    let (last_run, running) = (lock::last_run(&store.dir), lock::is_held(&store.dir));
     let overdue = health::overdue(config, last_run, running == Some(true), now);
     let outbox = state.outbox.iter();
     let undelivered = undelivered::count(store, &state.outbox)?;

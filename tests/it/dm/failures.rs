@@ -372,6 +372,20 @@ fn that_its_own_first_part_went_through_is_no_reason_to_give_a_dm_up() {
 }
 
 #[test]
+fn many_expired_dms_that_cannot_be_moved_cost_one_warning() {
+    let world = World::stamped();
+    world.queue((0..20).map(|number| wake(&format!("p{number}"))));
+    world.shift_state(-25);
+    world.slack.never();
+    fs::create_dir(world.state_dir().join("undelivered.jsonl")).unwrap();
+    let outcome = world
+        .run()
+        .exits(3)
+        .warns("DMs that were given up stay queued");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+}
+
+#[test]
 fn many_expired_dms_cost_one_commit() {
     needs!("strace");
     let world = World::stamped();

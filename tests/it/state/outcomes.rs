@@ -119,6 +119,20 @@ fn autofix(session: &str, after: SignedDuration) -> String {
     format!("{row}\n")
 }
 
+/// Whether the outcome row notes a fix, where this happens while the engine is asked.
+fn noted_fix(happens: impl Fn(&World)) -> Value {
+    let world = World::stamped();
+    let answer = Reply::Held(Box::new(Engine::answer("Restarted.")));
+    world.engine.script([answer]);
+    world.append([wake("fly")]);
+    let run = world.start(&arguments("run"));
+    world.engine.wait_for(1);
+    happens(&world);
+    world.engine.release();
+    run.finish().exits(0).silent();
+    outcomes(&world)[0]["details"]["autofix_attempted"].clone()
+}
+
 #[test]
 fn a_fix_is_noted_that_the_engine_tried_in_this_session_while_it_was_asked() {
     let (now, hour) = (SignedDuration::ZERO, SignedDuration::from_hours(1));
@@ -130,35 +144,20 @@ fn a_fix_is_noted_that_the_engine_tried_in_this_session_while_it_was_asked() {
             ("probe:vercel:service_unhealthy", now, false),
         ],
         |(session, after, expected)| {
-            let world = World::stamped();
-            let answer = Reply::Held(Box::new(Engine::answer("Restarted.")));
-            world.engine.script([answer]);
-            world.append([wake("fly")]);
-            let run = world.start(&arguments("run"));
-            world.engine.wait_for(1);
-            world.append_raw(autofix(session, after));
-            world.engine.release();
-            run.finish().exits(0).silent();
-            let details = &outcomes(&world)[0]["details"];
-            assert_eq!(details["autofix_attempted"], expected, "{session} {after}");
+            let noted = noted_fix(|world| world.append_raw(autofix(session, after)));
+            assert_eq!(noted, expected, "{session} {after}");
         },
     );
 }
 
 #[test]
 fn a_fix_is_noted_also_where_the_log_is_rotated_meanwhile() {
-    let world = World::stamped();
-    let answer = Reply::Held(Box::new(Engine::answer("Restarted.")));
-    world.engine.script([answer]);
-    world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    world.append_raw(autofix("probe:fly:service_unhealthy", SignedDuration::ZERO));
-    fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
-    world.append_raw(other_row("new") + "\n");
-    world.engine.release();
-    run.finish().exits(0).silent();
-    assert_eq!(outcomes(&world)[0]["details"]["autofix_attempted"], true);
+    let noted = noted_fix(|world| {
+        world.append_raw(autofix("probe:fly:service_unhealthy", SignedDuration::ZERO));
+        fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
+        world.append_raw(other_row("new") + "\n");
+    });
+    assert_eq!(noted, true);
 }
 
 #[test]
