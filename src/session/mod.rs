@@ -26,7 +26,7 @@ use crate::secret::Secret;
 use crate::state::queue::Alert;
 use crate::state::{Durability, State, log_name};
 
-/// How often the log is looked at while the engine is asked.
+/// How often the log is looked at while an engine or Slack is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One run in progress.
@@ -46,7 +46,8 @@ pub struct Session<'a, E: Effects> {
     /// Where the wakes of an investigation stand in the report, by its id.
     reported_wakes: HashMap<String, Vec<usize>>,
     begun: Instant,
-    looked: Option<Instant>,
+    /// When the log was looked at last, or the run began.
+    looked: Instant,
     /// Whether the last look left rows unread, since there was no room for them.
     is_full: bool,
     /// Why the log is read no more in this run.
@@ -108,7 +109,7 @@ impl<'a, E: Effects> Session<'a, E> {
             keeps_wakes: false,
             reported_wakes: HashMap::new(),
             begun: Instant::now(),
-            looked: None,
+            looked: Instant::now(),
             is_full: false,
             problem: None,
             warned: HashSet::new(),
@@ -147,6 +148,7 @@ impl<'a, E: Effects> Session<'a, E> {
         while !self.is_past_its_time() {
             self.look()?;
             self.tell_due()?;
+            self.send_outbox()?;
             if self.is_past_its_time() {
                 break;
             }
