@@ -34,7 +34,8 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "~/.local/state/probe-wake/state.lock",
-        "The lock of a run; it holds the time of the last run, and since when nothing was watched.",
+        "The lock of a run; it holds the time of the last run, since when nothing was watched, and how \
+         many runs there were.",
     ),
     (
         "~/.local/state/probe-wake/outcomes.jsonl",

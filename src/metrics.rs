@@ -1,5 +1,5 @@
-//! Prometheus text for node_exporter's textfile collector. The counters live in the state, so that
-//! they only ever grow although each run is a new process; the gauges are of the run that writes.
+//! Prometheus text for node_exporter's textfile collector. The counters live in the state and in its
+//! lock, so that they only ever grow although each run is a new process; the gauges are of the run that writes.
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
 use crate::state::Counters;
+use crate::state::lock::RunHistory;
 
 /// What is true when the run ends.
 pub struct Gauges {
@@ -26,8 +27,13 @@ pub struct Gauges {
     pub oldest: Option<Timestamp>,
 }
 
-pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()> {
-    replace(path, &text(counters, gauges))
+pub fn write(
+    path: &Path,
+    counters: &Counters,
+    runs: &RunHistory,
+    gauges: &Gauges,
+) -> io::Result<()> {
+    replace(path, &text(counters, runs, gauges))
 }
 
 /// Tells that a run ended before it knew its state: all else stays as the run before wrote it.
@@ -70,9 +76,9 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn text(counters: &Counters, gauges: &Gauges) -> String {
+fn text(counters: &Counters, runs: &RunHistory, gauges: &Gauges) -> String {
     let mut text = String::new();
-    for (name, help, total) in totals(counters) {
+    for (name, help, total) in totals(counters, runs) {
         let name = format!("{name}_total");
         metric(&mut text, &name, "counter", help, total as f64);
     }
@@ -82,16 +88,15 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
     for (outcome, value) in &counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
-    for (name, help, value) in values(counters, gauges) {
+    for (name, help, value) in values(runs, gauges) {
         metric(&mut text, name, "gauge", help, value);
     }
     text
 }
 
 /// The counters without a label: name, help and value.
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
+fn totals(counters: &Counters, runs: &RunHistory) -> [(&'static str, &'static str, u64); 8] {
     let Counters {
-        runs,
         rows,
         wakes,
         dispatched,
@@ -102,7 +107,7 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
         ..
     } = *counters;
     [
-        ("runs", "Runs that were ended", runs),
+        ("runs", "Runs that were ended", runs.ended),
         (
             "rows",
             "Complete lines of the audit log that were read",
@@ -142,9 +147,9 @@ fn exit_code(exit: Exit) -> Value {
     ("last_run_exit_code", "The exit code of the last run", code)
 }
 
-fn values(counters: &Counters, gauges: &Gauges) -> [Value; 7] {
+fn values(runs: &RunHistory, gauges: &Gauges) -> [Value; 7] {
     let now = seconds(gauges.now);
-    let success = counters.last_success.map_or(0.0, seconds);
+    let success = runs.last_success.map_or(0.0, seconds);
     let age = |oldest| (now - seconds(oldest)).max(0.0);
     [
         last_run(gauges.now),
@@ -187,15 +192,17 @@ mod tests {
 
     #[test]
     fn counters_and_gauges_have_help_type_and_value() {
-        let mut counters = Counters {
-            runs: 3,
-            ..Counters::default()
+        let runs = RunHistory {
+            ended: 3,
+            last_success: None,
         };
+        let mut counters = Counters::default();
         counters.note_engine_call("answered");
         counters.note_engine_call("engine_error");
         let now = Timestamp::UNIX_EPOCH;
         let text = text(
             &counters,
+            &runs,
             &Gauges {
                 now,
                 exit: Exit::Unfinished,

@@ -20,7 +20,6 @@ use crate::config::{Config, FactsAfter};
 use crate::debounce::Decision;
 use crate::effects::{Effects, Route};
 use crate::engine::Failure;
-use crate::exit::Exit;
 use crate::report::{Report, WakeReport};
 use crate::secret::Secret;
 use crate::state::queue::Alert;
@@ -191,7 +190,6 @@ impl<'a, E: Effects> Session<'a, E> {
                 .iter()
                 .any(|dm| self.outgoing.made.get(dm) == Some(&true));
         }
-        self.count_run(now);
         if let Some(durability) = self.unsaved {
             self.prune(now);
             self.commit(durability)?;
@@ -206,19 +204,6 @@ impl<'a, E: Effects> Session<'a, E> {
             log.checkpoint.forget_done();
             log.stamps.prune(&self.config.debounce, now);
             log.episodes.prune(now);
-        }
-    }
-
-    /// Counts the run. That alone is worth a commit only where somebody reads the counters.
-    fn count_run(&mut self, now: Timestamp) {
-        let counters = &mut self.state.counters;
-        counters.runs += 1;
-        counters.rows += self.report.rows.read;
-        if self.report.exit() == Exit::Done {
-            counters.last_success = Some(now);
-        }
-        if self.config.metrics_file.is_some() {
-            self.note_unsaved(Durability::PositionOnly);
         }
     }
 

@@ -219,6 +219,7 @@ impl<E: Effects> Session<'_, E> {
 
     fn note_look(&mut self, look: Look, decided: u64) {
         let report = &mut self.report;
+        self.state.counters.rows += look.rows;
         report.rows.read += look.rows;
         report.rows.malformed += look.malformed;
         report.position.rotated |= look.rotated;

@@ -19,7 +19,7 @@ use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
 use crate::report::Report;
 use crate::session::Session;
-use crate::state::lock::Lock;
+use crate::state::lock::{Lock, RunHistory};
 use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::write_line;
 
@@ -44,9 +44,13 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
 }
 
 /// `told` gets what the run did, also where it could not be ended.
-fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>) -> Ended {
+fn real_run(
+    config: &Config,
+    args: &RunArgs,
+    told: &mut Option<(Report, State, RunHistory)>,
+) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
-    let lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
+    let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let mut state = store.load()?;
     if let Err(error) = undelivered::forget_retried(&store, &mut state.outbox) {
         warn!("{error:#}");
@@ -60,10 +64,11 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
         .after_unwatched(unwatched);
     let begun = session.unwatched.unwrap_or_default();
     // Where this fails, it is told when the run ends.
-    let _ = lock.note_run(false, begun);
+    let _ = lock.note_begun(begun);
     let done = one_run(&mut session, config);
     let is_done = done.is_ok() && session.problem.is_none();
-    if let Err(error) = lock.note_run(is_done, session.unwatched.unwrap_or_default()) {
+    let exit = is_done.then(|| session.report.exit());
+    if let Err(error) = lock.note_ended(exit, session.unwatched.unwrap_or_default()) {
         warn!("cannot note the time of this run: {error}");
     }
     let printed = match (&done, is_json) {
@@ -73,7 +78,7 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
     let problem = session.problem.take();
     let Session { report, state, .. } = session;
     let (summary, exit) = (report.summary(), report.exit());
-    *told = Some((report, state));
+    *told = Some((report, state, lock.history()));
     done?;
     printed?;
     if let Some(problem) = problem {

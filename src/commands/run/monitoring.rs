@@ -13,6 +13,7 @@ use crate::http::Endpoint;
 use crate::metrics::{self, Gauges};
 use crate::report::Report;
 use crate::state::State;
+use crate::state::lock::RunHistory;
 use crate::terminal::Waiting;
 
 /// A monitor that does not answer must not hold up the next run.
@@ -39,7 +40,7 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 pub(super) fn write_metrics(
     path: &Path,
     config: &Config,
-    told: Option<&(Report, State)>,
+    told: Option<&(Report, State, RunHistory)>,
     ended: &Ended,
 ) {
     let now = Timestamp::now();
@@ -48,9 +49,10 @@ pub(super) fn write_metrics(
         Err(problem) => problem.exit,
     };
     let written = match told {
-        Some((report, state)) => metrics::write(
+        Some((report, state, runs)) => metrics::write(
             path,
             &state.counters,
+            runs,
             &Gauges {
                 now,
                 exit,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::support::{DEAD_URL, Engine, Reply, World, other_row, wake};
 
@@ -207,6 +207,23 @@ fn counters_only_ever_grow() {
 }
 
 #[test]
+fn an_idle_run_counts_itself_in_the_lock_alone() {
+    let world = measured();
+    world.slack.never();
+    world.engine.never();
+    let state = || {
+        fs::metadata(world.state_dir().join("state.json"))
+            .unwrap()
+            .ino()
+    };
+    let before = state();
+    let ended = value(&world, "runs_total");
+    world.run().exits(0).silent();
+    assert!((value(&world, "runs_total") - ended - 1.0).abs() < 1e-9);
+    assert_eq!(before, state(), "it was replaced");
+}
+
+#[test]
 fn a_code_that_the_engine_chose_is_no_label() {
     let world = measured();
     world.append([wake("fly")]);
@@ -225,7 +242,6 @@ fn the_file_is_replaced_whole_and_readable_by_all() {
     world.shell("umask 077; $B run").finish().exits(0).silent();
     let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o644);
-    use std::os::unix::fs::MetadataExt;
     let new = fs::metadata(&path).unwrap();
     assert_ne!(
         new.ino(),

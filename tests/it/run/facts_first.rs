@@ -66,6 +66,33 @@ fn a_storm_is_told_while_the_engine_is_at_its_start() {
 }
 
 #[test]
+fn a_wake_that_is_due_waits_for_no_backlog() {
+    let world = after("1");
+    world.slack.maybe();
+    let backlog: Vec<_> = (10..23).map(|number| wake(&format!("p{number}"))).collect();
+    world.queue(backlog.clone());
+    let pause = Duration::from_millis(600);
+    world
+        .slack
+        .usually(move |_, before| Slack::took(before).after(pause));
+    world.append([wake("fly")]);
+    world.run().exits(0);
+    let posts = world.slack.posts();
+    let told = posts
+        .iter()
+        .position(|post| post.text == wake("fly").facts());
+    assert!(told.is_some_and(|told| (5..13).contains(&told)), "{told:?}");
+    let others = posts.iter().filter(|post| !post.text.contains("fly"));
+    let in_order: Vec<_> = others
+        .map(|post| post.text.lines().next().unwrap())
+        .collect();
+    let expected = backlog
+        .iter()
+        .map(|row| format!("🚨 Probe alert · {}", row.probe()));
+    assert_eq!(in_order, expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn where_the_engine_answers_in_time_nothing_of_it_is_seen() {
     let sent = |seconds: &str, line: &str| {
         let world = after(seconds);
@@ -178,7 +205,7 @@ fn where_the_reason_is_known_there_is_one_dm() {
 fn a_budget_that_is_spent_in_the_middle_of_a_storm_ends_the_rest_without_facts() {
     let world = after("1");
     world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "2");
-    let pause = Duration::from_millis(700);
+    let pause = Duration::from_millis(600);
     world
         .engine
         .script([Engine::answer(DIAGNOSIS).after(pause), held()]);
