@@ -6,14 +6,7 @@ use super::*;
 /// What is made of these settings, for an audit log in `/kora`.
 fn config(settings: &[(&str, &str)]) -> Config {
     let env = Environment::of(settings);
-    let log = PathBuf::from("/kora/audit.jsonl");
-    let paths = Paths {
-        snapshot_path: snapshot_path(&env, &log),
-        audit_log: log,
-        state_dir: PathBuf::new(),
-        outcome_log: None,
-        no_color: false,
-    };
+    let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
     Config::from(paths, &env).unwrap()
 }
 
