@@ -24,22 +24,29 @@ use crate::state::{Durability, State, Store};
 use crate::terminal::Waiting;
 use crate::text;
 
-/// What a run may do. The session asks for it and never looks whether it is done.
+/// What a run may do. The session asks for it and never looks whether it is done. A method that is not
+/// overridden does nothing, so that a dry run writes nothing by mistake.
 pub trait Effects {
     /// The clock. `event`: when that happened which is judged now, where it has a time of its own.
-    fn now(&mut self, event: Option<Timestamp>) -> Timestamp;
-    fn commit(&mut self, state: &State, durability: Durability) -> Result<()>;
+    fn now(&mut self, _event: Option<Timestamp>) -> Timestamp {
+        Timestamp::now()
+    }
+    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
+        Ok(())
+    }
     /// Asks the engine, once. The answer comes while this thread does other things.
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer>;
     /// How the DMs go out.
     fn route(&self) -> Route;
     /// One request; `text` is unescaped and no longer than the route takes.
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
-    fn pause(&mut self, length: Duration);
+    fn pause(&mut self, _: Duration) {}
     /// Writes what became of a dispatch. A failure is a warning and no more.
-    fn record(&mut self, row: &outcome::Row);
+    fn record(&mut self, _: &outcome::Row) {}
     /// Puts a DM into `undelivered.jsonl`.
-    fn give_up(&mut self, row: &Undelivered<'_>) -> Result<()>;
+    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How the DMs of a run go out.
@@ -88,10 +95,6 @@ impl Live {
 }
 
 impl Effects for Live {
-    fn now(&mut self, _: Option<Timestamp>) -> Timestamp {
-        Timestamp::now()
-    }
-
     fn commit(&mut self, state: &State, durability: Durability) -> Result<()> {
         self.store.commit(state, durability)
     }
@@ -181,14 +184,6 @@ impl DmPrinter {
 pub struct DryRun;
 
 impl Effects for DryRun {
-    fn now(&mut self, _: Option<Timestamp>) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
-        Ok(())
-    }
-
     fn ask(&mut self, _: &EngineConfig, _: Question) -> Receiver<Answer> {
         let text = "(the engine's diagnosis; a dry run does not ask)";
         let (answered, answer) = mpsc::channel();
@@ -207,14 +202,6 @@ impl Effects for DryRun {
         Posted::Refused {
             cause: "a dry run sends nothing".to_owned(),
         }
-    }
-
-    fn pause(&mut self, _: Duration) {}
-
-    fn record(&mut self, _: &outcome::Row) {}
-
-    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -275,13 +262,7 @@ impl Effects for Replay {
         Posted::Delivered(None)
     }
 
-    fn pause(&mut self, _: Duration) {}
-
     fn record(&mut self, row: &outcome::Row) {
         self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
-    }
-
-    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
-        Ok(())
     }
 }
