@@ -125,8 +125,7 @@ fn a_bad_number_is_warned_about_with_variable_value_and_default() {
 fn a_bad_window_is_the_default_window() {
     let world = World::stamped();
     world.set("KORA_PROBE_DEBOUNCE_SECONDS", "soon");
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly"), wake("fly")]).exits(0);
     assert_eq!(world.slack.texts().len(), 1);
 }
 
@@ -246,8 +245,7 @@ fn secrets_can_be_given_as_files() {
         world.unset(variable);
         world.set(&format!("{variable}_FILE"), file);
     }
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let bearer = |token: &str| Some(format!("Bearer {token}"));
     let sent = |request: &Request| request.header("authorization").map(str::to_owned);
     assert_eq!(sent(&world.slack.requests()[0]), bearer(SLACK_TOKEN));
@@ -269,8 +267,7 @@ fn a_file_too_long_for_a_secret_is_none() {
 fn a_base_url_may_end_in_a_slash() {
     let world = World::stamped();
     world.reach_slack_at(world.slack.base() + "/");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(world.slack.requests()[0].path, "/api/chat.postMessage");
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Engine, World, arguments, wake};
+use crate::support::{Engine, World, wake};
 
 /// The report of a dry run, which must exit with this code and change no file.
 #[track_caller]
@@ -52,8 +52,7 @@ fn each_new_wake_is_told_with_its_decision_and_nobody_is_asked() {
 #[test]
 fn its_decisions_are_those_of_the_run_that_follows() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.append([wake("fly"), wake("sentry"), wake("sentry")]);
     let (told, done) = (dry(&world, 0), world.report(0));
     for field in ["probe", "category", "debounce_skipped", "buffered_skipped"] {
@@ -106,7 +105,7 @@ fn it_takes_no_lock() {
     let world = World::stamped();
     world.engine.script([Engine::answer("At last.").held()]);
     world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
+    let run = world.start("run");
     world.engine.wait_for(1);
     world.command("run --dry-run").exits(0);
     world.engine.release();

@@ -6,7 +6,7 @@ use std::process::Command;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, Reply, SLACK_TOKEN, Sandbox, World, arguments, wake};
+use crate::support::{DEAD_URL, Engine, Reply, SLACK_TOKEN, Sandbox, World, wake};
 
 /// An outcome row of so many minutes ago.
 fn outcome(probe: &str, minutes: i64, summary: &str) -> Value {
@@ -183,8 +183,7 @@ fn a_tool_row_that_only_python_can_write_is_joined() {
 fn a_dm_that_a_later_run_delivered_says_so() {
     let world = World::stamped();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(3);
+    world.raise([wake("fly"), wake("sentry")]).exits(3);
     world.command("history").exits(0).prints("not sent");
     assert_eq!(history(&world, "")[0]["delivered_at"], Value::Null);
     world.reach_slack_at(world.slack.base());
@@ -213,8 +212,7 @@ fn what_was_turned_over_is_still_told() {
 fn the_outcome_log_may_be_the_audit_log() {
     let world = World::stamped();
     world.set("KORA_PROBE_OUTCOME_LOG", world.log());
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("sentry")]).exits(0).silent();
     assert_eq!(probes(&world, ""), ["fly", "sentry"]);
 }
 
@@ -564,7 +562,7 @@ fn a_session_is_told_in_the_order_of_time_and_in_full() {
         wake("fly").set("detail", "All of the detail."),
         wake("sentry"),
     ]);
-    let run = world.start(&arguments("run"));
+    let run = world.start("run");
     world.engine.wait_for(1);
     world.append_raw(tool_called(session, "fly_status", 0));
     world.append_raw(kora_tool(
@@ -646,14 +644,12 @@ fn a_session_tells_of_dms_that_were_not_delivered() {
 #[test]
 fn wakes_and_tools_of_rotated_logs_are_told() {
     let world = World::stamped();
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     world.append_raw(tool_called("probe:fly:service_unhealthy", "fly_status", 0));
     let rotated = world.path("kora_audit_log.jsonl.1");
     fs::rename(world.log(), &rotated).unwrap();
     fs::copy(&rotated, world.path("kora_audit_log.jsonl.copy")).unwrap();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let told = world.command("history --format json").exits(0).json();
     assert_eq!(
         (&told["totals"]["wakes"], &told["totals"]["held_back"]),

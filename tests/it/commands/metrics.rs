@@ -108,8 +108,7 @@ fn a_dm_that_waits_is_seen_and_no_success() {
     let before = value(&world, "last_success_timestamp_seconds");
     world.slack.never();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     assert!((value(&world, "outbox_dms") - 1.0).abs() < 1e-9);
     assert!((value(&world, "dms_failed_total") - 1.0).abs() < 1e-9);
     assert!(value(&world, "outbox_oldest_age_seconds") > 0.0);
@@ -142,8 +141,7 @@ fn a_run_that_could_not_be_done_is_seen_and_keeps_the_counters() {
     let breaking: [&dyn Fn(&World); 3] = [&log, &state, &folder];
     for break_it in breaking {
         let world = measured();
-        world.append([wake("fly")]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly")]).exits(0).silent();
         let before = samples(&world);
         break_it(&world);
         world.run().exits(1);
@@ -172,7 +170,7 @@ fn a_run_that_found_the_lock_held_writes_none() {
     let world = measured();
     world.engine.script([Engine::answer("Found.").held()]);
     world.append([wake("fly")]);
-    let running = world.start(&["run".to_owned()]);
+    let running = world.start("run");
     world.engine.wait_for(1);
     let before = fs::read(world.path(NAME)).unwrap();
     world.run().exits(75);
@@ -260,9 +258,8 @@ fn a_file_that_cannot_be_written_is_a_warning_and_no_more() {
     world.give("given/file", "");
     for path in ["given/file/x.prom", "given/nowhere/x.prom", "given"] {
         world.set("KORA_PROBE_WAKE_METRICS_FILE", world.path(path));
-        world.append([wake(path)]);
         world
-            .run()
+            .raise([wake(path)])
             .exits(0)
             .warns("warning: cannot write the metrics")
             .warns(path);

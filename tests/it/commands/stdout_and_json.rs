@@ -132,8 +132,7 @@ fn to_stdout_sets_the_stamp_too() {
     world.slack.never();
     world.append([wake("fly")]);
     world.command("run --to stdout").exits(0).prints("fly");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
 }
 
 #[test]

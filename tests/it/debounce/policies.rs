@@ -19,12 +19,9 @@ fn dispatched(world: &World, wakes: usize) -> usize {
 }
 
 fn stamps(world: &World) -> Vec<Value> {
-    let state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
-    let logs = state["logs"].as_object().unwrap();
-    logs.values().next().unwrap()["stamps"]
-        .as_array()
-        .unwrap()
-        .clone()
+    let logs = world.state()["logs"].take();
+    let log = logs.as_object().unwrap().values().next().unwrap();
+    log["stamps"].as_array().unwrap().clone()
 }
 
 fn with(settings: &[(&str, &str)]) -> World {
@@ -149,12 +146,10 @@ fn what_was_held_back_over_many_runs_is_told_once_in_dm_and_prompt() {
 fn stamps_are_dropped_after_two_windows_and_not_before_their_repeats_are_told() {
     let world = World::stamped();
     world.append((0..50).map(|n| wake(&format!("probe-{n}"))));
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     assert_eq!(stamps(&world).len(), 51);
     world.shift_state(-1);
-    world.append([wake("sentry")]);
-    world.run().exits(0).silent();
+    world.raise([wake("sentry")]).exits(0).silent();
     let names = |world: &World| {
         stamps(world)
             .iter()
@@ -162,11 +157,9 @@ fn stamps_are_dropped_after_two_windows_and_not_before_their_repeats_are_told() 
             .collect::<Vec<_>>()
     };
     assert_eq!(names(&world), ["fly", "sentry"]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.shift_state(-1);
-    world.append([wake("vercel")]);
-    world.run().exits(0).silent();
+    world.raise([wake("vercel")]).exits(0).silent();
     assert_eq!(names(&world), ["vercel"]);
 }
 
@@ -178,8 +171,7 @@ fn a_state_of_a_day_of_alerts_stays_small() {
         world.run().exits(0).silent();
         world.shift_state(-1);
     }
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let state = world.state_file("state.json");
     assert!(state.len() < 3_000, "{} bytes: {state}", state.len());
 }

@@ -9,8 +9,7 @@ use crate::support::{Reply, Row, World, wake};
 /// Appends the rows, runs once, and says how many DMs Slack has got so far.
 #[track_caller]
 fn told(world: &World, rows: impl IntoIterator<Item = Row>) -> usize {
-    world.append(rows);
-    world.run().exits(0).silent();
+    world.raise(rows).exits(0).silent();
     assert_eq!(world.engine.requests().len(), world.slack.texts().len());
     world.slack.texts().len()
 }
@@ -114,8 +113,7 @@ fn nothing_but_exactly_critical_passes() {
 fn the_stamp_is_set_whatever_becomes_of_the_dm() {
     let world = World::stamped();
     world.queue([wake("fly")]);
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly")]).exits(0);
     assert_eq!(world.engine.requests().len(), 1);
     assert_eq!(
         world.slack.texts().len(),

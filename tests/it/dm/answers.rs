@@ -67,8 +67,7 @@ fn a_slack_that_hangs_may_have_sent_it() {
 fn what_was_limited_and_then_cut_is_sent_once_more() {
     let world = World::stamped();
     world.slack.script([Slack::rate_limit("0"), Reply::Cut]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(world.slack.requests().len(), 3);
 }
 
@@ -130,8 +129,7 @@ fn a_rate_limit_is_waited_for_once_and_surely_nothing_was_sent() {
     at_once(limits, |limit| {
         let world = World::stamped();
         world.slack.script([limit.with("Retry-After", "1")]);
-        world.append([wake("fly")]);
-        world.run().exits(0);
+        world.raise([wake("fly")]).exits(0);
         assert_eq!(world.slack.texts(), [plain("fly"), plain("fly")]);
     });
 }
@@ -173,9 +171,8 @@ fn a_refusal_keeps_the_queue_and_the_run_sends_no_more() {
     ] {
         let world = World::stamped();
         world.slack.script([Slack::refusal(error)]);
-        world.append([wake("fly"), wake("sentry")]);
         world
-            .run()
+            .raise([wake("fly"), wake("sentry")])
             .exits(3)
             .warns("probe-wake: warning: ")
             .warns(error);
@@ -236,9 +233,8 @@ fn without_a_token_or_an_operator_the_dm_waits_and_the_variable_is_named() {
     for variable in ["KORA_SLACK_BOT_TOKEN", "KORA_SLACK_JOSHUA_USER_ID"] {
         let world = World::stamped();
         world.set(variable, "");
-        world.append([wake("fly")]);
         world
-            .run()
+            .raise([wake("fly")])
             .exits(3)
             .warns("probe-wake: warning: ")
             .warns(variable);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Engine, Post, Reply, Slack, World, arguments, at_once, is_marked, wake};
+use crate::support::{Engine, Post, Reply, Slack, World, at_once, is_marked, wake};
 
 const LIMIT: usize = 3_900;
 
@@ -124,7 +124,7 @@ fn escapes_count_as_they_are_sent() {
 #[track_caller]
 fn kill_at_part(world: &World, part: usize) {
     world.slack.nth(part, Reply::Hang);
-    let run = world.start(&arguments("run"));
+    let run = world.start("run");
     world.slack.wait_for(part);
     run.kill();
 }
@@ -209,8 +209,7 @@ fn a_blank_stretch_poisons_nothing() {
         let world = World::stamped_with(strict());
         let middle = format!("{}{blank}{}", words(10), "the end");
         world.engine.script([Engine::answer(&middle)]);
-        world.append([wake("fly"), wake("sentry")]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly"), wake("sentry")]).exits(0).silent();
         let texts = world.slack.texts();
         assert_whole(&texts[..texts.len() - 1], 10);
         assert!(texts[texts.len() - 2].ends_with("the end"));

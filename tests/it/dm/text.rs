@@ -12,16 +12,14 @@ fn texts(says: &str, rows: impl IntoIterator<Item = Row>) -> Vec<String> {
     world
         .engine
         .script(rows.iter().map(|_| Engine::answer(says)));
-    world.append(rows);
-    world.run().exits(0).silent();
+    world.raise(rows).exits(0).silent();
     world.slack.texts()
 }
 
 #[test]
 fn the_request_is_the_contracts() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let request = world.slack.requests().remove(0);
     assert_eq!(
         (request.method.as_str(), request.path.as_str()),
@@ -101,8 +99,7 @@ fn nothing_the_engine_says_can_mention_or_link() {
 fn nothing_an_engines_code_says_can_mention_or_link() {
     let world = World::stamped();
     world.engine.script([Engine::error("<!channel>")]);
-    world.append([wake("fly")]);
-    world.run().exits(0).warns("<!channel>");
+    world.raise([wake("fly")]).exits(0).warns("<!channel>");
     assert_eq!(
         world.slack.texts(),
         [wake("fly").fallback("&lt;!channel&gt;")]
@@ -129,8 +126,7 @@ fn repeats_held_back_are_told_in_the_pairs_next_dm() {
     world.append([wake("fly"), wake("fly"), wake("fly")]);
     world.run().exits(0).silent();
     world.shift_state(-1);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let text = world.slack.texts().remove(1);
     let (plain, note) = text
         .rsplit_once("\n\n")

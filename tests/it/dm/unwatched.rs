@@ -10,8 +10,7 @@ const NOTE: &str = "nothing was watched for";
 /// The DM of one more wake.
 #[track_caller]
 fn next_dm(world: &World, probe: &str) -> String {
-    world.append([wake(probe)]);
-    world.run().exits(0).silent();
+    world.raise([wake(probe)]).exits(0).silent();
     world.slack.texts().pop().unwrap()
 }
 

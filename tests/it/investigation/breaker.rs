@@ -59,8 +59,7 @@ fn a_bad_status_keeps_it_asking() {
 fn the_next_run_asks_again() {
     let world = World::stamped();
     world.engine.script([Reply::Cut, Reply::Cut]);
-    world.append(["a", "b", "c"].map(wake));
-    world.run().exits(0);
+    world.raise(["a", "b", "c"].map(wake)).exits(0);
     world.append([wake("d")]);
     assert_eq!(world.report(0)["wakes"][0]["error"], json!(null));
 }

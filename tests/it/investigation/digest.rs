@@ -81,8 +81,7 @@ fn many_at_once_are_one_question_and_one_message() {
 #[test]
 fn each_wake_has_its_own_row_and_its_own_stamp() {
     let world = digesting("4");
-    world.append(four());
-    world.run().exits(0).silent();
+    world.raise(four()).exits(0).silent();
     let rows = world.state_rows("outcomes.jsonl");
     let probes: Vec<_> = rows
         .iter()
@@ -101,12 +100,10 @@ fn each_wake_has_its_own_row_and_its_own_stamp() {
         let tokens = if number == 0 { json!(812) } else { Value::Null };
         assert_eq!(details["input_tokens"], tokens);
     }
-    world.append(four());
-    world.run().exits(0).silent();
+    world.raise(four()).exits(0).silent();
     assert_eq!(world.slack.posts().len(), 2, "all four are held back");
     world.shift_state(-1);
-    world.append(four());
-    world.run().exits(0).silent();
+    world.raise(four()).exits(0).silent();
     let full = &world.slack.posts()[3].text;
     assert_eq!(
         full.matches("\n\n1 repeat was held back since ").count(),
@@ -142,8 +139,7 @@ fn with_facts_first_the_list_goes_ahead_and_the_result_follows_it() {
         if fails {
             world.engine.script([Reply::text(503, "")]);
         }
-        world.append(four());
-        world.run().exits(0);
+        world.raise(four()).exits(0);
         let result = if fails {
             "I was unable to investigate — engine returned: engine_exception:HTTP503"
         } else {

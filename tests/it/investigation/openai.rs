@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    DIAGNOSIS, ENGINE_TOKEN, Reply, World, arguments, completion, key, wake, without_prompt,
+    DIAGNOSIS, ENGINE_TOKEN, Reply, World, completion, key, wake, without_prompt,
 };
 
 fn world() -> World {
@@ -136,13 +136,9 @@ fn the_outcome_row_has_the_usage() {
 #[test]
 fn a_key_names_the_wake_also_in_the_next_attempt() {
     let world = world();
-    world.engine.script([Reply::Hang]);
     world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    run.kill();
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.kill_while_asking();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     let questions = world.engine.questions();
     let keys: Vec<_> = questions.iter().map(key).collect();
     assert_eq!(keys.len(), 4);

@@ -36,8 +36,7 @@ fn reason_for(reply: Reply) -> String {
 #[test]
 fn the_request_is_the_contracts() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let request = world.engine.requests().remove(0);
     assert_eq!(
         (request.method.as_str(), request.path.as_str()),
@@ -74,8 +73,7 @@ fn the_request_is_the_contracts() {
 fn without_a_token_there_is_no_header() {
     let world = World::stamped();
     world.unset("KORA_PROBE_ENGINE_TOKEN");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(world.engine.requests()[0].header("authorization"), None);
 }
 

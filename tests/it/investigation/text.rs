@@ -122,8 +122,7 @@ fn a_slack_that_repeats_its_token_is_not_repeated() {
 #[test]
 fn a_prompt_that_comes_back_is_a_text_like_any_other() {
     let world = world();
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly")]).exits(0);
     let prompt = world.engine.prompts().remove(0);
     let sent = world.diagnosis(Engine::answer(&prompt));
     assert_eq!(sent, prompt.trim());

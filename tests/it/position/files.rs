@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use crate::support::rotating::told;
-use crate::support::{Rotating, arguments, other_row};
+use crate::support::{Rotating, other_row};
 
 fn set_modified(path: &Path, time: SystemTime) {
     File::open(path).unwrap().set_modified(time).unwrap();
@@ -295,12 +295,12 @@ fn strangers_beside_the_log_are_passed_over() {
 fn late_rows_are_found_also_where_strangers_changed_last() {
     needs!("logrotate");
     let log = Rotating::begun();
-    let mut old = log.writer();
+    let old = log.writer();
     log.logrotate("create");
     fs::write(log.rotated(".lock"), "4711\n").unwrap();
     log.write(&["after"]);
     log.follows(&["after"]);
-    std::io::Write::write_all(&mut old, Rotating::line("late").as_bytes()).unwrap();
+    Rotating::write_late(&old, "late");
     log.tells(&["late"]);
 }
 
@@ -355,8 +355,8 @@ fn more_generations_than_can_be_open_are_read() {
     }
     log.write(&["last"]);
     let shell = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""];
-    let run = arguments("run --to stdout --format json");
-    let report = log.start_through(&shell, &run).finish().exits(0).json();
+    let run = "run --to stdout --format json";
+    let report = log.through(&shell, run).exits(0).json();
     let expected = probes.into_iter().chain(["last".to_owned()]);
     assert_eq!(told(&report), expected.collect::<Vec<_>>());
 }

@@ -67,16 +67,14 @@ fn slack_goes_by_the_proxy_and_its_refusal_leaves_the_dm_unsent() {
     world.slack.never();
     world.unset("KORA_SLACK_API_URL");
     world.set("HTTPS_PROXY", format!("http://{}", proxy.address()));
-    world.append([wake("fly")]);
-    world.run().exits(3).warns("stays queued");
+    world.raise([wake("fly")]).exits(3).warns("stays queued");
     let asked: Vec<_> = proxy
         .requests()
         .iter()
         .map(|one| one.path.clone())
         .collect();
     assert_eq!(asked, ["slack.com:443", "slack.com:443"]);
-    let state: serde_json::Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
-    assert_eq!(state["outbox"][0]["delivery"], "queued");
+    assert_eq!(world.outbox()[0]["delivery"], "queued");
 }
 
 /// 0.0.0.0 is no loopback address by its looks, and yet nothing that is sent there leaves the machine.
@@ -117,8 +115,7 @@ fn loopback_goes_past_it_also_behind_tls() {
         format!("https://localhost:{}/", front.port()),
     );
     world.set_proxies(&format!("http://{}", proxy.address()));
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(
         world.slack.texts(),
         [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
@@ -169,8 +166,7 @@ fn a_redirect_takes_neither_request_nor_token_elsewhere() {
         world
             .slack
             .script([Reply::text(status, "").with("Location", &to)]);
-        world.append([wake("fly")]);
-        world.run().exits(3).warns("stays queued");
+        world.raise([wake("fly")]).exits(3).warns("stays queued");
     }
 }
 

@@ -59,15 +59,12 @@ impl Secure {
         self.world.slack.never();
         self.world.append([wake("fly")]);
         self.world.run().exits(3).warns("stays queued");
-        let state: serde_json::Value =
-            serde_json::from_str(&self.world.state_file("state.json")).unwrap();
-        assert_eq!(state["outbox"][0]["delivery"], "queued");
+        assert_eq!(self.world.outbox()[0]["delivery"], "queued");
     }
 
     #[track_caller]
     fn all_is_well(&self) {
-        self.world.append([wake("fly")]);
-        self.world.run().exits(0).silent();
+        self.world.raise([wake("fly")]).exits(0).silent();
         assert_eq!(
             self.world.slack.texts(),
             [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]

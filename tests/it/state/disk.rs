@@ -4,9 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{
-    Outcome, World, arguments, assert_told, assert_told_in_threads, mounting, wake,
-};
+use crate::support::{Outcome, World, assert_told, assert_told_in_threads, mounting, wake};
 
 fn two_wakes() -> World {
     let world = World::stamped();
@@ -17,7 +15,7 @@ fn two_wakes() -> World {
 #[track_caller]
 fn run_through(world: &World, wrapper: &[String]) -> Outcome {
     let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
-    world.start_through(&wrapper, &arguments("run")).finish()
+    world.through(&wrapper, "run")
 }
 
 #[track_caller]

@@ -26,7 +26,7 @@ pub use outcome::Outcome;
 pub use parallel::at_once;
 pub use rotating::Rotating;
 pub use row::{Row, other_row, wake};
-pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments, copy_binary};
+pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, copy_binary};
 pub use server::Server;
 pub use slack::{Post, Slack};
 pub use telling::{

@@ -100,6 +100,16 @@ impl World {
         self.set("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN);
     }
 
+    /// A run that is killed while it asks the engine.
+    #[track_caller]
+    pub fn kill_while_asking(&self) {
+        let asked = self.engine.requests().len();
+        self.engine.script([Reply::Hang]);
+        let run = self.start("run");
+        self.engine.wait_for(asked + 1);
+        assert_eq!(run.kill().code, None);
+    }
+
     /// Slack is another server now, or none at all.
     pub fn reach_slack_at(&self, base: impl Into<String>) {
         self.set("KORA_SLACK_API_URL", base.into());
