@@ -247,6 +247,11 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_expanded_and_the_second_of_two_counts() {
+        says("A=/$HOME\nA=/a b/$X\n", &[("A", "/a b/$X")]);
+    }
+
+    #[test]
     fn backslashes_escape_and_continue() {
         let text = "A=a\\\nb\nB=\"q\\\"\\$\\n\"\nC=x\\ \nD='a\\b'\n";
         says(

@@ -235,6 +235,11 @@ mod tests {
             Failure::from(Reason::Backlog).to_string(),
             "investigation_backlog"
         );
+        let too_large = Failure::from(Failed::TooLarge(200)).to_string();
+        assert_eq!(
+            too_large,
+            "engine_exception:InvalidResponse: HTTP 200 with an answer over 1 MiB"
+        );
         let long = json!({"error": {"message": "é".repeat(300)}});
         let message = Failure::outside_2xx(400, &long).message.unwrap_or_default();
         assert_eq!(message.chars().count(), 200);

@@ -127,10 +127,17 @@ mod tests {
             "http://2130706433",
             "http://0x7f.0.0.1",
             "http://0177.0.0.1",
+            "http://127.0.0.256",
+            "http://127.0.0.1.",
+            "http://xlocalhost",
+            "http://0",
             "http://128.0.0.1",
+            "http://169.254.169.254",
             "http://0.0.0.0",
             "http://[::ffff:127.0.0.1]",
+            "http://[::]",
             "http://[::2]",
+            "http://evil.example?@127.0.0.1",
         ] {
             assert_eq!(Endpoint::parse(url), Err(PLAIN_HTTP), "{url}");
         }
@@ -155,6 +162,9 @@ mod tests {
             ("https://example.com:0", MALFORMED),
             ("https://example.com:", MALFORMED),
             ("http://127.0.0.1\\@example.com", MALFORMED),
+            ("http://127.0.0.1%2eexample.com", MALFORMED),
+            ("http://１２７.0.0.1", MALFORMED),
+            ("http://127.0.0.1:", MALFORMED),
             ("https://exa mple.com", MALFORMED),
         ] {
             assert_eq!(Endpoint::parse(url), Err(error), "{url}");

@@ -62,14 +62,6 @@ fn those_before_the_nth_are_reported_as_buffered_and_told_as_raised() {
 }
 
 #[test]
-fn too_few_within_one_window_begin_anew() {
-    let world = with(&[("CONSECUTIVE_REQUIRED", "2")]).quiet();
-    assert_eq!(dispatched(&world, 1), 0);
-    world.shift_state(-1);
-    assert_eq!(dispatched(&world, 1), 0, "the first is too long ago");
-}
-
-#[test]
 fn a_clock_set_back_counts_no_wake_of_the_future_and_silences_nothing() {
     let world = with(&[("CONSECUTIVE_REQUIRED", "2")]);
     assert_eq!(dispatched(&world, 1), 0);

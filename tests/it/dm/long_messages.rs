@@ -60,24 +60,6 @@ fn thread_of(post: &Post) -> Option<&str> {
 }
 
 #[test]
-fn the_rest_goes_into_the_first_parts_thread_and_nothing_is_dropped() {
-    let text = words(2_000);
-    let world = says(text.trim_end());
-    world.run().exits(0).silent();
-    let posts = world.slack.posts();
-    assert_eq!(posts.len(), 4);
-    assert_eq!(
-        (thread_of(&posts[0]), &*posts[0].channel),
-        (None, "U0JOSHUA")
-    );
-    for post in &posts[1..] {
-        assert_eq!((thread_of(post), &*post.channel), (Some("1.1"), "D1"));
-    }
-    let told = world.slack.texts().concat();
-    assert_eq!(told, format!("🚨 Probe alert · fly\n{}", text.trim_end()));
-}
-
-#[test]
 fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
     let world = World::stamped();
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");
@@ -99,25 +81,6 @@ fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
         "no word twice"
     );
     assert_eq!(world.slack.thread("1.1").len(), 3);
-}
-
-#[test]
-fn as_many_as_fit_are_one_message_and_one_more_is_two() {
-    let header = "🚨 Probe alert · fly\n".chars().count();
-    for (more, parts) in [(0, 1), (1, 2)] {
-        let world = says(&"x".repeat(LIMIT - header + more));
-        world.run().exits(0).silent();
-        assert_eq!(world.slack.texts().len(), parts);
-    }
-}
-
-#[test]
-fn escapes_count_as_they_are_sent() {
-    let world = says(&"&<>".repeat(1_000));
-    world.run().exits(0).silent();
-    let texts = world.slack.texts();
-    assert!(texts.iter().all(|text| text.chars().count() <= LIMIT));
-    assert_eq!(texts.concat().matches("&amp;&lt;&gt;").count(), 1_000);
 }
 
 /// Kills the run while Slack has this part and has not answered.
