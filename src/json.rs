@@ -209,17 +209,13 @@ fn rewrite(raw: &[u8], keeps: impl Fn(&str) -> bool) -> String {
             b'"' | b'N' | b'I' | b'-' | b'0'..=b'9' => scalar_end(raw, at).unwrap_or(raw.len()),
             _ => at + 1,
         };
-        let token = &raw[at..end];
+        let token = String::from_utf8_lossy(&raw[at..end]);
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => {}
-            b'"' => text.push_str(&encode(string(token).unwrap_or_default())),
-            b'N' | b'I' => text.push_str("null"),
-            b'-' | b'0'..=b'9' => {
-                let number = String::from_utf8_lossy(token);
-                let is_kept = token != b"-Infinity" && keeps(&number);
-                text.push_str(if is_kept { &number } else { "null" });
-            }
-            _ => text.push_str(&String::from_utf8_lossy(token)),
+            b'"' => text += &encode(string(&raw[at..end]).unwrap_or_default()),
+            b'N' | b'I' => text += "null",
+            b'-' | b'0'..=b'9' if token == "-Infinity" || !keeps(&token) => text += "null",
+            _ => text += &token,
         }
         at = end;
     }

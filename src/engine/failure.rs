@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::http::Failed;
+use crate::http::RequestError;
 use crate::text::quote;
 
 /// Why there is no diagnosis. Displayed as the fallback DM and the report name it.
@@ -152,14 +152,18 @@ impl From<Reason> for Failure {
     }
 }
 
-impl From<Failed> for Failure {
-    fn from(failed: Failed) -> Self {
-        let message = quote(&failed.to_string());
-        let (reason, message) = match failed {
-            Failed::Timeout => (Reason::Timeout, None),
-            Failed::NotSent { timed_out, .. } if timed_out => (Reason::Timeout, Some(message)),
-            Failed::NotSent { .. } | Failed::Cut(_) => (Reason::ConnectionError, Some(message)),
-            Failed::TooLarge(_) => (Reason::InvalidResponse, Some(message)),
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let message = quote(&error.to_string());
+        let (reason, message) = match error {
+            RequestError::Timeout => (Reason::Timeout, None),
+            RequestError::NotSent { timed_out, .. } if timed_out => {
+                (Reason::Timeout, Some(message))
+            }
+            RequestError::NotSent { .. } | RequestError::Cut(_) => {
+                (Reason::ConnectionError, Some(message))
+            }
+            RequestError::TooLarge(_) => (Reason::InvalidResponse, Some(message)),
         };
         Self {
             message,
@@ -235,7 +239,7 @@ mod tests {
             Failure::from(Reason::Backlog).to_string(),
             "investigation_backlog"
         );
-        let too_large = Failure::from(Failed::TooLarge(200)).to_string();
+        let too_large = Failure::from(RequestError::TooLarge(200)).to_string();
         assert_eq!(
             too_large,
             "engine_exception:InvalidResponse: HTTP 200 with an answer over 1 MiB"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use ureq::http::{HeaderMap, Response};
 
-use super::{Failed, MAX_BODY};
+use super::{MAX_BODY, RequestError};
 use crate::json;
 use crate::secret::Secret;
 
@@ -24,15 +24,15 @@ impl Reply {
     pub(super) fn read(
         answer: Response<ureq::Body>,
         secrets: Arc<[Secret]>,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, RequestError> {
         let (head, mut body) = answer.into_parts();
         let status = head.status.as_u16();
         let body = match body.with_config().limit(MAX_BODY).read_to_vec() {
             Ok(body) => body,
             // The status says it all; a body that drips or ends early takes nothing from it.
             Err(_) if !head.status.is_success() => Vec::new(),
-            Err(ureq::Error::BodyExceedsLimit(_)) => return Err(Failed::TooLarge(status)),
-            Err(error) => return Err(Failed::from_error(&error, true)),
+            Err(ureq::Error::BodyExceedsLimit(_)) => return Err(RequestError::TooLarge(status)),
+            Err(error) => return Err(RequestError::from_error(&error, true)),
         };
         Ok(Self {
             status,

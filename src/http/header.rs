@@ -2,7 +2,7 @@
 
 use ureq::http::HeaderValue;
 
-use super::Failed;
+use super::RequestError;
 use crate::secret::Secret;
 
 /// One request header.
@@ -39,10 +39,10 @@ impl Header {
     }
 
     /// The value as ureq takes it. The error does not repeat it, since it may be a secret.
-    pub(super) fn value(&self) -> Result<HeaderValue, Failed> {
+    pub(super) fn value(&self) -> Result<HeaderValue, RequestError> {
         self.value.clone().ok_or_else(|| {
             let name = self.name;
-            Failed::not_sent(format!(
+            RequestError::not_sent(format!(
                 "the value for {name} has a character that no header can carry"
             ))
         })

@@ -40,7 +40,7 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 
 /// Why there is no answer. The texts are causes for a person, with no secret in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failed {
+pub enum RequestError {
     /// Nothing of the request's body left: no name, no connection, no TLS, or no time left for these.
     NotSent { cause: String, timed_out: bool },
     /// The request left, at least in part, and the answer was not whole in time.
@@ -51,7 +51,7 @@ pub enum Failed {
     TooLarge(u16),
 }
 
-impl Failed {
+impl RequestError {
     fn not_sent(cause: impl Into<String>) -> Self {
         Self::NotSent {
             cause: cause.into(),
@@ -81,7 +81,7 @@ impl Failed {
     }
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotSent { cause, .. } | Self::Cut(cause) => f.write_str(cause),
@@ -143,7 +143,7 @@ impl Http {
         headers: &[Header],
         body: &serde_json::Value,
         timeout: Duration,
-    ) -> Result<Reply, Failed> {
+    ) -> Result<Reply, RequestError> {
         let body = body.to_string();
         // Without the length ureq would send a reader in chunks, which not every small server reads.
         let mut request = with_headers(self.agent(url, timeout)?.post(&url.uri), headers)?
@@ -156,7 +156,7 @@ impl Http {
             left: false,
         };
         let answer = request.send(SendBody::from_reader(&mut outgoing));
-        let answer = answer.map_err(|error| Failed::from_error(&error, outgoing.left))?;
+        let answer = answer.map_err(|error| RequestError::from_error(&error, outgoing.left))?;
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
@@ -166,16 +166,16 @@ impl Http {
         url: &Endpoint,
         headers: &[Header],
         timeout: Duration,
-    ) -> Result<Reply, Failed> {
+    ) -> Result<Reply, RequestError> {
         let request = with_headers(self.agent(url, timeout)?.get(&url.uri), headers)?;
         let answer = request.call();
-        let answer = answer.map_err(|error| Failed::from_error(&error, true))?;
+        let answer = answer.map_err(|error| RequestError::from_error(&error, true))?;
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
     /// The agent for this key. Each has its own, since a setting given with the request makes ureq
     /// load the roots again for every connection.
-    fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, Failed> {
+    fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, RequestError> {
         let key = AgentKey {
             proxy: self.proxy.for_url(url)?,
             timeout,
@@ -195,7 +195,7 @@ impl Http {
 fn with_headers<B>(
     mut request: RequestBuilder<B>,
     headers: &[Header],
-) -> Result<RequestBuilder<B>, Failed> {
+) -> Result<RequestBuilder<B>, RequestError> {
     for header in headers {
         request = request.header(header.name, header.value()?);
     }

@@ -25,7 +25,7 @@ fn by_proxy(proxy: &str, no_proxy: &str) -> Http {
     Http::new(proxy, None, Vec::new())
 }
 
-fn post(http: &Http, url: &str) -> Result<Reply, Failed> {
+fn post(http: &Http, url: &str) -> Result<Reply, RequestError> {
     http.post(
         &Endpoint::parse(url).unwrap(),
         &[],
@@ -34,7 +34,7 @@ fn post(http: &Http, url: &str) -> Result<Reply, Failed> {
     )
 }
 
-fn status(result: Result<Reply, Failed>) -> u16 {
+fn status(result: Result<Reply, RequestError>) -> u16 {
     result.unwrap().status
 }
 
@@ -110,7 +110,10 @@ fn silence_and_dripping_end_in_time() {
     };
     for server in [server(drip), server(hang)] {
         let start = Instant::now();
-        assert_eq!(post(&direct(), &server.url).unwrap_err(), Failed::Timeout);
+        assert_eq!(
+            post(&direct(), &server.url).unwrap_err(),
+            RequestError::Timeout
+        );
         assert!((SECOND..2 * SECOND).contains(&start.elapsed()));
     }
 }
@@ -125,7 +128,7 @@ fn a_cut_answer_is_neither_an_answer_nor_unsent() {
     ] {
         let server = server(move |stream| stream.write_all(part.as_bytes()).is_err());
         assert!(
-            matches!(post(&direct(), &server.url), Err(Failed::Cut(_))),
+            matches!(post(&direct(), &server.url), Err(RequestError::Cut(_))),
             "{part}"
         );
     }
@@ -149,7 +152,7 @@ fn a_body_of_one_mebibyte_is_read_and_no_more() {
     let over = answering(answer("200 OK", &" ".repeat(limit + 1)));
     assert_eq!(
         post(&direct(), &over.url).unwrap_err(),
-        Failed::TooLarge(200)
+        RequestError::TooLarge(200)
     );
 }
 
@@ -175,7 +178,7 @@ fn a_refused_connection_has_sent_nothing() {
     assert!(
         matches!(
             failed,
-            Failed::NotSent {
+            RequestError::NotSent {
                 timed_out: false,
                 ..
             }
@@ -193,7 +196,7 @@ fn a_handshake_that_hangs_has_sent_nothing_and_ends_in_time() {
         &format!("https://{}", silent.local_addr().unwrap()),
     )
     .unwrap_err();
-    assert!(matches!(failed, Failed::NotSent { .. }), "{failed:?}");
+    assert!(matches!(failed, RequestError::NotSent { .. }), "{failed:?}");
     assert!(start.elapsed() < 2 * SECOND);
 }
 
@@ -205,7 +208,7 @@ fn a_proxy_is_told_the_name_and_its_refusal_has_sent_nothing() {
         "https://slack.example.invalid/api",
     )
     .unwrap_err();
-    assert!(matches!(failed, Failed::NotSent { .. }), "{failed:?}");
+    assert!(matches!(failed, RequestError::NotSent { .. }), "{failed:?}");
     let request = proxy.requests.recv().unwrap();
     assert!(
         request.starts_with("CONNECT slack.example.invalid:443 HTTP/1.1\r\n"),
@@ -224,7 +227,7 @@ fn loopback_and_exempt_hosts_go_past_the_proxy() {
         &by_proxy(&proxy.url, "example.invalid"),
         "https://slack.example.invalid/",
     );
-    assert!(matches!(exempt, Err(Failed::NotSent { .. })));
+    assert!(matches!(exempt, Err(RequestError::NotSent { .. })));
     assert!(proxy.connections.try_recv().is_err());
 }
 

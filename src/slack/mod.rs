@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::http::{Endpoint, Failed, Header, Http, Reply};
+use crate::http::{Endpoint, Header, Http, Reply, RequestError};
 use crate::secret::Secret;
 use crate::text::quote;
 use text::escape;
@@ -112,7 +112,7 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
     }
     match call(http, config, "/chat.postMessage", &body) {
         Ok(reply) => judge(&reply, thread.is_some()),
-        Err(Failed::NotSent { cause, .. }) => Posted::NotSent { cause },
+        Err(RequestError::NotSent { cause, .. }) => Posted::NotSent { cause },
         Err(failed) => Posted::Unknown {
             cause: failed.to_string(),
         },
@@ -134,7 +134,12 @@ pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<TokenOwner, String
     })
 }
 
-fn call(http: &Http, config: &SlackConfig, method: &str, body: &Value) -> Result<Reply, Failed> {
+fn call(
+    http: &Http,
+    config: &SlackConfig,
+    method: &str,
+    body: &Value,
+) -> Result<Reply, RequestError> {
     let mut headers = vec![Header::new(
         "content-type",
         "application/json; charset=utf-8",
