@@ -53,9 +53,7 @@ fn after_a_run_it_tells_when_and_that_nothing_waits() {
 #[test]
 fn a_run_that_waits_for_the_engine_is_running_now() {
     let world = World::stamped();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
+    world.engine.script([Engine::answer("Found.").held()]);
     world.append([wake("fly")]);
     let running = world.start("run");
     world.engine.wait_for(1);
@@ -300,9 +298,7 @@ fn a_run_that_is_overdue_is_a_problem_until_the_next_one_begins() {
     let world = World::stamped();
     world.age_lock(16);
     assert!(problem(&world).contains("overdue: the last run was 16 min ago"));
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
+    world.engine.script([Engine::answer("Found.").held()]);
     world.append([wake("fly")]);
     let running = world.start("run");
     world.engine.wait_for(1);
@@ -351,7 +347,7 @@ fn runs_that_fail_for_15_minutes_are_a_problem_until_one_is_done() {
 #[test]
 fn runs_that_are_killed_for_15_minutes_are_a_problem() {
     let world = World::stamped();
-    let hold = || Reply::Held(Box::new(Engine::answer("Found.")));
+    let hold = || Engine::answer("Found.").held();
     world.engine.script([hold(), hold()]);
     world.append([wake("fly")]);
     for run in 1..=2 {

@@ -1,6 +1,6 @@
 //! Section 5 of the contract: a service that gets worse passes the window, where that is asked for.
 
-use crate::support::{DIAGNOSIS, Row, World, plain, wake};
+use crate::support::{DIAGNOSIS, Row, World, column, plain, wake};
 
 fn escalating() -> World {
     let world = World::stamped();
@@ -30,9 +30,8 @@ fn a_worse_wake_is_told_at_once_and_one_that_is_not_worse_is_held_back() {
     world.raise([fly("warning")]).exits(0).silent();
     world.append(["critical", "critical", "warning", "info", "page"].map(fly));
     let report = world.report(0);
-    let dispatched: Vec<_> = report["wakes"].as_array().unwrap().iter().collect();
-    let dispatched = dispatched.iter().map(|wake| wake["dispatched"] == true);
-    assert!(dispatched.eq([true, false, false, false, false]));
+    let dispatched = column(report["wakes"].clone(), "/dispatched");
+    assert_eq!(dispatched, [true, false, false, false, false]);
     assert_eq!(world.slack.texts(), [degraded(), plain("fly")]);
     world.shift_state(-1);
     world.raise([fly("critical")]).exits(0).silent();

@@ -5,17 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Calls, Fault, World, at_each_call, is_marked, other_row, plain, wake};
+use crate::support::{
+    Calls, Fault, World, at_each_call, column, is_marked, other_row, plain, wake,
+};
 
 /// Appends this many wakes of fly, runs, and says how many of them were dispatched.
 #[track_caller]
 fn dispatched(world: &World, wakes: usize) -> usize {
     world.append((0..wakes).map(|_| wake("fly")));
-    let report = world.report(0);
-    let told = report["wakes"].as_array().unwrap().clone();
-    told.iter()
-        .filter(|wake| wake["dispatched"] == true)
-        .count()
+    let dispatched = column(world.report(0)["wakes"].take(), "/dispatched");
+    dispatched.iter().filter(|one| **one == true).count()
 }
 
 fn stamps(world: &World) -> Vec<Value> {
@@ -142,12 +141,7 @@ fn stamps_are_dropped_after_two_windows_and_not_before_their_repeats_are_told() 
     assert_eq!(stamps(&world).len(), 51);
     world.shift_state(-1);
     world.raise([wake("sentry")]).exits(0).silent();
-    let names = |world: &World| {
-        stamps(world)
-            .iter()
-            .map(|s| s["probe"].clone())
-            .collect::<Vec<_>>()
-    };
+    let names = |world: &World| column(stamps(world), "/probe");
     assert_eq!(names(&world), ["fly", "sentry"]);
     world.raise([wake("fly")]).exits(0).silent();
     world.shift_state(-1);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Reply, World, wake};
+use crate::support::{Reply, World, column, wake};
 
 const SPENT: &str = "investigation_budget_spent";
 
@@ -16,9 +16,7 @@ fn world(most: &str) -> World {
 #[track_caller]
 fn reasons(world: &World, wakes: usize) -> Vec<Value> {
     world.append((0..wakes).map(|number| wake(&format!("probe{number}"))));
-    let told = world.report(0)["wakes"].take();
-    let wakes = told.as_array().expect("wakes").iter();
-    wakes.map(|wake| wake["error"].clone()).collect()
+    column(world.report(0)["wakes"].take(), "/error")
 }
 
 #[test]

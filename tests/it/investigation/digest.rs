@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{DIAGNOSIS, Post, Reply, Row, World, wake};
+use crate::support::{DIAGNOSIS, Post, Reply, Row, World, column, wake};
 
 /// A digest from so many wakes on.
 fn digesting(least: &str) -> World {
@@ -83,11 +83,8 @@ fn each_wake_has_its_own_row_and_its_own_stamp() {
     let world = digesting("4");
     world.raise(four()).exits(0).silent();
     let rows = world.state_rows("outcomes.jsonl");
-    let probes: Vec<_> = rows
-        .iter()
-        .map(|row| row["details"]["probe"].as_str())
-        .collect();
-    assert_eq!(probes, ["vercel", "fly", "sentry", "doppler"].map(Some));
+    let probes = column(rows.clone(), "/details/probe");
+    assert_eq!(probes, ["vercel", "fly", "sentry", "doppler"]);
     for (number, row) in rows.iter().enumerate() {
         let details = &row["details"];
         let probe = details["probe"].as_str().unwrap();

@@ -38,10 +38,7 @@ fn rows_between_holder_and_log_are_missed_with_a_word() {
     needs!("logrotate");
     for (end, start) in COMPRESSIONS {
         let log = Rotating::begun();
-        for probe in ["unread", "missed"] {
-            log.write(&[probe]);
-            log.logrotate("create");
-        }
+        log.rotate_behind(&["unread", "missed"], "create");
         compress(&log.rotated(".1"), (end, start));
         log.write(&["after"]);
         warns_of(&log, &format!(".1.{end}"), &["unread", "after"]);

@@ -84,10 +84,7 @@ fn a_half_written_compressed_file_is_waited_for_with_the_position_unmoved() {
 fn a_half_written_file_behind_the_holder_is_waited_for_once_the_holder_is_read() {
     needs!("logrotate");
     let log = Rotating::begun();
-    for probe in ["a", "b"] {
-        log.write(&[probe]);
-        log.logrotate("create");
-    }
+    log.rotate_behind(&["a", "b"], "create");
     log.write(&["c"]);
     let whole = compressed(&log);
     fs::write(log.rotated(".1.gz"), &whole[..30]).unwrap();
@@ -148,10 +145,7 @@ fn a_compressed_file_from_the_future_is_not_waited_for() {
 fn a_broken_compressed_file_is_warned_of_once() {
     needs!("logrotate");
     let log = Rotating::begun();
-    log.write(&["a"]);
-    log.logrotate("create");
-    log.write(&["b"]);
-    log.logrotate("create");
+    log.rotate_behind(&["a", "b"], "create");
     log.write(&["c"]);
     let mut whole = compressed(&log);
     break_stream(&mut whole);

@@ -96,10 +96,7 @@ fn rotates_with(log: &Rotating, directives: &str) {
 /// So many rotations between two runs, each behind a row.
 fn rotates_often(log: &Rotating, directives: &str, times: usize) {
     let probes = &["p0", "p1", "p2", "p3"][..=times];
-    for probe in &probes[..times] {
-        log.write(&[probe]);
-        log.logrotate(directives);
-    }
+    log.rotate_behind(&probes[..times], directives);
     log.write(&probes[times..]);
     log.follows(probes);
 }
@@ -149,10 +146,10 @@ fn dateext_by_the_second() {
     // Two rotations within a second would get one name, so this one has to pause.
     let log = Rotating::begun().paced();
     let probes = ["a", "b", "c"];
-    for probe in &probes[..2] {
-        log.write(&[probe]);
-        log.logrotate("create\ncompress\ndelaycompress\ndateext\ndateformat -%Y%m%d-%s");
-    }
+    log.rotate_behind(
+        &probes[..2],
+        "create\ncompress\ndelaycompress\ndateext\ndateformat -%Y%m%d-%s",
+    );
     log.write(&probes[2..]);
     log.follows(&probes);
 }

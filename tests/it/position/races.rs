@@ -13,7 +13,7 @@ use crate::support::{Engine, Reply, Rotating, World, assert_told, other_row, wak
 /// A run that stands still in its first question to the engine while `meanwhile` happens; what it told.
 fn during_a_run(log: &Rotating, meanwhile: impl FnOnce()) -> Vec<String> {
     let engine = Engine::start();
-    engine.script([Reply::Held(Box::new(Engine::answer("At last.")))]);
+    engine.script([Engine::answer("At last.").held()]);
     log.set("KORA_PROBE_ENGINE_URL", engine.url());
     let running = log.start("run --to stdout --format json");
     engine.wait_for(1);

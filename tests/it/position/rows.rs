@@ -184,10 +184,7 @@ fn a_torn_row_is_left_alone_while_no_new_log_is_there() {
 fn a_row_begun_in_the_new_log_hides_no_generation() {
     needs!("logrotate");
     let log = Rotating::begun();
-    for probe in ["a", "b"] {
-        log.write(&[probe]);
-        log.logrotate("create");
-    }
+    log.rotate_behind(&["a", "b"], "create");
     let line = Rotating::line("c");
     log.append_raw(&line[..12]);
     log.follows(&["a", "b"]);

@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
-use crate::support::{Engine, Reply, World, other_row, wake};
+use crate::support::{Engine, World, other_row, wake};
 
 /// A world in which the engine keeps the run waiting until it is released.
 fn held() -> World {
     let world = World::stamped();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("At last.")))]);
+    world.engine.script([Engine::answer("At last.").held()]);
     world.append([wake("fly")]);
     world
 }

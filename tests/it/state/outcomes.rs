@@ -5,7 +5,7 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, DIAGNOSIS, Engine, Reply, World, at_once, other_row, wake};
+use crate::support::{DEAD_URL, DIAGNOSIS, Engine, Reply, World, at_once, column, other_row, wake};
 
 fn outcomes(world: &World) -> Vec<Value> {
     world.state_rows("outcomes.jsonl")
@@ -118,7 +118,7 @@ fn autofix(session: &str, after: SignedDuration) -> String {
 /// Whether the outcome row notes a fix, where this happens while the engine is asked.
 fn noted_fix(happens: impl Fn(&World)) -> Value {
     let world = World::stamped();
-    let answer = Reply::Held(Box::new(Engine::answer("Restarted.")));
+    let answer = Engine::answer("Restarted.").held();
     world.engine.script([answer]);
     world.append([wake("fly")]);
     let run = world.start("run");
@@ -164,11 +164,7 @@ fn a_dm_that_was_not_sent_says_so_and_its_later_delivery_adds_a_row() {
         .engine
         .script([Engine::answer("Found."), Engine::error("sdk_auth")]);
     world.raise([wake("fly"), wake("sentry")]).exits(3);
-    let rows = outcomes(&world);
-    let statuses: Vec<_> = rows
-        .iter()
-        .map(|row| row["details"]["dm_status"].as_str().unwrap())
-        .collect();
+    let statuses = column(outcomes(&world), "/details/dm_status");
     assert_eq!(statuses, ["failed_send", "engine_unavailable_failed_send"]);
     world.reach_slack_at(world.slack.base());
     world.run().exits(0);
@@ -205,10 +201,7 @@ fn a_named_file_gets_no_seam_that_kora_does_not_know() {
     world.run().exits(0);
     let named = fs::read_to_string(world.path("told-elsewhere")).unwrap();
     assert_eq!(named.lines().count(), 1, "{named}");
-    let seams: Vec<_> = outcomes(&world)
-        .iter()
-        .map(|row| row["seam"].clone())
-        .collect();
+    let seams = column(outcomes(&world), "/seam");
     assert_eq!(seams, ["probe.dm_delivered"]);
 }
 

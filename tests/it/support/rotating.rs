@@ -113,6 +113,15 @@ impl Rotating {
         assert!(done.status.success(), "logrotate: {said}");
     }
 
+    /// Writes these, and rotates the log behind each of them.
+    #[track_caller]
+    pub fn rotate_behind(&self, probes: &[&str], directives: &str) {
+        for probe in probes {
+            self.write(&[probe]);
+            self.logrotate(directives);
+        }
+    }
+
     /// The log emptied as `copytruncate` does it.
     pub fn empty(&self) {
         let log = OpenOptions::new().write(true).open(self.log());

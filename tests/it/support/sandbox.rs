@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use memchr::memmem;
 use serde_json::Value;
 
-use super::outcome::{Outcome, Running};
+use super::outcome::{Outcome, Running, column};
 use super::row::Row;
 
 pub const SLACK_TOKEN: &str = "xoxb-a-slack-token-nobody-may-see";
@@ -84,6 +84,11 @@ impl Sandbox {
     /// The DMs that are queued.
     pub fn outbox(&self) -> Vec<Value> {
         self.state()["outbox"].as_array().expect("a list").clone()
+    }
+
+    /// Why each undelivered DM was given up.
+    pub fn given_up(&self) -> Vec<Value> {
+        column(self.state_rows("undelivered.jsonl"), "/reason")
     }
 
     /// The rows of a JSONL file in the state folder.
@@ -206,19 +211,17 @@ impl Sandbox {
     /// One run for which file permissions hold, also where the tests run as root.
     #[track_caller]
     pub fn run_without_privileges(&self) -> Outcome {
+        self.without_privileges("run")
+    }
+
+    /// The same for another command.
+    #[track_caller]
+    pub fn without_privileges(&self, line: &str) -> Outcome {
         if !rustix::process::geteuid().is_root() {
-            return self.run();
+            return self.command(line);
         }
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--bounding-set",
-            "-dac_override,-dac_read_search",
-            "--inh-caps",
-            "-all",
-            BINARY,
-            "run",
-        ]);
-        self.spawn(&mut command).finish()
+        let dropped = "--bounding-set=-dac_override,-dac_read_search";
+        self.through(&["setpriv", dropped, "--inh-caps=-all"], line)
     }
 
     /// All files of the sandbox but those of these names.
