@@ -14,7 +14,7 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 use crate::cli::Cli;
 use crate::config::variables::VARIABLES;
 use crate::engine::Reason;
-use crate::exit::EXIT_STATUS;
+use crate::exit::Exit;
 
 /// The date on the pages; it moves with the version.
 const RELEASED: &str = "2026-11-22";
@@ -45,6 +45,24 @@ const FILES: &[(&str, &str)] = &[
         "~/.local/state/probe-wake/undelivered.jsonl",
         "The DMs that were given up, whole.",
     ),
+];
+
+/// What each exit code means.
+const EXIT_STATUS: &[(Exit, &str)] = &[
+    (
+        Exit::Done,
+        "Done. Nothing new, a first run, and all wakes held back are this too.",
+    ),
+    (
+        Exit::Failed,
+        "The run could not be done; the message names what and the way out.",
+    ),
+    (Exit::Usage, "Wrong usage or configuration."),
+    (
+        Exit::Unfinished,
+        "Done, but a DM is still queued or went to undelivered.jsonl, or rows may have been missed.",
+    ),
+    (Exit::Locked, "Another run holds the lock."),
 ];
 
 const EXAMPLES: &[(&str, &str)] = &[

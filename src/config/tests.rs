@@ -171,6 +171,9 @@ fn a_number_that_is_not_usable_is_warned_of_with_variable_value_and_default() {
         assert_eq!(warnings(""), [""; 0]);
         assert_eq!(warnings("  90\t"), [""; 0]);
     }
+    let limit = ("KORA_PROBE_ENGINE_MAX_TOKENS", "300");
+    let limited = config(&[("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1"), limit]);
+    assert_eq!(limited.engine.unwrap().max_tokens, Some(300));
     assert_eq!(
         config(&[("KORA_PROBE_DEBOUNCE_SECONDS", "soon")])
             .debounce

@@ -58,12 +58,14 @@ fn a_wrong_token_or_an_unknown_model_fails() {
 }
 
 #[test]
-fn a_server_without_a_list_or_one_that_is_down_does_not_fail() {
+fn a_model_that_is_listed_is_ok_and_a_server_without_a_list_does_not_fail() {
     for status in [404, 405, 501] {
         let (level, message) = looked_up("openai", 0, [Reply::text(status, "")]);
         assert_eq!(level, "warning");
         assert!(message.contains("lists no models"), "{message}");
     }
+    let listed = models(&["m0", "m1"]);
+    assert_eq!(looked_up("openai", 0, [listed]).0, "ok");
     for reply in [Reply::text(503, ""), Reply::text(429, ""), Reply::Cut] {
         assert_eq!(looked_up("openai", 0, [reply]).0, "warning");
     }

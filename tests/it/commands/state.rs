@@ -48,6 +48,8 @@ fn show_names_what_is_queued() {
     let world = queued();
     world.slack.maybe();
     world.command("state show").exits(0).prints("fly");
+    let shown = world.command("state show --format json").exits(0).json();
+    assert_eq!(shown["outbox"], json!(world.outbox()));
 }
 
 #[test]

@@ -172,32 +172,16 @@ fn a_terminal_that_takes_unicode_is_drawn_in_it() {
 fn each_line_on_stderr_is_one_write() {
     needs!("strace");
     let world = World::stamped();
-    world.append([wake("fly")]);
     world.set("KORA_PROBE_DEBOUNCE_SECONDS", "soon");
-    let strace = [
-        "strace",
-        "-f",
-        "-s",
-        "999",
-        "-e",
-        "trace=write",
-        "-e",
-        "write=2",
-        "-o",
-    ];
-    let strace = [&strace[..], &["trace", "--"]].concat();
-    world.through(&strace, "run -vv").exits(0);
-    world.through(&strace, "run -vv").exits(0);
-    let trace = std::fs::read_to_string(world.path("trace")).unwrap();
+    let flags = ["-s", "999", "-e", "trace=write", "-e", "write=2"];
+    world.append([wake("fly")]);
+    let (outcome, trace) = world.traced(&flags, "run -vv");
+    outcome.exits(0);
     let written = trace.lines().filter(|line| line.contains("write(2, "));
     let written: Vec<_> = written.collect();
     assert!(written.len() > 3, "{trace}");
-    for line in written {
-        assert!(
-            line.contains("write(2, \"probe-wake: ") && line.contains("\\n\""),
-            "{line}"
-        );
-    }
+    let is_whole = |line: &&str| line.contains("write(2, \"probe-wake: ") && line.contains("\\n\"");
+    assert!(written.iter().all(is_whole), "{written:#?}");
 }
 
 /// A world with one DM in the outbox.

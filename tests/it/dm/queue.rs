@@ -209,7 +209,7 @@ fn a_run_to_stdout_leaves_the_queue_alone_and_says_that_it_is_there() {
     let before = world.outbox();
     world.append([wake("sentry")]);
     for line in ["run --to stdout", "run --to stdout --format json"] {
-        world.command(line).exits(3);
+        world.command(line).exits(3).hides("alert · fly");
         assert_eq!(world.outbox(), before, "{line}");
         world.append([wake(&line.replace(' ', ""))]);
     }
