@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, DIAGNOSIS, Engine, World, wake};
+use crate::support::{DEAD_URL, Engine, World, plain, wake};
 
 #[track_caller]
 fn assert_keys(object: &Value, keys: &[&str]) {
@@ -64,7 +64,7 @@ fn a_wake_that_was_told_is_reported_whole() {
         "probe": "fly", "category": "service_unhealthy", "severity": "critical", "emitted_at": null,
         "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "reasoning_invoked": true,
         "dm_sent": true, "facts_first": false, "error": null, "caller_session_id": "probe:fly:service_unhealthy",
-        "dm_text": format!("🚨 Probe alert · fly\n{DIAGNOSIS}"),
+        "dm_text": plain("fly"),
     });
     assert_eq!(told, expected);
 }

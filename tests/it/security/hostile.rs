@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{DIAGNOSIS, Engine, Reply, Row, Slack, World, wake};
+use crate::support::{Engine, Reply, Row, Slack, World, plain, wake};
 
 const HOSTILE: &str = "<!channel> <@U1> <https://evil.example|here> \u{1b}]8;;https://evil.example\u{7} \u{1b}[2J\u{9b}31m \
                        \u{202e}txet\u{2066} \u{0}NUL \u{8}\u{7f} *b* `c` &lt;!here&gt;";
@@ -128,10 +128,7 @@ fn a_row_of_almost_4_mebibytes_is_investigated_in_a_prompt_of_bounded_size() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(
-        world.slack.texts(),
-        [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
-    );
+    assert_eq!(world.slack.texts(), [plain("fly")]);
     let length = world.engine.prompts()[0].len();
     assert!((16_000..20_000).contains(&length), "{length}");
 }
@@ -144,10 +141,7 @@ fn a_row_of_10_megabytes_is_passed_over_and_told() {
         wake("fly"),
     ]);
     world.run().exits(3).warns("over 4 MiB");
-    assert_eq!(
-        world.slack.texts(),
-        [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
-    );
+    assert_eq!(world.slack.texts(), [plain("fly")]);
 }
 
 #[test]
@@ -165,10 +159,7 @@ fn a_row_of_a_million_brackets_is_a_wake_like_any_other() {
         line("torn", &open)
     ));
     world.run().exits(3).warns("malformed");
-    assert_eq!(
-        world.slack.texts(),
-        [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
-    );
+    assert_eq!(world.slack.texts(), [plain("fly")]);
 }
 
 /// What Slack answers, and whether the DM counts as delivered.
