@@ -157,10 +157,8 @@ impl From<RequestError> for Failure {
         let message = quote(&error.to_string());
         let (reason, message) = match error {
             RequestError::Timeout => (Reason::Timeout, None),
-            RequestError::NotSent { timed_out, .. } if timed_out => {
-                (Reason::Timeout, Some(message))
-            }
-            RequestError::NotSent { .. } | RequestError::Cut(_) => {
+            RequestError::NotSentInTime => (Reason::Timeout, Some(message)),
+            RequestError::NotSent(_) | RequestError::Cut(_) => {
                 (Reason::ConnectionError, Some(message))
             }
             RequestError::TooLarge(_) => (Reason::InvalidResponse, Some(message)),

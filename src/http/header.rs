@@ -42,7 +42,7 @@ impl Header {
     pub(super) fn value(&self) -> Result<HeaderValue, RequestError> {
         self.value.clone().ok_or_else(|| {
             let name = self.name;
-            RequestError::not_sent(format!(
+            RequestError::NotSent(format!(
                 "the value for {name} has a character that no header can carry"
             ))
         })

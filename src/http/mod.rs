@@ -41,8 +41,10 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 /// Why there is no answer. The texts are causes for a person, with no secret in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// Nothing of the request's body left: no name, no connection, no TLS, or no time left for these.
-    NotSent { cause: String, timed_out: bool },
+    /// Nothing of the request's body left: no name, no connection or no TLS.
+    NotSent(String),
+    /// The same, since the time was over.
+    NotSentInTime,
     /// The request left, at least in part, and the answer was not whole in time.
     Timeout,
     /// The request left, at least in part, and the connection ended or did not speak HTTP.
@@ -52,22 +54,10 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    fn not_sent(cause: impl Into<String>) -> Self {
-        Self::NotSent {
-            cause: cause.into(),
-            timed_out: false,
-        }
-    }
-
     fn from_error(error: &ureq::Error, left: bool) -> Self {
         let cause = match error {
             ureq::Error::Timeout(_) if left => return Self::Timeout,
-            ureq::Error::Timeout(_) => {
-                return Self::NotSent {
-                    cause: "timeout before the request could be sent".to_owned(),
-                    timed_out: true,
-                };
-            }
+            ureq::Error::Timeout(_) => return Self::NotSentInTime,
             ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::UnexpectedEof => {
                 "the connection was closed".to_owned()
             }
@@ -76,7 +66,7 @@ impl RequestError {
         };
         match left {
             true => Self::Cut(cause),
-            false => Self::not_sent(cause),
+            false => Self::NotSent(cause),
         }
     }
 }
@@ -84,7 +74,8 @@ impl RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSent { cause, .. } | Self::Cut(cause) => f.write_str(cause),
+            Self::NotSent(cause) | Self::Cut(cause) => f.write_str(cause),
+            Self::NotSentInTime => f.write_str("timeout before the request could be sent"),
             Self::Timeout => f.write_str("timeout"),
             Self::TooLarge(status) => write!(f, "HTTP {status} with an answer over 1 MiB"),
         }

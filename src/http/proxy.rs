@@ -27,8 +27,8 @@ impl ProxySettings {
             |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
         match Proxy::new(text).ok().filter(usable) {
             Some(proxy) => Ok(Some(proxy)),
-            None => Err(RequestError::not_sent(
-                "HTTPS_PROXY is not the URL of an http or https proxy",
+            None => Err(RequestError::NotSent(
+                "HTTPS_PROXY is not the URL of an http or https proxy".to_owned(),
             )),
         }
     }

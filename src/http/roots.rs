@@ -20,7 +20,7 @@ pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, RequestError> {
     open_without_waiting(file)
         .and_then(|mut file| file.read_to_end(&mut pem))
         .map_err(|error| {
-            RequestError::not_sent(format!("SSL_CERT_FILE: cannot read {path}: {error}"))
+            RequestError::NotSent(format!("SSL_CERT_FILE: cannot read {path}: {error}"))
         })?;
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
@@ -30,7 +30,7 @@ pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, RequestError> {
         .collect();
     if certificates.is_empty() {
         let cause = format!("SSL_CERT_FILE: there is no certificate in {path}");
-        return Err(RequestError::not_sent(cause));
+        return Err(RequestError::NotSent(cause));
     }
     Ok(RootCerts::from(certificates))
 }

@@ -112,17 +112,19 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
     }
     match call(http, config, "/chat.postMessage", &body) {
         Ok(reply) => judge(&reply, thread.is_some()),
-        Err(RequestError::NotSent { cause, .. }) => Posted::NotSent { cause },
-        Err(failed) => Posted::Unknown {
-            cause: failed.to_string(),
-        },
+        Err(error) => {
+            let cause = error.to_string();
+            match error {
+                RequestError::NotSent(_) | RequestError::NotSentInTime => Posted::NotSent { cause },
+                _ => Posted::Unknown { cause },
+            }
+        }
     }
 }
 
 /// Asks whose the token is; it needs no scope. The error is Slack's code or what the call died of.
 pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<TokenOwner, String> {
-    let reply =
-        call(http, config, "/auth.test", &json!({})).map_err(|failed| failed.to_string())?;
+    let reply = call(http, config, "/auth.test", &json!({})).map_err(|error| error.to_string())?;
     let [ok, error, team, user] = reply.members(["ok", "error", "team", "user"]);
     if ok != true || !reply.is_success() {
         return Err(cause(&reply, ok.as_bool(), &error));
