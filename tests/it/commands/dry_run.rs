@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Engine, World, column, wake};
+use crate::support::{World, column, wake};
 
 /// The report of a dry run, which must exit with this code and change no file.
 #[track_caller]
@@ -102,10 +102,7 @@ fn it_leaves_the_outbox_alone() {
 #[test]
 fn it_takes_no_lock() {
     let world = World::stamped();
-    world.engine.script([Engine::answer("At last.").held()]);
-    world.append([wake("fly")]);
-    let run = world.start("run");
-    world.engine.wait_for(1);
+    let run = world.start_held([wake("fly")]);
     world.command("run --dry-run").exits(0);
     world.engine.release();
     run.finish().exits(0).silent();

@@ -168,10 +168,7 @@ fn a_first_run_that_could_not_be_done_is_seen() {
 #[test]
 fn a_run_that_found_the_lock_held_writes_none() {
     let world = measured();
-    world.engine.script([Engine::answer("Found.").held()]);
-    world.append([wake("fly")]);
-    let running = world.start("run");
-    world.engine.wait_for(1);
+    let running = world.start_held([wake("fly")]);
     let before = fs::read(world.path(NAME)).unwrap();
     world.run().exits(75);
     assert_eq!(fs::read(world.path(NAME)).unwrap(), before);

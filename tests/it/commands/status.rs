@@ -53,10 +53,7 @@ fn after_a_run_it_tells_when_and_that_nothing_waits() {
 #[test]
 fn a_run_that_waits_for_the_engine_is_running_now() {
     let world = World::stamped();
-    world.engine.script([Engine::answer("Found.").held()]);
-    world.append([wake("fly")]);
-    let running = world.start("run");
-    world.engine.wait_for(1);
+    let running = world.start_held([wake("fly")]);
     let told = status(&world);
     assert_eq!(told["running"], true);
     let owed = &told["investigations"][0];
@@ -298,10 +295,7 @@ fn a_run_that_is_overdue_is_a_problem_until_the_next_one_begins() {
     let world = World::stamped();
     world.age_lock(16);
     assert!(problem(&world).contains("overdue: the last run was 16 min ago"));
-    world.engine.script([Engine::answer("Found.").held()]);
-    world.append([wake("fly")]);
-    let running = world.start("run");
-    world.engine.wait_for(1);
+    let running = world.start_held([wake("fly")]);
     assert!(problems(&world).is_empty(), "a run has begun");
     world.engine.release();
     running.finish().exits(0);

@@ -254,11 +254,8 @@ fn a_row_that_is_written_during_a_question_is_told_before_the_answer() {
     // Due at once: an investigation is owed. Due by itself: the wait for the first is not over.
     at_once(["0", "600", "6"], |seconds| {
         let world = after(seconds);
-        world.engine.script([held()]);
         let rows = rows(["fly", "sentry"]);
-        world.append([rows[0].clone()]);
-        let run = world.start("run");
-        world.engine.wait_for(1);
+        let run = world.start_held([rows[0].clone()]);
         let begun = Instant::now();
         world.append([rows[1].clone()]);
         if seconds != "600" {

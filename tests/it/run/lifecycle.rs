@@ -9,19 +9,10 @@ use serde_json::json;
 
 use crate::support::{Engine, World, other_row, wake};
 
-/// A world in which the engine keeps the run waiting until it is released.
-fn held() -> World {
-    let world = World::stamped();
-    world.engine.script([Engine::answer("At last.").held()]);
-    world.append([wake("fly")]);
-    world
-}
-
 #[test]
 fn a_second_run_ends_at_once_with_75() {
-    let world = held();
-    let first = world.start("run");
-    world.engine.wait_for(1);
+    let world = World::stamped();
+    let first = world.start_held([wake("fly")]);
     let begun = Instant::now();
     let second = world.run().exits(75);
     assert!(!second.stderr.is_empty() && begun.elapsed() < Duration::from_secs(5));
@@ -31,9 +22,8 @@ fn a_second_run_ends_at_once_with_75() {
 
 #[test]
 fn wait_waits_for_the_first_run_to_end() {
-    let world = held();
-    let first = world.start("run");
-    world.engine.wait_for(1);
+    let world = World::stamped();
+    let first = world.start_held([wake("fly")]);
     let second = world.start("run --wait 50");
     world.engine.release();
     first.finish().exits(0).silent();
@@ -43,9 +33,8 @@ fn wait_waits_for_the_first_run_to_end() {
 
 #[test]
 fn wait_waits_no_longer_than_it_should() {
-    let world = held();
-    let first = world.start("run");
-    world.engine.wait_for(1);
+    let world = World::stamped();
+    let first = world.start_held([wake("fly")]);
     let begun = Instant::now();
     world.command("run --wait 1").exits(75);
     assert!(

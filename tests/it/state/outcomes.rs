@@ -118,11 +118,7 @@ fn autofix(session: &str, after: SignedDuration) -> String {
 /// Whether the outcome row notes a fix, where this happens while the engine is asked.
 fn noted_fix(happens: impl Fn(&World)) -> Value {
     let world = World::stamped();
-    let answer = Engine::answer("Restarted.").held();
-    world.engine.script([answer]);
-    world.append([wake("fly")]);
-    let run = world.start("run");
-    world.engine.wait_for(1);
+    let run = world.start_held([wake("fly")]);
     happens(&world);
     world.engine.release();
     run.finish().exits(0).silent();
