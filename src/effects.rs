@@ -24,16 +24,14 @@ use crate::state::{Durability, State, Store};
 use crate::terminal::Waiting;
 use crate::text;
 
-/// What a run may do. The session asks for it and never looks whether it is done. A method that is not
-/// overridden does nothing, so that a dry run writes nothing by mistake.
+/// What a run may do. The session asks for it and never looks whether it is done. What is not to be
+/// lost has no default: each kind of run says what becomes of it.
 pub trait Effects {
     /// The clock. `event`: when that happened which is judged now, where it has a time of its own.
     fn now(&mut self, _event: Option<Timestamp>) -> Timestamp {
         Timestamp::now()
     }
-    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
-        Ok(())
-    }
+    fn commit(&mut self, state: &State, durability: Durability) -> Result<()>;
     /// Asks the engine, once. The answer comes while this thread does other things.
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer>;
     /// How the DMs go out.
@@ -44,9 +42,7 @@ pub trait Effects {
     /// Writes what became of a dispatch. A failure is a warning and no more.
     fn record(&mut self, _: &outcome::Row) {}
     /// Puts a DM into `undelivered.jsonl`.
-    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
-        Ok(())
-    }
+    fn give_up(&mut self, row: &Undelivered<'_>) -> Result<()>;
 }
 
 /// How the DMs of a run go out.
@@ -184,6 +180,14 @@ impl DmPrinter {
 pub struct DryRun;
 
 impl Effects for DryRun {
+    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
+        Ok(())
+    }
+
+    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
+        Ok(())
+    }
+
     fn ask(&mut self, _: &EngineConfig, _: Question) -> Receiver<Answer> {
         let text = "(the engine's diagnosis; a dry run does not ask)";
         let (answered, answer) = mpsc::channel();
@@ -260,6 +264,10 @@ impl Effects for Replay {
     fn post(&mut self, text: &str, _: Option<&Thread>) -> Posted {
         self.failure = self.stdout.print(text).err();
         Posted::Delivered(None)
+    }
+
+    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
+        Ok(())
     }
 
     fn record(&mut self, row: &outcome::Row) {
