@@ -417,16 +417,17 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    /// Why a message of many parts goes on later.
+    /// Why a message of many parts goes on later. Past the run's time the first parts of what it made
+    /// still go out.
     fn breaks_off(&mut self, index: usize) -> Option<String> {
-        if self.is_past_its_time() {
+        let gives_way = self.state.outbox[index].gives_way();
+        if self.is_past_its_time() && (gives_way || !self.is_made(index)) {
             let dm = &self.state.outbox[index];
             self.outgoing.tried.insert(dm.id.clone());
             let cause = "the run's time was over between its parts";
             warn!("the DM about {} stays queued: {cause}", dm.probe);
             return Some(cause.to_owned());
         }
-        let gives_way = self.state.outbox[index].gives_way();
         gives_way.then(|| "its further parts go out behind all else".to_owned())
     }
 

@@ -60,7 +60,7 @@ fn thread_of(post: &Post) -> Option<&str> {
 }
 
 #[test]
-fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
+fn a_message_that_a_run_made_goes_out_whole_although_its_time_is_over() {
     let world = World::stamped();
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");
     let answer = Engine::answer(words(2_000).trim_end());
@@ -68,19 +68,31 @@ fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
         .engine
         .script([answer.after(Duration::from_millis(1_100))]);
     world.append([wake("fly")]);
-    world.command("run --max-runtime 1").exits(3);
-    assert_eq!(
-        world.slack.texts().len(),
-        1,
-        "one part in the time there was"
-    );
+    world.command("run --max-runtime 1").exits(0).silent();
+    assert_eq!(assert_whole(&world.slack.texts(), 1_999), 0);
+    assert_eq!(world.slack.thread("1.1").len(), 3);
+}
+
+#[test]
+fn a_run_whose_time_is_over_leaves_the_rest_of_an_earlier_message_to_the_next() {
+    let world = World::stamped().without_engine();
+    world.queue([wake("fly").set("detail", words(2_000).trim_end())]);
+    let pause = Duration::from_millis(600);
+    world
+        .slack
+        .usually(move |_, before| Slack::took(before).after(pause));
+    world
+        .command("run --max-runtime 1")
+        .exits(3)
+        .warns("the run's time was over between its parts");
+    assert_eq!(world.slack.texts().len(), 2);
+    world.slack.usually(|_, before| Slack::took(before));
     world.run().exits(0).silent();
     assert_eq!(
         assert_whole(&world.slack.texts(), 1_999),
         0,
         "no word twice"
     );
-    assert_eq!(world.slack.thread("1.1").len(), 3);
 }
 
 /// Kills the run while Slack has this part and has not answered.
