@@ -206,11 +206,11 @@ impl<E: Effects> Session<'_, E> {
         let duration_ms = ending.duration_ms();
         self.report_wakes_of(index);
         self.warn_of_failure(index, &ending.answer);
-        if self.state.queue[index].late.is_some() && ending.answer.result.is_err() {
-            let reason = ending.answer.result.as_ref().err();
-            let reason = reason.map(|failure| failure.reason.to_string());
+        if let (Some(late), Err(failure)) = (&self.state.queue[index].late, &ending.answer.result) {
+            let is_over = late.is_over(now) || !failure.passes();
+            let reason = Some(failure.reason.to_string());
             self.reported(id, |wake| wake.error.clone_from(&reason));
-            return self.end_late_try(index, now);
+            return self.end_late_try(index, is_over);
         }
         let dm = self.result_dm(index, &ending.answer, now);
         let dm_id = dm.id.clone();
@@ -313,9 +313,8 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// A late try brought nothing: another one follows, or none and no word of it.
-    fn end_late_try(&mut self, index: usize, now: Timestamp) -> Result<()> {
-        let late = self.state.queue[index].late.as_ref();
-        if late.is_some_and(|late| late.is_over(now)) {
+    fn end_late_try(&mut self, index: usize, is_over: bool) -> Result<()> {
+        if is_over {
             self.state.queue.remove(index);
         }
         self.commit(Durability::Full)

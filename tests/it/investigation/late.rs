@@ -136,6 +136,19 @@ fn it_is_hoped_for_where_the_reason_may_pass() {
 }
 
 #[test]
+fn a_later_answer_that_does_not_pass_ends_it() {
+    let world = failed();
+    world.engine.script([Reply::text(401, "")]);
+    pass(&world, 5);
+    let report = world.report(0);
+    assert_eq!(report["wakes"][0]["error"], "engine_exception:HTTP401");
+    assert_eq!(report["investigations"]["owed"], 0);
+    pass(&world, 60);
+    world.run().exits(0).silent();
+    assert_eq!((asked(&world), world.slack.posts().len()), (2, 1));
+}
+
+#[test]
 fn a_budget_that_is_spent_passes_and_postpones_without_a_count() {
     let world = hoping("86400");
     world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "1");
