@@ -18,7 +18,7 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
 use crate::record::{Record, WakeDecision, WakeRecord, investigation, link_in_order};
-use crate::report::{Report, WakeReport};
+use crate::report::{Report, WakeReport, print_json};
 use crate::session::Session;
 use crate::state::{State, log_name};
 
@@ -48,7 +48,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     session.replay()?;
     match format {
         RecordFormat::Text => Ok(()),
-        RecordFormat::Json => session.report.print_json(),
+        RecordFormat::Json => print_json(&session.report),
         RecordFormat::Html => {
             let rows = session.effects.rows.unwrap_or_default();
             print_page(&config, session.report.wakes, &rows)

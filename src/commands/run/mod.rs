@@ -17,7 +17,7 @@ use crate::cli::{Format, Global, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
-use crate::report::Report;
+use crate::report::{Report, print_json};
 use crate::session::Session;
 use crate::state::lock::Lock;
 use crate::state::{State, Store, log_name, undelivered};
@@ -89,7 +89,7 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
 
 /// Not a filter: that nobody reads the report of what was done is worth a word.
 fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
-    let printed = session.report.print_json();
+    let printed = print_json(&session.report);
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
     session.report_is_out()
 }
