@@ -13,6 +13,9 @@ use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
 use crate::state::Counters;
 
+/// The names of the metrics that say how the last run ended begin with this.
+const LAST_RUN: &str = "probe_wake_last_run_";
+
 /// What is true when the run ends.
 pub struct Gauges {
     pub now: Timestamp,
@@ -34,19 +37,10 @@ pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()
 pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> {
     let old = read_own(path).unwrap_or_default();
     let old = String::from_utf8_lossy(&old);
-    let mut text = String::new();
-    let changed = [last_run(now), exit_code(exit)];
-    let is_changed = |line: &str| {
-        let mut names = changed
-            .iter()
-            .map(|(name, ..)| format!("probe_wake_{name}"));
-        names.any(|name| line.split(' ').any(|word| word == name))
-    };
-    for line in old.lines().filter(|line| !is_changed(line)) {
-        let _ = writeln!(text, "{line}");
-    }
-    for (name, help, value) in changed {
-        metric(&mut text, name, "gauge", help, value);
+    let kept = old.lines().filter(|line| !line.contains(LAST_RUN));
+    let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
+    for (name, help, value) in last_run(now, exit) {
+        metric(&mut text, name, help, value);
     }
     replace(path, &text)
 }
@@ -73,8 +67,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 fn text(counters: &Counters, gauges: &Gauges) -> String {
     let mut text = String::new();
     for (name, help, total) in totals(counters) {
-        let name = format!("{name}_total");
-        metric(&mut text, &name, "counter", help, total as f64);
+        metric(&mut text, name, help, total as f64);
     }
     let calls = "probe_wake_engine_calls_total";
     let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
@@ -82,8 +75,9 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
     for (outcome, value) in &counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
-    for (name, help, value) in values(counters, gauges) {
-        metric(&mut text, name, "gauge", help, value);
+    let last_run = last_run(gauges.now, gauges.exit);
+    for (name, help, value) in last_run.into_iter().chain(values(counters, gauges)) {
+        metric(&mut text, name, help, value);
     }
     text
 }
@@ -102,23 +96,31 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
         ..
     } = *counters;
     [
-        ("runs", "Runs that were ended", runs),
+        ("runs_total", "Runs that were ended", runs),
         (
-            "rows",
+            "rows_total",
             "Complete lines of the audit log that were read",
             rows,
         ),
-        ("wakes", "Wake rows", wakes),
+        ("wakes_total", "Wake rows", wakes),
         (
-            "dispatched",
+            "dispatched_total",
             "Wakes that were investigated and told",
             dispatched,
         ),
-        ("held_back", "Wakes that the debounce held back", held_back),
-        ("dms_delivered", "DMs that Slack took", delivered),
-        ("dms_failed", "Deliveries that left the DM queued", failed),
         (
-            "dms_undelivered",
+            "held_back_total",
+            "Wakes that the debounce held back",
+            held_back,
+        ),
+        ("dms_delivered_total", "DMs that Slack took", delivered),
+        (
+            "dms_failed_total",
+            "Deliveries that left the DM queued",
+            failed,
+        ),
+        (
+            "dms_undelivered_total",
             "DMs that went to undelivered.jsonl",
             undelivered,
         ),
@@ -132,28 +134,27 @@ fn seconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64 / 1_000.0
 }
 
-fn last_run(now: Timestamp) -> Value {
-    let name = "last_run_timestamp_seconds";
-    (name, "When the last run ended", seconds(now))
-}
-
-fn exit_code(exit: Exit) -> Value {
+fn last_run(now: Timestamp, exit: Exit) -> [Value; 2] {
     let code = f64::from(exit as u8);
-    ("last_run_exit_code", "The exit code of the last run", code)
+    [
+        (
+            "last_run_timestamp_seconds",
+            "When the last run ended",
+            seconds(now),
+        ),
+        ("last_run_exit_code", "The exit code of the last run", code),
+    ]
 }
 
-fn values(counters: &Counters, gauges: &Gauges) -> [Value; 7] {
-    let now = seconds(gauges.now);
+fn values(counters: &Counters, gauges: &Gauges) -> [Value; 5] {
     let success = counters.last_success.map_or(0.0, seconds);
-    let age = |oldest| (now - seconds(oldest)).max(0.0);
+    let age = |oldest| (seconds(gauges.now) - seconds(oldest)).max(0.0);
     [
-        last_run(gauges.now),
         (
             "last_success_timestamp_seconds",
             "When a run last ended with exit 0",
             success,
         ),
-        exit_code(gauges.exit),
         (
             "lag_bytes",
             "Bytes of the audit log behind the position; NaN where it cannot be read",
@@ -173,8 +174,13 @@ fn values(counters: &Counters, gauges: &Gauges) -> [Value; 7] {
     ]
 }
 
-fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: f64) {
+fn metric(text: &mut String, name: &str, help: &str, value: f64) {
     let name = format!("probe_wake_{name}");
+    let kind = if name.ends_with("_total") {
+        "counter"
+    } else {
+        "gauge"
+    };
     let _ = writeln!(
         text,
         "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
