@@ -17,7 +17,7 @@ use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
-use crate::record::{Record, WakeDecision, WakeRecord, investigation, link_in_order};
+use crate::record::{Record, WakeDecision, investigation, link_in_order, with_times};
 use crate::report::{Report, WakeReport, print_json};
 use crate::session::Session;
 use crate::state::{State, log_name};
@@ -74,24 +74,18 @@ fn print_page(config: &Config, wakes: Vec<WakeReport>, rows: &[outcome::Row]) ->
     })
 }
 
-/// The record of the replay. Wakes before the first row that has a time get its time.
+/// The record of the replay. What happened before the first wake that has a time gets its time.
 fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
-    let time = |wake: &WakeReport| wake.emitted_at.as_deref()?.parse::<Timestamp>().ok();
-    let first = wakes.iter().find_map(time).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut clock = first;
-    let raised = wakes.into_iter().map(|wake| {
-        clock = time(&wake).unwrap_or(clock);
-        raised(wake, clock)
-    });
     let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
     let investigations = rows.filter_map(|row| investigation(&Row::of(row)));
     let mut record = Record {
-        wakes: raised.collect(),
+        wakes: with_times(wakes.into_iter().map(raised).collect()),
         investigations: investigations.collect(),
         ..Record::default()
     };
-    for one in &mut record.investigations {
-        one.at = one.at.max(first);
+    if let Some(first) = record.wakes.first() {
+        let investigations = record.investigations.iter_mut();
+        investigations.for_each(|one| one.at = one.at.max(first.at));
     }
     record.wakes.sort_by_key(|one| one.at);
     record.investigations.sort_by_key(|one| one.at);
@@ -99,7 +93,7 @@ fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
     record
 }
 
-fn raised(wake: WakeReport, at: Timestamp) -> WakeRecord {
+fn raised(wake: WakeReport) -> (Option<Timestamp>, Wake, WakeDecision) {
     let decision = match wake.dispatched {
         true => WakeDecision::Dispatched,
         false => WakeDecision::HeldBack,
@@ -109,7 +103,8 @@ fn raised(wake: WakeReport, at: Timestamp) -> WakeRecord {
         category: wake.category,
         severity: wake.severity,
         title: wake.title,
+        emitted_at: wake.emitted_at,
         ..Wake::default()
     };
-    WakeRecord { at, wake, decision }
+    (wake.raised_at(), wake, decision)
 }

@@ -41,13 +41,13 @@ pub struct WakeRecord {
     pub decision: WakeDecision,
 }
 
-/// What a run did with a wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a run did with a wake, in the order in which time lines draw them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WakeDecision {
-    Dispatched,
     HeldBack,
     /// It is from before the first run, or no run has read it yet.
     Unknown,
+    Dispatched,
 }
 
 /// An investigation: an outcome row, with the tools and the wake that belong to it.
@@ -131,6 +131,21 @@ pub struct Totals {
     pub tokens: u64,
     /// In US dollars; `null` where the engine named none.
     pub cost: Option<f64>,
+}
+
+/// Gives wakes that have no time the one of the wake before them, or else of the first that has one.
+pub fn with_times(wakes: Vec<(Option<Timestamp>, Wake, WakeDecision)>) -> Vec<WakeRecord> {
+    let first = wakes.iter().find_map(|(at, ..)| *at);
+    let mut clock = first.unwrap_or(Timestamp::UNIX_EPOCH);
+    let records = wakes.into_iter().map(|(at, wake, decision)| {
+        clock = at.unwrap_or(clock);
+        WakeRecord {
+            at: clock,
+            wake,
+            decision,
+        }
+    });
+    records.collect()
 }
 
 impl WakeRecord {
