@@ -12,6 +12,8 @@ use crate::record::{Investigation, PairRecord, Resolution, WakeDecision, worst};
 /// The width of a lane, in places. A wake takes one place.
 const PLACES: f64 = 640.0;
 const SYMBOL_WIDTH: f64 = 8.0;
+/// The most characters of a mark's words.
+const LONGEST_WORDS: usize = 120;
 /// Only so many time lines are drawn. The others are counted.
 const MOST_PAIRS: usize = 200;
 /// Marks older than this are not drawn.
@@ -244,9 +246,7 @@ fn joined(times: impl Iterator<Item = (Timestamp, Timestamp)>, axis: &Axis) -> V
 /// What a mark stands for, in the order in which marks are drawn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    HeldBack,
-    Unknown,
-    Dispatched,
+    Wake(WakeDecision),
     Question,
     Failure,
     Dm,
@@ -286,7 +286,7 @@ impl<'a> Marks<'a> {
             return;
         };
         let width = match kind {
-            Kind::HeldBack | Kind::Unknown | Kind::Dispatched => 1.0,
+            Kind::Wake(_) => 1.0,
             _ => SYMBOL_WIDTH,
         };
         let marks = self.by_kind.entry(kind).or_default();
@@ -312,7 +312,8 @@ impl<'a> Marks<'a> {
         let row = self.axis.rows.get(&std::ptr::from_ref(one)).copied();
         // The row of its wake is gone.
         if one.raised_at.is_none() && !one.late_diagnosis {
-            self.add(Kind::Dispatched, one.asked_at(), severity, None, None);
+            let kind = Kind::Wake(WakeDecision::Dispatched);
+            self.add(kind, one.asked_at(), severity, None, None);
         }
         if one.was_asked() {
             let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
@@ -331,12 +332,7 @@ fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
     let by_kind = BTreeMap::new();
     let mut marks = Marks { axis, by_kind };
     for one in &pair.wakes {
-        let kind = match one.decision {
-            WakeDecision::Dispatched => Kind::Dispatched,
-            WakeDecision::HeldBack => Kind::HeldBack,
-            WakeDecision::Unknown => Kind::Unknown,
-        };
-        let wake = &one.wake;
+        let (kind, wake) = (Kind::Wake(one.decision), &one.wake);
         marks.add(kind, one.at, &wake.severity, Some(&wake.title), None);
     }
     for one in &pair.investigations {
@@ -365,9 +361,9 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
         }
     };
     let shape = match kind {
-        Kind::HeldBack => tick("h", 2, 8),
-        Kind::Unknown => tick("u", 2, 8),
-        Kind::Dispatched => tick(class, 3, 20),
+        Kind::Wake(WakeDecision::HeldBack) => tick("h", 2, 8),
+        Kind::Wake(WakeDecision::Unknown) => tick("u", 2, 8),
+        Kind::Wake(WakeDecision::Dispatched) => tick(class, 3, 20),
         Kind::Question => symbol("question", QUESTION_Y),
         Kind::Failure => symbol("failure", QUESTION_Y),
         Kind::Dm => symbol("dm", DM_Y),
@@ -382,10 +378,11 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
 
 /// The text that is shown when the pointer rests on a mark.
 fn title(kind: Kind, mark: &Mark<'_>) -> String {
+    use WakeDecision::{Dispatched, HeldBack, Unknown};
     let (one, many) = match kind {
-        Kind::HeldBack => ("wake held back", "wakes held back"),
-        Kind::Unknown => ("wake, fate not known", "wakes, fate not known"),
-        Kind::Dispatched => ("wake told", "wakes told"),
+        Kind::Wake(HeldBack) => ("wake held back", "wakes held back"),
+        Kind::Wake(Unknown) => ("wake, fate not known", "wakes, fate not known"),
+        Kind::Wake(Dispatched) => ("wake told", "wakes told"),
         Kind::Question => ("question", "questions"),
         Kind::Failure => (
             "question without a diagnosis",
@@ -397,10 +394,10 @@ fn title(kind: Kind, mark: &Mark<'_>) -> String {
     };
     let told = format!("{} · {}", minute(mark.first), count(mark.count, one, many));
     match mark.words {
-        Some(words) => format!(
-            "{told}: {}",
-            clean(&words.chars().take(120).collect::<String>())
-        ),
+        Some(words) => {
+            let words: String = words.chars().take(LONGEST_WORDS).collect();
+            format!("{told}: {}", clean(&words))
+        }
         None => told,
     }
 }
