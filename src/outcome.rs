@@ -141,11 +141,7 @@ pub fn completed(outcome: &Outcome<'_>, ended_at: Timestamp) -> Vec<Row> {
 }
 
 fn of_alert(outcome: &Outcome<'_>, alert: &Alert, usage: Usage) -> Completed {
-    let Outcome {
-        investigation,
-        answer,
-        ..
-    } = outcome;
+    let (investigation, answer) = (outcome.investigation, outcome.answer);
     let dm_status = match (&answer.result, outcome.sent) {
         (Ok(_), true) => "sent",
         (Ok(_), false) => "failed_send",

@@ -37,10 +37,8 @@ fn card(class: &str, label: &str, number: &str, below: &str) -> Markup {
 
 fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
     let of = |resolution| pairs.iter().filter(move |one| one.resolution == resolution);
-    let (active, resolved) = (
-        of(Resolution::Active).count(),
-        of(Resolution::Resolved).count(),
-    );
+    let active = of(Resolution::Active).count();
+    let resolved = of(Resolution::Resolved).count();
     let mut seen = BTreeSet::new();
     let names = pairs.iter().map(|one| &one.pair.probe);
     let names = names.filter(|name| seen.insert(*name));
@@ -48,8 +46,7 @@ fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
     let listed = first_few(&names, MOST_NAMES);
     let below = match page.now {
         Some(_) if active + resolved > 0 => {
-            let unknown = pairs.len() - active - resolved;
-            let unknown = match unknown {
+            let unknown = match pairs.len() - active - resolved {
                 0 => String::new(),
                 unknown => format!(", {unknown} not known"),
             };

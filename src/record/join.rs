@@ -187,10 +187,8 @@ impl PairHistory<'_> {
     /// The index of the wake that was dispatched: the first that no window held back. `None` if the log
     /// does not have it any more.
     fn own_wake(&self, dispatch: &Dispatch<'_>, wakes: &[usize], free: Timestamp) -> Option<usize> {
-        let latest = dispatch
-            .at
-            .checked_add(CLOCK_SKEW)
-            .unwrap_or(Timestamp::MAX);
+        let latest = dispatch.at.checked_add(CLOCK_SKEW);
+        let latest = latest.unwrap_or(Timestamp::MAX);
         let count = wakes.partition_point(|wake| self.raised[*wake].at <= latest);
         // If several wakes were counted, the last one is dispatched. Their severities may differ.
         let fits = |wake: &usize| {

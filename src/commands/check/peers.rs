@@ -45,11 +45,8 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
             format!("set {} to one of its models", var::ENGINE_MODEL.name),
         ),
         Err(failure) => {
-            let level = if failure.status.is_some() && !failure.passes() {
-                failed
-            } else {
-                warning
-            };
+            let is_refused = failure.status.is_some() && !failure.passes();
+            let level = if is_refused { failed } else { warning };
             level(format!("{name}: {failure}"), engine_step(&failure))
         }
     }

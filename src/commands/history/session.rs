@@ -94,15 +94,16 @@ fn investigation(one: &Investigation) -> Vec<Event> {
         };
         events.push(Event::new(one.asked_at(), "question", about, ""));
     }
-    let text = one.summary.clone().unwrap_or_default();
     let model = one.model_used.as_deref().unwrap_or("unknown model");
-    let (answer, said, dm_text) = match one.failure() {
-        Some(failure) => (format!("no diagnosis: {failure}"), String::new(), text),
-        None => (
-            format!("{model}, {:.1} s", one.seconds()),
-            text,
-            String::new(),
-        ),
+    let answer = match one.failure() {
+        Some(failure) => format!("no diagnosis: {failure}"),
+        None => format!("{model}, {:.1} s", one.seconds()),
+    };
+    let summary = one.summary.as_deref().unwrap_or_default();
+    // The summary is the diagnosis, or else the text of the DM.
+    let (said, dm_text) = match one.error {
+        None => (summary, ""),
+        Some(_) => ("", summary),
     };
     events.push(Event::new(one.at, "answer", answer, said));
     let at = one.delivered_at.unwrap_or(one.at);

@@ -109,10 +109,8 @@ impl Layout {
     /// The lines of one row of the table.
     fn line(&self, cells: &[String]) -> Vec<String> {
         // The last column is wrapped, but not filled up.
-        let widths = self
-            .columns
-            .iter()
-            .map(|column| (column.width, column.width));
+        let widths = self.columns.iter().map(|column| column.width);
+        let widths = widths.map(|width| (width, width));
         let widths = widths.chain([(self.diagnosis, 0)]);
         let column = |(cell, (width, filled)): (&String, _)| {
             let lines = cell.lines().flat_map(|line| wrap(line, width));
