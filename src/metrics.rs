@@ -84,45 +84,38 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
 
 /// The counters without a label: name, help and value.
 fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
-    let Counters {
-        runs,
-        rows,
-        wakes,
-        dispatched,
-        held_back,
-        delivered,
-        failed,
-        undelivered,
-        ..
-    } = *counters;
     [
-        ("runs_total", "Runs that were ended", runs),
+        ("runs_total", "Runs that were ended", counters.runs),
         (
             "rows_total",
             "Complete lines of the audit log that were read",
-            rows,
+            counters.rows,
         ),
-        ("wakes_total", "Wake rows", wakes),
+        ("wakes_total", "Wake rows", counters.wakes),
         (
             "dispatched_total",
             "Wakes that were investigated and told",
-            dispatched,
+            counters.dispatched,
         ),
         (
             "held_back_total",
             "Wakes that the debounce held back",
-            held_back,
+            counters.held_back,
         ),
-        ("dms_delivered_total", "DMs that Slack took", delivered),
+        (
+            "dms_delivered_total",
+            "DMs that Slack took",
+            counters.delivered,
+        ),
         (
             "dms_failed_total",
             "Deliveries that left the DM queued",
-            failed,
+            counters.failed,
         ),
         (
             "dms_undelivered_total",
             "DMs that went to undelivered.jsonl",
-            undelivered,
+            counters.undelivered,
         ),
     ]
 }

@@ -11,7 +11,7 @@ use crate::message::span;
 use crate::report::count;
 use crate::state::{State, lock, undelivered};
 
-/// A wake or DM that waits longer than this is a problem.
+/// A wake or DM that waits for so long is a problem, and so is a time in which each run failed.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 
 /// What the lock tells of the runs.
@@ -74,10 +74,8 @@ pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Fi
     let number = late.clone().count() as u64;
     let oldest = late.max_by_key(|dm| age(dm.queued_at))?;
     let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
-    let (dms, waited) = (
-        count(number, "DM is", "DMs are"),
-        span(age(oldest.queued_at)),
-    );
+    let dms = count(number, "DM is", "DMs are");
+    let waited = span(age(oldest.queued_at));
     Some(warning(
         format!("{dms} queued, the oldest for {waited}: {cause}"),
         "the next run tries again; see: probe-wake status",

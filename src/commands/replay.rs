@@ -37,11 +37,8 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let format = args.format.format;
     let is_text = format == RecordFormat::Text;
     let mut state = State::default();
-    let seen_at = Timestamp::now();
-    state.begin(
-        log,
-        Checkpoint::new(Position::start_of(&generation, seen_at)),
-    );
+    let start = Position::start_of(&generation, Timestamp::now());
+    state.begin(log, Checkpoint::new(start));
     let effects = Replay::new(&config, !is_text).keeping_rows(format == RecordFormat::Html);
     let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(!is_text);

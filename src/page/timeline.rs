@@ -44,11 +44,8 @@ impl Axis {
         let mut times: Vec<Timestamp> = Vec::new();
         for pair in pairs {
             times.extend(pair.wakes.iter().map(|one| one.at));
-            times.extend(
-                pair.investigations
-                    .iter()
-                    .flat_map(|one| [one.asked_at(), one.at]),
-            );
+            let told = pair.investigations.iter();
+            times.extend(told.flat_map(|one| [one.asked_at(), one.at]));
             times.extend(pair.recoveries.iter().map(|one| one.at));
             times.extend(&pair.owed);
         }
@@ -59,14 +56,11 @@ impl Axis {
         let first = page.since.unwrap_or(*times.iter().min()?).min(last);
         let whole = last.duration_since(first).max(SHORTEST_AXIS);
         let margin = whole / 50;
-        let ends_now = page
-            .now
-            .filter(|now| page.since.is_some() || now.duration_since(last) <= whole / 4);
-        let to = ends_now.unwrap_or(last.checked_add(margin).unwrap_or(last));
-        let from = match page.since {
-            Some(since) => since,
-            None => first.checked_sub(margin).unwrap_or(first),
-        };
+        let is_near = |now: &Timestamp| now.duration_since(last) <= whole / 4;
+        let now = page.now.filter(|now| page.since.is_some() || is_near(now));
+        let to = now.unwrap_or(last.checked_add(margin).unwrap_or(last));
+        let before_first = first.checked_sub(margin).unwrap_or(first);
+        let from = page.since.unwrap_or(before_first);
         let rows = page.shown.iter().map(|one| std::ptr::from_ref(*one));
         let length = to.duration_since(from).clamp(SHORTEST_AXIS, LONGEST_AXIS);
         Some(Self {

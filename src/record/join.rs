@@ -16,7 +16,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
 const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
 /// A tool that was called further than this from an investigation does not belong to it.
-const FAR: SignedDuration = SignedDuration::from_hours(6);
+const LONGEST_DISTANCE: SignedDuration = SignedDuration::from_hours(6);
 
 /// A dispatched wake whose investigation has not ended.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
         let distance = |index: &&usize| distance(&investigations[**index], tool.at);
         let near = of_session.get(&tool.session).into_iter().flatten();
         let nearest = near.min_by_key(distance);
-        let nearest = nearest.filter(|index| tool.at.is_none() || distance(index) <= FAR);
+        let nearest =
+            nearest.filter(|index| tool.at.is_none() || distance(index) <= LONGEST_DISTANCE);
         if let Some(index) = nearest {
             investigations[*index].tools.push(tool);
         }
@@ -131,9 +132,9 @@ fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
             investigation: None,
         });
     }
-    found
-        .values_mut()
-        .for_each(|all| all.sort_by_key(|one| one.at));
+    for dispatches in found.values_mut() {
+        dispatches.sort_by_key(|one| one.at);
+    }
     found
 }
 

@@ -273,15 +273,10 @@ impl Record {
     }
 
     pub fn totals(&self) -> Totals {
-        let count = |decision| {
-            self.wakes
-                .iter()
-                .filter(|one| one.decision == decision)
-                .count()
-        };
+        let held_back = count(self.wakes.iter(), WakeDecision::HeldBack);
+        let unknown = count(self.wakes.iter(), WakeDecision::Unknown);
         let told = self.investigations.iter();
         let dispatched = told.clone().filter(|one| !one.late_diagnosis).count() + self.owed.len();
-        let (held_back, unknown) = (count(WakeDecision::HeldBack), count(WakeDecision::Unknown));
         let tokens = told.clone().filter_map(Investigation::tokens);
         let costs: Vec<f64> = told.clone().filter_map(|one| one.total_cost_usd).collect();
         Totals {
@@ -310,10 +305,14 @@ impl Record {
     }
 }
 
+/// How many of these wakes had this decision.
+fn count<'a>(wakes: impl Iterator<Item = &'a WakeRecord>, decision: WakeDecision) -> usize {
+    wakes.filter(|one| one.decision == decision).count()
+}
+
 /// The name of the worst of these severities.
 pub fn worst<'a>(severities: impl IntoIterator<Item = &'a str>) -> &'a str {
-    let worst = severities
-        .into_iter()
-        .max_by_key(|name| Severity::named(name));
+    let severities = severities.into_iter();
+    let worst = severities.max_by_key(|name| Severity::named(name));
     worst.unwrap_or("warning")
 }

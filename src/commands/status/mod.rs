@@ -125,6 +125,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let overdue = runs.overdue(config, now);
     let is_overdue = overdue.is_some();
     let undelivered = undelivered::count(store, &state.outbox)?;
+    let outbox = state.outbox.iter().map(|dm| QueuedDm::of(dm, now));
     let found = [
         overdue,
         runs.failing(now),
@@ -149,11 +150,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         position: kept.map(|kept| kept.checkpoint.position.offset),
         lag,
         held_back: quiet_pairs(kept, config, now),
-        outbox: state
-            .outbox
-            .iter()
-            .map(|dm| QueuedDm::of(dm, now))
-            .collect(),
+        outbox: outbox.collect(),
         undelivered,
         investigations: state.queue.iter().map(OwedInvestigation::of).collect(),
         last_failure: state.last_failure.clone(),
