@@ -1,7 +1,7 @@
 //! A time line for each pair, drawn as SVG. Places are percentages of the width, so that shapes keep
 //! their size on every screen. Marks that would overlap are drawn as one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
@@ -250,7 +250,7 @@ enum Kind {
 
 /// One mark, for all of a kind that would overlap.
 struct Mark<'a> {
-    place: f64,
+    kind: Kind,
     count: u64,
     first: Timestamp,
     /// The worst severity.
@@ -261,91 +261,82 @@ struct Mark<'a> {
     row: Option<usize>,
 }
 
-struct Marks<'a> {
-    axis: &'a Axis,
-    by_kind: BTreeMap<Kind, Vec<Mark<'a>>>,
-}
-
-impl<'a> Marks<'a> {
-    /// Adds a mark. Those of one kind must come in the order of time.
-    fn add(
-        &mut self,
-        kind: Kind,
-        at: Timestamp,
-        severity: &'a str,
-        words: Option<&'a str>,
-        row: Option<usize>,
-    ) {
-        let Some(place) = self.axis.place(at) else {
-            return;
-        };
-        let width = match kind {
-            Kind::Wake(_) => 1.0,
-            _ => SYMBOL_WIDTH,
-        };
-        let marks = self.by_kind.entry(kind).or_default();
-        match marks.last_mut() {
-            Some(last) if place - last.place < width => {
-                last.count += 1;
-                last.severity = worst([last.severity, severity]);
-                last.row = last.row.or(row);
-            }
-            _ => marks.push(Mark {
-                place,
-                count: 1,
-                first: at,
-                severity,
-                words,
-                row,
-            }),
-        }
+fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
+    let mut marks = Vec::new();
+    let mut add = |kind, first, severity, words, row| {
+        marks.push(Mark {
+            kind,
+            count: 1,
+            first,
+            severity,
+            words,
+            row,
+        });
+    };
+    for one in &pair.wakes {
+        let (kind, wake) = (Kind::Wake(one.decision), &one.wake);
+        add(
+            kind,
+            one.at,
+            wake.severity.as_str(),
+            Some(wake.title.as_str()),
+            None,
+        );
     }
-
-    fn add_investigation(&mut self, one: &'a Investigation) {
-        let (severity, failure) = (&one.severity, one.error.as_deref());
-        let row = self.axis.rows.get(&std::ptr::from_ref(one)).copied();
+    for one in &pair.investigations {
+        let (severity, failure) = (one.severity.as_str(), one.error.as_deref());
+        let row = axis.rows.get(&std::ptr::from_ref(*one)).copied();
         // The row of its wake is gone.
         if one.raised_at.is_none() && !one.late_diagnosis {
             let kind = Kind::Wake(WakeDecision::Dispatched);
-            self.add(kind, one.asked_at(), severity, None, None);
+            add(kind, one.asked_at(), severity, None, None);
         }
         if one.was_asked() {
             let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
-            self.add(kind, one.asked_at(), severity, failure, row);
+            add(kind, one.asked_at(), severity, failure, row);
         }
         let (kind, at) = match one.is_delivered() {
             true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
             false => (Kind::Lost, one.at),
         };
-        let words = failure.or(one.summary.as_deref());
-        self.add(kind, at, severity, words, row);
-    }
-}
-
-fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let by_kind = BTreeMap::new();
-    let mut marks = Marks { axis, by_kind };
-    for one in &pair.wakes {
-        let (kind, wake) = (Kind::Wake(one.decision), &one.wake);
-        marks.add(kind, one.at, &wake.severity, Some(&wake.title), None);
-    }
-    for one in &pair.investigations {
-        marks.add_investigation(one);
+        add(kind, at, severity, failure.or(one.summary.as_deref()), row);
     }
     for one in &pair.recoveries {
-        marks.add(Kind::Recovery, one.at, "info", None, None);
+        add(Kind::Recovery, one.at, "info", None, None);
     }
+    marks.sort_by_key(|mark| mark.kind);
     html! {
-        @for (kind, marks) in &marks.by_kind {
-            @for mark in marks { (draw(*kind, mark)) }
-        }
+        @for (place, mark) in merged(marks, axis) { (draw(place, &mark)) }
     }
 }
 
-fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
-    let x = percent(mark.place);
-    let class = severity_class(mark.severity);
-    let title = title(kind, mark);
+/// The marks with their places, those that would overlap as one. Marks of a kind must come together
+/// and in the order of time.
+fn merged<'a>(marks: Vec<Mark<'a>>, axis: &Axis) -> Vec<(f64, Mark<'a>)> {
+    let mut merged: Vec<(f64, Mark<'a>)> = Vec::new();
+    for mark in marks {
+        let Some(place) = axis.place(mark.first) else {
+            continue;
+        };
+        let width = match mark.kind {
+            Kind::Wake(_) => 1.0,
+            _ => SYMBOL_WIDTH,
+        };
+        match merged.last_mut() {
+            Some((left, last)) if last.kind == mark.kind && place - *left < width => {
+                last.count += 1;
+                last.severity = worst([last.severity, mark.severity]);
+                last.row = last.row.or(mark.row);
+            }
+            _ => merged.push((place, mark)),
+        }
+    }
+    merged
+}
+
+fn draw(place: f64, mark: &Mark<'_>) -> Markup {
+    let x = percent(place);
+    let title = title(mark);
     let symbol = |name: &str, y: u32| {
         html! { use href={ "#" (name) } x=(x) y=(y) { title { (title) } } }
     };
@@ -354,10 +345,10 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
             rect class=(class) x=(x) y=(WAKE_Y - height / 2) width=(width) height=(height) { title { (title) } }
         }
     };
-    let shape = match kind {
+    let shape = match mark.kind {
         Kind::Wake(WakeDecision::HeldBack) => tick("h", 2, 8),
         Kind::Wake(WakeDecision::Unknown) => tick("u", 2, 8),
-        Kind::Wake(WakeDecision::Dispatched) => tick(class, 3, 20),
+        Kind::Wake(WakeDecision::Dispatched) => tick(severity_class(mark.severity), 3, 20),
         Kind::Question => symbol("question", QUESTION_Y),
         Kind::Failure => symbol("failure", QUESTION_Y),
         Kind::Dm => symbol("dm", DM_Y),
@@ -371,9 +362,9 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
 }
 
 /// The text that is shown when the pointer rests on a mark.
-fn title(kind: Kind, mark: &Mark<'_>) -> String {
+fn title(mark: &Mark<'_>) -> String {
     use WakeDecision::{Dispatched, HeldBack, Unknown};
-    let (one, many) = match kind {
+    let (one, many) = match mark.kind {
         Kind::Wake(HeldBack) => ("wake held back", "wakes held back"),
         Kind::Wake(Unknown) => ("wake, fate not known", "wakes, fate not known"),
         Kind::Wake(Dispatched) => ("wake told", "wakes told"),
