@@ -9,11 +9,9 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
-use super::consent;
+use super::{checkpoint_at, consent};
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::position::{Position, behind_last_line};
 use crate::audit::reader::{self, WakeSink};
-use crate::audit::rotation;
 use crate::audit::wake::Wake;
 use crate::cli::{Global, ResetArgs, ResetPosition};
 use crate::config::Paths;
@@ -36,7 +34,7 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let store = Store::create(&paths.state_dir)?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     // What can fail comes first, before anything is changed.
-    let position = args.position.map(|place| position_at(log, place));
+    let position = args.position.map(|place| checkpoint_at(log, place));
     let position = position.transpose()?;
     let Some(mut state) = state_to_reset(&store, args)? else {
         return Ok(Exit::Done);
@@ -201,16 +199,4 @@ fn facts(investigation: &Investigation) -> Dm {
     dm.further = message.further;
     dm.id.clone_from(&investigation.id);
     dm
-}
-
-/// The checkpoint from which the log is to be read.
-fn position_at(log: &Path, place: ResetPosition) -> Result<Checkpoint, Problem> {
-    let now = Timestamp::now();
-    let current = rotation::open_log(log)?;
-    let position = match (&current, place) {
-        (Some(generation), ResetPosition::End) => behind_last_line(generation, now)?,
-        (Some(generation), ResetPosition::Start) => Position::start_of(generation, now),
-        (None, _) => Position::start(log_name(log), None, now),
-    };
-    Ok(Checkpoint::first(log, position))
 }
