@@ -238,18 +238,6 @@ impl Tool {
 }
 
 impl Resolution {
-    /// A healthy service in a snapshot from before the last wake says nothing.
-    pub fn of(snapshot: Option<&Snapshot>, probe: &str, last_wake: Timestamp) -> Self {
-        let Some(snapshot) = snapshot else {
-            return Self::Unknown;
-        };
-        match snapshot.health(probe) {
-            Health::Healthy if snapshot.computed_at > last_wake => Self::Resolved,
-            Health::Bad => Self::Active,
-            Health::Healthy | Health::Unknown => Self::Unknown,
-        }
-    }
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Resolved => "resolved",
@@ -290,14 +278,17 @@ impl Record {
     }
 
     /// Notes for each pair what the snapshot says of it now.
-    pub fn resolve(&mut self, snapshot: Option<&Snapshot>) {
-        let pairs = pairs(self).into_iter();
-        let resolutions: BTreeMap<Pair, Resolution> = pairs
-            .map(|one| {
-                let resolution = Resolution::of(snapshot, &one.pair.probe, one.last_wake());
-                (one.pair, resolution)
-            })
-            .collect();
+    pub fn resolve(&mut self, snapshot: &Snapshot) {
+        let resolved = |one: PairRecord<'_>| {
+            let resolution = match snapshot.health(&one.pair.probe) {
+                // From before the last wake it says nothing.
+                Health::Healthy if snapshot.computed_at > one.last_wake() => Resolution::Resolved,
+                Health::Bad => Resolution::Active,
+                Health::Healthy | Health::Unknown => Resolution::Unknown,
+            };
+            (one.pair, resolution)
+        };
+        let resolutions: BTreeMap<_, _> = pairs(self).into_iter().map(resolved).collect();
         for one in &mut self.investigations {
             one.resolution = resolutions.get(&one.pair).copied().unwrap_or_default();
         }

@@ -58,8 +58,9 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let session = args.session.as_deref();
     let mut found = read::read(&config, since, session)?;
     pick(&mut found.record, since, args);
-    let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
-    found.record.resolve(snapshot.as_ref());
+    if let Some(snapshot) = Snapshot::read(&config.paths.snapshot_path, now) {
+        found.record.resolve(&snapshot);
+    }
     if args.failed {
         for one in &mut found.record.investigations {
             one.tools.sort_by_key(|tool| !tool.is_failed());

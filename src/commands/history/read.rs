@@ -28,7 +28,7 @@ const LONGEST_TITLE: usize = 300;
 /// What was found.
 pub(super) struct Found {
     pub record: Record,
-    /// The rows of the session that is asked for in the audit log, without its wakes.
+    /// The audit log's rows of the session that is asked for, without its wakes.
     pub rows: Vec<Row>,
     pub state: State,
 }

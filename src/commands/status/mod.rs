@@ -61,19 +61,6 @@ struct OwedInvestigation {
     attempts: u32,
 }
 
-impl OwedInvestigation {
-    fn of(one: &Investigation) -> Self {
-        Self {
-            queued_at: one.queued_at,
-            caller_session_id: one.caller_session_id(),
-            severity: one.main_wake().severity.clone(),
-            told: !one.is_untold(),
-            late: one.late.is_some(),
-            attempts: one.attempts,
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct QuietPair {
     #[serde(flatten)]
@@ -125,7 +112,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let overdue = runs.overdue(config, now);
     let is_overdue = overdue.is_some();
     let undelivered = undelivered::count(store, &state.outbox)?;
-    let outbox = state.outbox.iter().map(|dm| QueuedDm::of(dm, now));
+    let outbox = state.outbox.iter().map(|dm| queued(dm, now));
     let found = [
         overdue,
         runs.failing(now),
@@ -152,7 +139,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         held_back: quiet_pairs(kept, config, now),
         outbox: outbox.collect(),
         undelivered,
-        investigations: state.queue.iter().map(OwedInvestigation::of).collect(),
+        investigations: state.queue.iter().map(owed).collect(),
         last_failure: state.last_failure.clone(),
         problems,
     })
@@ -170,17 +157,26 @@ fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<
     pairs.collect()
 }
 
-impl QueuedDm {
-    fn of(dm: &Dm, now: Timestamp) -> Self {
-        let paused_until = dm.paused.as_ref().map(|paused| paused.until);
-        Self {
-            queued_at: dm.queued_at,
-            caller_session_id: dm.caller_session_id(),
-            severity: dm.severity.clone(),
-            waiting: dm.is_waiting(),
-            paused_until: paused_until.filter(|until| *until > now),
-            failures: dm.failures,
-            cause: dm.cause.clone(),
-        }
+fn owed(one: &Investigation) -> OwedInvestigation {
+    OwedInvestigation {
+        queued_at: one.queued_at,
+        caller_session_id: one.caller_session_id(),
+        severity: one.main_wake().severity.clone(),
+        told: !one.is_untold(),
+        late: one.late.is_some(),
+        attempts: one.attempts,
+    }
+}
+
+fn queued(dm: &Dm, now: Timestamp) -> QueuedDm {
+    let paused_until = dm.paused.as_ref().map(|paused| paused.until);
+    QueuedDm {
+        queued_at: dm.queued_at,
+        caller_session_id: dm.caller_session_id(),
+        severity: dm.severity.clone(),
+        waiting: dm.is_waiting(),
+        paused_until: paused_until.filter(|until| *until > now),
+        failures: dm.failures,
+        cause: dm.cause.clone(),
     }
 }
