@@ -11,26 +11,24 @@ use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
-use crate::state::Counters;
+use crate::state::{Counters, State};
 
 /// The names of the metrics that say how the last run ended begin with this.
 const LAST_RUN: &str = "probe_wake_last_run_";
 
-/// What is true when the run ends.
-pub struct Gauges {
-    pub now: Timestamp,
-    pub exit: Exit,
-    /// `None` where the log cannot be read.
-    pub lag_bytes: Option<u64>,
-    pub outbox: usize,
-    /// Investigations that are left to later runs.
-    pub owed: usize,
-    /// When the oldest DM in the outbox was queued.
-    pub oldest: Option<Timestamp>,
-}
-
-pub fn write(path: &Path, counters: &Counters, gauges: &Gauges) -> io::Result<()> {
-    replace(path, &text(counters, gauges))
+/// Tells how a run ended, and what its state is then. `lag_bytes` is `None` where the log cannot be
+/// read.
+pub fn write(
+    path: &Path,
+    now: Timestamp,
+    exit: Exit,
+    state: &State,
+    lag_bytes: Option<u64>,
+) -> io::Result<()> {
+    let gauges = last_run(now, exit)
+        .into_iter()
+        .chain(gauges(now, state, lag_bytes));
+    replace(path, &text(&state.counters, gauges))
 }
 
 /// Tells that a run ended before it knew its state: all else stays as the run before wrote it.
@@ -64,7 +62,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn text(counters: &Counters, gauges: &Gauges) -> String {
+fn text(counters: &Counters, gauges: impl Iterator<Item = Gauge>) -> String {
     let mut text = String::new();
     for (name, help, total) in totals(counters) {
         metric(&mut text, name, help, total as f64);
@@ -75,8 +73,7 @@ fn text(counters: &Counters, gauges: &Gauges) -> String {
     for (outcome, value) in &counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
-    let last_run = last_run(gauges.now, gauges.exit);
-    for (name, help, value) in last_run.into_iter().chain(values(counters, gauges)) {
+    for (name, help, value) in gauges {
         metric(&mut text, name, help, value);
     }
     text
@@ -120,14 +117,14 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
     ]
 }
 
-/// A gauge: name, help and value.
-type Value = (&'static str, &'static str, f64);
+/// Name, help and value.
+type Gauge = (&'static str, &'static str, f64);
 
 fn seconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64 / 1_000.0
 }
 
-fn last_run(now: Timestamp, exit: Exit) -> [Value; 2] {
+fn last_run(now: Timestamp, exit: Exit) -> [Gauge; 2] {
     let code = f64::from(exit as u8);
     [
         (
@@ -139,9 +136,10 @@ fn last_run(now: Timestamp, exit: Exit) -> [Value; 2] {
     ]
 }
 
-fn values(counters: &Counters, gauges: &Gauges) -> [Value; 5] {
-    let success = counters.last_success.map_or(0.0, seconds);
-    let age = |oldest| (seconds(gauges.now) - seconds(oldest)).max(0.0);
+fn gauges(now: Timestamp, state: &State, lag_bytes: Option<u64>) -> [Gauge; 5] {
+    let success = state.counters.last_success.map_or(0.0, seconds);
+    let oldest = state.outbox.iter().map(|dm| dm.queued_at).min();
+    let age = |oldest| (seconds(now) - seconds(oldest)).max(0.0);
     [
         (
             "last_success_timestamp_seconds",
@@ -151,18 +149,18 @@ fn values(counters: &Counters, gauges: &Gauges) -> [Value; 5] {
         (
             "lag_bytes",
             "Bytes of the audit log behind the position; NaN where it cannot be read",
-            gauges.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
+            lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
         ),
-        ("outbox_dms", "DMs in the outbox", gauges.outbox as f64),
+        ("outbox_dms", "DMs in the outbox", state.outbox.len() as f64),
         (
             "investigations_owed",
             "Investigations left to later runs",
-            gauges.owed as f64,
+            state.queue.len() as f64,
         ),
         (
             "outbox_oldest_age_seconds",
             "Age of the oldest DM in the outbox",
-            gauges.oldest.map_or(0.0, age),
+            oldest.map_or(0.0, age),
         ),
     ]
 }
@@ -193,17 +191,8 @@ mod tests {
         counters.note_engine_call("answered");
         counters.note_engine_call("engine_error");
         let now = Timestamp::UNIX_EPOCH;
-        let text = text(
-            &counters,
-            &Gauges {
-                now,
-                exit: Exit::Unfinished,
-                lag_bytes: Some(7),
-                outbox: 0,
-                owed: 0,
-                oldest: None,
-            },
-        );
+        let gauges = gauges(now, &State::default(), Some(7));
+        let text = text(&counters, gauges.into_iter());
         assert!(text.contains(
             "# HELP probe_wake_runs_total Runs that were ended\n\
              # TYPE probe_wake_runs_total counter\nprobe_wake_runs_total 3\n"

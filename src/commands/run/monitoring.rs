@@ -10,7 +10,7 @@ use log::{info, warn};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::http::Endpoint;
-use crate::metrics::{self, Gauges};
+use crate::metrics;
 use crate::report::Report;
 use crate::state::State;
 use crate::terminal::Waiting;
@@ -48,18 +48,10 @@ pub(super) fn write_metrics(
         Err(problem) => problem.exit,
     };
     let written = match told {
-        Some((report, state)) => metrics::write(
-            path,
-            &state.counters,
-            &Gauges {
-                now,
-                exit,
-                lag_bytes: lag_bytes(&config.paths.audit_log, report),
-                outbox: state.outbox.len(),
-                owed: state.queue.len(),
-                oldest: state.outbox.iter().map(|dm| dm.queued_at).min(),
-            },
-        ),
+        Some((report, state)) => {
+            let lag_bytes = lag_bytes(&config.paths.audit_log, report);
+            metrics::write(path, now, exit, state, lag_bytes)
+        }
         None if exit == Exit::Locked => Ok(()),
         None => metrics::write_failure(path, now, exit),
     };
