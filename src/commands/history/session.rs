@@ -9,7 +9,7 @@ use super::table::{delivery, totals};
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
-use crate::record::{Investigation, Recovery, Totals, WakeDecision, WakeRecord, tool};
+use crate::record::{Investigation, Totals, WakeDecision, WakeRecord, tool};
 use crate::state::outbox::Dm;
 use crate::state::undelivered::FILE as UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter};
@@ -48,7 +48,10 @@ pub(super) fn events(
     let record = &found.record;
     let mut events: Vec<Event> = record.wakes.iter().map(wake).collect();
     events.extend(record.investigations.iter().flat_map(investigation));
-    events.extend(record.recoveries.iter().map(recovery));
+    events.extend(record.recoveries.iter().map(|one| {
+        let text = format!("Healthy at {}.", one.healthy_at);
+        Event::new(one.at, "recovery", "told", text)
+    }));
     events.extend(found.rows.iter().filter_map(row));
     let queued = found.state.outbox.iter();
     let queued = queued.filter(|dm| dm.caller_session_id() == session);
@@ -109,11 +112,6 @@ fn investigation(one: &Investigation) -> Vec<Event> {
     let at = one.delivered_at.unwrap_or(one.at);
     events.push(Event::new(at, "dm", delivery(one), dm_text));
     events
-}
-
-fn recovery(one: &Recovery) -> Event {
-    let text = format!("Healthy at {}.", one.healthy_at);
-    Event::new(one.at, "recovery", "told", text)
 }
 
 /// A row of the audit log with all its details. Outcome rows are left out: `investigation` has them.

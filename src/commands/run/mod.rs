@@ -85,7 +85,7 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
     Ok(exit)
 }
 
-/// Not a filter: that nobody reads the report of what was done is worth a word.
+/// A closed stdout is an error here: nobody would know what was done.
 fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
     let printed = print_json(&session.report);
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
