@@ -188,14 +188,9 @@ fn give_up(store: &Store, state: &mut State) -> Result<Option<String>> {
 /// The DM about a wake whose investigation is given up. It has the investigation's id: if this process
 /// is killed, the next run finds the id and takes the investigation out of the queue.
 fn facts(investigation: &Investigation) -> Dm {
-    let message = facts_alone(investigation);
-    let subject = investigation.subject();
-    let mut dm = Dm::new(
-        subject,
-        message.text,
-        message.notes,
-        investigation.queued_at,
-    );
+    let (message, subject) = (facts_alone(investigation), investigation.subject());
+    let queued_at = investigation.queued_at;
+    let mut dm = Dm::new(subject, message.text, message.notes, queued_at);
     dm.further = message.further;
     dm.id.clone_from(&investigation.id);
     dm

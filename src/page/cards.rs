@@ -80,17 +80,14 @@ fn for_how_long(pairs: &[PairRecord<'_>]) -> Markup {
 fn said(page: &Page<'_>, totals: &Totals) -> Markup {
     let told = &page.record.investigations;
     let number = |is: fn(&&Investigation) -> bool| told.iter().filter(is).count() as u64;
+    let diagnosed = number(|one| one.error.is_none());
+    let failed = number(|one| one.error.is_some() && one.has_engine());
+    let never_asked = number(|one| !one.has_engine());
     let lost = number(|one| !one.is_delivered());
     let parts = counted([
-        (number(|one| one.error.is_none()), "with a diagnosis"),
-        (
-            number(|one| one.error.is_some() && one.has_engine()),
-            "without",
-        ),
-        (
-            number(|one| !one.has_engine()),
-            "with the facts alone: no engine is configured",
-        ),
+        (diagnosed, "with a diagnosis"),
+        (failed, "without"),
+        (never_asked, "with the facts alone: no engine is configured"),
         (lost, "not delivered"),
     ]);
     let class = if lost > 0 { "alarm" } else { "" };

@@ -274,12 +274,12 @@ fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
         });
     };
     for one in &pair.wakes {
-        let (kind, wake) = (Kind::Wake(one.decision), &one.wake);
+        let (severity, title) = (one.wake.severity.as_str(), one.wake.title.as_str());
         add(
-            kind,
+            Kind::Wake(one.decision),
             one.at,
-            wake.severity.as_str(),
-            Some(wake.title.as_str()),
+            severity,
+            Some(title),
             None,
         );
     }

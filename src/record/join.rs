@@ -207,7 +207,7 @@ impl Dispatch<'_> {
         let nearly_free = free.checked_sub(READ_DELAY).unwrap_or(free);
         let first = find(free).or_else(|| find(nearly_free));
         let first = first.or_else(|| find(Timestamp::MIN))?;
-        Some((first + self.counted - 1).min(count - 1))
+        Some(first.saturating_add(self.counted - 1).min(count - 1))
     }
 }
 

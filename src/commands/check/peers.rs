@@ -62,21 +62,13 @@ fn listed(models: &[String]) -> String {
 }
 
 fn engine_step(failure: &Failure) -> String {
+    let (url, token) = (var::ENGINE_URL.name, var::ENGINE_TOKEN.name);
+    let (model, timeout) = (var::ENGINE_MODEL.name, var::ENGINE_TIMEOUT_SECONDS.name);
     match (&failure.reason, failure.status) {
-        (Reason::Timeout, _) => format!(
-            "look whether it is overloaded, or raise {}",
-            var::ENGINE_TIMEOUT_SECONDS.name
-        ),
-        (Reason::ConnectionError, _) => {
-            format!("start it, or correct {}", var::ENGINE_URL.name)
-        }
-        (_, Some(401 | 403)) => format!("set {} to a token that it takes", var::ENGINE_TOKEN.name),
-        (_, Some(400..=499)) => format!(
-            "correct {}, {} or {}",
-            var::ENGINE_URL.name,
-            var::ENGINE_TOKEN.name,
-            var::ENGINE_MODEL.name
-        ),
+        (Reason::Timeout, _) => format!("look whether it is overloaded, or raise {timeout}"),
+        (Reason::ConnectionError, _) => format!("start it, or correct {url}"),
+        (_, Some(401 | 403)) => format!("set {token} to a token that it takes"),
+        (_, Some(400..=499)) => format!("correct {url}, {token} or {model}"),
         _ => "look at the engine's own log".to_owned(),
     }
 }
