@@ -25,10 +25,7 @@ pub fn write(
     state: &State,
     lag_bytes: Option<u64>,
 ) -> io::Result<()> {
-    let gauges = last_run(now, exit)
-        .into_iter()
-        .chain(gauges(now, state, lag_bytes));
-    replace(path, &text(&state.counters, gauges))
+    replace(path, &text(now, exit, state, lag_bytes))
 }
 
 /// Tells that a run ended before it knew its state: all else stays as the run before wrote it.
@@ -37,9 +34,7 @@ pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> 
     let old = String::from_utf8_lossy(&old);
     let kept = old.lines().filter(|line| !line.contains(LAST_RUN));
     let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
-    for (name, help, value) in last_run(now, exit) {
-        metric(&mut text, name, help, value);
-    }
+    add(&mut text, last_run(now, exit));
     replace(path, &text)
 }
 
@@ -62,25 +57,25 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn text(counters: &Counters, gauges: impl Iterator<Item = Gauge>) -> String {
+fn text(now: Timestamp, exit: Exit, state: &State, lag_bytes: Option<u64>) -> String {
     let mut text = String::new();
-    for (name, help, total) in totals(counters) {
-        metric(&mut text, name, help, total as f64);
-    }
+    add(&mut text, totals(&state.counters));
     let calls = "probe_wake_engine_calls_total";
     let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
     let _ = writeln!(text, "# TYPE {calls} counter");
-    for (outcome, value) in &counters.engine_calls {
+    for (outcome, value) in &state.counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
-    for (name, help, value) in gauges {
-        metric(&mut text, name, help, value);
-    }
+    add(&mut text, last_run(now, exit));
+    add(&mut text, gauges(now, state, lag_bytes));
     text
 }
 
-/// The counters without a label: name, help and value.
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
+/// Name, help and value.
+type Metric = (&'static str, &'static str, f64);
+
+/// The counters without a label.
+fn totals(counters: &Counters) -> [Metric; 8] {
     [
         ("runs_total", "Runs that were ended", counters.runs),
         (
@@ -115,16 +110,14 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
             counters.undelivered,
         ),
     ]
+    .map(|(name, help, total)| (name, help, total as f64))
 }
-
-/// Name, help and value.
-type Gauge = (&'static str, &'static str, f64);
 
 fn seconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64 / 1_000.0
 }
 
-fn last_run(now: Timestamp, exit: Exit) -> [Gauge; 2] {
+fn last_run(now: Timestamp, exit: Exit) -> [Metric; 2] {
     let code = f64::from(exit as u8);
     [
         (
@@ -136,7 +129,7 @@ fn last_run(now: Timestamp, exit: Exit) -> [Gauge; 2] {
     ]
 }
 
-fn gauges(now: Timestamp, state: &State, lag_bytes: Option<u64>) -> [Gauge; 5] {
+fn gauges(now: Timestamp, state: &State, lag_bytes: Option<u64>) -> [Metric; 5] {
     let success = state.counters.last_success.map_or(0.0, seconds);
     let oldest = state.outbox.iter().map(|dm| dm.queued_at).min();
     let age = |oldest| (seconds(now) - seconds(oldest)).max(0.0);
@@ -165,17 +158,14 @@ fn gauges(now: Timestamp, state: &State, lag_bytes: Option<u64>) -> [Gauge; 5] {
     ]
 }
 
-fn metric(text: &mut String, name: &str, help: &str, value: f64) {
-    let name = format!("probe_wake_{name}");
-    let kind = if name.ends_with("_total") {
-        "counter"
-    } else {
-        "gauge"
-    };
-    let _ = writeln!(
-        text,
-        "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-    );
+fn add(text: &mut String, metrics: impl IntoIterator<Item = Metric>) {
+    for (name, help, value) in metrics {
+        let name = format!("probe_wake_{name}");
+        let is_counter = name.ends_with("_total");
+        let kind = if is_counter { "counter" } else { "gauge" };
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(text, "{name} {value}");
+    }
 }
 
 #[cfg(test)]
@@ -184,15 +174,12 @@ mod tests {
 
     #[test]
     fn counters_and_gauges_have_help_type_and_value() {
-        let mut counters = Counters {
-            runs: 3,
-            ..Counters::default()
-        };
-        counters.note_engine_call("answered");
-        counters.note_engine_call("engine_error");
+        let mut state = State::default();
+        state.counters.runs = 3;
+        state.counters.note_engine_call("answered");
+        state.counters.note_engine_call("engine_error");
         let now = Timestamp::UNIX_EPOCH;
-        let gauges = gauges(now, &State::default(), Some(7));
-        let text = text(&counters, gauges.into_iter());
+        let text = text(now, Exit::Unfinished, &state, Some(7));
         assert!(text.contains(
             "# HELP probe_wake_runs_total Runs that were ended\n\
              # TYPE probe_wake_runs_total counter\nprobe_wake_runs_total 3\n"
