@@ -261,53 +261,63 @@ struct Mark<'a> {
     row: Option<usize>,
 }
 
-fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let mut marks = Vec::new();
-    let mut add = |kind, first, severity, words, row| {
-        marks.push(Mark {
+impl<'a> Mark<'a> {
+    fn new(kind: Kind, at: Timestamp, severity: &'a str) -> Self {
+        Self {
             kind,
             count: 1,
-            first,
+            first: at,
             severity,
-            words,
-            row,
-        });
-    };
-    for one in &pair.wakes {
-        let (severity, title) = (one.wake.severity.as_str(), one.wake.title.as_str());
-        add(
-            Kind::Wake(one.decision),
-            one.at,
-            severity,
-            Some(title),
-            None,
-        );
-    }
-    for one in &pair.investigations {
-        let (severity, failure) = (one.severity.as_str(), one.error.as_deref());
-        let row = axis.rows.get(&std::ptr::from_ref(*one)).copied();
-        // The row of its wake is gone.
-        if one.raised_at.is_none() && !one.late_diagnosis {
-            let kind = Kind::Wake(WakeDecision::Dispatched);
-            add(kind, one.asked_at(), severity, None, None);
+            words: None,
+            row: None,
         }
-        if one.was_asked() {
-            let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
-            add(kind, one.asked_at(), severity, failure, row);
-        }
-        let (kind, at) = match one.is_delivered() {
-            true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
-            false => (Kind::Lost, one.at),
-        };
-        add(kind, at, severity, failure.or(one.summary.as_deref()), row);
     }
-    for one in &pair.recoveries {
-        add(Kind::Recovery, one.at, "info", None, None);
-    }
+}
+
+fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
+    let wakes = pair.wakes.iter().map(|one| Mark {
+        words: Some(&one.wake.title),
+        ..Mark::new(Kind::Wake(one.decision), one.at, &one.wake.severity)
+    });
+    let told = pair.investigations.iter().flat_map(|one| {
+        let row = axis.rows.get(&std::ptr::from_ref(*one));
+        of_investigation(one, row.copied())
+    });
+    let recoveries = pair.recoveries.iter();
+    let recoveries = recoveries.map(|one| Mark::new(Kind::Recovery, one.at, "info"));
+    let mut marks: Vec<_> = wakes.chain(told).chain(recoveries).collect();
     marks.sort_by_key(|mark| mark.kind);
     html! {
         @for (place, mark) in merged(marks, axis) { (draw(place, &mark)) }
     }
+}
+
+/// Its wake where the wake's row is gone, its question and its DM.
+fn of_investigation(one: &Investigation, row: Option<usize>) -> Vec<Mark<'_>> {
+    let mark = |kind, at| Mark::new(kind, at, &one.severity);
+    let failure = one.error.as_deref();
+    let mut marks = Vec::new();
+    if one.raised_at.is_none() && !one.late_diagnosis {
+        marks.push(mark(Kind::Wake(WakeDecision::Dispatched), one.asked_at()));
+    }
+    if one.was_asked() {
+        let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
+        marks.push(Mark {
+            words: failure,
+            row,
+            ..mark(kind, one.asked_at())
+        });
+    }
+    let (kind, at) = match one.is_delivered() {
+        true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
+        false => (Kind::Lost, one.at),
+    };
+    marks.push(Mark {
+        words: failure.or(one.summary.as_deref()),
+        row,
+        ..mark(kind, at)
+    });
+    marks
 }
 
 /// The marks with their places, those that would overlap as one. Marks of a kind must come together
