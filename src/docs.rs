@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, italic, roman};
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::cli::Cli;
 use crate::config::variables::VARIABLES;
 use crate::engine::Reason;
-use crate::exit::EXIT_STATUS;
+use crate::exit::Exit;
 
 /// The date on the pages; it moves with the version.
 const RELEASED: &str = "2026-11-22";
@@ -34,7 +34,8 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "~/.local/state/probe-wake/state.lock",
-        "The lock of a run; it holds the time of the last run, and since when nothing was watched.",
+        "The lock of a run; it holds the time of the last run, since when nothing was watched, and how \
+         many runs there were.",
     ),
     (
         "~/.local/state/probe-wake/outcomes.jsonl",
@@ -44,6 +45,24 @@ const FILES: &[(&str, &str)] = &[
         "~/.local/state/probe-wake/undelivered.jsonl",
         "The DMs that were given up, whole.",
     ),
+];
+
+/// What each exit code means.
+const EXIT_STATUS: &[(Exit, &str)] = &[
+    (
+        Exit::Done,
+        "Done. Nothing new, a first run, and all wakes held back are this too.",
+    ),
+    (
+        Exit::Failed,
+        "The run could not be done; the message names what and the way out.",
+    ),
+    (Exit::Usage, "Wrong usage or configuration."),
+    (
+        Exit::Unfinished,
+        "Done, but a DM is still queued or went to undelivered.jsonl, or rows may have been missed.",
+    ),
+    (Exit::Locked, "Another run holds the lock."),
 ];
 
 const EXAMPLES: &[(&str, &str)] = &[
@@ -172,18 +191,14 @@ fn environment(roff: &mut Roff) {
             "" => String::new(),
             default => format!(" [default: {default}]"),
         };
-        roff.control("TP", []);
-        roff.text([bold(variable.name), roman(default)]);
-        roff.text([roman(variable.help)]);
+        entry(roff, [bold(variable.name), roman(default)], variable.help);
     }
 }
 
 fn exit_status(roff: &mut Roff) {
     roff.control("SH", ["EXIT STATUS"]);
     for (exit, meaning) in EXIT_STATUS {
-        roff.control("TP", []);
-        roff.text([bold((*exit as u8).to_string())]);
-        roff.text([roman(*meaning)]);
+        entry(roff, [bold((*exit as u8).to_string())], meaning);
     }
 }
 
@@ -198,14 +213,18 @@ fn section(
     roff: &mut Roff,
     title: &str,
     entries: &[(&'static str, &'static str)],
-    style: impl Fn(&'static str) -> clap_mangen::roff::Inline,
+    style: impl Fn(&'static str) -> Inline,
 ) {
     roff.control("SH", [title]);
     for (name, text) in entries {
-        roff.control("TP", []);
-        roff.text([style(name)]);
-        roff.text([roman(*text)]);
+        entry(roff, [style(name)], text);
     }
+}
+
+fn entry(roff: &mut Roff, heading: impl Into<Vec<Inline>>, text: &str) {
+    roff.control("TP", []);
+    roff.text(heading);
+    roff.text([roman(text)]);
 }
 
 /// Every verb with its page's name, `state reset` as `probe-wake-state-reset`.
@@ -243,39 +262,33 @@ fn pages() -> Vec<(String, String)> {
 
 /// The page as mandoc wants it: no text line over 80 bytes, and no paragraph without a text.
 fn tidy(page: &str) -> String {
-    let mut tidy = String::new();
-    let page = page.replace("\n.br\n\n.br\n", "\n.sp\n");
-    for line in page.lines().map(str::trim_end) {
-        if line.starts_with('.') {
-            let is_begun = tidy
-                .lines()
-                .last()
-                .is_some_and(|last| last.starts_with(".SH"));
-            if line != ".PP" || !is_begun {
-                tidy += &format!("{line}\n");
-            }
-            continue;
+    let mut lines: Vec<String> = Vec::new();
+    for line in page.replace("\n.br\n\n.br\n", "\n.sp\n").lines() {
+        let line = line.trim_end();
+        let is_section_begun = lines.last().is_some_and(|last| last.starts_with(".SH"));
+        match line {
+            ".PP" if is_section_begun => {}
+            macro_call if macro_call.starts_with('.') => lines.push(macro_call.to_owned()),
+            text => lines.extend(wrapped(text)),
         }
-        let mut length = 0;
-        for word in line.split(' ') {
-            // A line that begins with a dot is a macro.
-            let is_new =
-                length == 0 || length + 1 + word.len() > 80 && !word.starts_with(['.', '\'']);
-            match (is_new, length) {
-                (true, 0) => {}
-                (true, _) => tidy.push('\n'),
-                (false, _) => tidy.push(' '),
-            }
-            length = if is_new {
-                word.len()
-            } else {
-                length + 1 + word.len()
-            };
-            tidy += word;
-        }
-        tidy.push('\n');
     }
-    tidy
+    lines.join("\n") + "\n"
+}
+
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        // A line that begins with a dot is a macro.
+        let fits = line.len() + 1 + word.len() <= 80 || word.starts_with(['.', '\'']);
+        match line.is_empty() {
+            true => line.push_str(word),
+            false if fits => *line += &format!(" {word}"),
+            false => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn repository() -> PathBuf {

@@ -24,10 +24,13 @@ use crate::state::{Durability, State, Store};
 use crate::terminal::Waiting;
 use crate::text;
 
-/// What a run may do. The session asks for it and never looks whether it is done.
+/// What a run may do. The session asks for it and never looks whether it is done. What is not to be
+/// lost has no default: each kind of run says what becomes of it.
 pub trait Effects {
     /// The clock. `event`: when that happened which is judged now, where it has a time of its own.
-    fn now(&mut self, event: Option<Timestamp>) -> Timestamp;
+    fn now(&mut self, _event: Option<Timestamp>) -> Timestamp {
+        Timestamp::now()
+    }
     fn commit(&mut self, state: &State, durability: Durability) -> Result<()>;
     /// Asks the engine, once. The answer comes while this thread does other things.
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer>;
@@ -35,9 +38,9 @@ pub trait Effects {
     fn route(&self) -> Route;
     /// One request; `text` is unescaped and no longer than the route takes.
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
-    fn pause(&mut self, length: Duration);
+    fn pause(&mut self, _: Duration) {}
     /// Writes what became of a dispatch. A failure is a warning and no more.
-    fn record(&mut self, row: &outcome::Row);
+    fn record(&mut self, _: &outcome::Row) {}
     /// Puts a DM into `undelivered.jsonl`.
     fn give_up(&mut self, row: &Undelivered<'_>) -> Result<()>;
 }
@@ -88,10 +91,6 @@ impl Live {
 }
 
 impl Effects for Live {
-    fn now(&mut self, _: Option<Timestamp>) -> Timestamp {
-        Timestamp::now()
-    }
-
     fn commit(&mut self, state: &State, durability: Durability) -> Result<()> {
         self.store.commit(state, durability)
     }
@@ -181,11 +180,11 @@ impl DmPrinter {
 pub struct DryRun;
 
 impl Effects for DryRun {
-    fn now(&mut self, _: Option<Timestamp>) -> Timestamp {
-        Timestamp::now()
+    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
+        Ok(())
     }
 
-    fn commit(&mut self, _: &State, _: Durability) -> Result<()> {
+    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -207,14 +206,6 @@ impl Effects for DryRun {
         Posted::Refused {
             cause: "a dry run sends nothing".to_owned(),
         }
-    }
-
-    fn pause(&mut self, _: Duration) {}
-
-    fn record(&mut self, _: &outcome::Row) {}
-
-    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -275,13 +266,11 @@ impl Effects for Replay {
         Posted::Delivered(None)
     }
 
-    fn pause(&mut self, _: Duration) {}
+    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
+        Ok(())
+    }
 
     fn record(&mut self, row: &outcome::Row) {
         self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
-    }
-
-    fn give_up(&mut self, _: &Undelivered<'_>) -> Result<()> {
-        Ok(())
     }
 }

@@ -20,25 +20,6 @@ pub enum Exit {
     Locked = 75,
 }
 
-/// What each code means, for the man page and the README.
-#[cfg(test)]
-pub const EXIT_STATUS: &[(Exit, &str)] = &[
-    (
-        Exit::Done,
-        "Done. Nothing new, a first run, and all wakes held back are this too.",
-    ),
-    (
-        Exit::Failed,
-        "The run could not be done; the message names what and the way out.",
-    ),
-    (Exit::Usage, "Wrong usage or configuration."),
-    (
-        Exit::Unfinished,
-        "Done, but a DM is still queued or went to undelivered.jsonl, or rows may have been missed.",
-    ),
-    (Exit::Locked, "Another run holds the lock."),
-];
-
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

@@ -105,13 +105,11 @@ fn check_owner(path: &Path, meta: &Metadata) -> io::Result<()> {
 /// Appends one JSON line to a file that others write too: a single write, so that lines do not mix,
 /// and nothing else.
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(line)?;
-    bytes.push(b'\n');
     let mut options = File::options();
     options.append(true).create(true).mode(0o600);
     let mut file = open(path, &mut options, OFlags::empty())?;
     check_is_regular(&file.metadata()?)?;
-    file.write_all(&bytes)
+    file.write_all(&with_line_end(line)?)
 }
 
 /// Appends one JSON line to a file of which the lock's holder is the only writer. No half line
@@ -120,19 +118,24 @@ pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
 pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     let mut file = open_own(path, File::options().read(true).append(true).create(true))?;
     let end = file.metadata()?.len();
-    let mut bytes = Vec::new();
-    if end > 0 && last_byte(&file, end)? != b'\n' {
-        bytes.push(b'\n');
+    let mut bytes = with_line_end(line)?;
+    let mut last = *b"\n";
+    if end > 0 {
+        file.read_exact_at(&mut last, end - 1)?;
     }
-    serde_json::to_writer(&mut bytes, line)?;
+    if last != *b"\n" {
+        bytes.insert(0, b'\n');
+    }
+    file.write_all(&bytes).inspect_err(|_| {
+        let _ = file.set_len(end);
+    })?;
+    Ok(file)
+}
+
+fn with_line_end(line: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
-    match file.write_all(&bytes) {
-        Ok(()) => Ok(file),
-        Err(error) => {
-            let _ = file.set_len(end);
-            Err(error)
-        }
-    }
+    Ok(bytes)
 }
 
 fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<File> {
@@ -151,11 +154,7 @@ fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<Fil
 
 /// Whether it is a file and no FIFO, link, folder or device.
 pub fn check_is_regular(meta: &Metadata) -> io::Result<()> {
-    if meta.is_file() {
-        Ok(())
-    } else {
-        Err(not_regular())
-    }
+    meta.is_file().then_some(()).ok_or_else(not_regular)
 }
 
 fn not_regular() -> io::Error {
@@ -171,10 +170,4 @@ fn check_folder_of(path: &Path) -> io::Result<()> {
         return check_owner(folder, &meta);
     }
     check_writers(folder, &meta)
-}
-
-fn last_byte(file: &File, end: u64) -> io::Result<u8> {
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, end - 1)?;
-    Ok(byte[0])
 }

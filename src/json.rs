@@ -52,6 +52,13 @@ pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<u32>> {
     Err(open)
 }
 
+/// The text without the white space around it, where it is one whole object.
+pub fn whole_object(text: &[u8]) -> Option<&[u8]> {
+    let text = text.trim_ascii();
+    let is_whole = object_at(text, 0).is_ok_and(|end| end == text.len());
+    is_whole.then_some(text)
+}
+
 /// Takes one token. Gives the index behind it and what may follow, or `None` where the text is not
 /// JSON.
 fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
@@ -84,11 +91,8 @@ fn close(at: usize, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
 /// The object's own members in their order, equal keys included. Keys and values are their text as
 /// it stands. Whatever is not an object has no members.
 fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut at = if object.starts_with(b"{") {
-        1
-    } else {
-        object.len()
-    };
+    let start = object.starts_with(b"{").then_some(1);
+    let mut at = start.unwrap_or(object.len());
     iter::from_fn(move || {
         let key = skip_white(object, at);
         let key_end = string_end(object, key)?;
@@ -190,12 +194,9 @@ pub fn compact(raw: &[u8]) -> String {
 /// is not one value, or where it is nested more than 127 levels deep.
 pub fn parse(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok().or_else(|| {
-        let text = text.trim_ascii();
-        let is_one_object = object_at(text, 0).is_ok_and(|end| end == text.len());
         let is_finite = |number: &str| number.parse().is_ok_and(f64::is_finite);
-        is_one_object
-            .then(|| rewrite(text, is_finite))
-            .and_then(|text| serde_json::from_str(&text).ok())
+        let text = rewrite(whole_object(text)?, is_finite);
+        serde_json::from_str(&text).ok()
     })
 }
 
@@ -208,17 +209,13 @@ fn rewrite(raw: &[u8], keeps: impl Fn(&str) -> bool) -> String {
             b'"' | b'N' | b'I' | b'-' | b'0'..=b'9' => scalar_end(raw, at).unwrap_or(raw.len()),
             _ => at + 1,
         };
-        let token = &raw[at..end];
+        let token = String::from_utf8_lossy(&raw[at..end]);
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => {}
-            b'"' => text.push_str(&encode(string(token).unwrap_or_default())),
-            b'N' | b'I' => text.push_str("null"),
-            b'-' | b'0'..=b'9' => {
-                let number = String::from_utf8_lossy(token);
-                let is_kept = token != b"-Infinity" && keeps(&number);
-                text.push_str(if is_kept { &number } else { "null" });
-            }
-            _ => text.push_str(&String::from_utf8_lossy(token)),
+            b'"' => text += &encode(string(&raw[at..end]).unwrap_or_default()),
+            b'N' | b'I' => text += "null",
+            b'-' | b'0'..=b'9' if token == "-Infinity" || !keeps(&token) => text += "null",
+            _ => text += &token,
         }
         at = end;
     }
@@ -239,21 +236,16 @@ fn skip_white(bytes: &[u8], at: usize) -> usize {
 
 /// The end of a value in an object that is known to be whole; its brackets only need counting.
 fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut at = start;
+    let (mut at, mut depth) = (start, 0_usize);
     loop {
-        at = match bytes.get(at)? {
-            b'{' | b'[' => {
-                depth += 1;
-                at + 1
-            }
-            b'}' | b']' => {
-                depth = depth.checked_sub(1)?;
-                at + 1
-            }
-            b':' | b',' | b' ' | b'\t' | b'\r' | b'\n' => at + 1,
-            _ => scalar_end(bytes, at)?,
-        };
+        let mut end = at + 1;
+        match bytes.get(at)? {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            b':' | b',' | b' ' | b'\t' | b'\r' | b'\n' => {}
+            _ => end = scalar_end(bytes, at)?,
+        }
+        at = end;
         if depth == 0 {
             return Some(at);
         }

@@ -1,5 +1,6 @@
-//! Prometheus text for node_exporter's textfile collector. The counters live in the state, so that
-//! they only ever grow although each run is a new process; the gauges are of the run that writes.
+//! Prometheus text for node_exporter's textfile collector. The counters live in the state and in its
+//! lock, so that they only ever grow although each run is a new process; the gauges are of the run
+//! that writes.
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -11,21 +12,24 @@ use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
-use crate::state::{Counters, State};
+use crate::state::State;
+use crate::state::lock::RunHistory;
 
 /// The names of the metrics that say how the last run ended begin with this.
 const LAST_RUN: &str = "probe_wake_last_run_";
 
-/// Tells how a run ended, and what its state is then. `lag_bytes` is `None` where the log cannot be
-/// read.
-pub fn write(
-    path: &Path,
-    now: Timestamp,
-    exit: Exit,
-    state: &State,
-    lag_bytes: Option<u64>,
-) -> io::Result<()> {
-    replace(path, &text(now, exit, state, lag_bytes))
+/// How a run ended, and what is known then.
+pub struct RunEnd<'a> {
+    pub now: Timestamp,
+    pub exit: Exit,
+    pub state: &'a State,
+    pub runs: &'a RunHistory,
+    /// `None` where the log cannot be read.
+    pub lag_bytes: Option<u64>,
+}
+
+pub fn write(path: &Path, end: &RunEnd<'_>) -> io::Result<()> {
+    replace(path, &text(end))
 }
 
 /// Tells that a run ended before it knew its state: all else stays as the run before wrote it.
@@ -57,17 +61,17 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn text(now: Timestamp, exit: Exit, state: &State, lag_bytes: Option<u64>) -> String {
+fn text(end: &RunEnd<'_>) -> String {
     let mut text = String::new();
-    add(&mut text, totals(&state.counters));
+    add(&mut text, totals(end));
     let calls = "probe_wake_engine_calls_total";
     let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
     let _ = writeln!(text, "# TYPE {calls} counter");
-    for (outcome, value) in &state.counters.engine_calls {
+    for (outcome, value) in &end.state.counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
-    add(&mut text, last_run(now, exit));
-    add(&mut text, gauges(now, state, lag_bytes));
+    add(&mut text, last_run(end.now, end.exit));
+    add(&mut text, gauges(end));
     text
 }
 
@@ -75,9 +79,10 @@ fn text(now: Timestamp, exit: Exit, state: &State, lag_bytes: Option<u64>) -> St
 type Metric = (&'static str, &'static str, f64);
 
 /// The counters without a label.
-fn totals(counters: &Counters) -> [Metric; 8] {
+fn totals(end: &RunEnd<'_>) -> [Metric; 8] {
+    let counters = &end.state.counters;
     [
-        ("runs_total", "Runs that were ended", counters.runs),
+        ("runs_total", "Runs that were ended", end.runs.ended),
         (
             "rows_total",
             "Complete lines of the audit log that were read",
@@ -129,10 +134,11 @@ fn last_run(now: Timestamp, exit: Exit) -> [Metric; 2] {
     ]
 }
 
-fn gauges(now: Timestamp, state: &State, lag_bytes: Option<u64>) -> [Metric; 5] {
-    let success = state.counters.last_success.map_or(0.0, seconds);
+fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
+    let success = end.runs.last_success.map_or(0.0, seconds);
+    let (state, lag_bytes) = (end.state, end.lag_bytes);
     let oldest = state.outbox.iter().map(|dm| dm.queued_at).min();
-    let age = |oldest| (seconds(now) - seconds(oldest)).max(0.0);
+    let age = |oldest| (seconds(end.now) - seconds(oldest)).max(0.0);
     [
         (
             "last_success_timestamp_seconds",
@@ -175,11 +181,18 @@ mod tests {
     #[test]
     fn counters_and_gauges_have_help_type_and_value() {
         let mut state = State::default();
-        state.counters.runs = 3;
         state.counters.note_engine_call("answered");
         state.counters.note_engine_call("engine_error");
-        let now = Timestamp::UNIX_EPOCH;
-        let text = text(now, Exit::Unfinished, &state, Some(7));
+        let text = text(&RunEnd {
+            now: Timestamp::UNIX_EPOCH,
+            exit: Exit::Unfinished,
+            state: &state,
+            runs: &RunHistory {
+                ended: 3,
+                last_success: None,
+            },
+            lag_bytes: Some(7),
+        });
         assert!(text.contains(
             "# HELP probe_wake_runs_total Runs that were ended\n\
              # TYPE probe_wake_runs_total counter\nprobe_wake_runs_total 3\n"

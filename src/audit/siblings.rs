@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
@@ -49,11 +48,16 @@ pub(super) struct Listing {
 pub(super) fn siblings(log: &Path, last_read: &str) -> Listing {
     let target = fs::canonicalize(log).unwrap_or_else(|_| log.to_owned());
     let mut entries = BTreeSet::new();
-    for path in [log, target.as_path()] {
+    for path in BTreeSet::from([log, &target]) {
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
-            for folder in folders_of(folder) {
-                entries.extend(files_named_like(&folder, name));
-            }
+            let (folders, files): (Vec<_>, Vec<_>) = entries_of(folder).partition(is_folder);
+            let below = folders.iter().flat_map(|folder| entries_of(&folder.path()));
+            let files = files
+                .into_iter()
+                .chain(below.filter(|entry| !is_folder(entry)));
+            let name = name.as_bytes();
+            let like = files.filter(|file| file.file_name().as_bytes().starts_with(name));
+            entries.extend(like.map(|file| (file.path(), file.ino())));
         }
     }
     let mut paths: BTreeSet<PathBuf> = entries.iter().map(|(path, _)| path.clone()).collect();
@@ -65,23 +69,6 @@ pub(super) fn siblings(log: &Path, last_read: &str) -> Listing {
     Listing { paths, entries }
 }
 
-fn folders_of(folder: &Path) -> Vec<PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    let below = entries_of(folder).map(|entry| entry.path());
-    folders.extend(below.filter(|path| path.is_dir()));
-    folders
-}
-
-fn files_named_like(folder: &Path, name: &OsStr) -> impl Iterator<Item = (PathBuf, u64)> {
-    let is_like = |entry: &DirEntry| {
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        !is_folder && entry.file_name().as_bytes().starts_with(name.as_bytes())
-    };
-    entries_of(folder)
-        .filter(is_like)
-        .map(|entry| (entry.path(), entry.ino()))
-}
-
 fn entries_of(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     // The folder of a bare file name.
     let folder = if folder.as_os_str().is_empty() {
@@ -90,6 +77,14 @@ fn entries_of(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
         folder
     };
     fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// A folder, or a link to one.
+fn is_folder(entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
+        kind => kind.is_ok_and(|kind| kind.is_dir()),
+    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use super::variables as var;
 use crate::engine::{APIS, Api, EngineConfig, Model};
 use crate::exit::Problem;
 
-/// In seconds.
-pub(super) const TIMEOUT_RANGE: std::ops::RangeInclusive<u64> = 1..=86_400;
-
 /// The engine; `None` where what its API cannot do without is not set.
-pub(super) fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem> {
+pub(super) fn engine(
+    env: &Environment,
+    timeout: Duration,
+) -> Result<Option<EngineConfig>, Problem> {
     let api = api(env)?;
     let token = env.secret(var::ENGINE_TOKEN.name);
     let token = token.or_else(|| env.secret(api.token_variable?));
@@ -21,7 +21,7 @@ pub(super) fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem>
     let Some(url) = url.as_deref().or(default_url) else {
         return Ok(None);
     };
-    let url = endpoint(var::ENGINE_URL.name, url)?;
+    let url = endpoint(&var::ENGINE_URL, url)?;
     let model = env.get(var::ENGINE_MODEL.name);
     let model = match api.model {
         Model::Required if model.is_none() => return Ok(None),
@@ -34,7 +34,7 @@ pub(super) fn engine(env: &Environment) -> Result<Option<EngineConfig>, Problem>
         token,
         model,
         max_tokens: env.optional_number(&var::ENGINE_MAX_TOKENS, 1..=10_000_000),
-        timeout: Duration::from_secs(env.number(&var::ENGINE_TIMEOUT_SECONDS, TIMEOUT_RANGE)),
+        timeout,
     }))
 }
 

@@ -49,15 +49,14 @@ pub fn read(path: &Path) -> Result<Content> {
 fn parse(text: &str, path: &Path) -> Content {
     let mut scanner = Scanner { rest: text };
     let mut content = Content::default();
-    while let Some(read) = scanner.assignment() {
-        let (line, doubt) = match &read {
-            Ok(assignment) => (assignment.line, doubt(assignment)),
+    while let Some((line, assignment)) = scanner.line() {
+        let doubt = match &assignment {
+            Some(assignment) => doubt(assignment),
             // Not a word of the line itself: it may be a token.
-            Err(line) if line.starts_with("export ") => (
-                *line,
-                Some("passed over: 'export' is not part of the syntax".to_owned()),
-            ),
-            Err(line) => (*line, Some("passed over: it is not KEY=value".to_owned())),
+            None if line.starts_with("export ") => {
+                Some("passed over: 'export' is not part of the syntax".to_owned())
+            }
+            None => Some("passed over: it is not KEY=value".to_owned()),
         };
         if let Some(doubt) = doubt {
             let (shown, number) = (path.display(), line_number(text, line));
@@ -68,7 +67,7 @@ fn parse(text: &str, path: &Path) -> Content {
                     .to_owned(),
             });
         }
-        if let Ok(Assignment { name, value, .. }) = read {
+        if let Some(Assignment { name, value, .. }) = assignment {
             content.settings.insert(name, value);
         }
     }
@@ -99,18 +98,16 @@ struct Scanner<'a> {
     rest: &'a str,
 }
 
-struct Assignment<'a> {
+struct Assignment {
     name: String,
     value: String,
-    /// Where it begins.
-    line: &'a str,
     /// Whether something without quotes looks like a comment behind the value.
     holds_comment: bool,
 }
 
 impl<'a> Scanner<'a> {
-    /// The next assignment; `Err` is a line that is none; `None` is the end.
-    fn assignment(&mut self) -> Option<Result<Assignment<'a>, &'a str>> {
+    /// The next line, with the assignment that begins in it, where one does; `None` is the end.
+    fn line(&mut self) -> Option<(&'a str, Option<Assignment>)> {
         loop {
             self.rest = self.rest.trim_start();
             if self.rest.is_empty() {
@@ -123,22 +120,19 @@ impl<'a> Scanner<'a> {
         }
         let line_end = self.rest.find('\n').unwrap_or(self.rest.len());
         let line = &self.rest[..line_end];
-        match line.split_once('=') {
-            Some((key, _)) if is_name(key.trim()) => {
-                self.rest = &self.rest[key.len() + 1..];
-                let (value, holds_comment) = self.value();
-                Some(Ok(Assignment {
-                    name: key.trim().to_owned(),
-                    value,
-                    line,
-                    holds_comment,
-                }))
-            }
-            _ => {
-                self.skip_line();
-                Some(Err(line))
-            }
-        }
+        let key = line.split_once('=').map(|(key, _)| key);
+        let Some(key) = key.filter(|key| is_name(key.trim())) else {
+            self.skip_line();
+            return Some((line, None));
+        };
+        self.rest = &self.rest[key.len() + 1..];
+        let (value, holds_comment) = self.value();
+        let assignment = Assignment {
+            name: key.trim().to_owned(),
+            value,
+            holds_comment,
+        };
+        Some((line, Some(assignment)))
     }
 
     fn skip_line(&mut self) {
@@ -250,6 +244,11 @@ mod tests {
             text,
             &[("A", "it's"), ("B", "x\"y\""), ("C", "abc's"), ("D", "1")],
         );
+    }
+
+    #[test]
+    fn nothing_is_expanded_and_the_second_of_two_counts() {
+        says("A=/$HOME\nA=/a b/$X\n", &[("A", "/a b/$X")]);
     }
 
     #[test]

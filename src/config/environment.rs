@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use directories::BaseDirs;
@@ -14,6 +14,7 @@ use directories::BaseDirs;
 use super::Warning;
 use super::env_file::{self, Content};
 use super::names::{is_known, meant_by};
+use super::paths::absolute;
 use super::variables::{self as var, Variable};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
@@ -24,6 +25,7 @@ use crate::secret::Secret;
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// The process's environment over the env file.
+#[derive(Default)]
 pub struct Environment {
     file: HashMap<String, String>,
     /// Whether the process's own environment counts.
@@ -39,11 +41,8 @@ impl Environment {
     /// Reads the env file that the flag or the variable names, or the usual one where it exists.
     pub fn read(flags: &Global) -> Result<Self, Problem> {
         let mut environment = Self {
-            file: HashMap::new(),
             has_process: true,
-            secrets: RefCell::default(),
-            warnings: RefCell::default(),
-            file_path: None,
+            ..Self::default()
         };
         let named = flags
             .env_file
@@ -66,10 +65,7 @@ impl Environment {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         Self {
             file: settings.iter().map(owned).collect(),
-            has_process: false,
-            secrets: RefCell::default(),
-            warnings: RefCell::default(),
-            file_path: None,
+            ..Self::default()
         }
     }
 
@@ -110,6 +106,10 @@ impl Environment {
         let raw = raw.filter(|value| value.to_str().is_none());
         raw.or_else(|| self.get(variable.name).map(OsString::from))
             .map(PathBuf::from)
+    }
+
+    pub fn absolute_path(&self, variable: &Variable) -> Result<Option<PathBuf>, Problem> {
+        self.path(variable).map(|path| absolute(&path)).transpose()
     }
 
     /// A number within the range, or the variable's default.
@@ -170,36 +170,18 @@ impl Environment {
         // The environment wins over the env file in whichever of the two ways it gives the secret.
         let is_given = |name: &str| self.real(name).is_some();
         let file_wins = is_given(&file_variable) && !is_given(name);
-        let (name, value) = if let Some(value) = self.get(name).filter(|_| !file_wins) {
-            (name.to_owned(), value)
-        } else {
-            let path = PathBuf::from(self.get(&file_variable)?);
-            let read = read_trusted(&path, MAX_SECRET_BYTES);
-            let read = read.map(|(value, _)| value.trim().to_owned());
-            let shown = path.display();
-            match read {
-                Ok(value) if !value.is_empty() => (file_variable, value),
-                Ok(_) => return self.no_secret(format!("{file_variable}: {shown} is empty")),
-                Err(error) => {
-                    let told = format!("{file_variable}: cannot read {shown}: {error}");
-                    return self.no_secret(told);
-                }
-            }
+        let secret = match self.get(name).filter(|_| !file_wins) {
+            Some(value) => token(name, value),
+            None => token_in_file(&file_variable, &self.secret_file(name)?),
         };
-        // A token is sent as a header's value: what cannot stand there is no token.
-        if value.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Some(Secret::new(value));
-        }
-        self.no_secret(format!("{name} holds characters that no token has"))
-    }
-
-    fn no_secret(&self, why: String) -> Option<Secret> {
-        self.warn(Warning {
-            subject: "secrets",
-            message: format!("{why}: taken as unset"),
-            next_step: "name a file that the runs can read and only its owner can write".to_owned(),
-        });
-        None
+        let warn = |why| {
+            self.warn(Warning {
+                subject: "secrets",
+                message: format!("{why}: taken as unset"),
+                next_step: "name a file that the runs can read and only its owner can write".into(),
+            });
+        };
+        secret.map_err(warn).ok()
     }
 
     /// Notes what is wrong with a setting, once, for whoever tells it.
@@ -238,6 +220,24 @@ impl Environment {
         let mut misspelt: Vec<_> = misspelt.collect();
         misspelt.sort();
         misspelt
+    }
+}
+
+fn token_in_file(variable: &str, path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let (text, _) = read_trusted(path, MAX_SECRET_BYTES)
+        .map_err(|error| format!("{variable}: cannot read {shown}: {error}"))?;
+    match text.trim() {
+        "" => Err(format!("{variable}: {shown} is empty")),
+        value => token(variable, value.to_owned()),
+    }
+}
+
+/// A token is sent as a header's value: what cannot stand there is no token.
+fn token(variable: &str, value: String) -> Result<Secret, String> {
+    match value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Secret::new(value)),
+        false => Err(format!("{variable} holds characters that no token has")),
     }
 }
 

@@ -29,9 +29,9 @@ use crate::slack::SlackConfig;
 use environment::Environment;
 pub use environment::usual_env_file;
 pub use paths::Paths;
-use paths::{absolute, no_color, snapshot_path};
+use paths::absolute;
 pub use screen::screen;
-use variables as var;
+use variables::{self as var, Variable};
 pub use warning::Warning;
 use warning::tell;
 
@@ -162,23 +162,18 @@ impl Config {
     pub fn for_replay(flags: &Global, log: &Path) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let audit_log = absolute(log)?;
-        let paths = Paths {
-            snapshot_path: snapshot_path(&env, &audit_log),
-            audit_log,
-            state_dir: PathBuf::new(),
-            outcome_log: None,
-            no_color: no_color(&env),
-        };
-        let config = Self::from(paths, &env)?;
+        let config = Self::from(Paths::of_log(audit_log, &env), &env)?;
         tell(&config.warnings);
         Ok(config)
     }
 
     /// The client for all requests.
     pub fn http(&self) -> Http {
-        Http::new(self.proxy.clone())
-            .trusting(self.ca_file.clone())
-            .masking(self.secrets.clone())
+        Http::new(
+            self.proxy.clone(),
+            self.ca_file.clone(),
+            self.secrets.clone(),
+        )
     }
 
     /// Every token that is set, whether this run uses it or not.
@@ -187,10 +182,12 @@ impl Config {
     }
 
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
+        let engine_timeout =
+            Duration::from_secs(env.number(&var::ENGINE_TIMEOUT_SECONDS, 1..=86_400));
         let mut config = Self {
             paths,
             debounce: debounce(env),
-            engine: engine::engine(env)?,
+            engine: engine::engine(env, engine_timeout)?,
             max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
             slack: slack(env)?,
             proxy: ProxySettings {
@@ -206,18 +203,13 @@ impl Config {
             digest_wakes: digest_wakes(env),
             tell_recovery: env.switch(&var::TELL_RECOVERY),
             outbox_ttl: seconds(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
-            engine_timeout: Duration::from_secs(
-                env.number(&var::ENGINE_TIMEOUT_SECONDS, engine::TIMEOUT_RANGE),
-            ),
+            engine_timeout,
             max_runtime: time_limit(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
             cadence: Duration::from_secs_f64(env.number(&var::POLL_SEC, 0.1..=86_400.0)),
-            metrics_file: env
-                .path(&var::METRICS_FILE)
-                .map(|path| absolute(&path))
-                .transpose()?,
+            metrics_file: env.absolute_path(&var::METRICS_FILE)?,
             heartbeat: env
                 .get(var::HEARTBEAT_URL.name)
-                .map(|url| endpoint(var::HEARTBEAT_URL.name, &url))
+                .map(|url| endpoint(&var::HEARTBEAT_URL, &url))
                 .transpose()?,
             env_file: env.file_path.clone(),
             secret_files: names::secrets()
@@ -273,13 +265,13 @@ fn debounce(env: &Environment) -> Policy {
     }
 }
 
-fn endpoint(name: &str, url: &str) -> Result<Endpoint, Problem> {
-    Endpoint::parse(url).map_err(|error| Problem::usage(format!("{name}: {error}")))
+fn endpoint(variable: &Variable, url: &str) -> Result<Endpoint, Problem> {
+    Endpoint::parse(url).map_err(|error| Problem::usage(format!("{}: {error}", variable.name)))
 }
 
 fn slack(env: &Environment) -> Result<SlackConfig, Problem> {
     Ok(SlackConfig {
-        api_url: endpoint(var::SLACK_API_URL.name, &env.text(&var::SLACK_API_URL))?,
+        api_url: endpoint(&var::SLACK_API_URL, &env.text(&var::SLACK_API_URL))?,
         token: env.secret(var::SLACK_BOT_TOKEN.name),
         operator: env.get(var::SLACK_USER_ID.name),
     })

@@ -1,10 +1,7 @@
 //! The names of all settings: which are known, which hold a token, and which one may have been meant.
 
-use super::variables::{ENGINE_TOKEN, HTTPS_PROXY, NO_PROXY, SLACK_BOT_TOKEN, VARIABLES, Variable};
+use super::variables::{ENGINE_TOKEN, HTTPS_PROXY, NO_PROXY, SLACK_BOT_TOKEN, VARIABLES};
 use crate::engine::APIS;
-
-/// Other programs know these in lower case, too.
-const EITHER_CASE: [&Variable; 2] = [&HTTPS_PROXY, &NO_PROXY];
 
 /// Names that are less alike than this are not mistaken for each other; 1 is the same name.
 const ALIKE: f64 = 0.78;
@@ -17,12 +14,12 @@ pub fn secrets() -> impl Iterator<Item = &'static str> {
 
 /// Whether a variable of this name means anything to this program.
 pub fn is_known(name: &str) -> bool {
-    let secret = name.strip_suffix("_FILE");
-    VARIABLES.iter().any(|known| known.name == name)
-        || secrets().any(|known| Some(known) == secret)
-        || EITHER_CASE
+    // Other programs know these in lower case, too.
+    let either_case = [HTTPS_PROXY, NO_PROXY].map(|known| known.name);
+    names().any(|known| known == name)
+        || either_case
             .iter()
-            .any(|known| known.name.eq_ignore_ascii_case(name))
+            .any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Every name, in capitals where others are known, too.

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use directories::BaseDirs;
 
 use super::environment::Environment;
-use super::variables as var;
+use super::variables::{self as var, Variable};
 use super::{Warning, tell};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
@@ -53,12 +53,20 @@ impl Paths {
             snapshot_path: absolute(&snapshot_path(env, &audit_log))?,
             audit_log,
             state_dir: absolute(&state_dir(flags, env)?)?,
-            outcome_log: env
-                .path(&var::OUTCOME_LOG)
-                .map(|path| absolute(&path))
-                .transpose()?,
+            outcome_log: env.absolute_path(&var::OUTCOME_LOG)?,
             no_color: no_color(env),
         })
+    }
+
+    /// For a replay of this log, which has no state.
+    pub(super) fn of_log(audit_log: PathBuf, env: &Environment) -> Self {
+        Self {
+            snapshot_path: snapshot_path(env, &audit_log),
+            audit_log,
+            state_dir: PathBuf::new(),
+            outcome_log: None,
+            no_color: no_color(env),
+        }
     }
 }
 
@@ -68,20 +76,19 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, Problem> {
 }
 
 /// `NO_COLOR`, set to anything but nothing (no-color.org).
-pub(super) fn no_color(env: &Environment) -> bool {
+fn no_color(env: &Environment) -> bool {
     env.get(var::NO_COLOR.name).is_some()
 }
 
-fn home() -> Option<PathBuf> {
-    BaseDirs::new().map(|dirs| dirs.home_dir().to_owned())
+fn home_dirs(variable: &Variable) -> Result<BaseDirs, Problem> {
+    BaseDirs::new().ok_or_else(|| {
+        Problem::usage("no home folder is known").with_next_step(format!("set {}", variable.name))
+    })
 }
 
 fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
-    if let Some(path) = flags
-        .audit_log
-        .clone()
-        .or_else(|| env.path(&var::AUDIT_LOG_PATH))
-    {
+    let named = flags.audit_log.clone();
+    if let Some(path) = named.or_else(|| env.path(&var::AUDIT_LOG_PATH)) {
         return Ok(path);
     }
     if let Some(home) = env.path(&var::KORA_HOME) {
@@ -95,20 +102,14 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         });
         return Ok(home.join(LOG_NAME));
     }
-    let home = home().ok_or_else(|| {
-        Problem::usage("no home folder is known").with_next_step("set KORA_AUDIT_LOG_PATH")
-    })?;
-    let (kora, hermes) = (home.join(".kora"), home.join(".hermes"));
-    let folder = if !kora.exists() && hermes.exists() {
-        hermes
-    } else {
-        kora
-    };
-    Ok(folder.join(LOG_NAME))
+    let dirs = home_dirs(&var::AUDIT_LOG_PATH)?;
+    let [kora, hermes] = [".kora", ".hermes"].map(|name| dirs.home_dir().join(name));
+    let is_legacy = !kora.exists() && hermes.exists();
+    Ok(if is_legacy { hermes } else { kora }.join(LOG_NAME))
 }
 
 /// Where Kora's daemon writes what it last saw of each service.
-pub(super) fn snapshot_path(env: &Environment, audit_log: &Path) -> PathBuf {
+fn snapshot_path(env: &Environment, audit_log: &Path) -> PathBuf {
     let beside_the_log = || audit_log.parent().unwrap_or(audit_log).to_owned();
     env.path(&var::SNAPSHOT_PATH).unwrap_or_else(|| {
         let home = env.path(&var::KORA_HOME).unwrap_or_else(beside_the_log);
@@ -117,11 +118,8 @@ pub(super) fn snapshot_path(env: &Environment, audit_log: &Path) -> PathBuf {
 }
 
 fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
-    if let Some(path) = flags
-        .state_dir
-        .clone()
-        .or_else(|| env.path(&var::STATE_DIR))
-    {
+    let named = flags.state_dir.clone();
+    if let Some(path) = named.or_else(|| env.path(&var::STATE_DIR)) {
         return Ok(path);
     }
     // systemd gives several folders with colons between them; the first is ours.
@@ -129,19 +127,12 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         let first = folders.split(':').next().unwrap_or(&folders);
         return Ok(PathBuf::from(first));
     }
-    usual_state_dir(env).ok_or_else(|| {
-        Problem::usage("no home folder is known").with_next_step("set KORA_PROBE_WAKE_STATE_DIR")
-    })
-}
-
-/// The platform's folder for state, where nothing else is said.
-fn usual_state_dir(env: &Environment) -> Option<PathBuf> {
-    let dirs = BaseDirs::new()?;
+    let dirs = home_dirs(&var::STATE_DIR)?;
     let states = match dirs.state_dir() {
         // It may be the one that XDG_STATE_HOME names, which is another variable of the process.
         Some(_) if !env.has_process() => &dirs.home_dir().join(".local/state"),
         Some(states) => states,
         None => dirs.data_local_dir(),
     };
-    Some(states.join("probe-wake"))
+    Ok(states.join("probe-wake"))
 }

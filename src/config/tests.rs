@@ -6,14 +6,7 @@ use super::*;
 /// What is made of these settings, for an audit log in `/kora`.
 fn config(settings: &[(&str, &str)]) -> Config {
     let env = Environment::of(settings);
-    let log = PathBuf::from("/kora/audit.jsonl");
-    let paths = Paths {
-        snapshot_path: snapshot_path(&env, &log),
-        audit_log: log,
-        state_dir: PathBuf::new(),
-        outcome_log: None,
-        no_color: false,
-    };
+    let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
     Config::from(paths, &env).unwrap()
 }
 
@@ -103,4 +96,110 @@ fn every_token_is_known_whether_it_is_used_or_not() {
     let mut secrets: Vec<_> = secrets.iter().map(Secret::expose).collect();
     secrets.sort_unstable();
     assert_eq!(secrets, ["engine-1", "sk-1", "xoxb-1"]);
+}
+
+#[test]
+fn an_engine_has_what_its_api_cannot_do_without_or_there_is_none() {
+    let (openai, anthropic) = ("openai", "anthropic");
+    let url = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
+    let model = ("KORA_PROBE_ENGINE_MODEL", "m1");
+    let own = ("KORA_PROBE_ENGINE_TOKEN", "own");
+    let (of_openai, of_anthropic) = (("OPENAI_API_KEY", "o"), ("ANTHROPIC_API_KEY", "a"));
+    let haiku = Some("claude-haiku-4-5");
+    for (api, settings, expected) in [
+        ("kora", &[][..], None),
+        ("kora", &[own], None),
+        ("kora", &[url, of_openai], Some((None, None))),
+        ("kora", &[url, own], Some((Some("own"), None))),
+        (openai, &[url], None),
+        (openai, &[url, ("KORA_PROBE_ENGINE_MODEL", " ")], None),
+        (openai, &[model, of_anthropic], None),
+        (openai, &[url, model], Some((None, Some("m1")))),
+        (openai, &[model, of_openai], Some((Some("o"), Some("m1")))),
+        (
+            openai,
+            &[model, of_openai, own],
+            Some((Some("own"), Some("m1"))),
+        ),
+        (anthropic, &[], None),
+        (anthropic, &[of_openai], None),
+        (anthropic, &[url], Some((None, haiku))),
+        (
+            anthropic,
+            &[of_anthropic, of_openai],
+            Some((Some("a"), haiku)),
+        ),
+        (
+            anthropic,
+            &[of_anthropic, own, model],
+            Some((Some("own"), Some("m1"))),
+        ),
+    ] {
+        let api = ("KORA_PROBE_ENGINE_API", api);
+        let engine = config(&[settings, &[api]].concat()).engine;
+        let told = engine.as_ref().map(|engine| {
+            let token = engine.token.as_ref().map(Secret::expose);
+            (token, engine.model.as_deref())
+        });
+        assert_eq!(told, expected, "{api:?} {settings:?}");
+    }
+}
+
+#[test]
+fn a_number_that_is_not_usable_is_warned_of_with_variable_value_and_default() {
+    for (variable, default) in [
+        ("KORA_PROBE_DEBOUNCE_SECONDS", "600"),
+        ("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "60"),
+        ("KORA_PROBE_ENGINE_MAX_TOKENS", "unset"),
+        ("KORA_PROBE_OUTBOX_TTL_SECONDS", "86400"),
+        ("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300"),
+        ("KORA_PROBE_WAKE_POLL_SEC", "30"),
+        ("KORA_PROBE_FACTS_AFTER_SECONDS", "30"),
+        ("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0"),
+        ("KORA_PROBE_DIGEST_WAKES", "0"),
+    ] {
+        let warnings = |value| {
+            let url = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
+            let warnings = config(&[(variable, value), url]).warnings.into_iter();
+            warnings.map(|one| one.message).collect::<Vec<_>>()
+        };
+        for value in ["soon", "-1", "1e400", "99999999999999999999999999"] {
+            let expected =
+                format!("{variable}: '{value}' is not usable: the default {default} is used");
+            assert_eq!(warnings(value), [expected]);
+        }
+        assert_eq!(warnings(""), [""; 0]);
+        assert_eq!(warnings("  90\t"), [""; 0]);
+    }
+    let limit = ("KORA_PROBE_ENGINE_MAX_TOKENS", "300");
+    let limited = config(&[("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1"), limit]);
+    assert_eq!(limited.engine.unwrap().max_tokens, Some(300));
+    assert_eq!(
+        config(&[("KORA_PROBE_DEBOUNCE_SECONDS", "soon")])
+            .debounce
+            .window,
+        seconds(600)
+    );
+}
+
+#[test]
+fn a_switch_is_on_by_four_words() {
+    let is_on = |value| {
+        config(&[("KORA_PROBE_DEBOUNCE_BYPASS_CRITICAL", value)])
+            .debounce
+            .bypass_critical
+    };
+    for (value, expected) in [
+        ("true", true),
+        ("TRUE", true),
+        ("1", true),
+        ("Yes", true),
+        (" on ", true),
+        ("false", false),
+        ("", false),
+        ("2", false),
+        ("maybe", false),
+    ] {
+        assert_eq!(is_on(value), expected, "{value:?}");
+    }
 }

@@ -261,16 +261,16 @@ mod tests {
     #[test]
     fn usage_is_read_wherever_the_api_puts_it() {
         let kora = r#"{"error":"x","model_used":"m","input_tokens":1,"output_tokens":2,
-            "cache_read_input_tokens":3,"total_cost_usd":0.25}"#;
+            "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"total_cost_usd":0.25}"#;
         let openai = r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2,
-            "cache_read_input_tokens":3,"cost":0.25}}"#;
+            "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"cost":0.25}}"#;
         let anthropic = r#"{"model":"m","usage":{"input_tokens":1,"output_tokens":2,
-            "cache_read_input_tokens":3,"cost":7},"total_cost_usd":0.25}"#;
+            "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"cost":7},"total_cost_usd":0.25}"#;
         let expected = Usage {
             model_used: Some("m".to_owned()),
             input_tokens: Some(1),
             output_tokens: Some(2),
-            cache_creation_input_tokens: None,
+            cache_creation_input_tokens: Some(4),
             cache_read_input_tokens: Some(3),
             total_cost_usd: Some(0.25),
         };

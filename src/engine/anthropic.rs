@@ -31,7 +31,7 @@ pub(super) static API: Api = Api {
 /// The API needs a limit; this is enough for what the prompt asks for.
 const MAX_TOKENS: u32 = 1024;
 
-fn headers(token: Option<&Secret>) -> Vec<Header<'_>> {
+fn headers(token: Option<&Secret>) -> Vec<Header> {
     let mut headers = vec![Header::new("anthropic-version", "2023-06-01")];
     headers.extend(token.map(|token| Header::secret("x-api-key", token)));
     headers

@@ -26,7 +26,7 @@ pub struct Api {
     pub(super) path: &'static str,
     /// Where the models are listed, behind the engine's URL; a model's own name goes behind that.
     pub(super) models_path: Option<&'static str>,
-    pub(super) headers: for<'a> fn(Option<&'a Secret>) -> Vec<Header<'a>>,
+    pub(super) headers: fn(Option<&Secret>) -> Vec<Header>,
     pub(super) body: fn(&EngineConfig, &Question) -> Value,
     /// Reads a 2xx whose `error` is not set.
     pub(super) read: fn(&Map<String, Value>) -> Result<Diagnosis, Failure>,
@@ -100,6 +100,6 @@ impl Metadata {
 }
 
 /// The headers of an API that takes a bearer token.
-pub(super) fn bearer(token: Option<&Secret>) -> Vec<Header<'_>> {
+pub(super) fn bearer(token: Option<&Secret>) -> Vec<Header> {
     token.map(Header::bearer).into_iter().collect()
 }

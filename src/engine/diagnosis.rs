@@ -2,8 +2,6 @@
 
 use super::failure::Reason;
 
-const THINKING: (&str, &str) = ("<think>", "</think>");
-
 /// The engine's text: not empty, without white space and invisible characters at its ends, without
 /// what the model thought before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,13 +50,11 @@ impl Diagnosis {
 /// Leaves out one leading block of thinking, which some servers send with the answer. What follows
 /// an opening tag that is never closed is all thinking.
 fn without_thinking(text: &str) -> &str {
-    let (open, close) = THINKING;
-    match text.strip_prefix(open) {
-        None => text,
-        Some(thinking) => thinking
-            .split_once(close)
-            .map_or("", |(_, text)| trim(text)),
-    }
+    let Some(thinking) = text.strip_prefix("<think>") else {
+        return text;
+    };
+    let answer = thinking.split_once("</think>");
+    answer.map_or("", |(_, text)| trim(text))
 }
 
 fn trim(text: &str) -> &str {

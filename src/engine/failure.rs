@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::http::Failed;
+use crate::http::RequestError;
 use crate::text::quote;
 
 /// Why there is no diagnosis. Displayed as the fallback DM and the report name it.
@@ -39,21 +39,26 @@ impl Reason {
 
     /// By what the metrics count it: a closed set of words, since a peer may choose any code.
     pub fn label(&self) -> &'static str {
+        self.words().0
+    }
+
+    /// The metrics' word, and that of the DM and the report.
+    fn words(&self) -> (&'static str, &str) {
         match self {
-            Self::EngineUnavailable => "unavailable",
-            Self::Timeout => "timeout",
-            Self::ConnectionError => "connection_error",
-            Self::Http(_) => "http_status",
-            Self::InvalidResponse => "invalid_response",
-            Self::Code(_) => "engine_error",
-            Self::EmptyResponseText => "empty",
-            Self::Refusal => "refusal",
-            Self::ContentFilter => "content_filter",
-            Self::IncompleteResponse => "incomplete",
-            Self::BudgetSpent => "budget_spent",
-            Self::Interrupted => "interrupted",
-            Self::Backlog => "backlog",
-            Self::Expired => "expired",
+            Self::EngineUnavailable => ("unavailable", "engine_unavailable"),
+            Self::Timeout => ("timeout", "engine_exception:Timeout"),
+            Self::ConnectionError => ("connection_error", "engine_exception:ConnectionError"),
+            Self::Http(_) => ("http_status", "engine_exception:HTTP"),
+            Self::InvalidResponse => ("invalid_response", "engine_exception:InvalidResponse"),
+            Self::Code(code) => ("engine_error", code),
+            Self::EmptyResponseText => ("empty", "empty_response_text"),
+            Self::Refusal => ("refusal", "refusal"),
+            Self::ContentFilter => ("content_filter", "content_filter"),
+            Self::IncompleteResponse => ("incomplete", "incomplete_response"),
+            Self::BudgetSpent => ("budget_spent", "investigation_budget_spent"),
+            Self::Interrupted => ("interrupted", "interrupted"),
+            Self::Backlog => ("backlog", "investigation_backlog"),
+            Self::Expired => ("expired", "expired"),
         }
     }
 
@@ -65,22 +70,11 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::EngineUnavailable => "engine_unavailable",
-            Self::Timeout => "engine_exception:Timeout",
-            Self::ConnectionError => "engine_exception:ConnectionError",
-            Self::Http(status) => return write!(f, "engine_exception:HTTP{status}"),
-            Self::InvalidResponse => "engine_exception:InvalidResponse",
-            Self::Code(code) => code,
-            Self::EmptyResponseText => "empty_response_text",
-            Self::Refusal => "refusal",
-            Self::ContentFilter => "content_filter",
-            Self::IncompleteResponse => "incomplete_response",
-            Self::BudgetSpent => "investigation_budget_spent",
-            Self::Interrupted => "interrupted",
-            Self::Backlog => "investigation_backlog",
-            Self::Expired => "expired",
-        })
+        f.write_str(self.words().1)?;
+        match self {
+            Self::Http(status) => write!(f, "{status}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -158,21 +152,20 @@ impl From<Reason> for Failure {
     }
 }
 
-impl From<Failed> for Failure {
-    fn from(failed: Failed) -> Self {
-        let reason = match failed {
-            Failed::Timeout(_)
-            | Failed::NotSent {
-                timed_out: true, ..
-            } => Reason::Timeout,
-            Failed::NotSent { .. } | Failed::Cut(_) => Reason::ConnectionError,
-            Failed::TooLarge(_) => Reason::InvalidResponse,
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let message = quote(&error.to_string());
+        let (reason, message) = match error {
+            RequestError::Timeout => (Reason::Timeout, None),
+            RequestError::NotSentInTime => (Reason::Timeout, Some(message)),
+            RequestError::NotSent(_) | RequestError::Cut(_) => {
+                (Reason::ConnectionError, Some(message))
+            }
+            RequestError::TooLarge(_) => (Reason::InvalidResponse, Some(message)),
         };
-        let says_no_more = matches!(failed, Failed::Timeout(_));
         Self {
-            reason,
-            status: None,
-            message: (!says_no_more).then(|| quote(&failed.to_string())),
+            message,
+            ..Self::from(reason)
         }
     }
 }
@@ -243,6 +236,11 @@ mod tests {
         assert_eq!(
             Failure::from(Reason::Backlog).to_string(),
             "investigation_backlog"
+        );
+        let too_large = Failure::from(RequestError::TooLarge(200)).to_string();
+        assert_eq!(
+            too_large,
+            "engine_exception:InvalidResponse: HTTP 200 with an answer over 1 MiB"
         );
         let long = json!({"error": {"message": "é".repeat(300)}});
         let message = Failure::outside_2xx(400, &long).message.unwrap_or_default();

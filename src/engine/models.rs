@@ -68,7 +68,7 @@ fn names(body: &Value) -> Option<Vec<String>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::tests::{config, http};
+    use super::super::tests::config;
     use super::super::{APIS, Api, Reason, anthropic, kora, openai};
     use super::*;
     use crate::http::fake_server::{answer, routing};
@@ -92,7 +92,7 @@ mod tests {
             model: Some(model.to_owned()),
             ..config(api, &server.url)
         };
-        let result = look_up_model(&config, &http(), Duration::from_secs(5));
+        let result = look_up_model(&config, &Http::default(), Duration::from_secs(5));
         (result, server.requests.try_iter().collect())
     }
 

@@ -114,6 +114,7 @@ mod tests {
             head.contains("\r\nauthorization: Bearer t0ken\r\n"),
             "{head}"
         );
+        assert!(!head.contains("x-api-key"), "{head}");
         let plain = json!({"model": "m1", "messages": [{"role": "user", "content": "why?"}], "stream": false});
         assert_eq!(body, plain);
         let (_, limited) = asked(&API, "", |config| config.max_tokens = Some(300));

@@ -2,6 +2,8 @@
 //! instruction among it, and the agent that answers may have tools. So all that comes from a row
 //! stands between two marks with a number that nobody could know when the row was written.
 
+use std::borrow::Cow;
+
 use crate::audit::wake::Wake;
 use crate::random::random_id;
 use crate::text::on_one_line;
@@ -22,37 +24,34 @@ pub fn fence() -> String {
 /// The prompt for one wake. `held_back`: repeats since the pair's last dispatch; `fence`: from
 /// [`fence`], a new one for every prompt.
 pub fn prompt(wake: &Wake, held_back: u64, fence: &str) -> String {
-    let limits = Limits {
-        name: usize::MAX,
-        text: common_limit(&[wake.title.len(), wake.detail.len()], MAX_TEXT),
-        snapshot: MAX_SNAPSHOT,
+    let text_limit = common_limit(&[wake.title.len(), wake.detail.len()], MAX_TEXT);
+    let limit = |field: &str| match field {
+        "title" | "detail" => text_limit,
+        "snapshot details" => MAX_SNAPSHOT,
+        _ => usize::MAX,
     };
     instructions(
         "You investigate an alert that a service probe raised",
         "what is wrong, how far it reaches and the likely cause",
-        &fenced(wake, held_back, fence, &limits),
+        &fenced(wake, held_back, fence, limit),
     )
 }
 
 /// The prompt for several wakes at once, each with its repeats held back. Fields that are too long
 /// are all cut to the same length.
 pub fn digest_prompt(alerts: &[(&Wake, u64)], fence: &str) -> String {
-    let lengths: Vec<_> = alerts.iter().flat_map(|(wake, _)| lengths(wake)).collect();
+    let fields = alerts.iter().flat_map(|(wake, _)| fields(wake));
+    let lengths: Vec<_> = fields.map(|(_, value)| value.len()).collect();
     let limit = common_limit(&lengths, MAX_DIGEST);
-    let limits = Limits {
-        name: limit,
-        text: limit,
-        snapshot: limit,
-    };
-    let alerts: Vec<_> = alerts
+    let fenced: Vec<_> = alerts
         .iter()
-        .map(|(wake, held_back)| fenced(wake, *held_back, fence, &limits))
+        .map(|(wake, held_back)| fenced(wake, *held_back, fence, |_| limit))
         .collect();
     let count = alerts.len();
     instructions(
         &format!("You investigate {count} alerts that service probes raised at the same time"),
         "what is wrong in all, how far it reaches and the likely common cause, or that they have none",
-        &alerts.join("\n"),
+        &fenced.join("\n"),
     )
 }
 
@@ -72,31 +71,15 @@ fn instructions(task: &str, diagnosis: &str, alerts: &str) -> String {
     )
 }
 
-/// The most bytes of a wake's fields.
-struct Limits {
-    /// Of probe, category, severity and envelope posture.
-    name: usize,
-    /// Of title and detail.
-    text: usize,
-    snapshot: usize,
-}
-
-/// A wake's fields between their marks, the short ones a line each.
-fn fenced(wake: &Wake, held_back: u64, fence: &str, limits: &Limits) -> String {
-    let line = |text: &str, limit| on_one_line(&cut(text, limit));
-    let named = [
-        ("probe", line(&wake.probe, limits.name)),
-        ("category", line(&wake.category, limits.name)),
-        ("severity", line(&wake.severity, limits.name)),
-        ("envelope posture", line(&posture(wake), limits.name)),
-        ("title", line(&wake.title, limits.text)),
-        ("detail", lines(&cut(&wake.detail, limits.text))),
-        (
-            "snapshot details",
-            line(&wake.snapshot_details, limits.snapshot),
-        ),
-    ];
-    let data = named.map(|(name, value)| format!("{name}: {value}\n"));
+/// A wake's fields between their marks. `limit`: the most bytes of the field of this name.
+fn fenced(wake: &Wake, held_back: u64, fence: &str, limit: impl Fn(&str) -> usize) -> String {
+    let data = fields(wake).map(|(name, value)| {
+        let value = cut(&value, limit(name));
+        match name {
+            "detail" => format!("{name}: {}\n", lines(&value)),
+            _ => format!("{name}: {}\n", on_one_line(&value)),
+        }
+    });
     format!(
         "Repeats of this alert held back since the last one was sent: {held_back}\n\
          ===== BEGIN DATA {fence} =====\n\
@@ -106,15 +89,16 @@ fn fenced(wake: &Wake, held_back: u64, fence: &str, limits: &Limits) -> String {
     )
 }
 
-fn lengths(wake: &Wake) -> [usize; 7] {
+/// What the engine is told of a wake, by the names that the prompt has for it.
+fn fields(wake: &Wake) -> [(&'static str, Cow<'_, str>); 7] {
     [
-        wake.probe.len(),
-        wake.category.len(),
-        wake.severity.len(),
-        posture(wake).len(),
-        wake.title.len(),
-        wake.detail.len(),
-        wake.snapshot_details.len(),
+        ("probe", Cow::from(&wake.probe)),
+        ("category", Cow::from(&wake.category)),
+        ("severity", Cow::from(&wake.severity)),
+        ("envelope posture", Cow::from(posture(wake))),
+        ("title", Cow::from(&wake.title)),
+        ("detail", Cow::from(&wake.detail)),
+        ("snapshot details", Cow::from(&wake.snapshot_details)),
     ]
 }
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::answer::read;
 use super::*;
 use crate::audit::wake::Wake;
+use crate::http::Endpoint;
 use crate::http::fake_server::{answer, answering, reply, server};
-use crate::http::{Endpoint, ProxySettings};
 use crate::secret::Secret;
 
 pub(super) fn wake() -> Wake {
@@ -47,10 +47,6 @@ fn question() -> Question {
     }
 }
 
-pub(super) fn http() -> Http {
-    Http::new(ProxySettings::default())
-}
-
 /// Asks a server under `path` that answers `{}`: the request's head and body.
 pub(super) fn asked(
     api: &'static Api,
@@ -60,7 +56,7 @@ pub(super) fn asked(
     let server = answering(answer("200 OK", "{}"));
     let mut config = config(api, &format!("{}{path}", server.url));
     change(&mut config);
-    ask(&config, &http(), &question());
+    ask(&config, &Http::default(), &question());
     let request = server.requests.recv().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("\r\nidempotency-key: k-1 \\u{fc}"), "{head}");
@@ -110,7 +106,9 @@ fn an_engine_that_is_not_reached_is_told_by_how() {
             timeout: Duration::from_millis(300),
             ..config(APIS[0], url)
         };
-        let failure = ask(&config, &http(), &question()).result.unwrap_err();
+        let failure = ask(&config, &Http::default(), &question())
+            .result
+            .unwrap_err();
         assert_eq!(failure.to_string(), shown);
     }
 }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use ureq::http::{HeaderMap, Response};
 
-use super::{Failed, MAX_BODY};
+use super::{MAX_BODY, RequestError};
 use crate::json;
 use crate::secret::Secret;
 
@@ -14,41 +14,32 @@ use crate::secret::Secret;
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-    secrets: Arc<[Secret]>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    pub(super) secrets: Arc<[Secret]>,
 }
 
 impl Reply {
-    pub(super) fn new(
-        status: u16,
-        headers: HeaderMap,
-        body: Vec<u8>,
-        secrets: Arc<[Secret]>,
-    ) -> Self {
-        Self {
-            status,
-            headers,
-            body,
-            secrets,
-        }
-    }
-
     /// Reads the body, without which the connection could not be used again.
     pub(super) fn read(
         answer: Response<ureq::Body>,
         secrets: Arc<[Secret]>,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, RequestError> {
         let (head, mut body) = answer.into_parts();
         let status = head.status.as_u16();
         let body = match body.with_config().limit(MAX_BODY).read_to_vec() {
             Ok(body) => body,
             // The status says it all; a body that drips or ends early takes nothing from it.
             Err(_) if !head.status.is_success() => Vec::new(),
-            Err(ureq::Error::BodyExceedsLimit(_)) => return Err(Failed::TooLarge(status)),
-            Err(error) => return Err(Failed::from_error(&error, true)),
+            Err(ureq::Error::BodyExceedsLimit(_)) => return Err(RequestError::TooLarge(status)),
+            Err(error) => return Err(RequestError::from_error(&error, true)),
         };
-        Ok(Self::new(status, head.headers, body, secrets))
+        Ok(Self {
+            status,
+            headers: head.headers,
+            body,
+            secrets,
+        })
     }
 
     pub fn is_success(&self) -> bool {
@@ -60,15 +51,20 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body as it came. It is not masked: [`Self::masked`] is for what is kept of it.
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-
     /// The body as JSON, masked. An object is also read where it holds what Python writes and JSON
     /// does not allow, a text cut in the middle of a surrogate pair above all.
     pub fn json(&self) -> Option<Value> {
         json::parse(&self.body).map(|value| self.masked(value))
+    }
+
+    /// These members of the body, masked; null where it is not an object that has them. Each is read by
+    /// itself, so that nothing else in the body matters.
+    pub fn members<const N: usize>(&self, names: [&str; N]) -> [Value; N] {
+        let object = json::whole_object(&self.body).unwrap_or_default();
+        json::last_of(object, names).map(|member| {
+            let value = member.and_then(json::parse);
+            self.masked(value.unwrap_or_default())
+        })
     }
 
     /// The text with our tokens masked. One that was put together from parts may hold one that none
@@ -79,19 +75,14 @@ impl Reply {
     }
 
     /// The value with our tokens masked in every string and key.
-    pub fn masked(&self, value: Value) -> Value {
-        let mask = |text| {
-            self.secrets
-                .iter()
-                .fold(text, |text, secret| secret.mask(text))
-        };
+    fn masked(&self, value: Value) -> Value {
         match value {
-            Value::String(text) => Value::String(mask(text)),
+            Value::String(text) => Value::String(self.masked_text(text)),
             Value::Array(values) => values.into_iter().map(|v| self.masked(v)).collect(),
             Value::Object(members) => {
                 let members = members.into_iter();
-                let masked = members.map(|(key, value)| (mask(key), self.masked(value)));
-                Value::Object(masked.collect::<Map<_, _>>())
+                let masked = members.map(|(key, v)| (self.masked_text(key), self.masked(v)));
+                masked.collect()
             }
             other => other,
         }
@@ -108,8 +99,13 @@ mod tests {
     const TOKEN: &str = "a-token+of/16-characters";
 
     fn json(body: &[u8]) -> Option<Value> {
-        let secrets = [Secret::new(TOKEN.to_owned())];
-        Reply::new(200, HeaderMap::new(), body.to_vec(), secrets.into()).json()
+        let reply = Reply {
+            status: 200,
+            headers: HeaderMap::new(),
+            body: body.to_vec(),
+            secrets: [Secret::new(TOKEN.to_owned())].into(),
+        };
+        reply.json()
     }
 
     #[test]

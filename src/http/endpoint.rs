@@ -12,48 +12,32 @@ pub struct Endpoint {
     pub(super) uri: Uri,
 }
 
-/// Why a URL is refused. The text never repeats the URL, which may hold a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UrlError {
-    Malformed,
-    Scheme,
-    UserInfo,
-    PlainHttp,
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "it is not a URL such as https://host/path",
-            Self::Scheme => "a URL here begins with https:// (or http:// for loopback)",
-            Self::UserInfo => "a URL with a user or password is refused",
-            Self::PlainHttp => "plain http is for localhost, 127.0.0.0/8 and [::1] only; use https",
-        })
-    }
-}
-
-impl std::error::Error for UrlError {}
+// Why a URL is refused. No text repeats the URL, which may hold a password.
+const MALFORMED: &str = "it is not a URL such as https://host/path";
+const SCHEME: &str = "a URL here begins with https:// (or http:// for loopback)";
+const USER_INFO: &str = "a URL with a user or password is refused";
+const PLAIN_HTTP: &str = "plain http is for localhost, 127.0.0.0/8 and [::1] only; use https";
 
 impl Endpoint {
-    /// Reads and checks a URL.
-    pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
-        let authority = uri.authority().ok_or(UrlError::Malformed)?.as_str();
+    /// Reads and checks a URL. The error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let uri: Uri = text.parse().map_err(|_| MALFORMED)?;
+        let authority = uri.authority().ok_or(MALFORMED)?.as_str();
         if authority.contains('@') {
-            return Err(UrlError::UserInfo);
+            return Err(USER_INFO);
         }
         let host = uri.host().unwrap_or_default();
         let port = authority.strip_prefix(host).unwrap_or_default();
         if host.is_empty() || (!port.is_empty() && uri.port_u16().is_none_or(|number| number == 0))
         {
-            return Err(UrlError::Malformed);
+            return Err(MALFORMED);
         }
         let endpoint = Self { uri };
         match endpoint.uri.scheme_str() {
             Some("https") => Ok(endpoint),
             Some("http") if endpoint.is_loopback() => Ok(endpoint),
-            Some("http") => Err(UrlError::PlainHttp),
-            _ => Err(UrlError::Scheme),
+            Some("http") => Err(PLAIN_HTTP),
+            _ => Err(SCHEME),
         }
     }
 
@@ -143,35 +127,45 @@ mod tests {
             "http://2130706433",
             "http://0x7f.0.0.1",
             "http://0177.0.0.1",
+            "http://127.0.0.256",
+            "http://127.0.0.1.",
+            "http://xlocalhost",
+            "http://0",
             "http://128.0.0.1",
+            "http://169.254.169.254",
             "http://0.0.0.0",
             "http://[::ffff:127.0.0.1]",
+            "http://[::]",
             "http://[::2]",
+            "http://evil.example?@127.0.0.1",
         ] {
-            assert_eq!(Endpoint::parse(url), Err(UrlError::PlainHttp), "{url}");
+            assert_eq!(Endpoint::parse(url), Err(PLAIN_HTTP), "{url}");
         }
     }
 
     #[test]
     fn other_urls_are_refused_by_name() {
         for (url, error) in [
-            ("https://user:hunter2@example.com", UrlError::UserInfo),
-            ("https://token@example.com", UrlError::UserInfo),
-            ("https://@example.com", UrlError::UserInfo),
-            ("http://127.0.0.1@example.com", UrlError::UserInfo),
-            ("http://localhost:80@example.com/", UrlError::UserInfo),
-            ("ftp://example.com", UrlError::Scheme),
-            ("", UrlError::Malformed),
-            ("example.com", UrlError::Scheme),
-            ("/v1", UrlError::Malformed),
-            ("https://", UrlError::Malformed),
-            ("https:///v1", UrlError::Malformed),
-            ("https://:443/v1", UrlError::Malformed),
-            ("https://example.com:99999", UrlError::Malformed),
-            ("https://example.com:0", UrlError::Malformed),
-            ("https://example.com:", UrlError::Malformed),
-            ("http://127.0.0.1\\@example.com", UrlError::Malformed),
-            ("https://exa mple.com", UrlError::Malformed),
+            ("https://user:hunter2@example.com", USER_INFO),
+            ("https://token@example.com", USER_INFO),
+            ("https://@example.com", USER_INFO),
+            ("http://127.0.0.1@example.com", USER_INFO),
+            ("http://localhost:80@example.com/", USER_INFO),
+            ("ftp://example.com", SCHEME),
+            ("", MALFORMED),
+            ("example.com", SCHEME),
+            ("/v1", MALFORMED),
+            ("https://", MALFORMED),
+            ("https:///v1", MALFORMED),
+            ("https://:443/v1", MALFORMED),
+            ("https://example.com:99999", MALFORMED),
+            ("https://example.com:0", MALFORMED),
+            ("https://example.com:", MALFORMED),
+            ("http://127.0.0.1\\@example.com", MALFORMED),
+            ("http://127.0.0.1%2eexample.com", MALFORMED),
+            ("http://１２７.0.0.1", MALFORMED),
+            ("http://127.0.0.1:", MALFORMED),
+            ("https://exa mple.com", MALFORMED),
         ] {
             assert_eq!(Endpoint::parse(url), Err(error), "{url}");
         }

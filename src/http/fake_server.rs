@@ -63,7 +63,12 @@ pub(crate) fn reply(status: u16, headers: &[(&'static str, &'static str)], body:
     let headers = headers
         .iter()
         .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    Reply::new(status, headers.collect(), body.into(), Arc::default())
+    Reply {
+        status,
+        headers: headers.collect(),
+        body: body.into(),
+        secrets: Arc::default(),
+    }
 }
 
 fn converse(

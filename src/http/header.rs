@@ -1,67 +1,50 @@
-//! A request's headers. A secret in one can only be read as the value that ureq sends.
+//! A request's headers. One that carries a secret is marked as sensitive, so that ureq never prints it.
 
 use ureq::http::HeaderValue;
 
-use super::Failed;
+use super::RequestError;
 use crate::secret::Secret;
 
 /// One request header.
-pub struct Header<'a> {
+pub struct Header {
     pub(super) name: &'static str,
-    value: Value<'a>,
+    /// `None` where it has a character that no header can carry.
+    value: Option<HeaderValue>,
 }
 
-enum Value<'a> {
-    Plain(&'a str),
-    Secret {
-        scheme: &'static str,
-        secret: &'a Secret,
-    },
-}
-
-impl<'a> Header<'a> {
-    pub fn new(name: &'static str, value: &'a str) -> Self {
+impl Header {
+    pub fn new(name: &'static str, value: &str) -> Self {
         Self {
             name,
-            value: Value::Plain(value),
+            value: HeaderValue::from_str(value).ok(),
         }
     }
 
     /// `authorization: Bearer SECRET`
-    pub fn bearer(secret: &'a Secret) -> Self {
-        Self {
-            name: "authorization",
-            value: Value::Secret {
-                scheme: "Bearer ",
-                secret,
-            },
-        }
+    pub fn bearer(secret: &Secret) -> Self {
+        Self::sensitive("authorization", &format!("Bearer {}", secret.expose()))
     }
 
     /// `NAME: SECRET`
-    pub fn secret(name: &'static str, secret: &'a Secret) -> Self {
-        Self {
-            name,
-            value: Value::Secret { scheme: "", secret },
-        }
+    pub fn secret(name: &'static str, secret: &Secret) -> Self {
+        Self::sensitive(name, secret.expose())
     }
 
-    /// The value as ureq takes it. One that no header can carry is an error that does not repeat
-    /// it.
-    pub(super) fn value(&self) -> Result<HeaderValue, Failed> {
-        let value = match self.value {
-            Value::Plain(text) => HeaderValue::from_str(text),
-            Value::Secret { scheme, secret } => {
-                HeaderValue::from_str(&format!("{scheme}{}", secret.expose()))
-            }
-        };
-        let mut value = value.map_err(|_| {
-            Failed::not_sent(format!(
-                "the value for {} has a character that no header can carry",
-                self.name
+    fn sensitive(name: &'static str, value: &str) -> Self {
+        let mut header = Self::new(name, value);
+        if let Some(value) = &mut header.value {
+            value.set_sensitive(true);
+        }
+        header
+    }
+
+    /// The value as ureq takes it. The error does not repeat it, since it may be a secret.
+    pub(super) fn value(&self) -> Result<HeaderValue, RequestError> {
+        self.value.clone().ok_or_else(|| {
+            let name = self.name;
+            RequestError::NotSent(format!(
+                "the value for {name} has a character that no header can carry"
             ))
-        })?;
-        value.set_sensitive(matches!(self.value, Value::Secret { .. }));
-        Ok(value)
+        })
     }
 }

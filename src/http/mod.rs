@@ -40,50 +40,43 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 
 /// Why there is no answer. The texts are causes for a person, with no secret in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failed {
-    /// Nothing of the request's body left: no name, no connection, no TLS, or no time left for these.
-    NotSent { cause: String, timed_out: bool },
+pub enum RequestError {
+    /// Nothing of the request's body left: no name, no connection or no TLS.
+    NotSent(String),
+    /// The same, since the time was over.
+    NotSentInTime,
     /// The request left, at least in part, and the answer was not whole in time.
-    Timeout(String),
+    Timeout,
     /// The request left, at least in part, and the connection ended or did not speak HTTP.
     Cut(String),
     /// A 2xx (this status) with a body over [`MAX_BODY`].
     TooLarge(u16),
 }
 
-impl Failed {
-    fn not_sent(cause: impl Into<String>) -> Self {
-        Self::NotSent {
-            cause: cause.into(),
-            timed_out: false,
-        }
-    }
-
+impl RequestError {
     fn from_error(error: &ureq::Error, left: bool) -> Self {
-        let timed_out = matches!(error, ureq::Error::Timeout(_));
         let cause = match error {
-            ureq::Error::Timeout(_) if left => "timeout".to_owned(),
-            ureq::Error::Timeout(_) => "timeout before the request could be sent".to_owned(),
+            ureq::Error::Timeout(_) if left => return Self::Timeout,
+            ureq::Error::Timeout(_) => return Self::NotSentInTime,
             ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::UnexpectedEof => {
                 "the connection was closed".to_owned()
             }
             ureq::Error::Io(inner) => quote(&inner.to_string()),
             other => quote(&other.to_string()),
         };
-        match (left, timed_out) {
-            (false, _) => Self::NotSent { cause, timed_out },
-            (true, true) => Self::Timeout(cause),
-            (true, false) => Self::Cut(cause),
+        match left {
+            true => Self::Cut(cause),
+            false => Self::NotSent(cause),
         }
     }
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSent { cause, .. } | Self::Timeout(cause) | Self::Cut(cause) => {
-                f.write_str(cause)
-            }
+            Self::NotSent(cause) | Self::Cut(cause) => f.write_str(cause),
+            Self::NotSentInTime => f.write_str("timeout before the request could be sent"),
+            Self::Timeout => f.write_str("timeout"),
             Self::TooLarge(status) => write!(f, "HTTP {status} with an answer over 1 MiB"),
         }
     }
@@ -104,10 +97,13 @@ impl Read for Outgoing<'_> {
 }
 
 /// The client. Connections are kept and used again, over both methods, for as long as it lives.
+#[derive(Default)]
 pub struct Http {
     proxy: ProxySettings,
+    /// The certificates to trust in place of the system's.
     ca_file: Option<PathBuf>,
-    /// What is masked in every answer.
+    /// What is masked in every answer. A peer may know more tokens than the one that it was sent: those
+    /// of another peer on the same machine, or one that a row has told it.
     secrets: Arc<[Secret]>,
     agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
@@ -121,26 +117,13 @@ struct AgentKey {
 }
 
 impl Http {
-    pub fn new(proxy: ProxySettings) -> Self {
+    pub fn new(proxy: ProxySettings, ca_file: Option<PathBuf>, secrets: Vec<Secret>) -> Self {
         Self {
             proxy,
-            ca_file: None,
-            secrets: Arc::default(),
+            ca_file,
+            secrets: secrets.into(),
             agents: Mutex::default(),
         }
-    }
-
-    /// Trusts the certificates of this file in place of the system's.
-    pub fn trusting(mut self, ca_file: Option<PathBuf>) -> Self {
-        self.ca_file = ca_file;
-        self
-    }
-
-    /// Masks these in every answer. A peer may know more tokens than the one that it was sent: those
-    /// of another peer on the same machine, or one that a row has told it.
-    pub fn masking(mut self, secrets: Vec<Secret>) -> Self {
-        self.secrets = secrets.into();
-        self
     }
 
     /// POSTs `body` as JSON, once. `timeout` holds for all of it, from the name to the body's end.
@@ -148,10 +131,10 @@ impl Http {
     pub fn post(
         &self,
         url: &Endpoint,
-        headers: &[Header<'_>],
+        headers: &[Header],
         body: &serde_json::Value,
         timeout: Duration,
-    ) -> Result<Reply, Failed> {
+    ) -> Result<Reply, RequestError> {
         let body = body.to_string();
         // Without the length ureq would send a reader in chunks, which not every small server reads.
         let mut request = with_headers(self.agent(url, timeout)?.post(&url.uri), headers)?
@@ -164,7 +147,7 @@ impl Http {
             left: false,
         };
         let answer = request.send(SendBody::from_reader(&mut outgoing));
-        let answer = answer.map_err(|error| Failed::from_error(&error, outgoing.left))?;
+        let answer = answer.map_err(|error| RequestError::from_error(&error, outgoing.left))?;
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
@@ -172,18 +155,18 @@ impl Http {
     pub fn get(
         &self,
         url: &Endpoint,
-        headers: &[Header<'_>],
+        headers: &[Header],
         timeout: Duration,
-    ) -> Result<Reply, Failed> {
+    ) -> Result<Reply, RequestError> {
         let request = with_headers(self.agent(url, timeout)?.get(&url.uri), headers)?;
         let answer = request.call();
-        let answer = answer.map_err(|error| Failed::from_error(&error, true))?;
+        let answer = answer.map_err(|error| RequestError::from_error(&error, true))?;
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
     /// The agent for this key. Each has its own, since a setting given with the request makes ureq
     /// load the roots again for every connection.
-    fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, Failed> {
+    fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, RequestError> {
         let key = AgentKey {
             proxy: self.proxy.for_url(url)?,
             timeout,
@@ -202,8 +185,8 @@ impl Http {
 
 fn with_headers<B>(
     mut request: RequestBuilder<B>,
-    headers: &[Header<'_>],
-) -> Result<RequestBuilder<B>, Failed> {
+    headers: &[Header],
+) -> Result<RequestBuilder<B>, RequestError> {
     for header in headers {
         request = request.header(header.name, header.value()?);
     }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ureq::{Proxy, ProxyProtocol};
 
-use super::Failed;
+use super::RequestError;
 use super::endpoint::{Endpoint, address};
 
-/// `HTTPS_PROXY` and `NO_PROXY` as they are set. Empty counts as unset.
+/// `HTTPS_PROXY` and `NO_PROXY` as they are set.
 #[derive(Clone, Default)]
 pub struct ProxySettings {
     pub https_proxy: Option<String>,
@@ -17,13 +17,9 @@ pub struct ProxySettings {
 
 impl ProxySettings {
     /// The proxy for this URL; `None` means direct.
-    pub(super) fn for_url(&self, url: &Endpoint) -> Result<Option<Proxy>, Failed> {
-        let set = self
-            .https_proxy
-            .as_deref()
-            .map(str::trim)
-            .filter(|text| !text.is_empty());
-        let Some(text) = set.filter(|_| !url.is_loopback() && !self.is_exempt(url.host())) else {
+    pub(super) fn for_url(&self, url: &Endpoint) -> Result<Option<Proxy>, RequestError> {
+        let is_direct = url.is_loopback() || self.is_exempt(url.host());
+        let Some(text) = self.https_proxy.as_deref().filter(|_| !is_direct) else {
             return Ok(None);
         };
         // Without its SOCKS feature ureq would go past a SOCKS proxy, which nobody asked for.
@@ -31,8 +27,8 @@ impl ProxySettings {
             |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
         match Proxy::new(text).ok().filter(usable) {
             Some(proxy) => Ok(Some(proxy)),
-            None => Err(Failed::not_sent(
-                "HTTPS_PROXY is not the URL of an http or https proxy",
+            None => Err(RequestError::NotSent(
+                "HTTPS_PROXY is not the URL of an http or https proxy".to_owned(),
             )),
         }
     }

@@ -2,28 +2,26 @@
 //! system's. The platform's verifier would read the variable too, but from the process's
 //! environment alone, and under cron it stands in the env file.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 
-use super::Failed;
+use super::RequestError;
 use crate::files::open_without_waiting;
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let mut pem = Vec::new();
-    open_without_waiting(file)?.read_to_end(&mut pem)?;
-    Ok(pem)
-}
-
 /// The roots; a file that gives none fails the request, since nothing could be trusted.
-pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, Failed> {
+pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, RequestError> {
     let Some(file) = file else {
         return Ok(RootCerts::PlatformVerifier);
     };
     let path = file.display();
-    let pem = read(file)
-        .map_err(|error| Failed::not_sent(format!("SSL_CERT_FILE: cannot read {path}: {error}")))?;
+    let mut pem = Vec::new();
+    open_without_waiting(file)
+        .and_then(|mut file| file.read_to_end(&mut pem))
+        .map_err(|error| {
+            RequestError::NotSent(format!("SSL_CERT_FILE: cannot read {path}: {error}"))
+        })?;
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -32,7 +30,7 @@ pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, Failed> {
         .collect();
     if certificates.is_empty() {
         let cause = format!("SSL_CERT_FILE: there is no certificate in {path}");
-        return Err(Failed::not_sent(cause));
+        return Err(RequestError::NotSent(cause));
     }
     Ok(RootCerts::from(certificates))
 }

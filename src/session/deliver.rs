@@ -60,12 +60,20 @@ impl<E: Effects> Session<'_, E> {
         self.send_outbox()
     }
 
-    /// Sends what can be sent: the oldest first.
+    /// Sends what can be sent, the oldest first. However much that is, a wake that is read meanwhile
+    /// is told when it is due.
     pub(super) fn send_outbox(&mut self) -> Result<()> {
-        if self.effects.route() != Route::Slack {
-            return Ok(());
-        }
         while let Some(index) = self.next_to_send() {
+            self.deliver(index)?;
+            self.look_again()?;
+            self.tell_due()?;
+        }
+        Ok(())
+    }
+
+    /// Sends what this run made.
+    pub(super) fn send_made(&mut self) -> Result<()> {
+        while let Some(index) = self.next_to_send().filter(|index| self.is_made(*index)) {
             self.deliver(index)?;
             self.look_again()?;
         }
@@ -74,7 +82,7 @@ impl<E: Effects> Session<'_, E> {
 
     /// Sends one of the parts that gave way to all else. Gives whether there was one.
     pub(super) fn send_one_late_part(&mut self) -> Result<bool> {
-        if self.effects.route() != Route::Slack || self.outgoing.stopped {
+        if !self.is_sending() {
             return Ok(false);
         }
         let now = self.effects.now(None);
@@ -89,19 +97,17 @@ impl<E: Effects> Session<'_, E> {
     /// tell whose fault it is. Gives whether there was one.
     pub(super) fn send_one_in_doubt(&mut self) -> Result<bool> {
         self.outgoing.tries_all = true;
-        if self.effects.route() != Route::Slack {
-            return Ok(false);
-        }
         match self.next_to_send() {
             Some(index) => self.deliver(index).map(|_| true),
             None => self.send_one_late_part(),
         }
     }
 
-    /// The oldest DM that can go. Where one failed again and again, the one with the fewest failures
-    /// goes first, to see whose fault it is.
+    /// The oldest DM that can go, of those that this run made, or else of all: an alert that is due
+    /// waits for no backlog. Where one failed again and again, the one with the fewest failures goes
+    /// first, to see whose fault it is.
     pub(super) fn next_to_send(&mut self) -> Option<usize> {
-        if self.outgoing.stopped {
+        if !self.is_sending() {
             return None;
         }
         let now = self.effects.now(None);
@@ -109,15 +115,26 @@ impl<E: Effects> Session<'_, E> {
         let in_doubt = outbox.iter().any(|dm| dm.failures >= FAILURES_IN_DOUBT);
         let is_short = |index: &usize| !outbox[*index].gives_way();
         let can_go = (0..outbox.len()).filter(|index| self.can_go(*index, now));
-        can_go.filter(is_short).min_by_key(|index| match in_doubt {
-            true => outbox[*index].failures,
-            false => 0,
+        can_go.filter(is_short).min_by_key(|index| {
+            let failures = match in_doubt {
+                true => outbox[*index].failures,
+                false => 0,
+            };
+            (failures, !self.is_made(*index))
         })
+    }
+
+    fn is_sending(&self) -> bool {
+        self.effects.route() == Route::Slack && !self.outgoing.stopped
+    }
+
+    fn is_made(&self, index: usize) -> bool {
+        let dm = &self.state.outbox[index];
+        self.outgoing.made.contains_key(&dm.id)
     }
 
     fn can_go(&self, index: usize, now: Timestamp) -> bool {
         let dm = &self.state.outbox[index];
-        let is_made_now = self.outgoing.made.contains_key(&dm.id);
         let is_paused = |paused: &Paused| {
             let left = paused.until.duration_since(now);
             // Further ahead than any pause is a clock that was set back.
@@ -130,7 +147,7 @@ impl<E: Effects> Session<'_, E> {
             && dm.given_up.is_none()
             && !self.outgoing.tried.contains(&dm.id)
             && !dm.paused.as_ref().is_some_and(is_paused)
-            && (is_made_now || !self.is_past_its_time())
+            && (self.is_made(index) || !self.is_past_its_time())
     }
 
     /// Gives up what is too old, and what could not be written to `undelivered.jsonl` before.

@@ -227,7 +227,7 @@ impl<E: Effects> Session<'_, E> {
         self.hope_for_late(&ended, &ending.answer, &dm_id, now);
         ended.drop_details();
         self.commit(Durability::Full)?;
-        let sent = self.send_made(&dm_id)?;
+        let sent = self.send_result(&dm_id)?;
         self.report_end(&ended, &ending, &dm_id, shown.as_deref());
         let outcome = outcome::Outcome {
             investigation: &ended,
@@ -279,7 +279,7 @@ impl<E: Effects> Session<'_, E> {
 
     /// Sends a DM that was put into the outbox, and those that go before it. Gives whether it was
     /// delivered.
-    fn send_made(&mut self, dm_id: &str) -> Result<bool> {
+    fn send_result(&mut self, dm_id: &str) -> Result<bool> {
         match self.effects.route() {
             Route::Report => {
                 self.outgoing.made.insert(dm_id.to_owned(), true);
@@ -288,7 +288,7 @@ impl<E: Effects> Session<'_, E> {
                 let last = self.state.outbox.len() - 1;
                 self.deliver(last)?;
             }
-            Route::Slack | Route::SlackWithout(_) | Route::Nowhere => self.send_outbox()?,
+            Route::Slack | Route::SlackWithout(_) | Route::Nowhere => self.send_made()?,
         }
         Ok(self.outgoing.made.get(dm_id) == Some(&true))
     }

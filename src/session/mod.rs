@@ -20,13 +20,12 @@ use crate::config::{Config, FactsAfter};
 use crate::debounce::Decision;
 use crate::effects::{Effects, Route};
 use crate::engine::Failure;
-use crate::exit::Exit;
 use crate::report::{Report, WakeReport};
 use crate::secret::Secret;
 use crate::state::queue::Alert;
 use crate::state::{Durability, State, log_name};
 
-/// How often the log is looked at while the engine is asked.
+/// How often the log is looked at while an engine or Slack is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One run in progress.
@@ -46,7 +45,8 @@ pub struct Session<'a, E: Effects> {
     /// Where the wakes of an investigation stand in the report, by its id.
     reported_wakes: HashMap<String, Vec<usize>>,
     begun: Instant,
-    looked: Option<Instant>,
+    /// When the log was looked at last, or the run began.
+    looked: Instant,
     /// Whether the last look left rows unread, since there was no room for them.
     is_full: bool,
     /// Why the log is read no more in this run.
@@ -108,7 +108,7 @@ impl<'a, E: Effects> Session<'a, E> {
             keeps_wakes: false,
             reported_wakes: HashMap::new(),
             begun: Instant::now(),
-            looked: None,
+            looked: Instant::now(),
             is_full: false,
             problem: None,
             warned: HashSet::new(),
@@ -147,6 +147,7 @@ impl<'a, E: Effects> Session<'a, E> {
         while !self.is_past_its_time() {
             self.look()?;
             self.tell_due()?;
+            self.send_outbox()?;
             if self.is_past_its_time() {
                 break;
             }
@@ -189,7 +190,6 @@ impl<'a, E: Effects> Session<'a, E> {
                 .iter()
                 .any(|dm| self.outgoing.made.get(dm) == Some(&true));
         }
-        self.count_run(now);
         if let Some(durability) = self.unsaved {
             self.prune(now);
             self.commit(durability)?;
@@ -204,19 +204,6 @@ impl<'a, E: Effects> Session<'a, E> {
             log.checkpoint.forget_done();
             log.stamps.prune(&self.config.debounce, now);
             log.episodes.prune(now);
-        }
-    }
-
-    /// Counts the run. That alone is worth a commit only where somebody reads the counters.
-    fn count_run(&mut self, now: Timestamp) {
-        let counters = &mut self.state.counters;
-        counters.runs += 1;
-        counters.rows += self.report.rows.read;
-        if self.report.exit() == Exit::Done {
-            counters.last_success = Some(now);
-        }
-        if self.config.metrics_file.is_some() {
-            self.note_unsaved(Durability::PositionOnly);
         }
     }
 

@@ -119,8 +119,7 @@ impl<E> Intake<'_, E> {
 impl<E: Effects> Session<'_, E> {
     /// Looks at the log where that was not done for a while.
     pub(super) fn look_again(&mut self) -> Result<()> {
-        let is_time = self.looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
-        if is_time && !self.is_past_its_time() {
+        if self.looked.elapsed() >= LOOK_AGAIN && !self.is_past_its_time() {
             self.look()?;
             // Whoever is waited for must not be waited for with these rows in memory alone.
             if self.state.queue.iter().any(|one| one.is_untold()) && self.unsaved.is_some() {
@@ -132,7 +131,7 @@ impl<E: Effects> Session<'_, E> {
 
     /// Reads what is new, as far as there is room for it. The caller commits.
     pub(super) fn look(&mut self) -> Result<()> {
-        self.looked = Some(Instant::now());
+        self.looked = Instant::now();
         if self.report.first_run || self.problem.is_some() || self.is_outbox_full() {
             return Ok(());
         }
@@ -220,6 +219,7 @@ impl<E: Effects> Session<'_, E> {
 
     fn note_look(&mut self, look: Look, decided: u64) {
         let report = &mut self.report;
+        self.state.counters.rows += look.rows;
         report.rows.read += look.rows;
         report.rows.malformed += look.malformed;
         report.position.rotated |= look.rotated;

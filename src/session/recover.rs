@@ -34,7 +34,7 @@ impl<E: Effects> Session<'_, E> {
             let row = outcome::recovered(episode, snapshot.computed_at, now);
             self.effects.record(&row);
         }
-        self.send_outbox()
+        self.send_made()
     }
 
     /// Takes out the episodes that are over and were told of; with each the pair's window ends.

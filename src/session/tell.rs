@@ -66,7 +66,7 @@ impl<E: Effects> Session<'_, E> {
         if self.unsaved.is_some() {
             self.commit(Durability::Full)?;
         }
-        self.send_outbox()?;
+        self.send_made()?;
         for (id, reason) in refused {
             self.end(&id, Ending::without(reason))?;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::http::{Endpoint, Failed, Header, Http, Reply};
+use crate::http::{Endpoint, Header, Http, Reply, RequestError};
 use crate::secret::Secret;
 use crate::text::quote;
 use text::escape;
@@ -112,29 +112,36 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
     }
     match call(http, config, "/chat.postMessage", &body) {
         Ok(reply) => judge(&reply, thread.is_some()),
-        Err(Failed::NotSent { cause, .. }) => Posted::NotSent { cause },
-        Err(failed) => Posted::Unknown {
-            cause: failed.to_string(),
-        },
+        Err(error) => {
+            let cause = error.to_string();
+            match error {
+                RequestError::NotSent(_) | RequestError::NotSentInTime => Posted::NotSent { cause },
+                _ => Posted::Unknown { cause },
+            }
+        }
     }
 }
 
 /// Asks whose the token is; it needs no scope. The error is Slack's code or what the call died of.
 pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<TokenOwner, String> {
-    let reply =
-        call(http, config, "/auth.test", &json!({})).map_err(|failed| failed.to_string())?;
-    let answer = SlackResponse::from_reply(&reply);
-    if answer.ok != Some(true) || !reply.is_success() {
-        return Err(answer.cause(&reply));
+    let reply = call(http, config, "/auth.test", &json!({})).map_err(|error| error.to_string())?;
+    let [ok, error, team, user] = reply.members(["ok", "error", "team", "user"]);
+    if ok != true || !reply.is_success() {
+        return Err(cause(&reply, ok.as_bool(), &error));
     }
-    let named = |value: Value| value.as_str().map(quote);
+    let name = |value: Value| value.as_str().map(quote).unwrap_or_default();
     Ok(TokenOwner {
-        team: named(answer.team).unwrap_or_default(),
-        user: named(answer.user).unwrap_or_default(),
+        team: name(team),
+        user: name(user),
     })
 }
 
-fn call(http: &Http, config: &SlackConfig, method: &str, body: &Value) -> Result<Reply, Failed> {
+fn call(
+    http: &Http,
+    config: &SlackConfig,
+    method: &str,
+    body: &Value,
+) -> Result<Reply, RequestError> {
     let mut headers = vec![Header::new(
         "content-type",
         "application/json; charset=utf-8",
@@ -143,70 +150,24 @@ fn call(http: &Http, config: &SlackConfig, method: &str, body: &Value) -> Result
     http.post(&config.api_url.join(method), &headers, body, TIMEOUT)
 }
 
-/// The part of Slack's answer that matters. The rest, the message's echo among it, is passed over
-/// unread, so that nothing in it can turn a delivered message into an unknown one.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct SlackResponse {
-    ok: Option<bool>,
-    error: Value,
-    channel: Value,
-    ts: Value,
-    team: Value,
-    user: Value,
+/// Slack's code, or else what is wrong with its answer.
+fn cause(reply: &Reply, ok: Option<bool>, error: &Value) -> String {
+    let code = error.as_str().map(quote).filter(|code| !code.is_empty());
+    code.unwrap_or_else(|| match (reply.is_success(), ok) {
+        (true, None) => "not Slack's JSON".to_owned(),
+        (true, Some(_)) => "ok: false without an error".to_owned(),
+        (false, _) => format!("HTTP {}", reply.status),
+    })
 }
 
-impl SlackResponse {
-    fn from_reply(reply: &Reply) -> Self {
-        // Serde would also read a list into a struct, its first item as `ok`.
-        let is_object = reply.body().trim_ascii_start().starts_with(b"{");
-        let said = is_object.then(|| serde_json::from_slice(reply.body()).ok());
-        let mut said: Self = said.flatten().unwrap_or_default();
-        for value in [
-            &mut said.error,
-            &mut said.channel,
-            &mut said.ts,
-            &mut said.team,
-            &mut said.user,
-        ] {
-            *value = reply.masked(value.take());
-        }
-        said
-    }
-
-    fn code(&self) -> Option<String> {
-        self.error
-            .as_str()
-            .map(quote)
-            .filter(|code| !code.is_empty())
-    }
-
-    fn cause(&self, reply: &Reply) -> String {
-        self.code()
-            .unwrap_or_else(|| match (reply.is_success(), self.ok) {
-                (true, None) => "not Slack's JSON".to_owned(),
-                (true, Some(_)) => "ok: false without an error".to_owned(),
-                (false, _) => format!("HTTP {}", reply.status),
-            })
-    }
-
-    fn thread(self) -> Option<Thread> {
-        match (self.channel, self.ts) {
-            (Value::String(channel), Value::String(ts)) => Some(Thread {
-                channel,
-                ts,
-                operator: None,
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// The table of section 7 of the contract: the status first, then Slack's own word.
+/// The table of section 7 of the contract: the status first, then Slack's own word. The rest of the
+/// answer, the message's echo among it, is passed over unread, so that nothing in it can turn a
+/// delivered message into an unknown one.
 fn judge(reply: &Reply, is_reply: bool) -> Posted {
-    let said = SlackResponse::from_reply(reply);
-    let cause = said.cause(reply);
-    match (reply.status, said.ok) {
+    let [ok, error, channel, ts] = reply.members(["ok", "error", "channel", "ts"]);
+    let ok = ok.as_bool();
+    let cause = cause(reply, ok, &error);
+    match (reply.status, ok) {
         (429, _) => Posted::RateLimited {
             retry_after: retry_after(reply),
             cause,
@@ -214,7 +175,14 @@ fn judge(reply: &Reply, is_reply: bool) -> Posted {
         (500.., _) => Posted::Unknown {
             cause: format!("HTTP {}", reply.status),
         },
-        (200..300, Some(true)) => Posted::Delivered(said.thread()),
+        (200..300, Some(true)) => Posted::Delivered(match (channel, ts) {
+            (Value::String(channel), Value::String(ts)) => Some(Thread {
+                channel,
+                ts,
+                operator: None,
+            }),
+            _ => None,
+        }),
         (200..300, None) => Posted::Unknown { cause },
         (200..300 | 400..500, Some(false)) => judge_code(cause, reply, is_reply),
         _ => Posted::Refused { cause },
@@ -257,7 +225,6 @@ fn retry_after(reply: &Reply) -> Duration {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::http::ProxySettings;
     use crate::http::fake_server::{Server, answer, answering, reply};
 
     fn config(url: &str) -> SlackConfig {
@@ -269,12 +236,7 @@ mod tests {
     }
 
     fn sent(server: &Server, text: &str, thread: Option<&Thread>) -> (Posted, String) {
-        let posted = post(
-            &Http::new(ProxySettings::default()),
-            &config(&server.url),
-            text,
-            thread,
-        );
+        let posted = post(&Http::default(), &config(&server.url), text, thread);
         (posted, server.requests.recv().unwrap())
     }
 
@@ -430,7 +392,7 @@ mod tests {
 
     #[test]
     fn no_connection_is_not_sent_and_a_cut_one_is_unknown() {
-        let http = Http::new(ProxySettings::default());
+        let http = Http::default();
         assert_eq!(
             kind(post(&http, &config("http://127.0.0.1:1"), "x", None)),
             "NotSent"
@@ -443,7 +405,7 @@ mod tests {
     fn the_owner_of_the_token_is_told_or_why_not() {
         let ask = |body: &str| {
             let server = answering(answer("200 OK", body));
-            auth_test(&Http::new(ProxySettings::default()), &config(&server.url))
+            auth_test(&Http::default(), &config(&server.url))
         };
         let owner = ask(r#"{"ok":true,"team":"T","user":"kora","bot_id":"B1"}"#).unwrap();
         assert_eq!((owner.team.as_str(), owner.user.as_str()), ("T", "kora"));

@@ -1,14 +1,12 @@
-//! What happened in all runs since the state was made, for the metrics.
+//! What happened to rows, wakes and DMs since the state was made, for the metrics.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counters {
-    pub runs: u64,
     pub rows: u64,
     pub wakes: u64,
     pub dispatched: u64,
@@ -19,7 +17,6 @@ pub struct Counters {
     pub undelivered: u64,
     /// Questions to the engine, by a closed set of words for what came of them.
     pub engine_calls: BTreeMap<String, u64>,
-    pub last_success: Option<Timestamp>,
 }
 
 impl Counters {

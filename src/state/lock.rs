@@ -1,6 +1,7 @@
 //! The exclusive lock beside the state file. `state.lock` is never replaced or removed, so that two
 //! runs can never hold locks on two files of that name. Its modification time is that of the last
-//! run; its content says so too, and for how long nothing was watched that no DM has told yet.
+//! run; its content says so too, for how long nothing was watched that no DM has told yet, and what the
+//! metrics tell of all runs: a run that finds nothing new writes nothing else.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -48,6 +49,18 @@ struct Note {
     /// When the first run began of those that failed or were killed since one was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     failing_since: Option<Timestamp>,
+    /// How many runs ended since the file was made.
+    runs: u64,
+    /// When a run last ended with exit 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_success: Option<Timestamp>,
+}
+
+/// What the metrics tell of all runs.
+pub struct RunHistory {
+    pub ended: u64,
+    /// `None` where none ended with exit 0.
+    pub last_success: Option<Timestamp>,
 }
 
 impl Lock {
@@ -97,24 +110,48 @@ impl Lock {
             }
     }
 
-    /// Notes that a run begins, fails or is done now, and for how long nothing was watched before that
-    /// no DM has told.
-    pub fn note_run(&self, is_done: bool, untold: SignedDuration) -> io::Result<()> {
+    /// Notes that a run begins now, and for how long nothing was watched before that no DM has told.
+    pub fn note_begun(&mut self, untold: SignedDuration) -> io::Result<()> {
+        self.write_note(false, untold, Timestamp::now())
+    }
+
+    /// Notes that a run ended now, with this exit code where it could be done.
+    pub fn note_ended(&mut self, exit: Option<Exit>, untold: SignedDuration) -> io::Result<()> {
         let now = Timestamp::now();
+        self.note.runs += 1;
+        if exit == Some(Exit::Done) {
+            self.note.last_success = Some(now);
+        }
+        self.write_note(exit.is_some(), untold, now)
+    }
+
+    fn write_note(
+        &mut self,
+        is_done: bool,
+        untold: SignedDuration,
+        now: Timestamp,
+    ) -> io::Result<()> {
+        let note = &mut self.note;
         let seconds = u32::try_from(untold.as_secs().max(0)).unwrap_or(u32::MAX);
-        let seconds = Some(seconds).filter(|seconds| *seconds > 0);
-        let since = self.note.unwatched_since.or(self.last_run);
-        let note = Note {
-            last_run: now,
-            unwatched_since: since.filter(|_| seconds.is_some()),
-            unwatched_seconds: seconds,
-            failing_since: (!is_done).then(|| self.note.failing_since.unwrap_or(now)),
+        note.last_run = now;
+        note.unwatched_seconds = Some(seconds).filter(|seconds| *seconds > 0);
+        note.unwatched_since = match note.unwatched_seconds {
+            Some(_) => note.unwatched_since.or(self.last_run),
+            None => None,
         };
+        note.failing_since = (!is_done).then(|| note.failing_since.unwrap_or(now));
         note.write(&self.file).or_else(|error| {
             // A full disk takes no content: the time of the run is still told.
             self.file.set_modified(now.into())?;
             Err(error)
         })
+    }
+
+    pub fn history(&self) -> RunHistory {
+        RunHistory {
+            ended: self.note.runs,
+            last_success: self.note.last_success,
+        }
     }
 }
 

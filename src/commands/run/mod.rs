@@ -17,7 +17,7 @@ use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
 use crate::report::{Report, print_json};
 use crate::session::Session;
-use crate::state::lock::Lock;
+use crate::state::lock::{Lock, RunHistory};
 use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::write_line;
 
@@ -42,9 +42,13 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
 }
 
 /// `told` gets what the run did, also where it could not be ended.
-fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>) -> Ended {
+fn real_run(
+    config: &Config,
+    args: &RunArgs,
+    told: &mut Option<(Report, State, RunHistory)>,
+) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
-    let lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
+    let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let mut state = store.load()?;
     if let Err(error) = undelivered::forget_retried(&store, &mut state.outbox) {
         warn!("{error:#}");
@@ -58,10 +62,11 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
         .after_unwatched(unwatched);
     let begun = session.unwatched.unwrap_or_default();
     // Where this fails, it is told when the run ends.
-    let _ = lock.note_run(false, begun);
+    let _ = lock.note_begun(begun);
     let done = one_run(&mut session, config);
     let is_done = done.is_ok() && session.problem.is_none();
-    if let Err(error) = lock.note_run(is_done, session.unwatched.unwrap_or_default()) {
+    let exit = is_done.then(|| session.report.exit());
+    if let Err(error) = lock.note_ended(exit, session.unwatched.unwrap_or_default()) {
         warn!("cannot note the time of this run: {error}");
     }
     let printed = match (&done, is_json) {
@@ -71,7 +76,7 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<(Report, State)>)
     let problem = session.problem.take();
     let Session { report, state, .. } = session;
     let (summary, exit) = (report.summary(), report.exit());
-    *told = Some((report, state));
+    *told = Some((report, state, lock.history()));
     done?;
     printed?;
     if let Some(problem) = problem {

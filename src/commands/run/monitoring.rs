@@ -10,9 +10,10 @@ use log::{info, warn};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::http::Endpoint;
-use crate::metrics;
+use crate::metrics::{self, RunEnd};
 use crate::report::Report;
 use crate::state::State;
+use crate::state::lock::RunHistory;
 use crate::terminal::Waiting;
 
 /// A monitor that does not answer must not hold up the next run.
@@ -39,7 +40,7 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 pub(super) fn write_metrics(
     path: &Path,
     config: &Config,
-    told: Option<&(Report, State)>,
+    told: Option<&(Report, State, RunHistory)>,
     ended: &Ended,
 ) {
     let now = Timestamp::now();
@@ -48,10 +49,16 @@ pub(super) fn write_metrics(
         Err(problem) => problem.exit,
     };
     let written = match told {
-        Some((report, state)) => {
-            let lag_bytes = lag_bytes(&config.paths.audit_log, report);
-            metrics::write(path, now, exit, state, lag_bytes)
-        }
+        Some((report, state, runs)) => metrics::write(
+            path,
+            &RunEnd {
+                now,
+                exit,
+                state,
+                runs,
+                lag_bytes: lag_bytes(&config.paths.audit_log, report),
+            },
+        ),
         None if exit == Exit::Locked => Ok(()),
         None => metrics::write_failure(path, now, exit),
     };

@@ -3,13 +3,10 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    BINARY, DEAD_URL, Reply, SLACK_TOKEN, Sandbox, Slack, World, other_row, wake,
-};
+use crate::support::{DEAD_URL, Reply, SLACK_TOKEN, Sandbox, Slack, World, other_row, wake};
 
 /// A world that has run, whose Slack answers `auth.test`.
 fn well() -> World {
@@ -249,19 +246,8 @@ fn what_only_root_may_write_fails_for_another_user() {
     let world = well();
     let lock = world.state_dir().join("state.lock");
     fs::set_permissions(&lock, Permissions::from_mode(0o400)).unwrap();
-    let mut command = Command::new("setpriv");
-    let flags = [
-        "--bounding-set",
-        "-dac_override,-dac_read_search",
-        "--inh-caps",
-        "-all",
-    ];
-    command.args(flags).args([BINARY, "check"]);
-    world
-        .spawn(&mut command)
-        .finish()
-        .exits(1)
-        .prints("state.lock");
+    let outcome = world.without_privileges("check");
+    outcome.exits(1).prints("state.lock");
 }
 
 #[test]

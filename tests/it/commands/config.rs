@@ -1,10 +1,7 @@
 //! Sections 2, 5, 9 and 10 of the contract: where settings come from, and what happens with bad ones.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-use serde_json::json;
 
 use crate::support::{ENGINE_TOKEN, Outcome, Request, SLACK_TOKEN, Sandbox, World, wake};
 
@@ -30,15 +27,6 @@ fn the_logs_path_is_the_first_that_is_set() {
     sandbox.set("KORA_AUDIT_LOG_PATH", sandbox.path("named"));
     assert_eq!(log_read(&sandbox, "run"), "named");
     assert_eq!(log_read(&sandbox, "run --audit-log typed"), "typed");
-}
-
-#[test]
-fn an_empty_value_is_unset() {
-    let sandbox = Sandbox::bare();
-    for variable in ["KORA_AUDIT_LOG_PATH", "KORA_HOME", "HERMES_HOME"] {
-        sandbox.set(variable, "");
-    }
-    assert_eq!(log_read(&sandbox, "run"), "home/.kora/kora_audit_log.jsonl");
 }
 
 #[test]
@@ -93,80 +81,7 @@ fn with(variable: &str, value: &str) -> Outcome {
 }
 
 #[test]
-fn a_bad_number_is_warned_about_with_variable_value_and_default() {
-    let numbers = [
-        ("KORA_PROBE_DEBOUNCE_SECONDS", "600"),
-        ("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "60"),
-        ("KORA_PROBE_OUTBOX_TTL_SECONDS", "86400"),
-        ("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300"),
-        ("KORA_PROBE_WAKE_POLL_SEC", "30"),
-        ("KORA_PROBE_FACTS_AFTER_SECONDS", "30"),
-        ("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0"),
-        ("KORA_PROBE_DIGEST_WAKES", "0"),
-    ];
-    for (variable, default) in numbers {
-        for value in ["soon", "-1", "1e400", "99999999999999999999999999"] {
-            let outcome = with(variable, value).exits(0);
-            let warned = [variable, value, default]
-                .iter()
-                .all(|part| outcome.stderr.contains(part));
-            assert!(
-                warned && outcome.stderr.starts_with("probe-wake: warning: "),
-                "{}",
-                outcome.stderr
-            );
-        }
-        with(variable, "").exits(0).silent();
-        with(variable, "  90\t").exits(0).silent();
-    }
-}
-
-#[test]
-fn a_bad_window_is_the_default_window() {
-    let world = World::stamped();
-    world.set("KORA_PROBE_DEBOUNCE_SECONDS", "soon");
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0);
-    assert_eq!(world.slack.texts().len(), 1);
-}
-
-#[test]
-fn plain_http_goes_to_loopback_alone() {
-    let refused = [
-        "http://10.0.0.1/",
-        "http://kora.example/",
-        "http://localhost.example.com/",
-        "http://127.0.0.1.example.com/",
-        "http://127.example.com/",
-        "http://[2001:db8::1]/",
-        "http://0.0.0.0/",
-        "ftp://127.0.0.1/",
-        "nonsense",
-    ];
-    for variable in ["KORA_PROBE_ENGINE_URL", "KORA_SLACK_API_URL"] {
-        for url in refused {
-            let outcome = with(variable, url);
-            assert_eq!(
-                outcome.code,
-                Some(2),
-                "{variable}={url}: {}",
-                outcome.stderr
-            );
-            outcome.warns(variable);
-        }
-        for url in [
-            "http://localhost:1/",
-            "http://127.9.9.9:1/",
-            "http://[::1]:1/",
-            "https://kora.example/",
-        ] {
-            with(variable, url).exits(0).silent();
-        }
-    }
-}
-
-#[test]
-fn a_url_with_user_or_password_is_refused_and_not_printed() {
+fn a_url_that_may_not_be_asked_is_refused_and_not_printed() {
     for variable in ["KORA_PROBE_ENGINE_URL", "KORA_SLACK_API_URL"] {
         for url in [
             "https://joshua:hunter2@kora.example/",
@@ -178,6 +93,11 @@ fn a_url_with_user_or_password_is_refused_and_not_printed() {
                 .warns(variable)
                 .hides("hunter2");
         }
+        // Which URLs are refused is a table beside the code, in `src/http`.
+        with(variable, "http://kora.example/")
+            .exits(2)
+            .warns(variable);
+        with(variable, "https://kora.example/").exits(0).silent();
         with(variable, "http://127.0.0.1:hunter2@evil.example/")
             .exits(2)
             .hides("hunter2");
@@ -214,19 +134,6 @@ fn the_env_file_in_the_home_is_read_where_it_is() {
 }
 
 #[test]
-fn an_env_file_that_others_can_write_is_refused() {
-    for mode in [0o622, 0o602, 0o620] {
-        let world = World::stamped().quiet();
-        let file = world.give("given/env", "KORA_PROBE_DEBOUNCE_SECONDS=0\n");
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        world
-            .command("run --env-file given/env")
-            .exits(2)
-            .warns("given/env");
-    }
-}
-
-#[test]
 fn an_env_file_that_was_named_must_be_there() {
     let world = World::stamped().quiet();
     world
@@ -246,8 +153,7 @@ fn secrets_can_be_given_as_files() {
         world.unset(variable);
         world.set(&format!("{variable}_FILE"), file);
     }
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let bearer = |token: &str| Some(format!("Bearer {token}"));
     let sent = |request: &Request| request.header("authorization").map(str::to_owned);
     assert_eq!(sent(&world.slack.requests()[0]), bearer(SLACK_TOKEN));
@@ -263,21 +169,4 @@ fn a_file_too_long_for_a_secret_is_none() {
     world.set("KORA_SLACK_BOT_TOKEN_FILE", file);
     world.append([wake("fly")]);
     world.run().exits(3).warns("KORA_SLACK_BOT_TOKEN_FILE");
-}
-
-#[test]
-fn a_base_url_may_end_in_a_slash() {
-    let world = World::stamped();
-    world.reach_slack_at(world.slack.base() + "/");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
-    assert_eq!(world.slack.requests()[0].path, "/api/chat.postMessage");
-}
-
-#[test]
-fn a_proxy_in_the_environment_is_not_asked_for_loopback() {
-    let world = World::stamped();
-    world.set_proxies("http://127.0.0.1:1");
-    world.append([wake("fly")]);
-    assert_eq!(world.report(0)["wakes"][0]["error"], json!(null));
 }

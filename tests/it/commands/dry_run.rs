@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Engine, World, arguments, wake};
+use crate::support::{World, column, wake};
 
 /// The report of a dry run, which must exit with this code and change no file.
 #[track_caller]
@@ -36,9 +36,7 @@ fn each_new_wake_is_told_with_its_decision_and_nobody_is_asked() {
     world.append([wake("fly"), wake("fly"), wake("sentry")]);
     for _ in 0..2 {
         let wakes = dry(&world, 0)["wakes"].take();
-        let held: Vec<_> = (0..3)
-            .map(|index| wakes[index]["debounce_skipped"] == true)
-            .collect();
+        let held = column(wakes.clone(), "/debounce_skipped");
         assert_eq!(held, [false, true, false]);
         for wake in wakes.as_array().unwrap() {
             assert_eq!(
@@ -52,17 +50,17 @@ fn each_new_wake_is_told_with_its_decision_and_nobody_is_asked() {
 #[test]
 fn its_decisions_are_those_of_the_run_that_follows() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.append([wake("fly"), wake("sentry"), wake("sentry")]);
     let (told, done) = (dry(&world, 0), world.report(0));
-    for field in ["probe", "category", "debounce_skipped", "buffered_skipped"] {
-        let column = |report: &Value| {
-            (0..3)
-                .map(|index| report["wakes"][index][field].clone())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(column(&told), column(&done), "{field}");
+    for field in [
+        "/probe",
+        "/category",
+        "/debounce_skipped",
+        "/buffered_skipped",
+    ] {
+        let of = |report: &Value| column(report["wakes"].clone(), field);
+        assert_eq!(of(&told), of(&done), "{field}");
     }
 }
 
@@ -104,10 +102,7 @@ fn it_leaves_the_outbox_alone() {
 #[test]
 fn it_takes_no_lock() {
     let world = World::stamped();
-    world.engine.script([Engine::answer("At last.").held()]);
-    world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
+    let run = world.start_held([wake("fly")]);
     world.command("run --dry-run").exits(0);
     world.engine.release();
     run.finish().exits(0).silent();

@@ -5,48 +5,6 @@ use std::os::unix::fs::{PermissionsExt, chown};
 
 use crate::support::{ENGINE_TOKEN, Outcome, Request, SLACK_TOKEN, Sandbox, World, wake};
 
-/// What `-vv` tells of the audit log's path, which the env file sets in this way.
-#[track_caller]
-fn log_of(text: &str) -> String {
-    let sandbox = Sandbox::bare();
-    sandbox.give("given/env", text);
-    let told = sandbox
-        .command("status --format json --env-file given/env")
-        .exits(0);
-    let path = told.json()["audit_log"].as_str().unwrap().to_owned();
-    path.strip_prefix(sandbox.path("").to_str().unwrap())
-        .unwrap_or(&path)
-        .to_owned()
-}
-
-#[test]
-fn values_are_read_as_systemd_reads_them() {
-    let cases = [
-        ("KORA_AUDIT_LOG_PATH=/a b/c", "/a b/c"),
-        ("KORA_AUDIT_LOG_PATH = /a ", "/a"),
-        ("  KORA_AUDIT_LOG_PATH=\"/a # b \"", "/a # b"),
-        ("KORA_AUDIT_LOG_PATH='/a \"b\"'", "/a \"b\""),
-        ("KORA_AUDIT_LOG_PATH=\"/a\\\"\\$\\x\"", "/a\"$\\x"),
-        ("KORA_AUDIT_LOG_PATH=/it's", "/it's"),
-        ("KORA_AUDIT_LOG_PATH=/a\\\nb", "/ab"),
-        ("KORA_AUDIT_LOG_PATH=/$HOME", "/$HOME"),
-        ("KORA_AUDIT_LOG_PATH=/a#b", "/a#b"),
-        ("KORA_AUDIT_LOG_PATH=/crlf\r", "/crlf"),
-        (
-            "KORA_AUDIT_LOG_PATH=/first\nKORA_AUDIT_LOG_PATH=/second",
-            "/second",
-        ),
-        (
-            "KORA_HOME=it's /one quote\nKORA_AUDIT_LOG_PATH=/behind",
-            "/behind",
-        ),
-    ];
-    for (line, expected) in cases {
-        assert_eq!(log_of(line), expected, "{line}");
-        assert_eq!(log_of(&format!("# c\n; c\n\n{line}\n")), expected, "{line}");
-    }
-}
-
 #[test]
 fn a_line_that_sets_nothing_is_warned_about_without_its_text() {
     let sandbox = Sandbox::new();
@@ -143,14 +101,6 @@ fn the_environment_wins_in_whichever_way_it_gives_a_secret() {
         sent(&world.engine.requests()[0]),
         Some(format!("Bearer {ENGINE_TOKEN}"))
     );
-}
-
-#[test]
-fn the_flag_wins_over_both() {
-    let sandbox = Sandbox::new();
-    sandbox.give("given/env", "KORA_AUDIT_LOG_PATH=/from/file\n");
-    let told = sandbox.command("status --format json --env-file given/env --audit-log /from/flag");
-    assert_eq!(told.exits(0).json()["audit_log"], "/from/flag");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{DEAD_URL, Reply, Slack, World, arguments, at_once, wake};
+use crate::support::{DEAD_URL, Reply, Slack, World, at_once, wake};
 
 /// A world whose heartbeat is watched, and the monitor that watches it.
 fn watched() -> (World, Slack) {
@@ -27,8 +27,7 @@ fn asked(monitor: &Slack) -> Vec<String> {
 fn a_run_that_ended_well_is_told() {
     let (world, monitor) = watched();
     world.run().exits(0).silent();
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     assert_eq!(asked(&monitor), ["GET /ping/uuid?rid=7"; 2]);
 }
 
@@ -36,8 +35,7 @@ fn a_run_that_ended_well_is_told() {
 fn a_run_that_left_something_is_told_as_a_failure() {
     let (world, monitor) = watched();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     assert_eq!(asked(&monitor), ["GET /ping/uuid/fail?rid=7"]);
 }
 
@@ -78,11 +76,10 @@ fn a_monitor_that_hangs_does_not_hold_the_next_run_up() {
     let metrics = world.path("given/probe_wake.prom");
     world.set("KORA_PROBE_WAKE_METRICS_FILE", &metrics);
     monitor.script([Reply::Hang]);
-    let first = world.start(&arguments("run"));
+    let first = world.start("run");
     monitor.wait_for(1);
     assert!(metrics.exists(), "the metrics wait for no monitor");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(world.slack.texts().len(), 1);
     first.kill();
 }
@@ -92,7 +89,7 @@ fn a_run_that_found_the_lock_held_tells_nothing() {
     let (world, monitor) = watched();
     world.engine.script([Reply::text(503, "").held()]);
     world.append([wake("fly")]);
-    let running = world.start(&arguments("run"));
+    let running = world.start("run");
     world.engine.wait_for(1);
     world.run().exits(75);
     assert_eq!(asked(&monitor), Vec::<String>::new());

@@ -6,20 +6,17 @@ use std::process::Command;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, Reply, SLACK_TOKEN, Sandbox, World, arguments, wake};
+use crate::support::{
+    DEAD_URL, Engine, Reply, SLACK_TOKEN, Sandbox, World, column, outcome_row, wake,
+};
 
 /// An outcome row of so many minutes ago.
 fn outcome(probe: &str, minutes: i64, summary: &str) -> Value {
-    let at = Timestamp::now() - SignedDuration::from_mins(minutes);
-    json!({
-        "emitted_at": at.to_string(), "seam": "probe.investigation_completed", "source": "reasoning",
-        "caller_session_id": format!("probe:{probe}:service_unhealthy"),
-        "details": {
-            "probe": probe, "issue_category": "service_unhealthy", "severity": "critical",
-            "model_used": "m", "input_tokens": 800, "output_tokens": 90, "investigation_duration_ms": 4_200,
-            "investigation_summary_text": summary, "dm_status": "sent", "autofix_attempted": false,
-        },
-    })
+    outcome_row(
+        probe,
+        minutes,
+        &json!({"investigation_summary_text": summary}),
+    )
 }
 
 /// A row that the engine writes for a tool it called, so many seconds before now.
@@ -50,9 +47,8 @@ fn history(sandbox: &Sandbox, flags: &str) -> Vec<Value> {
 }
 
 #[track_caller]
-fn probes(sandbox: &Sandbox, flags: &str) -> Vec<String> {
-    let probe = |one: &Value| one["probe"].as_str().unwrap().to_owned();
-    history(sandbox, flags).iter().map(probe).collect()
+fn probes(sandbox: &Sandbox, flags: &str) -> Vec<Value> {
+    column(history(sandbox, flags), "/probe")
 }
 
 /// Each tool of an investigation with its status and what went wrong.
@@ -138,17 +134,16 @@ fn one_probe_can_be_picked() {
         outcome("fly", 1, ""),
     ]);
     assert_eq!(probes(&sandbox, "--probe fly"), ["fly", "fly"]);
-    assert_eq!(probes(&sandbox, "--probe fl"), Vec::<String>::new());
+    assert_eq!(probes(&sandbox, "--probe fl"), Vec::<Value>::new());
 }
 
 #[test]
 fn a_tool_is_joined_by_the_caller_session_to_the_investigation_nearest_in_time() {
     let sandbox = told(&[outcome("fly", 60, "Before."), outcome("fly", 0, "Now.")]);
-    let session = "probe:fly:service_unhealthy";
-    sandbox.append_raw(tool_called(session, "hours_before", 7_000));
-    sandbox.append_raw(tool_called(session, "fly_status", 3));
+    sandbox.append_raw(tool_called(FLY, "hours_before", 7_000));
+    sandbox.append_raw(tool_called(FLY, "fly_status", 3));
     sandbox.append_raw("{\"torn\": \"reasoning.tool_called\n");
-    sandbox.append_raw(tool_called(session, "fly_logs", 2));
+    sandbox.append_raw(tool_called(FLY, "fly_logs", 2));
     sandbox.append_raw(tool_called(
         "probe:sentry:service_unhealthy",
         "sentry_issues",
@@ -183,8 +178,7 @@ fn a_tool_row_that_only_python_can_write_is_joined() {
 fn a_dm_that_a_later_run_delivered_says_so() {
     let world = World::stamped();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(3);
+    world.raise([wake("fly"), wake("sentry")]).exits(3);
     world.command("history").exits(0).prints("not sent");
     assert_eq!(history(&world, "")[0]["delivered_at"], Value::Null);
     world.reach_slack_at(world.slack.base());
@@ -213,8 +207,7 @@ fn what_was_turned_over_is_still_told() {
 fn the_outcome_log_may_be_the_audit_log() {
     let world = World::stamped();
     world.set("KORA_PROBE_OUTCOME_LOG", world.log());
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("sentry")]).exits(0).silent();
     assert_eq!(probes(&world, ""), ["fly", "sentry"]);
 }
 
@@ -248,32 +241,32 @@ fn letters(lines: &[String]) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
+/// Investigations with long names and texts, a failure and a tool that failed.
+fn wide() -> Sandbox {
+    let name = "a-probe-with-a-name-far-too-long-for-any-table";
+    let long = json!({
+        "issue_category": "a_category_that_is_as_long_as_the_probe_is", "severity": "fatal",
+        "investigation_summary_text": "word ".repeat(200),
+    });
+    let failed = json!({
+        "reasoning_error": "sdk_auth", "reasoning_error_message": "Incorrect API key provided",
+    });
+    let sandbox = told(&[
+        outcome("fly", 3, "The token was revoked."),
+        outcome_row("fly", 2, &failed),
+        outcome_row(name, 1, &long),
+    ]);
+    sandbox.append_raw(kora_tool(FLY, "fly_logs", "execution_error", "HTTPError"));
+    sandbox
+}
+
 #[test]
 fn the_table_wraps_at_the_terminal_and_drops_nothing() {
-    let name = "a-probe-with-a-name-far-too-long-for-any-table";
-    let mut long = outcome(name, 1, &"word ".repeat(200));
-    long["details"]["issue_category"] = json!("a_category_that_is_as_long_as_the_probe_is");
-    long["details"]["severity"] = json!("fatal");
-    let mut failed = outcome("fly", 2, "");
-    failed["details"]["reasoning_error"] = json!("sdk_auth");
-    failed["details"]["reasoning_error_message"] = json!("Incorrect API key provided");
-    let sandbox = told(&[outcome("fly", 3, "The token was revoked."), failed, long]);
-    let session = "probe:fly:service_unhealthy";
-    sandbox.append_raw(kora_tool(
-        session,
-        "fly_logs",
-        "execution_error",
-        "HTTPError",
-    ));
+    let sandbox = wide();
     for columns in [60, 80, 100, 132, 200] {
         let seen = seen(&sandbox, columns, "history");
-        for line in &seen {
-            let length = line.chars().count();
-            assert!(
-                length <= usize::from(columns),
-                "{length} of {columns}: {line}"
-            );
-        }
+        let fits = |line: &String| line.chars().count() <= usize::from(columns);
+        assert!(seen.iter().all(fits), "{columns}: {seen:#?}");
         let all = letters(&seen);
         assert_eq!(all.matches("word").count(), 200, "{columns}");
         for text in [
@@ -282,30 +275,21 @@ fn the_table_wraps_at_the_terminal_and_drops_nothing() {
             "Thetokenwasrevoked",
             "sdkauthIncorrectAPIkeyprovided",
             "80090",
+            "HTTPError",
         ] {
-            assert!(
-                all.contains(text),
-                "{text} at {columns}:\n{}",
-                seen.join("\n")
-            );
+            assert!(all.contains(text), "{text} at {columns}: {seen:#?}");
         }
-        assert!(all.contains("HTTPError"), "{columns}");
     }
     let piped = sandbox.command("history").exits(0);
     assert_eq!(piped.stdout.lines().count(), 5, "a line each, when piped");
-    assert!(piped.stdout.contains("TOKENS") && !piped.stdout.contains('\u{1b}'));
-    assert!(
-        piped
-            .stdout
-            .contains("fly_logs execution_error (HTTPError)")
-    );
+    let piped = piped.prints("TOKENS").hides("\u{1b}");
+    piped.prints("fly_logs execution_error (HTTPError)");
 }
 
 #[test]
 fn the_totals_fit_the_terminal_and_are_whole() {
-    let mut long = outcome("fly", 1, "Found.");
-    long["details"]["input_tokens"] = json!(123_456_789_u64);
-    let sandbox = told(&[long]);
+    let long = json!({"input_tokens": 123_456_789});
+    let sandbox = told(&[outcome_row("fly", 1, &long)]);
     for command in ["history", "history --session probe:fly:service_unhealthy"] {
         let seen = seen(&sandbox, 80, command);
         let totals = seen.iter().position(|line| line.starts_with("Total:"));
@@ -348,11 +332,10 @@ fn kora_tool(session: &str, tool: &str, status: &str, exception: &str) -> String
 
 #[test]
 fn failed_ones_come_first_where_that_is_asked_for() {
-    let mut engine = outcome("engine", 50, "");
-    engine["details"]["reasoning_error"] = json!("sdk_timeout");
-    engine["details"]["dm_status"] = json!("engine_unavailable_fallback");
-    let mut slack = outcome("slack", 40, "Found.");
-    slack["details"]["dm_status"] = json!("failed_send");
+    let engine =
+        json!({"reasoning_error": "sdk_timeout", "dm_status": "engine_unavailable_fallback"});
+    let engine = outcome_row("engine", 50, &engine);
+    let slack = outcome_row("slack", 40, &json!({"dm_status": "failed_send"}));
     let well = |probe, minutes| outcome(probe, minutes, "Found.");
     let sandbox = told(&[
         engine,
@@ -379,7 +362,7 @@ fn failed_ones_come_first_where_that_is_asked_for() {
         tools(&found[2]),
         ["fly_logs execution_error HTTPError", "fly_status ok null"]
     );
-    let failed: Vec<_> = found.iter().map(|one| one["failed"] == true).collect();
+    let failed = column(found, "/failed");
     assert_eq!(failed, [true, true, false, false, false]);
 }
 
@@ -498,15 +481,14 @@ fn each_pairs_state_now_is_what_the_snapshot_says() {
 
 #[test]
 fn notes_of_a_row_are_shown() {
-    let mut first = outcome("fly", 20, "");
-    first["details"]["reasoning_error"] = json!("rate_limit_error");
-    first["details"]["reasoning_error_message"] = json!("Too many requests");
-    first["details"]["facts_first"] = json!(true);
-    let mut late = outcome("fly", 10, "The token was revoked.");
-    late["details"]["late_diagnosis"] = json!(true);
-    let mut digest = outcome("neon", 5, "All of it.");
-    digest["details"]["digest_size"] = json!(12);
-    digest["details"]["digest_session"] = json!("probe:digest:12");
+    let first = json!({
+        "reasoning_error": "rate_limit_error", "reasoning_error_message": "Too many requests",
+        "facts_first": true,
+    });
+    let first = outcome_row("fly", 20, &first);
+    let late = outcome_row("fly", 10, &json!({"late_diagnosis": true}));
+    let digest = json!({"digest_size": 12, "digest_session": "probe:digest:12"});
+    let digest = outcome_row("neon", 5, &digest);
     let sandbox = told(&[first, late, digest]);
     sandbox.append_raw(tool_called("probe:digest:12", "status_page", 299));
     sandbox
@@ -542,54 +524,44 @@ fn a_fix_that_kora_noted_later_is_seen() {
     });
     sandbox.append_raw(format!("{row}\n"));
     let found = history(&sandbox, "");
-    let tried: Vec<_> = found
-        .iter()
-        .map(|one| one["autofix_attempted"] == true)
-        .collect();
+    let tried = column(found, "/autofix_attempted");
     assert_eq!(tried, [false, true]);
-    sandbox
-        .command("history")
-        .exits(0)
-        .prints("sent, fix attempted");
+    let text = sandbox.command("history");
+    text.exits(0).prints("sent, fix attempted");
 }
 
-#[test]
-fn a_session_is_told_in_the_order_of_time_and_in_full() {
+const FLY: &str = "probe:fly:service_unhealthy";
+
+/// A world in which fly's session has two wakes, two tools and this diagnosis, and sentry has one, too.
+fn with_a_session(diagnosis: &str) -> World {
     let world = World::stamped();
-    let session = "probe:fly:service_unhealthy";
-    let diagnosis = "Line one of the diagnosis.\nLine two: ".to_owned() + &"long ".repeat(60);
-    let answer = Reply::Held(Box::new(Engine::answer(&diagnosis)));
-    world.engine.script([answer]);
+    world.engine.script([Engine::answer(diagnosis).held()]);
     world.append([
         wake("fly").set("detail", "All of the detail."),
         wake("sentry"),
     ]);
-    let run = world.start(&arguments("run"));
+    let run = world.start("run");
     world.engine.wait_for(1);
-    world.append_raw(tool_called(session, "fly_status", 0));
-    world.append_raw(kora_tool(
-        session,
-        "fly_logs",
-        "execution_error",
-        "HTTPError",
-    ));
+    world.append_raw(tool_called(FLY, "fly_status", 0));
+    world.append_raw(kora_tool(FLY, "fly_logs", "execution_error", "HTTPError"));
     world.append([wake("fly").set("title", "Again.")]);
     world.engine.release();
     run.finish().exits(0);
     world.run().exits(0);
-    let told = world.command(&format!("history --session {session} --format json"));
+    world
+}
+
+#[test]
+fn a_session_is_told_in_the_order_of_time() {
+    let world = with_a_session("Found.");
+    let told = world.command(&format!("history --session {FLY} --format json"));
     let told = told.exits(0).json();
     let events = told["events"].as_array().unwrap();
-    let kinds: Vec<_> = events
-        .iter()
-        .map(|event| {
-            format!(
-                "{}: {}",
-                event["kind"].as_str().unwrap(),
-                event["what"].as_str().unwrap()
-            )
-        })
-        .collect();
+    let kind = |event: &Value| {
+        let text = |field: &str| event[field].as_str().unwrap().to_owned();
+        text("kind") + ": " + &text("what")
+    };
+    let kinds: Vec<_> = events.iter().map(kind).collect();
     assert_eq!(kinds[0], "wake: critical, dispatched");
     assert_eq!(kinds[1], "question: about this wake");
     for middle in [
@@ -603,24 +575,29 @@ fn a_session_is_told_in_the_order_of_time_and_in_full() {
         kinds[5].starts_with("answer: claude-haiku-4-5, "),
         "{kinds:?}"
     );
-    assert_eq!(kinds[6..], ["dm: sent"], "{kinds:?}");
-    assert_eq!(events[5]["text"], diagnosis.trim());
+    assert_eq!(kinds[6..], ["dm: sent"]);
+    assert_eq!(events[5]["text"], "Found.");
     assert_eq!(told["totals"]["wakes"], 2);
     assert_eq!(told["investigations"].as_array().unwrap().len(), 1);
-    let text = world
-        .command(&format!("history --session {session}"))
-        .exits(0);
-    assert!(!text.stdout.contains("sentry"), "{}", text.stdout);
-    let text = text
-        .prints("All of the detail.")
-        .prints("Again.")
-        .prints("    Line one of the diagnosis.\n    Line two: long");
-    text.prints("limit")
-        .prints("Total: 2 wakes, 1 dispatched, 1 held back, 0 failed");
-    world
-        .command("history --session probe:nobody:x")
-        .exits(0)
-        .prints("No such session.");
+}
+
+#[test]
+fn a_session_is_told_in_full() {
+    let diagnosis = "Line one of the diagnosis.\nLine two: ".to_owned() + &"long ".repeat(60);
+    let world = with_a_session(&diagnosis);
+    let mut told = world.command(&format!("history --session {FLY}")).exits(0);
+    for part in [
+        "All of the detail.",
+        "Again.",
+        &("    ".to_owned() + diagnosis.trim().replace('\n', "\n    ").as_str()),
+        "limit",
+        "Total: 2 wakes, 1 dispatched, 1 held back, 0 failed",
+    ] {
+        told = told.prints(part);
+    }
+    told.hides("sentry");
+    let nobody = world.command("history --session probe:nobody:x");
+    nobody.exits(0).prints("No such session.");
 }
 
 #[test]
@@ -646,14 +623,12 @@ fn a_session_tells_of_dms_that_were_not_delivered() {
 #[test]
 fn wakes_and_tools_of_rotated_logs_are_told() {
     let world = World::stamped();
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     world.append_raw(tool_called("probe:fly:service_unhealthy", "fly_status", 0));
     let rotated = world.path("kora_audit_log.jsonl.1");
     fs::rename(world.log(), &rotated).unwrap();
     fs::copy(&rotated, world.path("kora_audit_log.jsonl.copy")).unwrap();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let told = world.command("history --format json").exits(0).json();
     assert_eq!(
         (&told["totals"]["wakes"], &told["totals"]["held_back"]),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::support::{DEAD_URL, Engine, Reply, World, other_row, wake};
 
@@ -108,8 +108,7 @@ fn a_dm_that_waits_is_seen_and_no_success() {
     let before = value(&world, "last_success_timestamp_seconds");
     world.slack.never();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     assert!((value(&world, "outbox_dms") - 1.0).abs() < 1e-9);
     assert!((value(&world, "dms_failed_total") - 1.0).abs() < 1e-9);
     assert!(value(&world, "outbox_oldest_age_seconds") > 0.0);
@@ -142,8 +141,7 @@ fn a_run_that_could_not_be_done_is_seen_and_keeps_the_counters() {
     let breaking: [&dyn Fn(&World); 3] = [&log, &state, &folder];
     for break_it in breaking {
         let world = measured();
-        world.append([wake("fly")]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly")]).exits(0).silent();
         let before = samples(&world);
         break_it(&world);
         world.run().exits(1);
@@ -170,10 +168,7 @@ fn a_first_run_that_could_not_be_done_is_seen() {
 #[test]
 fn a_run_that_found_the_lock_held_writes_none() {
     let world = measured();
-    world.engine.script([Engine::answer("Found.").held()]);
-    world.append([wake("fly")]);
-    let running = world.start(&["run".to_owned()]);
-    world.engine.wait_for(1);
+    let running = world.start_held([wake("fly")]);
     let before = fs::read(world.path(NAME)).unwrap();
     world.run().exits(75);
     assert_eq!(fs::read(world.path(NAME)).unwrap(), before);
@@ -207,6 +202,23 @@ fn counters_only_ever_grow() {
 }
 
 #[test]
+fn an_idle_run_counts_itself_in_the_lock_alone() {
+    let world = measured();
+    world.slack.never();
+    world.engine.never();
+    let state = || {
+        fs::metadata(world.state_dir().join("state.json"))
+            .unwrap()
+            .ino()
+    };
+    let before = state();
+    let ended = value(&world, "runs_total");
+    world.run().exits(0).silent();
+    assert!((value(&world, "runs_total") - ended - 1.0).abs() < 1e-9);
+    assert_eq!(before, state(), "it was replaced");
+}
+
+#[test]
 fn a_code_that_the_engine_chose_is_no_label() {
     let world = measured();
     world.append([wake("fly")]);
@@ -225,7 +237,6 @@ fn the_file_is_replaced_whole_and_readable_by_all() {
     world.shell("umask 077; $B run").finish().exits(0).silent();
     let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o644);
-    use std::os::unix::fs::MetadataExt;
     let new = fs::metadata(&path).unwrap();
     assert_ne!(
         new.ino(),
@@ -244,9 +255,8 @@ fn a_file_that_cannot_be_written_is_a_warning_and_no_more() {
     world.give("given/file", "");
     for path in ["given/file/x.prom", "given/nowhere/x.prom", "given"] {
         world.set("KORA_PROBE_WAKE_METRICS_FILE", world.path(path));
-        world.append([wake(path)]);
         world
-            .run()
+            .raise([wake(path)])
             .exits(0)
             .warns("warning: cannot write the metrics")
             .warns(path);

@@ -7,24 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::support::browser::{dom, overflows};
-use crate::support::{Sandbox, wake};
+use crate::support::{Sandbox, outcome_row, wake};
 
-/// An outcome row of so many minutes ago.
 fn outcome(probe: &str, minutes: i64, more: Value) -> String {
-    let at = Timestamp::now() - SignedDuration::from_mins(minutes);
-    let mut row = json!({
-        "emitted_at": at.to_string(), "seam": "probe.investigation_completed", "source": "reasoning",
-        "caller_session_id": format!("probe:{probe}:service_unhealthy"),
-        "details": {
-            "probe": probe, "issue_category": "service_unhealthy", "severity": "critical", "model_used": "m",
-            "input_tokens": 800, "output_tokens": 90, "investigation_duration_ms": 4_200,
-            "investigation_summary_text": "The token was revoked.", "dm_status": "sent",
-        },
-    });
-    for (field, value) in more.as_object().into_iter().flatten() {
-        row["details"][field] = value.clone();
-    }
-    format!("{row}\n")
+    format!("{}\n", outcome_row(probe, minutes, &more))
 }
 
 fn recovery(probe: &str, minutes: i64) -> String {
@@ -130,9 +116,8 @@ const HOSTILE: &str = concat!(
     "'><svg onload=document.title='owned'></style></title><iframe src=javascript:1>&lt;b&gt;\u{202e}\0-->",
 );
 
-#[test]
-fn hostile_rows_stay_text() {
-    needs!("chromium");
+/// A log and outcome rows in which every text is hostile, the log's name among them.
+fn hostile() -> Sandbox {
     let sandbox = Sandbox::new();
     let row = wake(HOSTILE).minutes_ago(9);
     let row = ["severity", "category", "title", "detail"]
@@ -168,29 +153,22 @@ fn hostile_rows_stay_text() {
     let log = sandbox.path("<img src=x onerror=document.title=1>.jsonl");
     std::fs::rename(sandbox.log(), &log).unwrap();
     sandbox.set("KORA_AUDIT_LOG_PATH", log);
+    sandbox
+}
+
+#[test]
+fn hostile_rows_stay_text() {
+    needs!("chromium");
+    let sandbox = hostile();
     let (_, path) = page(&sandbox, "");
     let dom = dom(&sandbox, &path);
-    assert_eq!(
-        count(&dom, "<title>probe-wake · History</title>"),
-        1,
-        "{dom}"
-    );
-    for element in ["<script", "<img", "<iframe", "<svg onload"] {
-        assert_eq!(
-            count(&dom, element),
-            0,
-            "{element} in:
-{dom}"
-        );
+    let title = "<title>probe-wake · History</title>";
+    let script = "&lt;script&gt;document.title='owned'";
+    assert!(count(&dom, title) == 1 && count(&dom, script) >= 8, "{dom}");
+    // The last one turns the direction of the text.
+    for harmful in ["<script", "<img", "<iframe", "<svg onload", "\u{202e}"] {
+        assert_eq!(count(&dom, harmful), 0, "{harmful} in:\n{dom}");
     }
-    assert!(
-        count(&dom, "&lt;script&gt;document.title='owned'") >= 8,
-        "{dom}"
-    );
-    assert!(
-        !dom.contains('\u{202e}'),
-        "the direction of the text is turned"
-    );
 }
 
 /// A week of 40 pairs and 2,000 wakes.

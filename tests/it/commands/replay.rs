@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{DIAGNOSIS, Outcome, Sandbox, World, wake};
+use crate::support::{DIAGNOSIS, Outcome, Sandbox, World, column, wake};
 
 const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -135,9 +135,7 @@ fn as_json_it_is_one_report() {
     world.append([wake("fly"), wake("fly"), wake("sentry")]);
     let report = replay(&world, "--no-engine --format json").json();
     assert_eq!(report["version"], 1);
-    let held: Vec<_> = (0..3)
-        .map(|index| report["wakes"][index]["debounce_skipped"] == true)
-        .collect();
+    let held = column(report["wakes"].clone(), "/debounce_skipped");
     assert_eq!(held, [false, true, false]);
     assert_eq!(report["rows"]["read"], 3);
 }

@@ -3,11 +3,9 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{
-    Calls, Fault, Reply, World, arguments, at_each_call_of, at_once, plain, wake,
-};
+use crate::support::{Calls, Fault, World, at_each_call_of, at_once, plain, wake};
 
 /// A world with one DM in the outbox.
 fn queued() -> World {
@@ -26,8 +24,7 @@ fn told(world: &World) -> usize {
 #[test]
 fn show_names_the_log_and_reads_as_json_too() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let before = world.snapshot(&[]);
     world
         .command("state show")
@@ -51,6 +48,8 @@ fn show_names_what_is_queued() {
     let world = queued();
     world.slack.maybe();
     world.command("state show").exits(0).prints("fly");
+    let shown = world.command("state show --format json").exits(0).json();
+    assert_eq!(shown["outbox"], json!(world.outbox()));
 }
 
 #[test]
@@ -87,31 +86,16 @@ fn reset_of_the_position_to_the_end_passes_over_what_is_there() {
     assert_eq!(told(&world), 1);
 }
 
-/// Kills a run in the middle of its first question: an untold wake is in the queue, and none is unread.
-fn interrupt(world: &World) {
-    world.engine.script([Reply::Hang]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    run.kill();
-}
-
 /// A world with a queued DM, an untold wake in the queue and two unread ones.
 fn with_something_of_all() -> World {
     let world = World::stamped();
     world.queue([wake("fly")]);
     world.reach_slack_at(crate::support::DEAD_URL);
     world.append([wake("sentry")]);
-    world.engine.script([Reply::Hang]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(2);
-    run.kill();
+    world.kill_while_asking();
     world.reach_slack_at(world.slack.base());
     world.append([wake("vercel"), wake("doppler")]);
     world
-}
-
-fn state(world: &World) -> Value {
-    world.command("state show --format json").exits(0).json()
 }
 
 #[test]
@@ -146,9 +130,9 @@ fn position_and_debounce_touch_neither_dms_nor_investigations_and_ask_nothing_ab
     ];
     at_once(cases, |(flags, wakes)| {
         let world = with_something_of_all();
-        let before = state(&world);
+        let before = world.state();
         world.command(&format!("state reset {flags}")).exits(0);
-        let after = state(&world);
+        let after = world.state();
         assert_eq!(
             (&after["queue"], &after["outbox"]),
             (&before["queue"], &before["outbox"]),
@@ -201,7 +185,7 @@ fn what_was_not_told_goes_to_undelivered_and_can_be_sent_after_all() {
         let outcome = world.command(&format!("state reset {flags}")).exits(0);
         let outcome = outcome.prints("This gives up ");
         outcome.prints("2 DMs went to undelivered.jsonl.");
-        let after = state(&world);
+        let after = world.state();
         assert_eq!(
             (&after["queue"], &after["outbox"]),
             (&json!([]), &json!([]))
@@ -231,7 +215,7 @@ fn what_was_not_told_goes_to_undelivered_and_can_be_sent_after_all() {
 fn a_retry_after_a_reset_that_was_killed_tells_a_wake_once() {
     let world = World::stamped();
     world.append([wake("fly")]);
-    interrupt(&world);
+    world.kill_while_asking();
     let before = world.state_file("state.json");
     world.command("state reset --outbox --yes").exits(0);
     // As if it had been killed between the two files.
@@ -254,8 +238,7 @@ fn a_reset_that_cannot_be_committed_does_not_say_that_it_is_done() {
 #[test]
 fn the_state_is_kept_once() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     for flags in [
         "--debounce",
         "--position end",
@@ -283,7 +266,7 @@ fn a_reset_that_is_killed_neither_loses_nor_doubles() {
     let prepare = || {
         let world = World::stamped();
         world.append([wake("fly"), wake("sentry")]);
-        interrupt(&world);
+        world.kill_while_asking();
         world
     };
     let reset = "state reset --outbox --yes";
@@ -294,7 +277,7 @@ fn a_reset_that_is_killed_neither_loses_nor_doubles() {
         prepare,
         |world, call, _| {
             let rows = world.state_rows("undelivered.jsonl").len();
-            let owed = state(world)["queue"].as_array().unwrap().len();
+            let owed = world.state()["queue"].as_array().unwrap().len();
             half.fetch_add(usize::from(owed > 0 && rows > 0), Ordering::Relaxed);
             let _ = world.run();
             assert_eq!(rows + world.slack.texts().len(), 2, "{call}");

@@ -5,7 +5,7 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, Reply, Sandbox, World, arguments, other_row, wake};
+use crate::support::{DEAD_URL, Engine, Reply, Sandbox, World, other_row, wake};
 
 fn status(world: &Sandbox) -> Value {
     world.command("status --format json").exits(0).json()
@@ -53,12 +53,7 @@ fn after_a_run_it_tells_when_and_that_nothing_waits() {
 #[test]
 fn a_run_that_waits_for_the_engine_is_running_now() {
     let world = World::stamped();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
-    world.append([wake("fly")]);
-    let running = world.start(&arguments("run"));
-    world.engine.wait_for(1);
+    let running = world.start_held([wake("fly")]);
     let told = status(&world);
     assert_eq!(told["running"], true);
     let owed = &told["investigations"][0];
@@ -87,7 +82,7 @@ fn a_result_that_is_owed_is_told_apart_from_an_untold_wake() {
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
     world.engine.script([Reply::Hang]);
     world.append([wake("fly")]);
-    let running = world.start(&arguments("run"));
+    let running = world.start("run");
     world.slack.wait_for(1);
     world.engine.wait_for(1);
     running.kill();
@@ -100,16 +95,14 @@ fn the_last_failure_of_the_engine_is_told_until_it_answers() {
     let world = World::stamped();
     let refused = json!({"error": {"code": "invalid_api_key", "message": "Incorrect API key"}});
     world.engine.script([Reply::json(401, &refused)]);
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly")]).exits(0);
     assert_eq!(status(&world)["last_failure"]["reason"], "invalid_api_key");
     world
         .command("status")
         .exits(0)
         .prints("engine       failed at ")
         .prints("invalid_api_key: Incorrect API key");
-    world.append([wake("sentry")]);
-    world.run().exits(0);
+    world.raise([wake("sentry")]).exits(0);
     assert_eq!(status(&world)["last_failure"], Value::Null);
 }
 
@@ -163,8 +156,7 @@ fn a_queued_dm_is_told_with_its_cause() {
     let world = World::stamped();
     world.slack.never();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     let outbox = status(&world)["outbox"].clone();
     assert_eq!(
         outbox[0]["caller_session_id"],
@@ -184,8 +176,7 @@ fn a_dm_that_waits_for_a_token_names_the_variable() {
     let world = World::stamped();
     world.slack.never();
     world.unset("KORA_SLACK_BOT_TOKEN");
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     world
         .command("status")
         .exits(0)
@@ -197,8 +188,7 @@ fn what_was_given_up_is_counted_and_its_file_is_named() {
     let world = World::stamped();
     world.slack.never();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(3);
+    world.raise([wake("fly"), wake("sentry")]).exits(3);
     world.command("state reset --outbox --yes").exits(0);
     assert_eq!(status(&world)["undelivered"], 2);
     world
@@ -305,12 +295,7 @@ fn a_run_that_is_overdue_is_a_problem_until_the_next_one_begins() {
     let world = World::stamped();
     world.age_lock(16);
     assert!(problem(&world).contains("overdue: the last run was 16 min ago"));
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("Found.")))]);
-    world.append([wake("fly")]);
-    let running = world.start(&arguments("run"));
-    world.engine.wait_for(1);
+    let running = world.start_held([wake("fly")]);
     assert!(problems(&world).is_empty(), "a run has begun");
     world.engine.release();
     running.finish().exits(0);
@@ -343,8 +328,7 @@ fn runs_that_fail_for_15_minutes_are_a_problem_until_one_is_done() {
     // No commit can put its new file there.
     let obstacle = world.state_dir().join("state.json.new");
     fs::create_dir(&obstacle).unwrap();
-    world.append([wake("fly")]);
-    world.run().exits(1);
+    world.raise([wake("fly")]).exits(1);
     assert!(problems(&world).is_empty(), "for a moment only");
     age_failure(&world);
     world.run().exits(1);
@@ -357,11 +341,11 @@ fn runs_that_fail_for_15_minutes_are_a_problem_until_one_is_done() {
 #[test]
 fn runs_that_are_killed_for_15_minutes_are_a_problem() {
     let world = World::stamped();
-    let hold = || Reply::Held(Box::new(Engine::answer("Found.")));
+    let hold = || Engine::answer("Found.").held();
     world.engine.script([hold(), hold()]);
     world.append([wake("fly")]);
     for run in 1..=2 {
-        let running = world.start(&arguments("run"));
+        let running = world.start("run");
         world.engine.wait_for(run);
         assert!(problems(&world).is_empty(), "it may still be done");
         running.kill();
@@ -394,11 +378,8 @@ fn a_dm_that_waits_for_15_minutes_is_a_problem() {
 fn a_wake_that_is_untold_for_15_minutes_is_a_problem() {
     let world = World::stamped();
     world.slack.never();
-    world.engine.script([Reply::Hang]);
     world.append([wake("fly")]);
-    let running = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    running.kill();
+    world.kill_while_asking();
     for (minutes, is_problem) in [(14, false), (15, true)] {
         age(&world, "queue", minutes);
         let found = problems(&world);
@@ -409,7 +390,7 @@ fn a_wake_that_is_untold_for_15_minutes_is_a_problem() {
 
 /// Makes all entries of this list of the state look as if they were queued so long ago.
 fn age(world: &World, list: &str, minutes: i64) {
-    let mut state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
+    let mut state = world.state();
     let queued_at = Timestamp::now() - SignedDuration::from_mins(minutes);
     for one in state[list].as_array_mut().unwrap() {
         one["queued_at"] = json!(queued_at);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, DIAGNOSIS, Engine, World, wake};
+use crate::support::{DEAD_URL, Engine, World, plain, wake};
 
 #[track_caller]
 fn assert_keys(object: &Value, keys: &[&str]) {
@@ -64,7 +64,7 @@ fn a_wake_that_was_told_is_reported_whole() {
         "probe": "fly", "category": "service_unhealthy", "severity": "critical", "emitted_at": null,
         "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "reasoning_invoked": true,
         "dm_sent": true, "facts_first": false, "error": null, "caller_session_id": "probe:fly:service_unhealthy",
-        "dm_text": format!("🚨 Probe alert · fly\n{DIAGNOSIS}"),
+        "dm_text": plain("fly"),
     });
     assert_eq!(told, expected);
 }
@@ -111,29 +111,12 @@ fn to_stdout_prints_the_dms_unescaped_and_parted_by_a_blank_line() {
 }
 
 #[test]
-fn to_stdout_leaves_the_queue_alone() {
-    let world = World::stamped();
-    world.queue([wake("fly")]);
-    world.append([wake("sentry")]);
-    let outcome = world
-        .command("run --to stdout")
-        .prints("alert · sentry")
-        .hides("alert · fly");
-    assert_eq!(
-        (outcome.stdout.is_empty(), world.slack.requests().len()),
-        (false, 0)
-    );
-    assert_eq!(world.report(0)["outbox"]["delivered"], 1);
-}
-
-#[test]
 fn to_stdout_sets_the_stamp_too() {
     let world = World::stamped();
     world.slack.never();
     world.append([wake("fly")]);
     world.command("run --to stdout").exits(0).prints("fly");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
 }
 
 #[test]
@@ -156,21 +139,4 @@ fn problems_are_one_line_each_on_stderr() {
     let lines: Vec<_> = outcome.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("probe-wake: warning: "), "{lines:?}");
-}
-
-#[test]
-fn a_word_it_does_not_know_is_wrong_usage() {
-    let world = World::new().quiet();
-    for line in [
-        "",
-        "fly",
-        "run --never-heard-of",
-        "run --to email",
-        "run --format yaml",
-        "run --wait soon",
-    ] {
-        let outcome = world.command(line).exits(2);
-        assert_eq!(outcome.stdout, "", "{line:?}");
-    }
-    assert!(!world.state_dir().exists());
 }

@@ -1,6 +1,6 @@
 //! Issue 5: what a real terminal shows, and that nothing of it appears without one.
 
-use crate::support::{Engine, Reply, World, arguments, at_once, wake};
+use crate::support::{Engine, Reply, World, at_once, wake};
 
 #[test]
 fn a_run_tells_what_it_waits_for_and_closes_with_one_line() {
@@ -71,8 +71,7 @@ fn colour_obeys_no_color_and_a_dumb_terminal() {
 #[test]
 fn a_table_is_wrapped_at_the_terminals_width_and_nothing_is_cut() {
     let world = World::stamped();
-    world.append([wake("sentry")]);
-    world.run().exits(0);
+    world.raise([wake("sentry")]).exits(0);
     world.queue([wake("fly")
         .set("category", "c".repeat(150))
         .set("severity", "page me now")]);
@@ -173,38 +172,16 @@ fn a_terminal_that_takes_unicode_is_drawn_in_it() {
 fn each_line_on_stderr_is_one_write() {
     needs!("strace");
     let world = World::stamped();
-    world.append([wake("fly")]);
     world.set("KORA_PROBE_DEBOUNCE_SECONDS", "soon");
-    let strace = [
-        "strace",
-        "-f",
-        "-s",
-        "999",
-        "-e",
-        "trace=write",
-        "-e",
-        "write=2",
-        "-o",
-    ];
-    let strace = [&strace[..], &["trace", "--"]].concat();
-    world
-        .start_through(&strace, &arguments("run -vv"))
-        .finish()
-        .exits(0);
-    world
-        .start_through(&strace, &arguments("run -vv"))
-        .finish()
-        .exits(0);
-    let trace = std::fs::read_to_string(world.path("trace")).unwrap();
+    let flags = ["-s", "999", "-e", "trace=write", "-e", "write=2"];
+    world.append([wake("fly")]);
+    let (outcome, trace) = world.traced(&flags, "run -vv");
+    outcome.exits(0);
     let written = trace.lines().filter(|line| line.contains("write(2, "));
     let written: Vec<_> = written.collect();
     assert!(written.len() > 3, "{trace}");
-    for line in written {
-        assert!(
-            line.contains("write(2, \"probe-wake: ") && line.contains("\\n\""),
-            "{line}"
-        );
-    }
+    let is_whole = |line: &&str| line.contains("write(2, \"probe-wake: ") && line.contains("\\n\"");
+    assert!(written.iter().all(is_whole), "{written:#?}");
 }
 
 /// A world with one DM in the outbox.
@@ -247,7 +224,6 @@ fn where_stderr_is_no_terminal_there_is_silence() {
     world
         .engine
         .script([Engine::answer("Found.").after(std::time::Duration::from_millis(500))]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.run().exits(0).silent();
 }

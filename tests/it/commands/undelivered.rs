@@ -28,10 +28,6 @@ fn count(world: &World) -> usize {
     list(world)["undelivered"].as_array().unwrap().len()
 }
 
-fn outbox(world: &World) -> Value {
-    world.command("state show --format json").exits(0).json()["outbox"].take()
-}
-
 /// Changes the fields of the one row.
 fn change_row(world: &World, change: impl FnOnce(&mut Value)) {
     let mut row = world.state_rows("undelivered.jsonl").remove(0);
@@ -144,8 +140,7 @@ fn the_mark_of_a_repeat_stays() {
 fn a_refusal_is_no_doubt() {
     let world = World::stamped();
     world.slack.script([Slack::refusal("no_text")]);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     assert_eq!(count(&world), 1);
     world.command("undelivered --retry").exits(0);
     world.run().exits(0).silent();
@@ -161,7 +156,7 @@ fn a_row_of_an_older_version_has_no_id_and_is_sent_once() {
     let id = list(&world)["undelivered"][0]["id"].clone();
     assert_eq!(id, list(&world)["undelivered"][0]["id"]);
     world.command("undelivered --retry").exits(0);
-    assert_eq!((count(&world), &outbox(&world)[0]["id"]), (0, &id));
+    assert_eq!((count(&world), &world.outbox()[0]["id"]), (0, &id));
     world.run().exits(0).silent();
     assert_eq!(world.slack.texts(), ["An old DM."]);
 }
@@ -215,7 +210,7 @@ fn no_more_than_fit_go_back_into_the_outbox() {
     let outcome = world.command("undelivered --retry").exits(0);
     outcome.warns("the outbox is full: 100 DMs stay");
     assert_eq!(count(&world), 100);
-    assert_eq!(outbox(&world).as_array().unwrap().len(), 2_000);
+    assert_eq!(world.outbox().len(), 2_000);
 }
 
 #[test]
@@ -272,7 +267,7 @@ fn a_retry_that_is_killed_neither_loses_nor_doubles() {
         Calls::Visible,
         prepare,
         |world, call, _| {
-            let queued = outbox(world).as_array().unwrap().len();
+            let queued = world.outbox().len();
             assert_eq!(count(world) + queued, 2, "{call}");
             let rows = world.state_rows("undelivered.jsonl").len();
             half.fetch_add(usize::from(queued + rows > 2), Ordering::Relaxed);
@@ -296,18 +291,17 @@ fn a_retry_that_is_killed_neither_loses_nor_doubles() {
 fn what_is_given_up_again_after_a_killed_retry_is_listed_once() {
     needs!("strace");
     let world = World::stamped_with(Slack::refusing("fly", "no_text"));
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     // The first rename is the state's, the second one the list's.
     with_fault(&world, "undelivered --retry", Fault::Kill, "rename", 2);
-    let queued = outbox(&world).as_array().unwrap().len();
+    let queued = world.outbox().len();
     assert_eq!((count(&world), queued), (0, 1));
     assert_eq!(world.state_rows("undelivered.jsonl").len(), 1);
     world
         .run()
         .exits(3)
         .warns("went to undelivered.jsonl: no_text");
-    assert_eq!((count(&world), outbox(&world)), (1, json!([])));
+    assert_eq!((count(&world), world.outbox().len()), (1, 0));
 }
 
 /// A run gives a DM up and is killed between the two files. The next run finishes it.
@@ -324,10 +318,10 @@ fn a_giving_up_that_is_killed_neither_loses_nor_doubles() {
     let tells_it_once = |world: &World, what: &dyn Display| {
         world.unset("KORA_PROBE_OUTBOX_TTL_SECONDS");
         let listed = count(world);
-        let is_half = listed > 0 && outbox(world) != json!([]);
+        let is_half = listed > 0 && !world.outbox().is_empty();
         half.fetch_add(usize::from(is_half), Ordering::Relaxed);
         world.run().exits(if is_half { 3 } else { 0 });
-        assert_eq!(outbox(world), json!([]), "{what}");
+        assert!(world.outbox().is_empty(), "{what}");
         assert_eq!(listed + world.slack.texts().len(), 1, "{what}");
         world.command("undelivered --retry").exits(0);
         world.run().exits(0).silent();

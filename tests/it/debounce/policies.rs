@@ -5,26 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Calls, Fault, World, at_each_call, is_marked, other_row, plain, wake};
+use crate::support::{
+    Calls, Fault, World, at_each_call, column, is_marked, other_row, plain, wake,
+};
 
 /// Appends this many wakes of fly, runs, and says how many of them were dispatched.
 #[track_caller]
 fn dispatched(world: &World, wakes: usize) -> usize {
     world.append((0..wakes).map(|_| wake("fly")));
-    let report = world.report(0);
-    let told = report["wakes"].as_array().unwrap().clone();
-    told.iter()
-        .filter(|wake| wake["dispatched"] == true)
-        .count()
+    let dispatched = column(world.report(0)["wakes"].take(), "/dispatched");
+    dispatched.iter().filter(|one| **one == true).count()
 }
 
 fn stamps(world: &World) -> Vec<Value> {
-    let state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
-    let logs = state["logs"].as_object().unwrap();
-    logs.values().next().unwrap()["stamps"]
-        .as_array()
-        .unwrap()
-        .clone()
+    let logs = world.state()["logs"].take();
+    let log = logs.as_object().unwrap().values().next().unwrap();
+    log["stamps"].as_array().unwrap().clone()
 }
 
 fn with(settings: &[(&str, &str)]) -> World {
@@ -62,14 +58,6 @@ fn those_before_the_nth_are_reported_as_buffered_and_told_as_raised() {
     let buffered = [false, false, true];
     assert_eq!(wakes, [buffered, buffered, [true, false, false]]);
     assert!(world.slack.texts()[0].contains("\n\nRaised 3 times since "));
-}
-
-#[test]
-fn too_few_within_one_window_begin_anew() {
-    let world = with(&[("CONSECUTIVE_REQUIRED", "2")]).quiet();
-    assert_eq!(dispatched(&world, 1), 0);
-    world.shift_state(-1);
-    assert_eq!(dispatched(&world, 1), 0, "the first is too long ago");
 }
 
 #[test]
@@ -149,24 +137,15 @@ fn what_was_held_back_over_many_runs_is_told_once_in_dm_and_prompt() {
 fn stamps_are_dropped_after_two_windows_and_not_before_their_repeats_are_told() {
     let world = World::stamped();
     world.append((0..50).map(|n| wake(&format!("probe-{n}"))));
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     assert_eq!(stamps(&world).len(), 51);
     world.shift_state(-1);
-    world.append([wake("sentry")]);
-    world.run().exits(0).silent();
-    let names = |world: &World| {
-        stamps(world)
-            .iter()
-            .map(|s| s["probe"].clone())
-            .collect::<Vec<_>>()
-    };
+    world.raise([wake("sentry")]).exits(0).silent();
+    let names = |world: &World| column(stamps(world), "/probe");
     assert_eq!(names(&world), ["fly", "sentry"]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.shift_state(-1);
-    world.append([wake("vercel")]);
-    world.run().exits(0).silent();
+    world.raise([wake("vercel")]).exits(0).silent();
     assert_eq!(names(&world), ["vercel"]);
 }
 
@@ -178,8 +157,7 @@ fn a_state_of_a_day_of_alerts_stays_small() {
         world.run().exits(0).silent();
         world.shift_state(-1);
     }
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let state = world.state_file("state.json");
     assert!(state.len() < 3_000, "{} bytes: {state}", state.len());
 }

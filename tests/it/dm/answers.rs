@@ -2,25 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{DIAGNOSIS, Reply, SLACK_TOKEN, Slack, World, at_once, wake};
-
-fn plain(probe: &str) -> String {
-    format!("🚨 Probe alert · {probe}\n{DIAGNOSIS}")
-}
+use crate::support::{Reply, SLACK_TOKEN, Slack, World, at_once, is_marked, plain, wake};
 
 /// Two wakes in one run, which must exit so; the report.
 #[track_caller]
 fn two_wakes(world: &World, code: i32) -> Value {
     world.append([wake("fly"), wake("sentry")]);
     world.report(code)
-}
-
-/// The text is this probe's, with a line that it may be a repeat.
-#[track_caller]
-fn assert_marked(text: &str, probe: &str) {
-    let note = text.strip_prefix(&(plain(probe) + "\n\n"));
-    let note = note.unwrap_or_else(|| panic!("no note in {text:?}"));
-    assert!(note.contains("repeat") && !note.contains('\n'), "{note:?}");
 }
 
 #[track_caller]
@@ -38,7 +26,7 @@ fn assert_unknown(reply: Reply) {
     assert_eq!(report["wakes"][0]["dm_sent"], true);
     let texts = world.slack.texts();
     assert_eq!((texts.len(), texts[0].as_str()), (2, plain("fly").as_str()));
-    assert_marked(&texts[1], "fly");
+    assert!(texts[1].starts_with(&plain("fly")) && is_marked(&texts[1]));
 }
 
 #[test]
@@ -67,8 +55,7 @@ fn a_slack_that_hangs_may_have_sent_it() {
 fn what_was_limited_and_then_cut_is_sent_once_more() {
     let world = World::stamped();
     world.slack.script([Slack::rate_limit("0"), Reply::Cut]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(world.slack.requests().len(), 3);
 }
 
@@ -88,7 +75,7 @@ fn a_slack_that_stays_down_keeps_the_dm_and_the_next_run_delivers_it_without_the
         json!({"delivered": 1, "pending": 0, "expired": 0})
     );
     assert_eq!(report["wakes"], json!([]));
-    assert_marked(&world.slack.texts()[2], "fly");
+    assert!(is_marked(&world.slack.texts()[2]));
     assert_eq!(world.engine.requests().len(), 1);
 }
 
@@ -130,8 +117,7 @@ fn a_rate_limit_is_waited_for_once_and_surely_nothing_was_sent() {
     at_once(limits, |limit| {
         let world = World::stamped();
         world.slack.script([limit.with("Retry-After", "1")]);
-        world.append([wake("fly")]);
-        world.run().exits(0);
+        world.raise([wake("fly")]).exits(0);
         assert_eq!(world.slack.texts(), [plain("fly"), plain("fly")]);
     });
 }
@@ -173,9 +159,8 @@ fn a_refusal_keeps_the_queue_and_the_run_sends_no_more() {
     ] {
         let world = World::stamped();
         world.slack.script([Slack::refusal(error)]);
-        world.append([wake("fly"), wake("sentry")]);
         world
-            .run()
+            .raise([wake("fly"), wake("sentry")])
             .exits(3)
             .warns("probe-wake: warning: ")
             .warns(error);
@@ -187,58 +172,12 @@ fn a_refusal_keeps_the_queue_and_the_run_sends_no_more() {
 }
 
 #[test]
-fn a_bad_status_keeps_the_queue_like_a_refusal() {
-    let world = World::stamped();
-    world.slack.script([Reply::text(403, "<html>no</html>")]);
-    assert_eq!(two_wakes(&world, 3)["outbox"]["pending"], 2);
-    assert_eq!(world.slack.requests().len(), 1);
-    assert_eq!(pending(&world, 0), 0);
-}
-
-#[test]
-fn a_dm_refused_in_three_runs_steps_aside_where_the_next_goes_through() {
-    let world = World::stamped_with(Slack::refusing("alert · fly", "restricted_action"));
-    assert_eq!(two_wakes(&world, 3)["outbox"]["pending"], 2);
-    let mut runs = 1;
-    while world.state_file("undelivered.jsonl").is_empty() {
-        assert!(runs < 5, "still not set aside after {runs} runs");
-        world.run().exits(3);
-        runs += 1;
-    }
-    assert!(runs >= 3, "set aside after {runs} runs");
-    let undelivered = world.state_file("undelivered.jsonl");
-    assert!(
-        undelivered.contains("alert · fly") && !undelivered.contains("alert · sentry"),
-        "{undelivered}"
-    );
-    assert_eq!(pending(&world, 0), 0);
-    let sentry = world
-        .slack
-        .texts()
-        .into_iter()
-        .filter(|text| *text == plain("sentry"))
-        .count();
-    assert_eq!(sentry, 1);
-}
-
-#[test]
-fn a_token_that_stays_wrong_sets_nothing_aside() {
-    let world = World::stamped_with(Slack::always(|| Slack::refusal("invalid_auth")));
-    two_wakes(&world, 3);
-    for _ in 0..5 {
-        assert_eq!(pending(&world, 3), 2);
-    }
-    assert_eq!(world.state_file("undelivered.jsonl"), "");
-}
-
-#[test]
 fn without_a_token_or_an_operator_the_dm_waits_and_the_variable_is_named() {
     for variable in ["KORA_SLACK_BOT_TOKEN", "KORA_SLACK_JOSHUA_USER_ID"] {
         let world = World::stamped();
         world.set(variable, "");
-        world.append([wake("fly")]);
         world
-            .run()
+            .raise([wake("fly")])
             .exits(3)
             .warns("probe-wake: warning: ")
             .warns(variable);
@@ -255,26 +194,6 @@ fn without_a_token_or_an_operator_the_dm_waits_and_the_variable_is_named() {
         world.run().exits(0);
         assert_eq!(world.slack.texts(), [plain("fly")]);
     }
-}
-
-#[test]
-fn a_dm_that_waited_too_long_goes_to_undelivered() {
-    let world = World::stamped();
-    world.slack.never();
-    world.set("KORA_PROBE_OUTBOX_TTL_SECONDS", "1");
-    world.queue([wake("fly")]);
-    world.shift_state(-1);
-    let report = world.report(3);
-    assert_eq!(
-        report["outbox"],
-        json!({"delivered": 0, "pending": 0, "expired": 1})
-    );
-    assert!(
-        world
-            .state_file("undelivered.jsonl")
-            .contains("alert · fly")
-    );
-    world.run().exits(0).silent();
 }
 
 #[test]

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
-use crate::support::{
-    DEAD_URL, Reply, Request, SLACK_TOKEN, Slack, World, arguments, is_marked, plain, wake,
-};
+use crate::support::{DEAD_URL, Post, Reply, SLACK_TOKEN, Slack, World, is_marked, plain, wake};
 
 fn told(world: &World, probe: &str) -> usize {
     let texts = world.slack.texts();
@@ -30,30 +28,28 @@ fn two_dms_that_slack_refuses_hold_up_none_behind_them() {
         runs += 1;
         assert!(runs <= 5, "{:?}", world.slack.texts());
     }
-    let given_up = world.state_rows("undelivered.jsonl");
-    assert_eq!(
-        given_up.len(),
-        2,
-        "in the run in which the good one went through"
-    );
-    world.append([wake("next")]);
-    world.run().exits(0).silent();
+    // In the run in which the good one went through.
+    assert_eq!(world.given_up().len(), 2);
+    world.raise([wake("next")]).exits(0).silent();
     assert_eq!((told(&world, "good"), told(&world, "next")), (1, 1));
 }
 
-/// Slack fails with this probe's DMs and takes all others.
-fn failing_with(world: &World, probe: &'static str) {
-    let fails = move |request: &Request| {
-        let body = request.json();
-        let text = body["text"].as_str().unwrap_or_default();
-        text.contains(&format!("alert · {probe}"))
-    };
-    world
-        .slack
-        .usually(move |request, before| match fails(request) {
+/// A world in which Slack answers unclearly to each of bad's DMs: three runs failed, and the next one pauses it.
+fn paused() -> World {
+    let world = World::stamped();
+    world.slack.usually(
+        |request, before| match Post::of(request).text.contains("alert · bad") {
             true => Reply::text(500, ""),
             false => Slack::took(before),
-        });
+        },
+    );
+    world.append([wake("bad")]);
+    for _ in 0..3 {
+        world.run().exits(3);
+    }
+    assert_eq!(world.slack.requests().len(), 6, "two in each run");
+    world.raise([wake("good")]).exits(3);
+    world
 }
 
 fn pass(world: &World, seconds: i64) {
@@ -62,20 +58,11 @@ fn pass(world: &World, seconds: i64) {
 
 #[test]
 fn a_dm_whose_answer_stays_unknown_is_tried_after_pauses_and_then_given_up() {
-    let world = World::stamped();
-    failing_with(&world, "bad");
-    world.append([wake("bad")]);
-    for _ in 0..3 {
-        world.run().exits(3);
-    }
-    assert_eq!(world.slack.requests().len(), 6, "two in each run");
-    world.append([wake("good")]);
-    world.run().exits(3);
+    let world = paused();
     assert_eq!((told(&world, "good"), told(&world, "bad")), (1, 8));
     for (number, minutes) in [1, 2, 4, 8, 16, 30].into_iter().enumerate() {
         pass(&world, minutes * 60 - 20);
-        world.append([wake(&format!("good{number}."))]);
-        world.run().exits(3);
+        world.raise([wake(&format!("good{number}."))]).exits(3);
         assert_eq!(
             told(&world, "bad"),
             8 + 2 * number,
@@ -91,11 +78,7 @@ fn a_dm_whose_answer_stays_unknown_is_tried_after_pauses_and_then_given_up() {
         world.run().exits(3);
         assert_eq!(told(&world, "bad"), 10 + 2 * number);
     }
-    let given_up = world.state_rows("undelivered.jsonl");
-    assert_eq!(
-        (given_up.len(), &given_up[0]["reason"]),
-        (1, &"HTTP 500".into())
-    );
+    assert_eq!(world.given_up(), ["HTTP 500"]);
     world.run().exits(0).silent();
     let texts = world.slack.texts();
     let bad = texts.iter().filter(|text| text.contains("alert · bad"));
@@ -108,14 +91,7 @@ fn a_dm_whose_answer_stays_unknown_is_tried_after_pauses_and_then_given_up() {
 
 #[test]
 fn a_paused_dm_that_goes_through_is_delivered_once() {
-    let world = World::stamped();
-    failing_with(&world, "bad");
-    world.append([wake("bad")]);
-    for _ in 0..3 {
-        world.run().exits(3);
-    }
-    world.append([wake("good")]);
-    world.run().exits(3);
+    let world = paused();
     world.slack.usually(|_, before| Slack::took(before));
     world.run().exits(3);
     pass(&world, 61);
@@ -126,14 +102,7 @@ fn a_paused_dm_that_goes_through_is_delivered_once() {
 
 #[test]
 fn a_clock_set_back_does_not_prolong_a_pause() {
-    let world = World::stamped();
-    failing_with(&world, "bad");
-    world.append([wake("bad")]);
-    for _ in 0..3 {
-        world.run().exits(3);
-    }
-    world.append([wake("good")]);
-    world.run().exits(3);
+    let world = paused();
     world.slack.usually(|_, before| Slack::took(before));
     world.shift_state(5);
     world.run().exits(0).silent();
@@ -147,8 +116,7 @@ fn is_no_failure(each_run: impl Fn(&World)) {
     for _ in 0..4 {
         each_run(&world);
     }
-    world.append([wake("sentry")]);
-    world.run().exits(0);
+    world.raise([wake("sentry")]).exits(0);
     let texts = world.slack.texts();
     let last = &texts[texts.len() - 2..];
     assert!(
@@ -177,7 +145,7 @@ fn no_connection_no_token_a_rate_limit_and_a_kill_are_no_failures() {
     is_no_failure(|world| {
         let asked = world.slack.requests().len();
         world.slack.script([Reply::Hang]);
-        let run = world.start(&arguments("run"));
+        let run = world.start("run");
         world.slack.wait_for(asked + 1);
         run.kill();
     });
@@ -217,11 +185,10 @@ fn where_undelivered_cannot_be_written_the_dm_stays_and_the_others_go_on() {
     );
     make_writable(&world);
     world.run().exits(3).warns("msg_too_long");
-    let given_up = world.state_rows("undelivered.jsonl");
-    assert_eq!(given_up.len(), 1);
+    assert_eq!(world.given_up(), ["msg_too_long"]);
     assert_eq!(
-        (&given_up[0]["reason"], &given_up[0]["text"]),
-        (&"msg_too_long".into(), &plain("fly").into())
+        world.state_rows("undelivered.jsonl")[0]["text"],
+        plain("fly")
     );
     world.run().exits(0).silent();
 }
@@ -363,9 +330,7 @@ fn that_its_own_first_part_went_through_is_no_reason_to_give_a_dm_up() {
     world.append([wake("fly").set("detail", huge(2))]);
     for failures in [1, 2] {
         world.run().exits(3).warns("stays queued: invalid_auth");
-        let state: serde_json::Value =
-            serde_json::from_str(&world.state_file("state.json")).unwrap();
-        assert_eq!(state["outbox"][0]["failures"], failures);
+        assert_eq!(world.outbox()[0]["failures"], failures);
     }
     assert_eq!(world.state_file("undelivered.jsonl"), "");
     world.run().exits(0).silent();
@@ -393,13 +358,8 @@ fn many_expired_dms_cost_one_commit() {
     world.queue((0..40).map(|number| wake(&format!("p{number}"))));
     world.shift_state(-25);
     world.slack.never();
-    let trace = world.path("trace").display().to_string();
-    let strace = ["strace", "-f", "-e", "trace=rename", "-o", &trace];
-    world
-        .start_through(&strace, &arguments("run"))
-        .finish()
-        .exits(3);
+    let (outcome, commits) = world.traced(&["-e", "trace=rename"], "run");
+    outcome.exits(3);
     assert_eq!(world.state_rows("undelivered.jsonl").len(), 40);
-    let commits = fs::read_to_string(&trace).unwrap();
     assert!(commits.matches("state.json.new").count() <= 3, "{commits}");
 }

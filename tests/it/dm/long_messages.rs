@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Engine, Post, Reply, Slack, World, arguments, at_once, is_marked, wake};
+use crate::support::{Engine, Post, Reply, Slack, World, at_once, is_marked, wake};
 
 const LIMIT: usize = 3_900;
 
@@ -60,24 +60,6 @@ fn thread_of(post: &Post) -> Option<&str> {
 }
 
 #[test]
-fn the_rest_goes_into_the_first_parts_thread_and_nothing_is_dropped() {
-    let text = words(2_000);
-    let world = says(text.trim_end());
-    world.run().exits(0).silent();
-    let posts = world.slack.posts();
-    assert_eq!(posts.len(), 4);
-    assert_eq!(
-        (thread_of(&posts[0]), &*posts[0].channel),
-        (None, "U0JOSHUA")
-    );
-    for post in &posts[1..] {
-        assert_eq!((thread_of(post), &*post.channel), (Some("1.1"), "D1"));
-    }
-    let told = world.slack.texts().concat();
-    assert_eq!(told, format!("🚨 Probe alert · fly\n{}", text.trim_end()));
-}
-
-#[test]
 fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
     let world = World::stamped();
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");
@@ -101,30 +83,11 @@ fn a_run_whose_time_is_over_leaves_the_rest_of_its_parts_to_the_next() {
     assert_eq!(world.slack.thread("1.1").len(), 3);
 }
 
-#[test]
-fn as_many_as_fit_are_one_message_and_one_more_is_two() {
-    let header = "🚨 Probe alert · fly\n".chars().count();
-    for (more, parts) in [(0, 1), (1, 2)] {
-        let world = says(&"x".repeat(LIMIT - header + more));
-        world.run().exits(0).silent();
-        assert_eq!(world.slack.texts().len(), parts);
-    }
-}
-
-#[test]
-fn escapes_count_as_they_are_sent() {
-    let world = says(&"&<>".repeat(1_000));
-    world.run().exits(0).silent();
-    let texts = world.slack.texts();
-    assert!(texts.iter().all(|text| text.chars().count() <= LIMIT));
-    assert_eq!(texts.concat().matches("&amp;&lt;&gt;").count(), 1_000);
-}
-
 /// Kills the run while Slack has this part and has not answered.
 #[track_caller]
 fn kill_at_part(world: &World, part: usize) {
     world.slack.nth(part, Reply::Hang);
-    let run = world.start(&arguments("run"));
+    let run = world.start("run");
     world.slack.wait_for(part);
     run.kill();
 }
@@ -209,8 +172,7 @@ fn a_blank_stretch_poisons_nothing() {
         let world = World::stamped_with(strict());
         let middle = format!("{}{blank}{}", words(10), "the end");
         world.engine.script([Engine::answer(&middle)]);
-        world.append([wake("fly"), wake("sentry")]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly"), wake("sentry")]).exits(0).silent();
         let texts = world.slack.texts();
         assert_whole(&texts[..texts.len() - 1], 10);
         assert!(texts[texts.len() - 2].ends_with("the end"));

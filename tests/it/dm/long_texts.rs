@@ -101,8 +101,7 @@ fn the_lines_behind_the_text_go_with_its_last_part() {
     world
         .engine
         .script([completion("length", json!({"content": text}))]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let texts = world.slack.texts();
     assert_eq!(texts.len(), 2);
     assert_eq!(
@@ -118,8 +117,7 @@ fn the_lines_behind_the_text_go_with_its_last_part() {
 fn a_fallback_is_cut_like_any_other_text() {
     let row = wake("fly").set("detail", "<!channel> & so on. ".repeat(1_000));
     let world = World::stamped().without_engine();
-    world.append([row.clone()]);
-    world.run().exits(0).silent();
+    world.raise([row.clone()]).exits(0).silent();
     let texts = world.slack.texts();
     assert!(texts.len() > 5 && texts.iter().all(|text| text.chars().count() <= LIMIT));
     assert_eq!(

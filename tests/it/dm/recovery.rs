@@ -36,8 +36,7 @@ fn recoveries(world: &World) -> usize {
 fn it_is_told_once_in_the_thread_of_the_pairs_last_dm() {
     let world = telling();
     let rows = [31, 20, 10, 5].map(|minutes| wake("fly").minutes_ago(minutes));
-    world.append(rows);
-    world.run().exits(0).silent();
+    world.raise(rows).exits(0).silent();
     healthy(&world, "fly");
     world.run().exits(0).silent();
     world.run().exits(0).silent();
@@ -66,12 +65,10 @@ fn it_is_told_once_in_the_thread_of_the_pairs_last_dm() {
 #[test]
 fn a_relapse_is_told_at_once_and_without_the_repeats_of_before() {
     let world = telling();
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     healthy(&world, "fly");
     world.run().exits(0).silent();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let texts = world.slack.texts();
     assert_eq!(texts.len(), 3, "{texts:?}");
     assert!(!texts[2].contains("held back"), "{}", texts[2]);
@@ -88,8 +85,7 @@ fn only_a_fresh_snapshot_from_behind_the_last_wake_tells() {
     let minutes = SignedDuration::from_mins;
     let none = |health: Value, ago: SignedDuration| {
         let world = telling();
-        world.append([wake("fly").minutes_ago(4)]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly").minutes_ago(4)]).exits(0).silent();
         snapshot(&world, ago, health.clone());
         world.run().exits(0).silent();
         assert_eq!(recoveries(&world), 0, "{health} {ago}");
@@ -106,8 +102,7 @@ fn only_a_fresh_snapshot_from_behind_the_last_wake_tells() {
 #[test]
 fn silence_is_not_health() {
     let world = telling();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.run().exits(0).silent();
     world.give("cache/daemon_snapshot.json", "{torn");
     world.run().exits(0).silent();
@@ -117,8 +112,7 @@ fn silence_is_not_health() {
 #[test]
 fn a_wake_without_a_time_counts_from_when_it_was_read() {
     let world = telling();
-    world.append([wake("fly").at(Value::Null)]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly").at(Value::Null)]).exits(0).silent();
     snapshot(
         &world,
         SignedDuration::from_secs(60),
@@ -135,8 +129,7 @@ fn a_wake_without_a_time_counts_from_when_it_was_read() {
 fn it_is_told_for_a_day_and_no_longer() {
     for (hours, expected) in [(23, 1), (25, 0)] {
         let world = telling();
-        world.append([wake("fly")]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly")]).exits(0).silent();
         world.shift_state(-hours);
         healthy(&world, "fly");
         world.run();
@@ -148,8 +141,7 @@ fn it_is_told_for_a_day_and_no_longer() {
 fn it_waits_for_the_alert_to_be_delivered() {
     let world = telling();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     healthy(&world, "fly");
     world.run().exits(3);
     world.reach_slack_at(world.slack.base());
@@ -164,8 +156,7 @@ fn it_waits_for_the_alert_to_be_delivered() {
 fn wakes_of_a_digest_recover_in_its_thread() {
     let world = telling();
     world.set("KORA_PROBE_DIGEST_WAKES", "2");
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("sentry")]).exits(0).silent();
     let alerts = world.slack.posts().len();
     let health = json!({"fly": "healthy", "sentry": "healthy"});
     snapshot(&world, SignedDuration::ZERO, health);
@@ -182,12 +173,8 @@ fn a_recovery_ends_the_hope_for_a_late_diagnosis() {
     let world = telling();
     world.set("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "86400");
     world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "1");
-    world.append([wake("sentry"), wake("fly")]);
-    world.run();
-    let owed = |world: &World| {
-        let state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
-        state["queue"].as_array().unwrap().len()
-    };
+    world.raise([wake("sentry"), wake("fly")]);
+    let owed = |world: &World| world.state()["queue"].as_array().unwrap().len();
     assert_eq!(owed(&world), 1, "fly's budget was spent");
     healthy(&world, "fly");
     world.run().exits(0);
@@ -197,8 +184,7 @@ fn a_recovery_ends_the_hope_for_a_late_diagnosis() {
 #[test]
 fn without_the_setting_nothing_is_told() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     healthy(&world, "fly");
     world.run().exits(0).silent();
     assert_eq!(recoveries(&world), 0);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Engine, Row, SLACK_TOKEN, World, fallback, wake};
+use crate::support::{Engine, Row, SLACK_TOKEN, World, wake};
 
 /// The texts that Slack gets where the engine says this about these rows.
 #[track_caller]
@@ -12,16 +12,14 @@ fn texts(says: &str, rows: impl IntoIterator<Item = Row>) -> Vec<String> {
     world
         .engine
         .script(rows.iter().map(|_| Engine::answer(says)));
-    world.append(rows);
-    world.run().exits(0).silent();
+    world.raise(rows).exits(0).silent();
     world.slack.texts()
 }
 
 #[test]
 fn the_request_is_the_contracts() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let request = world.slack.requests().remove(0);
     assert_eq!(
         (request.method.as_str(), request.path.as_str()),
@@ -67,49 +65,6 @@ fn the_engines_words_stand_as_they_are() {
 }
 
 #[test]
-fn without_a_diagnosis_the_row_speaks() {
-    let row = wake("fly")
-        .set("title", "Fly app(s) unreachable: HTTP 401")
-        .set("detail", "Line one.\nLine two.");
-    let expected = "🚨 Probe alert · fly\nfly (critical): Fly app(s) unreachable: HTTP 401\n\n\
-                    Line one.\nLine two.\n\nI was unable to investigate — engine returned: engine_unavailable";
-    assert_eq!(fallback(row), expected);
-}
-
-#[test]
-fn nothing_a_row_says_can_mention_or_link() {
-    let row = wake("<!channel>")
-        .set("title", "a & b")
-        .set("detail", "<https://evil.example|here> &lt;");
-    let text = fallback(row.clone());
-    let escaped = row
-        .fallback("engine_unavailable")
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    assert_eq!(text, escaped);
-    assert!(!text.contains('<') && !text.contains('>'));
-}
-
-#[test]
-fn nothing_the_engine_says_can_mention_or_link() {
-    let expected = "🚨 Probe alert · fly\n&lt;!here&gt; is &amp;amp; &lt;@U1&gt;";
-    assert_eq!(texts("<!here> is &amp; <@U1>", [wake("fly")]), [expected]);
-}
-
-#[test]
-fn nothing_an_engines_code_says_can_mention_or_link() {
-    let world = World::stamped();
-    world.engine.script([Engine::error("<!channel>")]);
-    world.append([wake("fly")]);
-    world.run().exits(0).warns("<!channel>");
-    assert_eq!(
-        world.slack.texts(),
-        [wake("fly").fallback("&lt;!channel&gt;")]
-    );
-}
-
-#[test]
 fn a_wake_raised_over_15_minutes_before_says_so_behind_a_blank_line() {
     let plain = "🚨 Probe alert · fly\nAll is well.";
     assert_eq!(
@@ -121,29 +76,4 @@ fn a_wake_raised_over_15_minutes_before_says_so_behind_a_blank_line() {
         .strip_prefix(&format!("{plain}\n\n"))
         .unwrap_or_else(|| panic!("no note in {text:?}"));
     assert!(!note.is_empty() && !note.contains('\n'), "{note:?}");
-}
-
-#[test]
-fn repeats_held_back_are_told_in_the_pairs_next_dm() {
-    let world = World::stamped();
-    world.append([wake("fly"), wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
-    world.shift_state(-1);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
-    let text = world.slack.texts().remove(1);
-    let (plain, note) = text
-        .rsplit_once("\n\n")
-        .unwrap_or_else(|| panic!("no note in {text:?}"));
-    assert_eq!(plain, world.slack.texts()[0]);
-    assert!(note.contains('2') && !note.contains('\n'), "{note:?}");
-}
-
-#[test]
-fn a_long_text_fails_nothing() {
-    let told = texts(&"word & ".repeat(2_000), [wake("fly")]);
-    assert!(told[0].starts_with("🚨 Probe alert · fly\nword &amp; word"));
-    for text in &told {
-        assert!(text.chars().count() <= 4_000, "{}", text.chars().count());
-    }
 }

@@ -4,8 +4,7 @@
 use serde_json::json;
 
 use crate::support::{
-    DIAGNOSIS, Engine, Post, Reply, Row, Slack, World, arguments, at_once, is_marked, plain,
-    unable, wake,
+    DIAGNOSIS, Engine, Post, Reply, Row, Slack, World, at_once, is_marked, plain, unable, wake,
 };
 
 /// Facts go first, at once.
@@ -29,10 +28,8 @@ fn what_queued_up_while_slack_was_dead_goes_out_in_order_and_into_its_threads() 
     let world = facts_first(Slack::start());
     let rows = ["fly", "sentry"].map(wake);
     world.slack.die();
-    world.append(rows.clone());
-    world.run().exits(3);
-    world.append([wake("vercel")]);
-    world.run().exits(3);
+    world.raise(rows.clone()).exits(3);
+    world.raise([wake("vercel")]).exits(3);
     world.slack.revive();
     world.run().exits(0).silent();
     let [fly, sentry] = rows.each_ref().map(Row::facts);
@@ -60,8 +57,7 @@ fn a_result_whose_thread_takes_no_reply_goes_to_the_top_level_at_once() {
     ] {
         let world = facts_first(Slack::start());
         world.slack.nth(2, Slack::refusal(gone));
-        world.append([wake("fly")]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly")]).exits(0).silent();
         let posts = world.slack.posts();
         let told = plain("fly");
         assert_eq!(
@@ -77,8 +73,7 @@ fn a_result_whose_thread_takes_no_reply_goes_to_the_top_level_at_once() {
 fn where_facts_were_delivered_without_a_ts_their_result_goes_to_the_top_level() {
     let world = facts_first(Slack::start());
     world.slack.script([Reply::json(200, &json!({"ok": true}))]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let posts = world.slack.posts();
     let expected = [(wake("fly").facts(), None), (plain("fly"), None)];
     let expected = expected
@@ -105,8 +100,7 @@ fn a_result_whose_facts_were_given_up_is_an_ordinary_dm() {
             world.queue(rows.clone());
             world.run().exits(3);
         } else {
-            world.append(rows.clone());
-            world.run().exits(3);
+            world.raise(rows.clone()).exits(3);
         }
         let posts = world.slack.posts();
         let reason = "engine_exception:HTTP503";
@@ -124,8 +118,7 @@ fn a_failed_result_has_the_facts_in_full_where_these_were_given_up_half_way() {
     world.engine.script([Reply::text(503, "")]);
     let detail = format!("{}the very end", "word ".repeat(1_000));
     let row = wake("fly").set("detail", detail);
-    world.append([row.clone()]);
-    world.run().exits(3);
+    world.raise([row.clone()]).exits(3);
     world.slack.usually(|_, before| Slack::took(before));
     world.command("undelivered --clear --yes").exits(0);
     let posts = world.slack.posts();
@@ -154,11 +147,8 @@ fn what_the_given_up_facts_said_of_repeats_is_said_with_the_result() {
 #[test]
 fn a_result_for_another_operator_goes_to_the_top_level() {
     let world = facts_first(Slack::start());
-    world.engine.script([Reply::Hang]);
     world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    run.kill();
+    world.kill_while_asking();
     world.set("KORA_SLACK_JOSHUA_USER_ID", "U0OTHER");
     world.run().exits(0).silent();
     let result = &world.slack.posts()[1];
@@ -169,8 +159,7 @@ fn a_result_for_another_operator_goes_to_the_top_level() {
 fn facts_that_slack_answered_unclearly_are_sent_again_and_the_result_follows_the_second() {
     let world = facts_first(Slack::start());
     world.slack.script([Reply::text(503, "")]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let posts = world.slack.posts();
     assert!(!is_marked(&posts[0].text) && is_marked(&posts[1].text));
     assert_eq!(
@@ -184,8 +173,7 @@ fn a_result_waits_over_runs_for_facts_that_are_not_delivered() {
     let world = facts_first(Slack::start());
     world.slack.script([Reply::Cut, Reply::Cut]);
     world.engine.script([Reply::text(503, "")]);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     assert_eq!(world.slack.posts().len(), 2);
     world.run().exits(0).silent();
     let posts = world.slack.posts();

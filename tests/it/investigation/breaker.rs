@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Reply, World, wake};
+use crate::support::{Engine, Reply, World, column, wake};
 
 /// The reasons of these many wakes in one run, and how often the engine was asked.
 #[track_caller]
@@ -10,13 +10,7 @@ fn reasons(replies: impl IntoIterator<Item = Reply>, wakes: usize) -> (Vec<Value
     let world = World::stamped();
     world.engine.script(replies);
     world.append((0..wakes).map(|number| wake(&format!("probe{number}"))));
-    let told = world.report(0)["wakes"].take();
-    let reasons = told
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["error"].clone())
-        .collect();
+    let reasons = column(world.report(0)["wakes"].take(), "/error");
     assert_eq!(world.slack.texts().len(), wakes);
     (reasons, world.engine.requests().len())
 }
@@ -59,8 +53,7 @@ fn a_bad_status_keeps_it_asking() {
 fn the_next_run_asks_again() {
     let world = World::stamped();
     world.engine.script([Reply::Cut, Reply::Cut]);
-    world.append(["a", "b", "c"].map(wake));
-    world.run().exits(0);
+    world.raise(["a", "b", "c"].map(wake)).exits(0);
     world.append([wake("d")]);
     assert_eq!(world.report(0)["wakes"][0]["error"], json!(null));
 }
@@ -71,9 +64,9 @@ fn a_time_out_counts_like_a_cut_connection_and_the_last_one_is_the_reason() {
     world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
     world.engine.script([Reply::Cut, Reply::Hang]);
     world.append(["a", "b", "c"].map(wake));
-    let told = world.report(0)["wakes"].take();
+    let reasons = column(world.report(0)["wakes"].take(), "/error");
     let timeout = "engine_exception:Timeout";
     let expected = ["engine_exception:ConnectionError", timeout, timeout];
-    assert_eq!([0, 1, 2].map(|at| told[at]["error"].clone()), expected);
+    assert_eq!(reasons, expected);
     assert_eq!(world.engine.requests().len(), 2);
 }

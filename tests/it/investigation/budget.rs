@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Reply, World, arguments, wake};
+use crate::support::{Reply, World, column, wake};
 
 const SPENT: &str = "investigation_budget_spent";
 
@@ -16,9 +16,7 @@ fn world(most: &str) -> World {
 #[track_caller]
 fn reasons(world: &World, wakes: usize) -> Vec<Value> {
     world.append((0..wakes).map(|number| wake(&format!("probe{number}"))));
-    let told = world.report(0)["wakes"].take();
-    let wakes = told.as_array().expect("wakes").iter();
-    wakes.map(|wake| wake["error"].clone()).collect()
+    column(world.report(0)["wakes"].take(), "/error")
 }
 
 #[test]
@@ -37,18 +35,15 @@ fn a_question_that_brought_nothing_counts_and_one_not_asked_does_not() {
     let world = world("1");
     world.engine.script([Reply::text(503, "")]);
     assert_eq!(reasons(&world, 2), ["engine_exception:HTTP503", SPENT]);
-    let state: Value = serde_json::from_str(&world.state_file("state.json")).unwrap();
+    let state = world.state();
     assert_eq!(state["questions"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
 fn a_question_that_a_run_did_not_live_to_hear_answered_counts() {
     let world = world("1");
-    world.engine.script([Reply::Hang]);
     world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    run.kill();
+    world.kill_while_asking();
     world.run().exits(0).warns(SPENT);
     assert_eq!(world.slack.texts(), [wake("fly").fallback(SPENT)]);
 }

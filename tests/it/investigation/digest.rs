@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{DIAGNOSIS, Post, Reply, Row, World, wake};
+use crate::support::{DIAGNOSIS, Post, Reply, Row, World, column, wake};
 
 /// A digest from so many wakes on.
 fn digesting(least: &str) -> World {
@@ -81,14 +81,10 @@ fn many_at_once_are_one_question_and_one_message() {
 #[test]
 fn each_wake_has_its_own_row_and_its_own_stamp() {
     let world = digesting("4");
-    world.append(four());
-    world.run().exits(0).silent();
+    world.raise(four()).exits(0).silent();
     let rows = world.state_rows("outcomes.jsonl");
-    let probes: Vec<_> = rows
-        .iter()
-        .map(|row| row["details"]["probe"].as_str())
-        .collect();
-    assert_eq!(probes, ["vercel", "fly", "sentry", "doppler"].map(Some));
+    let probes = column(rows.clone(), "/details/probe");
+    assert_eq!(probes, ["vercel", "fly", "sentry", "doppler"]);
     for (number, row) in rows.iter().enumerate() {
         let details = &row["details"];
         let probe = details["probe"].as_str().unwrap();
@@ -101,12 +97,10 @@ fn each_wake_has_its_own_row_and_its_own_stamp() {
         let tokens = if number == 0 { json!(812) } else { Value::Null };
         assert_eq!(details["input_tokens"], tokens);
     }
-    world.append(four());
-    world.run().exits(0).silent();
+    world.raise(four()).exits(0).silent();
     assert_eq!(world.slack.posts().len(), 2, "all four are held back");
     world.shift_state(-1);
-    world.append(four());
-    world.run().exits(0).silent();
+    world.raise(four()).exits(0).silent();
     let full = &world.slack.posts()[3].text;
     assert_eq!(
         full.matches("\n\n1 repeat was held back since ").count(),
@@ -142,8 +136,7 @@ fn with_facts_first_the_list_goes_ahead_and_the_result_follows_it() {
         if fails {
             world.engine.script([Reply::text(503, "")]);
         }
-        world.append(four());
-        world.run().exits(0);
+        world.raise(four()).exits(0);
         let result = if fails {
             "I was unable to investigate — engine returned: engine_exception:HTTP503"
         } else {

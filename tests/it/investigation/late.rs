@@ -6,9 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{
-    DEAD_URL, Engine, Reply, World, arguments, at_once, key, plain, unable, wake,
-};
+use crate::support::{DEAD_URL, Engine, Reply, World, at_once, key, plain, unable, wake};
 
 /// A late diagnosis is hoped for so many seconds.
 fn hoping(seconds: &str) -> World {
@@ -71,8 +69,7 @@ fn behind_facts_it_goes_into_their_thread() {
     let world = hoping("7200");
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
     world.engine.script([Reply::text(503, "")]);
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly")]).exits(0);
     pass(&world, 1);
     world.run().exits(0).silent();
     let posts = world.slack.posts();
@@ -93,8 +90,7 @@ fn behind_facts_it_goes_into_their_thread() {
 fn it_is_asked_for_six_times_at_growing_pauses_and_then_no_word_is_said() {
     let world = hoping("86400");
     world.engine.usually(|_, _| Reply::text(503, ""));
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly")]).exits(0);
     for (tries, minutes) in [1, 2, 4, 8, 16, 32].into_iter().enumerate() {
         world.shift_state_by(-(SignedDuration::from_mins(minutes) - SignedDuration::from_secs(20)));
         world.run().exits(0).silent();
@@ -163,8 +159,7 @@ fn an_engine_that_is_given_up_postpones_it_without_a_count() {
     world.set("KORA_PROBE_ENGINE_URL", DEAD_URL);
     for (minutes, probes) in [(1, ["a", "b"]), (1, ["c", "d"])] {
         pass(&world, minutes);
-        world.append(probes.map(wake));
-        world.run().exits(0);
+        world.raise(probes.map(wake)).exits(0);
     }
     world.set("KORA_PROBE_ENGINE_URL", url);
     world.run().exits(0);
@@ -181,11 +176,8 @@ fn an_engine_that_is_given_up_postpones_it_without_a_count() {
 fn interrupted_is_no_reason_that_passes() {
     let world = hoping("7200");
     world.append([wake("fly")]);
-    for number in 1..=2 {
-        world.engine.script([Reply::Hang]);
-        let run = world.start(&arguments("run"));
-        world.engine.wait_for(number);
-        run.kill();
+    for _ in 0..2 {
+        world.kill_while_asking();
     }
     let report = world.report(0);
     assert_eq!(report["wakes"][0]["error"], "interrupted");
@@ -196,8 +188,7 @@ fn interrupted_is_no_reason_that_passes() {
 fn its_time_runs_from_the_dispatch() {
     let world = hoping("600");
     world.engine.script([Reply::text(503, "")]);
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly")]).exits(0);
     pass(&world, 11);
     assert_eq!(world.report(0)["investigations"]["owed"], 0);
     assert_eq!((asked(&world), world.slack.posts().len()), (1, 1));
@@ -207,8 +198,7 @@ fn its_time_runs_from_the_dispatch() {
 fn a_new_dispatch_of_the_pair_ends_it() {
     let world = failed().without_debounce();
     pass(&world, 2);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     pass(&world, 60);
     world.run().exits(0).silent();
     assert_eq!((asked(&world), world.slack.posts().len()), (2, 2));
@@ -218,8 +208,7 @@ fn a_new_dispatch_of_the_pair_ends_it() {
 fn what_is_newer_goes_first() {
     let world = failed();
     pass(&world, 2);
-    world.append([wake("sentry")]);
-    world.run().exits(0).silent();
+    world.raise([wake("sentry")]).exits(0).silent();
     assert_eq!(world.slack.texts()[1..], ["sentry", "fly"].map(plain));
 }
 
@@ -230,7 +219,7 @@ fn a_long_run_asks_for_it_no_second_time() {
         .engine
         .script([Reply::text(503, ""), Engine::answer("At last.").held()]);
     world.append(["fly", "sentry"].map(wake));
-    let run = world.start(&arguments("run"));
+    let run = world.start("run");
     world.engine.wait_for(2);
     // The run holds its state itself: what is in the file is for those that only look.
     std::thread::sleep(Duration::from_millis(200));
@@ -243,10 +232,7 @@ fn a_long_run_asks_for_it_no_second_time() {
 fn a_run_killed_while_it_asks_has_used_up_a_try_and_told_nothing() {
     let world = failed();
     pass(&world, 1);
-    world.engine.script([Reply::Hang]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(2);
-    run.kill();
+    world.kill_while_asking();
     pass(&world, 1);
     world.run().exits(0).silent();
     assert_eq!(asked(&world), 2);
@@ -260,8 +246,7 @@ fn it_waits_for_a_fallback_that_slack_does_not_have_yet() {
     let world = hoping("7200");
     world.engine.script([Reply::text(503, "")]);
     world.slack.die();
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     pass(&world, 1);
     world.run().exits(3);
     world.slack.revive();

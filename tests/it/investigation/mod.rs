@@ -1,12 +1,11 @@
 //! Section 6: the engine.
 
-mod anthropic;
+mod api;
 mod breaker;
 mod budget;
 mod digest;
 mod fakellm;
 mod late;
-mod openai;
 mod prompt;
 mod reasons;
 mod text;

@@ -9,8 +9,7 @@ use crate::support::{Row, World, wake};
 #[track_caller]
 fn prompt(row: Row) -> String {
     let world = World::stamped();
-    world.append([row]);
-    world.run().exits(0).silent();
+    world.raise([row]).exits(0).silent();
     world.engine.prompts().remove(0)
 }
 

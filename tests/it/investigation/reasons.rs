@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{DEAD_URL, ENGINE_TOKEN, Engine, Reply, World, wake};
+use crate::support::{ENGINE_TOKEN, Engine, Reply, World, wake};
 
 /// One wake in a world prepared so: its reason, told to the operator and in the report alike.
 #[track_caller]
@@ -36,8 +35,7 @@ fn reason_for(reply: Reply) -> String {
 #[test]
 fn the_request_is_the_contracts() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let request = world.engine.requests().remove(0);
     assert_eq!(
         (request.method.as_str(), request.path.as_str()),
@@ -71,62 +69,11 @@ fn the_request_is_the_contracts() {
 }
 
 #[test]
-fn without_a_token_there_is_no_header() {
-    let world = World::stamped();
-    world.unset("KORA_PROBE_ENGINE_TOKEN");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
-    assert_eq!(world.engine.requests()[0].header("authorization"), None);
-}
-
-#[test]
-fn text_alone_is_an_answer() {
-    for body in [
-        json!({"text": "All is well."}),
-        json!({"text": "All is well.", "error": null, "more": [1]}),
-    ] {
-        let world = World::stamped();
-        world.engine.script([Reply::json(200, &body)]);
-        world.append([wake("fly")]);
-        let told = world.report(0)["wakes"].take();
-        assert_eq!(told[0]["reasoning_invoked"], true);
-        assert_eq!(told[0]["error"], json!(null));
-        assert_eq!(world.slack.texts(), ["🚨 Probe alert · fly\nAll is well."]);
-    }
-}
-
-#[test]
 fn no_engine_is_engine_unavailable() {
     assert_eq!(
         reason_in(&World::stamped().without_engine()),
         "engine_unavailable"
     );
-}
-
-#[test]
-fn an_engine_that_hangs_is_a_timeout() {
-    let world = World::stamped();
-    world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
-    world.engine.script([Reply::Hang]);
-    assert_eq!(reason_in(&world), "engine_exception:Timeout");
-}
-
-#[test]
-fn an_engine_that_drips_is_a_timeout_in_all() {
-    let world = World::stamped();
-    world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
-    world.engine.script([Reply::Drip(
-        Duration::from_millis(100),
-        json!({"text": "too slow"}).to_string(),
-    )]);
-    assert_eq!(reason_in(&world), "engine_exception:Timeout");
-}
-
-#[test]
-fn a_port_where_nobody_listens_is_a_connection_error() {
-    let world = World::stamped().without_engine();
-    world.set("KORA_PROBE_ENGINE_URL", DEAD_URL);
-    assert_eq!(reason_in(&world), "engine_exception:ConnectionError");
 }
 
 #[test]
@@ -144,31 +91,6 @@ fn a_server_without_tls_is_a_connection_error() {
     world.set("KORA_PROBE_ENGINE_URL", url);
     assert_eq!(reason_in(&world), "engine_exception:ConnectionError");
     plain.join().unwrap().unwrap();
-}
-
-#[test]
-fn a_connection_cut_is_a_connection_error() {
-    assert_eq!(reason_for(Reply::Cut), "engine_exception:ConnectionError");
-    assert_eq!(
-        reason_for(Reply::CutInBody),
-        "engine_exception:ConnectionError"
-    );
-}
-
-#[test]
-fn bytes_that_are_not_http_are_an_exception_too() {
-    let reason = reason_for(Reply::Garbage("\u{1}\u{2} this is not HTTP\r\n\r\n"));
-    assert!(reason.starts_with("engine_exception:"), "{reason}");
-}
-
-#[test]
-fn a_redirect_is_not_followed() {
-    let world = World::stamped();
-    world
-        .engine
-        .script([Reply::text(302, "").with("Location", &world.engine.url())]);
-    assert_eq!(reason_in(&world), "engine_exception:HTTP302");
-    assert_eq!(world.engine.requests().len(), 1);
 }
 
 /// The tables of all answers are beside the code, in `src/engine`.

@@ -29,44 +29,6 @@ fn a_text_that_was_cut_short_is_sent_with_a_line_that_says_so() {
     }
 }
 
-#[test]
-fn half_of_a_surrogate_pair_takes_nothing_from_a_text() {
-    let openai = world().speaking("openai");
-    let body = |text: &str| {
-        format!(r#"{{"choices":[{{"message":{{"content":"{text}"}},"finish_reason":"stop"}}]}}"#)
-    };
-    assert_eq!(
-        openai.diagnosis(Reply::text(200, &body(r"Down \ud83d."))),
-        "Down \u{fffd}."
-    );
-    assert_eq!(
-        openai.diagnosis(Reply::text(200, &body(r"Down \ud83d\udea8."))),
-        "Down 🚨."
-    );
-    let kora = r#"{"text":"Down.","reasoning_duration_ms":NaN,"error":null}"#;
-    assert_eq!(world().diagnosis(Reply::text(200, kora)), "Down.");
-}
-
-#[test]
-fn an_answer_of_a_mebibyte_is_read_and_not_a_byte_more() {
-    let world = world();
-    let body = |length: usize| {
-        let (head, tail) = (r#"{"text":"Down.","filler":""#, r#""}"#);
-        Reply::text(
-            200,
-            &format!(
-                "{head}{}{tail}",
-                "x".repeat(length - head.len() - tail.len())
-            ),
-        )
-    };
-    assert_eq!(world.diagnosis(body(1 << 20)), "Down.");
-    assert_eq!(
-        world.reason(body((1 << 20) + 1)),
-        "engine_exception:InvalidResponse"
-    );
-}
-
 /// Sandboxes search all output and every file for the tokens after each run.
 #[test]
 fn an_engine_that_repeats_its_token_is_not_repeated() {
@@ -122,9 +84,17 @@ fn a_slack_that_repeats_its_token_is_not_repeated() {
 #[test]
 fn a_prompt_that_comes_back_is_a_text_like_any_other() {
     let world = world();
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.raise([wake("fly")]).exits(0);
     let prompt = world.engine.prompts().remove(0);
     let sent = world.diagnosis(Engine::answer(&prompt));
     assert_eq!(sent, prompt.trim());
+}
+
+#[test]
+fn a_token_that_is_put_together_from_two_blocks_is_masked() {
+    let world = world().speaking("anthropic");
+    let (begin, end) = ENGINE_TOKEN.split_at(ENGINE_TOKEN.len() / 2);
+    let blocks = [begin, end].map(|text| json!({"type": "text", "text": text}));
+    let message = json!({"type": "message", "stop_reason": "end_turn", "content": blocks});
+    assert_eq!(world.diagnosis(Reply::json(200, &message)), "[masked]");
 }

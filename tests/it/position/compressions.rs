@@ -15,7 +15,7 @@ const COMPRESSIONS: [(&str, &[u8]); 4] = [
 ];
 
 /// Puts a file that begins so in place of this one, with its time, as the compression's own tool does.
-fn compress(plain: &Path, end: &str, start: &[u8]) {
+fn compress(plain: &Path, (end, start): (&str, &[u8])) {
     let modified = fs::metadata(plain).unwrap().modified().unwrap();
     let path = PathBuf::from(format!("{}.{end}", plain.display()));
     fs::write(&path, [start, &fs::read(plain).unwrap()].concat()).unwrap();
@@ -38,11 +38,8 @@ fn rows_between_holder_and_log_are_missed_with_a_word() {
     needs!("logrotate");
     for (end, start) in COMPRESSIONS {
         let log = Rotating::begun();
-        for probe in ["unread", "missed"] {
-            log.write(&[probe]);
-            log.logrotate("create");
-        }
-        compress(&log.rotated(".1"), end, start);
+        log.rotate_behind(&["unread", "missed"], "create");
+        compress(&log.rotated(".1"), (end, start));
         log.write(&["after"]);
         warns_of(&log, &format!(".1.{end}"), &["unread", "after"]);
     }
@@ -53,26 +50,18 @@ fn rows_behind_an_empty_stamped_log_are_missed_with_a_word() {
     needs!("logrotate");
     let without_log = Rotating::without_log();
     without_log.look(0);
-    for log in [Rotating::stamped(), without_log] {
+    for (log, directives) in [
+        (Rotating::stamped(), "create"),
+        (without_log, "create"),
+        (Rotating::stamped(), "copytruncate"),
+    ] {
         log.write(&["missed"]);
-        log.logrotate("create");
-        compress(&log.rotated(".1"), "xz", COMPRESSIONS[0].1);
+        log.logrotate(directives);
+        compress(&log.rotated(".1"), COMPRESSIONS[0]);
         warns_of(&log, ".1.xz", &[]);
         log.write(&["after"]);
         log.tells(&["after"]);
     }
-}
-
-#[test]
-fn the_rows_of_a_copy_of_an_empty_stamped_log_are_missed_with_a_word() {
-    needs!("logrotate");
-    let log = Rotating::stamped();
-    log.write(&["missed"]);
-    log.logrotate("copytruncate");
-    compress(&log.rotated(".1"), "xz", COMPRESSIONS[0].1);
-    warns_of(&log, ".1.xz", &[]);
-    log.write(&["after"]);
-    log.tells(&["after"]);
 }
 
 #[test]
@@ -81,7 +70,7 @@ fn the_holder_in_such_a_compression_is_a_gap() {
     let log = Rotating::begun();
     log.write(&["missed"]);
     log.logrotate("create");
-    compress(&log.rotated(".1"), "xz", COMPRESSIONS[0].1);
+    compress(&log.rotated(".1"), COMPRESSIONS[0]);
     log.write(&["after"]);
     warns_of(&log, ".1.xz", &["after"]);
     log.logrotate("create");
@@ -99,7 +88,7 @@ fn a_generation_that_was_read_before_it_was_compressed_is_worth_no_word() {
             log.write(&[probe]);
             log.follows(&[probe]);
             log.logrotate(directives);
-            compress(&log.rotated(".2"), "xz", COMPRESSIONS[0].1);
+            compress(&log.rotated(".2"), COMPRESSIONS[0]);
         }
     }
 }
@@ -110,7 +99,7 @@ fn files_that_were_there_at_the_first_run_are_worth_no_word() {
     let log = Rotating::without_log();
     log.append_raw(other_row("old") + "\n");
     log.logrotate("create");
-    compress(&log.rotated(".1"), "xz", COMPRESSIONS[0].1);
+    compress(&log.rotated(".1"), COMPRESSIONS[0]);
     log.look(0);
     log.write(&["unread"]);
     log.logrotate("create");

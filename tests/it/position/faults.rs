@@ -9,8 +9,7 @@ use crate::support::{Calls, Fault, World, assert_told, at_each_call, wake};
 /// new file are not.
 fn rotated() -> World {
     let world = World::stamped().without_debounce();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.append([wake("sentry")]);
     let [first, second] = [1, 2].map(|n| world.path(&format!("kora_audit_log.jsonl.{n}")));
     fs::rename(world.log(), &first).unwrap();

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use crate::support::rotating::told;
-use crate::support::{Rotating, arguments, other_row};
+use crate::support::{Rotating, other_row};
 
 fn set_modified(path: &Path, time: SystemTime) {
     File::open(path).unwrap().set_modified(time).unwrap();
@@ -194,10 +194,7 @@ fn generations_with_their_times_set_back_are_read_after_the_holder() {
 fn a_clock_set_back_hides_no_generation() {
     needs!("logrotate");
     for log in [Rotating::begun(), Rotating::stamped()] {
-        for probe in ["a", "b"] {
-            log.write(&[probe]);
-            log.logrotate("create");
-        }
+        log.rotate_behind(&["a", "b"], "create");
         log.write(&["c"]);
         // As if it was a day later when the log was read last.
         log.shift_state(24);
@@ -209,10 +206,7 @@ fn a_clock_set_back_hides_no_generation() {
 fn a_clock_set_back_behind_the_holder_hides_no_generation() {
     needs!("logrotate");
     let log = Rotating::begun();
-    for probe in ["a", "b"] {
-        log.write(&[probe]);
-        log.logrotate("create");
-    }
+    log.rotate_behind(&["a", "b"], "create");
     log.write(&["c"]);
     set_modified(&log.rotated(".1"), SystemTime::UNIX_EPOCH);
     log.follows(&["a", "b", "c"]);
@@ -253,10 +247,7 @@ fn a_generation_that_was_removed_and_is_restored_is_not_read_again() {
 fn a_stray_plain_file_hides_no_compressed_one() {
     needs!("logrotate");
     let log = Rotating::begun();
-    for probe in ["a", "b"] {
-        log.write(&[probe]);
-        log.logrotate("create\ncompress");
-    }
+    log.rotate_behind(&["a", "b"], "create\ncompress");
     fs::write(log.rotated(".1"), other_row("stray") + "\n").unwrap();
     log.write(&["c"]);
     log.follows(&["a", "b", "c"]);
@@ -295,12 +286,12 @@ fn strangers_beside_the_log_are_passed_over() {
 fn late_rows_are_found_also_where_strangers_changed_last() {
     needs!("logrotate");
     let log = Rotating::begun();
-    let mut old = log.writer();
+    let old = log.writer();
     log.logrotate("create");
     fs::write(log.rotated(".lock"), "4711\n").unwrap();
     log.write(&["after"]);
     log.follows(&["after"]);
-    std::io::Write::write_all(&mut old, Rotating::line("late").as_bytes()).unwrap();
+    Rotating::write_late(&old, "late");
     log.tells(&["late"]);
 }
 
@@ -327,10 +318,7 @@ fn generations_that_begin_with_the_same_row_are_told_apart() {
 fn a_rotated_file_that_cannot_be_read_is_warned_of() {
     needs!("logrotate");
     let log = Rotating::begun();
-    log.write(&["unread"]);
-    log.logrotate("create");
-    log.write(&["missed"]);
-    log.logrotate("create");
+    log.rotate_behind(&["unread", "missed"], "create");
     log.write(&["after"]);
     fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0o0)).unwrap();
     let outcome = log.run_without_privileges();
@@ -355,8 +343,8 @@ fn more_generations_than_can_be_open_are_read() {
     }
     log.write(&["last"]);
     let shell = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""];
-    let run = arguments("run --to stdout --format json");
-    let report = log.start_through(&shell, &run).finish().exits(0).json();
+    let run = "run --to stdout --format json";
+    let report = log.through(&shell, run).exits(0).json();
     let expected = probes.into_iter().chain(["last".to_owned()]);
     assert_eq!(told(&report), expected.collect::<Vec<_>>());
 }

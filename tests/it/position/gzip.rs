@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Rotating, arguments, other_row};
+use crate::support::{Rotating, other_row};
 
 fn gzipped(path: &Path) -> Vec<u8> {
     let done = Command::new("gzip").arg("-c").arg(path).output().unwrap();
@@ -13,14 +13,20 @@ fn gzipped(path: &Path) -> Vec<u8> {
     done.stdout
 }
 
-/// A log with one unread row, rotated, and a row behind that. Gives the rotated file as it would be compressed.
-fn rotated() -> (Rotating, Vec<u8>) {
+/// A log with one unread row, rotated, and a row behind that.
+fn rotated() -> Rotating {
     let log = Rotating::begun();
     log.write(&["unread"]);
     log.logrotate("create");
     log.write(&["after"]);
+    log
+}
+
+/// Takes the last rotated file away; what its compressed form would hold.
+fn compressed(log: &Rotating) -> Vec<u8> {
     let whole = gzipped(&log.rotated(".1"));
-    (log, whole)
+    fs::remove_file(log.rotated(".1")).unwrap();
+    whole
 }
 
 /// Gives the first block, behind the header and the file's name, a kind that does not exist.
@@ -46,7 +52,8 @@ fn waits(log: &Rotating) {
 fn the_plain_file_counts_beside_a_half_written_compressed_one() {
     needs!("logrotate");
     for length in [0, 5, 40] {
-        let (log, whole) = rotated();
+        let log = rotated();
+        let whole = gzipped(&log.rotated(".1"));
         fs::write(log.rotated(".1.gz"), &whole[..length]).unwrap();
         log.follows(&["unread", "after"]);
         fs::write(log.rotated(".1.gz"), &whole).unwrap();
@@ -63,8 +70,8 @@ fn the_plain_file_counts_beside_a_half_written_compressed_one() {
 #[test]
 fn a_half_written_compressed_file_is_waited_for_with_the_position_unmoved() {
     needs!("logrotate");
-    let (log, whole) = rotated();
-    fs::remove_file(log.rotated(".1")).unwrap();
+    let log = rotated();
+    let whole = compressed(&log);
     for length in [0, 5, 40, whole.len() - 9, whole.len() - 1] {
         fs::write(log.rotated(".1.gz"), &whole[..length]).unwrap();
         waits(&log);
@@ -77,13 +84,9 @@ fn a_half_written_compressed_file_is_waited_for_with_the_position_unmoved() {
 fn a_half_written_file_behind_the_holder_is_waited_for_once_the_holder_is_read() {
     needs!("logrotate");
     let log = Rotating::begun();
-    for probe in ["a", "b"] {
-        log.write(&[probe]);
-        log.logrotate("create");
-    }
+    log.rotate_behind(&["a", "b"], "create");
     log.write(&["c"]);
-    let whole = gzipped(&log.rotated(".1"));
-    fs::remove_file(log.rotated(".1")).unwrap();
+    let whole = compressed(&log);
     fs::write(log.rotated(".1.gz"), &whole[..30]).unwrap();
     log.tells(&["a"]);
     fs::write(log.rotated(".1.gz"), &whole).unwrap();
@@ -100,8 +103,7 @@ fn a_compressed_file_that_ends_early_for_ten_minutes_is_read_as_far_as_it_goes()
     log.append_raw(rows);
     log.logrotate("create");
     log.write(&["after"]);
-    let whole = gzipped(&log.rotated(".1"));
-    fs::remove_file(log.rotated(".1")).unwrap();
+    let whole = compressed(&log);
     let path = log.rotated(".1.gz");
     fs::write(&path, &whole[..whole.len() - 6]).unwrap();
     waits(&log);
@@ -116,8 +118,8 @@ fn a_compressed_file_that_ends_early_for_ten_minutes_is_read_as_far_as_it_goes()
 #[test]
 fn a_compressed_file_that_ends_before_the_position_is_warned_of_and_repeats_nothing() {
     needs!("logrotate");
-    let (log, whole) = rotated();
-    fs::remove_file(log.rotated(".1")).unwrap();
+    let log = rotated();
+    let whole = compressed(&log);
     let path = log.rotated(".1.gz");
     for length in [12, whole.len() / 2] {
         fs::write(&path, &whole[..length]).unwrap();
@@ -130,8 +132,8 @@ fn a_compressed_file_that_ends_before_the_position_is_warned_of_and_repeats_noth
 #[test]
 fn a_compressed_file_from_the_future_is_not_waited_for() {
     needs!("logrotate");
-    let (log, whole) = rotated();
-    fs::remove_file(log.rotated(".1")).unwrap();
+    let log = rotated();
+    let whole = compressed(&log);
     let path = log.rotated(".1.gz");
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let time = SystemTime::now() + Duration::from_secs(86_400);
@@ -143,13 +145,9 @@ fn a_compressed_file_from_the_future_is_not_waited_for() {
 fn a_broken_compressed_file_is_warned_of_once() {
     needs!("logrotate");
     let log = Rotating::begun();
-    log.write(&["a"]);
-    log.logrotate("create");
-    log.write(&["b"]);
-    log.logrotate("create");
+    log.rotate_behind(&["a", "b"], "create");
     log.write(&["c"]);
-    let mut whole = gzipped(&log.rotated(".1"));
-    fs::remove_file(log.rotated(".1")).unwrap();
+    let mut whole = compressed(&log);
     break_stream(&mut whole);
     fs::write(log.rotated(".1.gz"), &whole).unwrap();
     log.tells_with_a_warning(&["a", "c"], "is damaged");
@@ -158,8 +156,8 @@ fn a_broken_compressed_file_is_warned_of_once() {
 #[test]
 fn a_broken_holder_is_a_gap() {
     needs!("logrotate");
-    let (log, mut whole) = rotated();
-    fs::remove_file(log.rotated(".1")).unwrap();
+    let log = rotated();
+    let mut whole = compressed(&log);
     break_stream(&mut whole);
     fs::write(log.rotated(".1.gz"), &whole).unwrap();
     let report = log.tells_with_a_warning(&["after"], "nothing holds the position any more");
@@ -169,7 +167,7 @@ fn a_broken_holder_is_a_gap() {
 #[test]
 fn a_generation_that_was_read_is_not_read_again_once_it_is_compressed() {
     needs!("logrotate");
-    let (log, _) = rotated();
+    let log = rotated();
     log.follows(&["unread", "after"]);
     for _ in 0..3 {
         log.logrotate("create\ncompress");
@@ -190,23 +188,11 @@ fn what_was_read_compressed_is_not_decompressed_again() {
     log.logrotate("create\ncompress");
     log.write(&["after"]);
     log.follows(&["after"]);
-    let (trace, gzip) = (log.path("trace"), log.rotated(".1.gz"));
-    let (trace, gzip) = (trace.display().to_string(), gzip.display().to_string());
+    let gzip = log.rotated(".1.gz").display().to_string();
     log.write(&["next"]);
-    let strace = [
-        "strace",
-        "-f",
-        "-e",
-        "trace=read,pread64",
-        "-P",
-        &gzip,
-        "-o",
-        &trace,
-    ];
-    log.start_through(&strace, &arguments("run --to stdout"))
-        .finish()
-        .exits(0);
-    let reads = fs::read_to_string(&trace).unwrap();
-    let reads = reads.lines().filter(|line| line.contains("read")).count();
+    let flags = ["-e", "trace=read,pread64", "-P", &gzip];
+    let (outcome, trace) = log.traced(&flags, "run --to stdout");
+    outcome.exits(0);
+    let reads = trace.lines().filter(|line| line.contains("read")).count();
     assert!(reads < 10, "{reads} reads");
 }

@@ -6,19 +6,10 @@ use std::os::unix::fs::symlink;
 
 use crate::support::{Rotating, at_once};
 
-/// A name and what happens to a log in which nothing is unread.
-type Case = (&'static str, fn(&Rotating));
+type Steps = fn(&Rotating);
 
-const CASES: &[Case] = &[
-    ("create", |log| rotates_with(log, "create")),
-    ("copytruncate", |log| rotates_with(log, "copytruncate")),
-    ("compress", |log| rotates_with(log, "create\ncompress")),
-    ("copytruncate and compress", |log| {
-        rotates_with(log, "copytruncate\ncompress");
-    }),
-    ("delaycompress", |log| {
-        rotates_with(log, "create\ncompress\ndelaycompress");
-    }),
+/// A name and what happens to a log in which nothing is unread.
+const SPECIAL: &[(&str, Steps)] = &[
     ("dateext", |log| {
         log.write(&["unread"]);
         log.logrotate("create\ndateext");
@@ -81,37 +72,14 @@ const CASES: &[Case] = &[
         log.write(&["after"]);
         log.follows(&["after"]);
     }),
-    ("create, 2 times", |log| rotates_often(log, "create", 2)),
-    ("create, 3 times", |log| rotates_often(log, "create", 3)),
-    ("compress, 2 times", |log| {
-        rotates_often(log, "create\ncompress", 2);
-    }),
-    ("compress, 3 times", |log| {
-        rotates_often(log, "create\ncompress", 3);
-    }),
-    ("delaycompress, 2 times", |log| {
-        rotates_often(log, "create\ncompress\ndelaycompress", 2);
-    }),
-    ("delaycompress, 3 times", |log| {
-        rotates_often(log, "create\ncompress\ndelaycompress", 3);
-    }),
-    ("copytruncate, 2 times", |log| {
-        rotates_often(log, "copytruncate", 2);
-    }),
-    ("copytruncate, 3 times", |log| {
-        rotates_often(log, "copytruncate", 3);
-    }),
 ];
 
-/// Two rotations of a log that was empty when it was stamped.
-const FROM_EMPTY: &[Case] = &[
-    ("empty, create", |log| rotates_from_empty(log, "create")),
-    ("empty, compress", |log| {
-        rotates_from_empty(log, "create\ncompress");
-    }),
-    ("empty, copytruncate", |log| {
-        rotates_from_empty(log, "copytruncate");
-    }),
+const DIRECTIVES: [&str; 5] = [
+    "create",
+    "copytruncate",
+    "create\ncompress",
+    "copytruncate\ncompress",
+    "create\ncompress\ndelaycompress",
 ];
 
 /// Rows on both sides of a rotation with these directives, then one with nothing unread.
@@ -128,49 +96,47 @@ fn rotates_with(log: &Rotating, directives: &str) {
 /// So many rotations between two runs, each behind a row.
 fn rotates_often(log: &Rotating, directives: &str, times: usize) {
     let probes = &["p0", "p1", "p2", "p3"][..=times];
-    for probe in &probes[..times] {
-        log.write(&[probe]);
-        log.logrotate(directives);
-    }
+    log.rotate_behind(&probes[..times], directives);
     log.write(&probes[times..]);
     log.follows(probes);
 }
 
-fn rotates_from_empty(log: &Rotating, directives: &str) {
-    for probe in ["a", "b"] {
-        log.write(&[probe]);
-        log.logrotate(directives);
-    }
-    log.write(&["c"]);
-    log.tells(&["a", "b", "c"]);
+/// A name, how a log is made, and what happens to it.
+type Case = (String, fn() -> Rotating, Box<dyn Fn(&Rotating) + Send>);
+
+fn cases() -> Vec<Case> {
+    let special = SPECIAL
+        .iter()
+        .map(|&(name, case)| -> Case { (name.to_owned(), Rotating::begun, Box::new(case)) });
+    let of_directives = DIRECTIVES.into_iter().flat_map(|directives| -> [Case; 4] {
+        let often = |times| move |log: &Rotating| rotates_often(log, directives, times);
+        let once = move |log: &Rotating| rotates_with(log, directives);
+        let name = |how: &str| format!("{directives}, {how}");
+        [
+            (name("once"), Rotating::begun, Box::new(once)),
+            (name("2 times"), Rotating::begun, Box::new(often(2))),
+            (name("3 times"), Rotating::begun, Box::new(often(3))),
+            (name("from empty"), Rotating::stamped, Box::new(often(2))),
+        ]
+    });
+    special.chain(of_directives).collect()
 }
 
 #[test]
 fn every_way_with_all_steps_within_a_second() {
     needs!("logrotate");
-    for (name, case) in CASES {
+    for (name, begin, case) in cases() {
         println!("{name}");
-        case(&Rotating::begun());
-    }
-    for (name, case) in FROM_EMPTY {
-        println!("{name}");
-        case(&Rotating::stamped());
+        case(&begin());
     }
 }
 
 #[test]
 fn every_way_with_each_rotation_in_a_second_of_its_own() {
     needs!("logrotate");
-    let cases = CASES.iter().map(|case| (case, true));
-    let from_empty = FROM_EMPTY.iter().map(|case| (case, false));
-    at_once(cases.chain(from_empty), |((name, case), is_begun)| {
+    at_once(cases(), |(name, begin, case)| {
         println!("{name}");
-        let log = if is_begun {
-            Rotating::begun()
-        } else {
-            Rotating::stamped()
-        };
-        case(&log.paced());
+        case(&begin().paced());
     });
 }
 
@@ -180,10 +146,10 @@ fn dateext_by_the_second() {
     // Two rotations within a second would get one name, so this one has to pause.
     let log = Rotating::begun().paced();
     let probes = ["a", "b", "c"];
-    for probe in &probes[..2] {
-        log.write(&[probe]);
-        log.logrotate("create\ncompress\ndelaycompress\ndateext\ndateformat -%Y%m%d-%s");
-    }
+    log.rotate_behind(
+        &probes[..2],
+        "create\ncompress\ndelaycompress\ndateext\ndateformat -%Y%m%d-%s",
+    );
     log.write(&probes[2..]);
     log.follows(&probes);
 }

@@ -8,14 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::rotating::told;
-use crate::support::{Engine, Reply, Rotating, World, arguments, assert_told, other_row, wake};
+use crate::support::{Engine, Reply, Rotating, World, assert_told, other_row, wake};
 
 /// A run that stands still in its first question to the engine while `meanwhile` happens; what it told.
 fn during_a_run(log: &Rotating, meanwhile: impl FnOnce()) -> Vec<String> {
     let engine = Engine::start();
-    engine.script([Reply::Held(Box::new(Engine::answer("At last.")))]);
+    engine.script([Engine::answer("At last.").held()]);
     log.set("KORA_PROBE_ENGINE_URL", engine.url());
-    let running = log.start(&arguments("run --to stdout --format json"));
+    let running = log.start("run --to stdout --format json");
     engine.wait_for(1);
     meanwhile();
     engine.release();
@@ -65,7 +65,7 @@ fn the_wakes_of_a_line_are_told_once_where_a_run_is_killed_between_them() {
         let line = wake("first").line() + &wake("second").line() + "\n";
         world.append_raw(line + &Rotating::line("third"));
         world.engine.script([Engine::answer("Found."), Reply::Hang]);
-        let running = world.start(&arguments("run"));
+        let running = world.start("run");
         world.engine.wait_for(2);
         assert_eq!(running.kill().code, None);
         if rotates {
@@ -90,7 +90,7 @@ fn a_full_queue_stops_among_the_rotated_files_and_loses_no_late_row() {
         let row = wake(probe).set("detail", "x".repeat(2_200_000)).line() + "\n";
         old.write_all(row.as_bytes()).unwrap();
     }
-    old.write_all(Rotating::line("late3").as_bytes()).unwrap();
+    Rotating::write_late(&old, "late3");
     log.shift_state(-1);
     log.write(&["rest"]);
     fs::rename(log.log(), log.rotated(".2")).unwrap();

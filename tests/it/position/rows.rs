@@ -16,21 +16,17 @@ fn gzip(path: &Path) {
 #[test]
 fn rows_written_late_through_an_old_descriptor_are_told() {
     needs!("logrotate");
-    let log = Rotating::begun();
-    let mut old = log.writer();
-    log.logrotate("create");
-    log.write(&["after"]);
-    log.follows(&["after"]);
+    let (log, old) = Rotating::with_late_writer();
     for probe in ["late1", "late2"] {
-        old.write_all(Rotating::line(probe).as_bytes()).unwrap();
+        Rotating::write_late(&old, probe);
         let report = log.tells(&[probe]);
         assert_eq!(report["position"]["rotated"], false);
     }
-    old.write_all(Rotating::line("late3").as_bytes()).unwrap();
+    Rotating::write_late(&old, "late3");
     log.write(&["current"]);
     log.tells(&["late3", "current"]);
     log.logrotate("create");
-    old.write_all(Rotating::line("late4").as_bytes()).unwrap();
+    Rotating::write_late(&old, "late4");
     log.write(&["new"]);
     log.follows(&["late4", "new"]);
 }
@@ -38,39 +34,39 @@ fn rows_written_late_through_an_old_descriptor_are_told() {
 #[test]
 fn rows_written_late_into_the_generation_before_the_last_are_told() {
     needs!("logrotate");
-    let log = Rotating::begun();
-    let mut old = log.writer();
-    log.logrotate("create");
-    log.write(&["a"]);
-    log.follows(&["a"]);
+    let (log, old) = Rotating::with_late_writer();
     log.logrotate("create");
     log.write(&["b"]);
     log.follows(&["b"]);
-    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    Rotating::write_late(&old, "late");
     log.tells(&["late"]);
 }
 
 #[test]
 fn rows_written_late_into_a_generation_that_was_left_empty_are_told() {
     needs!("logrotate");
-    let log = Rotating::stamped();
-    let mut old = log.writer();
-    log.logrotate("create");
-    log.write(&["after"]);
-    log.tells(&["after"]);
-    old.write_all(Rotating::line("late").as_bytes()).unwrap();
-    log.tells(&["late"]);
+    for compressed in [false, true] {
+        let log = Rotating::stamped();
+        let old = log.writer();
+        log.logrotate("create");
+        log.write(&["after"]);
+        log.tells(&["after"]);
+        Rotating::write_late(&old, "late");
+        if compressed {
+            gzip(&log.rotated(".1"));
+        }
+        log.tells(&["late"]);
+        log.logrotate("create");
+        log.write(&["new"]);
+        log.follows(&["new"]);
+    }
 }
 
 #[test]
 fn rows_written_late_and_compressed_before_the_run_are_told() {
     needs!("logrotate");
-    let log = Rotating::begun();
-    let mut old = log.writer();
-    log.logrotate("create");
-    log.write(&["after"]);
-    log.follows(&["after"]);
-    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    let (log, old) = Rotating::with_late_writer();
+    Rotating::write_late(&old, "late");
     drop(old);
     log.write(&["more"]);
     log.logrotate("create\ncompress\ndelaycompress");
@@ -82,19 +78,14 @@ fn rows_written_late_and_compressed_before_the_run_are_told() {
 fn late_rows_are_looked_for_once_more_when_ten_minutes_are_over() {
     needs!("logrotate");
     for compressed in [false, true] {
-        let log = Rotating::begun();
-        let mut old = log.writer();
-        log.logrotate("create");
-        log.write(&["after"]);
-        log.follows(&["after"]);
-        old.write_all(Rotating::line("late").as_bytes()).unwrap();
+        let (log, old) = Rotating::with_late_writer();
+        Rotating::write_late(&old, "late");
         if compressed {
             gzip(&log.rotated(".1"));
         }
         log.shift_state(-24);
         log.tells(&["late"]);
-        old.write_all(Rotating::line("too late").as_bytes())
-            .unwrap();
+        Rotating::write_late(&old, "too late");
         log.write(&["current"]);
         log.tells(&["current"]);
     }
@@ -103,35 +94,14 @@ fn late_rows_are_looked_for_once_more_when_ten_minutes_are_over() {
 #[test]
 fn a_look_after_ten_minutes_that_finds_nothing_writes_nothing() {
     needs!("logrotate");
-    let log = Rotating::begun();
-    let mut old = log.writer();
-    log.logrotate("create");
-    log.write(&["after"]);
-    log.follows(&["after"]);
+    let (log, old) = Rotating::with_late_writer();
     log.shift_state(-24);
     log.is_idle();
     // Only a commit can note that it was the last look.
     log.write(&["current"]);
     log.tells(&["current"]);
-    old.write_all(Rotating::line("too late").as_bytes())
-        .unwrap();
+    Rotating::write_late(&old, "too late");
     log.is_idle();
-}
-
-#[test]
-fn a_row_written_late_into_a_generation_that_was_left_empty_is_told_once_it_is_compressed() {
-    needs!("logrotate");
-    let log = Rotating::stamped();
-    let mut old = log.writer();
-    log.logrotate("create");
-    log.write(&["after"]);
-    log.tells(&["after"]);
-    old.write_all(Rotating::line("late").as_bytes()).unwrap();
-    gzip(&log.rotated(".1"));
-    log.tells(&["late"]);
-    log.logrotate("create");
-    log.write(&["new"]);
-    log.follows(&["new"]);
 }
 
 /// Of a file under 1 KiB all is known: what follows is new, and nothing before it is.
@@ -139,17 +109,13 @@ fn a_row_written_late_into_a_generation_that_was_left_empty_is_told_once_it_is_c
 fn a_short_generation_that_grew_is_not_told_again() {
     needs!("logrotate");
     for rows in [1, 2] {
-        let log = Rotating::begun();
-        let mut old = log.writer();
-        log.logrotate("create");
-        log.write(&["after"]);
-        log.follows(&["after"]);
+        let (log, old) = Rotating::with_late_writer();
         log.shift_state(-24);
         log.write(&["forgets"]);
         log.tells(&["forgets"]);
         let late: Vec<_> = (0..rows).map(|row| format!("late{row}")).collect();
         for probe in &late {
-            old.write_all(Rotating::line(probe).as_bytes()).unwrap();
+            Rotating::write_late(&old, probe);
         }
         log.logrotate("create\ncompress\ndelaycompress");
         log.write(&["new"]);
@@ -170,7 +136,7 @@ fn a_whole_last_row_without_its_end_is_told() {
     log.write(&["after"]);
     log.follows(&["unended", "after"]);
     old.write_all(b"\n").unwrap();
-    old.write_all(Rotating::line("late").as_bytes()).unwrap();
+    Rotating::write_late(&old, "late");
     log.tells(&["late"]);
 }
 
@@ -218,10 +184,7 @@ fn a_torn_row_is_left_alone_while_no_new_log_is_there() {
 fn a_row_begun_in_the_new_log_hides_no_generation() {
     needs!("logrotate");
     let log = Rotating::begun();
-    for probe in ["a", "b"] {
-        log.write(&[probe]);
-        log.logrotate("create");
-    }
+    log.rotate_behind(&["a", "b"], "create");
     let line = Rotating::line("c");
     log.append_raw(&line[..12]);
     log.follows(&["a", "b"]);

@@ -37,7 +37,7 @@ fn a_run_killed_at_any_call_that_changes_something_loses_nothing() {
 #[ignore = "some hundred runs under strace: half a minute"]
 fn a_run_killed_at_any_call_loses_nothing() {
     needs!("strace");
-    kill_at_each(Calls::All, 300);
+    kill_at_each(Calls::All, 250);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::{World, arguments, assert_told, is_marked, wake};
+use crate::support::{World, assert_told, is_marked, wake};
 
 /// A small generator of its own, so that a run's seed says all (splitmix64).
 struct Random(u64);
@@ -52,7 +52,7 @@ fn runs_killed_at_random_moments_lose_nothing() {
         probes.extend(new);
         let facts_after = ["0", "30"][random.below(2) as usize];
         world.set("KORA_PROBE_FACTS_AFTER_SECONDS", facts_after);
-        let run = world.start(&arguments("run"));
+        let run = world.start("run");
         sleep(Duration::from_micros(random.below(longest)));
         match run.kill_if_running().code {
             None => kills += 1,
@@ -64,8 +64,7 @@ fn runs_killed_at_random_moments_lose_nothing() {
             fs::rename(world.log(), world.path(&rotated)).unwrap();
         }
     }
-    world.append([wake("last.")]);
-    world.run().exits(0);
+    world.raise([wake("last.")]).exits(0);
     let repeats = assert_told(&world, &probes, kills);
     let texts = world.slack.texts();
     let marked = texts.iter().filter(|text| is_marked(text)).count();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{DIAGNOSIS, World, wake};
+use crate::support::{World, plain, wake};
 
 #[test]
 fn a_log_full_of_wakes_is_stamped_and_nobody_is_asked() {
@@ -28,16 +28,11 @@ fn it_reports_where_it_stamped() {
 #[test]
 fn the_next_row_is_asked_about_once_and_told_once_in_silence() {
     let world = World::new();
-    world.append([wake("sentry")]);
-    world.run().exits(0).silent();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("sentry")]).exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     world.run().exits(0).silent();
     assert_eq!(world.engine.requests().len(), 1);
-    assert_eq!(
-        world.slack.texts(),
-        [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
-    );
+    assert_eq!(world.slack.texts(), [plain("fly")]);
 }
 
 #[test]
@@ -58,8 +53,7 @@ fn an_empty_log_is_stamped_at_its_start() {
     let world = World::new();
     fs::write(world.log(), "").unwrap();
     world.run().exits(0).silent();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(world.slack.texts().len(), 1);
 }
 
@@ -71,8 +65,7 @@ fn a_log_that_is_not_there_yet_is_stamped_with_a_warning_so_that_its_first_row_i
         .exits(0)
         .warns("probe-wake: warning: ")
         .warns("kora_audit_log.jsonl");
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(world.slack.texts().len(), 1);
 }
 

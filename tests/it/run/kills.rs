@@ -2,26 +2,13 @@
 
 use std::fs;
 
-use crate::support::{DIAGNOSIS, Reply, World, arguments, wake};
-
-/// Runs until the engine is asked for the `asked`-th time, and kills the run there.
-#[track_caller]
-fn kill_while_asking(world: &World, asked: usize) {
-    world.engine.script([Reply::Hang]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(asked);
-    assert_eq!(run.kill().code, None);
-}
-
-fn plain(probe: &str) -> String {
-    format!("🚨 Probe alert · {probe}\n{DIAGNOSIS}")
-}
+use crate::support::{Reply, World, plain, wake};
 
 #[test]
 fn the_next_run_does_the_wake_that_was_being_investigated() {
     let world = World::stamped();
     world.append([wake("fly"), wake("sentry")]);
-    kill_while_asking(&world, 1);
+    world.kill_while_asking();
     world.run().exits(0);
     assert_eq!(world.slack.texts(), ["fly", "sentry"].map(plain));
     assert_eq!(world.engine.requests().len(), 3);
@@ -32,7 +19,7 @@ fn the_next_run_does_the_wake_that_was_being_investigated() {
 fn it_does_so_also_where_the_log_is_gone_by_then() {
     let world = World::stamped();
     world.append([wake("fly")]);
-    kill_while_asking(&world, 1);
+    world.kill_while_asking();
     fs::remove_file(world.log()).unwrap();
     world.run();
     assert_eq!(world.slack.texts(), [plain("fly")]);
@@ -42,9 +29,8 @@ fn it_does_so_also_where_the_log_is_gone_by_then() {
 fn a_repeat_of_the_wake_is_held_back_all_the_same() {
     let world = World::stamped();
     world.append([wake("fly")]);
-    kill_while_asking(&world, 1);
-    world.append([wake("fly")]);
-    world.run().exits(0);
+    world.kill_while_asking();
+    world.raise([wake("fly")]).exits(0);
     assert_eq!(world.slack.texts().len(), 1);
 }
 
@@ -53,8 +39,8 @@ fn after_two_interrupted_attempts_the_third_run_asks_no_more() {
     let world = World::stamped();
     let row = wake("fly");
     world.append([row.clone()]);
-    kill_while_asking(&world, 1);
-    kill_while_asking(&world, 2);
+    world.kill_while_asking();
+    world.kill_while_asking();
     world.run().exits(0);
     assert_eq!(world.slack.texts(), [row.fallback("interrupted")]);
     assert_eq!(world.engine.requests().len(), 2);
@@ -65,7 +51,7 @@ fn a_run_killed_while_sending_sends_once_more_and_says_so() {
     let world = World::stamped();
     world.slack.script([Reply::Hang]);
     world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
+    let run = world.start("run");
     world.slack.wait_for(1);
     assert_eq!(run.kill().code, None);
     world.run().exits(0);

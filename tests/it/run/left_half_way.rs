@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Engine, Reply, World, arguments, plain, wake};
+use crate::support::{Engine, World, plain, wake};
 
 /// The engine takes longer over each wake than a run with `--max-runtime 1` may, and no facts go first.
 fn slow(world: &World, wakes: usize) {
@@ -58,6 +58,7 @@ fn a_line_of_two_wakes_can_be_left_between_them() {
 }
 
 #[test]
+#[ignore = "600 DMs are sent"]
 fn a_line_of_very_many_wakes_fills_the_queue_no_further_than_others() {
     let world = World::stamped();
     slow(&world, 1);
@@ -125,8 +126,7 @@ fn all_that_was_read_is_decided_also_past_the_time() {
 fn a_time_limit_of_zero_is_none() {
     let world = World::stamped();
     world.set("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "0");
-    world.append(["a", "b"].map(wake));
-    world.run().exits(0).silent();
+    world.raise(["a", "b"].map(wake)).exits(0).silent();
     world.append(["c", "d"].map(wake));
     world.set("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "1");
     world.command("run --max-runtime 0").exits(0).silent();
@@ -139,31 +139,26 @@ fn what_is_left_half_way_survives_a_kill() {
     slow(&world, 1);
     world.append(["a", "b", "c"].map(wake));
     world.command("run --max-runtime 1").exits(0);
-    world.engine.script([Reply::Hang]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(2);
-    run.kill();
+    world.kill_while_asking();
     world.run().exits(0);
     assert_eq!(world.slack.texts(), [late("a"), plain("b"), plain("c")]);
 }
 
 /// A run over this log of the same state folder.
-fn over(world: &World, log: &str) -> Vec<String> {
-    arguments(&format!("run --audit-log {}", world.path(log).display()))
+#[track_caller]
+fn run_over(world: &World, log: &str) {
+    world.command(&format!("run --audit-log {log}")).exits(0);
 }
 
 #[test]
 fn a_wake_interrupted_in_one_log_is_finished_by_a_run_over_another() {
     let world = World::stamped();
     fs::write(world.path("other.jsonl"), "").unwrap();
-    world.start(&over(&world, "other.jsonl")).finish().exits(0);
+    run_over(&world, "other.jsonl");
     world.append(["fly", "sentry"].map(wake));
-    world.engine.script([Reply::Hang]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    run.kill();
+    world.kill_while_asking();
     fs::write(world.path("other.jsonl"), wake("vercel").line() + "\n").unwrap();
-    world.start(&over(&world, "other.jsonl")).finish().exits(0);
+    run_over(&world, "other.jsonl");
     let all = ["fly", "sentry", "vercel"].map(plain);
     assert_eq!(world.slack.texts(), all);
     assert_eq!(world.report(0)["rows"]["read"], 0);
@@ -174,10 +169,7 @@ fn a_wake_interrupted_in_one_log_is_finished_by_a_run_over_another() {
 fn a_reset_of_the_position_leaves_an_interrupted_investigation_alone() {
     let world = World::stamped().without_debounce();
     world.append(["fly", "sentry"].map(wake));
-    world.engine.script([Reply::Hang]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    run.kill();
+    world.kill_while_asking();
     world.command("state reset --position end").exits(0);
     world.run().exits(0);
     assert_eq!(world.slack.texts(), ["fly", "sentry"].map(plain));

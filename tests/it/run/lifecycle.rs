@@ -7,23 +7,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
-use crate::support::{Engine, Reply, World, arguments, other_row, wake};
-
-/// A world in which the engine keeps the run waiting until it is released.
-fn held() -> World {
-    let world = World::stamped();
-    world
-        .engine
-        .script([Reply::Held(Box::new(Engine::answer("At last.")))]);
-    world.append([wake("fly")]);
-    world
-}
+use crate::support::{Engine, World, other_row, wake};
 
 #[test]
 fn a_second_run_ends_at_once_with_75() {
-    let world = held();
-    let first = world.start(&arguments("run"));
-    world.engine.wait_for(1);
+    let world = World::stamped();
+    let first = world.start_held([wake("fly")]);
     let begun = Instant::now();
     let second = world.run().exits(75);
     assert!(!second.stderr.is_empty() && begun.elapsed() < Duration::from_secs(5));
@@ -33,10 +22,9 @@ fn a_second_run_ends_at_once_with_75() {
 
 #[test]
 fn wait_waits_for_the_first_run_to_end() {
-    let world = held();
-    let first = world.start(&arguments("run"));
-    world.engine.wait_for(1);
-    let second = world.start(&arguments("run --wait 50"));
+    let world = World::stamped();
+    let first = world.start_held([wake("fly")]);
+    let second = world.start("run --wait 50");
     world.engine.release();
     first.finish().exits(0).silent();
     second.finish().exits(0).silent();
@@ -45,9 +33,8 @@ fn wait_waits_for_the_first_run_to_end() {
 
 #[test]
 fn wait_waits_no_longer_than_it_should() {
-    let world = held();
-    let first = world.start(&arguments("run"));
-    world.engine.wait_for(1);
+    let world = World::stamped();
+    let first = world.start_held([wake("fly")]);
     let begun = Instant::now();
     world.command("run --wait 1").exits(75);
     assert!(
@@ -72,9 +59,8 @@ fn a_state_that_cannot_be_read_stops_the_run_and_is_left_as_it_is() {
     ] {
         let world = World::stamped().quiet();
         fs::write(world.state_dir().join("state.json"), state).unwrap();
-        world.append([wake("fly")]);
         world
-            .run()
+            .raise([wake("fly")])
             .exits(1)
             .warns("state.json")
             .warns("probe-wake state reset");
@@ -85,8 +71,7 @@ fn a_state_that_cannot_be_read_stops_the_run_and_is_left_as_it_is() {
 #[test]
 fn an_idle_run_writes_nothing_but_the_locks_time() {
     let world = World::stamped();
-    world.append([wake("fly"), wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     world.age_state();
     let before = world.snapshot(&["state.lock"]);
     world.run().exits(0).silent();
@@ -144,16 +129,14 @@ fn a_server_that_closes_after_each_answer_is_connected_to_again() {
         Engine::answer("One.").closing(),
         Engine::answer("Two.").closing(),
     ]);
-    world.append(["a", "b", "c"].map(wake));
-    world.run().exits(0).silent();
+    world.raise(["a", "b", "c"].map(wake)).exits(0).silent();
     assert_eq!(world.slack.texts().len(), 3);
 }
 
 #[test]
 fn dms_come_in_the_rows_order() {
     let world = World::stamped();
-    world.append(["a", "b", "c"].map(wake));
-    world.run().exits(0).silent();
+    world.raise(["a", "b", "c"].map(wake)).exits(0).silent();
     let signs = ["a", "b", "c"].map(|probe| format!("🚨 Probe alert · {probe}\n"));
     for (text, sign) in world.slack.texts().iter().zip(&signs) {
         assert!(text.starts_with(sign), "{text:?}");
@@ -183,8 +166,7 @@ fn past_max_runtime_no_wake_is_begun_and_the_next_run_goes_on() {
 #[test]
 fn a_log_that_is_missing_for_a_while_moves_nothing() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let away = world.path("away");
     fs::rename(world.log(), &away).unwrap();
     world
@@ -193,8 +175,7 @@ fn a_log_that_is_missing_for_a_while_moves_nothing() {
         .warns("probe-wake: warning: ")
         .warns("kora_audit_log.jsonl");
     fs::rename(&away, world.log()).unwrap();
-    world.append([wake("sentry")]);
-    world.run().exits(0).silent();
+    world.raise([wake("sentry")]).exits(0).silent();
     assert_eq!(world.slack.texts().len(), 2);
 }
 
@@ -236,15 +217,13 @@ fn a_state_folder_that_cannot_be_made_is_an_error_before_anything_is_sent() {
     let world = World::stamped().quiet();
     world.give("given/file", "");
     world.set("KORA_PROBE_WAKE_STATE_DIR", world.path("given/file/state"));
-    world.append([wake("fly")]);
-    world.run().exits(1).warns("given/file");
+    world.raise([wake("fly")]).exits(1).warns("given/file");
 }
 
 #[test]
 fn the_state_is_its_owners_alone() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&world.state_dir()), 0o700);
     for entry in fs::read_dir(world.state_dir()).unwrap() {

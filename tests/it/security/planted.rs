@@ -76,8 +76,7 @@ fn a_state_folder_of_another_user_is_refused() {
 #[test]
 fn a_new_state_folder_is_its_owners_alone() {
     let world = World::stamped();
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(world.state_dir()), 0o700);
     for file in ["state.json", "state.lock", "outcomes.jsonl"] {
@@ -106,8 +105,7 @@ fn what_was_planted_for_a_new_file_is_replaced() {
                 _ => return,
             }
         }
-        world.append([wake("fly")]);
-        world.run().exits(0).silent();
+        world.raise([wake("fly")]).exits(0).silent();
         assert_untouched(&victim);
         for (path, mode) in [
             (world.state_dir().join("state.json"), 0o600),
@@ -145,8 +143,7 @@ fn a_link_or_a_fifo_in_place_of_the_outcomes_costs_a_warning() {
             "link" => symlink(&victim, &path).unwrap(),
             _ => mkfifo(&path),
         }
-        world.append([wake("fly")]);
-        world.run().exits(0).warns("outcomes.jsonl");
+        world.raise([wake("fly")]).exits(0).warns("outcomes.jsonl");
         assert_eq!(world.slack.texts().len(), 1);
         assert_untouched(&victim);
     }
@@ -202,8 +199,7 @@ fn the_outcome_log_that_is_named_may_be_a_link() {
     let file = world.give("given/outcomes", "");
     symlink(&file, world.path("outcomes-link")).unwrap();
     world.set("KORA_PROBE_OUTCOME_LOG", world.path("outcomes-link"));
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert!(fs::read_to_string(file).unwrap().contains("probe:fly:"));
 }
 
@@ -298,8 +294,7 @@ fn a_secret_mounted_as_kubernetes_does_it_is_used() {
         "KORA_PROBE_ENGINE_TOKEN_FILE",
         world.path("given/secrets/token"),
     );
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let sent = world.engine.requests();
     let bearer = format!("Bearer {ENGINE_TOKEN}");
     assert_eq!(sent[0].header("authorization"), Some(bearer.as_str()));

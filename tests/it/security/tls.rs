@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use crate::support::tls::Authority;
-use crate::support::{DIAGNOSIS, World, wake};
+use crate::support::{World, plain, wake};
 
 const NAMES: &str = "DNS:localhost,IP:127.0.0.1,IP:::1";
 const UNTOLD: &str = "engine_exception:ConnectionError";
@@ -59,19 +59,13 @@ impl Secure {
         self.world.slack.never();
         self.world.append([wake("fly")]);
         self.world.run().exits(3).warns("stays queued");
-        let state: serde_json::Value =
-            serde_json::from_str(&self.world.state_file("state.json")).unwrap();
-        assert_eq!(state["outbox"][0]["delivery"], "queued");
+        assert_eq!(self.world.outbox()[0]["delivery"], "queued");
     }
 
     #[track_caller]
     fn all_is_well(&self) {
-        self.world.append([wake("fly")]);
-        self.world.run().exits(0).silent();
-        assert_eq!(
-            self.world.slack.texts(),
-            [format!("🚨 Probe alert · fly\n{DIAGNOSIS}")]
-        );
+        self.world.raise([wake("fly")]).exits(0).silent();
+        assert_eq!(self.world.slack.texts(), [plain("fly")]);
     }
 }
 

@@ -5,9 +5,7 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{
-    DEAD_URL, DIAGNOSIS, Engine, Reply, World, arguments, at_once, other_row, wake,
-};
+use crate::support::{DEAD_URL, DIAGNOSIS, Engine, Reply, World, at_once, column, other_row, wake};
 
 fn outcomes(world: &World) -> Vec<Value> {
     world.state_rows("outcomes.jsonl")
@@ -53,8 +51,7 @@ fn a_row_has_every_field_of_koras() {
     let world = World::stamped();
     let answers = [Engine::answer("Down."), Engine::error("cost_ladder_halted")];
     world.engine.script(answers);
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(0);
+    world.raise([wake("fly"), wake("sentry")]).exits(0);
     let ours = outcomes(&world);
     let sample = fs::read_to_string("tests/data/kora_audit_log.jsonl").unwrap();
     let rows = sample.lines();
@@ -81,8 +78,7 @@ fn the_engines_cost_stands_in_the_row() {
     let world = World::stamped();
     let priced = json!({"text": "Down.", "total_cost_usd": 0.0125});
     world.engine.script([Reply::json(200, &priced)]);
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(outcomes(&world)[0]["details"]["total_cost_usd"], 0.0125);
 }
 
@@ -122,11 +118,7 @@ fn autofix(session: &str, after: SignedDuration) -> String {
 /// Whether the outcome row notes a fix, where this happens while the engine is asked.
 fn noted_fix(happens: impl Fn(&World)) -> Value {
     let world = World::stamped();
-    let answer = Reply::Held(Box::new(Engine::answer("Restarted.")));
-    world.engine.script([answer]);
-    world.append([wake("fly")]);
-    let run = world.start(&arguments("run"));
-    world.engine.wait_for(1);
+    let run = world.start_held([wake("fly")]);
     happens(&world);
     world.engine.release();
     run.finish().exits(0).silent();
@@ -167,13 +159,8 @@ fn a_dm_that_was_not_sent_says_so_and_its_later_delivery_adds_a_row() {
     world
         .engine
         .script([Engine::answer("Found."), Engine::error("sdk_auth")]);
-    world.append([wake("fly"), wake("sentry")]);
-    world.run().exits(3);
-    let rows = outcomes(&world);
-    let statuses: Vec<_> = rows
-        .iter()
-        .map(|row| row["details"]["dm_status"].as_str().unwrap())
-        .collect();
+    world.raise([wake("fly"), wake("sentry")]).exits(3);
+    let statuses = column(outcomes(&world), "/details/dm_status");
     assert_eq!(statuses, ["failed_send", "engine_unavailable_failed_send"]);
     world.reach_slack_at(world.slack.base());
     world.run().exits(0);
@@ -194,8 +181,7 @@ fn a_dm_that_was_not_sent_says_so_and_its_later_delivery_adds_a_row() {
 fn another_file_can_be_named() {
     let world = World::stamped();
     world.set("KORA_PROBE_OUTCOME_LOG", world.path("told-elsewhere"));
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
     let text = fs::read_to_string(world.path("told-elsewhere")).unwrap();
     assert_eq!(text.lines().count(), 1);
     assert_eq!(world.state_file("outcomes.jsonl"), "");
@@ -206,16 +192,12 @@ fn a_named_file_gets_no_seam_that_kora_does_not_know() {
     let world = World::stamped();
     world.set("KORA_PROBE_OUTCOME_LOG", world.path("told-elsewhere"));
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     world.reach_slack_at(world.slack.base());
     world.run().exits(0);
     let named = fs::read_to_string(world.path("told-elsewhere")).unwrap();
     assert_eq!(named.lines().count(), 1, "{named}");
-    let seams: Vec<_> = outcomes(&world)
-        .iter()
-        .map(|row| row["seam"].clone())
-        .collect();
+    let seams = column(outcomes(&world), "/seam");
     assert_eq!(seams, ["probe.dm_delivered"]);
 }
 
@@ -223,10 +205,8 @@ fn a_named_file_gets_no_seam_that_kora_does_not_know() {
 fn the_audit_log_itself_can_be_named() {
     let world = World::stamped();
     world.set("KORA_PROBE_OUTCOME_LOG", world.log());
-    world.append([wake("fly")]);
-    world.run().exits(0).silent();
-    world.append([wake("sentry")]);
-    world.run().exits(0).silent();
+    world.raise([wake("fly")]).exits(0).silent();
+    world.raise([wake("sentry")]).exits(0).silent();
     world.run().exits(0).silent();
     assert_eq!(world.slack.texts().len(), 2);
     let log = fs::read_to_string(world.log()).unwrap();
@@ -238,9 +218,8 @@ fn a_failure_to_write_it_is_a_warning_and_no_more() {
     let world = World::stamped();
     world.give("given/file", "");
     world.set("KORA_PROBE_OUTCOME_LOG", world.path("given/file/outcomes"));
-    world.append([wake("fly")]);
     world
-        .run()
+        .raise([wake("fly")])
         .exits(0)
         .warns("probe-wake: warning: ")
         .warns("given/file");
@@ -253,8 +232,7 @@ fn over_eight_mebibytes_it_moves_aside() {
     let full = (other_row(&"x".repeat(1_000)) + "\n").repeat(9_000);
     fs::write(world.state_dir().join("outcomes.jsonl"), &full).unwrap();
     for probe in ["fly", "sentry"] {
-        world.append([wake(probe)]);
-        world.run().exits(0).silent();
+        world.raise([wake(probe)]).exits(0).silent();
     }
     assert!(world.state_file("outcomes.jsonl.1").starts_with(&full));
     let rows = outcomes(&world);

@@ -5,13 +5,13 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Outcome, Slack, World, arguments, plain, wake};
+use crate::support::{DEAD_URL, Outcome, Slack, World, plain, wake};
 
 /// Runs with these limits or redirections in a shell's words.
 #[track_caller]
 fn run_in_shell(world: &World, script: &str, line: &str) -> Outcome {
     let wrapper = ["sh", "-c", script];
-    world.start_through(&wrapper, &arguments(line)).finish()
+    world.through(&wrapper, line)
 }
 
 fn rows_of(text: &str) -> Vec<Option<Value>> {
@@ -40,8 +40,7 @@ fn a_row_behind_a_torn_one_begins_on_a_line_of_its_own() {
     for file in ["outcomes.jsonl", "undelivered.jsonl"] {
         fs::write(world.state_dir().join(file), "{\"whole\":1}\n{\"torn\":").unwrap();
     }
-    world.append(["fly", "sentry"].map(wake));
-    world.run().exits(3);
+    world.raise(["fly", "sentry"].map(wake)).exits(3);
     for (file, rows) in [("outcomes.jsonl", 2), ("undelivered.jsonl", 1)] {
         let lines = rows_of(&world.state_file(file));
         assert_eq!(lines[0], Some(json!({"whole": 1})));
@@ -77,9 +76,8 @@ fn a_shared_outcome_log_gets_one_append_and_nothing_else() {
 fn an_outcome_log_that_takes_nothing_is_a_warning() {
     let world = World::stamped();
     world.set("KORA_PROBE_OUTCOME_LOG", "/dev/full");
-    world.append([wake("fly")]);
     world
-        .run()
+        .raise([wake("fly")])
         .exits(0)
         .warns("probe-wake: warning: ")
         .warns("/dev/full");
@@ -145,8 +143,7 @@ fn a_stdout_that_takes_no_report_is_told_and_the_dms_are_out() {
 fn a_state_of_a_later_version_is_left_alone_and_the_dms_with_it() {
     let world = World::stamped();
     world.reach_slack_at(DEAD_URL);
-    world.append([wake("fly")]);
-    world.run().exits(3);
+    world.raise([wake("fly")]).exits(3);
     let state = world.state_file("state.json");
     let later = state.replace("\"version\": 2", "\"version\": 3");
     assert_ne!(state, later);

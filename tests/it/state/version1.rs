@@ -4,10 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Reply, World, arguments, plain, wake};
+use crate::support::{Reply, World, plain, wake};
 
 fn state(world: &World) -> Value {
-    serde_json::from_str(&world.state_file("state.json")).unwrap()
+    world.state()
 }
 
 /// Replaces the state by one of version 1 with this position, stamps and outbox, and what else it holds.
@@ -39,7 +39,7 @@ fn its_mark_is_investigated_first_and_its_position_is_behind_that_row() {
         world.engine.script([Reply::Hang]);
         let row = wake("fly");
         world.append([row.clone()]);
-        let run = world.start(&arguments("run"));
+        let run = world.start("run");
         world.engine.wait_for(1);
         run.kill();
         let owed = state(&world)["queue"][0].take();
@@ -50,8 +50,7 @@ fn its_mark_is_investigated_first_and_its_position_is_behind_that_row() {
             "after": {"position": position(&world)},
         });
         as_version_1(&world, &before, json!({"mark": mark}));
-        world.append(["fly", "sentry"].map(wake));
-        world.run().exits(0);
+        world.raise(["fly", "sentry"].map(wake)).exits(0);
         let texts = world.slack.texts();
         let told = match attempts {
             1 => plain("fly"),
@@ -87,8 +86,7 @@ fn its_outbox_and_its_budget_are_carried_on() {
     });
     let more = json!({"outbox": [dm], "investigations": [now]});
     as_version_1(&world, &position(&world), more);
-    world.append([wake("sentry")]);
-    world.run().exits(0);
+    world.raise([wake("sentry")]).exits(0);
     let spent = wake("sentry").fallback("investigation_budget_spent");
     assert_eq!(world.slack.texts(), [plain("fly"), spent]);
     world.engine.maybe();

@@ -97,17 +97,6 @@ fn diagnosed(request: &Request) -> Reply {
     }
 }
 
-/// A request's body without its prompt, which has to tell of the wake of a world's first
-/// [`World::told`](super::World::told); the request has to be named.
-#[track_caller]
-pub fn without_prompt(request: &Request) -> Value {
-    assert_ne!(key(request), "");
-    let mut body = request.json();
-    let prompt = body["messages"][0]["content"].take().to_string();
-    assert!(prompt.contains("p0 unreachable: HTTP 401"), "{prompt}");
-    body
-}
-
 /// A chat completion that ended so, with this message.
 pub fn completion(finish: &str, message: Value) -> Reply {
     Reply::json(

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::outcome::Outcome;
-use super::sandbox::{Sandbox, arguments};
+use super::sandbox::Sandbox;
 use super::world::World;
 
 /// What happens at a system call.
@@ -107,9 +106,7 @@ pub fn at_each_call_of(
 
 /// The calls of one run in this sandbox, from its first look at a file there on.
 fn calls_of(sandbox: &Sandbox, line: &str, calls: Calls) -> Vec<Call> {
-    let strace = ["strace", "-f", "-s", "0", "-o", "trace", "--"];
-    sandbox.start_through(&strace, &arguments(line)).finish();
-    let trace = fs::read_to_string(sandbox.path("trace")).expect("strace's output");
+    let (_, trace) = sandbox.traced(&["-s", "0"], line);
     let root = sandbox.path("").display().to_string();
     let (mut counts, mut begun, mut found) = (BTreeMap::new(), false, Vec::new());
     for line in trace.lines() {
@@ -159,9 +156,8 @@ pub fn with_fault(sandbox: &Sandbox, line: &str, fault: Fault, syscall: &str, n:
     };
     let inject = format!("inject={syscall}:{what}:when={n}");
     let trace = format!("trace={syscall}");
-    let mut strace = vec!["strace", "-f", "-s", "0", "-o", "trace"];
-    strace.extend(["-e", &trace, "-e", &inject, "--"]);
-    sandbox.start_through(&strace, &arguments(line)).finish()
+    let flags = ["-s", "0", "-e", &trace, "-e", &inject];
+    sandbox.traced(&flags, line).0
 }
 
 impl fmt::Display for Call {

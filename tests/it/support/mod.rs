@@ -20,17 +20,17 @@ pub mod tls;
 pub mod wire;
 pub mod world;
 
-pub use engine::{DIAGNOSIS, Engine, completion, key, message, without_prompt};
+pub use engine::{DIAGNOSIS, Engine, completion, key, message};
 pub use faults::{Calls, Fault, at_each_call, at_each_call_of, mounting, run_with, with_fault};
-pub use outcome::Outcome;
+pub use outcome::{Outcome, column};
 pub use parallel::at_once;
 pub use rotating::Rotating;
-pub use row::{Row, other_row, wake};
-pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, arguments, copy_binary};
+pub use row::{Row, other_row, outcome_row, wake};
+pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, copy_binary};
 pub use server::Server;
 pub use slack::{Post, Slack};
 pub use telling::{
-    assert_nothing_is_left, assert_told, assert_told_in_threads, fallback, is_marked, plain, unable,
+    assert_nothing_is_left, assert_told, assert_told_in_threads, is_marked, plain, unable,
 };
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};

@@ -48,38 +48,25 @@ impl Outcome {
     /// Stderr holds this.
     #[track_caller]
     pub fn warns(self, part: &str) -> Self {
-        assert!(
-            self.stderr.contains(part),
-            "no {part:?} in stderr:\n{}",
-            self.stderr
-        );
+        let stderr = &self.stderr;
+        assert!(stderr.contains(part), "no {part:?} in stderr:\n{stderr}");
         self
     }
 
     /// Stdout holds this.
     #[track_caller]
     pub fn prints(self, part: &str) -> Self {
-        assert!(
-            self.stdout.contains(part),
-            "no {part:?} in stdout:\n{}",
-            self.stdout
-        );
+        let stdout = &self.stdout;
+        assert!(stdout.contains(part), "no {part:?} in stdout:\n{stdout}");
         self
     }
 
     /// Neither stdout nor stderr holds this.
     #[track_caller]
     pub fn hides(self, part: &str) -> Self {
-        assert!(
-            !self.stdout.contains(part),
-            "{part:?} in stdout:\n{}",
-            self.stdout
-        );
-        assert!(
-            !self.stderr.contains(part),
-            "{part:?} in stderr:\n{}",
-            self.stderr
-        );
+        for stream in [&self.stdout, &self.stderr] {
+            assert!(!stream.contains(part), "{part:?} in:\n{stream}");
+        }
         self
     }
 
@@ -90,6 +77,15 @@ impl Outcome {
             panic!("stdout is not one JSON value ({error}):\n{}", self.stdout)
         })
     }
+}
+
+/// What each of these JSON rows has at this place.
+#[track_caller]
+pub fn column(rows: impl Into<Value>, pointer: &str) -> Vec<Value> {
+    let rows = rows.into();
+    let rows = rows.as_array().expect("a list").iter();
+    let at = |row: &Value| row.pointer(pointer).cloned().unwrap_or_default();
+    rows.map(at).collect()
 }
 
 /// A run that has not ended yet. Dropped, it is killed.

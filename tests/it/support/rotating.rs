@@ -1,6 +1,7 @@
 //! A log that real logrotate rotates between runs to stdout, with or without a pause before each rotation.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,6 +29,16 @@ impl Rotating {
         log.write(&["told"]);
         log.tells(&["told"]);
         log
+    }
+
+    /// A log that was rotated and read on, and a writer that still has the file before it open.
+    pub fn with_late_writer() -> (Self, File) {
+        let log = Self::begun();
+        let old = log.writer();
+        log.logrotate("create");
+        log.write(&["after"]);
+        log.follows(&["after"]);
+        (log, old)
     }
 
     /// An empty log and the first run behind it.
@@ -62,6 +73,12 @@ impl Rotating {
         wake(probe).line() + "\n"
     }
 
+    /// Writes a wake's line through this descriptor.
+    pub fn write_late(mut old: &File, probe: &str) {
+        let line = Self::line(probe);
+        old.write_all(line.as_bytes()).expect("a write to the log");
+    }
+
     /// What the log was rotated into.
     pub fn rotated(&self, end: &str) -> PathBuf {
         self.path(&format!("kora_audit_log.jsonl{end}"))
@@ -94,6 +111,15 @@ impl Rotating {
         let done = command.output().expect("logrotate");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(done.status.success(), "logrotate: {said}");
+    }
+
+    /// Writes these, and rotates the log behind each of them.
+    #[track_caller]
+    pub fn rotate_behind(&self, probes: &[&str], directives: &str) {
+        for probe in probes {
+            self.write(&[probe]);
+            self.logrotate(directives);
+        }
     }
 
     /// The log emptied as `copytruncate` does it.

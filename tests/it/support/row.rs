@@ -29,6 +29,24 @@ pub fn wake(probe: &str) -> Row {
     }
 }
 
+/// An outcome row of so many minutes ago, with these further details.
+pub fn outcome_row(probe: &str, minutes: i64, more: &Value) -> Value {
+    let at = Timestamp::now() - SignedDuration::from_mins(minutes);
+    let mut row = json!({
+        "emitted_at": at.to_string(), "seam": "probe.investigation_completed", "source": "reasoning",
+        "caller_session_id": format!("probe:{probe}:service_unhealthy"),
+        "details": {
+            "probe": probe, "issue_category": "service_unhealthy", "severity": "critical",
+            "model_used": "m", "input_tokens": 800, "output_tokens": 90, "investigation_duration_ms": 4_200,
+            "investigation_summary_text": "The token was revoked.", "dm_status": "sent", "autofix_attempted": false,
+        },
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        row["details"][field] = value.clone();
+    }
+    row
+}
+
 /// A row of another seam, with this text in its details.
 pub fn other_row(text: &str) -> String {
     let details = json!({"tool": "probe_status", "output": text});

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use memchr::memmem;
 use serde_json::Value;
 
-use super::outcome::{Outcome, Running};
+use super::outcome::{Outcome, Running, column};
 use super::row::Row;
 
 pub const SLACK_TOKEN: &str = "xoxb-a-slack-token-nobody-may-see";
@@ -77,6 +77,20 @@ impl Sandbox {
         fs::read_to_string(self.state_dir().join(name)).unwrap_or_default()
     }
 
+    pub fn state(&self) -> Value {
+        serde_json::from_str(&self.state_file("state.json")).expect("the state")
+    }
+
+    /// The DMs that are queued.
+    pub fn outbox(&self) -> Vec<Value> {
+        self.state()["outbox"].as_array().expect("a list").clone()
+    }
+
+    /// Why each undelivered DM was given up.
+    pub fn given_up(&self) -> Vec<Value> {
+        column(self.state_rows("undelivered.jsonl"), "/reason")
+    }
+
     /// The rows of a JSONL file in the state folder.
     pub fn state_rows(&self, name: &str) -> Vec<Value> {
         let row = |line: &str| serde_json::from_str(line).expect("a JSON row");
@@ -135,16 +149,27 @@ impl Sandbox {
         fs::metadata(self.log()).expect("the log").len()
     }
 
-    /// Starts the binary with these arguments.
-    pub fn start(&self, arguments: &[String]) -> Running {
-        self.spawn(Command::new(BINARY).args(arguments))
+    /// Starts the binary with these arguments; no quoting.
+    pub fn start(&self, line: &str) -> Running {
+        self.spawn(Command::new(BINARY).args(line.split_whitespace()))
     }
 
-    /// Starts the binary through a program that is told to, such as strace: `wrapper` ends where the
+    /// Runs the binary through a program that is told to, such as strace: `wrapper` ends where the
     /// binary's name and its arguments belong.
-    pub fn start_through(&self, wrapper: &[&str], arguments: &[String]) -> Running {
+    #[track_caller]
+    pub fn through(&self, wrapper: &[&str], line: &str) -> Outcome {
         let mut command = Command::new(wrapper[0]);
-        self.spawn(command.args(&wrapper[1..]).arg(BINARY).args(arguments))
+        command.args(&wrapper[1..]).arg(BINARY);
+        self.spawn(command.args(line.split_whitespace())).finish()
+    }
+
+    /// Runs the binary under strace with these flags; what it ended with, and strace's output.
+    #[track_caller]
+    pub fn traced(&self, flags: &[&str], line: &str) -> (Outcome, String) {
+        let strace = [&["strace", "-f", "-o", "trace"], flags, &["--"]].concat();
+        let outcome = self.through(&strace, line);
+        let trace = fs::read_to_string(self.path("trace")).expect("strace's output");
+        (outcome, trace)
     }
 
     /// Starts another program as the binary would be started.
@@ -162,12 +187,19 @@ impl Sandbox {
 
     #[track_caller]
     pub fn command(&self, line: &str) -> Outcome {
-        self.start(&arguments(line)).finish()
+        self.start(line).finish()
     }
 
     #[track_caller]
     pub fn run(&self) -> Outcome {
         self.command("run")
+    }
+
+    /// Appends these rows, and runs once.
+    #[track_caller]
+    pub fn raise(&self, rows: impl IntoIterator<Item = Row>) -> Outcome {
+        self.append(rows);
+        self.run()
     }
 
     /// One run that must exit so; its report.
@@ -179,19 +211,17 @@ impl Sandbox {
     /// One run for which file permissions hold, also where the tests run as root.
     #[track_caller]
     pub fn run_without_privileges(&self) -> Outcome {
+        self.without_privileges("run")
+    }
+
+    /// The same for another command.
+    #[track_caller]
+    pub fn without_privileges(&self, line: &str) -> Outcome {
         if !rustix::process::geteuid().is_root() {
-            return self.run();
+            return self.command(line);
         }
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--bounding-set",
-            "-dac_override,-dac_read_search",
-            "--inh-caps",
-            "-all",
-            BINARY,
-            "run",
-        ]);
-        self.spawn(&mut command).finish()
+        let dropped = "--bounding-set=-dac_override,-dac_read_search";
+        self.through(&["setpriv", dropped, "--inh-caps=-all"], line)
     }
 
     /// All files of the sandbox but those of these names.
@@ -232,11 +262,9 @@ impl Sandbox {
     }
 
     pub fn shift_state_by(&self, length: SignedDuration) {
-        let path = self.state_dir().join("state.json");
-        let mut state: Value =
-            serde_json::from_str(&self.state_file("state.json")).expect("the state");
+        let mut state = self.state();
         shift(&mut state, length);
-        fs::write(path, state.to_string()).expect("the state");
+        self.give("state/state.json", &state.to_string());
     }
 }
 
@@ -251,11 +279,6 @@ impl Drop for Sandbox {
 pub fn copy_binary(to: &Path) {
     let copied = Command::new("cp").arg(BINARY).arg(to).status();
     assert!(copied.expect("cp").success());
-}
-
-/// A command line's words; no quoting.
-pub fn arguments(line: &str) -> Vec<String> {
-    line.split_whitespace().map(str::to_owned).collect()
 }
 
 fn shift(value: &mut Value, by: SignedDuration) {

@@ -105,7 +105,7 @@ impl Post {
         &self.text
     }
 
-    fn of(request: &Request) -> Self {
+    pub fn of(request: &Request) -> Self {
         let body = request.json();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let answer: Value = serde_json::from_slice(&request.answered).unwrap_or_default();

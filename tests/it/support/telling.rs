@@ -99,12 +99,3 @@ pub fn assert_nothing_is_left(world: &World) {
     let undelivered = world.state_file("undelivered.jsonl");
     assert_eq!(undelivered, "", "a DM was given up");
 }
-
-/// The DM about this row where there is no engine.
-#[track_caller]
-pub fn fallback(row: Row) -> String {
-    let world = World::stamped().without_engine();
-    world.append([row]);
-    world.run().exits(0).silent();
-    world.slack.texts().remove(0)
-}

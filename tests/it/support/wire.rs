@@ -22,8 +22,6 @@ pub enum Reply {
     CutInBody,
     /// Sends a well-formed answer, a byte at a time, with this pause between.
     Drip(Duration, String),
-    /// Sends these bytes in place of HTTP, then closes.
-    Garbage(&'static str),
     /// Waits, then replies.
     Late(Duration, Box<Reply>),
     /// Waits for `Server::release`, then replies.
@@ -72,7 +70,7 @@ impl Reply {
             Self::Answer { body, .. } => body,
             Self::Drip(_, body) => body.as_bytes(),
             Self::Late(_, reply) | Self::Held(reply) => reply.body(),
-            Self::Hang | Self::Cut | Self::CutInBody | Self::Garbage(_) => &[],
+            Self::Hang | Self::Cut | Self::CutInBody => &[],
         }
     }
 }
@@ -136,29 +134,12 @@ fn read_line(input: &mut impl BufRead) -> Option<String> {
 }
 
 fn read_body(request: &Request, input: &mut impl BufRead) -> Option<Vec<u8>> {
-    if request.header("transfer-encoding").is_some() {
-        return read_chunks(input);
-    }
     let length = request
         .header("content-length")
         .map_or(Some(0), |text| text.parse().ok())?;
     let mut body = vec![0; length];
     input.read_exact(&mut body).ok()?;
     Some(body)
-}
-
-fn read_chunks(input: &mut impl BufRead) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        let length = usize::from_str_radix(&read_line(input)?, 16).ok()?;
-        let mut chunk = vec![0; length];
-        input.read_exact(&mut chunk).ok()?;
-        read_line(input)?;
-        if length == 0 {
-            return Some(body);
-        }
-        body.extend(chunk);
-    }
 }
 
 /// Gives one reply; false where the connection ends with it. What is `Held` waits for `released` to return.
@@ -186,10 +167,6 @@ pub fn give(reply: Reply, stream: &mut (impl Read + Write), released: &dyn Fn())
             false
         }
         Reply::Drip(pause, body) => drip(stream, pause, &body),
-        Reply::Garbage(bytes) => {
-            let _ = stream.write_all(bytes.as_bytes());
-            false
-        }
         Reply::Late(pause, reply) => {
             thread::sleep(pause);
             give(*reply, stream, released)

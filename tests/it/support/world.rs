@@ -5,7 +5,8 @@ use std::ops::Deref;
 
 use serde_json::Value;
 
-use super::engine::Engine;
+use super::engine::{DIAGNOSIS, Engine};
+use super::outcome::Running;
 use super::row::Row;
 use super::sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox};
 use super::slack::Slack;
@@ -98,6 +99,27 @@ impl World {
         self.append(rows);
         self.run().exits(3);
         self.set("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN);
+    }
+
+    /// A run that asks the engine about these rows, and waits until the engine is released.
+    #[track_caller]
+    pub fn start_held(&self, rows: impl IntoIterator<Item = Row>) -> Running {
+        let asked = self.engine.requests().len();
+        self.engine.script([Engine::answer(DIAGNOSIS).held()]);
+        self.append(rows);
+        let run = self.start("run");
+        self.engine.wait_for(asked + 1);
+        run
+    }
+
+    /// A run that is killed while it asks the engine.
+    #[track_caller]
+    pub fn kill_while_asking(&self) {
+        let asked = self.engine.requests().len();
+        self.engine.script([Reply::Hang]);
+        let run = self.start("run");
+        self.engine.wait_for(asked + 1);
+        assert_eq!(run.kill().code, None);
     }
 
     /// Slack is another server now, or none at all.
