@@ -41,12 +41,11 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     ended
 }
 
+/// What the metrics tell of a run.
+type Told = (Report, State, RunHistory);
+
 /// `told` gets what the run did, also where it could not be ended.
-fn real_run(
-    config: &Config,
-    args: &RunArgs,
-    told: &mut Option<(Report, State, RunHistory)>,
-) -> Ended {
+fn real_run(config: &Config, args: &RunArgs, told: &mut Option<Told>) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let mut state = store.load()?;
