@@ -1,5 +1,6 @@
 //! Prometheus text for node_exporter's textfile collector. The counters live in the state and in its
-//! lock, so that they only ever grow although each run is a new process; the gauges are of the run that writes.
+//! lock, so that they only ever grow although each run is a new process; the gauges are of the run
+//! that writes.
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -11,49 +12,33 @@ use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
-use crate::state::Counters;
+use crate::state::State;
 use crate::state::lock::RunHistory;
 
-/// What is true when the run ends.
-pub struct Gauges {
+/// The names of the metrics that say how the last run ended begin with this.
+const LAST_RUN: &str = "probe_wake_last_run_";
+
+/// How a run ended, and what is known then.
+pub struct RunEnd<'a> {
     pub now: Timestamp,
     pub exit: Exit,
+    pub state: &'a State,
+    pub runs: &'a RunHistory,
     /// `None` where the log cannot be read.
     pub lag_bytes: Option<u64>,
-    pub outbox: usize,
-    /// Investigations that are left to later runs.
-    pub owed: usize,
-    /// When the oldest DM in the outbox was queued.
-    pub oldest: Option<Timestamp>,
 }
 
-pub fn write(
-    path: &Path,
-    counters: &Counters,
-    runs: &RunHistory,
-    gauges: &Gauges,
-) -> io::Result<()> {
-    replace(path, &text(counters, runs, gauges))
+pub fn write(path: &Path, end: &RunEnd<'_>) -> io::Result<()> {
+    replace(path, &text(end))
 }
 
 /// Tells that a run ended before it knew its state: all else stays as the run before wrote it.
 pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> {
     let old = read_own(path).unwrap_or_default();
     let old = String::from_utf8_lossy(&old);
-    let mut text = String::new();
-    let changed = [last_run(now), exit_code(exit)];
-    let is_changed = |line: &str| {
-        let mut names = changed
-            .iter()
-            .map(|(name, ..)| format!("probe_wake_{name}"));
-        names.any(|name| line.split(' ').any(|word| word == name))
-    };
-    for line in old.lines().filter(|line| !is_changed(line)) {
-        let _ = writeln!(text, "{line}");
-    }
-    for (name, help, value) in changed {
-        metric(&mut text, name, "gauge", help, value);
-    }
+    let kept = old.lines().filter(|line| !line.contains(LAST_RUN));
+    let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
+    add(&mut text, last_run(now, exit));
     replace(path, &text)
 }
 
@@ -76,114 +61,117 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn text(counters: &Counters, runs: &RunHistory, gauges: &Gauges) -> String {
+fn text(end: &RunEnd<'_>) -> String {
     let mut text = String::new();
-    for (name, help, total) in totals(counters, runs) {
-        let name = format!("{name}_total");
-        metric(&mut text, &name, "counter", help, total as f64);
-    }
+    add(&mut text, totals(end));
     let calls = "probe_wake_engine_calls_total";
     let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
     let _ = writeln!(text, "# TYPE {calls} counter");
-    for (outcome, value) in &counters.engine_calls {
+    for (outcome, value) in &end.state.counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
-    for (name, help, value) in values(runs, gauges) {
-        metric(&mut text, name, "gauge", help, value);
-    }
+    add(&mut text, last_run(end.now, end.exit));
+    add(&mut text, gauges(end));
     text
 }
 
-/// The counters without a label: name, help and value.
-fn totals(counters: &Counters, runs: &RunHistory) -> [(&'static str, &'static str, u64); 8] {
-    let Counters {
-        rows,
-        wakes,
-        dispatched,
-        held_back,
-        delivered,
-        failed,
-        undelivered,
-        ..
-    } = *counters;
+/// Name, help and value.
+type Metric = (&'static str, &'static str, f64);
+
+/// The counters without a label.
+fn totals(end: &RunEnd<'_>) -> [Metric; 8] {
+    let counters = &end.state.counters;
     [
-        ("runs", "Runs that were ended", runs.ended),
+        ("runs_total", "Runs that were ended", end.runs.ended),
         (
-            "rows",
+            "rows_total",
             "Complete lines of the audit log that were read",
-            rows,
+            counters.rows,
         ),
-        ("wakes", "Wake rows", wakes),
+        ("wakes_total", "Wake rows", counters.wakes),
         (
-            "dispatched",
+            "dispatched_total",
             "Wakes that were investigated and told",
-            dispatched,
+            counters.dispatched,
         ),
-        ("held_back", "Wakes that the debounce held back", held_back),
-        ("dms_delivered", "DMs that Slack took", delivered),
-        ("dms_failed", "Deliveries that left the DM queued", failed),
         (
-            "dms_undelivered",
+            "held_back_total",
+            "Wakes that the debounce held back",
+            counters.held_back,
+        ),
+        (
+            "dms_delivered_total",
+            "DMs that Slack took",
+            counters.delivered,
+        ),
+        (
+            "dms_failed_total",
+            "Deliveries that left the DM queued",
+            counters.failed,
+        ),
+        (
+            "dms_undelivered_total",
             "DMs that went to undelivered.jsonl",
-            undelivered,
+            counters.undelivered,
         ),
     ]
+    .map(|(name, help, total)| (name, help, total as f64))
 }
-
-/// A gauge: name, help and value.
-type Value = (&'static str, &'static str, f64);
 
 fn seconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64 / 1_000.0
 }
 
-fn last_run(now: Timestamp) -> Value {
-    let name = "last_run_timestamp_seconds";
-    (name, "When the last run ended", seconds(now))
-}
-
-fn exit_code(exit: Exit) -> Value {
+fn last_run(now: Timestamp, exit: Exit) -> [Metric; 2] {
     let code = f64::from(exit as u8);
-    ("last_run_exit_code", "The exit code of the last run", code)
+    [
+        (
+            "last_run_timestamp_seconds",
+            "When the last run ended",
+            seconds(now),
+        ),
+        ("last_run_exit_code", "The exit code of the last run", code),
+    ]
 }
 
-fn values(runs: &RunHistory, gauges: &Gauges) -> [Value; 7] {
-    let now = seconds(gauges.now);
-    let success = runs.last_success.map_or(0.0, seconds);
-    let age = |oldest| (now - seconds(oldest)).max(0.0);
+fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
+    let success = end.runs.last_success.map_or(0.0, seconds);
+    let (state, lag_bytes) = (end.state, end.lag_bytes);
+    let oldest = state.outbox.iter().map(|dm| dm.queued_at).min();
+    let age = |oldest| (seconds(end.now) - seconds(oldest)).max(0.0);
     [
-        last_run(gauges.now),
         (
             "last_success_timestamp_seconds",
             "When a run last ended with exit 0",
             success,
         ),
-        exit_code(gauges.exit),
         (
             "lag_bytes",
             "Bytes of the audit log behind the position; NaN where it cannot be read",
-            gauges.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
+            lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
         ),
-        ("outbox_dms", "DMs in the outbox", gauges.outbox as f64),
+        ("outbox_dms", "DMs in the outbox", state.outbox.len() as f64),
         (
             "investigations_owed",
             "Investigations left to later runs",
-            gauges.owed as f64,
+            state.queue.len() as f64,
         ),
         (
             "outbox_oldest_age_seconds",
             "Age of the oldest DM in the outbox",
-            gauges.oldest.map_or(0.0, age),
+            oldest.map_or(0.0, age),
         ),
     ]
 }
 
-fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: f64) {
-    let name = format!("probe_wake_{name}");
-    let _ = writeln!(
-        text,
-        "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-    );
+fn add(text: &mut String, metrics: impl IntoIterator<Item = Metric>) {
+    for (name, help, value) in metrics {
+        let name = format!("probe_wake_{name}");
+        let is_counter = name.ends_with("_total");
+        let kind = if is_counter { "counter" } else { "gauge" };
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(text, "{name} {value}");
+    }
 }
 
 #[cfg(test)]
@@ -192,26 +180,19 @@ mod tests {
 
     #[test]
     fn counters_and_gauges_have_help_type_and_value() {
-        let runs = RunHistory {
-            ended: 3,
-            last_success: None,
-        };
-        let mut counters = Counters::default();
-        counters.note_engine_call("answered");
-        counters.note_engine_call("engine_error");
-        let now = Timestamp::UNIX_EPOCH;
-        let text = text(
-            &counters,
-            &runs,
-            &Gauges {
-                now,
-                exit: Exit::Unfinished,
-                lag_bytes: Some(7),
-                outbox: 0,
-                owed: 0,
-                oldest: None,
+        let mut state = State::default();
+        state.counters.note_engine_call("answered");
+        state.counters.note_engine_call("engine_error");
+        let text = text(&RunEnd {
+            now: Timestamp::UNIX_EPOCH,
+            exit: Exit::Unfinished,
+            state: &state,
+            runs: &RunHistory {
+                ended: 3,
+                last_success: None,
             },
-        );
+            lag_bytes: Some(7),
+        });
         assert!(text.contains(
             "# HELP probe_wake_runs_total Runs that were ended\n\
              # TYPE probe_wake_runs_total counter\nprobe_wake_runs_total 3\n"

@@ -40,8 +40,17 @@ pub struct Row {
 }
 
 #[derive(Clone, Debug, Serialize)]
+struct Details {
+    probe: String,
+    issue_category: String,
+    #[serde(flatten)]
+    of_seam: OfSeam,
+}
+
+/// What the details hold besides the pair.
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-enum Details {
+enum OfSeam {
     Completed(Box<Completed>),
     Delivered(Delivered),
     Recovered(Recovered),
@@ -49,8 +58,6 @@ enum Details {
 
 #[derive(Clone, Debug, Serialize)]
 struct Completed {
-    probe: String,
-    issue_category: String,
     severity: String,
     model_used: Option<String>,
     input_tokens: Option<u64>,
@@ -94,8 +101,6 @@ pub struct Outcome<'a> {
 
 #[derive(Clone, Debug, Serialize)]
 struct Delivered {
-    probe: String,
-    issue_category: String,
     severity: String,
     #[serde(serialize_with = "serialize_time")]
     queued_at: Timestamp,
@@ -104,8 +109,6 @@ struct Delivered {
 
 #[derive(Clone, Debug, Serialize)]
 struct Recovered {
-    probe: String,
-    issue_category: String,
     /// When the snapshot that says so was computed.
     #[serde(serialize_with = "serialize_time")]
     healthy_at: Timestamp,
@@ -124,39 +127,31 @@ pub fn completed(outcome: &Outcome<'_>, ended_at: Timestamp) -> Vec<Row> {
             0 => outcome.answer.usage.clone(),
             _ => Usage::default(),
         };
-        let mut details = details(outcome, alert, usage);
+        let mut completed = of_alert(outcome, alert, usage);
         if number > 0 && outcome.answer.result.is_err() {
             let lines: Vec<_> = outcome.summary.lines().collect();
             let ends = lines.first().into_iter().chain(lines.last());
             let ends: Vec<_> = ends.copied().collect();
-            details.investigation_summary_text = ends.join("\n");
+            completed.investigation_summary_text = ends.join("\n");
         }
-        let details = Details::Completed(Box::new(details));
-        let session = alert.wake.caller_session_id();
-        row(COMPLETED_SEAM, details, session, ended_at)
+        let completed = OfSeam::Completed(Box::new(completed));
+        row(COMPLETED_SEAM, Pair::of(&alert.wake), completed, ended_at)
     });
     rows.collect()
 }
 
-fn details(outcome: &Outcome<'_>, alert: &Alert, usage: Usage) -> Completed {
-    let Outcome {
-        investigation,
-        answer,
-        ..
-    } = outcome;
+fn of_alert(outcome: &Outcome<'_>, alert: &Alert, usage: Usage) -> Completed {
+    let (investigation, answer) = (outcome.investigation, outcome.answer);
     let dm_status = match (&answer.result, outcome.sent) {
         (Ok(_), true) => "sent",
         (Ok(_), false) => "failed_send",
         (Err(_), true) => "engine_unavailable_fallback",
         (Err(_), false) => "engine_unavailable_failed_send",
     };
-    let wake = &alert.wake;
     let failure = answer.result.as_ref().err();
     let digest = investigation.is_digest().then_some(investigation);
     Completed {
-        probe: wake.probe.clone(),
-        issue_category: wake.category.clone(),
-        severity: wake.severity.clone(),
+        severity: alert.wake.severity.clone(),
         model_used: usage.model_used,
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
@@ -179,36 +174,38 @@ fn details(outcome: &Outcome<'_>, alert: &Alert, usage: Usage) -> Completed {
 
 /// A DM of an earlier run was delivered.
 pub fn delivered(dm: &Dm, now: Timestamp) -> Row {
-    let details = Details::Delivered(Delivered {
+    let pair = Pair {
         probe: dm.probe.clone(),
-        issue_category: dm.category.clone(),
+        category: dm.category.clone(),
+    };
+    let delivered = OfSeam::Delivered(Delivered {
         severity: dm.severity.clone(),
         queued_at: dm.queued_at,
         dm_status: "sent",
     });
-    row(DELIVERED_SEAM, details, dm.caller_session_id(), now)
+    row(DELIVERED_SEAM, pair, delivered, now)
 }
 
 /// It was put into the outbox that a pair is well again.
 pub fn recovered(episode: &Episode, healthy_at: Timestamp, now: Timestamp) -> Row {
-    let Pair { probe, category } = &episode.pair;
-    let details = Details::Recovered(Recovered {
-        probe: probe.clone(),
-        issue_category: category.clone(),
+    let recovered = OfSeam::Recovered(Recovered {
         healthy_at,
         first_wake_at: episode.first,
         wakes: episode.count,
     });
-    let session = caller_session_id(probe, category);
-    row(RECOVERED_SEAM, details, session, now)
+    row(RECOVERED_SEAM, episode.pair.clone(), recovered, now)
 }
 
-fn row(seam: &'static str, details: Details, caller_session_id: String, now: Timestamp) -> Row {
+fn row(seam: &'static str, pair: Pair, of_seam: OfSeam, now: Timestamp) -> Row {
     Row {
         emitted_at: rfc3339(now),
         seam,
-        details,
-        caller_session_id,
+        caller_session_id: caller_session_id(&pair.probe, &pair.category),
+        details: Details {
+            probe: pair.probe,
+            issue_category: pair.category,
+            of_seam,
+        },
         source: "reasoning",
     }
 }

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::text::steers;
 
 /// The JSON object of `run` and `replay`: its fields are the program's interface.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Report {
     version: u32,
     pub audit_log: String,
@@ -60,7 +60,7 @@ pub struct InvestigationsReport {
 }
 
 /// What became of one wake.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct WakeReport {
     pub probe: String,
     pub category: String,
@@ -104,15 +104,8 @@ impl Report {
         Self {
             version: 1,
             audit_log,
-            first_run: false,
             dry_run,
-            position: PositionReport::default(),
-            rows: RowsReport::default(),
-            left_for_next_run: 0,
-            wakes: Vec::new(),
-            outbox: OutboxReport::default(),
-            investigations: InvestigationsReport::default(),
-            tally: Tally::default(),
+            ..Self::default()
         }
     }
 
@@ -133,31 +126,22 @@ impl Report {
             let at = self.position.after;
             return format!("first run: the position is stamped at byte {at}; no history is read");
         }
-        let Tally {
-            wakes,
-            dispatched,
-            sent,
-            ..
-        } = self.tally;
+        let tally = &self.tally;
         let mut parts = vec![
             count(self.rows.read, "row", "rows"),
-            count(wakes, "wake", "wakes"),
-            format!("{dispatched} dispatched"),
-            format!("{sent} sent"),
+            count(tally.wakes, "wake", "wakes"),
+            format!("{} dispatched", tally.dispatched),
+            format!("{} sent", tally.sent),
         ];
         parts.extend(counted([
-            (self.tally.held_back, "held back"),
+            (tally.held_back, "held back"),
             (self.outbox.delivered, "delivered from the outbox"),
             (self.outbox.pending, "still queued"),
-            (self.tally.undelivered, "undelivered"),
+            (tally.undelivered, "undelivered"),
             (self.rows.malformed, "malformed"),
             (self.investigations.owed, "left for the next run"),
         ]));
         parts.join(", ")
-    }
-
-    pub fn print_json(&self) -> io::Result<()> {
-        print_json(self)
     }
 }
 
@@ -218,15 +202,9 @@ impl WakeReport {
             dispatched: matches!(decision, Decision::Dispatch(_)),
             debounce_skipped: *decision == Decision::Debounced,
             buffered_skipped: *decision == Decision::Buffered,
-            reasoning_invoked: false,
-            dm_sent: false,
-            facts_first: false,
-            error: None,
             caller_session_id: wake.caller_session_id(),
-            dm_text: None,
-            prompt: None,
             title: wake.title.clone(),
-            dms: Vec::new(),
+            ..Self::default()
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::files::open_without_waiting;
 use crate::json;
 
 const STALE_AFTER: SignedDuration = SignedDuration::from_secs(600);
-/// In bytes; a real one has a few thousand.
-const LONGEST: u64 = 1024 * 1024;
+/// A real one has a few thousand.
+const MOST_BYTES: u64 = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -36,7 +36,7 @@ impl Snapshot {
             return None;
         }
         let mut bytes = Vec::new();
-        file.take(LONGEST).read_to_end(&mut bytes).ok()?;
+        file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
         Self::parse(&bytes, now)
     }
 

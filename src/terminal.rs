@@ -161,7 +161,7 @@ pub fn ask(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
     }
-    let _ = write_stderr(&format!("{question} [y/N] "));
+    write_stderr(&format!("{question} [y/N] "));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     let answer = answer.trim().to_ascii_lowercase();
@@ -170,13 +170,13 @@ pub fn ask(question: &str) -> io::Result<Option<bool>> {
 
 /// A line on stderr in one write, so that it does not mix with what others write there.
 pub fn write_line(line: &str) {
-    // If stderr is gone, there is nowhere to report it.
-    let _ = write_stderr(&format!("{line}\n"));
+    write_stderr(&format!("{line}\n"));
 }
 
-fn write_stderr(text: &str) -> io::Result<()> {
+fn write_stderr(text: &str) {
     let mut stderr = io::stderr().lock();
-    stderr.write_all(format!("{}{text}", clear_line()).as_bytes())
+    // If stderr is gone, there is nowhere to report it.
+    let _ = stderr.write_all(format!("{}{text}", clear_line()).as_bytes());
 }
 
 /// Whether the line of waiting is on the terminal now.
@@ -245,7 +245,7 @@ fn draw(what: &str, is_over: impl Fn(Duration) -> bool) {
             IS_DRAWN.store(true, Ordering::Relaxed);
         }
     }
-    let _ = write_stderr("");
+    write_stderr("");
 }
 
 impl Drop for Waiting {

@@ -22,13 +22,12 @@ pub fn completions(args: &CompletionsArgs) -> Ended {
 
 /// Puts the comment at the top. In zsh `#compdef` must stay the first line.
 fn with_comment(script: &str, comment: &str) -> String {
-    let top = if script.starts_with("#compdef") {
-        script.find('\n').map_or(script.len(), |end| end + 1)
-    } else {
-        0
-    };
-    let (above, below) = script.split_at(top);
-    format!("{above}# To install: {comment}\n{below}")
+    match script.split_once('\n') {
+        Some((first, rest)) if first.starts_with("#compdef") => {
+            format!("{first}\n# To install: {comment}\n{rest}")
+        }
+        _ => format!("# To install: {comment}\n{script}"),
+    }
 }
 
 fn how_to_install(shell: Shell) -> &'static str {

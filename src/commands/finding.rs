@@ -1,4 +1,5 @@
 //! A finding of `check` or `status`: something that is well, or what is wrong and what to do about it.
+//! `check` puts in front what it is about.
 
 use serde::Serialize;
 
@@ -13,41 +14,31 @@ pub enum Level {
 
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    pub subject: &'static str,
     pub level: Level,
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,
 }
 
-pub fn ok(subject: &'static str, message: impl Into<String>) -> Finding {
+pub fn ok(message: impl Into<String>) -> Finding {
     Finding {
-        subject,
         level: Level::Ok,
         message: message.into(),
         next_step: None,
     }
 }
 
-pub fn warning(
-    subject: &'static str,
-    message: impl Into<String>,
-    next_step: impl Into<String>,
-) -> Finding {
+pub fn warning(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
     Finding {
         level: Level::Warning,
         next_step: Some(next_step.into()),
-        ..ok(subject, message)
+        ..ok(message)
     }
 }
 
-pub fn failed(
-    subject: &'static str,
-    message: impl Into<String>,
-    next_step: impl Into<String>,
-) -> Finding {
+pub fn failed(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
     Finding {
         level: Level::Failed,
-        ..warning(subject, message, next_step)
+        ..warning(message, next_step)
     }
 }

@@ -17,8 +17,8 @@ use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
-use crate::record::{Record, WakeDecision, WakeRecord, investigation, link_in_order};
-use crate::report::{Report, WakeReport};
+use crate::record::{Record, WakeDecision, investigation, link_in_order, with_times};
+use crate::report::{Report, WakeReport, print_json};
 use crate::session::Session;
 use crate::state::{State, log_name};
 
@@ -37,18 +37,15 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let format = args.format.format;
     let is_text = format == RecordFormat::Text;
     let mut state = State::default();
-    let seen_at = Timestamp::now();
-    state.begin(
-        log,
-        Checkpoint::new(Position::start_of(&generation, seen_at)),
-    );
+    let start = Position::start_of(&generation, Timestamp::now());
+    state.begin(log, Checkpoint::new(start));
     let effects = Replay::new(&config, !is_text).keeping_rows(format == RecordFormat::Html);
     let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(!is_text);
     session.replay()?;
     match format {
         RecordFormat::Text => Ok(()),
-        RecordFormat::Json => session.report.print_json(),
+        RecordFormat::Json => print_json(&session.report),
         RecordFormat::Html => {
             let rows = session.effects.rows.unwrap_or_default();
             print_page(&config, session.report.wakes, &rows)
@@ -74,24 +71,18 @@ fn print_page(config: &Config, wakes: Vec<WakeReport>, rows: &[outcome::Row]) ->
     })
 }
 
-/// The record of the replay. Wakes before the first row that has a time get its time.
+/// The record of the replay. What happened before the first wake that has a time gets its time.
 fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
-    let time = |wake: &WakeReport| wake.emitted_at.as_deref()?.parse::<Timestamp>().ok();
-    let first = wakes.iter().find_map(time).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut clock = first;
-    let raised = wakes.into_iter().map(|wake| {
-        clock = time(&wake).unwrap_or(clock);
-        raised(wake, clock)
-    });
     let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
     let investigations = rows.filter_map(|row| investigation(&Row::of(row)));
     let mut record = Record {
-        wakes: raised.collect(),
+        wakes: with_times(wakes.into_iter().map(raised).collect()),
         investigations: investigations.collect(),
         ..Record::default()
     };
-    for one in &mut record.investigations {
-        one.at = one.at.max(first);
+    if let Some(first) = record.wakes.first() {
+        let investigations = record.investigations.iter_mut();
+        investigations.for_each(|one| one.at = one.at.max(first.at));
     }
     record.wakes.sort_by_key(|one| one.at);
     record.investigations.sort_by_key(|one| one.at);
@@ -99,7 +90,7 @@ fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
     record
 }
 
-fn raised(wake: WakeReport, at: Timestamp) -> WakeRecord {
+fn raised(wake: WakeReport) -> (Option<Timestamp>, Wake, WakeDecision) {
     let decision = match wake.dispatched {
         true => WakeDecision::Dispatched,
         false => WakeDecision::HeldBack,
@@ -109,7 +100,8 @@ fn raised(wake: WakeReport, at: Timestamp) -> WakeRecord {
         category: wake.category,
         severity: wake.severity,
         title: wake.title,
+        emitted_at: wake.emitted_at,
         ..Wake::default()
     };
-    WakeRecord { at, wake, decision }
+    (wake.raised_at(), wake, decision)
 }

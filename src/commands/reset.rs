@@ -9,11 +9,9 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
-use super::consent;
+use super::{checkpoint_at, consent};
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::position::{Position, behind_last_line};
 use crate::audit::reader::{self, WakeSink};
-use crate::audit::rotation;
 use crate::audit::wake::Wake;
 use crate::cli::{Global, ResetArgs, ResetPosition};
 use crate::config::Paths;
@@ -35,14 +33,13 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     }
     let store = Store::create(&paths.state_dir)?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
-    let whole = is_whole(args);
     // What can fail comes first, before anything is changed.
-    let position = args.position.map(|place| position_at(log, place));
+    let position = args.position.map(|place| checkpoint_at(log, place));
     let position = position.transpose()?;
-    let Some(mut state) = state_to_reset(&store, whole, position.is_some())? else {
+    let Some(mut state) = state_to_reset(&store, args)? else {
         return Ok(Exit::Done);
     };
-    let losses = losses(&state, log, args, whole);
+    let losses = losses(&state, log, args);
     if !losses.is_empty() {
         let lost = format!("This gives up {}", losses.join(", "));
         if !consent::is_given(args.yes, &lost, "Go on?")? {
@@ -65,27 +62,19 @@ fn is_whole(args: &ResetArgs) -> bool {
 
 /// The state as it is. An unreadable one is set aside: with a position there is enough to begin a new
 /// one, and where all is reset, `None`, there is nothing left to do.
-fn state_to_reset(
-    store: &Store,
-    whole: bool,
-    has_position: bool,
-) -> Result<Option<State>, Problem> {
+fn state_to_reset(store: &Store, args: &ResetArgs) -> Result<Option<State>, Problem> {
     match store.load() {
-        Ok(state) => Ok(Some(state)),
-        Err(problem) if whole => {
-            set_aside(store, &problem)?;
-            tell(
-                "Without a position the next run is a first run and reads no history. To read the log \
-                 from its start: probe-wake state reset --position start",
-            );
-            Ok(None)
-        }
-        Err(problem) if has_position => {
-            set_aside(store, &problem)?;
-            Ok(Some(State::default()))
-        }
-        Err(problem) => Err(problem),
+        Err(problem) if is_whole(args) || args.position.is_some() => set_aside(store, &problem)?,
+        loaded => return loaded.map(Some),
     }
+    if args.position.is_some() {
+        return Ok(Some(State::default()));
+    }
+    tell(
+        "Without a position the next run is a first run and reads no history. To read the log from \
+         its start: probe-wake state reset --position start",
+    );
+    Ok(None)
 }
 
 /// Changes the state, which the caller commits, and gives what to say of it then.
@@ -112,13 +101,19 @@ fn forget(
         done.push(format!("The stamps of {} are forgotten.", log.display()));
     }
     if let Some(checkpoint) = position {
-        done.push(reset_position(state, log, checkpoint));
+        let offset = checkpoint.position.offset;
+        match state.log_mut(log) {
+            Some(kept) => kept.checkpoint = checkpoint,
+            None => state.begin(log, checkpoint),
+        }
+        done.push(format!("{} is read from byte {offset} on.", log.display()));
     }
     Ok(done)
 }
 
 /// What a reset drops, in words. A log that cannot be read may hold wakes, and is named too.
-fn losses(state: &State, log: &Path, args: &ResetArgs, whole: bool) -> Vec<String> {
+fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
+    let whole = is_whole(args);
     let mut unread = Counter(0);
     let mut unknown = Vec::new();
     for (name, kept) in &state.logs {
@@ -193,36 +188,10 @@ fn give_up(store: &Store, state: &mut State) -> Result<Option<String>> {
 /// The DM about a wake whose investigation is given up. It has the investigation's id: if this process
 /// is killed, the next run finds the id and takes the investigation out of the queue.
 fn facts(investigation: &Investigation) -> Dm {
-    let message = facts_alone(investigation);
-    let subject = investigation.subject();
-    let mut dm = Dm::new(
-        subject,
-        message.text,
-        message.notes,
-        investigation.queued_at,
-    );
+    let (message, subject) = (facts_alone(investigation), investigation.subject());
+    let queued_at = investigation.queued_at;
+    let mut dm = Dm::new(subject, message.text, message.notes, queued_at);
     dm.further = message.further;
     dm.id.clone_from(&investigation.id);
     dm
-}
-
-/// The checkpoint from which the log is to be read.
-fn position_at(log: &Path, place: ResetPosition) -> Result<Checkpoint, Problem> {
-    let now = Timestamp::now();
-    let current = rotation::open_log(log)?;
-    let position = match (&current, place) {
-        (Some(generation), ResetPosition::End) => behind_last_line(generation, now)?,
-        (Some(generation), ResetPosition::Start) => Position::start_of(generation, now),
-        (None, _) => Position::start(log_name(log), None, now),
-    };
-    Ok(Checkpoint::first(log, position))
-}
-
-fn reset_position(state: &mut State, log: &Path, checkpoint: Checkpoint) -> String {
-    let offset = checkpoint.position.offset;
-    match state.log_mut(log) {
-        Some(kept) => kept.checkpoint = checkpoint,
-        None => state.begin(log, checkpoint),
-    }
-    format!("{} is read from byte {offset} on.", log.display())
 }

@@ -41,11 +41,8 @@ fn lines(store: &Store, state: &State) -> Vec<String> {
     for dm in &state.outbox {
         let cause = dm.cause.as_ref().map(|cause| format!(": {cause}"));
         let about = dm.caller_session_id() + &cause.unwrap_or_default();
-        lines.push(format!(
-            "  {}  {}",
-            minute(dm.queued_at),
-            on_one_line(&about)
-        ));
+        let (at, about) = (minute(dm.queued_at), on_one_line(&about));
+        lines.push(format!("  {at}  {about}"));
     }
     lines
 }

@@ -16,7 +16,7 @@ use crate::message::{begin_rest, minute};
 use crate::report::{count, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::{Outbox, is_full};
-use crate::state::undelivered::{self, Line};
+use crate::state::undelivered::{self, Undelivered};
 use crate::state::{Durability, State, Store};
 use crate::terminal::wrapped;
 use crate::text::quote;
@@ -71,41 +71,36 @@ pub fn undelivered(flags: &Global, args: &UndeliveredArgs) -> Ended {
 }
 
 fn list(store: &Store, format: Format) -> Ended {
-    let mut list = List {
+    let (mut given_up, mut unreadable) = (Vec::new(), Vec::new());
+    undelivered::for_each(store, &outbox(store), |line| match line.read() {
+        Ok(row) => given_up.push(given_up_dm(row)),
+        Err(problem) => unreadable.push(UnreadableLine {
+            line: line.number,
+            problem,
+            begins: quote(&String::from_utf8_lossy(&line.bytes)),
+        }),
+    })?;
+    let list = List {
         version: 1,
         file: store.path(undelivered::FILE).display().to_string(),
-        undelivered: Vec::new(),
-        unreadable: Vec::new(),
+        undelivered: given_up,
+        unreadable,
     };
-    undelivered::for_each(store, &outbox(store), |line| list.add(&line))?;
     print_as(format, &list, &lines(&list)).context("cannot print the list")?;
     Ok(Exit::Done)
 }
 
-impl List {
-    fn add(&mut self, line: &Line) {
-        let row = match line.read() {
-            Ok(row) => row,
-            Err(problem) => {
-                return self.unreadable.push(UnreadableLine {
-                    line: line.number,
-                    problem,
-                    begins: quote(&String::from_utf8_lossy(&line.bytes)),
-                });
-            }
-        };
-        let caller_session_id = row.dm.caller_session_id();
-        let dm = row.dm.into_owned();
-        self.undelivered.push(GivenUpDm {
-            id: dm.id,
-            given_up_at: row.given_up_at,
-            caller_session_id,
-            severity: dm.severity,
-            reason: row.reason.into_owned(),
-            text: dm.text,
-            notes: dm.notes,
-            further: dm.further,
-        });
+fn given_up_dm(row: Undelivered<'_>) -> GivenUpDm {
+    let dm = row.dm.into_owned();
+    GivenUpDm {
+        caller_session_id: dm.caller_session_id(),
+        id: dm.id,
+        given_up_at: row.given_up_at,
+        severity: dm.severity,
+        reason: row.reason.into_owned(),
+        text: dm.text,
+        notes: dm.notes,
+        further: dm.further,
     }
 }
 

@@ -30,11 +30,9 @@ impl User {
     }
 
     fn of(uid: u32) -> Option<Self> {
-        let users = std::fs::read_to_string("/etc/passwd").ok()?;
-        users
-            .lines()
-            .filter_map(Self::parse)
-            .find(|user| user.uid == uid)
+        let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+        let mut users = passwd.lines().filter_map(Self::parse);
+        users.find(|user| user.uid == uid)
     }
 
     fn parse(line: &str) -> Option<Self> {

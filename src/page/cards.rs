@@ -37,10 +37,8 @@ fn card(class: &str, label: &str, number: &str, below: &str) -> Markup {
 
 fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
     let of = |resolution| pairs.iter().filter(move |one| one.resolution == resolution);
-    let (active, resolved) = (
-        of(Resolution::Active).count(),
-        of(Resolution::Resolved).count(),
-    );
+    let active = of(Resolution::Active).count();
+    let resolved = of(Resolution::Resolved).count();
     let mut seen = BTreeSet::new();
     let names = pairs.iter().map(|one| &one.pair.probe);
     let names = names.filter(|name| seen.insert(*name));
@@ -48,8 +46,7 @@ fn bad(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Markup {
     let listed = first_few(&names, MOST_NAMES);
     let below = match page.now {
         Some(_) if active + resolved > 0 => {
-            let unknown = pairs.len() - active - resolved;
-            let unknown = match unknown {
+            let unknown = match pairs.len() - active - resolved {
                 0 => String::new(),
                 unknown => format!(", {unknown} not known"),
             };
@@ -83,17 +80,14 @@ fn for_how_long(pairs: &[PairRecord<'_>]) -> Markup {
 fn said(page: &Page<'_>, totals: &Totals) -> Markup {
     let told = &page.record.investigations;
     let number = |is: fn(&&Investigation) -> bool| told.iter().filter(is).count() as u64;
+    let diagnosed = number(|one| one.error.is_none());
+    let failed = number(|one| one.error.is_some() && one.has_engine());
+    let never_asked = number(|one| !one.has_engine());
     let lost = number(|one| !one.is_delivered());
     let parts = counted([
-        (number(|one| one.error.is_none()), "with a diagnosis"),
-        (
-            number(|one| one.error.is_some() && one.has_engine()),
-            "without",
-        ),
-        (
-            number(|one| !one.has_engine()),
-            "with the facts alone: no engine is configured",
-        ),
+        (diagnosed, "with a diagnosis"),
+        (failed, "without"),
+        (never_asked, "with the facts alone: no engine is configured"),
         (lost, "not delivered"),
     ]);
     let class = if lost > 0 { "alarm" } else { "" };

@@ -1,7 +1,7 @@
 //! A time line for each pair, drawn as SVG. Places are percentages of the width, so that shapes keep
 //! their size on every screen. Marks that would overlap are drawn as one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
@@ -12,6 +12,8 @@ use crate::record::{Investigation, PairRecord, Resolution, WakeDecision, worst};
 /// The width of a lane, in places. A wake takes one place.
 const PLACES: f64 = 640.0;
 const SYMBOL_WIDTH: f64 = 8.0;
+/// The most characters of a mark's words.
+const LONGEST_WORDS: usize = 120;
 /// Only so many time lines are drawn. The others are counted.
 const MOST_PAIRS: usize = 200;
 /// Marks older than this are not drawn.
@@ -42,11 +44,8 @@ impl Axis {
         let mut times: Vec<Timestamp> = Vec::new();
         for pair in pairs {
             times.extend(pair.wakes.iter().map(|one| one.at));
-            times.extend(
-                pair.investigations
-                    .iter()
-                    .flat_map(|one| [one.asked_at(), one.at]),
-            );
+            let told = pair.investigations.iter();
+            times.extend(told.flat_map(|one| [one.asked_at(), one.at]));
             times.extend(pair.recoveries.iter().map(|one| one.at));
             times.extend(&pair.owed);
         }
@@ -57,14 +56,11 @@ impl Axis {
         let first = page.since.unwrap_or(*times.iter().min()?).min(last);
         let whole = last.duration_since(first).max(SHORTEST_AXIS);
         let margin = whole / 50;
-        let ends_now = page
-            .now
-            .filter(|now| page.since.is_some() || now.duration_since(last) <= whole / 4);
-        let to = ends_now.unwrap_or(last.checked_add(margin).unwrap_or(last));
-        let from = match page.since {
-            Some(since) => since,
-            None => first.checked_sub(margin).unwrap_or(first),
-        };
+        let is_near = |now: &Timestamp| now.duration_since(last) <= whole / 4;
+        let now = page.now.filter(|now| page.since.is_some() || is_near(now));
+        let to = now.unwrap_or(last.checked_add(margin).unwrap_or(last));
+        let before_first = first.checked_sub(margin).unwrap_or(first);
+        let from = page.since.unwrap_or(before_first);
         let rows = page.shown.iter().map(|one| std::ptr::from_ref(*one));
         let length = to.duration_since(from).clamp(SHORTEST_AXIS, LONGEST_AXIS);
         Some(Self {
@@ -244,9 +240,7 @@ fn joined(times: impl Iterator<Item = (Timestamp, Timestamp)>, axis: &Axis) -> V
 /// What a mark stands for, in the order in which marks are drawn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    HeldBack,
-    Unknown,
-    Dispatched,
+    Wake(WakeDecision),
     Question,
     Failure,
     Dm,
@@ -256,7 +250,7 @@ enum Kind {
 
 /// One mark, for all of a kind that would overlap.
 struct Mark<'a> {
-    place: f64,
+    kind: Kind,
     count: u64,
     first: Timestamp,
     /// The worst severity.
@@ -267,95 +261,92 @@ struct Mark<'a> {
     row: Option<usize>,
 }
 
-struct Marks<'a> {
-    axis: &'a Axis,
-    by_kind: BTreeMap<Kind, Vec<Mark<'a>>>,
-}
-
-impl<'a> Marks<'a> {
-    /// Adds a mark. Those of one kind must come in the order of time.
-    fn add(
-        &mut self,
-        kind: Kind,
-        at: Timestamp,
-        severity: &'a str,
-        words: Option<&'a str>,
-        row: Option<usize>,
-    ) {
-        let Some(place) = self.axis.place(at) else {
-            return;
-        };
-        let width = match kind {
-            Kind::HeldBack | Kind::Unknown | Kind::Dispatched => 1.0,
-            _ => SYMBOL_WIDTH,
-        };
-        let marks = self.by_kind.entry(kind).or_default();
-        match marks.last_mut() {
-            Some(last) if place - last.place < width => {
-                last.count += 1;
-                last.severity = worst([last.severity, severity]);
-                last.row = last.row.or(row);
-            }
-            _ => marks.push(Mark {
-                place,
-                count: 1,
-                first: at,
-                severity,
-                words,
-                row,
-            }),
+impl<'a> Mark<'a> {
+    fn new(kind: Kind, at: Timestamp, severity: &'a str) -> Self {
+        Self {
+            kind,
+            count: 1,
+            first: at,
+            severity,
+            words: None,
+            row: None,
         }
-    }
-
-    fn add_investigation(&mut self, one: &'a Investigation) {
-        let (severity, failure) = (&one.severity, one.error.as_deref());
-        let row = self.axis.rows.get(&std::ptr::from_ref(one)).copied();
-        // The row of its wake is gone.
-        if one.raised_at.is_none() && !one.late_diagnosis {
-            self.add(Kind::Dispatched, one.asked_at(), severity, None, None);
-        }
-        if one.was_asked() {
-            let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
-            self.add(kind, one.asked_at(), severity, failure, row);
-        }
-        let (kind, at) = match one.is_delivered() {
-            true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
-            false => (Kind::Lost, one.at),
-        };
-        let words = failure.or(one.summary.as_deref());
-        self.add(kind, at, severity, words, row);
     }
 }
 
 fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let by_kind = BTreeMap::new();
-    let mut marks = Marks { axis, by_kind };
-    for one in &pair.wakes {
-        let kind = match one.decision {
-            WakeDecision::Dispatched => Kind::Dispatched,
-            WakeDecision::HeldBack => Kind::HeldBack,
-            WakeDecision::Unknown => Kind::Unknown,
-        };
-        let wake = &one.wake;
-        marks.add(kind, one.at, &wake.severity, Some(&wake.title), None);
-    }
-    for one in &pair.investigations {
-        marks.add_investigation(one);
-    }
-    for one in &pair.recoveries {
-        marks.add(Kind::Recovery, one.at, "info", None, None);
-    }
+    let wakes = pair.wakes.iter().map(|one| Mark {
+        words: Some(&one.wake.title),
+        ..Mark::new(Kind::Wake(one.decision), one.at, &one.wake.severity)
+    });
+    let told = pair.investigations.iter().flat_map(|one| {
+        let row = axis.rows.get(&std::ptr::from_ref(*one));
+        of_investigation(one, row.copied())
+    });
+    let recoveries = pair.recoveries.iter();
+    let recoveries = recoveries.map(|one| Mark::new(Kind::Recovery, one.at, "info"));
+    let mut marks: Vec<_> = wakes.chain(told).chain(recoveries).collect();
+    marks.sort_by_key(|mark| mark.kind);
     html! {
-        @for (kind, marks) in &marks.by_kind {
-            @for mark in marks { (draw(*kind, mark)) }
-        }
+        @for (place, mark) in merged(marks, axis) { (draw(place, &mark)) }
     }
 }
 
-fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
-    let x = percent(mark.place);
-    let class = severity_class(mark.severity);
-    let title = title(kind, mark);
+/// Its wake where the wake's row is gone, its question and its DM.
+fn of_investigation(one: &Investigation, row: Option<usize>) -> Vec<Mark<'_>> {
+    let mark = |kind, at| Mark::new(kind, at, &one.severity);
+    let failure = one.error.as_deref();
+    let mut marks = Vec::new();
+    if one.raised_at.is_none() && !one.late_diagnosis {
+        marks.push(mark(Kind::Wake(WakeDecision::Dispatched), one.asked_at()));
+    }
+    if one.was_asked() {
+        let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
+        marks.push(Mark {
+            words: failure,
+            row,
+            ..mark(kind, one.asked_at())
+        });
+    }
+    let (kind, at) = match one.is_delivered() {
+        true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
+        false => (Kind::Lost, one.at),
+    };
+    marks.push(Mark {
+        words: failure.or(one.summary.as_deref()),
+        row,
+        ..mark(kind, at)
+    });
+    marks
+}
+
+/// The marks with their places, those that would overlap as one. Marks of a kind must come together
+/// and in the order of time.
+fn merged<'a>(marks: Vec<Mark<'a>>, axis: &Axis) -> Vec<(f64, Mark<'a>)> {
+    let mut merged: Vec<(f64, Mark<'a>)> = Vec::new();
+    for mark in marks {
+        let Some(place) = axis.place(mark.first) else {
+            continue;
+        };
+        let width = match mark.kind {
+            Kind::Wake(_) => 1.0,
+            _ => SYMBOL_WIDTH,
+        };
+        match merged.last_mut() {
+            Some((left, last)) if last.kind == mark.kind && place - *left < width => {
+                last.count += 1;
+                last.severity = worst([last.severity, mark.severity]);
+                last.row = last.row.or(mark.row);
+            }
+            _ => merged.push((place, mark)),
+        }
+    }
+    merged
+}
+
+fn draw(place: f64, mark: &Mark<'_>) -> Markup {
+    let x = percent(place);
+    let title = title(mark);
     let symbol = |name: &str, y: u32| {
         html! { use href={ "#" (name) } x=(x) y=(y) { title { (title) } } }
     };
@@ -364,10 +355,10 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
             rect class=(class) x=(x) y=(WAKE_Y - height / 2) width=(width) height=(height) { title { (title) } }
         }
     };
-    let shape = match kind {
-        Kind::HeldBack => tick("h", 2, 8),
-        Kind::Unknown => tick("u", 2, 8),
-        Kind::Dispatched => tick(class, 3, 20),
+    let shape = match mark.kind {
+        Kind::Wake(WakeDecision::HeldBack) => tick("h", 2, 8),
+        Kind::Wake(WakeDecision::Unknown) => tick("u", 2, 8),
+        Kind::Wake(WakeDecision::Dispatched) => tick(severity_class(mark.severity), 3, 20),
         Kind::Question => symbol("question", QUESTION_Y),
         Kind::Failure => symbol("failure", QUESTION_Y),
         Kind::Dm => symbol("dm", DM_Y),
@@ -381,11 +372,12 @@ fn draw(kind: Kind, mark: &Mark<'_>) -> Markup {
 }
 
 /// The text that is shown when the pointer rests on a mark.
-fn title(kind: Kind, mark: &Mark<'_>) -> String {
-    let (one, many) = match kind {
-        Kind::HeldBack => ("wake held back", "wakes held back"),
-        Kind::Unknown => ("wake, fate not known", "wakes, fate not known"),
-        Kind::Dispatched => ("wake told", "wakes told"),
+fn title(mark: &Mark<'_>) -> String {
+    use WakeDecision::{Dispatched, HeldBack, Unknown};
+    let (one, many) = match mark.kind {
+        Kind::Wake(HeldBack) => ("wake held back", "wakes held back"),
+        Kind::Wake(Unknown) => ("wake, fate not known", "wakes, fate not known"),
+        Kind::Wake(Dispatched) => ("wake told", "wakes told"),
         Kind::Question => ("question", "questions"),
         Kind::Failure => (
             "question without a diagnosis",
@@ -397,10 +389,10 @@ fn title(kind: Kind, mark: &Mark<'_>) -> String {
     };
     let told = format!("{} · {}", minute(mark.first), count(mark.count, one, many));
     match mark.words {
-        Some(words) => format!(
-            "{told}: {}",
-            clean(&words.chars().take(120).collect::<String>())
-        ),
+        Some(words) => {
+            let words: String = words.chars().take(LONGEST_WORDS).collect();
+            format!("{told}: {}", clean(&words))
+        }
         None => told,
     }
 }

@@ -16,7 +16,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
 const READ_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
 /// A tool that was called further than this from an investigation does not belong to it.
-const FAR: SignedDuration = SignedDuration::from_hours(6);
+const LONGEST_DISTANCE: SignedDuration = SignedDuration::from_hours(6);
 
 /// A dispatched wake whose investigation has not ended.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
         let distance = |index: &&usize| distance(&investigations[**index], tool.at);
         let near = of_session.get(&tool.session).into_iter().flatten();
         let nearest = near.min_by_key(distance);
-        let nearest = nearest.filter(|index| tool.at.is_none() || distance(index) <= FAR);
+        let nearest =
+            nearest.filter(|index| tool.at.is_none() || distance(index) <= LONGEST_DISTANCE);
         if let Some(index) = nearest {
             investigations[*index].tools.push(tool);
         }
@@ -68,37 +69,15 @@ pub fn note_fix(investigations: &mut [Investigation], session: &str, at: Timesta
     }
 }
 
-/// A dispatch of one pair.
-struct Dispatch<'a> {
-    at: Timestamp,
-    severity: &'a str,
-    /// How many wakes consecutive-required counted for it.
-    counted: usize,
-    investigation: Option<usize>,
-}
-
 /// Finds out which wakes were dispatched and which were held back, and gives each investigation title
 /// and time of its wake.
 ///
 /// `policy` is the current one. If another was in force, the wrong one of two repeats may be taken for the
 /// dispatched one. Wakes raised after `read_until` were not read by a run yet.
 pub fn find_decisions(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
-    let mut wakes_of: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
-    for (index, one) in record.wakes.iter().enumerate() {
-        wakes_of.entry(one.pair()).or_default().push(index);
-    }
-    let dispatches_of = dispatches(record);
-    let mut decided = Vec::new();
-    for (pair, wakes) in wakes_of {
-        let recoveries = record.recoveries.iter().filter(|one| one.pair == pair);
-        let history = PairHistory {
-            raised: &record.wakes,
-            recoveries: recoveries.map(|one| one.at).collect(),
-            dispatches: dispatches_of.get(&pair).map_or(&[], Vec::as_slice),
-        };
-        decided.extend(history.decide(&wakes, policy));
-    }
-    for (wake, decision, investigation) in decided {
+    let histories = histories(record);
+    let decided = histories.values().flat_map(|one| one.decide(policy));
+    for (wake, decision, investigation) in decided.collect::<Vec<_>>() {
         let raised = &mut record.wakes[wake];
         let is_read = read_until.is_none_or(|until| raised.at <= until);
         if is_read || decision == WakeDecision::Dispatched {
@@ -110,12 +89,40 @@ pub fn find_decisions(record: &mut Record, policy: &Policy, read_until: Option<T
     }
 }
 
-fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
-    let mut found: BTreeMap<Pair, Vec<Dispatch<'_>>> = BTreeMap::new();
+/// What is known of one pair, each list in the order of time.
+#[derive(Default)]
+struct PairHistory<'a> {
+    wakes: Vec<IndexedWake<'a>>,
+    dispatches: Vec<Dispatch<'a>>,
+    /// When the operator was told of them.
+    recoveries: Vec<Timestamp>,
+}
+
+/// A wake behind its index in the record.
+type IndexedWake<'a> = (usize, &'a WakeRecord);
+
+/// The index of a wake, its decision, and the index of its investigation.
+type Decided = (usize, WakeDecision, Option<usize>);
+
+struct Dispatch<'a> {
+    at: Timestamp,
+    severity: &'a str,
+    /// How many wakes consecutive-required counted for it.
+    counted: usize,
+    investigation: Option<usize>,
+}
+
+fn histories(record: &Record) -> BTreeMap<Pair, PairHistory<'_>> {
+    let mut found: BTreeMap<Pair, PairHistory<'_>> = BTreeMap::new();
+    for (index, one) in record.wakes.iter().enumerate() {
+        let history = found.entry(one.pair()).or_default();
+        history.wakes.push((index, one));
+    }
     for (index, one) in record.investigations.iter().enumerate() {
         if !one.late_diagnosis {
             let counted = one.buffered_consecutive_count.unwrap_or(1);
-            found.entry(one.pair.clone()).or_default().push(Dispatch {
+            let history = found.entry(one.pair.clone()).or_default();
+            history.dispatches.push(Dispatch {
                 at: one.asked_at(),
                 severity: &one.severity,
                 counted: usize::try_from(counted).unwrap_or(1).max(1),
@@ -124,86 +131,83 @@ fn dispatches(record: &Record) -> BTreeMap<Pair, Vec<Dispatch<'_>>> {
         }
     }
     for one in &record.owed {
-        found.entry(one.pair.clone()).or_default().push(Dispatch {
+        let history = found.entry(one.pair.clone()).or_default();
+        history.dispatches.push(Dispatch {
             at: one.at,
             severity: &one.severity,
             counted: 1,
             investigation: None,
         });
     }
+    for one in &record.recoveries {
+        let history = found.entry(one.pair.clone()).or_default();
+        history.recoveries.push(one.at);
+    }
+    for history in found.values_mut() {
+        history.dispatches.sort_by_key(|one| one.at);
+    }
     found
-        .values_mut()
-        .for_each(|all| all.sort_by_key(|one| one.at));
-    found
-}
-
-/// What is known of one pair.
-struct PairHistory<'a> {
-    /// The wakes of all pairs.
-    raised: &'a [WakeRecord],
-    /// When the operator was told of them.
-    recoveries: Vec<Timestamp>,
-    /// In the order of time.
-    dispatches: &'a [Dispatch<'a>],
 }
 
 impl PairHistory<'_> {
-    /// The decision of each of these wakes, with its investigation. `wakes` is in the order of time.
-    fn decide(
-        &self,
-        wakes: &[usize],
-        policy: &Policy,
-    ) -> Vec<(usize, WakeDecision, Option<usize>)> {
+    fn decide(&self, policy: &Policy) -> Vec<Decided> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
         let mut held_until = None;
         let mut decided = Vec::new();
-        let mut decide_held = |wakes: &[usize], until: Option<Timestamp>| {
-            let is_held = |wake: usize| until.is_some_and(|until| self.raised[wake].at < until);
-            let decision = |wake| match policy.consecutive_required > 1 || is_held(wake) {
-                true => WakeDecision::HeldBack,
-                false => WakeDecision::Unknown,
-            };
-            decided.extend(wakes.iter().map(|wake| (*wake, decision(*wake), None)));
-        };
-        let mut dispatched = Vec::new();
-        let mut left = wakes;
+        let mut left = &self.wakes[..];
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
             // What held wakes back before the first dispatch is not known, but nothing does so for
             // longer than a window.
             let first = dispatch.at.checked_sub(policy.window);
             let free = held_until.unwrap_or(first.unwrap_or(Timestamp::MIN));
-            if let Some(own) = self.own_wake(dispatch, left, free) {
-                decide_held(&left[..own], held_until);
-                dispatched.push((left[own], WakeDecision::Dispatched, dispatch.investigation));
+            if let Some(own) = dispatch.own_wake(left, free) {
+                decided.extend(not_dispatched(&left[..own], held_until, policy));
+                let (wake, _) = left[own];
+                decided.push((wake, WakeDecision::Dispatched, dispatch.investigation));
                 left = &left[own + 1..];
             }
             held_until = Some(window_end(dispatch.at, end, &self.recoveries));
         }
-        decide_held(left, held_until);
-        decided.extend(dispatched);
+        decided.extend(not_dispatched(left, held_until, policy));
         decided
     }
+}
 
-    /// The index of the wake that was dispatched: the first that no window held back. `None` if the log
-    /// does not have it any more.
-    fn own_wake(&self, dispatch: &Dispatch<'_>, wakes: &[usize], free: Timestamp) -> Option<usize> {
-        let latest = dispatch
-            .at
-            .checked_add(CLOCK_SKEW)
-            .unwrap_or(Timestamp::MAX);
-        let count = wakes.partition_point(|wake| self.raised[*wake].at <= latest);
+/// The decisions of wakes between two dispatches, of which the first opened a window up to
+/// `held_until`.
+fn not_dispatched(
+    wakes: &[IndexedWake<'_>],
+    held_until: Option<Timestamp>,
+    policy: &Policy,
+) -> impl Iterator<Item = Decided> {
+    let decision = move |wake: &WakeRecord| {
+        let is_in_window = held_until.is_some_and(|until| wake.at < until);
+        match is_in_window || policy.consecutive_required > 1 {
+            true => WakeDecision::HeldBack,
+            false => WakeDecision::Unknown,
+        }
+    };
+    wakes
+        .iter()
+        .map(move |(index, wake)| (*index, decision(wake), None))
+}
+
+impl Dispatch<'_> {
+    /// Where the wake is that was dispatched: the first that no window held back. `None` if the log does
+    /// not have it any more.
+    fn own_wake(&self, wakes: &[IndexedWake<'_>], free: Timestamp) -> Option<usize> {
+        let latest = self.at.checked_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+        let count = wakes.partition_point(|(_, wake)| wake.at <= latest);
         // If several wakes were counted, the last one is dispatched. Their severities may differ.
-        let fits = |wake: &usize| {
-            dispatch.counted > 1 || self.raised[*wake].wake.severity == dispatch.severity
-        };
+        let fits = |wake: &WakeRecord| self.counted > 1 || wake.wake.severity == self.severity;
         let find = |free: Timestamp| {
-            let is_free = |wake: &usize| fits(wake) && self.raised[*wake].at >= free;
-            wakes[..count].iter().position(is_free)
+            let mut wakes = wakes[..count].iter();
+            wakes.position(|(_, wake)| fits(wake) && wake.at >= free)
         };
         let nearly_free = free.checked_sub(READ_DELAY).unwrap_or(free);
         let first = find(free).or_else(|| find(nearly_free));
         let first = first.or_else(|| find(Timestamp::MIN))?;
-        Some((first + dispatch.counted - 1).min(count - 1))
+        Some(first.saturating_add(self.counted - 1).min(count - 1))
     }
 }
 

@@ -41,13 +41,13 @@ pub struct WakeRecord {
     pub decision: WakeDecision,
 }
 
-/// What a run did with a wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a run did with a wake, in the order in which time lines draw them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WakeDecision {
-    Dispatched,
     HeldBack,
     /// It is from before the first run, or no run has read it yet.
     Unknown,
+    Dispatched,
 }
 
 /// An investigation: an outcome row, with the tools and the wake that belong to it.
@@ -131,6 +131,21 @@ pub struct Totals {
     pub tokens: u64,
     /// In US dollars; `null` where the engine named none.
     pub cost: Option<f64>,
+}
+
+/// Gives wakes that have no time the one of the wake before them, or else of the first that has one.
+pub fn with_times(wakes: Vec<(Option<Timestamp>, Wake, WakeDecision)>) -> Vec<WakeRecord> {
+    let first = wakes.iter().find_map(|(at, ..)| *at);
+    let mut clock = first.unwrap_or(Timestamp::UNIX_EPOCH);
+    let records = wakes.into_iter().map(|(at, wake, decision)| {
+        clock = at.unwrap_or(clock);
+        WakeRecord {
+            at: clock,
+            wake,
+            decision,
+        }
+    });
+    records.collect()
 }
 
 impl WakeRecord {
@@ -223,18 +238,6 @@ impl Tool {
 }
 
 impl Resolution {
-    /// A healthy service in a snapshot from before the last wake says nothing.
-    pub fn of(snapshot: Option<&Snapshot>, probe: &str, last_wake: Timestamp) -> Self {
-        let Some(snapshot) = snapshot else {
-            return Self::Unknown;
-        };
-        match snapshot.health(probe) {
-            Health::Healthy if snapshot.computed_at > last_wake => Self::Resolved,
-            Health::Bad => Self::Active,
-            Health::Healthy | Health::Unknown => Self::Unknown,
-        }
-    }
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Resolved => "resolved",
@@ -258,15 +261,10 @@ impl Record {
     }
 
     pub fn totals(&self) -> Totals {
-        let count = |decision| {
-            self.wakes
-                .iter()
-                .filter(|one| one.decision == decision)
-                .count()
-        };
+        let held_back = count(self.wakes.iter(), WakeDecision::HeldBack);
+        let unknown = count(self.wakes.iter(), WakeDecision::Unknown);
         let told = self.investigations.iter();
         let dispatched = told.clone().filter(|one| !one.late_diagnosis).count() + self.owed.len();
-        let (held_back, unknown) = (count(WakeDecision::HeldBack), count(WakeDecision::Unknown));
         let tokens = told.clone().filter_map(Investigation::tokens);
         let costs: Vec<f64> = told.clone().filter_map(|one| one.total_cost_usd).collect();
         Totals {
@@ -280,14 +278,17 @@ impl Record {
     }
 
     /// Notes for each pair what the snapshot says of it now.
-    pub fn resolve(&mut self, snapshot: Option<&Snapshot>) {
-        let pairs = pairs(self).into_iter();
-        let resolutions: BTreeMap<Pair, Resolution> = pairs
-            .map(|one| {
-                let resolution = Resolution::of(snapshot, &one.pair.probe, one.last_wake());
-                (one.pair, resolution)
-            })
-            .collect();
+    pub fn resolve(&mut self, snapshot: &Snapshot) {
+        let resolved = |one: PairRecord<'_>| {
+            let resolution = match snapshot.health(&one.pair.probe) {
+                // From before the last wake it says nothing.
+                Health::Healthy if snapshot.computed_at > one.last_wake() => Resolution::Resolved,
+                Health::Bad => Resolution::Active,
+                Health::Healthy | Health::Unknown => Resolution::Unknown,
+            };
+            (one.pair, resolution)
+        };
+        let resolutions: BTreeMap<_, _> = pairs(self).into_iter().map(resolved).collect();
         for one in &mut self.investigations {
             one.resolution = resolutions.get(&one.pair).copied().unwrap_or_default();
         }
@@ -295,10 +296,14 @@ impl Record {
     }
 }
 
+/// How many of these wakes had this decision.
+fn count<'a>(wakes: impl Iterator<Item = &'a WakeRecord>, decision: WakeDecision) -> usize {
+    wakes.filter(|one| one.decision == decision).count()
+}
+
 /// The name of the worst of these severities.
 pub fn worst<'a>(severities: impl IntoIterator<Item = &'a str>) -> &'a str {
-    let worst = severities
-        .into_iter()
-        .max_by_key(|name| Severity::named(name));
+    let severities = severities.into_iter();
+    let worst = severities.max_by_key(|name| Severity::named(name));
     worst.unwrap_or("warning")
 }

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::join::window_end;
-use super::{Investigation, Record, Recovery, Resolution, WakeDecision, WakeRecord, worst};
+use super::{Investigation, Record, Recovery, Resolution, WakeDecision, WakeRecord, count, worst};
 use crate::debounce::{Pair, Policy, Severity};
 
-/// A gap between two wakes that is longer than this counts as well. While a service is bad, its probe
-/// writes a row every few minutes.
-const QUIET: SignedDuration = SignedDuration::from_mins(30);
+/// While a service is bad, its probe writes a row every few minutes. In a longer gap between two wakes
+/// the service counts as well.
+const LONGEST_GAP: SignedDuration = SignedDuration::from_mins(30);
 
 /// All that is known of one pair.
 #[derive(Default)]
@@ -63,10 +63,8 @@ pub fn pairs(record: &Record) -> Vec<PairRecord<'_>> {
     pairs.sort_by_cached_key(|pair| {
         let severity = Severity::named(pair.severity());
         let is_active = pair.resolution == Resolution::Active;
-        (
-            Reverse((is_active, severity, pair.bad_for(), pair.wakes.len())),
-            pair.pair.clone(),
-        )
+        let worse = (is_active, severity, pair.bad_for(), pair.wakes.len());
+        (Reverse(worse), pair.pair.clone())
     });
     pairs
 }
@@ -80,10 +78,7 @@ impl PairRecord<'_> {
     }
 
     pub fn count(&self, decision: WakeDecision) -> usize {
-        self.wakes
-            .iter()
-            .filter(|one| one.decision == decision)
-            .count()
+        count(self.wakes.iter().copied(), decision)
     }
 
     /// The investigations without late diagnoses: these are about a wake that has one already.
@@ -140,7 +135,9 @@ impl PairRecord<'_> {
                 end(&mut spans, healthy);
             }
             match spans.last_mut() {
-                Some(last) if !last.is_over && at.duration_since(last.to) <= QUIET => last.to = at,
+                Some(last) if !last.is_over && at.duration_since(last.to) <= LONGEST_GAP => {
+                    last.to = at
+                }
                 _ => spans.push(Span {
                     from: at,
                     to: at,

@@ -14,8 +14,6 @@ use crate::json;
 use crate::message::span;
 use crate::report::count;
 
-const SUBJECT: &str = "audit log";
-
 /// So many bytes are read at the log's end.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -29,19 +27,19 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
         Ok(Some(generation)) => End::of(&generation),
         Ok(None) => {
             let next = format!("{other_file}, or wait until Kora has written its first row");
-            return failed(SUBJECT, format!("{shown} does not exist"), next);
+            return failed(format!("{shown} does not exist"), next);
         }
         Err(problem) => {
             let next = format!("let the runs' user read it, or {other_file}");
-            return failed(SUBJECT, format!("{problem:#}"), next);
+            return failed(format!("{problem:#}"), next);
         }
     };
     match end {
-        Err(error) => failed(SUBJECT, format!("{shown}: {error}"), other_file),
-        Ok(end) if end.is_empty() => ok(SUBJECT, format!("{shown} is empty: no row yet")),
+        Err(error) => failed(format!("{shown}: {error}"), other_file),
+        Ok(end) if end.is_empty() => ok(format!("{shown} is empty: no row yet")),
         Ok(end) => match end.last_row() {
-            None => failed(SUBJECT, format!("{shown} holds no JSON rows"), other_file),
-            Some(row) => ok(SUBJECT, format!("{shown}: {}", end.describe(row, now))),
+            None => failed(format!("{shown} holds no JSON rows"), other_file),
+            Some(row) => ok(format!("{shown}: {}", end.describe(row, now))),
         },
     }
 }

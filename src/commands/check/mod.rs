@@ -17,35 +17,47 @@ use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::terminal::{Colour, Painter, drawn, wrapped};
 
+/// A finding behind what it is about.
+type Item = (&'static str, Finding);
+
 #[derive(Debug, Serialize)]
 struct Findings {
     version: u32,
     ok: bool,
-    findings: Vec<Finding>,
+    findings: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    subject: &'static str,
+    #[serde(flatten)]
+    finding: Finding,
 }
 
 pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     let config = Config::examine(flags)?;
     let http = config.http();
-    let mut findings = machine::settings(&config);
-    findings.extend(machine::misspelt(flags)?);
-    findings.push(log::audit_log(&config.paths.audit_log, Timestamp::now()));
-    findings.extend(machine::state(&config));
-    findings.extend(schedule::own_timer());
-    findings.push(peers::engine(&config, &http));
+    let log = log::audit_log(&config.paths.audit_log, Timestamp::now());
+    let mut items = machine::settings(&config);
+    items.extend(machine::misspelt(flags)?);
+    items.push(("audit log", log));
+    items.extend(machine::state(&config));
+    items.extend(schedule::own_timer().map(|timer| ("schedule", timer)));
+    items.push(("engine", peers::engine(&config, &http)));
     if args.ask_engine {
-        findings.push(peers::question(&config, &http));
+        items.push(("question", peers::question(&config, &http)));
     }
-    findings.push(peers::operator(&config));
-    findings.push(peers::slack(&config, &http));
+    items.push(("operator", peers::operator(&config)));
+    items.push(("slack", peers::slack(&config, &http)));
     if args.send_test_dm {
-        findings.push(peers::test_dm(&config, &http));
+        items.push(("test DM", peers::test_dm(&config, &http)));
     }
-    let ok = findings.iter().all(|one| one.level != Level::Failed);
+    let ok = items.iter().all(|(_, one)| one.level != Level::Failed);
+    let entry = |(subject, finding)| Entry { subject, finding };
     let findings = Findings {
         version: 1,
         ok,
-        findings,
+        findings: items.into_iter().map(entry).collect(),
     };
     let lines = lines(&findings, Painter::for_stdout(config.paths.no_color));
     print_as(args.format.format, &findings, &lines).context("cannot print the findings")?;
@@ -59,7 +71,7 @@ fn lines(findings: &Findings, painter: Painter) -> Vec<String> {
     let mut lines = Vec::new();
     let arrow = drawn("→", "->");
     let next_indent = INDENT + arrow.chars().count() + 1;
-    for finding in &findings.findings {
+    for Entry { subject, finding } in &findings.findings {
         let (colour, sign) = match finding.level {
             Level::Ok => (Colour::Green, "ok     "),
             Level::Warning => (Colour::Yellow, "warning"),
@@ -67,7 +79,7 @@ fn lines(findings: &Findings, painter: Painter) -> Vec<String> {
         };
         let sign = painter.paint(colour, sign);
         let message = wrapped(&finding.message, INDENT);
-        lines.push(format!("{sign}  {:<12}  {message}", finding.subject));
+        lines.push(format!("{sign}  {subject:<12}  {message}"));
         if let Some(next) = &finding.next_step {
             let next = wrapped(next, next_indent);
             lines.push(format!("{:INDENT$}{arrow} {next}", ""));

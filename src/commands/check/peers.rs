@@ -24,10 +24,8 @@ const TEST_DM: &str =
 /// Without an engine the alert still arrives, only the diagnosis is missing: that is a warning. An
 /// engine that refuses the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
-    const SUBJECT: &str = "engine";
     let Some(engine) = &config.engine else {
         return warning(
-            SUBJECT,
             "none is configured: DMs come with the raw facts",
             SET_ENGINE,
         );
@@ -36,31 +34,20 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let model = engine.model.as_deref().unwrap_or_default();
     let _waiting = Waiting::for_what("reaching for the engine");
     match engine::look_up_model(engine, http, REACH_TIMEOUT) {
-        Ok(Lookup::Known) => ok(
-            SUBJECT,
-            format!("{name} has the model {model}; {NOT_ASKED}"),
-        ),
-        Ok(Lookup::Unlisted(status)) => ok(
-            SUBJECT,
-            format!("{name} answers (HTTP {status}); {NOT_ASKED}"),
-        ),
+        Ok(Lookup::Known) => ok(format!("{name} has the model {model}; {NOT_ASKED}")),
+        Ok(Lookup::Unlisted(status)) => ok(format!("{name} answers (HTTP {status}); {NOT_ASKED}")),
         Ok(Lookup::NoList(status)) => warning(
-            SUBJECT,
             format!("{name} answers (HTTP {status}), but lists no models; {NOT_ASKED}"),
             "try it with: probe-wake check --ask-engine",
         ),
         Ok(Lookup::Unknown(models)) => failed(
-            SUBJECT,
             format!("{name} has no model {model}; {}", listed(&models)),
             format!("set {} to one of its models", var::ENGINE_MODEL.name),
         ),
         Err(failure) => {
-            let level = if failure.status.is_some() && !failure.passes() {
-                failed
-            } else {
-                warning
-            };
-            level(SUBJECT, format!("{name}: {failure}"), engine_step(&failure))
+            let is_refused = failure.status.is_some() && !failure.passes();
+            let level = if is_refused { failed } else { warning };
+            level(format!("{name}: {failure}"), engine_step(&failure))
         }
     }
 }
@@ -75,30 +62,21 @@ fn listed(models: &[String]) -> String {
 }
 
 fn engine_step(failure: &Failure) -> String {
+    let (url, token) = (var::ENGINE_URL.name, var::ENGINE_TOKEN.name);
+    let (model, timeout) = (var::ENGINE_MODEL.name, var::ENGINE_TIMEOUT_SECONDS.name);
     match (&failure.reason, failure.status) {
-        (Reason::Timeout, _) => format!(
-            "look whether it is overloaded, or raise {}",
-            var::ENGINE_TIMEOUT_SECONDS.name
-        ),
-        (Reason::ConnectionError, _) => {
-            format!("start it, or correct {}", var::ENGINE_URL.name)
-        }
-        (_, Some(401 | 403)) => format!("set {} to a token that it takes", var::ENGINE_TOKEN.name),
-        (_, Some(400..=499)) => format!(
-            "correct {}, {} or {}",
-            var::ENGINE_URL.name,
-            var::ENGINE_TOKEN.name,
-            var::ENGINE_MODEL.name
-        ),
+        (Reason::Timeout, _) => format!("look whether it is overloaded, or raise {timeout}"),
+        (Reason::ConnectionError, _) => format!("start it, or correct {url}"),
+        (_, Some(401 | 403)) => format!("set {token} to a token that it takes"),
+        (_, Some(400..=499)) => format!("correct {url}, {token} or {model}"),
         _ => "look at the engine's own log".to_owned(),
     }
 }
 
 /// Asks one real question, about an alert that nobody raised.
 pub(super) fn question(config: &Config, http: &Http) -> Finding {
-    const SUBJECT: &str = "question";
     let Some(engine) = &config.engine else {
-        return failed(SUBJECT, "not asked: no engine is configured", SET_ENGINE);
+        return failed("not asked: no engine is configured", SET_ENGINE);
     };
     let wake = made_up_wake();
     let fence = engine::fence();
@@ -118,13 +96,9 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
             let model = answer.usage.model_used.or_else(|| engine.model.clone());
             let model = model.unwrap_or_else(|| "the engine".to_owned());
             let text = diagnosis.text();
-            ok(
-                SUBJECT,
-                format!("{model} answered in {seconds:.1} s: {text}"),
-            )
+            ok(format!("{model} answered in {seconds:.1} s: {text}"))
         }
         Err(failure) => failed(
-            SUBJECT,
             format!("no diagnosis after {seconds:.1} s: {failure}"),
             engine_step(&failure),
         ),
@@ -150,16 +124,14 @@ pub(super) fn operator(config: &Config) -> Finding {
     let variable = var::SLACK_USER_ID.name;
     match &config.slack.operator {
         None => failed(
-            "operator",
             format!("{variable} is not set: every DM stays queued"),
             "set it to your Slack user id (profile, three dots, Copy member ID)",
         ),
         Some(id) if !id.starts_with(['U', 'W', 'D', 'C', 'G']) => warning(
-            "operator",
             format!("{variable} is '{id}', which does not look like a Slack id"),
             "it begins with U or W",
         ),
-        Some(id) => ok("operator", id.clone()),
+        Some(id) => ok(id.clone()),
     }
 }
 
@@ -167,15 +139,14 @@ pub(super) fn slack(config: &Config, http: &Http) -> Finding {
     if config.slack.token.is_none() {
         let variable = var::SLACK_BOT_TOKEN.name;
         return failed(
-            "slack",
             format!("{variable} is not set: every DM stays queued"),
             "set it to the app's bot token (xoxb-...), scope chat:write",
         );
     }
     let _waiting = Waiting::for_what("asking Slack who we are");
     match slack::auth_test(http, &config.slack) {
-        Ok(owner) => ok("slack", format!("team {}, as {}", owner.team, owner.user)),
-        Err(cause) => failed("slack", format!("auth.test: {cause}"), slack_step(&cause)),
+        Ok(owner) => ok(format!("team {}, as {}", owner.team, owner.user)),
+        Err(cause) => failed(format!("auth.test: {cause}"), slack_step(&cause)),
     }
 }
 
@@ -194,16 +165,11 @@ fn slack_step(cause: &str) -> &'static str {
 
 pub(super) fn test_dm(config: &Config, http: &Http) -> Finding {
     if config.slack.token.is_none() || config.slack.operator.is_none() {
-        return failed("test DM", "not sent", "mend what stands above");
+        return failed("not sent", "mend what stands above");
     }
     let _waiting = Waiting::for_what("sending the test DM to Slack");
     match slack::post(http, &config.slack, TEST_DM, None) {
-        Posted::Delivered(_) => ok("test DM", "sent: look at Slack"),
-        Posted::NotSent { cause }
-        | Posted::RateLimited { cause, .. }
-        | Posted::Unknown { cause }
-        | Posted::MessageFault { cause }
-        | Posted::ThreadGone { cause }
-        | Posted::Refused { cause } => failed("test DM", cause.clone(), slack_step(&cause)),
+        Posted::Delivered(_) => ok("sent: look at Slack"),
+        posted => failed(posted.cause(), slack_step(posted.cause())),
     }
 }

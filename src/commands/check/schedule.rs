@@ -18,13 +18,9 @@ pub(super) fn own_timer() -> Option<Finding> {
 
 fn judge(user: &str, lingering: &Path) -> Finding {
     if lingering.join(user).exists() {
-        return ok(
-            "schedule",
-            format!("a timer of {user}, which runs without a login"),
-        );
+        return ok(format!("a timer of {user}, which runs without a login"));
     }
     warning(
-        "schedule",
         format!("the timer of {user} runs only while {user} is logged in"),
         format!("loginctl enable-linger {user}"),
     )

@@ -56,10 +56,11 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let since = args.since.as_deref();
     let since = since.map(|text| point_in_time(text, now)).transpose()?;
     let session = args.session.as_deref();
-    let mut found = read::read(&config, &read::Query { since, session })?;
+    let mut found = read::read(&config, since, session)?;
     pick(&mut found.record, since, args);
-    let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
-    found.record.resolve(snapshot.as_ref());
+    if let Some(snapshot) = Snapshot::read(&config.paths.snapshot_path, now) {
+        found.record.resolve(&snapshot);
+    }
     if args.failed {
         for one in &mut found.record.investigations {
             one.tools.sort_by_key(|tool| !tool.is_failed());
@@ -99,11 +100,8 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
 fn pick(record: &mut Record, since: Option<Timestamp>, args: &HistoryArgs) {
     if let Some(session) = &args.session {
         record.investigations.retain(|one| one.is_in(session));
-        let told: BTreeSet<_> = record
-            .investigations
-            .iter()
-            .map(|one| (&one.pair, one.raised_at))
-            .collect();
+        let told = record.investigations.iter();
+        let told: BTreeSet<_> = told.map(|one| (&one.pair, one.raised_at)).collect();
         let is_of_session =
             |pair: &Pair| caller_session_id(&pair.probe, &pair.category) == *session;
         record.wakes.retain(|one| {

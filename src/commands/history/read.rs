@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::debounce::Pair;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, RECOVERED_SEAM, TURNED_FILE};
 use crate::record::{
-    self, OwedDispatch, Record, Tool, WakeDecision, WakeRecord, find_decisions, join_tools,
-    note_fix,
+    self, OwedDispatch, Record, Tool, WakeDecision, find_decisions, join_tools, note_fix,
+    with_times,
 };
 use crate::secret::Secret;
 use crate::state::queue::Investigation;
@@ -25,23 +25,20 @@ use crate::state::{State, Store};
 /// A title is cut to so many characters.
 const LONGEST_TITLE: usize = 300;
 
-/// What is asked for.
-pub(super) struct Query<'a> {
-    /// Files that hold nothing newer are not read.
-    pub since: Option<Timestamp>,
-    /// The session whose rows are kept whole.
-    pub session: Option<&'a str>,
-}
-
 /// What was found.
 pub(super) struct Found {
     pub record: Record,
-    /// The session's rows in the audit log, without its wakes.
+    /// The audit log's rows of the session that is asked for, without its wakes.
     pub rows: Vec<Row>,
     pub state: State,
 }
 
-pub(super) fn read(config: &Config, query: &Query<'_>) -> Result<Found> {
+/// Leaves out files that hold nothing newer than `since`. The texts of wakes are kept for a session.
+pub(super) fn read(
+    config: &Config,
+    since: Option<Timestamp>,
+    session: Option<&str>,
+) -> Result<Found> {
     let paths = &config.paths;
     let state = Store::at(&paths.state_dir)
         .load()
@@ -49,15 +46,18 @@ pub(super) fn read(config: &Config, query: &Query<'_>) -> Result<Found> {
             warn!("what is queued is left out: {problem}");
             State::default()
         });
-    let mut record = outcomes(config, query.since)?;
+    let mut record = outcomes(config, since)?;
     record.owed = state.queue.iter().flat_map(owed).collect();
     let mut log = AuditLog {
-        session: query.session,
+        session,
         secrets: config.secrets(),
         ..AuditLog::default()
     };
-    log.read(&paths.audit_log, query)?;
-    record.wakes = in_time(log.wakes);
+    let mut needles = vec![SEAM, TOOL_SEAM, AUTOFIX_SEAM];
+    needles.extend(session.map(plain_part));
+    read_log(&paths.audit_log, since, &needles, |line| log.take(line))?;
+    record.wakes = with_times(log.wakes);
+    record.wakes.sort_by_key(|one| one.at);
     join_tools(&mut record.investigations, log.tools);
     for (session, at) in &log.fixes {
         note_fix(&mut record.investigations, session, *at);
@@ -99,13 +99,13 @@ fn outcomes(config: &Config, since: Option<Timestamp>) -> Result<Record> {
             record.recoveries.extend(record::recovery(&row));
         }
     };
-    let cannot_read = |file: &Path| format!("cannot read {}", file.display());
     for file in [TURNED_FILE, FILE].map(|name| paths.state_dir.join(name)) {
-        for_each_row(&file, 0, "probe.", &mut take).with_context(|| cannot_read(&file))?;
+        for_each_row(&file, 0, "probe.", &mut take)
+            .with_context(|| format!("cannot read {}", file.display()))?;
     }
     if let Some(named) = &paths.outcome_log {
         let take = |line: &[u8]| Row::parse(line).into_iter().for_each(&mut take);
-        read_log(named, since, &[COMPLETED_SEAM], take).with_context(|| cannot_read(named))?;
+        read_log(named, since, &[COMPLETED_SEAM], take)?;
     }
     record.investigations.sort_by_key(|one| one.at);
     record.recoveries.sort_by_key(|one| one.at);
@@ -121,9 +121,12 @@ fn read_log(
     needles: &[&str],
     take: impl FnMut(&[u8]),
 ) -> Result<()> {
-    if !for_each_line_of_log(log, since, needles, take)? {
-        let (log, most) = (log.display(), MOST_BYTES / 1024 / 1024);
-        warn!("of {log} and the files it was rotated into only the last {most} MiB are read");
+    let shown = log.display();
+    let is_whole = for_each_line_of_log(log, since, needles, take)
+        .with_context(|| format!("cannot read {shown}"))?;
+    if !is_whole {
+        let most = MOST_BYTES / 1024 / 1024;
+        warn!("of {shown} and the files it was rotated into only the last {most} MiB are read");
     }
     Ok(())
 }
@@ -134,7 +137,7 @@ struct AuditLog<'a> {
     session: Option<&'a str>,
     secrets: Vec<Secret>,
     /// Each with the time of its row, or of the last row before it that has one.
-    wakes: Vec<(Option<Timestamp>, Wake)>,
+    wakes: Vec<(Option<Timestamp>, Wake, WakeDecision)>,
     tools: Vec<Tool>,
     fixes: Vec<(String, Timestamp)>,
     rows: Vec<Row>,
@@ -142,13 +145,6 @@ struct AuditLog<'a> {
 }
 
 impl AuditLog<'_> {
-    fn read(&mut self, log: &Path, query: &Query<'_>) -> Result<()> {
-        let mut needles = vec![SEAM, TOOL_SEAM, AUTOFIX_SEAM];
-        needles.extend(query.session.map(plain_part));
-        read_log(log, query.since, &needles, |line| self.take(line))
-            .with_context(|| format!("cannot read {}", log.display()))
-    }
-
     fn take(&mut self, line: &[u8]) {
         let wakes = read_rows(line).wakes;
         if wakes.is_empty() {
@@ -162,7 +158,7 @@ impl AuditLog<'_> {
                 (wake.detail, wake.snapshot_details) = (String::new(), String::new());
                 wake.title = wake.title.chars().take(LONGEST_TITLE).collect();
             }
-            self.wakes.push((self.clock, wake));
+            self.wakes.push((self.clock, wake, WakeDecision::Unknown));
         }
     }
 
@@ -185,17 +181,4 @@ fn plain_part(session: &str) -> &str {
     let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, '"' | '\\' | '/');
     let parts = session.split(|c| !is_plain(c));
     parts.max_by_key(|part| part.len()).unwrap_or(session)
-}
-
-/// Wakes in the order of time. Those before the first row that has a time get its time.
-fn in_time(wakes: Vec<(Option<Timestamp>, Wake)>) -> Vec<WakeRecord> {
-    let first = wakes.iter().find_map(|(at, _)| *at);
-    let raised = wakes.into_iter().map(|(at, wake)| WakeRecord {
-        at: at.or(first).unwrap_or(Timestamp::UNIX_EPOCH),
-        wake,
-        decision: WakeDecision::Unknown,
-    });
-    let mut raised: Vec<_> = raised.collect();
-    raised.sort_by_key(|one| one.at);
-    raised
 }

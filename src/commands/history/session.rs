@@ -9,7 +9,7 @@ use super::table::{delivery, totals};
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
-use crate::record::{Investigation, Recovery, Totals, WakeDecision, WakeRecord, tool};
+use crate::record::{Investigation, Totals, WakeDecision, WakeRecord, tool};
 use crate::state::outbox::Dm;
 use crate::state::undelivered::FILE as UNDELIVERED_FILE;
 use crate::terminal::{Colour, Painter};
@@ -48,7 +48,10 @@ pub(super) fn events(
     let record = &found.record;
     let mut events: Vec<Event> = record.wakes.iter().map(wake).collect();
     events.extend(record.investigations.iter().flat_map(investigation));
-    events.extend(record.recoveries.iter().map(recovery));
+    events.extend(record.recoveries.iter().map(|one| {
+        let text = format!("Healthy at {}.", one.healthy_at);
+        Event::new(one.at, "recovery", "told", text)
+    }));
     events.extend(found.rows.iter().filter_map(row));
     let queued = found.state.outbox.iter();
     let queued = queued.filter(|dm| dm.caller_session_id() == session);
@@ -94,25 +97,21 @@ fn investigation(one: &Investigation) -> Vec<Event> {
         };
         events.push(Event::new(one.asked_at(), "question", about, ""));
     }
-    let text = one.summary.clone().unwrap_or_default();
     let model = one.model_used.as_deref().unwrap_or("unknown model");
-    let (answer, said, dm_text) = match one.failure() {
-        Some(failure) => (format!("no diagnosis: {failure}"), String::new(), text),
-        None => (
-            format!("{model}, {:.1} s", one.seconds()),
-            text,
-            String::new(),
-        ),
+    let answer = match one.failure() {
+        Some(failure) => format!("no diagnosis: {failure}"),
+        None => format!("{model}, {:.1} s", one.seconds()),
+    };
+    let summary = one.summary.as_deref().unwrap_or_default();
+    // The summary is the diagnosis, or else the text of the DM.
+    let (said, dm_text) = match one.error {
+        None => (summary, ""),
+        Some(_) => ("", summary),
     };
     events.push(Event::new(one.at, "answer", answer, said));
     let at = one.delivered_at.unwrap_or(one.at);
     events.push(Event::new(at, "dm", delivery(one), dm_text));
     events
-}
-
-fn recovery(one: &Recovery) -> Event {
-    let text = format!("Healthy at {}.", one.healthy_at);
-    Event::new(one.at, "recovery", "told", text)
 }
 
 /// A row of the audit log with all its details. Outcome rows are left out: `investigation` has them.

@@ -8,26 +8,25 @@ use crate::report::count;
 use crate::terminal::{Colour, Painter, drawn, pad, width, wrap, wrapped};
 use crate::text::on_one_line;
 
-#[derive(Clone, Copy)]
 struct Column {
     head: &'static str,
-    /// The greatest width at a terminal; in a layout, the width that it has.
-    width: usize,
+    /// The greatest width at a terminal.
+    widest: usize,
     cell: fn(&Investigation) -> String,
 }
 
-const fn column(head: &'static str, width: usize, cell: fn(&Investigation) -> String) -> Column {
-    Column { head, width, cell }
+const fn column(head: &'static str, widest: usize, cell: fn(&Investigation) -> String) -> Column {
+    Column { head, widest, cell }
 }
 
 /// The columns that are always there, beside the diagnosis.
-const ALWAYS: [Column; 3] = [
+static ALWAYS: [Column; 3] = [
     column("WHEN (UTC)", 16, when),
     column("PROBE", 24, |one| on_one_line(&one.pair.probe)),
     column("SEVERITY", 24, |one| on_one_line(&one.severity)),
 ];
 /// Columns for a wide terminal. On a narrow one their texts stand below the diagnosis.
-const FURTHER: [Column; 6] = [
+static FURTHER: [Column; 6] = [
     column("CATEGORY", 24, |one| on_one_line(&one.pair.category)),
     column("DM", 24, delivery),
     column("NOW", 8, |one| one.resolution.name().to_owned()),
@@ -59,21 +58,18 @@ pub(super) fn lines(shown: &[&Investigation], record: &Record, painter: Painter)
 
 /// The columns with their widths. The diagnosis gets the width that is left.
 struct Layout {
-    columns: Vec<Column>,
+    columns: Vec<(&'static Column, usize)>,
     diagnosis: usize,
     has_further: bool,
 }
 
 impl Layout {
     fn new(shown: &[&Investigation], terminal: Option<usize>) -> Self {
-        let sized = |column: &Column| {
+        let sized = |column: &'static Column| {
             let cells = shown.iter().map(|one| (column.cell)(one).width());
             let longest = cells.max().unwrap_or(0);
-            let width = terminal.map_or(longest, |_| longest.min(column.width));
-            Column {
-                width: width.max(column.head.len()),
-                ..*column
-            }
+            let width = terminal.map_or(longest, |_| longest.min(column.widest));
+            (column, width.max(column.head.len()))
         };
         let room = terminal.unwrap_or(usize::MAX);
         let mut columns: Vec<_> = ALWAYS.iter().chain(&FURTHER).map(sized).collect();
@@ -83,8 +79,8 @@ impl Layout {
         }
         // Long names on a narrow terminal: the probe's column shrinks.
         let too_wide = (taken(&columns) + LEAST_DIAGNOSIS).saturating_sub(room);
-        let probe = &mut columns[1];
-        probe.width = probe.width.saturating_sub(too_wide).max(probe.head.len());
+        let (probe, width) = &mut columns[1];
+        *width = width.saturating_sub(too_wide).max(probe.head.len());
         Self {
             diagnosis: room.saturating_sub(taken(&columns)).max(1),
             columns,
@@ -93,12 +89,12 @@ impl Layout {
     }
 
     fn head(&self) -> Vec<String> {
-        let heads = self.columns.iter().map(|column| column.head);
+        let heads = self.columns.iter().map(|(column, _)| column.head);
         heads.chain(["DIAGNOSIS"]).map(str::to_owned).collect()
     }
 
     fn cells(&self, one: &Investigation) -> Vec<String> {
-        let cells = self.columns.iter().map(|column| (column.cell)(one));
+        let cells = self.columns.iter().map(|(column, _)| (column.cell)(one));
         let last = match self.has_further {
             true => diagnosis(one),
             false => format!("{}\n{}", diagnosis(one), further(one)),
@@ -109,10 +105,7 @@ impl Layout {
     /// The lines of one row of the table.
     fn line(&self, cells: &[String]) -> Vec<String> {
         // The last column is wrapped, but not filled up.
-        let widths = self
-            .columns
-            .iter()
-            .map(|column| (column.width, column.width));
+        let widths = self.columns.iter().map(|(_, width)| (*width, *width));
         let widths = widths.chain([(self.diagnosis, 0)]);
         let column = |(cell, (width, filled)): (&String, _)| {
             let lines = cell.lines().flat_map(|line| wrap(line, width));
@@ -132,8 +125,8 @@ impl Layout {
 }
 
 /// The width that columns take with the space behind each.
-fn taken(columns: &[Column]) -> usize {
-    let widths = columns.iter().map(|column| column.width + BETWEEN.len());
+fn taken(columns: &[(&Column, usize)]) -> usize {
+    let widths = columns.iter().map(|(_, width)| width + BETWEEN.len());
     widths.sum()
 }
 

@@ -10,14 +10,12 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use log::{info, warn};
 
-use crate::audit::checkpoint::Checkpoint;
-use crate::audit::position::{Position, behind_last_line};
-use crate::audit::rotation;
-use crate::cli::{Format, Global, RunArgs};
+use super::checkpoint_at;
+use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
-use crate::report::Report;
+use crate::report::{Report, print_json};
 use crate::session::Session;
 use crate::state::lock::{Lock, RunHistory};
 use crate::state::{State, Store, log_name, undelivered};
@@ -43,12 +41,11 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     ended
 }
 
+/// What the metrics tell of a run.
+type Told = (Report, State, RunHistory);
+
 /// `told` gets what the run did, also where it could not be ended.
-fn real_run(
-    config: &Config,
-    args: &RunArgs,
-    told: &mut Option<(Report, State, RunHistory)>,
-) -> Ended {
+fn real_run(config: &Config, args: &RunArgs, told: &mut Option<Told>) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let mut state = store.load()?;
@@ -92,9 +89,9 @@ fn real_run(
     Ok(exit)
 }
 
-/// Not a filter: that nobody reads the report of what was done is worth a word.
+/// A closed stdout is an error here: nobody would know what was done.
 fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
-    let printed = session.report.print_json();
+    let printed = print_json(&session.report);
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
     session.report_is_out()
 }
@@ -109,7 +106,7 @@ fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), 
     session.deliver_queue()?;
     session.forget_late();
     if before.is_none() {
-        first_run(session, config, Timestamp::now())?;
+        first_run(session, config)?;
     }
     session.work()?;
     session.finish(Timestamp::now())?;
@@ -130,28 +127,20 @@ fn drop_given_up<E: Effects>(session: &mut Session<E>, config: &Config) -> anyho
 }
 
 /// Stamps the position behind the last complete line: no history is replayed.
-fn first_run<E: Effects>(
-    session: &mut Session<E>,
-    config: &Config,
-    now: Timestamp,
-) -> Result<(), Problem> {
+fn first_run<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
-    let position = match rotation::open_log(log)? {
-        Some(generation) => behind_last_line(&generation, now)?,
-        None => {
-            warn!(
-                "{} does not exist yet: it will be read from its start",
-                log.display()
-            );
-            Position::start(log_name(log), None, now)
-        }
-    };
+    let checkpoint = checkpoint_at(log, ResetPosition::End)?;
+    let position = &checkpoint.position;
+    if position.identity.is_none() {
+        let log = log.display();
+        warn!("{log} does not exist yet: it will be read from its start");
+    }
     if let Route::SlackWithout(variable) = session.effects.route() {
         warn!("{variable} is not set: alerts stay queued until it is");
     }
     session.report.first_run = true;
     session.report.position.before = position.offset;
     session.report.position.after = position.offset;
-    session.begin(Checkpoint::first(log, position));
+    session.begin(checkpoint);
     Ok(())
 }

@@ -7,13 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use log::{info, warn};
 
+use super::Told;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::http::Endpoint;
-use crate::metrics::{self, Gauges};
+use crate::metrics::{self, RunEnd};
 use crate::report::Report;
-use crate::state::State;
-use crate::state::lock::RunHistory;
 use crate::terminal::Waiting;
 
 /// A monitor that does not answer must not hold up the next run.
@@ -37,12 +36,7 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 
 /// Writes the metrics; a failure is a warning and no more. Without its report and its state a run
 /// tells how it ended. One that found the lock held is told by the one that holds it.
-pub(super) fn write_metrics(
-    path: &Path,
-    config: &Config,
-    told: Option<&(Report, State, RunHistory)>,
-    ended: &Ended,
-) {
+pub(super) fn write_metrics(path: &Path, config: &Config, told: Option<&Told>, ended: &Ended) {
     let now = Timestamp::now();
     let exit = match ended {
         Ok(exit) => *exit,
@@ -51,15 +45,12 @@ pub(super) fn write_metrics(
     let written = match told {
         Some((report, state, runs)) => metrics::write(
             path,
-            &state.counters,
-            runs,
-            &Gauges {
+            &RunEnd {
                 now,
                 exit,
+                state,
+                runs,
                 lag_bytes: lag_bytes(&config.paths.audit_log, report),
-                outbox: state.outbox.len(),
-                owed: state.queue.len(),
-                oldest: state.outbox.iter().map(|dm| dm.queued_at).min(),
             },
         ),
         None if exit == Exit::Locked => Ok(()),

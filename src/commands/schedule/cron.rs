@@ -19,21 +19,12 @@ const MINUTE: u128 = 60_000;
 /// a change in the env file counts.
 pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     let mut command = word(&plan.binary)?;
-    let (paths, found) = (&plan.config.paths, &plan.found);
+    let (set, found) = (&plan.config.paths, &plan.found);
     let usual = usual_env_file();
-    let env_file = plan.env_file.as_deref();
     for (flag, path, found) in [
-        ("--env-file", env_file, usual.as_deref()),
-        (
-            "--state-dir",
-            Some(&*paths.state_dir),
-            Some(&*found.state_dir),
-        ),
-        (
-            "--audit-log",
-            Some(&*paths.audit_log),
-            Some(&*found.audit_log),
-        ),
+        ("--env-file", plan.env_file.as_ref(), usual.as_ref()),
+        ("--state-dir", Some(&set.state_dir), Some(&found.state_dir)),
+        ("--audit-log", Some(&set.audit_log), Some(&found.audit_log)),
     ] {
         if let Some(path) = path.filter(|path| found != Some(*path)) {
             command.push_str(&format!(" {flag} {}", word(path)?));

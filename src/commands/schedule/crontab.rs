@@ -2,7 +2,7 @@
 //! If a mark is missing, nothing is changed.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -73,15 +73,11 @@ fn unpaired() -> Problem {
 
 /// The user's crontab; empty where there is none.
 fn read() -> Result<Vec<u8>> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = crontab().arg("-l").output().context(CANNOT_RUN)?;
-    if status.success() {
-        return Ok(stdout);
+    let output = crontab().arg("-l").output().context(CANNOT_RUN)?;
+    if output.status.success() {
+        return Ok(output.stdout);
     }
-    let said = String::from_utf8_lossy(&stderr);
+    let said = String::from_utf8_lossy(&output.stderr);
     // The first is how vixie-cron and cronie say it, the second is busybox.
     if said.contains("no crontab for") || said.contains("No such file") {
         return Ok(Vec::new());
@@ -101,9 +97,9 @@ fn write(content: &[u8]) -> Result<()> {
         // If `crontab` ends early, its own message says why.
         let _ = stdin.write_all(content);
     }
-    let Output { status, stderr, .. } = child.wait_with_output().context(CANNOT_RUN)?;
-    if !status.success() {
-        let said = String::from_utf8_lossy(&stderr);
+    let output = child.wait_with_output().context(CANNOT_RUN)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
         bail!("cannot write the crontab: {}", said.trim());
     }
     Ok(())

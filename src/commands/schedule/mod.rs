@@ -138,10 +138,10 @@ fn exit_of(code: Option<i32>) -> Exit {
 
 /// A path as text without control characters.
 fn printable(path: &Path) -> Result<String, Problem> {
-    let text = path
-        .to_str()
-        .filter(|text| !text.contains(char::is_control));
-    text.map(str::to_owned).ok_or_else(|| cannot_stand(path))
+    match path.to_str() {
+        Some(text) if !text.contains(char::is_control) => Ok(text.to_owned()),
+        _ => Err(cannot_stand(path)),
+    }
 }
 
 /// A path as a word of a shell command, quoted if it is not plain.

@@ -130,10 +130,8 @@ fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
     if plan.config.env_file.is_some() && plan.found.audit_log == *log {
         return Ok(String::new());
     }
-    Ok(format!(
-        "Environment=\"KORA_AUDIT_LOG_PATH={}\"\n",
-        text(log)?
-    ))
+    let log = text(log)?;
+    Ok(format!("Environment=\"KORA_AUDIT_LOG_PATH={log}\"\n"))
 }
 
 fn timer(cadence: f64) -> String {

@@ -14,7 +14,8 @@ use crate::files::create_anew;
 /// Writes the two files into the folder, and prints the commands that enable them.
 pub(super) fn write(units: &str, folder: &Path, own: bool) -> Result<(), Problem> {
     let folder = std::path::absolute(folder).context("the folder to write to")?;
-    let failed = || format!("cannot write the units to {}", folder.display());
+    let shown = folder.display();
+    let failed = || format!("cannot write the units to {shown}");
     let timer = units.find(&format!("# {TIMER}\n")).unwrap_or(units.len());
     fs::create_dir_all(&folder).with_context(failed)?;
     for (name, text) in [(SERVICE, &units[..timer]), (TIMER, &units[timer..])] {
@@ -22,10 +23,7 @@ pub(super) fn write(units: &str, folder: &Path, own: bool) -> Result<(), Problem
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .with_context(failed)?;
     }
-    let mut told = format!(
-        "Wrote {SERVICE} and {TIMER} to {}. To start them:\n",
-        folder.display()
-    );
+    let mut told = format!("Wrote {SERVICE} and {TIMER} to {shown}. To start them:\n");
     if !is_looked_at(&folder, own) {
         let command = systemctl(own);
         for name in [SERVICE, TIMER] {

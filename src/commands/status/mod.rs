@@ -8,14 +8,15 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{health, print_as};
+use super::health::{self, Runs};
+use super::print_as;
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
 use crate::debounce::Pair;
 use crate::exit::{Ended, Exit};
 use crate::state::outbox::Dm;
 use crate::state::queue::Investigation;
-use crate::state::{EngineFailure, LogState, State, Store, lock, undelivered};
+use crate::state::{EngineFailure, LogState, State, Store, undelivered};
 use crate::terminal::Painter;
 use crate::text::on_one_line;
 use lag::Lag;
@@ -58,19 +59,6 @@ struct OwedInvestigation {
     /// Whether it failed and is tried again for a late diagnosis.
     late: bool,
     attempts: u32,
-}
-
-impl OwedInvestigation {
-    fn of(one: &Investigation) -> Self {
-        Self {
-            queued_at: one.queued_at,
-            caller_session_id: one.caller_session_id(),
-            severity: one.main_wake().severity.clone(),
-            told: !one.is_untold(),
-            late: one.late.is_some(),
-            attempts: one.attempts,
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -120,16 +108,14 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         Ok(lag) => (lag, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let (last_run, running) = (lock::last_run(&store.dir), lock::is_held(&store.dir));
-    let overdue = health::overdue(config, last_run, running == Some(true), now);
-    let outbox = state.outbox.iter();
-    let undelivered = undelivered::count(store, &state.outbox)?;
+    let runs = Runs::look(&store.dir);
+    let overdue = runs.overdue(config, now);
     let is_overdue = overdue.is_some();
-    // A run that is under way may still be done.
-    let failing_since = lock::failing_since(&store.dir).filter(|_| running != Some(true));
+    let undelivered = undelivered::count(store, &state.outbox)?;
+    let outbox = state.outbox.iter().map(|dm| queued(dm, now));
     let found = [
         overdue,
-        health::failing(failing_since, now),
+        runs.failing(now),
         health::queued(state, health::TOO_LONG, now),
         health::untold(state, now),
         health::undelivered(undelivered),
@@ -145,15 +131,15 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         audit_log: log.display().to_string(),
         audit_log_problem,
         state_dir: store.dir.display().to_string(),
-        running,
-        last_run,
+        running: runs.is_running,
+        last_run: runs.last,
         overdue: is_overdue,
         position: kept.map(|kept| kept.checkpoint.position.offset),
         lag,
         held_back: quiet_pairs(kept, config, now),
-        outbox: outbox.map(|dm| QueuedDm::of(dm, now)).collect(),
+        outbox: outbox.collect(),
         undelivered,
-        investigations: state.queue.iter().map(OwedInvestigation::of).collect(),
+        investigations: state.queue.iter().map(owed).collect(),
         last_failure: state.last_failure.clone(),
         problems,
     })
@@ -171,17 +157,26 @@ fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<
     pairs.collect()
 }
 
-impl QueuedDm {
-    fn of(dm: &Dm, now: Timestamp) -> Self {
-        let paused_until = dm.paused.as_ref().map(|paused| paused.until);
-        Self {
-            queued_at: dm.queued_at,
-            caller_session_id: dm.caller_session_id(),
-            severity: dm.severity.clone(),
-            waiting: dm.is_waiting(),
-            paused_until: paused_until.filter(|until| *until > now),
-            failures: dm.failures,
-            cause: dm.cause.clone(),
-        }
+fn owed(one: &Investigation) -> OwedInvestigation {
+    OwedInvestigation {
+        queued_at: one.queued_at,
+        caller_session_id: one.caller_session_id(),
+        severity: one.main_wake().severity.clone(),
+        told: !one.is_untold(),
+        late: one.late.is_some(),
+        attempts: one.attempts,
+    }
+}
+
+fn queued(dm: &Dm, now: Timestamp) -> QueuedDm {
+    let paused_until = dm.paused.as_ref().map(|paused| paused.until);
+    QueuedDm {
+        queued_at: dm.queued_at,
+        caller_session_id: dm.caller_session_id(),
+        severity: dm.severity.clone(),
+        waiting: dm.is_waiting(),
+        paused_until: paused_until.filter(|until| *until > now),
+        failures: dm.failures,
+        cause: dm.cause.clone(),
     }
 }

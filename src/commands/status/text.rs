@@ -151,12 +151,9 @@ fn outbox(outbox: &[QueuedDm], now: Timestamp) -> Vec<String> {
 }
 
 fn undelivered(status: &Status) -> String {
+    let (dir, file) = (&status.state_dir, undelivered::FILE);
     match status.undelivered {
         0 => "none".to_owned(),
-        number => format!(
-            "{number}, in {}/{}: see probe-wake undelivered",
-            status.state_dir,
-            undelivered::FILE
-        ),
+        number => format!("{number}, in {dir}/{file}: see probe-wake undelivered"),
     }
 }
