@@ -183,9 +183,8 @@ fn judge(reply: &Reply, is_reply: bool) -> Posted {
             }),
             _ => None,
         }),
-        (_, Some(false)) => judge_code(cause, reply, is_reply),
-        // Not Slack's JSON, or a redirect, which is not followed: who knows who answered.
-        (..400, _) => Posted::Unknown { cause },
+        (200..300, None) => Posted::Unknown { cause },
+        (200..300 | 400..500, Some(false)) => judge_code(cause, reply, is_reply),
         _ => Posted::Refused { cause },
     }
 }
@@ -338,9 +337,8 @@ mod tests {
                 "Delivered",
             ),
             (200, r#"{"ok":false}"#, "Refused"),
-            (302, "", "Unknown"),
-            (302, r#"{"ok":true}"#, "Unknown"),
-            (302, code, "Refused"),
+            (302, "", "Refused"),
+            (302, r#"{"ok":true}"#, "Refused"),
             (401, code, "Refused"),
             (404, "", "Refused"),
             (400, r#"{"ok":true}"#, "Refused"),
