@@ -180,7 +180,7 @@ pub fn delivered(dm: &Dm, now: Timestamp) -> Row {
     };
     let delivered = OfSeam::Delivered(Delivered {
         severity: dm.severity.clone(),
-        queued_at: dm.queued_at,
+        queued_at: dm.first_queued_at.unwrap_or(dm.queued_at),
         dm_status: "sent",
     });
     row(DELIVERED_SEAM, pair, delivered, now)

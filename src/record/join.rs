@@ -69,17 +69,26 @@ pub fn note_fix(investigations: &mut [Investigation], session: &str, at: Timesta
     }
 }
 
+/// The time of which runs have read the log; `None` where it is not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watched {
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
 /// Finds out which wakes were dispatched and which were held back, and gives each investigation title
 /// and time of its wake.
 ///
 /// `policy` is the current one. If another was in force, the wrong one of two repeats may be taken for the
-/// dispatched one. Wakes raised after `read_until` were not read by a run yet.
-pub fn find_decisions(record: &mut Record, policy: &Policy, read_until: Option<Timestamp>) {
+/// dispatched one.
+pub fn find_decisions(record: &mut Record, policy: &Policy, watched: Watched) {
     let histories = histories(record);
-    let decided = histories.values().flat_map(|one| one.decide(policy));
+    let decided = histories
+        .values()
+        .flat_map(|one| one.decide(policy, watched.since));
     for (wake, decision, investigation) in decided.collect::<Vec<_>>() {
         let raised = &mut record.wakes[wake];
-        let is_read = read_until.is_none_or(|until| raised.at <= until);
+        let is_read = watched.until.is_none_or(|until| raised.at <= until);
         if is_read || decision == WakeDecision::Dispatched {
             raised.decision = decision;
         }
@@ -150,17 +159,19 @@ fn histories(record: &Record) -> BTreeMap<Pair, PairHistory<'_>> {
 }
 
 impl PairHistory<'_> {
-    fn decide(&self, policy: &Policy) -> Vec<Decided> {
+    fn decide(&self, policy: &Policy, watched_since: Option<Timestamp>) -> Vec<Decided> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
         let mut held_until = None;
         let mut decided = Vec::new();
         let mut left = &self.wakes[..];
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
-            // What held wakes back before the first dispatch is not known, but nothing does so for
+            // Where it is not known what held wakes back before the first dispatch, nothing does so for
             // longer than a window.
-            let first = dispatch.at.checked_sub(policy.window);
-            let free = held_until.unwrap_or(first.unwrap_or(Timestamp::MIN));
-            if let Some(own) = dispatch.own_wake(left, free) {
+            let latest = dispatch.at.checked_sub(policy.window);
+            let latest = latest.unwrap_or(Timestamp::MIN);
+            let watched_since = watched_since.filter(|since| *since <= dispatch.at);
+            let free = held_until.or(watched_since).unwrap_or(latest);
+            if let Some(own) = dispatch.own_wake(left, free, latest) {
                 decided.extend(not_dispatched(&left[..own], held_until, policy));
                 let (wake, _) = left[own];
                 decided.push((wake, WakeDecision::Dispatched, dispatch.investigation));
@@ -193,21 +204,33 @@ fn not_dispatched(
 }
 
 impl Dispatch<'_> {
-    /// Where the wake is that was dispatched: the first that no window held back. `None` if the log does
-    /// not have it any more.
-    fn own_wake(&self, wakes: &[IndexedWake<'_>], free: Timestamp) -> Option<usize> {
-        let latest = self.at.checked_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
-        let count = wakes.partition_point(|(_, wake)| wake.at <= latest);
+    /// Where the wake is that was dispatched: the first that no window held back, `latest` being a time
+    /// behind which none did. `None` if the log does not have it any more.
+    fn own_wake(
+        &self,
+        wakes: &[IndexedWake<'_>],
+        free: Timestamp,
+        latest: Timestamp,
+    ) -> Option<usize> {
+        let raised_until = |until| wakes.partition_point(|(_, wake)| wake.at <= until);
+        let before = raised_until(self.at);
+        let ahead = raised_until(self.at.checked_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX));
         // If several wakes were counted, the last one is dispatched. Their severities may differ.
         let fits = |wake: &WakeRecord| self.counted > 1 || wake.wake.severity == self.severity;
-        let find = |free: Timestamp| {
+        let find = |(from, count): (Timestamp, usize)| {
             let mut wakes = wakes[..count].iter();
-            wakes.position(|(_, wake)| fits(wake) && wake.at >= free)
+            wakes.position(|(_, wake)| fits(wake) && wake.at >= from)
         };
         let nearly_free = free.checked_sub(READ_DELAY).unwrap_or(free);
-        let first = find(free).or_else(|| find(nearly_free));
-        let first = first.or_else(|| find(Timestamp::MIN))?;
-        Some(first.saturating_add(self.counted - 1).min(count - 1))
+        let tries = [
+            (free, before),
+            (nearly_free, before),
+            (free, ahead),
+            (latest, ahead),
+            (Timestamp::MIN, ahead),
+        ];
+        let first = tries.into_iter().find_map(find)?;
+        Some(first.saturating_add(self.counted - 1).min(ahead - 1))
     }
 }
 
@@ -302,17 +325,25 @@ mod tests {
         policy: &Policy,
         read_until: Option<i64>,
     ) -> (String, Vec<String>) {
-        find_decisions(&mut record, policy, read_until.map(at));
+        let watched = Watched {
+            since: None,
+            until: read_until.map(at),
+        };
+        find_decisions(&mut record, policy, watched);
+        let titles = record
+            .investigations
+            .iter()
+            .filter_map(|one| one.title.clone());
+        (letters(&record), titles.collect())
+    }
+
+    fn letters(record: &Record) -> String {
         let letter = |one: &WakeRecord| match one.decision {
             WakeDecision::Dispatched => 'D',
             WakeDecision::HeldBack => 'h',
             WakeDecision::Unknown => '?',
         };
-        let titles = record
-            .investigations
-            .iter()
-            .filter_map(|one| one.title.clone());
-        (record.wakes.iter().map(letter).collect(), titles.collect())
+        record.wakes.iter().map(letter).collect()
     }
 
     fn of(wakes: Vec<WakeRecord>, investigations: Vec<Investigation>) -> Record {
@@ -365,14 +396,30 @@ mod tests {
 
     #[test]
     fn with_no_window_each_wake_has_an_investigation_of_its_own() {
-        let told = (0..3).map(|number| told(10 + number * 6, "warning", json!({})));
-        let record = of(warnings(&[0, 1, 2]), told.collect());
         let off = Policy {
             window: SignedDuration::ZERO,
             ..policy()
         };
-        let (decisions, titles) = decided(record, &off, None);
-        assert_eq!((decisions.as_str(), titles.len()), ("DDD", 3));
+        for (wakes, dispatches) in [([0, 1, 2], [10, 16, 22]), ([0, 10, 20], [1, 12, 23])] {
+            let told = dispatches.iter().map(|at| told(*at, "warning", json!({})));
+            let record = of(warnings(&wakes), told.collect());
+            let (decisions, titles) = decided(record, &off, None);
+            assert_eq!((decisions.as_str(), titles.len()), ("DDD", 3), "{wakes:?}");
+        }
+    }
+
+    #[test]
+    fn of_wakes_that_were_read_together_after_an_outage_the_first_is_the_dispatched_one() {
+        for (since, expected) in [(-3_600, "?Dhh"), (400, "???D"), (9_999, "??Dh")] {
+            let told = told(700, "warning", json!({}));
+            let mut record = of(warnings(&[-86_400, 0, 300, 690]), vec![told]);
+            let watched = Watched {
+                since: Some(at(since)),
+                until: None,
+            };
+            find_decisions(&mut record, &policy(), watched);
+            assert_eq!(letters(&record), expected, "{since}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::audit::wake::Wake;
 use crate::debounce::{Pair, Severity};
 use crate::engine::Reason;
 use crate::snapshot::{Health, Snapshot};
-pub use join::{OwedDispatch, find_decisions, join_tools, link_in_order, note_fix};
+pub use join::{OwedDispatch, Watched, find_decisions, join_tools, link_in_order, note_fix};
 pub use pairs::{PairRecord, pairs, sum};
 pub use rows::{delivery, investigation, recovery, tool};
 

@@ -34,6 +34,9 @@ pub struct Dm {
     pub id: String,
     #[serde(serialize_with = "serialize_time")]
     pub queued_at: Timestamp,
+    /// The first time, where it was taken back from `undelivered.jsonl`: its outcome row is of then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_queued_at: Option<Timestamp>,
     pub probe: String,
     pub category: String,
     pub severity: String,
@@ -122,6 +125,7 @@ impl Dm {
         Self {
             id: random_id(),
             queued_at,
+            first_queued_at: None,
             probe: subject.probe,
             category: subject.category,
             severity: subject.severity,
@@ -141,6 +145,7 @@ impl Dm {
 
     /// Begins anew, in a thread of its own. Whether it may have been delivered is as it was.
     pub fn retry(&mut self, now: Timestamp) {
+        self.first_queued_at.get_or_insert(self.queued_at);
         self.queued_at = now;
         self.failures = 0;
         self.paused = None;

@@ -15,12 +15,12 @@ use crate::config::Config;
 use crate::debounce::Pair;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, RECOVERED_SEAM, TURNED_FILE};
 use crate::record::{
-    self, OwedDispatch, Record, Tool, WakeDecision, find_decisions, join_tools, note_fix,
+    self, OwedDispatch, Record, Tool, WakeDecision, Watched, find_decisions, join_tools, note_fix,
     with_times,
 };
 use crate::secret::Secret;
 use crate::state::queue::Investigation;
-use crate::state::{State, Store};
+use crate::state::{State, Store, lock};
 
 /// A title is cut to so many characters.
 const LONGEST_TITLE: usize = 300;
@@ -63,8 +63,11 @@ pub(super) fn read(
         note_fix(&mut record.investigations, session, *at);
     }
     let kept = state.log(&paths.audit_log);
-    let read_until = kept.map(|log| log.checkpoint.position.seen_at);
-    find_decisions(&mut record, &config.debounce, read_until);
+    let watched = Watched {
+        since: lock::first_run(&paths.state_dir),
+        until: kept.map(|log| log.checkpoint.position.seen_at),
+    };
+    find_decisions(&mut record, &config.debounce, watched);
     Ok(Found {
         record,
         rows: log.rows,

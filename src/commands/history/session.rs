@@ -76,7 +76,7 @@ fn wake(raised: &WakeRecord) -> Event {
     let decision = match raised.decision {
         WakeDecision::Dispatched => "dispatched",
         WakeDecision::HeldBack => "held back",
-        WakeDecision::Unknown => "not dispatched by any run",
+        WakeDecision::Unknown => "no run is known to have dispatched it",
     };
     let mut text = format!("{}\n\n{}", wake.title, wake.detail);
     if wake.snapshot_details != "{}" {

@@ -214,6 +214,19 @@ fn no_more_than_fit_go_back_into_the_outbox() {
 }
 
 #[test]
+fn what_a_retry_brought_is_delivered_in_the_history() {
+    let world = World::stamped();
+    world.slack.script([Slack::refusal("no_text")]);
+    world.raise([wake("fly")]).exits(3);
+    world.command("undelivered --retry").exits(0);
+    world.run().exits(0);
+    let report = world.command("history --format json").exits(0).json();
+    let told = &report["investigations"][0];
+    assert_eq!(told["failed"], false, "{told}");
+    assert!(told["delivered_at"].is_string(), "{told}");
+}
+
+#[test]
 fn a_retry_waits_for_no_run() {
     let world = given_up(&["fly"]);
     world.slack.never();
