@@ -99,7 +99,7 @@ fn held_back(totals: &Totals) -> Markup {
     let mut below = format!("of {}", count(totals.wakes, "wake", "wakes"));
     match totals.wakes - totals.dispatched - totals.held_back {
         0 => {}
-        unknown => below.push_str(&format!("; of {unknown} the fate is not known")),
+        unknown => below.push_str(&format!("; of {unknown} the decision is not known")),
     }
     let number = count(totals.held_back, "repeat", "repeats");
     card("", "Held back", &number, &below)

@@ -168,7 +168,7 @@ fn legend(has_unknown: bool) -> Markup {
             (sign(html! { rect.critical x="2" y="1" width="3" height="18" {} rect.warning x="9" y="1" width="3" height="18" {} rect.info x="16" y="1" width="3" height="18" {} }, "wake, told (critical, warning, info)"))
             (sign(html! { rect.h x="5" y="6" width="2" height="8" {} rect.h x="13" y="6" width="2" height="8" {} }, "wake, held back"))
             @if has_unknown {
-                (sign(html! { rect.u x="5" y="6" width="2" height="8" {} rect.u x="13" y="6" width="2" height="8" {} }, "wake, fate not known"))
+                (sign(html! { rect.u x="5" y="6" width="2" height="8" {} rect.u x="13" y="6" width="2" height="8" {} }, "wake, decision not known"))
             }
             (sign(html! { rect.window x="1" y="4" width="20" height="12" {} }, "window that holds repeats back"))
             (sign(html! { rect.span.critical x="1" y="1" width="20" height="18" {} }, "bad from first to last wake"))
@@ -376,7 +376,7 @@ fn title(mark: &Mark<'_>) -> String {
     use WakeDecision::{Dispatched, HeldBack, Unknown};
     let (one, many) = match mark.kind {
         Kind::Wake(HeldBack) => ("wake held back", "wakes held back"),
-        Kind::Wake(Unknown) => ("wake, fate not known", "wakes, fate not known"),
+        Kind::Wake(Unknown) => ("wake, decision not known", "wakes, decision not known"),
         Kind::Wake(Dispatched) => ("wake told", "wakes told"),
         Kind::Question => ("question", "questions"),
         Kind::Failure => (
@@ -410,7 +410,7 @@ fn in_words(pair: &PairRecord<'_>) -> Markup {
             @if bad.is_zero() { "Seen " (count(pair.spans().len() as u64, "time", "times")) }
             @else { b { (length(bad)) } " bad" }
             ", " (dispatched) " told, " (held) " held back"
-            @if unknown > 0 { ", " (unknown) " of unknown fate" }
+            @if unknown > 0 { ", " (unknown) " with no known decision" }
             ". "
             @if let Some(one) = last { (said(one)) }
         }
