@@ -14,7 +14,6 @@ use log::warn;
 
 use crate::cli::To;
 use crate::config::Config;
-use crate::config::variables as var;
 use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Usage};
 use crate::http::Http;
 use crate::outcome;
@@ -71,6 +70,8 @@ pub struct Live {
     store: Store,
     http: Arc<Http>,
     slack: SlackConfig,
+    /// The variable without which nothing can be sent.
+    missing: Option<&'static str>,
     outcome_log: Option<PathBuf>,
     to: To,
     stdout: DmPrinter,
@@ -83,6 +84,7 @@ impl Live {
             store,
             http: Arc::new(config.http()),
             slack: config.slack.clone(),
+            missing: config.missing_for_slack(),
             outcome_log: config.paths.outcome_log.clone(),
             to,
             stdout: DmPrinter { quiet, printed: 0 },
@@ -100,12 +102,11 @@ impl Effects for Live {
     }
 
     fn route(&self) -> Route {
-        match (self.to, &self.slack.token, &self.slack.operator) {
-            (To::Stdout, _, _) if self.stdout.quiet => Route::Report,
-            (To::Stdout, _, _) => Route::Stdout,
-            (To::Slack, None, _) => Route::SlackWithout(var::SLACK_BOT_TOKEN.name),
-            (To::Slack, _, None) => Route::SlackWithout(var::SLACK_USER_ID.name),
-            (To::Slack, Some(_), Some(_)) => Route::Slack,
+        match (self.to, self.missing) {
+            (To::Stdout, _) if self.stdout.quiet => Route::Report,
+            (To::Stdout, _) => Route::Stdout,
+            (To::Slack, Some(variable)) => Route::SlackWithout(variable),
+            (To::Slack, None) => Route::Slack,
         }
     }
 

@@ -79,6 +79,9 @@ pub struct WakeReport {
     /// In a dry run, what the engine would be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// An earlier run dispatched it.
+    #[serde(skip)]
+    pub was_queued: bool,
     #[serde(skip)]
     pub title: String,
     /// The ids of the DMs that told of it.

@@ -176,6 +176,15 @@ impl Config {
         )
     }
 
+    /// The variable that has to be set before anything can be sent to Slack.
+    pub fn missing_for_slack(&self) -> Option<&'static str> {
+        match (&self.slack.token, &self.slack.operator) {
+            (None, _) => Some(var::SLACK_BOT_TOKEN.name),
+            (_, None) => Some(var::SLACK_USER_ID.name),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
     /// Every token that is set, whether this run uses it or not.
     pub fn secrets(&self) -> Vec<Secret> {
         self.secrets.clone()

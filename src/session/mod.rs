@@ -161,7 +161,7 @@ impl<'a, E: Effects> Session<'a, E> {
             self.tell_untold()?;
         }
         let route = self.effects.route();
-        if self.config.tell_recovery && matches!(route, Route::Slack | Route::SlackWithout(_)) {
+        if self.config.tell_recovery && !route.is_printed() {
             self.tell_recoveries()?;
         }
         Ok(())
@@ -253,7 +253,10 @@ impl<'a, E: Effects> Session<'a, E> {
         }
         let wakes = &mut self.report.wakes;
         let first = wakes.len();
-        let entry = |alert: &Alert| WakeReport::new(&alert.wake, &Decision::Dispatch(alert.before));
+        let entry = |alert: &Alert| WakeReport {
+            was_queued: true,
+            ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.before))
+        };
         wakes.extend(one.alerts().map(entry));
         let indexes = (first..wakes.len()).collect();
         self.reported_wakes.insert(one.id.clone(), indexes);

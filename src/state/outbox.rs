@@ -111,6 +111,9 @@ pub struct Paused {
     pub count: u32,
 }
 
+/// The severity of a DM that tells of a recovery.
+pub const RECOVERED: &str = "recovered";
+
 /// Whom a DM is about: a pair of (probe, category), or all wakes of a digest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {

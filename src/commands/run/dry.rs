@@ -1,6 +1,7 @@
 //! `run --dry-run`: what the next run would do, as a person reads it or as JSON.
 
 use anyhow::Context;
+use jiff::Timestamp;
 
 use super::one_run;
 use crate::cli::{RunArgs, To};
@@ -10,39 +11,72 @@ use crate::effects::DryRun;
 use crate::exit::Ended;
 use crate::report::{Report, WakeReport, count};
 use crate::session::Session;
+use crate::state::outbox::{Dm, Outbox, RECOVERED};
 use crate::state::{Store, log_name};
 use crate::text::{for_terminal, on_one_line};
 
 /// The next run, told and not done: nothing is written, asked or sent, and no lock is taken.
 pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     let state = Store::at(&config.paths.state_dir).load()?;
-    let queued = state.outbox.len() as u64;
+    let outbox = match args.to {
+        To::Slack => queued(config, &state.outbox, Timestamp::now()),
+        To::Stdout => Vec::new(),
+    };
+    let pending = state.outbox.len();
     let report = Report::new(log_name(&config.paths.audit_log), true);
     let mut session = Session::new(config, state, DryRun, report).keeping_wakes(true);
     one_run(&mut session, config)?;
     let mut report = session.report;
-    report.outbox.pending = queued;
-    print_as(args.format.format, &report, &lines(&report, args.to))
-        .context("cannot print the report")?;
+    report.outbox.pending = pending as u64;
+    let mut lines = lines(&report, outbox);
+    let made = session.state.outbox.iter().skip(pending);
+    for dm in made.filter(|dm| dm.severity == RECOVERED) {
+        lines.push("\nA recovery would be told".to_owned());
+        add_text(&mut lines, "The DM", &dm.text);
+    }
+    print_as(args.format.format, &report, &lines).context("cannot print the report")?;
     Ok(report.exit())
 }
 
-fn lines(report: &Report, to: To) -> Vec<String> {
+/// What the next run would do with the DMs that are queued.
+fn queued(config: &Config, outbox: &Outbox, now: Timestamp) -> Vec<String> {
+    let is_dead = |dm: &&Dm| {
+        let is_expired = now.duration_since(dm.queued_at) > config.outbox_ttl;
+        is_expired || dm.given_up.is_some()
+    };
+    let dead = outbox.iter().filter(is_dead).count();
+    let what_follows = match config.missing_for_slack() {
+        None => "would be delivered".to_owned(),
+        Some(variable) => format!("would stay queued: {variable} is not set"),
+    };
+    let parts = [
+        (outbox.len() - dead, what_follows),
+        (dead, "would go to undelivered.jsonl".to_owned()),
+    ];
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    parts
+        .map(|(number, what_follows)| {
+            let queued = count(number as u64, "queued DM", "queued DMs");
+            format!("First, {queued} {what_follows}.")
+        })
+        .collect()
+}
+
+fn lines(report: &Report, outbox: Vec<String>) -> Vec<String> {
     let log = on_one_line(&report.audit_log);
     let (before, after) = (report.position.before, report.position.after);
     if report.first_run {
-        return vec![
+        let mut lines = vec![
             format!("{log}: the next run is a first run"),
             format!("It stamps the position at byte {after} and reads no history."),
         ];
+        lines.extend(outbox);
+        return lines;
     }
     let rows = count(report.rows.read, "new row", "new rows");
     let wakes = count(report.tally.wakes, "wake", "wakes");
     let mut lines = vec![format!("{log}: bytes {before} to {after}, {rows}, {wakes}")];
-    if report.outbox.pending > 0 && to == To::Slack {
-        let queued = count(report.outbox.pending, "queued DM", "queued DMs");
-        lines.push(format!("First, {queued} would be delivered."));
-    }
+    lines.extend(outbox);
     for wake in &report.wakes {
         add_wake(&mut lines, wake);
     }
@@ -55,6 +89,7 @@ fn lines(report: &Report, to: To) -> Vec<String> {
 
 fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
     let decision = match (wake.dispatched, wake.debounce_skipped) {
+        (true, _) if wake.was_queued => "was dispatched by an earlier run, and is still owed",
         (true, _) => "would be dispatched",
         (false, true) => "would be held back: it repeats one inside the window",
         (false, false) => "would be held back: too few in a row so far",
@@ -62,14 +97,19 @@ fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
     let name = on_one_line(&wake.caller_session_id);
     let severity = on_one_line(&wake.severity);
     lines.push(format!("\n{name} ({severity}): {decision}"));
-    for (title, text) in [
-        ("The engine would be asked", &wake.prompt),
-        ("The DM", &wake.dm_text),
-    ] {
+    let prompt = match &wake.error {
+        None => "The engine would be asked".to_owned(),
+        Some(reason) => format!("The engine would not be asked ({reason}), or else"),
+    };
+    for (title, text) in [(prompt.as_str(), &wake.prompt), ("The DM", &wake.dm_text)] {
         if let Some(text) = text {
-            lines.push(format!("  {title}:"));
-            let text = for_terminal(text);
-            lines.extend(text.lines().map(|line| format!("  | {line}")));
+            add_text(lines, title, text);
         }
     }
+}
+
+fn add_text(lines: &mut Vec<String>, title: &str, text: &str) {
+    lines.push(format!("  {title}:"));
+    let text = for_terminal(text);
+    lines.extend(text.lines().map(|line| format!("  | {line}")));
 }

@@ -116,3 +116,68 @@ fn a_state_that_cannot_be_read_stops_it_too() {
     world.command("run --dry-run").exits(1).warns("state reset");
     assert!(before == world.snapshot(&[]));
 }
+
+#[test]
+fn what_becomes_of_queued_dms_is_told_as_it_will_be() {
+    let says = |change: fn(&World), text: &str| {
+        let world = World::stamped();
+        world.slack.maybe();
+        world.queue([wake("fly"), wake("sentry")]);
+        change(&world);
+        world.command("run --dry-run").exits(0).prints(text);
+    };
+    says(|_| (), "First, 2 queued DMs would be delivered.");
+    says(
+        |world| world.unset("KORA_SLACK_BOT_TOKEN"),
+        "2 queued DMs would stay queued: KORA_SLACK_BOT_TOKEN is not set.",
+    );
+    says(
+        |world| world.shift_state(-25),
+        "2 queued DMs would go to undelivered.jsonl.",
+    );
+    says(
+        |world| world.set("KORA_AUDIT_LOG_PATH", world.path("another.jsonl")),
+        "First, 2 queued DMs would be delivered.",
+    );
+}
+
+#[test]
+fn an_engine_that_would_not_be_asked_is_not_said_to_be() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "1");
+    world.raise([wake("fly")]).exits(0);
+    world.append([wake("sentry")]);
+    world
+        .command("run --dry-run")
+        .exits(0)
+        .prints("The engine would not be asked (investigation_budget_spent)");
+}
+
+#[test]
+fn what_an_earlier_run_dispatched_is_not_said_to_be_dispatched_again() {
+    let world = World::stamped();
+    world.slack.never();
+    world.start_held([wake("fly")]).kill();
+    world
+        .command("run --dry-run")
+        .exits(0)
+        .prints("was dispatched by an earlier run");
+}
+
+#[test]
+fn a_recovery_is_told() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_TELL_RECOVERY", "true");
+    world.raise([wake("fly")]).exits(0);
+    let healthy = json!({
+        "computed_at": jiff::Timestamp::now().to_string(), "service_health": {"fly": "healthy"},
+    });
+    fs::create_dir(world.path("cache")).unwrap();
+    world.give("cache/daemon_snapshot.json", &healthy.to_string());
+    let before = world.snapshot(&[]);
+    world
+        .command("run --dry-run")
+        .exits(0)
+        .prints("✅ Probe recovered · fly");
+    assert!(before == world.snapshot(&[]));
+}
