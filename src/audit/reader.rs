@@ -67,7 +67,7 @@ pub fn look(
     };
     let mut reader = Reader::new(checkpoint, now, sink);
     reader.judge(log, &plan);
-    reader.read(plan);
+    reader.read(plan, true);
     reader.look
 }
 
@@ -97,10 +97,11 @@ pub fn read_file(
         kind: Kind::Finished,
     };
     let mut reader = Reader::new(checkpoint, now, sink);
-    reader.read(Plan {
+    let plan = Plan {
         segments: vec![segment],
         ..Plan::default()
-    });
+    };
+    reader.read(plan, false);
     reader.look
 }
 
@@ -159,9 +160,10 @@ impl<'a> Reader<'a> {
         self.look.problem.is_some() || self.is_outdated || self.sink.is_full()
     }
 
-    fn read(&mut self, plan: Plan) {
+    /// `goes_on`: a later look reads on behind the last segment.
+    fn read(&mut self, plan: Plan, goes_on: bool) {
         // The first segment goes on from the position, unless nothing holds it any more.
-        let mut goes_on = !plan.gap;
+        let mut is_continued = !plan.gap;
         let mut known = Some(plan.known);
         let mut last: Option<&Generation> = None;
         for (index, segment) in plan.segments.iter().enumerate() {
@@ -175,8 +177,8 @@ impl<'a> Reader<'a> {
                 self.checkpoint.retire(start, None, self.now);
             }
             if !is_late {
-                let goes_on = std::mem::take(&mut goes_on);
-                if !goes_on || self.begins_another_file(segment) {
+                let continues = std::mem::take(&mut is_continued);
+                if !continues || self.begins_another_file(segment) {
                     if let Some(known) = known.take() {
                         self.checkpoint.known.renew(known);
                     }
@@ -184,7 +186,7 @@ impl<'a> Reader<'a> {
                 }
             }
             if segment.has_bytes() {
-                self.read_segment(segment, ahead.len() == 1);
+                self.read_segment(segment, goes_on && ahead.len() == 1);
             }
             if !is_late {
                 last = Some(&segment.generation);
@@ -229,11 +231,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_segment(&mut self, segment: &Segment, is_last: bool) {
+    fn read_segment(&mut self, segment: &Segment, goes_on: bool) {
         let generation = &segment.generation;
         let is_over = match segment.kind {
             Kind::Late(_) => true,
-            Kind::Finished => !is_last,
+            Kind::Finished => !goes_on,
             Kind::Current => false,
         };
         let mut damage = None;

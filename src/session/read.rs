@@ -10,7 +10,6 @@ use log::{info, warn};
 
 use super::{LOOK_AGAIN, Session};
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::position::Position;
 use crate::audit::reader::{self, Look, WakeSink};
 use crate::audit::wake::Wake;
 use crate::config::Config;
@@ -156,22 +155,19 @@ impl<E: Effects> Session<'_, E> {
         let log = self.config.paths.audit_log.clone();
         let now = Timestamp::now();
         loop {
-            let before = self.position();
             self.take_in(|checkpoint, intake| {
                 Some(reader::read_file(&log, checkpoint, now, intake))
             });
             while let Some(id) = self.next_investigation() {
                 self.investigate(&id)?;
             }
-            if self.position() == before || self.problem.is_some() {
-                return self.problem.take().map_or(Ok(()), Err);
+            if let Some(problem) = self.problem.take() {
+                return Err(problem);
+            }
+            if !self.is_full {
+                return Ok(());
             }
         }
-    }
-
-    fn position(&self) -> Option<Position> {
-        let kept = self.state.logs.get(&self.log_name)?;
-        Some(kept.checkpoint.position.clone())
     }
 
     fn take_in(&mut self, read: impl FnOnce(&mut Checkpoint, &mut Intake<'_, E>) -> Option<Look>) {

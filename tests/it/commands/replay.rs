@@ -208,3 +208,30 @@ fn a_line_of_very_many_wakes_is_replayed_whole() {
     assert_eq!(told["wakes"].as_array().unwrap().len(), 1_200);
     assert_eq!(told["rows"]["read"], 2);
 }
+
+#[test]
+fn a_log_that_is_damaged_is_read_as_far_as_it_goes_with_a_word() {
+    let world = World::new().quiet();
+    world.append((10..60).map(|number| wake(&format!("p{number}"))));
+    let gzip = world
+        .shell("gzip -kc kora_audit_log.jsonl > whole.gz")
+        .finish();
+    gzip.exits(0);
+    let whole = fs::read(world.path("whole.gz")).unwrap();
+    let mut wrong = whole.clone();
+    let check = whole.len() - 8;
+    wrong[check] ^= 1;
+    for (bytes, fewest) in [(&whole[..whole.len() / 2], 1), (&wrong, 50)] {
+        fs::write(world.path("damaged.gz"), bytes).unwrap();
+        let path = world.path("damaged.gz");
+        let outcome = world.command(&format!("replay --no-engine {}", path.display()));
+        assert!(outcome.stdout.matches("Probe alert").count() >= fewest);
+        assert_eq!(
+            outcome.stderr.matches("is damaged").count(),
+            1,
+            "{}",
+            outcome.stderr
+        );
+        outcome.exits(0);
+    }
+}
