@@ -9,12 +9,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use anyhow::anyhow;
 use directories::BaseDirs;
 
 use super::Warning;
 use super::env_file::{self, Content};
 use super::names::{is_known, meant_by};
-use super::paths::absolute;
 use super::variables::{self as var, Variable};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
@@ -251,4 +251,9 @@ fn non_empty(value: Option<&str>) -> Option<String> {
         .map(str::trim)
         .filter(|value| !value.is_empty())
         .map(str::to_owned)
+}
+
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(path)
+        .map_err(|error| Problem::new(Exit::Usage, anyhow!(error).context("a path is empty")))
 }

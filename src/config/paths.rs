@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use directories::BaseDirs;
 
-use super::environment::Environment;
+use super::environment::{Environment, absolute};
 use super::variables::{self as var, Variable};
 use super::{Warning, tell};
 use crate::cli::Global;
-use crate::exit::{Exit, Problem};
+use crate::exit::Problem;
 
 /// What Kora calls its audit log.
 const LOG_NAME: &str = "kora_audit_log.jsonl";
@@ -68,11 +67,6 @@ impl Paths {
             no_color: no_color(env),
         }
     }
-}
-
-pub(super) fn absolute(path: &Path) -> Result<PathBuf, Problem> {
-    std::path::absolute(path)
-        .map_err(|error| Problem::new(Exit::Usage, anyhow!(error).context("a path is empty")))
 }
 
 /// `NO_COLOR`, set to anything but nothing (no-color.org).
