@@ -59,12 +59,8 @@ enum OfSeam {
 #[derive(Clone, Debug, Serialize)]
 struct Completed {
     severity: String,
-    model_used: Option<String>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    total_cost_usd: Option<f64>,
+    #[serde(flatten)]
+    usage: Usage,
     investigation_duration_ms: u64,
     investigation_summary_text: String,
     dm_status: &'static str,
@@ -152,12 +148,7 @@ fn of_alert(outcome: &Outcome<'_>, alert: &Alert, usage: Usage) -> Completed {
     let digest = investigation.is_digest().then_some(investigation);
     Completed {
         severity: alert.wake.severity.clone(),
-        model_used: usage.model_used,
-        input_tokens: usage.input_tokens,
-        output_tokens: usage.output_tokens,
-        cache_creation_input_tokens: usage.cache_creation_input_tokens,
-        cache_read_input_tokens: usage.cache_read_input_tokens,
-        total_cost_usd: usage.total_cost_usd,
+        usage,
         investigation_duration_ms: outcome.duration_ms,
         investigation_summary_text: outcome.summary.clone(),
         dm_status,
