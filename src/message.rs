@@ -319,15 +319,8 @@ mod tests {
 
     fn wake() -> Wake {
         Wake {
-            probe: "fly".into(),
-            category: "service_unhealthy".into(),
-            severity: "critical".into(),
-            title: "Fly app(s) unreachable: HTTP 401".into(),
             detail: "Fly probe reported status=unhealthy. error='HTTP 401'.".into(),
-            snapshot_details: "{}".into(),
-            envelope_enabled: false,
-            envelope_fix_name: "(none)".into(),
-            emitted_at: Some("2026-05-24T14:32:00.123456Z".into()),
+            ..Wake::sample()
         }
     }
 

@@ -124,15 +124,11 @@ mod tests {
 
     fn full() -> Wake {
         Wake {
-            probe: "fly".into(),
-            category: "service_unhealthy".into(),
-            severity: "critical".into(),
-            title: "Fly app(s) unreachable: HTTP 401".into(),
             detail: "a \"{\" and\n— \\".into(),
             snapshot_details: r#"{"apps_running":0,"x":[{"y":1.50}]}"#.into(),
             envelope_enabled: true,
             envelope_fix_name: "restart_unhealthy_machine".into(),
-            emitted_at: Some("2026-05-24T14:32:00.123456Z".into()),
+            ..Wake::sample()
         }
     }
 

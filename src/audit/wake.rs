@@ -138,6 +138,24 @@ fn usable(raw: Option<&[u8]>) -> Option<String> {
 }
 
 #[cfg(test)]
+impl Wake {
+    /// What a probe raises, without snapshot and envelope.
+    pub fn sample() -> Self {
+        Self {
+            probe: "fly".into(),
+            category: "service_unhealthy".into(),
+            severity: "critical".into(),
+            title: "Fly app(s) unreachable: HTTP 401".into(),
+            detail: "status=unhealthy".into(),
+            snapshot_details: "{}".into(),
+            envelope_enabled: false,
+            envelope_fix_name: "(none)".into(),
+            emitted_at: Some("2026-05-24T14:32:00.123456Z".into()),
+        }
+    }
+}
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

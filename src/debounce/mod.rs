@@ -122,14 +122,8 @@ mod tests {
     fn wake(probe: &str, severity: &str) -> Wake {
         Wake {
             probe: probe.into(),
-            category: "service_unhealthy".into(),
             severity: severity.into(),
-            title: "t".into(),
-            detail: "d".into(),
-            snapshot_details: "{}".into(),
-            envelope_enabled: false,
-            envelope_fix_name: "(none)".into(),
-            emitted_at: None,
+            ..Wake::sample()
         }
     }
 

@@ -14,15 +14,9 @@ use crate::secret::Secret;
 
 pub(super) fn wake() -> Wake {
     Wake {
-        probe: "fly".to_owned(),
-        category: "service_unhealthy".to_owned(),
-        severity: "critical".to_owned(),
-        title: "Fly app(s) unreachable: HTTP 401".to_owned(),
-        detail: "status=unhealthy".to_owned(),
         snapshot_details: r#"{"apps_running":0}"#.to_owned(),
-        envelope_enabled: false,
         envelope_fix_name: "restart_unhealthy_machine".to_owned(),
-        emitted_at: None,
+        ..Wake::sample()
     }
 }
 
