@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use super::read::Found;
 use super::table::{delivery, totals};
-use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM, for_each_row};
+use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM};
 use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
 use crate::record::{Investigation, Totals, WakeDecision, WakeRecord, tool};
+use crate::state::Store;
 use crate::state::outbox::Dm;
-use crate::state::undelivered::FILE as UNDELIVERED_FILE;
+use crate::state::undelivered::{self, Undelivered};
 use crate::terminal::{Colour, Painter};
 use crate::text::{for_terminal, on_one_line};
 
@@ -56,15 +57,19 @@ pub(super) fn events(
     let queued = found.state.outbox.iter();
     let queued = queued.filter(|dm| dm.caller_session_id() == session);
     events.extend(queued.map(queued_dm));
-    let file = config.paths.state_dir.join(UNDELIVERED_FILE);
-    let secrets = config.secrets();
-    let read = for_each_row(&file, 0, "caller_session_id", |row| {
-        if row.is_in(session) {
-            events.extend(undelivered(&row.masked(&secrets)));
-        }
+    let store = Store::at(&config.paths.state_dir);
+    let read = undelivered::for_each(&store, &found.state.outbox, |line| {
+        let row = line.read().ok();
+        let row = row.filter(|row| row.dm.caller_session_id() == session);
+        events.extend(row.map(|row| given_up(&row)));
     });
     if let Err(error) = read {
-        warn!("cannot read {}: {error}", file.display());
+        warn!("{error:#}");
+    }
+    for secret in config.secrets() {
+        for event in &mut events {
+            event.text = secret.mask(std::mem::take(&mut event.text));
+        }
     }
     events.retain(|event| since.is_none_or(|since| event.at >= since));
     events.sort_by_key(|event| event.at);
@@ -140,11 +145,9 @@ fn queued_dm(dm: &Dm) -> Event {
     Event::new(dm.queued_at, "dm", what, dm.text.clone())
 }
 
-fn undelivered(row: &Row) -> Option<Event> {
-    let at = row.text("given_up_at")?.parse().ok()?;
-    let reason = row.text("reason").unwrap_or_default();
-    let text = row.text("text").unwrap_or_default();
-    Some(Event::new(at, "dm", format!("given up: {reason}"), text))
+fn given_up(row: &Undelivered<'_>) -> Event {
+    let what = format!("given up: {}", row.reason);
+    Event::new(row.given_up_at, "dm", what, row.dm.text.clone())
 }
 
 /// A line for each event, its text indented below it, and the totals.
