@@ -1,7 +1,6 @@
 //! How far one audit log was read, and what was learned of the files around it on the way: the part
 //! of the state that moves with every row.
 
-use std::io;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -114,15 +113,6 @@ impl Retired {
         self.length = file.length;
         self.is_compressed = file.is_gzip();
         self.is_done = self.is_over(now);
-    }
-
-    /// Whether this file is the generation. One that was left empty has nothing but its inode to
-    /// tell.
-    pub(super) fn is(&self, file: &Generation) -> io::Result<bool> {
-        if self.position.offset > 0 {
-            return self.position.is_in(file);
-        }
-        Ok(self.position.identity.as_ref() == Some(&file.identity))
     }
 }
 

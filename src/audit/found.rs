@@ -165,10 +165,11 @@ impl<'a> Look<'a> {
     }
 
     /// The number of the generation that was left and is this file. One that was read to its end when
-    /// it was compressed is not looked for, since nothing follows in it.
+    /// it was compressed is not looked for, since nothing follows in it. In one that was left empty every
+    /// row is new.
     fn retired_as(&self, file: &Generation) -> io::Result<Option<usize>> {
         for (number, retired) in self.checkpoint.previous.iter().enumerate() {
-            if !retired.is_compressed && retired.is(file)? {
+            if !retired.is_compressed && retired.position.is_in(file)? {
                 return Ok(Some(number));
             }
         }
