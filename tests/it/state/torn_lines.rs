@@ -58,7 +58,7 @@ fn a_shared_outcome_log_gets_one_append_and_nothing_else() {
     fs::write(&shared, "{\"somebody\":").unwrap();
     world.set("KORA_PROBE_OUTCOME_LOG", &shared);
     world.append([wake("fly")]);
-    let trace = "exec strace -f -s 0 -o trace -e trace=openat,write,ftruncate,lseek -P shared.jsonl -P \
+    let trace = "exec strace -f -s 0 -o trace -e trace=?open,openat,write,ftruncate,lseek -P shared.jsonl -P \
                  \"$PWD/shared.jsonl\" \"$0\" \"$@\"";
     run_in_shell(&world, trace, "run").exits(0);
     let text = fs::read_to_string(&shared).unwrap();
