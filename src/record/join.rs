@@ -161,6 +161,8 @@ fn histories(record: &Record) -> BTreeMap<Pair, PairHistory<'_>> {
 impl PairHistory<'_> {
     fn decide(&self, policy: &Policy, watched_since: Option<Timestamp>) -> Vec<Decided> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
+        let last = at.last().copied().unwrap_or(Timestamp::MIN);
+        let mut following = at.len();
         let mut held_until = None;
         let mut decided = Vec::new();
         let mut left = &self.wakes[..];
@@ -171,7 +173,12 @@ impl PairHistory<'_> {
             let latest = latest.unwrap_or(Timestamp::MIN);
             let watched_since = watched_since.filter(|since| *since <= dispatch.at);
             let free = held_until.or(watched_since).unwrap_or(latest);
-            if let Some(own) = dispatch.own_wake(left, free, latest) {
+            // Each dispatch that follows has a wake, too.
+            following -= 1;
+            let most = raised_until(left, last).saturating_sub(following);
+            let own = dispatch.own_wake(&left[..most], free, latest);
+            let own = own.or_else(|| dispatch.own_wake(left, free, latest));
+            if let Some(own) = own {
                 decided.extend(not_dispatched(&left[..own], held_until, policy));
                 let (wake, _) = left[own];
                 decided.push((wake, WakeDecision::Dispatched, dispatch.investigation));
@@ -203,6 +210,12 @@ fn not_dispatched(
         .map(move |(index, wake)| (*index, decision(wake), None))
 }
 
+/// How many of these wakes were raised by then, or a little later by a clock that is ahead.
+fn raised_until(wakes: &[IndexedWake<'_>], until: Timestamp) -> usize {
+    let until = until.checked_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+    wakes.partition_point(|(_, wake)| wake.at <= until)
+}
+
 impl Dispatch<'_> {
     /// Where the wake is that was dispatched: the first that no window held back, `latest` being a time
     /// behind which none did. `None` if the log does not have it any more.
@@ -212,9 +225,8 @@ impl Dispatch<'_> {
         free: Timestamp,
         latest: Timestamp,
     ) -> Option<usize> {
-        let raised_until = |until| wakes.partition_point(|(_, wake)| wake.at <= until);
-        let before = raised_until(self.at);
-        let ahead = raised_until(self.at.checked_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX));
+        let before = wakes.partition_point(|(_, wake)| wake.at <= self.at);
+        let ahead = raised_until(wakes, self.at);
         // If several wakes were counted, the last one is dispatched. Their severities may differ.
         let fits = |wake: &WakeRecord| self.counted > 1 || wake.wake.severity == self.severity;
         let find = |(from, count): (Timestamp, usize)| {
@@ -362,6 +374,8 @@ mod tests {
             // Whether a run read what is older than a window is not known.
             (&[0, 300, 700, 1_000], &[1_001], "??Dh"),
             (&[0, 20, 900], &[21, 901], "DhD"),
+            // Both were dispatched, whatever the window is.
+            (&[0, 300], &[301, 302], "DD"),
             (&[0, 300, 600, 900, 1_200], &[20, 621, 1_222], "DhDhD"),
             // From before the first run, and long after the last one.
             (&[-90_000, 0, 90_000], &[1], "?D?"),
