@@ -167,12 +167,12 @@ impl PairHistory<'_> {
         let mut decided = Vec::new();
         let mut left = &self.wakes[..];
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
-            // Where it is not known what held wakes back before the first dispatch, nothing does so for
+            // What held wakes back before the first dispatch is not known, but nothing does so for
             // longer than a window.
             let latest = dispatch.at.checked_sub(policy.window);
             let latest = latest.unwrap_or(Timestamp::MIN);
-            let watched_since = watched_since.filter(|since| *since <= dispatch.at);
-            let free = held_until.or(watched_since).unwrap_or(latest);
+            let first = watched_since.map_or(latest, |since| since.min(latest));
+            let free = held_until.unwrap_or(first);
             // Each dispatch that follows has a wake, too.
             following -= 1;
             let most = raised_until(left, last).saturating_sub(following);
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn of_wakes_that_were_read_together_after_an_outage_the_first_is_the_dispatched_one() {
-        for (since, expected) in [(-3_600, "?Dhh"), (400, "???D"), (9_999, "??Dh")] {
+        for (since, expected) in [(-3_600, "?Dhh"), (400, "??Dh")] {
             let told = told(700, "warning", json!({}));
             let mut record = of(warnings(&[-86_400, 0, 300, 690]), vec![told]);
             let watched = Watched {

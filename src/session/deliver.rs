@@ -17,7 +17,7 @@ use crate::outcome;
 use crate::report::count;
 use crate::slack::{self, PART_LIMIT, Posted, Thread};
 use crate::state::Durability;
-use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused};
+use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused, RECOVERED};
 use crate::state::undelivered::Undelivered;
 
 /// The pause before the one more try of a request that failed.
@@ -103,8 +103,8 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    /// The oldest DM that can go, of those that this run made, or else of all: an alert that is due
-    /// waits for no backlog. Where one failed again and again, the one with the fewest failures goes
+    /// The oldest DM that can go, of the alerts that this run made, or else of all: an alert that is due
+    /// waits for no backlog and no recovery. Where one failed again and again, the one with the fewest failures goes
     /// first, to see whose fault it is.
     pub(super) fn next_to_send(&mut self) -> Option<usize> {
         if !self.is_sending() {
@@ -120,7 +120,8 @@ impl<E: Effects> Session<'_, E> {
                 true => outbox[*index].failures,
                 false => 0,
             };
-            (failures, !self.is_made(*index))
+            let is_alert = outbox[*index].severity != RECOVERED;
+            (failures, !(is_alert && self.is_made(*index)))
         })
     }
 

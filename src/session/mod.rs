@@ -153,15 +153,15 @@ impl<'a, E: Effects> Session<'a, E> {
             }
             if let Some(id) = self.next_investigation() {
                 self.investigate(&id)?;
-            } else if !(self.send_one_late_part()? || self.send_one_in_doubt()?) {
+            } else if !(self.send_one_late_part()?
+                || self.send_one_in_doubt()?
+                || self.tell_recoveries()?)
+            {
                 break;
             }
         }
         if self.is_past_its_time() {
             self.tell_untold()?;
-        }
-        let route = self.effects.route();
-        if self.config.tell_recovery && !route.is_printed() {
             self.tell_recoveries()?;
         }
         Ok(())

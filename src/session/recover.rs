@@ -13,18 +13,20 @@ use crate::state::outbox::{Dm, Follows, RECOVERED, Subject};
 use crate::state::{Durability, Episode};
 
 impl<E: Effects> Session<'_, E> {
-    pub(super) fn tell_recoveries(&mut self) -> Result<()> {
+    /// Tells the recoveries that the snapshot shows. Gives whether there were any.
+    pub(super) fn tell_recoveries(&mut self) -> Result<bool> {
         let now = self.effects.now(None);
-        let has_episodes = self.state.logs.get(&self.log_name);
-        if has_episodes.is_none_or(|log| log.episodes.is_empty()) {
-            return Ok(());
+        let log = self.state.logs.get(&self.log_name);
+        let is_told = self.config.tell_recovery && !self.effects.route().is_printed();
+        if !is_told || log.is_none_or(|log| log.episodes.is_empty()) {
+            return Ok(false);
         }
         let Some(snapshot) = Snapshot::read(&self.config.paths.snapshot_path, now) else {
-            return Ok(());
+            return Ok(false);
         };
         let recovered = self.take_recovered(&snapshot, now);
         if recovered.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         for episode in &recovered {
             self.queue_recovery(episode, &snapshot, now);
@@ -34,7 +36,8 @@ impl<E: Effects> Session<'_, E> {
             let row = outcome::recovered(episode, snapshot.computed_at, now);
             self.effects.record(&row);
         }
-        self.send_made()
+        self.send_outbox()?;
+        Ok(true)
     }
 
     /// Takes out the episodes that are over and were told of; with each the pair's window ends.

@@ -1,9 +1,12 @@
 //! Section 6: a service that is well again.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, World, wake};
+use crate::support::{DEAD_URL, Slack, World, wake};
 
 /// Recoveries are told, and the log holds nothing yet.
 fn telling() -> World {
@@ -188,4 +191,31 @@ fn without_the_setting_nothing_is_told() {
     healthy(&world, "fly");
     world.run().exits(0).silent();
     assert_eq!(recoveries(&world), 0);
+}
+
+#[test]
+#[ignore = "Slack is slow for eight seconds"]
+fn an_alert_waits_for_no_recovery() {
+    let world = telling();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
+    let probes: Vec<_> = (10..22).map(|number| format!("p{number}")).collect();
+    world
+        .raise(probes.iter().map(|probe| wake(probe)))
+        .exits(0)
+        .silent();
+    let before = world.slack.posts().len();
+    let health = probes.iter().map(|probe| (probe.clone(), json!("healthy")));
+    snapshot(&world, SignedDuration::ZERO, health.collect());
+    let pause = Duration::from_millis(600);
+    world
+        .slack
+        .usually(move |_, before| Slack::took(before).after(pause));
+    let run = world.start("run");
+    sleep(Duration::from_millis(500));
+    world.append([wake("new")]);
+    run.finish().exits(0).silent();
+    let texts = world.slack.texts().split_off(before);
+    let told = texts.iter().position(|text| *text == wake("new").facts());
+    assert!(told.is_some_and(|told| told < 12), "{texts:?}");
+    assert_eq!(recoveries(&world), 12);
 }
