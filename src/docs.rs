@@ -34,8 +34,8 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "~/.local/state/probe-wake/state.lock",
-        "The lock of a run; it holds the time of the last run, since when nothing was watched, and how \
-         many runs there were.",
+        "The lock of a run; it holds the time of the last run, since when nothing was watched, how many \
+         runs there were, and when one last ended with 0.",
     ),
     (
         "~/.local/state/probe-wake/outcomes.jsonl",

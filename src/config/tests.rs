@@ -203,3 +203,15 @@ fn a_switch_is_on_by_four_words() {
         assert_eq!(is_on(value), expected, "{value:?}");
     }
 }
+
+#[test]
+fn a_proxy_is_named_in_either_case_and_a_blank_one_is_none() {
+    for (name, value, expected) in [
+        ("HTTPS_PROXY", "http://proxy:1", Some("http://proxy:1")),
+        ("https_proxy", "http://proxy:1", Some("http://proxy:1")),
+        ("HTTPS_PROXY", " ", None),
+    ] {
+        let proxy = config(&[(name, value)]).proxy;
+        assert_eq!(proxy.https_proxy.as_deref(), expected, "{name} {value:?}");
+    }
+}

@@ -103,25 +103,27 @@ impl<E: Effects> Session<'_, E> {
         }
     }
 
-    /// The oldest DM that can go, of the alerts that this run made, or else of all: an alert that is due
-    /// waits for no backlog and no recovery. Where one failed again and again, the one with the fewest failures goes
-    /// first, to see whose fault it is.
+    /// Which DM goes next: the one that the last commit announced. Where one failed again and again, the
+    /// one with the fewest failures, to see whose fault it is. Then alerts that this run made, since they
+    /// wait for no backlog and no recovery; past the run's time the first part of each before the rest of
+    /// any. Then the oldest.
     pub(super) fn next_to_send(&mut self) -> Option<usize> {
         if !self.is_sending() {
             return None;
         }
         let now = self.effects.now(None);
+        let is_over = self.is_past_its_time();
         let outbox = &self.state.outbox;
         let in_doubt = outbox.iter().any(|dm| dm.failures >= FAILURES_IN_DOUBT);
         let is_short = |index: &usize| !outbox[*index].gives_way();
         let can_go = (0..outbox.len()).filter(|index| self.can_go(*index, now));
         can_go.filter(is_short).min_by_key(|index| {
-            let failures = match in_doubt {
-                true => outbox[*index].failures,
-                false => 0,
-            };
-            let is_alert = outbox[*index].severity != RECOVERED;
-            (failures, !(is_alert && self.is_made(*index)))
+            let dm = &outbox[*index];
+            let is_announced = self.outgoing.announced.as_ref() == Some(&dm.id);
+            let is_alert = self.is_made(*index) && dm.severity != RECOVERED;
+            let failures = if in_doubt { dm.failures } else { 0 };
+            let is_rest = is_over && dm.begun.is_some();
+            (!is_announced, failures, !is_alert, is_rest)
         })
     }
 
@@ -419,17 +421,19 @@ impl<E: Effects> Session<'_, E> {
     }
 
     /// Why a message of many parts goes on later. Past the run's time the first parts of what it made
-    /// still go out.
+    /// still go out, behind the beginnings of all that it made.
     fn breaks_off(&mut self, index: usize) -> Option<String> {
+        let is_over = self.is_past_its_time();
         let gives_way = self.state.outbox[index].gives_way();
-        if self.is_past_its_time() && (gives_way || !self.is_made(index)) {
+        if is_over && (gives_way || !self.is_made(index)) {
             let dm = &self.state.outbox[index];
             self.outgoing.tried.insert(dm.id.clone());
             let cause = "the run's time was over between its parts";
             warn!("the DM about {} stays queued: {cause}", dm.probe);
             return Some(cause.to_owned());
         }
-        gives_way.then(|| "its further parts go out behind all else".to_owned())
+        let goes_behind = gives_way || is_over && self.next_to_send() != Some(index);
+        goes_behind.then(|| "its further parts go out behind all else".to_owned())
     }
 
     fn delivered(&mut self, index: usize) -> Result<()> {
@@ -441,13 +445,14 @@ impl<E: Effects> Session<'_, E> {
             return Ok(());
         };
         info!("the DM about {} was delivered", dm.probe);
+        let was_made = self.outgoing.made.contains_key(&dm.id);
         match self.outgoing.made.get_mut(&dm.id) {
             Some(is_delivered) => *is_delivered = true,
-            None => {
-                self.report.outbox.delivered += 1;
-                let now = self.effects.now(None);
-                self.effects.record(&outcome::delivered(&dm, now));
-            }
+            None => self.report.outbox.delivered += 1,
+        }
+        if !was_made || self.outgoing.failed_rows.remove(&dm.id) {
+            let now = self.effects.now(None);
+            self.effects.record(&outcome::delivered(&dm, now));
         }
         Ok(())
     }

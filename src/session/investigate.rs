@@ -240,7 +240,10 @@ impl<E: Effects> Session<'_, E> {
         for row in outcome::completed(&outcome, now) {
             self.effects.record(&row);
         }
-        self.report.tally.sent += if sent { ended.count() as u64 } else { 0 };
+        match sent {
+            true => self.report.tally.sent += ended.count() as u64,
+            false => drop(self.outgoing.failed_rows.insert(dm_id)),
+        }
         Ok(())
     }
 

@@ -87,6 +87,8 @@ struct Outgoing {
     tries_all: bool,
     /// DMs that this run made, by id, with whether each was delivered.
     made: HashMap<String, bool>,
+    /// DMs that this run made and whose outcome rows say that they were not sent.
+    failed_rows: HashSet<String>,
     /// The DM that is being sent from the next commit on.
     announced: Option<String>,
     /// DMs that were tried and stay queued.
@@ -151,6 +153,7 @@ impl<'a, E: Effects> Session<'a, E> {
             if self.is_past_its_time() {
                 break;
             }
+            // Each step behind this one gives whether there was something to do.
             if let Some(id) = self.next_investigation() {
                 self.investigate(&id)?;
             } else if !(self.send_one_late_part()?
