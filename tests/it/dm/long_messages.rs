@@ -74,6 +74,28 @@ fn a_message_that_a_run_made_goes_out_whole_although_its_time_is_over() {
 }
 
 #[test]
+fn past_the_runs_time_each_message_begins_before_any_goes_on() {
+    let world = World::stamped();
+    world.engine.takes(Duration::from_millis(1_300));
+    world.append(["fly", "sentry"].map(|probe| wake(probe).set("detail", words(1_500))));
+    world.command("run --max-runtime 1").exits(0);
+    let posts = world.slack.posts();
+    let first_reply = posts.iter().position(|post| post.thread_ts.is_some());
+    assert_eq!((posts.len(), first_reply), (7, Some(2)));
+}
+
+#[test]
+fn a_message_that_its_own_run_delivers_last_is_delivered_in_the_history() {
+    let world = World::stamped().without_engine();
+    let row = wake("fly").set("detail", words(8_000));
+    world.raise([row]).exits(0).silent();
+    assert!(world.slack.posts().len() > 10);
+    let report = world.command("history --format json").exits(0).json();
+    let told = &report["investigations"][0];
+    assert!(told["delivered_at"].is_string(), "{told}");
+}
+
+#[test]
 fn a_run_whose_time_is_over_leaves_the_rest_of_an_earlier_message_to_the_next() {
     let world = World::stamped().without_engine();
     world.queue([wake("fly").set("detail", words(2_000).trim_end())]);
