@@ -334,4 +334,18 @@ mod tests {
         let left: Vec<_> = stamps.iter().map(|(pair, _)| pair.probe.as_str()).collect();
         assert_eq!(left, ["vercel"]);
     }
+
+    #[test]
+    fn a_severity_is_known_by_its_exact_name() {
+        for (name, severity) in [
+            ("info", Severity::Info),
+            ("warning", Severity::Warning),
+            ("critical", Severity::Critical),
+            ("Info", Severity::Warning),
+            ("CRITICAL", Severity::Warning),
+            ("", Severity::Warning),
+        ] {
+            assert_eq!(Severity::named(name), severity, "{name}");
+        }
+    }
 }

@@ -48,3 +48,21 @@ impl Header {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_marked_as_sensitive() {
+        let secret = Secret::new("a-long-token".to_owned());
+        for (header, is_sensitive) in [
+            (Header::bearer(&secret), true),
+            (Header::secret("x-api-key", &secret), true),
+            (Header::new("accept", "text/plain"), false),
+        ] {
+            assert_eq!(header.value().unwrap().is_sensitive(), is_sensitive);
+        }
+    }
+}

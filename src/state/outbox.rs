@@ -210,3 +210,22 @@ impl Dm {
         self.text.len() + self.further.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dm_that_is_retried_twice_knows_when_it_was_queued_first() {
+        let subject = Subject {
+            probe: "fly".to_owned(),
+            category: "c".to_owned(),
+            severity: "critical".to_owned(),
+        };
+        let at = |second| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(second);
+        let mut dm = Dm::new(subject, "text".to_owned(), Vec::new(), at(1));
+        dm.retry(at(2));
+        dm.retry(at(3));
+        assert_eq!((dm.first_queued_at, dm.queued_at), (Some(at(1)), at(3)));
+    }
+}
