@@ -101,6 +101,8 @@ struct Delivered {
     #[serde(serialize_with = "serialize_time")]
     queued_at: Timestamp,
     dm_status: &'static str,
+    #[serde(skip_serializing_if = "is_default")]
+    recovery: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -173,6 +175,7 @@ pub fn delivered(dm: &Dm, now: Timestamp) -> Row {
         severity: dm.severity.clone(),
         queued_at: dm.first_queued_at.unwrap_or(dm.queued_at),
         dm_status: "sent",
+        recovery: dm.is_recovery,
     });
     row(DELIVERED_SEAM, pair, delivered, now)
 }

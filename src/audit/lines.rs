@@ -535,6 +535,17 @@ mod tests {
     }
 
     #[test]
+    fn a_block_ends_with_a_line_wherever_that_lies() {
+        for cut in 0..=WAKE.len() {
+            let filler = [&vec![b'x'; BLOCK - cut - 1], &b"\n"[..]].concat();
+            let source = [&filler[..], WAKE, WAKE, b"\n", &filler, WAKE, b"torn"].concat();
+            let (seen, end) = see(Lines::new(&source[..], 0));
+            assert_eq!(seen.len(), 3, "{cut}");
+            assert_eq!((seen, end), naive(&source, 0, MAX_LINE), "{cut}");
+        }
+    }
+
+    #[test]
     fn the_longest_line_is_held_and_a_longer_one_is_not() {
         let line = [&b"12345"[..], WAKE].concat();
         let overlong = |max_line| see(Lines::with_limits(&line[..], 0, 8, max_line)).0[0].2;

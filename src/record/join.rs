@@ -169,15 +169,15 @@ impl PairHistory<'_> {
         for (dispatch, end) in self.dispatches.iter().zip(policy.window_ends(&at)) {
             // What held wakes back before the first dispatch is not known, but nothing does so for
             // longer than a window.
-            let latest = dispatch.at.checked_sub(policy.window);
-            let latest = latest.unwrap_or(Timestamp::MIN);
-            let first = watched_since.map_or(latest, |since| since.min(latest));
+            let surely_free = dispatch.at.checked_sub(policy.window);
+            let surely_free = surely_free.unwrap_or(Timestamp::MIN);
+            let first = watched_since.map_or(surely_free, |since| since.min(surely_free));
             let free = held_until.unwrap_or(first);
             // Each dispatch that follows has a wake, too.
             following -= 1;
             let most = raised_until(left, last).saturating_sub(following);
-            let own = dispatch.own_wake(&left[..most], free, latest);
-            let own = own.or_else(|| dispatch.own_wake(left, free, latest));
+            let own = dispatch.own_wake(&left[..most], free, surely_free);
+            let own = own.or_else(|| dispatch.own_wake(left, free, surely_free));
             if let Some(own) = own {
                 decided.extend(not_dispatched(&left[..own], held_until, policy));
                 let (wake, _) = left[own];
@@ -217,13 +217,14 @@ fn raised_until(wakes: &[IndexedWake<'_>], until: Timestamp) -> usize {
 }
 
 impl Dispatch<'_> {
-    /// Where the wake is that was dispatched: the first that no window held back, `latest` being a time
-    /// behind which none did. `None` if the log does not have it any more.
+    /// Where the wake is that was dispatched: the first that was raised from `free` on, when no window
+    /// is known to have held it back, or else from `surely_free` on, when none can have done so. `None` if
+    /// the log does not have it any more.
     fn own_wake(
         &self,
         wakes: &[IndexedWake<'_>],
         free: Timestamp,
-        latest: Timestamp,
+        surely_free: Timestamp,
     ) -> Option<usize> {
         let before = wakes.partition_point(|(_, wake)| wake.at <= self.at);
         let ahead = raised_until(wakes, self.at);
@@ -238,7 +239,7 @@ impl Dispatch<'_> {
             (free, before),
             (nearly_free, before),
             (free, ahead),
-            (latest, ahead),
+            (surely_free, ahead),
             (Timestamp::MIN, ahead),
         ];
         let first = tries.into_iter().find_map(find)?;

@@ -6,7 +6,6 @@ use serde_json::Value;
 use super::{Investigation, Recovery, Tool};
 use crate::audit::seams::Row;
 use crate::debounce::Pair;
-use crate::state::outbox::RECOVERED;
 use crate::text::quote;
 
 /// A DM that a later run delivered.
@@ -54,7 +53,7 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
 
 /// From a row of seam `probe.dm_delivered`. Those of recoveries are left out: `recovery` has them.
 pub fn delivery(row: &Row) -> Option<Delivery> {
-    let is_recovery = row.detail("severity").as_deref() == Some(RECOVERED);
+    let is_recovery = row.details()["recovery"] == true;
     let queued_at = row.detail("queued_at");
     (!is_recovery).then_some(Delivery {
         at: row.emitted_at()?,

@@ -17,7 +17,7 @@ use crate::outcome;
 use crate::report::count;
 use crate::slack::{self, PART_LIMIT, Posted, Thread};
 use crate::state::Durability;
-use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused, RECOVERED};
+use crate::state::outbox::{Begun, Delivery, Dm, Follows, Paused};
 use crate::state::undelivered::Undelivered;
 
 /// The pause before the one more try of a request that failed.
@@ -120,7 +120,7 @@ impl<E: Effects> Session<'_, E> {
         can_go.filter(is_short).min_by_key(|index| {
             let dm = &outbox[*index];
             let is_announced = self.outgoing.announced.as_ref() == Some(&dm.id);
-            let is_alert = self.is_made(*index) && dm.severity != RECOVERED;
+            let is_alert = self.is_made(*index) && !dm.is_recovery;
             let failures = if in_doubt { dm.failures } else { 0 };
             let is_rest = is_over && dm.begun.is_some();
             (!is_announced, failures, !is_alert, is_rest)

@@ -9,7 +9,7 @@ use crate::effects::Effects;
 use crate::message;
 use crate::outcome;
 use crate::snapshot::{Health, Snapshot};
-use crate::state::outbox::{Dm, Follows, RECOVERED, Subject};
+use crate::state::outbox::{Dm, Follows, Subject};
 use crate::state::{Durability, Episode};
 
 impl<E: Effects> Session<'_, E> {
@@ -67,10 +67,11 @@ impl<E: Effects> Session<'_, E> {
         let subject = Subject {
             probe: pair.probe.clone(),
             category: pair.category.clone(),
-            severity: RECOVERED.to_owned(),
+            severity: "recovered".to_owned(),
         };
         let text = message::recovery(episode, snapshot.computed_at);
         let mut dm = Dm::new(subject, text, Vec::new(), now);
+        dm.is_recovery = true;
         dm.follows.clone_from(&episode.told);
         self.queue_dm(dm);
     }

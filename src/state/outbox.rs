@@ -40,6 +40,9 @@ pub struct Dm {
     pub probe: String,
     pub category: String,
     pub severity: String,
+    /// It tells that its pair is well again. A row may name any severity, and so says nothing of that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_recovery: bool,
     /// What is still to be sent of the message, without the notes.
     pub text: String,
     /// Lines behind the text, each for itself.
@@ -111,9 +114,6 @@ pub struct Paused {
     pub count: u32,
 }
 
-/// The severity of a DM that tells of a recovery.
-pub const RECOVERED: &str = "recovered";
-
 /// Whom a DM is about: a pair of (probe, category), or all wakes of a digest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
@@ -132,6 +132,7 @@ impl Dm {
             probe: subject.probe,
             category: subject.category,
             severity: subject.severity,
+            is_recovery: false,
             text,
             notes,
             further: String::new(),

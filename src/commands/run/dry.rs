@@ -11,7 +11,7 @@ use crate::effects::DryRun;
 use crate::exit::Ended;
 use crate::report::{Report, WakeReport, count};
 use crate::session::Session;
-use crate::state::outbox::{Dm, Outbox, RECOVERED};
+use crate::state::outbox::{Dm, Outbox};
 use crate::state::{Store, log_name};
 use crate::text::{for_terminal, on_one_line};
 
@@ -30,7 +30,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     report.outbox.pending = pending as u64;
     let mut lines = lines(&report, outbox);
     let made = session.state.outbox.iter().skip(pending);
-    for dm in made.filter(|dm| dm.severity == RECOVERED) {
+    for dm in made.filter(|dm| dm.is_recovery && args.to == To::Slack) {
         lines.push("\nA recovery would be told".to_owned());
         add_text(&mut lines, "The DM", &dm.text);
     }

@@ -136,6 +136,14 @@ fn what_becomes_of_queued_dms_is_told_as_it_will_be() {
         "2 queued DMs would go to undelivered.jsonl.",
     );
     says(
+        |world| {
+            let mut state = world.state();
+            state["outbox"][0]["given_up"] = json!("no_text");
+            world.give("state/state.json", &state.to_string());
+        },
+        "1 queued DM would go to undelivered.jsonl.",
+    );
+    says(
         |world| world.set("KORA_AUDIT_LOG_PATH", world.path("another.jsonl")),
         "First, 2 queued DMs would be delivered.",
     );

@@ -138,8 +138,9 @@ fn a_run_that_could_not_be_done_is_seen_and_keeps_the_counters() {
         let open = fs::Permissions::from_mode(0o777);
         fs::set_permissions(world.state_dir(), open).unwrap();
     };
+    // Without its state a run cannot count itself.
     let breaking: [&dyn Fn(&World); 3] = [&log, &state, &folder];
-    for break_it in breaking {
+    for (break_it, counted) in breaking.into_iter().zip([2.0, 0.0, 0.0]) {
         let world = measured();
         world.raise([wake("fly")]).exits(0).silent();
         let before = samples(&world);
@@ -152,6 +153,10 @@ fn a_run_that_could_not_be_done_is_seen_and_keeps_the_counters() {
         assert!(after[ran] > before[ran]);
         assert_eq!(after.len(), before.len());
         assert!((after["probe_wake_wakes_total"] - 1.0).abs() < 1e-9);
+        let runs = "probe_wake_runs_total";
+        assert!((after[runs] - before[runs] - counted).abs() < 1e-9);
+        let success = "probe_wake_last_success_timestamp_seconds";
+        assert!((after[success] - before[success]).abs() < 1e-9);
     }
 }
 

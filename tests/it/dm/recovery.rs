@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Slack, World, wake};
+use crate::support::{DEAD_URL, SLACK_TOKEN, Slack, World, wake};
 
 /// Recoveries are told, and the log holds nothing yet.
 fn telling() -> World {
@@ -218,4 +218,34 @@ fn an_alert_waits_for_no_recovery() {
     let told = texts.iter().position(|text| *text == wake("new").facts());
     assert!(told.is_some_and(|told| told < 12), "{texts:?}");
     assert_eq!(recoveries(&world), 12);
+}
+
+#[test]
+fn a_row_that_calls_itself_recovered_is_an_alert_like_any() {
+    let world = World::stamped();
+    let row = || wake("fly").set("severity", "recovered");
+    world.append([row()]);
+    world
+        .command("run --dry-run")
+        .exits(0)
+        .prints("would be dispatched")
+        .hides("A recovery would be told");
+    world.unset("KORA_SLACK_BOT_TOKEN");
+    world.run().exits(3);
+    world.set("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN);
+    world.run().exits(0).silent();
+    let report = world.command("history --format json").exits(0).json();
+    let told = &report["investigations"][0];
+    assert!(told["delivered_at"].is_string(), "{told}");
+}
+
+#[test]
+fn a_dry_run_for_stdout_tells_no_recovery() {
+    let world = telling();
+    world.raise([wake("fly")]).exits(0).silent();
+    healthy(&world, "fly");
+    world
+        .command("run --dry-run --to stdout")
+        .exits(0)
+        .hides("A recovery would be told");
 }
