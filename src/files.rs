@@ -56,6 +56,17 @@ pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
     }
 }
 
+/// Brings the names in a folder to the disk. Some network and FUSE file systems cannot do that for a folder
+/// at all: that is no error.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    let synced = File::open(path)?.sync_all();
+    let cannot = [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS];
+    synced.or_else(|error| match Errno::from_io_error(&error) {
+        Some(errno) if cannot.contains(&errno) => Ok(()),
+        _ => Err(error),
+    })
+}
+
 /// Reads a file that says what this program does, or as whom: it and its folder must be ours or
 /// root's, and others must not be able to write or replace it. Links are followed, since Kubernetes
 /// mounts secrets as links. More than `most_bytes` is an error.

@@ -3,29 +3,31 @@
 //! run; a row passes through it from left to right:
 //!
 //! ```text
-//! cli → config → commands/run → session ─┬─ read         audit: bytes → lines → wakes; rotation
-//!                                        │               debounce: wake → dispatch or hold back
-//!                                        │               state: one commit for stamps, queue, position
-//!                                        ├─ investigate  engine: wake → prompt → diagnosis or reason
-//!                                        ├─ tell         message: facts and results → the DM's text
-//!                                        └─ deliver      slack: text → delivered, refused, unknown
+//! cli → config → commands/run → run: next chooses, in this order
+//!                                ├─ look      audit: bytes → lines → wakes; rotation
+//!                                │            incident: wake → dispatch or hold back
+//!                                │            state: one commit for incidents, queue, checkpoint
+//!                                ├─ announce  message: facts that do not wait for their diagnosis
+//!                                ├─ send      slack: text → delivered, refused, unknown
+//!                                ├─ ask       engine: wake → prompt → diagnosis or reason
+//!                                ├─ conclude  the result → outbox
+//!                                └─ recover   snapshot: what is healthy again
 //! ```
 //!
-//! What it remembers is `state`, what it does to the world is `effects`, what it tells is `report`,
-//! `outcome` and `metrics`, and how it ends is `exit`.
+//! What it remembers is `state`, what it does to the world is `run/effects`, what it says about itself is
+//! `report`, `outcome` and `metrics`, and how it ends is `exit`.
 
 mod audit;
 mod cli;
 mod commands;
 mod config;
-mod debounce;
 #[cfg(test)]
 mod docs;
-mod effects;
 mod engine;
 mod exit;
 mod files;
 mod http;
+mod incident;
 mod json;
 mod logger;
 mod message;
@@ -36,12 +38,13 @@ mod random;
 mod record;
 mod report;
 mod secret;
-mod session;
+mod run;
 mod slack;
 mod snapshot;
 mod state;
 mod terminal;
 mod text;
+mod time;
 
 use std::env;
 use std::mem::ManuallyDrop;

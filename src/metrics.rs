@@ -91,27 +91,27 @@ fn totals(end: &RunEnd<'_>) -> [Metric; 8] {
         ("wakes_total", "Wake rows", counters.wakes),
         (
             "dispatched_total",
-            "Wakes that were investigated and told",
+            "Wakes that were dispatched",
             counters.dispatched,
         ),
         (
             "held_back_total",
-            "Wakes that the debounce held back",
+            "Wakes that were held back",
             counters.held_back,
         ),
         (
             "dms_delivered_total",
-            "DMs that Slack took",
+            "Messages that Slack took",
             counters.delivered,
         ),
         (
             "dms_failed_total",
-            "Deliveries that left the DM queued",
+            "Tries that left a message queued",
             counters.failed,
         ),
         (
             "dms_undelivered_total",
-            "DMs that went to undelivered.jsonl",
+            "Messages that went to undelivered/",
             counters.undelivered,
         ),
     ]
@@ -137,7 +137,7 @@ fn last_run(now: Timestamp, exit: Exit) -> [Metric; 2] {
 fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
     let success = end.runs.last_success.map_or(0.0, seconds);
     let (state, lag_bytes) = (end.state, end.lag_bytes);
-    let oldest = state.outbox.iter().map(|dm| dm.queued_at).min();
+    let oldest = state.outbox.iter().map(|one| one.queued_at).min();
     let age = |oldest| (seconds(end.now) - seconds(oldest)).max(0.0);
     [
         (
@@ -150,7 +150,7 @@ fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
             "Bytes of the audit log behind the position; NaN where it cannot be read",
             lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
         ),
-        ("outbox_dms", "DMs in the outbox", state.outbox.len() as f64),
+        ("outbox_dms", "Messages in the outbox", state.outbox.len() as f64),
         (
             "investigations_owed",
             "Investigations left to later runs",
@@ -158,7 +158,7 @@ fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
         ),
         (
             "outbox_oldest_age_seconds",
-            "Age of the oldest DM in the outbox",
+            "Age of the oldest message in the outbox",
             oldest.map_or(0.0, age),
         ),
     ]

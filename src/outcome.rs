@@ -1,6 +1,6 @@
-//! The rows that a run leaves behind it, in the audit log's own shape: what became of each
-//! dispatch, of DMs delivered later, and which recoveries were told. A person reads them with
-//! `history`; other tools read them as they read the audit log.
+//! The rows that a run leaves, in the audit log's own shape: what became of each dispatch, of messages
+//! delivered or given up later, and of incidents that are over. A person reads them with `history`;
+//! other programs read them as they read the audit log.
 
 use std::fs;
 use std::path::Path;
@@ -9,14 +9,13 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::audit::wake::caller_session_id;
-use crate::debounce::Pair;
-use crate::engine::{Answer, Usage};
+use crate::audit::wake::{Wake, caller_session_id};
+use crate::engine::Usage;
 use crate::files::{append_own, append_shared};
+use crate::incident::{HeldCounts, Incident};
 use crate::json::is_default;
-use crate::state::Episode;
-use crate::state::outbox::Dm;
-use crate::state::queue::{Alert, Investigation};
+use crate::message::{Lines, render};
+use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::text::{rfc3339, serialize_time};
 
 /// The default file, in the state folder, and what it moves to when it grows.
@@ -24,10 +23,13 @@ pub const FILE: &str = "outcomes.jsonl";
 pub const TURNED_FILE: &str = "outcomes.jsonl.1";
 pub const COMPLETED_SEAM: &str = "probe.investigation_completed";
 pub const DELIVERED_SEAM: &str = "probe.dm_delivered";
-pub const RECOVERED_SEAM: &str = "probe.recovered";
+pub const UNDELIVERED_SEAM: &str = "probe.dm_undelivered";
+pub const RECOVERED_SEAM: &str = "probe.recovery_told";
 
 /// The default file is turned over once it is larger.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
+/// The most characters of a title.
+const MOST_TITLE: usize = 200;
 
 /// A row of the outcome log.
 #[derive(Clone, Debug, Serialize)]
@@ -41,24 +43,48 @@ pub struct Row {
 
 #[derive(Clone, Debug, Serialize)]
 struct Details {
+    /// Of the investigation.
+    id: Option<String>,
     probe: String,
     issue_category: String,
     #[serde(flatten)]
     of_seam: OfSeam,
 }
 
-/// What the details hold besides the pair.
+/// What the details hold besides investigation and pair.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 enum OfSeam {
     Completed(Box<Completed>),
-    Delivered(Delivered),
-    Recovered(Recovered),
+    Delivered {
+        severity: String,
+        #[serde(serialize_with = "serialize_time")]
+        queued_at: Timestamp,
+        dm_status: &'static str,
+    },
+    Undelivered {
+        severity: String,
+        reason: String,
+    },
+    Recovered {
+        /// When the service was seen healthy.
+        #[serde(serialize_with = "serialize_time")]
+        healthy_at: Timestamp,
+        #[serde(serialize_with = "serialize_time")]
+        first_wake_at: Timestamp,
+        wakes: u64,
+    },
 }
 
 #[derive(Clone, Debug, Serialize)]
 struct Completed {
     severity: String,
+    title: String,
+    raised_at: Option<String>,
+    dispatched_at: String,
+    first_wake_at: Option<String>,
+    last_wake_at: Option<String>,
+    held_back: HeldCounts,
     #[serde(flatten)]
     usage: Usage,
     investigation_duration_ms: u64,
@@ -82,122 +108,136 @@ struct Completed {
     digest_session: Option<String>,
 }
 
-/// How an investigation ended.
-pub struct Outcome<'a> {
-    pub investigation: &'a Investigation,
-    pub answer: &'a Answer,
-    /// The diagnosis, or the fallback's text.
-    pub summary: String,
-    pub duration_ms: u64,
-    /// Whether the DM with the result was delivered.
-    pub sent: bool,
-    /// Whether the engine's own tools acted meanwhile.
-    pub autofix_attempted: bool,
+/// How an investigation ended, for one of its wakes.
+pub struct Ended<'a> {
+    pub message: &'a Message,
+    /// With its whole texts.
+    pub content: &'a Content,
+    /// Of the wake.
+    pub index: usize,
+    pub record: &'a Record,
+    /// Whether the message with the result was delivered.
+    pub is_sent: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Delivered {
-    severity: String,
-    #[serde(serialize_with = "serialize_time")]
-    queued_at: Timestamp,
-    dm_status: &'static str,
-    #[serde(skip_serializing_if = "is_default")]
-    recovery: bool,
+/// Makes the row of one wake. What the engine used stands in the first row of a digest alone.
+pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp) -> Row {
+    let Ended {
+        message, record, ..
+    } = ended;
+    let alerts = ended.content.alerts();
+    let alert = &alerts[ended.index];
+    let has_diagnosis = record.error.is_none();
+    let usage = match ended.index {
+        0 => record.usage.clone(),
+        _ => Usage::default(),
+    };
+    let is_digest = alerts.len() > 1;
+    let completed = Completed {
+        severity: alert.wake.severity.clone(),
+        title: alert.wake.title.chars().take(MOST_TITLE).collect(),
+        raised_at: alert.wake.raised_at().map(rfc3339),
+        dispatched_at: rfc3339(alert.dispatched_at),
+        first_wake_at: Some(rfc3339(alert.dispatch.since)),
+        last_wake_at: incident.map(|incident| rfc3339(incident.last_raised)),
+        held_back: incident.map(|incident| incident.unrecorded).unwrap_or_default(),
+        usage,
+        investigation_duration_ms: record.duration_ms,
+        investigation_summary_text: summary(ended, now),
+        dm_status: match (has_diagnosis, ended.is_sent) {
+            (true, true) => "sent",
+            (true, false) => "failed_send",
+            (false, true) => "engine_unavailable_fallback",
+            (false, false) => "engine_unavailable_failed_send",
+        },
+        autofix_attempted: record.autofix_attempted,
+        buffered_consecutive_count: alert.dispatch.counted.map(|counted| counted.count),
+        reasoning_error: record.error.clone(),
+        reasoning_error_message: record.error_message.clone(),
+        facts_first: record.facts_first,
+        late_diagnosis: record.late_diagnosis,
+        digest_size: is_digest.then_some(alerts.len()),
+        digest_session: is_digest.then(|| message.subject().caller_session_id()),
+    };
+    let completed = OfSeam::Completed(Box::new(completed));
+    row(COMPLETED_SEAM, message.investigation.clone(), &alert.wake, completed, record.ended_at)
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Recovered {
-    /// When the snapshot that says so was computed.
-    #[serde(serialize_with = "serialize_time")]
-    healthy_at: Timestamp,
-    #[serde(serialize_with = "serialize_time")]
-    first_wake_at: Timestamp,
-    wakes: u64,
+/// Returns the diagnosis, or the fallback's text; of a digest's, what is about this wake.
+fn summary(ended: &Ended<'_>, now: Timestamp) -> String {
+    let outcome = match ended.content.outcome() {
+        Some(Outcome::Diagnosis { text, .. }) => return text.here().to_owned(),
+        Some(outcome) => outcome.clone(),
+        None => return String::new(),
+    };
+    let content = Content::Alert {
+        alerts: vec![ended.content.alerts()[ended.index].clone()],
+        outcome,
+    };
+    render(&content, &Place::TopLevel, &Lines::default(), now).text
 }
 
-/// A row for each wake of an investigation that ended at `ended_at`. What the engine used stands in
-/// the first one alone, and so does the list of a digest without a diagnosis: it has a line for each
-/// of the others.
-pub fn completed(outcome: &Outcome<'_>, ended_at: Timestamp) -> Vec<Row> {
-    let alerts = outcome.investigation.alerts();
-    let rows = alerts.enumerate().map(|(number, alert)| {
-        let usage = match number {
-            0 => outcome.answer.usage.clone(),
-            _ => Usage::default(),
-        };
-        let mut completed = of_alert(outcome, alert, usage);
-        if number > 0 && outcome.answer.result.is_err() {
-            let lines: Vec<_> = outcome.summary.lines().collect();
-            let ends = lines.first().into_iter().chain(lines.last());
-            let ends: Vec<_> = ends.copied().collect();
-            completed.investigation_summary_text = ends.join("\n");
-        }
-        let completed = OfSeam::Completed(Box::new(completed));
-        row(COMPLETED_SEAM, Pair::of(&alert.wake), completed, ended_at)
+/// Makes the rows of a message whose first try failed and that was delivered later, one a pair.
+pub fn delivered(message: &Message, now: Timestamp) -> Vec<Row> {
+    rows(message, DELIVERED_SEAM, now, |severity| OfSeam::Delivered {
+        severity,
+        queued_at: message.queued_at,
+        dm_status: "sent",
+    })
+}
+
+/// Makes the rows of a message that was given up, one a pair.
+pub fn undelivered(message: &Message, reason: &str, now: Timestamp) -> Vec<Row> {
+    rows(message, UNDELIVERED_SEAM, now, |severity| OfSeam::Undelivered {
+        severity,
+        reason: reason.to_owned(),
+    })
+}
+
+fn rows(
+    message: &Message,
+    seam: &'static str,
+    now: Timestamp,
+    of_seam: impl Fn(String) -> OfSeam,
+) -> Vec<Row> {
+    let alerts = message.content.alerts().iter();
+    let rows = alerts.map(|alert| {
+        let of_seam = of_seam(alert.wake.severity.clone());
+        row(seam, message.investigation.clone(), &alert.wake, of_seam, now)
     });
     rows.collect()
 }
 
-fn of_alert(outcome: &Outcome<'_>, alert: &Alert, usage: Usage) -> Completed {
-    let (investigation, answer) = (outcome.investigation, outcome.answer);
-    let dm_status = match (&answer.result, outcome.sent) {
-        (Ok(_), true) => "sent",
-        (Ok(_), false) => "failed_send",
-        (Err(_), true) => "engine_unavailable_fallback",
-        (Err(_), false) => "engine_unavailable_failed_send",
-    };
-    let failure = answer.result.as_ref().err();
-    let digest = investigation.is_digest().then_some(investigation);
-    Completed {
-        severity: alert.wake.severity.clone(),
-        usage,
-        investigation_duration_ms: outcome.duration_ms,
-        investigation_summary_text: outcome.summary.clone(),
-        dm_status,
-        autofix_attempted: outcome.autofix_attempted,
-        buffered_consecutive_count: alert.before.raised.map(|raised| raised.count),
-        reasoning_error: failure.map(|failure| failure.reason.to_string()),
-        reasoning_error_message: failure.and_then(|failure| failure.message.clone()),
-        facts_first: investigation.told.is_some() && investigation.late.is_none(),
-        late_diagnosis: investigation.late.is_some(),
-        digest_size: digest.map(|digest| digest.count()),
-        digest_session: digest.map(|digest| digest.caller_session_id()),
-    }
-}
-
-/// A DM of an earlier run was delivered.
-pub fn delivered(dm: &Dm, now: Timestamp) -> Row {
-    let pair = Pair {
-        probe: dm.probe.clone(),
-        category: dm.category.clone(),
-    };
-    let delivered = OfSeam::Delivered(Delivered {
-        severity: dm.severity.clone(),
-        queued_at: dm.first_queued_at.unwrap_or(dm.queued_at),
-        dm_status: "sent",
-        recovery: dm.is_recovery,
-    });
-    row(DELIVERED_SEAM, pair, delivered, now)
-}
-
-/// It was put into the outbox that a pair is well again.
-pub fn recovered(episode: &Episode, healthy_at: Timestamp, now: Timestamp) -> Row {
-    let recovered = OfSeam::Recovered(Recovered {
+/// Makes the row of a recovery whose message was put into the outbox.
+pub fn recovered(incident: &Incident, healthy_at: Timestamp, now: Timestamp) -> Row {
+    let recovered = OfSeam::Recovered {
         healthy_at,
-        first_wake_at: episode.first,
-        wakes: episode.count,
-    });
-    row(RECOVERED_SEAM, episode.pair.clone(), recovered, now)
+        first_wake_at: incident.first_wake,
+        wakes: incident.wakes,
+    };
+    let wake = Wake {
+        probe: incident.pair.probe.clone(),
+        category: incident.pair.category.clone(),
+        ..Wake::default()
+    };
+    row(RECOVERED_SEAM, incident.investigation.clone(), &wake, recovered, now)
 }
 
-fn row(seam: &'static str, pair: Pair, of_seam: OfSeam, now: Timestamp) -> Row {
+fn row(
+    seam: &'static str,
+    id: Option<String>,
+    wake: &Wake,
+    of_seam: OfSeam,
+    now: Timestamp,
+) -> Row {
     Row {
         emitted_at: rfc3339(now),
         seam,
-        caller_session_id: caller_session_id(&pair.probe, &pair.category),
+        caller_session_id: caller_session_id(&wake.probe, &wake.category),
         details: Details {
-            probe: pair.probe,
-            issue_category: pair.category,
+            id,
+            probe: wake.probe.clone(),
+            issue_category: wake.category.clone(),
             of_seam,
         },
         source: "reasoning",
@@ -209,14 +249,15 @@ fn row(seam: &'static str, pair: Pair, of_seam: OfSeam, now: Timestamp) -> Row {
 pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
     let named = named.filter(|_| row.seam == COMPLETED_SEAM);
     let default = state_dir.join(FILE);
-    let path = named.unwrap_or(&default);
-    let failed = || format!("cannot append to {}", path.display());
-    if named.is_none() && fs::metadata(path).is_ok_and(|meta| meta.len() > MOST_BYTES) {
-        fs::rename(path, state_dir.join(TURNED_FILE)).with_context(failed)?;
+    if fs::metadata(&default).is_ok_and(|meta| meta.len() > MOST_BYTES) {
+        let turned = fs::rename(&default, state_dir.join(TURNED_FILE));
+        turned.with_context(|| format!("cannot rename {}", default.display()))?;
     }
+    let appended = append_own(&default, row).map(drop);
+    appended.with_context(|| format!("cannot append to {}", default.display()))?;
     match named {
-        Some(path) => append_shared(path, row),
-        None => append_own(path, row).map(drop),
+        Some(path) => append_shared(path, row)
+            .with_context(|| format!("cannot append to {}", path.display())),
+        None => Ok(()),
     }
-    .with_context(failed)
 }

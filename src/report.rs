@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::audit::wake::Wake;
-use crate::debounce::Decision;
+use crate::incident::{Decision, Reason};
 use crate::exit::Exit;
 use crate::text::steers;
 
@@ -18,7 +18,7 @@ pub struct Report {
     pub dry_run: bool,
     pub position: PositionReport,
     pub rows: RowsReport,
-    /// Wakes in the queue that were told nothing yet.
+    /// Wakes in the queue of which nothing was sent yet.
     pub left_for_next_run: u64,
     pub wakes: Vec<WakeReport>,
     pub outbox: OutboxReport,
@@ -45,11 +45,11 @@ pub struct RowsReport {
 
 #[derive(Debug, Default, Serialize)]
 pub struct OutboxReport {
-    /// DMs of earlier runs that were delivered in this one.
+    /// Messages of earlier runs that were delivered in this one.
     pub delivered: u64,
-    /// DMs that are queued when the run ends.
+    /// Messages that are queued when the run ends.
     pub pending: u64,
-    /// DMs that were too old and went to `undelivered.jsonl`.
+    /// Messages that were too old and went to `undelivered/`.
     pub expired: u64,
 }
 
@@ -69,9 +69,10 @@ pub struct WakeReport {
     pub dispatched: bool,
     pub debounce_skipped: bool,
     pub buffered_skipped: bool,
+    pub silenced: bool,
     pub reasoning_invoked: bool,
     pub dm_sent: bool,
-    /// Its facts were told before its diagnosis was there.
+    /// Its facts were announced before its result.
     pub facts_first: bool,
     pub error: Option<String>,
     pub caller_session_id: String,
@@ -84,9 +85,9 @@ pub struct WakeReport {
     pub was_queued: bool,
     #[serde(skip)]
     pub title: String,
-    /// The ids of the DMs that told of it.
+    /// The ids of the messages about it.
     #[serde(skip)]
-    pub dms: Vec<String>,
+    pub messages: Vec<String>,
 }
 
 /// What the summary and the exit code are made of.
@@ -96,7 +97,7 @@ pub struct Tally {
     pub dispatched: u64,
     pub held_back: u64,
     pub sent: u64,
-    /// DMs that went to `undelivered.jsonl`.
+    /// Messages that went to `undelivered/`.
     pub undelivered: u64,
     /// Parts of the log that could not be read: wakes may have been in them.
     pub missed: u64,
@@ -203,8 +204,12 @@ impl WakeReport {
             severity: wake.severity.clone(),
             emitted_at: wake.emitted_at.clone(),
             dispatched: matches!(decision, Decision::Dispatch(_)),
-            debounce_skipped: *decision == Decision::Debounced,
-            buffered_skipped: *decision == Decision::Buffered,
+            debounce_skipped: matches!(
+                decision,
+                Decision::HeldBack(Reason::Repeat | Reason::Resent | Reason::Acknowledged)
+            ),
+            buffered_skipped: *decision == Decision::HeldBack(Reason::Buffered),
+            silenced: *decision == Decision::HeldBack(Reason::Silenced),
             caller_session_id: wake.caller_session_id(),
             title: wake.title.clone(),
             ..Self::default()

@@ -26,6 +26,17 @@ pub struct Wake {
     pub envelope_fix_name: String,
     /// As the row has it, where that is an RFC 3339 time.
     pub emitted_at: Option<String>,
+    /// Where the four texts are, where they are too long for the state: here they are cut short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+}
+
+/// A file in `texts/` with the texts of a wake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    pub file: String,
+    /// How many bytes the texts take.
+    pub length: usize,
 }
 
 /// The name under which the engine keeps a pair's investigations.
@@ -67,9 +78,20 @@ impl Wake {
         self
     }
 
+    /// Drops what can be megabytes long.
+    pub fn drop_details(&mut self) {
+        self.detail = String::new();
+        self.snapshot_details = String::new();
+        self.stored = None;
+    }
+
     /// How many bytes its texts take.
     pub fn size(&self) -> usize {
-        self.title.len() + self.detail.len() + self.snapshot_details.len()
+        if let Some(stored) = &self.stored {
+            return stored.length;
+        }
+        let texts = [&self.title, &self.detail, &self.snapshot_details, &self.envelope_fix_name];
+        texts.iter().map(|text| text.len()).sum()
     }
 
     /// From the JSON text of the row's `emitted_at` and `details`.
@@ -112,6 +134,7 @@ impl Wake {
             emitted_at: emitted_at
                 .and_then(json::string)
                 .filter(|time| time.parse::<jiff::Timestamp>().is_ok()),
+            stored: None,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What `status` and `check` report when the set-up is right and alerts still do not arrive: runs do
-//! not take place, or a DM waits too long or was given up.
+//! not take place, or a message waits too long or was given up.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Finding, failed, warning};
 use crate::config::Config;
-use crate::message::span;
+use crate::time::span;
 use crate::report::count;
 use crate::state::{State, lock, undelivered};
 
-/// A wake or DM that waits for so long is a problem, and so is a time in which each run failed.
+/// A wake or message that waits for so long is a problem, and so is a time in which each run failed.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 
 /// What the lock tells of the runs.
@@ -61,43 +61,43 @@ impl Runs {
         let length = age(self.failing_since?, now);
         let is_failing = length >= TOO_LONG && self.is_running != Some(true);
         is_failing.then(|| {
-            let message = format!("no run was done for {}", span(length));
+            let message = format!("no run has completed for {}", span(length));
             failed(message, "see what a run says: probe-wake run -v")
         })
     }
 }
 
-/// DMs that wait for at least `least`.
+/// A finding if messages wait for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
     let age = |at| age(at, now);
-    let late = state.outbox.iter().filter(|dm| age(dm.queued_at) >= least);
+    let late = state.outbox.iter().filter(|one| age(one.queued_at) >= least);
     let number = late.clone().count() as u64;
-    let oldest = late.max_by_key(|dm| age(dm.queued_at))?;
+    let oldest = late.max_by_key(|one| age(one.queued_at))?;
     let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
-    let dms = count(number, "DM is", "DMs are");
+    let messages = count(number, "message is", "messages are");
     let waited = span(age(oldest.queued_at));
     Some(warning(
-        format!("{dms} queued, the oldest for {waited}: {cause}"),
+        format!("{messages} queued, the oldest for {waited}: {cause}"),
         "the next run tries again; see: probe-wake status",
     ))
 }
 
-/// Wakes that the operator was told nothing about for too long.
-pub fn untold(state: &State, now: Timestamp) -> Option<Finding> {
-    let untold = state.queue.iter().filter(|one| one.is_untold());
-    let late = untold.filter(|one| age(one.queued_at, now) >= TOO_LONG);
-    let number: usize = late.clone().map(|one| one.count()).sum();
+/// A finding if wakes of which nothing was sent wait for too long.
+pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
+    let new = state.queue.iter().filter(|one| one.is_new());
+    let late = new.filter(|one| age(one.queued_at, now) >= TOO_LONG);
+    let number: usize = late.clone().map(|one| one.alerts.len()).sum();
     let oldest = late.map(|one| age(one.queued_at, now)).max()?;
     let wakes = count(number as u64, "wake is", "wakes are");
     Some(warning(
-        format!("{wakes} untold, the oldest for {}", span(oldest)),
+        format!("{wakes} waiting, the oldest for {}", span(oldest)),
         "start a run by hand and see what it says: probe-wake run -v",
     ))
 }
 
 pub fn undelivered(number: u64) -> Option<Finding> {
-    let dms = count(number, "DM lies", "DMs lie");
-    let message = format!("{dms} in {}", undelivered::FILE);
+    let messages = count(number, "message is", "messages are");
+    let message = format!("{messages} in {}/", undelivered::FOLDER);
     (number > 0).then(|| warning(message, "see: probe-wake undelivered"))
 }
 

@@ -9,17 +9,18 @@ use jiff::Timestamp;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::generation::Generation;
 use crate::audit::position::Position;
+use crate::audit::reader::{self, WakeSink};
 use crate::audit::seams::Row;
 use crate::audit::wake::Wake;
 use crate::cli::{Global, RecordFormat, ReplayArgs};
 use crate::config::Config;
-use crate::effects::Replay;
+use crate::run::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
 use crate::record::{Record, WakeDecision, investigation, link_in_order, with_times};
 use crate::report::{Report, WakeReport, print_json};
-use crate::session::Session;
+use crate::run::Run;
 use crate::state::{State, log_name};
 
 /// Malformed rows do not change the exit code 0: a replay cannot miss an alert.
@@ -39,20 +40,55 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let mut state = State::default();
     let start = Position::start_of(&generation, Timestamp::now());
     state.begin(log, Checkpoint::new(start));
-    let effects = Replay::new(&config, !is_text).keeping_rows(format == RecordFormat::Html);
+    let effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
     let report = Report::new(log_name(log), false);
-    let mut session = Session::new(&config, state, effects, report).keeping_wakes(!is_text);
-    session.replay()?;
+    let mut run = Run::new(&config, state, effects, report).keeping_wakes(!is_text);
+    let wakes = all_wakes(&mut run)?;
+    run.replay(wakes.into_iter().map(Ok))?;
     match format {
         RecordFormat::Text => Ok(()),
-        RecordFormat::Json => print_json(&session.report),
+        RecordFormat::Json => print_json(&run.report),
         RecordFormat::Html => {
-            let rows = session.effects.rows.unwrap_or_default();
-            print_page(&config, session.report.wakes, &rows)
+            let rows = run.effects.rows.unwrap_or_default();
+            print_page(&config, run.report.wakes, &rows)
         }
     }
     .context("cannot print the report")?;
     Ok(Exit::Done)
+}
+
+struct All(Vec<Wake>);
+
+impl WakeSink for All {
+    fn take(&mut self, wake: Wake) {
+        self.0.push(wake);
+    }
+
+    fn warn(&mut self, warning: &str) {
+        log::warn!("{warning}");
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+fn all_wakes(run: &mut Run<Replay>) -> anyhow::Result<Vec<Wake>> {
+    let log = std::path::PathBuf::from(&run.report.audit_log);
+    let Some(kept) = run.state.log_mut(&log) else {
+        return Ok(Vec::new());
+    };
+    let mut all = All(Vec::new());
+    let look = reader::read_file(&log, &mut kept.checkpoint, Timestamp::now(), &mut all);
+    for warning in look.warnings {
+        log::warn!("{warning}");
+    }
+    run.report.rows.read = look.rows;
+    run.report.rows.malformed = look.malformed;
+    match look.problem {
+        Some(problem) => Err(problem),
+        None => Ok(all.0),
+    }
 }
 
 fn print_page(config: &Config, wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> io::Result<()> {

@@ -1,8 +1,8 @@
-//! `state reset`: forgets the state, or a part of it. If something was not told to the operator yet, it
-//! asks first, and queued DMs go to `undelivered.jsonl`.
+//! `state reset`: forgets the state, or a part of it. Where the operator has not heard of something yet, it
+//! asks first, and queued messages go to `undelivered/`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,12 +16,12 @@ use crate::audit::wake::Wake;
 use crate::cli::{Global, ResetArgs, ResetPosition};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
-use crate::message::facts_alone;
+use crate::outcome;
 use crate::report::{count, tell};
 use crate::state::lock::Lock;
-use crate::state::outbox::Dm;
+use crate::state::outbox::{Content, Message, Outcome, Place};
 use crate::state::queue::Investigation;
-use crate::state::undelivered::{self, Undelivered};
+use crate::state::undelivered;
 use crate::state::{self, Durability, State, Store, log_name};
 
 pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
@@ -31,12 +31,12 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         tell("There is no state: the next run is a first run.");
         return Ok(Exit::Done);
     }
-    let store = Store::create(&paths.state_dir)?;
+    let mut store = Store::create(&paths.state_dir)?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     // What can fail comes first, before anything is changed.
     let position = args.position.map(|place| checkpoint_at(log, place));
     let position = position.transpose()?;
-    let Some(mut state) = state_to_reset(&store, args)? else {
+    let Some(mut state) = state_to_reset(&mut store, args)? else {
         return Ok(Exit::Done);
     };
     let losses = losses(&state, log, args);
@@ -49,8 +49,8 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         tell(&format!("{lost}."));
     }
     store.keep_old()?;
-    let done = forget(&store, &mut state, log, args, position)?;
-    store.commit(&state, Durability::Full)?;
+    let done = forget(&store, &mut state, &paths, args, position)?;
+    store.commit(&mut state, Durability::Full)?;
     done.iter().for_each(|line| tell(line));
     Ok(Exit::Done)
 }
@@ -62,7 +62,7 @@ fn is_whole(args: &ResetArgs) -> bool {
 
 /// The state as it is. An unreadable one is set aside: with a position there is enough to begin a new
 /// one, and where all is reset, `None`, there is nothing left to do.
-fn state_to_reset(store: &Store, args: &ResetArgs) -> Result<Option<State>, Problem> {
+fn state_to_reset(store: &mut Store, args: &ResetArgs) -> Result<Option<State>, Problem> {
     match store.load() {
         Err(problem) if is_whole(args) || args.position.is_some() => set_aside(store, &problem)?,
         loaded => return loaded.map(Some),
@@ -81,14 +81,18 @@ fn state_to_reset(store: &Store, args: &ResetArgs) -> Result<Option<State>, Prob
 fn forget(
     store: &Store,
     state: &mut State,
-    log: &Path,
+    Paths {
+        audit_log: log,
+        outcome_log,
+        ..
+    }: &Paths,
     args: &ResetArgs,
     position: Option<Checkpoint>,
 ) -> Result<Vec<String>> {
     let mut done = Vec::new();
     let whole = is_whole(args);
     if whole || args.outbox {
-        done.extend(give_up(store, state)?);
+        done.extend(give_up(store, state, outcome_log)?);
     }
     if whole {
         *state = State::default();
@@ -96,9 +100,9 @@ fn forget(
     }
     if args.debounce {
         if let Some(kept) = state.log_mut(log) {
-            kept.stamps.clear();
+            kept.incidents.clear();
         }
-        done.push(format!("The stamps of {} are forgotten.", log.display()));
+        done.push(format!("The incidents of {} are forgotten.", log.display()));
     }
     if let Some(checkpoint) = position {
         let offset = checkpoint.position.offset;
@@ -132,7 +136,7 @@ fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     };
     let counted = [
         (unread.0, "unread wake", "unread wakes"),
-        (dms as u64, "queued DM", "queued DMs"),
+        (dms as u64, "queued message", "queued messages"),
         (investigations as u64, "investigation", "investigations"),
     ];
     let counted = counted.into_iter().filter(|(number, ..)| *number > 0);
@@ -155,7 +159,7 @@ impl WakeSink for Counter {
     }
 }
 
-/// Renames an unreadable state. It is kept because a person may still find DMs in it.
+/// Renames an unreadable state. It is kept because a person may still find messages in it.
 fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     let old = store.path(state::FILE);
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
@@ -166,32 +170,43 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Moves queued DMs and the facts of untold wakes to `undelivered.jsonl`. A row that is there already
-/// is from a reset that was killed, and is not written again. Gives what to say of it.
-fn give_up(store: &Store, state: &mut State) -> Result<Option<String>> {
-    undelivered::forget_retried(store, &mut state.outbox)?;
-    let there = undelivered::ids(store, &state.outbox)?;
-    let untold = state.queue.iter().filter(|one| one.is_untold()).map(facts);
-    let dms: Vec<Dm> = state.outbox.drain(..).chain(untold).collect();
+/// Moves queued messages and the facts of queued wakes to `undelivered/`, with their outcome rows. A file that
+/// is there already is from a reset that was killed. Returns what to say about it.
+fn give_up(
+    store: &Store,
+    state: &mut State,
+    outcome_log: &Option<PathBuf>,
+) -> Result<Option<String>> {
+    const REASON: &str = "state reset";
     let now = Timestamp::now();
-    for dm in dms.iter().filter(|dm| !there.contains(&dm.id)) {
-        let row = Undelivered::new(dm, "state reset", now);
-        store.append(undelivered::FILE, &row)?;
+    let new = state.queue.iter().filter(|one| one.is_new()).map(facts);
+    let messages: Vec<Message> = state.outbox.drain(..).chain(new).collect();
+    for message in &messages {
+        let lost = message.given_up();
+        undelivered::add(store, &lost, REASON, now)?;
+        for row in outcome::undelivered(&lost, REASON, now) {
+            if let Err(error) = outcome::append(outcome_log.as_deref(), &store.dir, &row) {
+                warn!("the outcome row is lost: {error:#}");
+            }
+        }
     }
     state.queue.clear();
-    let number = dms.len() as u64;
+    let number = messages.len() as u64;
     state.counters.undelivered += number;
-    let dms = count(number, "DM", "DMs");
-    Ok((number > 0).then(|| format!("{dms} went to {}.", undelivered::FILE)))
+    let went = count(number, "message", "messages");
+    Ok((number > 0).then(|| format!("{went} went to {}/.", undelivered::FOLDER)))
 }
 
-/// The DM about a wake whose investigation is given up. It has the investigation's id: if this process
+/// The message about a wake whose investigation is given up. It has the investigation's id: if this process
 /// is killed, the next run finds the id and takes the investigation out of the queue.
-fn facts(investigation: &Investigation) -> Dm {
-    let (message, subject) = (facts_alone(investigation), investigation.subject());
-    let queued_at = investigation.queued_at;
-    let mut dm = Dm::new(subject, message.text, message.notes, queued_at);
-    dm.further = message.further;
-    dm.id.clone_from(&investigation.id);
-    dm
+fn facts(investigation: &Investigation) -> Message {
+    let content = Content::Alert {
+        alerts: investigation.alerts.clone(),
+        outcome: Outcome::Unsaid,
+    };
+    let (log, queued_at) = (&investigation.log, investigation.queued_at);
+    let mut message = Message::new(log, content, Place::TopLevel, queued_at);
+    message.id.clone_from(&investigation.id);
+    message.investigation = Some(investigation.id.clone());
+    message
 }

@@ -6,13 +6,14 @@ use super::print_as;
 use crate::cli::{FormatArg, Global};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
-use crate::message::minute;
+use crate::state::queue::Stage;
 use crate::state::{self, LogState, State, Store};
 use crate::text::{for_terminal, on_one_line};
+use crate::time::full;
 
 pub fn show(flags: &Global, args: &FormatArg) -> Ended {
     let paths = Paths::load(flags)?;
-    let store = Store::at(&paths.state_dir);
+    let mut store = Store::at(&paths.state_dir);
     let state = store.load()?;
     print_as(args.format, &state, &lines(&store, &state)).context("cannot print the state")?;
     Ok(Exit::Done)
@@ -28,37 +29,33 @@ fn lines(store: &Store, state: &State) -> Vec<String> {
     }
     lines.push(format!("investigations: {}", state.queue.len()));
     for one in &state.queue {
-        let (at, name) = (minute(one.queued_at), on_one_line(&one.caller_session_id()));
-        let what = match (&one.told, &one.late) {
-            (None, _) => "the operator was told nothing yet",
-            (Some(_), None) => "its facts were told",
-            (Some(_), Some(_)) => "failed; a late diagnosis is hoped for",
+        let session = one.subject().caller_session_id();
+        let (at, session) = (full(one.queued_at), on_one_line(&session));
+        let stage = match &one.stage {
+            Stage::New => "new, nothing sent yet",
+            Stage::Announced(_) => "announced, the diagnosis is pending",
+            Stage::Retrying(_) => "failed, the engine is asked again later",
         };
         let attempts = one.attempts;
-        lines.push(format!("  {at}  {name}: {what}, begun {attempts} times"));
+        lines.push(format!("  {at}  {session}: {stage}, begun {attempts} times"));
     }
     lines.push(format!("outbox: {}", state.outbox.len()));
-    for dm in &state.outbox {
-        let cause = dm.cause.as_ref().map(|cause| format!(": {cause}"));
-        let about = dm.caller_session_id() + &cause.unwrap_or_default();
-        let (at, about) = (minute(dm.queued_at), on_one_line(&about));
-        lines.push(format!("  {at}  {about}"));
+    for message in &state.outbox {
+        let cause = message.cause.as_ref().map(|cause| format!(": {cause}"));
+        let about = message.subject().caller_session_id() + &cause.unwrap_or_default();
+        lines.push(format!("  {}  {}", full(message.queued_at), on_one_line(&about)));
     }
     lines
 }
 
 fn add_log(lines: &mut Vec<String>, log: &str, kept: &LogState) {
-    let position = &kept.checkpoint.position;
-    let (offset, seen_at) = (position.offset, minute(position.seen_at));
     lines.push(format!("log: {}", for_terminal(log)));
-    lines.push(format!("  position: byte {offset} (looked at {seen_at})"));
-    lines.push(format!("  stamps: {}", kept.stamps.len()));
-    for (pair, stamp) in kept.stamps.iter() {
-        let name = on_one_line(&format!("{}:{}", pair.probe, pair.category));
-        let last = stamp.last_dispatch.map_or("never".to_owned(), minute);
-        let held = stamp.held_back.map_or(0, |held| held.count);
-        lines.push(format!(
-            "    {name}  last dispatched {last}, {held} held back since"
-        ));
+    lines.push(format!("  position: byte {}", kept.checkpoint.position.offset));
+    lines.push(format!("  incidents: {}", kept.incidents.len()));
+    for incident in kept.incidents.iter() {
+        let name = on_one_line(&format!("{}:{}", incident.pair.probe, incident.pair.category));
+        let last = incident.last_dispatch.map_or("never".to_owned(), full);
+        let wakes = incident.wakes;
+        lines.push(format!("    {name}  {wakes} wakes, last dispatched {last}"));
     }
 }

@@ -1,9 +1,9 @@
-//! `undelivered`: lists the DMs that were given up, puts them back into the outbox (`--retry`), or
+//! `undelivered`: lists the messages that were given up, puts them back into the outbox (`--retry`), or
 //! removes them (`--clear`).
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use jiff::Timestamp;
 use log::warn;
 use serde::Serialize;
@@ -12,77 +12,75 @@ use super::{consent, print_as};
 use crate::cli::{Format, Global, UndeliveredArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
-use crate::message::{begin_rest, minute};
+use crate::message::{Lines, render};
 use crate::report::{count, tell};
 use crate::state::lock::Lock;
 use crate::state::outbox::{Outbox, is_full};
-use crate::state::undelivered::{self, Undelivered};
+use crate::state::undelivered::{self, Entry, Undelivered};
 use crate::state::{Durability, State, Store};
 use crate::terminal::wrapped;
-use crate::text::quote;
+use crate::text::{on_one_line, quote};
+use crate::time::full;
 
 const NOTHING: &str = "Nothing is undelivered.";
 
 #[derive(Debug, Serialize)]
 struct List {
     version: u32,
-    file: String,
-    undelivered: Vec<GivenUpDm>,
-    unreadable: Vec<UnreadableLine>,
+    folder: String,
+    undelivered: Vec<GivenUp>,
+    unreadable: Vec<Unreadable>,
 }
 
-/// A DM that was given up.
+/// A message that was given up.
 #[derive(Debug, Serialize)]
-struct GivenUpDm {
+struct GivenUp {
     id: String,
     given_up_at: Timestamp,
     caller_session_id: String,
     severity: String,
+    title: String,
     reason: String,
     /// The part that was not delivered.
     text: String,
-    notes: Vec<String>,
-    further: String,
 }
 
-/// A line of the file that cannot be read as a DM.
+/// A file that is no message.
 #[derive(Debug, Serialize)]
-struct UnreadableLine {
-    line: u64,
+struct Unreadable {
+    file: String,
     problem: String,
-    begins: String,
 }
 
 pub fn undelivered(flags: &Global, args: &UndeliveredArgs) -> Ended {
-    let store = Store::at(&Paths::load(flags)?.state_dir);
+    let mut store = Store::at(&Paths::load(flags)?.state_dir);
     store.check()?;
     if !args.retry && !args.clear {
-        return list(&store, args.format.format);
+        return list(&mut store, args.format.format);
     }
-    if !store.path(undelivered::FILE).exists() {
+    if undelivered::ids(&store)?.is_empty() {
         tell(NOTHING);
         return Ok(Exit::Done);
     }
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     match args.retry {
-        true => retry(&store),
-        false => clear(&store, args.yes),
+        true => retry(&mut store),
+        false => clear(&mut store, args.yes),
     }
 }
 
-fn list(store: &Store, format: Format) -> Ended {
+fn list(store: &mut Store, format: Format) -> Ended {
+    let outbox = outbox(store);
     let (mut given_up, mut unreadable) = (Vec::new(), Vec::new());
-    undelivered::for_each(store, &outbox(store), |line| match line.read() {
-        Ok(row) => given_up.push(given_up_dm(row)),
-        Err(problem) => unreadable.push(UnreadableLine {
-            line: line.number,
-            problem,
-            begins: quote(&String::from_utf8_lossy(&line.bytes)),
-        }),
-    })?;
+    for Entry { file, read } in undelivered::list(store, &outbox)? {
+        match read {
+            Ok(one) => given_up.push(shown(one)),
+            Err(problem) => unreadable.push(Unreadable { file, problem }),
+        }
+    }
     let list = List {
         version: 1,
-        file: store.path(undelivered::FILE).display().to_string(),
+        folder: store.path(undelivered::FOLDER).display().to_string(),
         undelivered: given_up,
         unreadable,
     };
@@ -90,39 +88,45 @@ fn list(store: &Store, format: Format) -> Ended {
     Ok(Exit::Done)
 }
 
-fn given_up_dm(row: Undelivered<'_>) -> GivenUpDm {
-    let dm = row.dm.into_owned();
-    GivenUpDm {
-        caller_session_id: dm.caller_session_id(),
-        id: dm.id,
-        given_up_at: row.given_up_at,
-        severity: dm.severity,
-        reason: row.reason.into_owned(),
-        text: dm.text,
-        notes: dm.notes,
-        further: dm.further,
+fn shown(one: Undelivered) -> GivenUp {
+    let message = one.message;
+    let text = match &message.fixed {
+        Some(fixed) => fixed.text.here().get(fixed.sent..).unwrap_or_default().to_owned(),
+        None => {
+            let place = &message.place;
+            render(&message.content, place, &Lines::default(), one.given_up_at).text
+        }
+    };
+    let titles = message.content.alerts().iter().map(|alert| alert.wake.title.clone());
+    GivenUp {
+        id: message.id.clone(),
+        given_up_at: one.given_up_at,
+        caller_session_id: one.caller_session_id,
+        severity: message.subject().severity,
+        title: titles.collect::<Vec<_>>().join("; "),
+        reason: one.reason,
+        text,
     }
 }
 
-/// The columns of a time, and the space behind it.
+/// The columns of a time, and the space after it.
 const INDENT: usize = 22;
 
 fn lines(list: &List) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut entry = |first: &str, texts: [&str; 3]| {
-        for (first, text) in [first, "", ""].into_iter().zip(texts) {
-            lines.push(format!("{first:<INDENT$}{}", wrapped(text, INDENT)));
+    let mut entry = |first: &str, texts: &[String]| {
+        let firsts = std::iter::once(first).chain(std::iter::repeat(""));
+        for (first, text) in firsts.zip(texts) {
+            lines.push(format!("{first:<INDENT$}{}", wrapped(&on_one_line(text), INDENT)));
         }
     };
     for given in &list.undelivered {
-        let about = format!("{} ({})", given.caller_session_id, given.severity);
-        let first_line = given.text.lines().next().unwrap_or_default();
+        let about = format!("{} ({}): {}", given.caller_session_id, given.severity, quote(&given.title));
         let reason = format!("given up: {}", given.reason);
-        entry(&minute(given.given_up_at), [&about, &reason, first_line]);
+        entry(&full(given.given_up_at), &[about, reason]);
     }
     for one in &list.unreadable {
-        let number = format!("line {}", one.line);
-        entry(&number, ["cannot be read", &one.problem, &one.begins]);
+        entry("cannot be read", &[one.file.clone(), one.problem.clone()]);
     }
     if lines.is_empty() {
         lines.push(NOTHING.to_owned());
@@ -130,67 +134,86 @@ fn lines(list: &List) -> Vec<String> {
     lines
 }
 
-/// Puts the DMs that can be read back into the outbox. Their rows are removed after the state's commit,
-/// or by the next run if this process is killed in between.
-fn retry(store: &Store) -> Ended {
+/// Puts the messages that can be read back into the outbox. Their files are removed after the commit. Where
+/// one cannot be, its message is taken out again: otherwise it could be sent twice, unmarked.
+fn retry(store: &mut Store) -> Ended {
     let mut state = store.load()?;
-    undelivered::forget_retried(store, &mut state.outbox)?;
     let back = take_back(store, &mut state)?;
-    if back == 0 {
-        tell("No DM was put back.");
+    if back.is_empty() {
+        tell("No message was put back.");
         return Ok(Exit::Done);
     }
-    store.commit(&state, Durability::Full)?;
-    if let Err(error) = undelivered::forget_retried(store, &mut state.outbox) {
-        warn!("{error:#}: the next run tries again");
+    store.commit(&mut state, Durability::Full)?;
+    let mut failed = None;
+    for id in &back {
+        match undelivered::remove(store, id) {
+            Ok(()) => {
+                if let Some(message) = state.message_mut(id) {
+                    message.is_retried = false;
+                }
+            }
+            Err(error) => {
+                state.remove_message(id);
+                failed = Some(error);
+            }
+        }
     }
-    let back = count(back, "DM is", "DMs are");
-    tell(&format!(
-        "{back} queued again: the next run sends what it can."
-    ));
+    store.commit(&mut state, Durability::Full)?;
+    if let Some(error) = failed {
+        return Err(error.context("not put back").into());
+    }
+    let back = count(back.len() as u64, "message is", "messages are");
+    tell(&format!("{back} queued again: the next run sends what it can."));
     Ok(Exit::Done)
 }
 
-/// Puts DMs into the outbox until it is full, and gives their number.
-fn take_back(store: &Store, state: &mut State) -> Result<u64> {
-    let (outbox, queue) = (&mut state.outbox, &mut state.queue);
-    let file = undelivered::FILE;
+/// Puts messages into the outbox until it is full, and returns their ids.
+fn take_back(store: &Store, state: &mut State) -> anyhow::Result<Vec<String>> {
     let now = Timestamp::now();
-    let (mut back, mut left) = (0, 0_u64);
-    undelivered::for_each(store, &Outbox::new(), |line| match line.read() {
-        Err(problem) => warn!("line {} of {file} stays: {problem}", line.number),
-        Ok(_) if is_full(outbox) => left += 1,
-        Ok(row) => {
-            let mut dm = row.dm.into_owned();
-            dm.retry(now);
-            begin_rest(&mut dm);
-            // If a process was killed, the DM may be in both files, or its wake still in the queue.
-            outbox.retain(|queued| queued.id != dm.id);
-            queue.retain(|one| one.id != dm.id);
-            outbox.push_back(dm);
-            back += 1;
+    let (mut back, mut left) = (Vec::new(), 0_u64);
+    for Entry { file, read } in undelivered::list(store, &Outbox::new())? {
+        match read {
+            Err(problem) => warn!("{file} stays in undelivered/: {problem}"),
+            Ok(_) if is_full(&state.outbox) => left += 1,
+            Ok(one) => {
+                let mut message = one.message;
+                message.retry(now);
+                // Where a process was killed, the message may be in both, or its wake still in the queue.
+                state.remove_message(&message.id);
+                state.queue.retain(|queued| queued.id != message.id);
+                back.push(message.id.clone());
+                state.outbox.push_back(message);
+            }
         }
-    })?;
+    }
     if left > 0 {
-        let left = count(left, "DM stays", "DMs stay");
-        warn!("the outbox is full: {left} in {file}");
+        let left = count(left, "message stays", "messages stay");
+        warn!("the outbox is full: {left} in undelivered/");
     }
     Ok(back)
 }
 
-fn clear(store: &Store, yes: bool) -> Ended {
-    let number = undelivered::count(store, &outbox(store))?;
-    let lost = format!("{} undelivered", count(number, "DM is", "DMs are"));
+fn clear(store: &mut Store, yes: bool) -> Ended {
+    let outbox = outbox(store);
+    let entries = undelivered::list(store, &outbox)?;
+    let number = entries.len() as u64;
+    let lost = format!("{} undelivered", count(number, "message is", "messages are"));
     if number > 0 && !consent::is_given(yes, &lost, "Remove for good?")? {
         tell("Nothing was removed.");
         return Ok(Exit::Failed);
     }
-    undelivered::clear(store)?;
-    tell(&format!("{} removed.", count(number, "DM was", "DMs were")));
+    let folder = store.undelivered();
+    for Entry { file, .. } in &entries {
+        let removed = folder.remove(file);
+        removed.with_context(|| format!("cannot remove {}", folder.path(file).display()))?;
+    }
+    folder.sync().with_context(|| format!("cannot sync {}", folder.path("").display()))?;
+    let removed = count(number, "message was", "messages were");
+    tell(&format!("{removed} removed."));
     Ok(Exit::Done)
 }
 
-/// The outbox, which tells the rows that were taken back. If the state cannot be read, none was.
-fn outbox(store: &Store) -> Outbox {
+/// The outbox, which says what was taken back. If the state cannot be read, nothing was.
+fn outbox(store: &mut Store) -> Outbox {
     store.load().map(|state| state.outbox).unwrap_or_default()
 }

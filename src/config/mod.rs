@@ -20,7 +20,7 @@ use jiff::SignedDuration;
 use log::debug;
 
 use crate::cli::Global;
-use crate::debounce::Policy;
+use crate::incident::Rules;
 use crate::engine::EngineConfig;
 use crate::exit::Problem;
 use crate::http::{Endpoint, Http, ProxySettings};
@@ -37,7 +37,7 @@ use warning::tell;
 /// Everything that a run goes by.
 pub struct Config {
     pub paths: Paths,
-    pub debounce: Policy,
+    pub debounce: Rules,
     /// `None` where no engine is configured.
     pub engine: Option<EngineConfig>,
     /// Zero is no limit.
@@ -262,8 +262,8 @@ fn digest_wakes(env: &Environment) -> Option<usize> {
         .filter(|number| *number > 0)
 }
 
-fn debounce(env: &Environment) -> Policy {
-    Policy {
+fn debounce(env: &Environment) -> Rules {
+    Rules {
         window: seconds(env.number(&var::DEBOUNCE_SECONDS, 0..=A_YEAR)),
         bypass_critical: env.switch(&var::DEBOUNCE_BYPASS_CRITICAL),
         bypass_escalation: env.switch(&var::DEBOUNCE_BYPASS_ESCALATION),

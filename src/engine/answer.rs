@@ -1,7 +1,7 @@
 //! How an answer is read: status, `error` and usage for all APIs alike; the text by the API's own
 //! file.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::api::Api;
@@ -28,7 +28,8 @@ impl Answer {
 }
 
 /// What the engine says that it used. Its fields are those of an outcome row.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     pub model_used: Option<String>,
     pub input_tokens: Option<u64>,

@@ -14,8 +14,8 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::debounce::Policy;
-use crate::message::span;
+use crate::incident::Rules;
+use crate::time::span;
 use crate::record::{Investigation, Record, pairs};
 use crate::report;
 use crate::text::for_terminal;
@@ -35,7 +35,7 @@ pub struct Page<'a> {
     pub record: &'a Record,
     /// The investigations of the table, the newest last.
     pub shown: &'a [&'a Investigation],
-    pub policy: &'a Policy,
+    pub policy: &'a Rules,
     /// The start of the time that was asked for.
     pub since: Option<Timestamp>,
     /// `None` for a replay.
@@ -53,7 +53,7 @@ fn document(page: &Page<'_>) -> Markup {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY);
+                meta http-equiv="Content-Security-Rules" content=(CONTENT_SECURITY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
@@ -102,7 +102,7 @@ fn body(page: &Page<'_>, title: &str) -> Markup {
 }
 
 /// The debounce in a few words.
-fn settings(policy: &Policy) -> String {
+fn settings(policy: &Rules) -> String {
     let mut told = match policy.window.is_zero() {
         true => "repeats are not held back".to_owned(),
         false => format!("repeats are held back for {}", span(policy.window)),

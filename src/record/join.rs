@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Investigation, Record, Tool, WakeDecision, WakeRecord};
-use crate::debounce::{Pair, Policy};
+use crate::incident::{Pair, Rules};
 
 /// How far a row's clock may be ahead of this program's.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -81,7 +81,7 @@ pub struct Watched {
 ///
 /// `policy` is the current one. If another was in force, the wrong one of two repeats may be taken for the
 /// dispatched one.
-pub fn find_decisions(record: &mut Record, policy: &Policy, watched: Watched) {
+pub fn find_decisions(record: &mut Record, policy: &Rules, watched: Watched) {
     let histories = histories(record);
     let decided = histories
         .values()
@@ -159,7 +159,7 @@ fn histories(record: &Record) -> BTreeMap<Pair, PairHistory<'_>> {
 }
 
 impl PairHistory<'_> {
-    fn decide(&self, policy: &Policy, watched_since: Option<Timestamp>) -> Vec<Decided> {
+    fn decide(&self, policy: &Rules, watched_since: Option<Timestamp>) -> Vec<Decided> {
         let at: Vec<_> = self.dispatches.iter().map(|one| one.at).collect();
         let last = at.last().copied().unwrap_or(Timestamp::MIN);
         let mut following = at.len();
@@ -196,7 +196,7 @@ impl PairHistory<'_> {
 fn not_dispatched(
     wakes: &[IndexedWake<'_>],
     held_until: Option<Timestamp>,
-    policy: &Policy,
+    policy: &Rules,
 ) -> impl Iterator<Item = Decided> {
     let decision = move |wake: &WakeRecord| {
         let is_in_window = held_until.is_some_and(|until| wake.at < until);
@@ -287,8 +287,8 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    fn policy() -> Policy {
-        Policy {
+    fn policy() -> Rules {
+        Rules {
             window: SignedDuration::from_secs(600),
             bypass_critical: false,
             bypass_escalation: false,
@@ -335,7 +335,7 @@ mod tests {
     /// The decisions of the wakes, a letter each, and the seconds of the wakes that were investigated.
     fn decided(
         mut record: Record,
-        policy: &Policy,
+        policy: &Rules,
         read_until: Option<i64>,
     ) -> (String, Vec<String>) {
         let watched = Watched {
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn with_no_window_each_wake_has_an_investigation_of_its_own() {
-        let off = Policy {
+        let off = Rules {
             window: SignedDuration::ZERO,
             ..policy()
         };
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn counted_wakes_are_held_back_and_the_last_of_them_is_dispatched() {
-        let counting = Policy {
+        let counting = Rules {
             consecutive_required: 3,
             ..policy()
         };

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::join::window_end;
 use super::{Investigation, Record, Recovery, Resolution, WakeDecision, WakeRecord, count, worst};
-use crate::debounce::{Pair, Policy, Severity};
+use crate::incident::{Pair, Rules, Severity};
 
 /// While a service is bad, its probe writes a row every few minutes. In a longer gap between two wakes
 /// the service counts as well.
@@ -113,7 +113,7 @@ impl PairRecord<'_> {
     }
 
     /// The windows that its dispatches opened. Each ends with the next one at the latest.
-    pub fn windows(&self, policy: &Policy) -> Vec<(Timestamp, Timestamp)> {
+    pub fn windows(&self, policy: &Rules) -> Vec<(Timestamp, Timestamp)> {
         let dispatches = self.dispatches();
         let recoveries: Vec<_> = self.recoveries.iter().map(|one| one.at).collect();
         let ends = policy.window_ends(&dispatches);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Investigation, Recovery, Tool};
 use crate::audit::seams::Row;
-use crate::debounce::Pair;
+use crate::incident::Pair;
 use crate::text::quote;
 
 /// A DM that a later run delivered.

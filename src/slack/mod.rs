@@ -20,9 +20,9 @@ pub use text::{PART_LIMIT, next_message};
 /// For the whole call.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The wait where a rate limit names none, and the longest that is waited.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// The wait where a rate limit names none, and the longest that is believed.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// Who is written to, and as whom.
 #[derive(Clone, Debug)]
@@ -63,7 +63,9 @@ pub enum Posted {
     MessageFault { cause: String },
     /// Surely not sent: the thread takes no reply.
     ThreadGone { cause: String },
-    /// Surely not sent: the set-up, the workspace or something else that a person has to look at.
+    /// Surely not sent, and no other message would be: the token, its scopes or the operator are wrong.
+    Settings { cause: String },
+    /// Surely not sent, whoever is at fault.
     Refused { cause: String },
 }
 
@@ -77,6 +79,7 @@ impl Posted {
             | Self::Unknown { cause }
             | Self::MessageFault { cause }
             | Self::ThreadGone { cause }
+            | Self::Settings { cause }
             | Self::Refused { cause } => cause,
         }
     }
@@ -160,9 +163,9 @@ fn cause(reply: &Reply, ok: Option<bool>, error: &Value) -> String {
     })
 }
 
-/// The table of section 7 of the contract: the status first, then Slack's own word. The rest of the
-/// answer, the message's echo among it, is passed over unread, so that nothing in it can turn a
-/// delivered message into an unknown one.
+/// Says what an answer means for the message: the status first, then Slack's own word. The rest of the
+/// answer, the message's echo among it, is not read, so that nothing in it can turn a delivered message
+/// into an unknown one.
 fn judge(reply: &Reply, is_reply: bool) -> Posted {
     let [ok, error, channel, ts] = reply.members(["ok", "error", "channel", "ts"]);
     let ok = ok.as_bool();
@@ -185,6 +188,8 @@ fn judge(reply: &Reply, is_reply: bool) -> Posted {
         }),
         (200..300, None) => Posted::Unknown { cause },
         (200..300 | 400..500, Some(false)) => judge_code(cause, reply, is_reply),
+        // A redirect is not followed, and comes from something other than Slack.
+        (300..400, _) => Posted::NotSent { cause },
         _ => Posted::Refused { cause },
     }
 }
@@ -207,12 +212,14 @@ fn judge_code(cause: String, reply: &Reply, is_reply: bool) -> Posted {
         code if code.starts_with("restricted_action_thread_") => Posted::ThreadGone { cause },
         // The conversation is gone that the message's answer named.
         "channel_not_found" if is_reply => Posted::ThreadGone { cause },
+        "not_authed" | "invalid_auth" | "account_inactive" | "token_revoked" | "token_expired"
+        | "missing_scope" | "channel_not_found" => Posted::Settings { cause },
         _ => Posted::Refused { cause },
     }
 }
 
 fn retry_after(reply: &Reply) -> Duration {
-    // More seconds than a number holds are no less than the most that is waited.
+    // More seconds than a number holds are no less than the most that is believed.
     let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let told = reply.header("retry-after").map(str::trim);
     told.filter(is_number)
@@ -294,7 +301,7 @@ mod tests {
     #[test]
     fn each_code_has_its_meaning() {
         for (meaning, codes) in [
-            ("wait 1", "ratelimited rate_limited"),
+            ("wait 5", "ratelimited rate_limited"),
             (
                 "Unknown",
                 "internal_error fatal_error service_unavailable request_timeout",
@@ -305,8 +312,11 @@ mod tests {
             ),
             ("ThreadGone", "cannot_reply_to_message thread_not_found"),
             (
-                "Refused",
-                "invalid_auth channel_not_found missing_scope message_limit_exceeded new_in_2027",
+                "Settings",
+                "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope \
+                 channel_not_found",
+            ),
+            ("Refused", "message_limit_exceeded new_in_2027",
             ),
         ] {
             for code in codes.split(' ') {
@@ -337,13 +347,13 @@ mod tests {
                 "Delivered",
             ),
             (200, r#"{"ok":false}"#, "Refused"),
-            (302, "", "Refused"),
-            (302, r#"{"ok":true}"#, "Refused"),
-            (401, code, "Refused"),
+            (302, "", "NotSent"),
+            (302, r#"{"ok":true}"#, "NotSent"),
+            (401, code, "Settings"),
             (404, "", "Refused"),
             (400, r#"{"ok":true}"#, "Refused"),
-            (429, "", "wait 1"),
-            (429, code, "wait 1"),
+            (429, "", "wait 5"),
+            (429, code, "wait 5"),
             (500, code, "Unknown"),
             (503, "", "Unknown"),
             (503, r#"{"ok":true}"#, "Unknown"),
@@ -379,11 +389,11 @@ mod tests {
         for (told, seconds) in [
             ("7", 7),
             ("0", 0),
-            ("120", 30),
-            ("99999999999999999999999999", 30),
-            ("", 1),
-            ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
-            ("-1", 1),
+            ("120", 120),
+            ("99999999999999999999999999", 86_400),
+            ("", 5),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", 5),
+            ("-1", 5),
         ] {
             let posted = judge(&reply(429, &[("retry-after", told)], ""), false);
             assert_eq!(kind(posted), format!("wait {seconds}"), "{told}");

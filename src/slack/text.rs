@@ -24,23 +24,21 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// Cuts a text in two: a part of at most `limit` code points after escaping, and the rest, which is
-/// empty where all of it fits. Together they are the text. The cut is behind the last line end in
-/// the part's second half, else behind its last white space, else behind a character; the part is
-/// never empty where the text is not.
+/// empty where all of it fits. Together they are the text. The cut is after the last line end in the
+/// part's second half, else after its last white space there, else after any character: a headline alone
+/// makes a poor message. The part is never empty where the text is not.
 fn split(text: &str, limit: usize) -> (&str, &str) {
     let end = fitting(text, limit);
     if end == text.len() {
         return (text, "");
     }
     let (part, _) = text.split_at(end);
-    // A line end near the start is no place to cut: the headline alone makes a poor message.
-    let line_end = part.rfind('\n').map(|at| at + 1).filter(|&at| at * 2 > end);
-    let word_end = || {
-        part.char_indices()
-            .rfind(|(_, c)| c.is_whitespace())
-            .map(|(at, c)| at + c.len_utf8())
+    let after_last = |is_end: fn(char) -> bool| {
+        let last = part.char_indices().rfind(|(_, c)| is_end(*c));
+        last.map(|(at, c)| at + c.len_utf8()).filter(|at| at * 2 > end)
     };
-    text.split_at(line_end.or_else(word_end).unwrap_or(end))
+    let line_end = after_last(|c| c == '\n');
+    text.split_at(line_end.or_else(|| after_last(char::is_whitespace)).unwrap_or(end))
 }
 
 /// The next message that holds something to read, and what is left behind it. Slack takes no

@@ -1,4 +1,4 @@
-//! What happened to rows, wakes and DMs since the state was made, for the metrics.
+//! What happened to rows, wakes and messages since the state was made, for the metrics.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub struct Counters {
     pub dispatched: u64,
     pub held_back: u64,
     pub delivered: u64,
-    /// Deliveries that ended with the DM still queued.
+    /// Tries that left a message queued.
     pub failed: u64,
     pub undelivered: u64,
     /// Questions to the engine, by a closed set of words for what came of them.

@@ -4,31 +4,32 @@
 //! starting over would lose rows.
 
 mod counters;
-mod episodes;
+mod folder;
 pub mod lock;
 pub mod outbox;
 pub mod queue;
 mod store;
+pub mod text;
 pub mod undelivered;
-mod version1;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::checkpoint::Checkpoint;
-use crate::debounce::Stamps;
+use crate::incident::{Incidents, MessageRef};
 pub use counters::Counters;
-pub use episodes::{Episode, Episodes};
-use outbox::Outbox;
-use queue::Queue;
+pub use folder::Folder;
+use outbox::{Content, Message, Outbox, Place};
+use queue::{Queue, Stage};
 pub use store::{Durability, FILE, Store};
+use text::Texts;
 
 const PROGRAM: &str = "probe-wake";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// All that is remembered. A missing field has its default, so that one can be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,12 +44,10 @@ pub struct State {
     pub queue: Queue,
     #[serde(default)]
     pub outbox: Outbox,
+    #[serde(default)]
+    pub slack: SlackState,
     /// When the engine was asked within the last hour, where that is limited.
-    #[serde(
-        default,
-        alias = "investigations",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Timestamp>,
     /// The last question that brought no diagnosis, until one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,12 +59,27 @@ pub struct State {
 /// What is remembered of one audit log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogState {
-    #[serde(alias = "tail")]
     pub checkpoint: Checkpoint,
     #[serde(default)]
-    pub stamps: Stamps,
-    #[serde(default, skip_serializing_if = "Episodes::is_empty")]
-    pub episodes: Episodes,
+    pub incidents: Incidents,
+}
+
+/// What earlier runs found out about Slack.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SlackState {
+    /// Slack has asked to be left alone until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited_until: Option<Timestamp>,
+    /// Slack or the settings were at fault: until then only messages that were never tried are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<Timestamp>,
+    /// The message that was sent last to see whether Slack is well after an unknown answer, and when one
+    /// that had never failed was taken for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness_at: Option<Timestamp>,
 }
 
 /// Why the engine gave no diagnosis, for `status`.
@@ -77,16 +91,9 @@ pub struct EngineFailure {
     /// The peer's own words, or what the connection died of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-}
-
-impl LogState {
-    pub fn new(checkpoint: Checkpoint) -> Self {
-        Self {
-            checkpoint,
-            stamps: Stamps::default(),
-            episodes: Episodes::default(),
-        }
-    }
+    /// How many questions in a row have failed.
+    #[serde(default)]
+    pub in_a_row: u64,
 }
 
 impl Default for State {
@@ -97,6 +104,7 @@ impl Default for State {
             logs: BTreeMap::new(),
             queue: Queue::new(),
             outbox: Outbox::new(),
+            slack: SlackState::default(),
             questions: Vec::new(),
             last_failure: None,
             counters: Counters::default(),
@@ -104,7 +112,22 @@ impl Default for State {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<State> {
+/// Why a state file cannot be used, and what helps.
+struct Unusable {
+    error: anyhow::Error,
+    way_out: String,
+}
+
+const RESET: &str = "nothing was touched; 'probe-wake state reset' sets it aside and starts anew";
+
+impl From<anyhow::Error> for Unusable {
+    fn from(error: anyhow::Error) -> Self {
+        let way_out = RESET.to_owned();
+        Self { error, way_out }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<State, Unusable> {
     #[derive(Deserialize)]
     struct Origin {
         program: String,
@@ -113,13 +136,20 @@ fn parse(bytes: &[u8]) -> Result<State> {
     let origin: Origin =
         serde_json::from_slice(bytes).context("it is not a state of probe-wake")?;
     if origin.program != PROGRAM {
-        bail!("it belongs to another program");
+        return Err(anyhow!("it belongs to another program").into());
     }
-    match origin.version {
-        1 => version1::parse(bytes),
-        VERSION => Ok(serde_json::from_slice(bytes)?),
-        other => bail!("its version {other} is not known to this program, which knows {VERSION}"),
+    if origin.version > VERSION {
+        let error = anyhow!("its version {} was written by a newer probe-wake", origin.version);
+        let way_out = "nothing was touched; install that version".to_owned();
+        return Err(Unusable { error, way_out });
     }
+    let read = || {
+        if origin.version != VERSION {
+            bail!("its version {} is not known to this program", origin.version);
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    };
+    read().map_err(Unusable::from)
 }
 
 impl State {
@@ -132,9 +162,111 @@ impl State {
         self.logs.get_mut(&log_name(log))
     }
 
-    /// Stamps a log that has no position yet.
+    /// Begins with a log that has no checkpoint yet.
     pub fn begin(&mut self, log: &Path, checkpoint: Checkpoint) {
-        self.logs.insert(log_name(log), LogState::new(checkpoint));
+        let incidents = Incidents::default();
+        let kept = LogState {
+            checkpoint,
+            incidents,
+        };
+        self.logs.insert(log_name(log), kept);
+    }
+
+    pub fn message(&self, id: &str) -> Option<&Message> {
+        self.outbox.iter().find(|message| message.id == id)
+    }
+
+    pub fn message_mut(&mut self, id: &str) -> Option<&mut Message> {
+        self.outbox.iter_mut().find(|message| message.id == id)
+    }
+
+    /// Takes a message out for a moment, and leaves its place to it: see [`State::put_back`].
+    pub fn remove_for_change(&mut self, id: &str) -> Option<Message> {
+        self.message_mut(id).map(|message| {
+            let empty = Content::Announcement { alerts: Vec::new() };
+            let mut taken = Message::new("", empty, Place::TopLevel, Timestamp::UNIX_EPOCH);
+            taken.id.clone_from(&message.id);
+            std::mem::replace(message, taken)
+        })
+    }
+
+    pub fn put_back(&mut self, message: Message) {
+        if let Some(place) = self.message_mut(&message.id) {
+            *place = message;
+        }
+    }
+
+    pub fn remove_message(&mut self, id: &str) -> Option<Message> {
+        let index = self.outbox.iter().position(|message| message.id == id)?;
+        self.outbox.remove(index)
+    }
+
+    /// Tells everything that waits for a message where it stands. `None`: it was given up.
+    pub fn settle(&mut self, id: &str, place: Option<&Place>) {
+        let waits = |one: &Option<Place>| *one == Some(Place::After(id.to_owned()));
+        for investigation in &mut self.queue {
+            let follows = match &mut investigation.stage {
+                Stage::Announced(follows) => follows,
+                Stage::Retrying(retry) => &mut retry.place,
+                Stage::New => continue,
+            };
+            if waits(follows) {
+                *follows = place.cloned();
+            }
+        }
+        for incident in self.logs.values_mut().flat_map(|log| log.incidents.iter_mut()) {
+            for message in [&mut incident.first_message, &mut incident.newest_message] {
+                if message.as_ref().is_none_or(|one| one.id != id) {
+                    continue;
+                }
+                *message = place.map(|place| MessageRef {
+                    id: id.to_owned(),
+                    thread: match place {
+                        Place::Thread(thread) => Some(thread.clone()),
+                        _ => None,
+                    },
+                    delivered: true,
+                });
+            }
+            if incident.first_message.is_none() {
+                incident.first_message.clone_from(&incident.newest_message);
+            }
+        }
+    }
+
+    fn texts(&self) -> HashSet<&str> {
+        let mut named = HashSet::new();
+        let queued = self.queue.iter().flat_map(|one| &one.alerts);
+        let outgoing = self.outbox.iter().flat_map(|one| one.content.alerts());
+        let incidents = self.logs.values().flat_map(|log| log.incidents.iter());
+        let held = incidents.flat_map(|one| [&one.escalation, &one.silenced]).flatten();
+        let wakes = queued.chain(outgoing).map(|alert| &alert.wake);
+        named.extend(wakes.chain(held.map(|held| &held.wake)).filter_map(|wake| Some(wake.stored.as_ref()?.file.as_str())));
+        named.extend(self.outbox.iter().flat_map(Message::texts).filter_map(text::Text::file));
+        named
+    }
+
+    /// Writes what is long into files of its own. The caller commits.
+    fn store_texts(&mut self, texts: &mut Texts) -> std::io::Result<()> {
+        for investigation in &mut self.queue {
+            for alert in &mut investigation.alerts {
+                texts.store_wake(&mut alert.wake)?;
+            }
+        }
+        for message in &mut self.outbox {
+            for alert in message.content.alerts_mut() {
+                texts.store_wake(&mut alert.wake)?;
+            }
+            for text in message.texts_mut() {
+                texts.store(text)?;
+            }
+        }
+        for incident in self.logs.values_mut().flat_map(|log| log.incidents.iter_mut()) {
+            for held in [&mut incident.escalation, &mut incident.silenced].into_iter().flatten() {
+                texts.store_held(&mut held.wake)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,232 +1,372 @@
-//! The outbox: DMs that are not known to have been delivered. Each is queued, then (committed
-//! before the request leaves) being sent, then delivered and gone; one that was being sent when its
-//! run died, or whose answer told nothing, is unknown and is sent once more with a line saying so.
+//! The outbox: messages that are not known to have been delivered. A message says what it is about and
+//! where it belongs; its text is made when it is sent, and fixed once a request with it may have
+//! reached Slack.
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::queue::{Alert, Subject};
+use super::text::Text;
+use crate::engine::Usage;
+use crate::incident::Severity;
 use crate::json::is_default;
 use crate::random::random_id;
 use crate::slack::Thread;
 use crate::text::serialize_time;
 
-/// Oldest first.
-pub type Outbox = VecDeque<Dm>;
+/// In the order in which the messages were queued.
+pub type Outbox = VecDeque<Message>;
 
-/// With so many DMs, or so many bytes of them, nothing is added that can wait.
-const MOST_DMS: usize = 2_000;
+/// With so many messages, or so many bytes of them, no more rows are read.
+const MOST_MESSAGES: usize = 2_000;
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 
-/// Parts beyond this one give way to all else.
+/// Parts beyond this one are sent last.
 const MOST_PARTS_AT_ONCE: u32 = 10;
 
 pub fn is_full(outbox: &Outbox) -> bool {
-    outbox.len() >= MOST_DMS || outbox.iter().map(Dm::size).sum::<usize>() >= MOST_BYTES
+    outbox.len() >= MOST_MESSAGES || outbox.iter().map(Message::size).sum::<usize>() >= MOST_BYTES
 }
 
-/// A direct message on its way to the operator. Texts are as a person reads them, unescaped.
+/// A message on its way to the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Dm {
-    /// Names this DM among all, also after it went to `undelivered.jsonl`.
-    #[serde(default = "random_id")]
+pub struct Message {
+    /// Also its file's name in `undelivered/`.
     pub id: String,
+    /// Of the investigation; `None` for what belongs to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub investigation: Option<String>,
+    /// The key of the audit log that it is about.
+    pub log: String,
+    /// Since when it has waited.
     #[serde(serialize_with = "serialize_time")]
     pub queued_at: Timestamp,
-    /// The first time, where it was taken back from `undelivered.jsonl`: its outcome row is of then.
+    pub content: Content,
+    pub place: Place,
+    /// For how many seconds nothing was watched before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_queued_at: Option<Timestamp>,
-    pub probe: String,
-    pub category: String,
-    pub severity: String,
-    /// It tells that its pair is well again. A row may name any severity, and so says nothing of that.
+    pub unwatched: Option<i64>,
+    /// The text as it was sent, once that may have reached Slack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<Fixed>,
+    /// A text that was dropped may have reached Slack.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub is_recovery: bool,
-    /// What is still to be sent of the message, without the notes.
-    pub text: String,
-    /// Lines behind the text, each for itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-    /// Begins a new part behind text and notes; empty where there is no more.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub further: String,
-    /// The message in whose thread this one goes; `None` begins a thread of its own.
+    pub may_have_arrived: bool,
+    /// Whether a try has ended without a delivery.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub was_tried: bool,
+    /// Whether Slack has refused it or left its answer unknown.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub has_failed: bool,
+    /// How often it failed while Slack took another message, and when that was counted last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub faults: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub follows: Option<Follows>,
-    pub delivery: Delivery,
-    /// In how many runs Slack refused it or its answer stayed unknown.
-    #[serde(default, alias = "refused_runs", skip_serializing_if = "is_default")]
-    pub failures: u32,
-    /// The next try of a DM whose answer stays unknown while others go through.
+    pub fault_at: Option<Timestamp>,
+    /// The next try of a message whose answer stayed unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<Paused>,
-    /// Why it has to go to `undelivered.jsonl`, where that could not be written yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub given_up: Option<String>,
+    pub pause: Option<Pause>,
     /// Why it is still here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Parts of it were delivered; the rest goes into this thread.
+    /// Why it has to go to `undelivered/`, where that could not be written yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun: Option<Begun>,
-    /// It was taken back from `undelivered.jsonl`, where its row may still lie.
+    pub given_up: Option<String>,
+    /// It was taken back from `undelivered/`, where its file may still lie.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_retried: bool,
+    /// Its outcome row is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+    /// Its outcome row says that it was not sent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_recorded_unsent: bool,
 }
 
-/// How far a DM has come; one that was delivered is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Delivery {
-    Queued,
-    BeingSent,
-    Unknown,
+pub enum Content {
+    /// Alerts with their diagnosis or the reason why there is none.
+    Alert {
+        alerts: Vec<Alert>,
+        outcome: Outcome,
+    },
+    /// Alerts whose investigation is pending.
+    Announcement { alerts: Vec<Alert> },
+    /// What was announced.
+    Result {
+        alerts: Vec<Alert>,
+        outcome: Outcome,
+    },
+    Recovery {
+        alert: Alert,
+        healthy_at: Timestamp,
+    },
 }
 
-/// Where the message is that another one follows.
+/// What an investigation came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Diagnosis {
+        text: Text,
+        /// What the engine's API calls the limit that ended the text early.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut_short: Option<String>,
+    },
+    /// The reason.
+    NoDiagnosis(String),
+    /// Nothing is said about it.
+    Unsaid,
+}
+
+/// Where a message belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Follows {
-    /// Still in the outbox, under this id: what follows it waits.
-    Dm(String),
-    /// Delivered.
-    Thread(Thread),
-    /// Delivered, but it has no thread that could be replied in.
+pub enum Place {
     TopLevel,
-    /// It went to `undelivered.jsonl`: what follows it has to stand alone.
-    Undelivered,
+    /// In the thread of a message that is still in the outbox.
+    After(String),
+    Thread(Thread),
 }
 
-/// A message of which Slack took the first parts.
+/// A text that may have reached Slack, in part or whole. Lengths are in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct Fixed {
+    pub text: Text,
+    /// Where a new part begins, however short the one before is; the text's length where none does.
+    pub further: usize,
+    /// How much of it Slack took, in how many parts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sent: usize,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub parts: u32,
+    /// How much of it a request without an answer may have delivered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reach: usize,
+    /// Where the next part goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<Thread>,
 }
 
-/// A DM that is left alone until a time.
+/// A message that is not tried again before a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Paused {
+pub struct Pause {
     pub until: Timestamp,
     /// How many pauses there were, this one included.
     pub count: u32,
 }
 
-/// Whom a DM is about: a pair of (probe, category), or all wakes of a digest.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Subject {
-    pub probe: String,
-    pub category: String,
-    pub severity: String,
+/// What an outcome row says besides the message's own content.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    pub ended_at: Timestamp,
+    pub was_asked: bool,
+    pub usage: Usage,
+    pub duration_ms: u64,
+    /// The reason why there is no diagnosis, and the peer's own words.
+    pub error: Option<String>,
+    pub error_message: Option<String>,
+    pub autofix_attempted: bool,
+    pub facts_first: bool,
+    pub late_diagnosis: bool,
 }
 
-impl Dm {
-    /// A DM that begins a thread of its own.
-    pub fn new(subject: Subject, text: String, notes: Vec<String>, queued_at: Timestamp) -> Self {
+/// The pauses double from the first to the longest.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
+
+impl Pause {
+    /// The pause after `before`.
+    pub fn after(before: Option<&Self>, now: Timestamp) -> Self {
+        let count = before.map_or(0, |pause| pause.count);
+        let length = (FIRST_PAUSE * (1 << count.min(10))).min(LONGEST_PAUSE);
         Self {
-            id: random_id(),
-            queued_at,
-            first_queued_at: None,
-            probe: subject.probe,
-            category: subject.category,
-            severity: subject.severity,
-            is_recovery: false,
-            text,
-            notes,
-            further: String::new(),
-            follows: None,
-            delivery: Delivery::Queued,
-            failures: 0,
-            paused: None,
-            given_up: None,
-            cause: None,
-            begun: None,
-            is_retried: false,
+            until: now.checked_add(length).unwrap_or(Timestamp::MAX),
+            count: count + 1,
         }
     }
 
-    /// Begins anew, in a thread of its own. Whether it may have been delivered is as it was.
-    pub fn retry(&mut self, now: Timestamp) {
-        self.first_queued_at.get_or_insert(self.queued_at);
-        self.queued_at = now;
-        self.failures = 0;
-        self.paused = None;
-        self.cause = None;
-        if self.follows.is_some() || self.begun.is_some() {
-            self.leave_thread();
+    /// An end further ahead than any pause is a clock that was set back.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        let left = self.until.duration_since(now);
+        left > SignedDuration::ZERO && left <= LONGEST_PAUSE
+    }
+}
+
+impl Fixed {
+    pub fn new(text: String, further: usize) -> Self {
+        Self {
+            text: text.into(),
+            further,
+            sent: 0,
+            parts: 0,
+            reach: 0,
+            thread: None,
         }
-        self.is_retried = true;
+    }
+}
+
+impl Content {
+    pub fn alerts(&self) -> &[Alert] {
+        match self {
+            Self::Alert { alerts, .. }
+            | Self::Announcement { alerts }
+            | Self::Result { alerts, .. } => alerts,
+            Self::Recovery { alert, .. } => std::slice::from_ref(alert),
+        }
     }
 
-    /// A try is over, and it is known whether it may have been carried out.
-    pub fn settle(&mut self, doubtful: bool) {
-        self.delivery = match doubtful {
-            true => Delivery::Unknown,
-            false => Delivery::Queued,
-        };
+    pub fn alerts_mut(&mut self) -> &mut [Alert] {
+        match self {
+            Self::Alert { alerts, .. }
+            | Self::Announcement { alerts }
+            | Self::Result { alerts, .. } => alerts,
+            Self::Recovery { alert, .. } => std::slice::from_mut(alert),
+        }
     }
 
-    /// That of the wake or digest it tells of.
-    pub fn caller_session_id(&self) -> String {
-        crate::audit::wake::caller_session_id(&self.probe, &self.category)
-    }
-
-    /// Whether an earlier request may have been carried out although no answer told so.
-    pub fn may_be_repeat(&self) -> bool {
-        matches!(self.delivery, Delivery::BeingSent | Delivery::Unknown)
-    }
-
-    /// Whether the message that it follows has to go first.
-    pub fn is_waiting(&self) -> bool {
-        matches!(self.follows, Some(Follows::Dm(_)))
-    }
-
-    /// The thread that its next part goes into.
-    pub fn thread(&self) -> Option<&Thread> {
-        match (&self.begun, &self.follows) {
-            (Some(begun), _) => begun.thread.as_ref(),
-            (None, Some(Follows::Thread(thread))) => Some(thread),
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::Alert { outcome, .. } | Self::Result { outcome, .. } => Some(outcome),
             _ => None,
         }
     }
 
-    /// Whether its next part gives way to all else.
-    pub fn gives_way(&self) -> bool {
-        let begun = self.begun.as_ref();
-        begun.is_some_and(|begun| begun.parts >= MOST_PARTS_AT_ONCE)
+    /// Whether the operator hears of an alert by this for the first time.
+    pub fn is_alert(&self) -> bool {
+        matches!(self, Self::Alert { .. } | Self::Announcement { .. })
+    }
+}
+
+impl Message {
+    pub fn new(log: &str, content: Content, place: Place, queued_at: Timestamp) -> Self {
+        Self {
+            id: random_id(),
+            investigation: None,
+            log: log.to_owned(),
+            queued_at,
+            content,
+            place,
+            unwatched: None,
+            fixed: None,
+            may_have_arrived: false,
+            was_tried: false,
+            has_failed: false,
+            faults: 0,
+            fault_at: None,
+            pause: None,
+            cause: None,
+            given_up: None,
+            is_retried: false,
+            record: None,
+            is_recorded_unsent: false,
+        }
+    }
+
+    pub fn subject(&self) -> Subject {
+        Subject::of(self.content.alerts())
+    }
+
+    pub fn severity(&self) -> Severity {
+        Severity::named(&self.subject().severity)
+    }
+
+    pub fn parts(&self) -> u32 {
+        self.fixed.as_ref().map_or(0, |fixed| fixed.parts)
+    }
+
+    /// Whether a request may have delivered what comes next.
+    pub fn may_be_repeat(&self) -> bool {
+        let fixed = self.fixed.as_ref();
+        fixed.is_some_and(|fixed| fixed.reach > fixed.sent)
+    }
+
+    /// Whether it stands in a thread, or is to.
+    pub fn is_reply(&self) -> bool {
+        self.place != Place::TopLevel
+    }
+
+    /// Whether nothing of it was delivered, and it is the first that the operator hears of an alert.
+    pub fn is_first_word(&self) -> bool {
+        self.parts() == 0 && self.content.is_alert()
+    }
+
+    /// Whether its next part is sent after everything else.
+    pub fn is_long(&self) -> bool {
+        self.parts() >= MOST_PARTS_AT_ONCE
+    }
+
+    /// The thread that its next part goes into.
+    pub fn thread(&self) -> Option<&Thread> {
+        match (&self.fixed, &self.place) {
+            (Some(fixed), _) if fixed.parts > 0 => fixed.thread.as_ref(),
+            (_, Place::Thread(thread)) => Some(thread),
+            _ => None,
+        }
+    }
+
+    /// Takes it back from `undelivered/`: it waits from now on, and stands at the top level. Whether it may
+    /// have been delivered is as it was.
+    pub fn retry(&mut self, now: Timestamp) {
+        self.queued_at = now;
+        self.was_tried = false;
+        self.has_failed = false;
+        self.faults = 0;
+        self.fault_at = None;
+        self.pause = None;
+        self.cause = None;
+        self.given_up = None;
+        self.is_retried = true;
+        if self.is_reply() || self.parts() > 0 {
+            self.leave_thread();
+        }
+        self.make_text_anew();
     }
 
     /// The thread is gone: what is left goes to the top level.
     pub fn leave_thread(&mut self) {
-        match &mut self.begun {
-            Some(begun) => begun.thread = None,
-            None => self.follows = Some(Follows::TopLevel),
+        match &mut self.fixed {
+            Some(fixed) if fixed.parts > 0 => fixed.thread = None,
+            _ => self.place = Place::TopLevel,
         }
     }
 
-    /// About how many bytes it takes in the state.
-    pub fn size(&self) -> usize {
-        self.text.len() + self.further.len()
+    /// Forgets a text of which surely nothing reached Slack: it is made anew with the next try.
+    pub fn unfix(&mut self) {
+        let is_unsent = |fixed: &Fixed| fixed.sent == 0 && fixed.reach == 0;
+        self.fixed = self.fixed.take().filter(|fixed| !is_unsent(fixed));
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dm_that_is_retried_twice_knows_when_it_was_queued_first() {
-        let subject = Subject {
-            probe: "fly".to_owned(),
-            category: "c".to_owned(),
-            severity: "critical".to_owned(),
+    /// The texts that can be long, besides those of its wakes.
+    pub fn texts(&self) -> impl Iterator<Item = &Text> {
+        let fixed = self.fixed.as_ref().map(|fixed| &fixed.text);
+        let diagnosis = match self.content.outcome() {
+            Some(Outcome::Diagnosis { text, .. }) => Some(text),
+            _ => None,
         };
-        let at = |second| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(second);
-        let mut dm = Dm::new(subject, "text".to_owned(), Vec::new(), at(1));
-        dm.retry(at(2));
-        dm.retry(at(3));
-        assert_eq!((dm.first_queued_at, dm.queued_at), (Some(at(1)), at(3)));
+        fixed.into_iter().chain(diagnosis)
+    }
+
+    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut Text> {
+        let fixed = self.fixed.as_mut().map(|fixed| &mut fixed.text);
+        let diagnosis = match &mut self.content {
+            Content::Alert { outcome, .. } | Content::Result { outcome, .. } => match outcome {
+                Outcome::Diagnosis { text, .. } => Some(text),
+                _ => None,
+            },
+            _ => None,
+        };
+        fixed.into_iter().chain(diagnosis)
+    }
+
+    /// About how many bytes it holds.
+    pub fn size(&self) -> usize {
+        let wakes = self.content.alerts().iter().map(|alert| alert.wake.size());
+        wakes.sum::<usize>() + self.texts().map(Text::len).sum::<usize>()
     }
 }

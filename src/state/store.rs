@@ -6,11 +6,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use serde::Serialize;
 
-use super::{State, parse};
+use super::text::Texts;
+use super::{Folder, State, parse};
 use crate::exit::{Exit, Problem};
-use crate::files::{append_own, check_writers, create_anew, read_own};
+use crate::files::{check_writers, create_anew, read_own, sync_folder};
 
 pub const FILE: &str = "state.json";
 /// The state before the last reset.
@@ -25,16 +25,17 @@ type Writer = BufWriter<File>;
 /// What a commit must outlive, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// Only the position moved: if that is lost, rows that needed nothing are read again.
-    PositionOnly,
-    /// The machine's power going off.
+    /// Only the checkpoint moved: if that is lost, rows that needed nothing are read again.
+    CheckpointOnly,
+    /// A power failure.
     Full,
 }
 
-/// The state folder: reads and commits the state, and appends to the files beside it.
+/// The state folder: reads and commits the state, and keeps the files beside it.
 #[derive(Debug)]
 pub struct Store {
     pub dir: PathBuf,
+    texts: Texts,
 }
 
 impl Store {
@@ -42,6 +43,7 @@ impl Store {
     pub fn at(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
+            texts: Texts::new(Folder::new(dir, "texts")),
         }
     }
 
@@ -76,36 +78,62 @@ impl Store {
         self.dir.join(file)
     }
 
+    /// The folder of the long texts.
+    pub fn texts(&self) -> &Folder {
+        self.texts.folder()
+    }
+
+    pub fn undelivered(&self) -> Folder {
+        Folder::new(&self.dir, super::undelivered::FOLDER)
+    }
+
     /// The state, or a new one where there is none yet.
-    pub fn load(&self) -> Result<State, Problem> {
+    pub fn load(&mut self) -> Result<State, Problem> {
         self.check()?;
         let path = self.path(FILE);
         let read = match read_own(&path) {
             Ok(bytes) => parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(anyhow::Error::from(error).into()),
         };
-        read.map_err(|error| {
+        let state = read.map_err(|unusable| {
+            let error = unusable.error;
             let error = error.context(format!("cannot use the state file {}", path.display()));
-            Problem::new(Exit::Failed, error).with_next_step(
-                "nothing was touched; 'probe-wake state reset' sets it aside and starts anew",
-            )
-        })
+            Problem::new(Exit::Failed, error).with_next_step(unusable.way_out)
+        })?;
+        self.texts.note_stored(&state.texts());
+        Ok(state)
     }
 
     /// Replaces the state file whole. When this returns, the state is on the disk; when it fails,
-    /// the old one still is.
-    pub fn commit(&self, state: &State, durability: Durability) -> Result<()> {
-        let write = |out: &mut Writer| {
+    /// the old one still is. Long texts are moved into files of their own before, and those that the state
+    /// no longer names are removed after.
+    pub fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()> {
+        let committed = self.try_commit(state, durability);
+        committed.with_context(|| format!("cannot commit {}", self.path(FILE).display()))?;
+        if !self.texts.is_empty() {
+            self.texts.remove_all_but(&state.texts());
+        }
+        Ok(())
+    }
+
+    fn try_commit(&mut self, state: &mut State, durability: Durability) -> io::Result<()> {
+        state.store_texts(&mut self.texts)?;
+        self.texts.sync()?;
+        self.replace_new(FILE, |out| {
             serde_json::to_writer_pretty(&mut *out, state)?;
             out.write_all(b"\n")
-        };
-        self.replace_new(FILE, write)
-            .and_then(|()| match durability {
-                Durability::Full => self.sync_dir(),
-                Durability::PositionOnly => Ok(()),
-            })
-            .with_context(|| format!("cannot commit {}", self.path(FILE).display()))
+        })?;
+        match durability {
+            Durability::Full => sync_folder(&self.dir),
+            Durability::CheckpointOnly => Ok(()),
+        }
+    }
+
+    /// Removes long texts that the state does not name: a run was killed before its commit.
+    pub fn sweep(&mut self, state: &State) {
+        self.texts.find();
+        self.texts.remove_all_but(&state.texts());
     }
 
     /// Keeps the state file as it is beside the one that a reset makes.
@@ -114,19 +142,11 @@ impl Store {
         match read_own(&self.path(FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
-            Ok(bytes) => self.replace(OLD_FILE, |out| out.write_all(&bytes)),
+            Ok(bytes) => self
+                .replace_new(OLD_FILE, |out| out.write_all(&bytes))
+                .and_then(|()| sync_folder(&self.dir)),
         }
         .with_context(|| format!("cannot write {}", old.display()))
-    }
-
-    /// Replaces a file whole: it is the old one or the new one, whatever happens.
-    pub fn replace(
-        &self,
-        file: &str,
-        write: impl FnOnce(&mut Writer) -> io::Result<()>,
-    ) -> io::Result<()> {
-        self.replace_new(file, write)?;
-        self.sync_dir()
     }
 
     fn replace_new(
@@ -142,18 +162,6 @@ impl Store {
             let _ = fs::remove_file(&new);
         }
         replaced
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
-    }
-
-    /// Appends a line and brings it to the disk.
-    pub fn append(&self, file: &str, line: &impl Serialize) -> Result<()> {
-        let path = self.path(file);
-        append_own(&path, line)
-            .and_then(|file| file.sync_all())
-            .with_context(|| format!("cannot append to {}", path.display()))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::audit::rotation;
 use crate::audit::row::{SEAM, is_whole, read_rows};
 use crate::commands::finding::{Finding, failed, ok};
 use crate::json;
-use crate::message::span;
+use crate::time::span;
 use crate::report::count;
 
 /// So many bytes are read at the log's end.

@@ -14,7 +14,7 @@ use crate::commands::health::{self, Runs};
 use crate::config::{self, Config};
 use crate::exit::Problem;
 use crate::files::{create_anew, open_own};
-use crate::message::span;
+use crate::time::span;
 use crate::state::{State, Store, lock, undelivered};
 
 pub(super) fn settings(config: &Config) -> Vec<Item> {
@@ -66,7 +66,7 @@ fn secret_file(path: &Path) -> Option<Finding> {
 
 pub(super) fn state(config: &Config) -> Vec<Item> {
     let dir = &config.paths.state_dir;
-    let store = Store::at(dir);
+    let mut store = Store::at(dir);
     let refused = |problem: &Problem| {
         let next_step = problem.next_step().unwrap_or_default();
         failed(problem.what(), next_step)
@@ -108,7 +108,7 @@ fn kept(config: &Config, store: &Store, state: &State) -> Vec<Item> {
         ("runs", Some(last_run)),
         ("runs", runs.failing(now)),
         ("outbox", health::queued(state, SignedDuration::ZERO, now)),
-        ("wakes", health::untold(state, now)),
+        ("wakes", health::unsent(state, now)),
         ("undelivered", undelivered),
     ];
     let items = items.into_iter();

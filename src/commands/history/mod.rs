@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::audit::wake::caller_session_id;
 use crate::cli::{Global, HistoryArgs, RecordFormat};
 use crate::config::Config;
-use crate::debounce::Pair;
+use crate::incident::Pair;
 use crate::exit::{Ended, Exit, Problem};
 use crate::page;
 use crate::record::{Investigation, PairRecord, Record, Resolution, Totals, WakeDecision, pairs};

@@ -12,7 +12,7 @@ use crate::audit::seams::{
 };
 use crate::audit::wake::Wake;
 use crate::config::Config;
-use crate::debounce::Pair;
+use crate::incident::Pair;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, FILE, RECOVERED_SEAM, TURNED_FILE};
 use crate::record::{
     self, OwedDispatch, Record, Tool, WakeDecision, Watched, find_decisions, join_tools, note_fix,
@@ -78,7 +78,7 @@ pub(super) fn read(
 /// The wakes of an investigation that has not ended. One that waits for a late diagnosis has an
 /// outcome row already.
 fn owed(one: &Investigation) -> impl Iterator<Item = OwedDispatch> {
-    let alerts = one.alerts().filter(|_| one.late.is_none());
+    let alerts = one.alerts.iter().filter(|_| one.retry().is_none());
     alerts.map(|alert| OwedDispatch {
         at: one.queued_at,
         pair: Pair::of(&alert.wake),

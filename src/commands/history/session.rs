@@ -11,8 +11,9 @@ use crate::config::Config;
 use crate::outcome::COMPLETED_SEAM;
 use crate::record::{Investigation, Totals, WakeDecision, WakeRecord, tool};
 use crate::state::Store;
-use crate::state::outbox::Dm;
-use crate::state::undelivered::{self, Undelivered};
+use crate::state::outbox::Message;
+use crate::message::{Lines, render};
+use crate::state::undelivered;
 use crate::terminal::{Colour, Painter};
 use crate::text::{for_terminal, on_one_line};
 
@@ -55,16 +56,19 @@ pub(super) fn events(
     }));
     events.extend(found.rows.iter().filter_map(row));
     let queued = found.state.outbox.iter();
-    let queued = queued.filter(|dm| dm.caller_session_id() == session);
-    events.extend(queued.map(queued_dm));
+    let queued = queued.filter(|one| one.subject().caller_session_id() == session);
+    events.extend(queued.map(queued_message));
     let store = Store::at(&config.paths.state_dir);
-    let read = undelivered::for_each(&store, &found.state.outbox, |line| {
-        let row = line.read().ok();
-        let row = row.filter(|row| row.dm.caller_session_id() == session);
-        events.extend(row.map(|row| given_up(&row)));
-    });
-    if let Err(error) = read {
-        warn!("{error:#}");
+    match undelivered::list(&store, &found.state.outbox) {
+        Ok(entries) => {
+            let given_up = entries.into_iter().filter_map(|entry| entry.read.ok());
+            let given_up = given_up.filter(|one| one.caller_session_id == session);
+            events.extend(given_up.map(|one| {
+                let what = format!("given up: {}", one.reason);
+                Event::new(one.given_up_at, "message", what, text(&one.message))
+            }));
+        }
+        Err(error) => warn!("{error:#}"),
     }
     for secret in config.secrets() {
         for event in &mut events {
@@ -137,17 +141,17 @@ fn row(row: &Row) -> Option<Event> {
     Some(Event::new(row.emitted_at()?, kind, what, lines.join("\n")))
 }
 
-fn queued_dm(dm: &Dm) -> Event {
-    let what = match &dm.cause {
+fn queued_message(message: &Message) -> Event {
+    let what = match &message.cause {
         Some(cause) => format!("queued: {cause}"),
         None => "queued".to_owned(),
     };
-    Event::new(dm.queued_at, "dm", what, dm.text.clone())
+    Event::new(message.queued_at, "message", what, text(message))
 }
 
-fn given_up(row: &Undelivered<'_>) -> Event {
-    let what = format!("given up: {}", row.reason);
-    Event::new(row.given_up_at, "dm", what, row.dm.text.clone())
+fn text(message: &Message) -> String {
+    let (place, now) = (&message.place, message.queued_at);
+    render(&message.content, place, &Lines::default(), now).text
 }
 
 /// A line for each event, its text indented below it, and the totals.

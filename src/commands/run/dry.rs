@@ -1,4 +1,4 @@
-//! `run --dry-run`: what the next run would do, as a person reads it or as JSON.
+//! `run --dry-run`: what the next run would do, for a person or as JSON.
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -7,56 +7,62 @@ use super::one_run;
 use crate::cli::{RunArgs, To};
 use crate::commands::print_as;
 use crate::config::Config;
-use crate::effects::DryRun;
+use crate::run::effects::DryRun;
 use crate::exit::Ended;
+use crate::message::{Lines, render};
 use crate::report::{Report, WakeReport, count};
-use crate::session::Session;
-use crate::state::outbox::{Dm, Outbox};
+use crate::run::Run;
+use crate::state::outbox::{Content, Message, Outbox};
 use crate::state::{Store, log_name};
 use crate::text::{for_terminal, on_one_line};
 
-/// The next run, told and not done: nothing is written, asked or sent, and no lock is taken.
+/// Shows the next run and does nothing of it: nothing is written, asked or sent, and no lock is taken.
 pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
-    let state = Store::at(&config.paths.state_dir).load()?;
+    let mut store = Store::at(&config.paths.state_dir);
+    let state = store.load()?;
     let outbox = match args.to {
         To::Slack => queued(config, &state.outbox, Timestamp::now()),
         To::Stdout => Vec::new(),
     };
     let pending = state.outbox.len();
     let report = Report::new(log_name(&config.paths.audit_log), true);
-    let mut session = Session::new(config, state, DryRun, report).keeping_wakes(true);
-    one_run(&mut session, config)?;
-    let mut report = session.report;
+    let mut run = Run::new(config, state, DryRun::new(&store), report).keeping_wakes(true);
+    one_run(&mut run, config)?;
+    let mut report = run.report;
     report.outbox.pending = pending as u64;
     let mut lines = lines(&report, outbox);
-    let made = session.state.outbox.iter().skip(pending);
-    for dm in made.filter(|dm| dm.is_recovery && args.to == To::Slack) {
-        lines.push("\nA recovery would be told".to_owned());
-        add_text(&mut lines, "The DM", &dm.text);
+    for message in run.state.outbox.iter().skip(pending) {
+        if matches!(message.content, Content::Recovery { .. }) && args.to == To::Slack {
+            let now = Timestamp::now();
+            let text = render(&message.content, &message.place, &Lines::default(), now);
+            lines.push("\nA recovery would be announced".to_owned());
+            add_text(&mut lines, "The message", &text.text);
+        }
     }
     print_as(args.format.format, &report, &lines).context("cannot print the report")?;
     Ok(report.exit())
 }
 
-/// What the next run would do with the DMs that are queued.
+/// Says what the next run would do with the messages that are queued.
 fn queued(config: &Config, outbox: &Outbox, now: Timestamp) -> Vec<String> {
-    let is_dead = |dm: &&Dm| {
-        let is_expired = now.duration_since(dm.queued_at) > config.outbox_ttl;
-        is_expired || dm.given_up.is_some()
+    let is_given_up = |message: &&Message| {
+        let waited = now.duration_since(message.queued_at);
+        let is_expired = waited > config.outbox_ttl;
+        is_expired || message.given_up.is_some()
     };
-    let dead = outbox.iter().filter(is_dead).count();
+    let given_up = outbox.iter().filter(is_given_up).count();
     let what_follows = match config.missing_for_slack() {
         None => "would be delivered".to_owned(),
         Some(variable) => format!("would stay queued: {variable} is not set"),
     };
     let parts = [
-        (outbox.len() - dead, what_follows),
-        (dead, "would go to undelivered.jsonl".to_owned()),
+        (outbox.len() - given_up, what_follows),
+        (given_up, "would go to undelivered/".to_owned()),
     ];
     let parts = parts.into_iter().filter(|(number, _)| *number > 0);
     parts
         .map(|(number, what_follows)| {
-            let queued = count(number as u64, "queued DM", "queued DMs");
+            let queued = count(number as u64, "queued message", "queued messages");
             format!("First, {queued} {what_follows}.")
         })
         .collect()
@@ -89,9 +95,10 @@ fn lines(report: &Report, outbox: Vec<String>) -> Vec<String> {
 
 fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
     let decision = match (wake.dispatched, wake.debounce_skipped) {
-        (true, _) if wake.was_queued => "was dispatched by an earlier run, and is still owed",
+        (true, _) if wake.was_queued => "was dispatched by an earlier run; its result is pending",
         (true, _) => "would be dispatched",
-        (false, true) => "would be held back: it repeats one inside the window",
+        (false, true) => "would be held back: a repeat inside the window",
+        (false, false) if wake.silenced => "would be held back: silenced",
         (false, false) => "would be held back: too few in a row so far",
     };
     let name = on_one_line(&wake.caller_session_id);
@@ -101,7 +108,7 @@ fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
         None => "The engine would be asked".to_owned(),
         Some(reason) => format!("The engine would not be asked ({reason}), or else"),
     };
-    for (title, text) in [(prompt.as_str(), &wake.prompt), ("The DM", &wake.dm_text)] {
+    for (title, text) in [(prompt.as_str(), &wake.prompt), ("The message", &wake.dm_text)] {
         if let Some(text) = text {
             add_text(lines, title, text);
         }

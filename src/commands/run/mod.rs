@@ -1,4 +1,4 @@
-//! `run`: one run, from taking the lock to the exit code. The steps are in `session`.
+//! `run`: one run, from taking the lock to the exit code. The steps are in `crate::run`.
 
 mod dry;
 mod monitoring;
@@ -13,10 +13,10 @@ use log::{info, warn};
 use super::checkpoint_at;
 use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
-use crate::effects::{Effects, Live, Route};
+use crate::run::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
 use crate::report::{Report, print_json};
-use crate::session::Session;
+use crate::run::Run;
 use crate::state::lock::{Lock, RunHistory};
 use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::write_line;
@@ -30,10 +30,10 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
         return dry::dry_run(&config, args);
     }
     // Monitoring comes when the lock is released: it holds nobody up.
-    let mut told = None;
-    let ended = real_run(&config, args, &mut told);
+    let mut done = None;
+    let ended = real_run(&config, args, &mut done);
     if let Some(path) = &config.metrics_file {
-        monitoring::write_metrics(path, &config, told.as_ref(), &ended);
+        monitoring::write_metrics(path, &config, done.as_ref(), &ended);
     }
     if let Some(url) = &config.heartbeat {
         monitoring::beat(&config, url, &ended);
@@ -41,41 +41,41 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     ended
 }
 
-/// What the metrics tell of a run.
-type Told = (Report, State, RunHistory);
+/// What the metrics say about a run.
+type Done = (Report, State, RunHistory);
 
-/// `told` gets what the run did, also where it could not be ended.
-fn real_run(config: &Config, args: &RunArgs, told: &mut Option<Told>) -> Ended {
-    let store = Store::create(&config.paths.state_dir)?;
+/// `reported` gets what the run did, also where it could not be ended.
+fn real_run(config: &Config, args: &RunArgs, reported: &mut Option<Done>) -> Ended {
+    let mut store = Store::create(&config.paths.state_dir)?;
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
-    let mut state = store.load()?;
-    if let Err(error) = undelivered::forget_retried(&store, &mut state.outbox) {
-        warn!("{error:#}");
-    }
+    let state = store.load()?;
     let is_json = args.format.format == Format::Json;
     let effects = Live::new(config, store, args.to, is_json);
     let report = Report::new(log_name(&config.paths.audit_log), false);
     let unwatched = lock.unwatched(config.patience(), Timestamp::now());
-    let mut session = Session::new(config, state, effects, report)
+    let mut run = Run::new(config, state, effects, report)
         .keeping_wakes(is_json)
         .after_unwatched(unwatched);
-    let begun = session.unwatched.unwrap_or_default();
-    // Where this fails, it is told when the run ends.
+    let begun = run.unwatched.unwrap_or_default();
+    // Where this fails, the end of the run says so.
     let _ = lock.note_begun(begun);
-    let done = one_run(&mut session, config);
-    let is_done = done.is_ok() && session.problem.is_none();
-    let exit = is_done.then(|| session.report.exit());
-    if let Err(error) = lock.note_ended(exit, session.unwatched.unwrap_or_default()) {
+    let done = one_run(&mut run, config);
+    if done.is_ok() && run.report.tally.dispatched > 0 {
+        run.effects.sweep(&run.state);
+    }
+    let is_done = done.is_ok() && run.problem.is_none();
+    let exit = is_done.then(|| run.report.exit());
+    if let Err(error) = lock.note_ended(exit, run.unwatched.unwrap_or_default()) {
         warn!("cannot note the time of this run: {error}");
     }
     let printed = match (&done, is_json) {
-        (Ok(()), true) => print_report(&mut session),
+        (Ok(()), true) => print_report(&mut run),
         _ => Ok(()),
     };
-    let problem = session.problem.take();
-    let Session { report, state, .. } = session;
+    let problem = run.problem.take();
+    let Run { report, state, .. } = run;
     let (summary, exit) = (report.summary(), report.exit());
-    *told = Some((report, state, lock.history()));
+    *reported = Some((report, state, lock.history()));
     done?;
     printed?;
     if let Some(problem) = problem {
@@ -90,44 +90,44 @@ fn real_run(config: &Config, args: &RunArgs, told: &mut Option<Told>) -> Ended {
 }
 
 /// A closed stdout is an error here: nobody would know what was done.
-fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
-    let printed = print_json(&session.report);
+fn print_report<E: Effects>(run: &mut Run<E>) -> anyhow::Result<()> {
+    let printed = print_json(&run.report);
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
-    session.report_is_out()
+    run.report_is_out()
 }
 
 /// What a run is, whatever its effects are.
-fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
-    let kept = session.state.log(&config.paths.audit_log);
+fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem> {
+    let kept = run.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.position.offset);
-    session.report.position.before = before.unwrap_or_default();
-    session.report.position.after = session.report.position.before;
-    drop_given_up(session, config)?;
-    session.deliver_queue()?;
-    session.forget_late();
+    run.report.position.before = before.unwrap_or_default();
+    run.report.position.after = run.report.position.before;
+    reconcile(run, config)?;
     if before.is_none() {
-        first_run(session, config)?;
+        first_run(run, config)?;
     }
-    session.work()?;
-    session.finish(Timestamp::now())?;
+    run.work()?;
+    run.finish()?;
     Ok(())
 }
 
-fn drop_given_up<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::Result<()> {
-    let State { outbox, queue, .. } = &session.state;
-    if outbox.is_empty() && queue.is_empty() {
+/// Brings outbox and `undelivered/` into line, where a process was killed between the two.
+fn reconcile<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
+    let State { outbox, queue, .. } = &run.state;
+    if run.report.dry_run || outbox.is_empty() && queue.is_empty() {
         return Ok(());
     }
-    // Where the file cannot be read it cannot be written either, and that is told when it has to be.
     let store = Store::at(&config.paths.state_dir);
-    match undelivered::ids(&store, outbox) {
-        Ok(ids) => session.drop_given_up(&ids),
+    run.finish_retries(&store);
+    // A folder that cannot be read cannot be written either, and is warned of when it has to be.
+    match undelivered::ids(&store) {
+        Ok(ids) => run.drop_given_up(&ids),
         Err(_) => Ok(()),
     }
 }
 
-/// Stamps the position behind the last complete line: no history is replayed.
-fn first_run<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::Result<()> {
+/// Records what is there as consumed: no history is replayed.
+fn first_run<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
     let checkpoint = checkpoint_at(log, ResetPosition::End)?;
     let position = &checkpoint.position;
@@ -135,12 +135,12 @@ fn first_run<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::R
         let log = log.display();
         warn!("{log} does not exist yet: it will be read from its start");
     }
-    if let Route::SlackWithout(variable) = session.effects.route() {
+    if let Route::SlackWithout(variable) = run.effects.route() {
         warn!("{variable} is not set: alerts stay queued until it is");
     }
-    session.report.first_run = true;
-    session.report.position.before = position.offset;
-    session.report.position.after = position.offset;
-    session.begin(checkpoint);
+    run.report.first_run = true;
+    run.report.position.before = position.offset;
+    run.report.position.after = position.offset;
+    run.begin(checkpoint);
     Ok(())
 }

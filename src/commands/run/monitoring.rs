@@ -1,4 +1,4 @@
-//! What is told of a run once it is over, to those who watch the runs from outside.
+//! What those who watch the runs from outside learn once a run is over.
 
 use std::fs::{self, Metadata};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use log::{info, warn};
 
-use super::Told;
+use super::Done;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::http::Endpoint;
@@ -18,15 +18,15 @@ use crate::terminal::Waiting;
 /// A monitor that does not answer must not hold up the next run.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tells a monitor that watches for silence how the run ended. A run that found the lock held is
-/// told by the one that holds it.
+/// Reports to a monitor that expects to be asked after each run how this one ended. A run that found the
+/// lock held reports nothing: the one that holds it does.
 pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
     let url = match ended {
         Ok(Exit::Done) => url.clone(),
         Err(problem) if problem.exit == Exit::Locked => return,
         _ => url.join("/fail"),
     };
-    let _waiting = Waiting::for_what("telling the heartbeat");
+    let _waiting = Waiting::for_what("asking the heartbeat URL");
     match config.http().get(&url, &[], HEARTBEAT_TIMEOUT) {
         Ok(reply) if reply.is_success() => {}
         Ok(reply) => info!("the heartbeat was answered with HTTP {}", reply.status),
@@ -34,15 +34,15 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
     }
 }
 
-/// Writes the metrics; a failure is a warning and no more. Without its report and its state a run
-/// tells how it ended. One that found the lock held is told by the one that holds it.
-pub(super) fn write_metrics(path: &Path, config: &Config, told: Option<&Told>, ended: &Ended) {
+/// Writes the metrics; a failure is a warning and no more. A run without a report and a state writes only
+/// how it ended, and one that found the lock held nothing.
+pub(super) fn write_metrics(path: &Path, config: &Config, done: Option<&Done>, ended: &Ended) {
     let now = Timestamp::now();
     let exit = match ended {
         Ok(exit) => *exit,
         Err(problem) => problem.exit,
     };
-    let written = match told {
+    let written = match done {
         Some((report, state, runs)) => metrics::write(
             path,
             &RunEnd {

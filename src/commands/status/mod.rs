@@ -12,9 +12,9 @@ use super::health::{self, Runs};
 use super::print_as;
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
-use crate::debounce::Pair;
+use crate::incident::Pair;
 use crate::exit::{Ended, Exit};
-use crate::state::outbox::Dm;
+use crate::state::outbox::{Message, Place};
 use crate::state::queue::Investigation;
 use crate::state::{EngineFailure, LogState, State, Store, undelivered};
 use crate::terminal::Painter;
@@ -87,7 +87,7 @@ struct QueuedDm {
 pub fn status(flags: &Global, args: &StatusArgs) -> Ended {
     let config = Config::load(flags)?;
     let now = Timestamp::now();
-    let store = Store::at(&config.paths.state_dir);
+    let mut store = Store::at(&config.paths.state_dir);
     let state = store.load()?;
     let status = gather(&config, &store, &state, now)?;
     let lines = match args.check {
@@ -117,7 +117,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         overdue,
         runs.failing(now),
         health::queued(state, health::TOO_LONG, now),
-        health::untold(state, now),
+        health::unsent(state, now),
         health::undelivered(undelivered),
     ];
     let found = found.into_iter().flatten().map(|one| {
@@ -146,12 +146,12 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
 }
 
 fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<QuietPair> {
-    let stamps = kept.into_iter().flat_map(|kept| kept.stamps.iter());
-    let pairs = stamps.filter_map(|(pair, stamp)| {
+    let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
+    let pairs = incidents.filter_map(|incident| {
         Some(QuietPair {
-            pair: pair.clone(),
-            until: stamp.held_until(&config.debounce, now)?,
-            count: stamp.held_back.map_or(0, |held| held.count),
+            pair: incident.pair.clone(),
+            until: incident.quiet_until(&config.debounce, now)?,
+            count: incident.held_back.counts.repeat,
         })
     });
     pairs.collect()
@@ -160,23 +160,24 @@ fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<
 fn owed(one: &Investigation) -> OwedInvestigation {
     OwedInvestigation {
         queued_at: one.queued_at,
-        caller_session_id: one.caller_session_id(),
+        caller_session_id: one.subject().caller_session_id(),
         severity: one.main_wake().severity.clone(),
-        told: !one.is_untold(),
-        late: one.late.is_some(),
+        told: !one.is_new(),
+        late: one.retry().is_some(),
         attempts: one.attempts,
     }
 }
 
-fn queued(dm: &Dm, now: Timestamp) -> QueuedDm {
-    let paused_until = dm.paused.as_ref().map(|paused| paused.until);
+fn queued(message: &Message, now: Timestamp) -> QueuedDm {
+    let paused_until = message.pause.as_ref().map(|pause| pause.until);
+    let subject = message.subject();
     QueuedDm {
-        queued_at: dm.queued_at,
-        caller_session_id: dm.caller_session_id(),
-        severity: dm.severity.clone(),
-        waiting: dm.is_waiting(),
+        queued_at: message.queued_at,
+        caller_session_id: subject.caller_session_id(),
+        severity: subject.severity,
+        waiting: matches!(message.place, Place::After(_)),
         paused_until: paused_until.filter(|until| *until > now),
-        failures: dm.failures,
-        cause: dm.cause.clone(),
+        failures: message.faults,
+        cause: message.cause.clone(),
     }
 }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::{OwedInvestigation, QueuedDm, QuietPair, Status};
 use crate::commands::health::age;
-use crate::debounce::Pair;
-use crate::message::{clock, span};
+use crate::incident::Pair;
+use crate::time::{clock, span};
 use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
@@ -151,7 +151,7 @@ fn outbox(outbox: &[QueuedDm], now: Timestamp) -> Vec<String> {
 }
 
 fn undelivered(status: &Status) -> String {
-    let (dir, file) = (&status.state_dir, undelivered::FILE);
+    let (dir, file) = (&status.state_dir, undelivered::FOLDER);
     match status.undelivered {
         0 => "none".to_owned(),
         number => format!("{number}, in {dir}/{file}: see probe-wake undelivered"),

@@ -1,0 +1,102 @@
+//! What was held back about an incident, and why.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::silence::SilenceNote;
+use crate::audit::wake::Wake;
+
+/// Why a wake is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Inside its pair's window.
+    Repeat,
+    /// A row that was read before, or that is older than the pair's last recovery: counted nowhere.
+    Resent,
+    /// Not yet the n-th wake that consecutive-required asks for.
+    Buffered,
+    Silenced,
+    Acknowledged,
+}
+
+/// How many wakes were held back, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldCounts {
+    pub repeat: u64,
+    pub buffered: u64,
+    pub silenced: u64,
+    pub acknowledged: u64,
+}
+
+impl HeldCounts {
+    pub fn add(&mut self, reason: Reason) {
+        if let Some(count) = self.of(reason) {
+            *count += 1;
+        }
+    }
+
+    pub fn remove(&mut self, reason: Reason) {
+        if let Some(count) = self.of(reason) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn of(&mut self, reason: Reason) -> Option<&mut u64> {
+        match reason {
+            Reason::Repeat => Some(&mut self.repeat),
+            Reason::Buffered => Some(&mut self.buffered),
+            Reason::Silenced => Some(&mut self.silenced),
+            Reason::Acknowledged => Some(&mut self.acknowledged),
+            Reason::Resent => None,
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.repeat += other.repeat;
+        self.buffered += other.buffered;
+        self.silenced += other.silenced;
+        self.acknowledged += other.acknowledged;
+    }
+}
+
+/// What was held back since the incident's last message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    #[serde(flatten)]
+    pub counts: HeldCounts,
+    /// When the newest of them was raised, or read where the row does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Timestamp>,
+    /// The silence that held wakes back last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<SilenceNote>,
+}
+
+impl HeldBack {
+    /// Takes over what another one counted.
+    pub fn merge(&mut self, other: Self) {
+        self.counts.merge(other.counts);
+        self.newest = self.newest.max(other.newest);
+        self.silence = other.silence.or(self.silence.take());
+    }
+}
+
+/// A wake that is held back and may be dispatched later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    pub wake: Wake,
+    pub reason: Reason,
+    pub read_at: Timestamp,
+}
+
+impl Held {
+    pub(super) fn new(wake: &Wake, reason: Reason, read_at: Timestamp) -> Self {
+        Self {
+            wake: wake.clone(),
+            reason,
+            read_at,
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! Incidents: what is wrong with one pair, from its first wake until it is over. Pure rules, no clock
+//! and no file: [`Incident::decide`] takes a wake to a decision, [`Incident::due`] finds the held-back
+//! wake whose window or silence has ended.
+
+mod held;
+mod incidents;
+mod silence;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::audit::wake::Wake;
+use crate::json::is_default;
+use crate::slack::Thread;
+pub use held::{Held, HeldBack, HeldCounts, Reason};
+pub use incidents::Incidents;
+pub use silence::{Scope, Silence};
+
+/// An incident without a wake for two windows, and at least this long, is over.
+const SHORTEST_INCIDENT: SignedDuration = SignedDuration::from_mins(20);
+/// How long an incident that is over is remembered: its recovery is announced, its rows are recognised.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+/// How many rows of a pair are remembered, to recognise those that a log shipper sends again.
+const REMEMBERED_ROWS: usize = 8;
+/// The window of a pair that is only counted (consecutive-required) while debounce is off.
+const COUNTING_WINDOW: SignedDuration = SignedDuration::from_secs(600);
+
+/// Whose wakes are repeats of each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pair {
+    pub probe: String,
+    pub category: String,
+}
+
+impl Pair {
+    pub fn of(wake: &Wake) -> Self {
+        Self {
+            probe: wake.probe.clone(),
+            category: wake.category.clone(),
+        }
+    }
+}
+
+/// How bad a wake says it is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Info,
+    #[default]
+    Warning,
+    Critical,
+}
+
+impl Severity {
+    pub fn of(wake: &Wake) -> Self {
+        Self::named(&wake.severity)
+    }
+
+    /// Recognises the three names in any case; anything else counts as `warning`.
+    pub fn named(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            "info" => Self::Info,
+            "critical" => Self::Critical,
+            _ => Self::Warning,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// What holds a wake back; from the `KORA_PROBE_DEBOUNCE_*` variables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Zero turns the debounce off.
+    pub window: SignedDuration,
+    pub bypass_critical: bool,
+    /// A wake more severe than the pair's last dispatched one passes the window.
+    pub bypass_escalation: bool,
+    /// A pair dispatches at its n-th wake within one window of the first; 1 is at once.
+    pub consecutive_required: u32,
+    /// Each dispatch soon after another multiplies the window by this; 1.0 leaves it flat.
+    pub backoff_factor: f64,
+    pub max_window: SignedDuration,
+}
+
+impl Rules {
+    /// The window after `backoff` dispatches in quick succession.
+    fn window_after(&self, backoff: u32) -> SignedDuration {
+        if backoff == 0 || self.backoff_factor <= 1.0 {
+            return self.window;
+        }
+        let base = self.window.as_secs_f64();
+        let most = self.max_window.as_secs_f64().max(base);
+        let grown = base * self.backoff_factor.powi(backoff.min(1_000) as i32);
+        SignedDuration::from_secs_f64(grown.min(most))
+    }
+
+    fn counting_window(&self) -> SignedDuration {
+        match self.window.is_zero() {
+            true => COUNTING_WINDOW,
+            false => self.window,
+        }
+    }
+
+    /// How long after its last wake an incident is over.
+    fn incident_length(&self) -> SignedDuration {
+        (self.window * 2).max(SHORTEST_INCIDENT)
+    }
+
+    /// When the windows end that these dispatches of one pair open.
+    pub fn window_ends(&self, dispatches: &[Timestamp]) -> Vec<Timestamp> {
+        let mut incident = Incident::default();
+        let end = |at: &Timestamp| {
+            incident.open_window(self, *at);
+            incident.quiet_until(self, *at).unwrap_or(*at)
+        };
+        dispatches.iter().map(end).collect()
+    }
+}
+
+/// What is done with a wake.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Investigate and notify.
+    Dispatch(Dispatch),
+    HeldBack(Reason),
+}
+
+/// What the dispatch of a wake says about those before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// The number of this alert in its incident, counted from 1.
+    pub number: u64,
+    /// When the incident's first wake was raised, or read where the row does not say.
+    pub since: Timestamp,
+    /// The wakes counted towards consecutive-required, this one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+}
+
+/// So many wakes since the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    pub count: u64,
+    pub since: Timestamp,
+}
+
+/// A message about an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageRef {
+    pub id: String,
+    /// Where it stands, once it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<Thread>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub delivered: bool,
+}
+
+/// Keeps the operator from hearing more about one incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    pub since: Timestamp,
+    pub until: Timestamp,
+    /// Whether it was given by a reaction, and ends with it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub by_reaction: bool,
+}
+
+/// What is known about one pair: its incident, and what outlives that. Times are of the run's clock,
+/// unless they say otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    #[serde(flatten)]
+    pub pair: Pair,
+    /// When the first wake was raised, or read where the row does not say.
+    pub first_wake: Timestamp,
+    /// When the last wake was read.
+    pub last_wake: Timestamp,
+    /// When the newest wake was raised, or read where the row does not say.
+    pub last_raised: Timestamp,
+    /// How many wakes there were, those held back included.
+    pub wakes: u64,
+    pub worst: Severity,
+    /// The newest wake's own words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub severity: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// How many wakes were dispatched.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub messages: u64,
+    /// The id of the investigation of the first dispatched wake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub investigation: Option<String>,
+    /// Outlives the incident, as the window does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_dispatch: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_severity: Option<Severity>,
+    /// How many dispatches before the last came within two windows of each other; outlives the incident.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backoff: u32,
+    /// Held back since the last message.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub held_back: HeldBack,
+    /// Held back since the last outcome row.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unrecorded: HeldCounts,
+    /// Counted towards consecutive-required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+    /// The newest of the worst repeats, where it is worse than the last dispatched wake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<Held>,
+    /// The newest wake that a silence or an acknowledgement holds back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silenced: Option<Held>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+    /// The first message that was not given up, and the newest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<MessageRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_message: Option<MessageRef>,
+    /// When its recovery became known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Timestamp>,
+    /// When the pair was last seen healthy, by whoever saw it; outlives the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_at: Option<Timestamp>,
+    /// The pair's last rows, 8 bytes each; outlive the incident.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<u64>,
+}
+
+impl Incident {
+    /// Decides on a new wake and remembers the decision: a dispatch opens the window whatever becomes of
+    /// its message.
+    pub fn decide(
+        &mut self,
+        wake: &Wake,
+        rules: &Rules,
+        silences: &[Silence],
+        now: Timestamp,
+    ) -> Decision {
+        let row = row_hash(wake);
+        if !rules.window.is_zero() && self.has_seen(wake, row) {
+            return Decision::HeldBack(Reason::Resent);
+        }
+        if !self.is_open(rules, now) {
+            self.begin(wake, now);
+        }
+        self.count(wake, row, now);
+        self.judge(wake, rules, silences, now)
+    }
+
+    /// Decides again on a wake that was held back and is due: neither counts it nor begins another
+    /// incident.
+    pub fn decide_again(
+        &mut self,
+        held: &Held,
+        rules: &Rules,
+        silences: &[Silence],
+        now: Timestamp,
+    ) -> Decision {
+        self.held_back.counts.remove(held.reason);
+        self.unrecorded.remove(held.reason);
+        self.judge(&held.wake, rules, silences, now)
+    }
+
+    fn judge(
+        &mut self,
+        wake: &Wake,
+        rules: &Rules,
+        silences: &[Silence],
+        now: Timestamp,
+    ) -> Decision {
+        let severity = Severity::of(wake);
+        if let Some(silence) = silences.iter().find(|one| one.holds(&self.pair, now)) {
+            self.held_back.silence = Some(silence.note());
+            return self.hold_silenced(wake, Reason::Silenced, now);
+        }
+        let is_worse = self.last_severity.is_some_and(|last| severity > last);
+        if is_worse && self.acknowledged.take().is_some() {
+            self.silenced = None;
+        }
+        if self.is_acknowledged(now) {
+            return self.hold_silenced(wake, Reason::Acknowledged, now);
+        }
+        let passes = rules.bypass_critical && severity == Severity::Critical
+            || rules.bypass_escalation && is_worse;
+        if !passes && self.quiet_until(rules, now).is_some() {
+            self.hold(wake, Reason::Repeat, now);
+            let is_worst = |held: &Held| severity >= Severity::of(&held.wake);
+            if is_worse && self.escalation.as_ref().is_none_or(is_worst) {
+                self.escalation = Some(Held::new(wake, Reason::Repeat, now));
+            }
+            return Decision::HeldBack(Reason::Repeat);
+        }
+        let mut counted = None;
+        if rules.consecutive_required > 1 {
+            let counting = self.counting(rules.counting_window(), now);
+            if !passes && counting.count < u64::from(rules.consecutive_required) {
+                self.counted = Some(counting);
+                self.hold(wake, Reason::Buffered, now);
+                return Decision::HeldBack(Reason::Buffered);
+            }
+            counted = Some(counting);
+        }
+        self.dispatch(severity, rules, now);
+        Decision::Dispatch(Dispatch {
+            number: self.messages,
+            since: self.first_wake,
+            counted,
+        })
+    }
+
+    fn hold_silenced(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
+        self.hold(wake, reason, now);
+        self.silenced = Some(Held::new(wake, reason, now));
+        Decision::HeldBack(reason)
+    }
+
+    fn hold(&mut self, wake: &Wake, reason: Reason, now: Timestamp) {
+        let raised = wake.raised_at().unwrap_or(now);
+        self.held_back.counts.add(reason);
+        self.held_back.newest = self.held_back.newest.max(Some(raised));
+        self.unrecorded.add(reason);
+    }
+
+    fn dispatch(&mut self, severity: Severity, rules: &Rules, now: Timestamp) {
+        self.open_window(rules, now);
+        self.last_severity = Some(severity);
+        self.messages += 1;
+        self.counted = None;
+        // The wakes counted until now are part of this alert.
+        self.held_back.counts.buffered = 0;
+        self.silenced = None;
+        let is_worse = |held: &Held| Severity::of(&held.wake) > severity;
+        self.escalation = self.escalation.take().filter(is_worse);
+    }
+
+    fn open_window(&mut self, rules: &Rules, now: Timestamp) {
+        let window = rules.window_after(self.backoff);
+        let is_soon = |last| within(now, last, window * 2);
+        self.backoff = match self.last_dispatch.is_some_and(is_soon) {
+            true => self.backoff.saturating_add(1),
+            false => 0,
+        };
+        self.last_dispatch = Some(now);
+    }
+
+    /// The wakes counted within `window` of the first, this one included.
+    fn counting(&self, window: SignedDuration, now: Timestamp) -> Counted {
+        let running = self.counted.filter(|one| within(now, one.since, window));
+        let Counted { count, since } = running.unwrap_or(Counted {
+            count: 0,
+            since: now,
+        });
+        Counted {
+            count: count + 1,
+            since,
+        }
+    }
+
+    /// Begins another incident of the same pair. Window, growth and known rows are the pair's and stay.
+    fn begin(&mut self, wake: &Wake, now: Timestamp) {
+        *self = Self {
+            pair: Pair::of(wake),
+            first_wake: wake.raised_at().unwrap_or(now),
+            last_dispatch: self.last_dispatch,
+            last_severity: self.last_severity,
+            backoff: self.backoff,
+            healthy_at: self.healthy_at,
+            rows: std::mem::take(&mut self.rows),
+            unrecorded: self.unrecorded,
+            ..Self::default()
+        };
+    }
+
+    fn count(&mut self, wake: &Wake, row: Option<u64>, now: Timestamp) {
+        let raised = wake.raised_at().unwrap_or(now);
+        let severity = Severity::of(wake);
+        self.worst = match self.wakes {
+            0 => severity,
+            _ => self.worst.max(severity),
+        };
+        self.wakes += 1;
+        self.last_wake = now;
+        self.last_raised = match self.wakes {
+            1 => raised,
+            _ => self.last_raised.max(raised),
+        };
+        self.severity.clone_from(&wake.severity);
+        self.title = beginning(&wake.title);
+        self.detail = beginning(&wake.detail);
+        if let Some(row) = row {
+            self.rows.push(row);
+            let more = self.rows.len().saturating_sub(REMEMBERED_ROWS);
+            self.rows.drain(..more);
+        }
+    }
+
+    /// Whether a log shipper sent this row again: it is one of the pair's last, or from before the pair
+    /// was seen healthy.
+    fn has_seen(&self, wake: &Wake, row: Option<u64>) -> bool {
+        let is_known = row.is_some_and(|row| self.rows.contains(&row));
+        let raised = wake.raised_at();
+        is_known || raised.is_some_and(|raised| self.healthy_at.is_some_and(|at| raised < at))
+    }
+
+    /// Returns until when this pair's window holds wakes back, if it does so at `now`.
+    pub fn quiet_until(&self, rules: &Rules, now: Timestamp) -> Option<Timestamp> {
+        let last = self.last_dispatch?;
+        let window = rules.window_after(self.backoff);
+        within(now, last, window).then(|| last.checked_add(window).unwrap_or(Timestamp::MAX))
+    }
+
+    pub fn is_acknowledged(&self, now: Timestamp) -> bool {
+        let until = self.acknowledged.as_ref().map(|ack| ack.until);
+        until.is_some_and(|until| silence::holds_until(until, now))
+    }
+
+    /// Whether something is wrong with the pair, as far as is known.
+    pub fn is_open(&self, rules: &Rules, now: Timestamp) -> bool {
+        self.wakes > 0 && self.recovered.is_none() && !self.is_over(rules, now)
+    }
+
+    /// Whether no wake came for so long that the incident has ended without a recovery.
+    pub fn is_over(&self, rules: &Rules, now: Timestamp) -> bool {
+        let since = now.duration_since(self.last_wake);
+        since >= rules.incident_length() && self.quiet_until(rules, now).is_none()
+    }
+
+    /// Ends the incident. A window that has not grown ends with it. `healthy_at`: when the pair was seen
+    /// healthy, where that is known; a time in the future would hide the wakes that follow.
+    pub fn recover(&mut self, healthy_at: Option<Timestamp>, now: Timestamp) {
+        self.recovered = Some(now);
+        self.healthy_at = self.healthy_at.max(healthy_at.filter(|at| *at <= now));
+        self.escalation = None;
+        self.silenced = None;
+        self.acknowledged = None;
+        self.counted = None;
+        if self.backoff == 0 {
+            self.last_dispatch = None;
+        }
+    }
+
+    /// Takes out a held-back wake that is due: its window, or what silenced it, has ended.
+    pub fn take_due(
+        &mut self,
+        rules: &Rules,
+        silences: &[Silence],
+        now: Timestamp,
+    ) -> Option<Held> {
+        if self.silenced.is_some() {
+            let is_silenced = silences.iter().any(|one| one.holds(&self.pair, now));
+            if !is_silenced && !self.is_acknowledged(now) {
+                // The silence that ended last, or the acknowledgement.
+                let silences = silences.iter().filter(|one| one.scope.covers(&self.pair));
+                let ends = silences.map(|one| one.until);
+                let ends = ends.chain(self.acknowledged.as_ref().map(|ack| ack.until));
+                let ended = ends.filter(|end| *end <= now).max().unwrap_or(now);
+                let was_open = self.is_open(rules, ended);
+                self.acknowledged = None;
+                let held = self.silenced.take();
+                if was_open || self.messages == 0 && self.recovered.is_none() {
+                    return held;
+                }
+            }
+        }
+        match self.quiet_until(rules, now) {
+            None => self.escalation.take(),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns when the window of a held-back escalation ends.
+    pub fn due_at(&self, rules: &Rules) -> Option<Timestamp> {
+        self.escalation.as_ref()?;
+        let window = rules.window_after(self.backoff);
+        self.last_dispatch?.checked_add(window).ok()
+    }
+
+    /// Whether a held-back wake waits for something other than the end of its window.
+    pub fn holds_silenced(&self) -> bool {
+        self.silenced.is_some()
+    }
+
+    /// Whether nothing about the pair will be needed again.
+    fn is_forgotten(&self, rules: &Rules, now: Timestamp) -> bool {
+        let window = rules.window_after(self.backoff);
+        let live = |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));
+        let over_since = self.recovered.or_else(|| {
+            let is_over = self.is_over(rules, now);
+            is_over.then(|| self.last_wake.checked_add(rules.incident_length()).unwrap_or(now))
+        });
+        self.escalation.is_none()
+            && self.silenced.is_none()
+            && !live(self.last_dispatch, window * 2)
+            && over_since.is_some_and(|since| !within(now, since, REMEMBERED))
+    }
+}
+
+/// What tells a row from all others of its pair; `None` without a time of its own.
+fn row_hash(wake: &Wake) -> Option<u64> {
+    let time = wake.emitted_at.as_ref().filter(|_| wake.raised_at().is_some())?;
+    let hash = crate::audit::hash::sha256(
+        [time, &wake.title, &wake.detail].map(String::as_str).join("\0").as_bytes(),
+    );
+    u64::from_str_radix(&hash[..16], 16).ok()
+}
+
+/// The first 200 characters.
+fn beginning(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Whether so little time has passed. A time in the future is a clock that was set back: it must never
+/// silence a pair.
+fn within(now: Timestamp, since: Timestamp, length: SignedDuration) -> bool {
+    let elapsed = now.duration_since(since);
+    !elapsed.is_negative() && elapsed < length
+}
+
+#[cfg(test)]
+mod tests;

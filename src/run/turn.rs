@@ -1,0 +1,197 @@
+//! Whose turn it is in the outbox, and whose fault it is when a message cannot be sent: that of the message
+//! or that of Slack. Pure.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::incident::Severity;
+use crate::state::outbox::{Message, Outbox, Pause, Place};
+use crate::state::{SlackState, State};
+
+/// The longest that a run waits for Slack.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// No rate limit is longer: an end further ahead is a clock that was set back.
+const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(24);
+/// The same for the pause after a run in which Slack was at fault, which is as long as the cadence.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
+/// At so many counted failures a message is given up.
+const MOST_FAULTS: u32 = 5;
+/// How often a failure of one message is counted at most.
+const FAULT_PERIOD: SignedDuration = SignedDuration::from_mins(1);
+/// How often a message that never failed is sent at most, only to see whether Slack is well after an
+/// unknown answer.
+const WITNESS_PERIOD: SignedDuration = SignedDuration::from_mins(10);
+
+/// What a run has found out about Slack.
+#[derive(Clone, Debug, Default)]
+pub struct Sending {
+    /// Whether this run sends no more.
+    pub has_stopped: bool,
+    /// Whether Slack, or the settings, were at fault.
+    pub is_slack_at_fault: bool,
+    /// Whether Slack took a message.
+    pub is_slack_well: bool,
+    /// The message whose failure may be its own fault, and how it failed.
+    pub suspect: Option<(String, Failed)>,
+    /// A message that gets one more try, at this time since the run's beginning.
+    pub again: Option<(String, Duration)>,
+    /// The message that had its one more try.
+    pub second_try: Option<String>,
+    /// How often in a row Slack said that it was too many.
+    pub limited_in_a_row: u32,
+    /// Messages that were tried and stay queued.
+    pub tried: HashSet<String>,
+    /// Messages that could not be written to `undelivered/`.
+    pub unwritable: HashSet<String>,
+}
+
+/// How a message failed that may be at fault itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    Refused,
+    Unknown,
+}
+
+/// Whether a message can be sent now, as far as that is its own matter.
+pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestamp) -> bool {
+    let is_paused = message.pause.as_ref().is_some_and(|pause| pause.holds(now));
+    let left = state.slack.paused_until.map(|until| until.duration_since(now));
+    let is_slack_paused =
+        left.is_some_and(|left| left > SignedDuration::ZERO && left <= LONGEST_PAUSE);
+    !matches!(message.place, Place::After(_))
+        && message.given_up.is_none()
+        && !message.is_retried
+        && !sending.tried.contains(&message.id)
+        && !is_paused
+        && !(is_slack_paused && message.was_tried && !sending.is_slack_well)
+}
+
+/// Returns for how long Slack has asked to be left alone.
+pub fn limited_for(slack: &SlackState, now: Timestamp) -> Option<Duration> {
+    let left = slack.limited_until?.duration_since(now);
+    let holds = left > SignedDuration::ZERO && left <= LONGEST_LIMIT;
+    Duration::try_from(left).ok().filter(|_| holds)
+}
+
+/// Returns which message is sent next, of those that can be: the first in the order; where one is suspected,
+/// another that tells whose fault that is.
+pub fn next<'a>(
+    sendable: impl Iterator<Item = &'a Message>,
+    state: &State,
+    sending: &Sending,
+    now: Timestamp,
+) -> Option<&'a Message> {
+    let first = |(index, message): &(usize, &Message)| order(message, *index);
+    let mut sendable = sendable.enumerate();
+    let next = match &sending.suspect {
+        None => sendable.min_by_key(first),
+        Some((_, Failed::Unknown)) if has_witness(&state.slack, now) => {
+            sendable.find(|(_, message)| state.slack.witness.as_ref() == Some(&message.id))
+        }
+        Some(_) => sendable
+            .filter(|(_, message)| !message.has_failed)
+            .min_by_key(first),
+    };
+    next.map(|(_, message)| message)
+}
+
+/// Whether a message that never failed was sent lately only to see whether Slack is well.
+fn has_witness(slack: &SlackState, now: Timestamp) -> bool {
+    let since = slack.witness_at.map(|at| now.duration_since(at));
+    since.is_some_and(|since| !since.is_negative() && since < WITNESS_PERIOD)
+}
+
+/// First the words by which the operator hears of an alert, critical ones first; then replies; then further
+/// parts. What was at fault itself goes after everything else.
+fn order(message: &Message, index: usize) -> (bool, u8, Reverse<Severity>, usize) {
+    let (class, severity) = match message {
+        one if one.is_first_word() => (0, one.severity()),
+        one if one.parts() == 0 => (1, Severity::Info),
+        one if !one.is_long() => (2, Severity::Info),
+        _ => (3, Severity::Info),
+    };
+    (message.faults > 0, class, Reverse(severity), index)
+}
+
+/// What follows from a try that was refused or whose answer stayed unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another message has to tell.
+    Open,
+    /// Slack refuses or does not answer that one either: the run sends no more.
+    Slack,
+    /// The message is at fault, and that was counted.
+    Message,
+    /// The message has been at fault too often.
+    GiveUp,
+}
+
+/// Notes that a message was refused or its answer stayed unknown, and returns whose fault that is.
+pub fn note_failure(
+    message: &mut Message,
+    slack: &mut SlackState,
+    sending: &mut Sending,
+    how: Failed,
+    now: Timestamp,
+) -> Verdict {
+    let never_failed = !message.has_failed;
+    message.has_failed = true;
+    if how == Failed::Unknown {
+        message.pause = Some(Pause::after(message.pause.as_ref(), now));
+    }
+    if sending.is_slack_well {
+        return count_fault(message, now);
+    }
+    let Some((_, suspected)) = sending.suspect else {
+        sending.suspect = Some((message.id.clone(), how));
+        return Verdict::Open;
+    };
+    if suspected == Failed::Unknown {
+        slack.witness = Some(message.id.clone());
+        if never_failed {
+            slack.witness_at = Some(now);
+        }
+    }
+    sending.has_stopped = true;
+    Verdict::Slack
+}
+
+/// Notes that Slack took a message. Returns a message that is to be given up, since it was at fault too often.
+pub fn note_delivery(
+    outbox: &mut Outbox,
+    slack: &mut SlackState,
+    sending: &mut Sending,
+    now: Timestamp,
+) -> Option<String> {
+    sending.is_slack_well = true;
+    sending.limited_in_a_row = 0;
+    *slack = SlackState::default();
+    for message in outbox.iter_mut() {
+        let is_due = !sending.tried.contains(&message.id);
+        if let Some(pause) = message.pause.as_mut().filter(|_| is_due) {
+            pause.until = pause.until.min(now);
+        }
+    }
+    let (suspect, _) = sending.suspect.take()?;
+    let message = outbox.iter_mut().find(|message| message.id == suspect)?;
+    (count_fault(message, now) == Verdict::GiveUp).then_some(suspect)
+}
+
+fn count_fault(message: &mut Message, now: Timestamp) -> Verdict {
+    let since = message.fault_at.map(|at| now.duration_since(at));
+    let is_soon = since.is_some_and(|since| !since.is_negative() && since < FAULT_PERIOD);
+    if !is_soon {
+        message.faults += 1;
+        message.fault_at = Some(now);
+    }
+    match message.faults {
+        MOST_FAULTS.. => Verdict::GiveUp,
+        _ => Verdict::Message,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! A folder beside the state with a file for each thing: created, read and removed one by one, each
+//! atomically, and never rewritten.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::files::{create_anew, read_own, sync_folder};
+
+/// What a file is called while it is written.
+const NEW: &str = ".new";
+
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    pub fn new(state_dir: &Path, name: &str) -> Self {
+        Self {
+            path: state_dir.join(name),
+        }
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.path.join(file)
+    }
+
+    /// Writes a file whole, and the folder where it is missing. When this returns, the file is on the disk;
+    /// its name is once the folder is synced.
+    pub fn write(&self, file: &str, bytes: &[u8]) -> io::Result<()> {
+        if !self.path.exists() {
+            let mut builder = DirBuilder::new();
+            builder.mode(0o700).create(&self.path)?;
+            self.path.parent().map_or(Ok(()), sync_folder)?;
+        }
+        let new = self.path(&format!("{file}{NEW}"));
+        let mut out = create_anew(&new, 0o600)?;
+        let written = out.write_all(bytes).and_then(|()| out.sync_all());
+        let written = written.and_then(|()| fs::rename(&new, self.path(file)));
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+
+    /// Brings the names to the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        sync_folder(&self.path)
+    }
+
+    pub fn read(&self, file: &str) -> io::Result<Vec<u8>> {
+        read_own(&self.path(file))
+    }
+
+    /// Returns the names of all files, sorted; none where there is no folder.
+    pub fn list(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            if let Ok(name) = entry?.file_name().into_string()
+                && !name.ends_with(NEW)
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes a file; one that is gone already is no error.
+    pub fn remove(&self, file: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
