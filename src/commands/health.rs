@@ -1,5 +1,5 @@
-//! What `status` and `check` report when the set-up is right and alerts still do not arrive: runs do
-//! not take place, or a DM waits too long or was given up.
+//! What `status` and `check` report when the set-up is right and alerts still do not arrive: no runs take
+//! place, or a message waits too long or was given up.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use super::finding::{Finding, failed, warning};
 use crate::config::Config;
 use crate::message::span;
 use crate::report::count;
-use crate::state::{State, lock, undelivered};
+use crate::state::{State, lock};
 
-/// A wake or DM that waits for so long is a problem, and so is a time in which each run failed.
+/// A wake or message that waits this long is a problem, and so are runs that all fail for this long.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 
-/// What the lock tells of the runs.
+/// What the lock says about the runs.
 pub struct Runs {
     pub last: Option<Timestamp>,
-    /// `None` if this system does not list its locks.
+    /// `None`: this system does not list its locks.
     pub is_running: Option<bool>,
     failing_since: Option<Timestamp>,
 }
@@ -31,11 +31,11 @@ impl Runs {
         }
     }
 
-    /// A finding if a run should have begun by now. A time far in the future means that the clock was
-    /// set back and no run took place since.
+    /// Returns a finding if a run should have begun by now. A time far in the future means that the clock was
+    /// set back and no run has taken place since.
     pub fn overdue(&self, config: &Config, now: Timestamp) -> Option<Finding> {
         let Some(last) = self.last else {
-            let message = "overdue: there was no run yet";
+            let message = "overdue: there has been no run yet";
             return Some(failed(message, "start one with: probe-wake run"));
         };
         let elapsed = now.duration_since(last);
@@ -55,53 +55,56 @@ impl Runs {
         })
     }
 
-    /// A finding if runs fail or are killed, and none was done for too long. One that is under way may
-    /// still be done.
+    /// Returns a finding if runs fail or are killed, and none has completed for too long. One that is under way
+    /// may still complete.
     pub fn failing(&self, now: Timestamp) -> Option<Finding> {
         let length = age(self.failing_since?, now);
         let is_failing = length >= TOO_LONG && self.is_running != Some(true);
         is_failing.then(|| {
-            let message = format!("no run was done for {}", span(length));
+            let message = format!("no run has completed for {}", span(length));
             failed(message, "see what a run says: probe-wake run -v")
         })
     }
 }
 
-/// DMs that wait for at least `least`.
+/// Reports messages that have waited for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
     let age = |at| age(at, now);
-    let late = state.outbox.iter().filter(|dm| age(dm.queued_at) >= least);
+    let late = state
+        .outbox
+        .iter()
+        .filter(|one| age(one.queued_at) >= least);
     let number = late.clone().count() as u64;
-    let oldest = late.max_by_key(|dm| age(dm.queued_at))?;
+    let oldest = late.max_by_key(|one| age(one.queued_at))?;
     let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
-    let dms = count(number, "DM is", "DMs are");
+    let messages = count(number, "message is", "messages are");
     let waited = span(age(oldest.queued_at));
     Some(warning(
-        format!("{dms} queued, the oldest for {waited}: {cause}"),
+        format!("{messages} queued, the oldest for {waited}: {cause}"),
         "the next run tries again; see: probe-wake status",
     ))
 }
 
-/// Wakes that the operator was told nothing about for too long.
-pub fn untold(state: &State, now: Timestamp) -> Option<Finding> {
-    let untold = state.queue.iter().filter(|one| one.is_untold());
-    let late = untold.filter(|one| age(one.queued_at, now) >= TOO_LONG);
+/// Reports wakes about which nothing has been sent for too long.
+pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
+    let unsent = state.queue.iter().filter(|one| one.is_untold());
+    let late = unsent.filter(|one| age(one.queued_at, now) >= TOO_LONG);
     let number: usize = late.clone().map(|one| one.count()).sum();
     let oldest = late.map(|one| age(one.queued_at, now)).max()?;
     let wakes = count(number as u64, "wake is", "wakes are");
     Some(warning(
-        format!("{wakes} untold, the oldest for {}", span(oldest)),
+        format!("{wakes} unsent, the oldest for {}", span(oldest)),
         "start a run by hand and see what it says: probe-wake run -v",
     ))
 }
 
 pub fn undelivered(number: u64) -> Option<Finding> {
-    let dms = count(number, "DM lies", "DMs lie");
-    let message = format!("{dms} in {}", undelivered::FILE);
+    let messages = count(number, "message was", "messages were");
+    let message = format!("{messages} given up");
     (number > 0).then(|| warning(message, "see: probe-wake undelivered"))
 }
 
-/// If the time is in the future, the clock was set back, and the real age is not known.
+/// A time in the future means that the clock was set back: its distance stands for the unknown age.
 pub fn age(at: Timestamp, now: Timestamp) -> SignedDuration {
     now.duration_since(at).abs()
 }

@@ -10,6 +10,7 @@ mod endpoint;
 pub(crate) mod fake_server;
 mod header;
 mod proxy;
+mod resolver;
 mod roots;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, RequestBuilder, SendBody};
 
 use crate::secret::Secret;
@@ -29,6 +31,7 @@ pub use answer::Reply;
 pub use endpoint::Endpoint;
 pub use header::Header;
 pub use proxy::ProxySettings;
+use resolver::SystemResolver;
 use roots::roots;
 
 /// The most of an answer's body that is read, in bytes.
@@ -194,7 +197,7 @@ fn with_headers<B>(
 }
 
 fn build(key: AgentKey, roots: RootCerts) -> Agent {
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .proxy(key.proxy) // also where there is none: ureq's default reads the environment
         .timeout_global(Some(key.timeout))
         .http_status_as_error(false)
@@ -203,6 +206,6 @@ fn build(key: AgentKey, roots: RootCerts) -> Agent {
         .user_agent(concat!("probe-wake/", env!("CARGO_PKG_VERSION")))
         .accept("application/json")
         .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build()
-        .into()
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), SystemResolver)
 }

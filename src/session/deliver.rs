@@ -156,9 +156,9 @@ impl<E: Effects> Session<'_, E> {
     /// Gives up what is too old, and what could not be written to `undelivered.jsonl` before.
     fn give_up_the_dead(&mut self) -> Result<()> {
         let now = self.effects.now(None);
-        let ttl = self.config.outbox_ttl;
+        let config = self.config;
         let reason = |dm: &Dm| {
-            let is_expired = now.duration_since(dm.queued_at) > ttl;
+            let is_expired = config.is_expired(dm.queued_at, now);
             let expired = is_expired.then(|| "expired".to_owned());
             Some((dm.id.clone(), dm.given_up.clone().or(expired)?))
         };

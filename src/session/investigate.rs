@@ -120,7 +120,7 @@ impl<E: Effects> Session<'_, E> {
         }
         let owed = self.index_of(id).map(|index| &self.state.queue[index]);
         let owed = owed.filter(|one| one.late.is_none());
-        if owed.is_some_and(|one| now.duration_since(one.queued_at) > self.config.outbox_ttl) {
+        if owed.is_some_and(|one| self.config.is_expired(one.queued_at, now)) {
             return Some(Reason::Expired.into());
         }
         if self.failures.unreachable_in_a_row >= MOST_UNREACHABLE {

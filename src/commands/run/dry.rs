@@ -41,7 +41,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
 /// What the next run would do with the DMs that are queued.
 fn queued(config: &Config, outbox: &Outbox, now: Timestamp) -> Vec<String> {
     let is_dead = |dm: &&Dm| {
-        let is_expired = now.duration_since(dm.queued_at) > config.outbox_ttl;
+        let is_expired = config.is_expired(dm.queued_at, now);
         is_expired || dm.given_up.is_some()
     };
     let dead = outbox.iter().filter(is_dead).count();

@@ -117,7 +117,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         overdue,
         runs.failing(now),
         health::queued(state, health::TOO_LONG, now),
-        health::untold(state, now),
+        health::unsent(state, now),
         health::undelivered(undelivered),
     ];
     let found = found.into_iter().flatten().map(|one| {

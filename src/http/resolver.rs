@@ -1,0 +1,47 @@
+//! Resolves names within a request's time-out. The system's resolver has time-outs of its own, which can
+//! be longer, so it is asked on a thread that nobody has to wait for. Where no thread can be had it is
+//! asked in place: late is better than never. (ureq's own resolver panics there.)
+
+use std::sync::mpsc;
+use std::thread;
+
+use ureq::Error;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::time::Duration;
+
+use super::endpoint::address;
+
+#[derive(Debug)]
+pub(super) struct SystemResolver;
+
+impl Resolver for SystemResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        if address(uri.host().unwrap_or_default()).is_none() {
+            let (sender, resolved) = mpsc::sync_channel(1);
+            let (uri, config) = (uri.clone(), config.clone());
+            let ask = move || drop(sender.send(ask_system(&uri, &config)));
+            if thread::Builder::new().spawn(ask).is_ok() {
+                let in_time = resolved.recv_timeout(*timeout.after);
+                return in_time.unwrap_or(Err(Error::Timeout(timeout.reason)));
+            }
+        }
+        ask_system(uri, config)
+    }
+}
+
+/// Asks the system's resolver. Without a time-out ureq starts no thread for it.
+fn ask_system(uri: &Uri, config: &Config) -> Result<ResolvedSocketAddrs, Error> {
+    let timeout = NextTimeout {
+        after: Duration::NotHappening,
+        ..NextTimeout::default()
+    };
+    DefaultResolver::default().resolve(uri, config, timeout)
+}
