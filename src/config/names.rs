@@ -4,7 +4,7 @@ use super::variables::{ENGINE_TOKEN, HTTPS_PROXY, NO_PROXY, SLACK_BOT_TOKEN, VAR
 use crate::engine::APIS;
 
 /// How alike two names must be for one to be a misspelling of the other; 1 is the same name.
-const ALIKE: f64 = 0.78;
+const ALIKE: f64 = 0.7;
 
 /// Returns the names of the variables that hold a token. Each `X` can also be set as `X_FILE`.
 pub fn secrets() -> impl Iterator<Item = &'static str> {
@@ -32,7 +32,11 @@ pub fn names() -> impl Iterator<Item = String> {
 /// Returns the known name that was probably meant by this one. A name that `is_set` was not.
 pub fn meant_by(name: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
     let written = name.to_ascii_uppercase();
-    let likeness = |known: &str| strsim::jaro(&written, known);
+    let likeness = |known: &str| {
+        // TIMEOUT is closer to TOKEN than to TIMEOUT_SECONDS by letters alone.
+        let lacks_its_end = f64::from(u8::from(known.starts_with(&written))) / 4.0;
+        strsim::normalized_damerau_levenshtein(&written, known) + lacks_its_end
+    };
     let likely = names().map(|known| (likeness(&known), known));
     let (likeness, known) = likely.max_by(|one, other| one.0.total_cmp(&other.0))?;
     (likeness >= ALIKE && !is_set(&known)).then_some(known)
