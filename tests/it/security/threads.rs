@@ -38,7 +38,10 @@ fn without_a_thread_the_alert_still_leaves_and_so_does_the_heartbeat() {
     assert_eq!(world.slack.texts().len(), 1);
     assert_eq!(heartbeat.requests()[0].path, "/beat");
     let metrics = fs::read_to_string(world.path("metrics")).unwrap();
-    assert!(metrics.contains("probe_wake_last_run_exit_code 0"), "{metrics}");
+    assert!(
+        metrics.contains("probe_wake_last_run_exit_code 0"),
+        "{metrics}"
+    );
 }
 
 #[test]
@@ -50,7 +53,10 @@ fn without_a_thread_and_without_slack_the_run_says_so_and_its_failure_is_reporte
     run_without_threads(&world).exits(3).warns("stays queued");
     assert_eq!(heartbeat.requests()[0].path, "/beat/fail");
     let metrics = fs::read_to_string(world.path("metrics")).unwrap();
-    assert!(metrics.contains("probe_wake_last_run_exit_code 3"), "{metrics}");
+    assert!(
+        metrics.contains("probe_wake_last_run_exit_code 3"),
+        "{metrics}"
+    );
     world.reach_slack_at(world.slack.base());
     world.slack.maybe();
     world.run().exits(0);
