@@ -96,27 +96,29 @@ impl Assignment {
     /// Returns what is hardly meant as it is written, and what to write instead.
     fn doubt(&self) -> Option<(String, &'static str)> {
         let Self { name, value, .. } = self;
-        if self.is_unclosed {
-            let what = format!("the quote in the value of {name} is not closed");
-            return Some((what, "close it on the same line"));
-        }
-        if !is_known(name) {
+        let what = if self.is_unclosed {
+            (
+                "the quote in its value is not closed",
+                "close it on the same line",
+            )
+        } else if !is_known(name) {
             return None;
-        }
-        if value == "~" || value.starts_with("~/") {
-            let what = format!("{name} begins with ~, which is not expanded");
-            return Some((what, "write the whole path"));
-        }
-        if value.contains(char::REPLACEMENT_CHARACTER) {
-            return Some((
-                format!("the value of {name} is not UTF-8"),
-                "write it in UTF-8",
-            ));
-        }
-        self.holds_comment.then(|| {
-            let what = format!("the # after the value of {name} is part of it: it is no comment");
-            (what, "put the comment on a line of its own")
-        })
+        } else if value == "~" || value.starts_with("~/") {
+            (
+                "it begins with ~, which is not expanded",
+                "write the whole path",
+            )
+        } else if value.contains(char::REPLACEMENT_CHARACTER) {
+            ("its value is not UTF-8", "write it in UTF-8")
+        } else if self.holds_comment {
+            (
+                "the # is part of its value: it is no comment",
+                "put the comment on a line of its own",
+            )
+        } else {
+            return None;
+        };
+        Some((format!("{name}: {}", what.0), what.1))
     }
 }
 
@@ -319,26 +321,26 @@ mod tests {
             ),
             (
                 "KORA_HOME=~/x",
-                "env file env, line 1: KORA_HOME begins with ~, which is not expanded; write the whole path",
+                "env file env, line 1: KORA_HOME: it begins with ~, which is not expanded; write the whole path",
             ),
             (
                 "A=1\nKORA_SLACK_JOSHUA_USER_ID=U1  # me",
-                "env file env, line 2: the # after the value of KORA_SLACK_JOSHUA_USER_ID is part of it: \
+                "env file env, line 2: KORA_SLACK_JOSHUA_USER_ID: the # is part of its value: \
                  it is no comment; put the comment on a line of its own",
             ),
             (
                 "KORA_SLACK_BOT_TOKEN_FILE='/x' # mine",
-                "env file env, line 1: the # after the value of KORA_SLACK_BOT_TOKEN_FILE is part of it: \
+                "env file env, line 1: KORA_SLACK_BOT_TOKEN_FILE: the # is part of its value: \
                  it is no comment; put the comment on a line of its own",
             ),
             (
                 "\n\nKORA_HOME='/x\nA=1",
-                "env file env, line 3: the quote in the value of KORA_HOME is not closed; \
+                "env file env, line 3: KORA_HOME: the quote in its value is not closed; \
                  close it on the same line",
             ),
             (
                 "KORA_HOME=/\u{fffd}",
-                "env file env, line 1: the value of KORA_HOME is not UTF-8; write it in UTF-8",
+                "env file env, line 1: KORA_HOME: its value is not UTF-8; write it in UTF-8",
             ),
             (
                 "KORA_HOME=/a#b\nKORA_HOME=\"/a # b\"\nOTHER=~/x # y\nKORA_HOME=/~/x\n# \u{fffd}",

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -31,8 +31,7 @@ const PREFIX: &str = "KORA_";
 #[derive(Default)]
 pub struct Environment {
     file: HashMap<String, String>,
-    /// Whether the process's own environment is read, too.
-    has_process: bool,
+    process: HashMap<OsString, OsString>,
     /// The secrets that were read so far.
     secrets: RefCell<HashMap<&'static str, Option<Secret>>>,
     warnings: RefCell<Vec<Warning>>,
@@ -44,7 +43,7 @@ impl Environment {
     /// Reads the env file that the flag or the variable names, or else the usual one if it exists.
     pub fn read(flags: &Global) -> Result<Self, Problem> {
         let mut environment = Self {
-            has_process: true,
+            process: std::env::vars_os().collect(),
             ..Self::default()
         };
         let named = flags
@@ -75,14 +74,14 @@ impl Environment {
     /// Returns the env file alone: all that runs started by cron or a service manager see.
     pub fn of_scheduled_runs(self) -> Self {
         Self {
-            has_process: false,
+            process: HashMap::new(),
             ..self
         }
     }
 
-    /// Whether the process's own environment is read, too.
+    /// Returns whether the process's own environment is read, too.
     pub fn has_process(&self) -> bool {
-        self.has_process
+        !self.process.is_empty()
     }
 
     /// Returns a variable's value without the white space around it; an empty one is unset.
@@ -105,9 +104,10 @@ impl Environment {
 
     /// Returns a path, byte for byte: one that is not UTF-8 names its file all the same.
     pub fn path(&self, variable: &Variable) -> Option<PathBuf> {
-        let raw = std::env::var_os(variable.name).filter(|_| self.has_process);
-        let raw = raw.filter(|value| value.to_str().is_none());
-        raw.or_else(|| self.get(variable.name).map(OsString::from))
+        let process = self.process.get(OsStr::new(variable.name)).cloned();
+        let not_utf8 = process.filter(|value| value.to_str().is_none());
+        not_utf8
+            .or_else(|| self.get(variable.name).map(OsString::from))
             .map(PathBuf::from)
     }
 
@@ -214,9 +214,8 @@ impl Environment {
 
     /// Returns the value in the process's own environment.
     fn real(&self, name: &str) -> Option<String> {
-        let given = std::env::var_os(name).filter(|_| self.has_process);
-        let given = given.map(|value| value.to_string_lossy().into_owned());
-        non_empty(given.as_deref())
+        let value = self.process.get(OsStr::new(name));
+        non_empty(value.map(|value| value.to_string_lossy()).as_deref())
     }
 
     /// Returns what is probably not meant as it stands: names close to a known one, and values with a line
@@ -224,9 +223,9 @@ impl Environment {
     pub fn suspicious(&self) -> Vec<Warning> {
         let is_set = |name: &str| self.get(name).is_some();
         let in_file = self.file.keys().map(|name| (name.clone(), "env file"));
-        let process = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        let process = process.filter(|name| self.has_process && name.starts_with(PREFIX));
-        let names = in_file.chain(process.map(|name| (name, "environment")));
+        let process = self.process.keys().filter_map(|name| name.to_str());
+        let process = process.filter(|name| name.starts_with(PREFIX));
+        let names = in_file.chain(process.map(|name| (name.to_owned(), "environment")));
         let mut names: Vec<_> = names.collect();
         names.sort();
         let warning = |(name, place): (String, _)| {

@@ -22,7 +22,7 @@ pub struct Paths {
     pub outcome_log: Option<PathBuf>,
     /// Kora's `daemon_snapshot.json`.
     pub snapshot_path: PathBuf,
-    /// Whether `NO_COLOR` is set.
+    /// Whether `NO_COLOR` is set and not empty (no-color.org).
     pub no_color: bool,
 }
 
@@ -49,11 +49,9 @@ impl Paths {
     pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
         let audit_log = absolute(&audit_log(flags, env)?)?;
         Ok(Self {
-            snapshot_path: absolute(&snapshot_path(env, &audit_log))?,
-            audit_log,
             state_dir: absolute(&state_dir(flags, env)?)?,
             outcome_log: env.absolute_path(&var::OUTCOME_LOG)?,
-            no_color: no_color(env),
+            ..Self::of_log(audit_log, env)
         })
     }
 
@@ -64,14 +62,9 @@ impl Paths {
             audit_log,
             state_dir: PathBuf::new(),
             outcome_log: None,
-            no_color: no_color(env),
+            no_color: env.get(var::NO_COLOR.name).is_some(),
         }
     }
-}
-
-/// Returns whether `NO_COLOR` is set and not empty (no-color.org).
-fn no_color(env: &Environment) -> bool {
-    env.get(var::NO_COLOR.name).is_some()
 }
 
 fn home_dirs(variable: &Variable) -> Result<BaseDirs, Problem> {

@@ -12,8 +12,6 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration;
 
-use super::endpoint::address;
-
 #[derive(Debug)]
 pub(super) struct SystemResolver;
 
@@ -24,16 +22,14 @@ impl Resolver for SystemResolver {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        if address(uri.host().unwrap_or_default()).is_none() {
-            let (sender, resolved) = mpsc::sync_channel(1);
-            let (uri, config) = (uri.clone(), config.clone());
-            let ask = move || drop(sender.send(ask_system(&uri, &config)));
-            if thread::Builder::new().spawn(ask).is_ok() {
-                let in_time = resolved.recv_timeout(*timeout.after);
-                return in_time.unwrap_or(Err(Error::Timeout(timeout.reason)));
-            }
+        let (sender, resolved) = mpsc::sync_channel(1);
+        let (its_uri, its_config) = (uri.clone(), config.clone());
+        let ask = move || drop(sender.send(ask_system(&its_uri, &its_config)));
+        if thread::Builder::new().spawn(ask).is_err() {
+            return ask_system(uri, config);
         }
-        ask_system(uri, config)
+        let in_time = resolved.recv_timeout(*timeout.after);
+        in_time.unwrap_or(Err(Error::Timeout(timeout.reason)))
     }
 }
 

@@ -309,7 +309,7 @@ fn what_is_wrong_with_a_line_of_the_env_file_is_a_finding_and_a_warning() {
         ("KORA_PROBE_WAKE_POLL_SEC=30 # often", "it is no comment"),
         (
             "KORA_PROBE_OUTCOME_LOG=\"/x",
-            "the quote in the value of KORA_PROBE_OUTCOME_LOG is not closed",
+            "KORA_PROBE_OUTCOME_LOG: the quote in its value is not closed",
         ),
         (
             "KORA_PROBE_DEBOUNCE_SECONDS=soon",

@@ -100,7 +100,7 @@ fn an_unclosed_quote_is_warned_of_and_the_settings_below_it_are_read() {
     let status = sandbox
         .command("status --format json --env-file given/env")
         .exits(0)
-        .warns("line 1: the quote in the value of KORA_PROBE_OUTCOME_LOG is not closed");
+        .warns("line 1: KORA_PROBE_OUTCOME_LOG: the quote in its value is not closed");
     assert_eq!(status.json()["state_dir"], "/from/the/file");
 }
 
