@@ -2,21 +2,20 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 const AFTER_HELP: &str = "\
 Settings are environment variables (KORA_...), or KEY=value lines in ~/.config/probe-wake/env;
 probe-wake(5) lists them all.
 
-Exit status: 0 done; 1 could not be done; 2 wrong usage or configuration; 3 done, but a DM is
-still queued or was given up, or rows may have been missed; 75 another run holds the lock.";
+Exit status: 0 done; 1 could not be done; 2 wrong usage or configuration; 3 done, but a message
+is still queued or was given up, or rows may have been missed; 75 another run holds the lock.";
 
 /// Turns the wake rows of an audit log into Slack messages with a diagnosis.
 ///
-/// Service probes write a row to an append-only JSONL audit log when a service turns bad. Each run,
-/// started by cron or a systemd timer, reads the rows that are new, holds back repeats, asks a
-/// reasoning engine what is wrong, sends the operator a Slack direct message, and remembers where
-/// it stopped.
+/// Service probes append a row to a JSONL audit log when a service turns bad. Each run, started by systemd or
+/// cron, reads the rows that are new, holds back repeats, asks a reasoning engine what is wrong, and sends the
+/// operator a Slack direct message with the diagnosis. Then it remembers where it stopped.
 #[derive(Debug, Parser)]
 #[command(name = "probe-wake", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
@@ -26,13 +25,13 @@ pub struct Cli {
     pub command: Command,
 }
 
-// Behind a verb's own flags in its help.
+// Listed after a command's own flags in its help.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// The audit log [KORA_AUDIT_LOG_PATH; ~/.kora/kora_audit_log.jsonl]
     #[arg(long, value_name = "FILE", global = true, display_order = 101)]
     pub audit_log: Option<PathBuf>,
-    /// The folder of the state [KORA_PROBE_WAKE_STATE_DIR; ~/.local/state/probe-wake]
+    /// The state folder [KORA_PROBE_WAKE_STATE_DIR; ~/.local/state/probe-wake]
     #[arg(long, value_name = "DIR", global = true, display_order = 102)]
     pub state_dir: Option<PathBuf>,
     /// A file of KEY=value settings [KORA_PROBE_WAKE_ENV_FILE; ~/.config/probe-wake/env]
@@ -43,26 +42,26 @@ pub struct Global {
     pub verbose: u8,
 }
 
-// A verb's own flags are built once it is chosen: that is a tenth of an idle run.
+// Deferred: building the flags of all commands would take a tenth of an idle run.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Command {
-    /// One run: read what is new, investigate, tell the operator
+    /// One run: read what is new, investigate, notify the operator
     Run(RunArgs),
-    /// Rehearse a whole log to stdout: no Slack, no state
+    /// Show what would have happened: a whole log, to stdout; no Slack, no state
     Replay(ReplayArgs),
-    /// Show or reset what is remembered between runs
+    /// Show or reset the state, which is what is remembered between runs
     #[command(subcommand)]
     State(StateCommand),
-    /// Tell when it last ran, how far behind it is, what is quiet, owed, queued or undelivered
+    /// What is open now, when the last run was, what waits, and what was given up
     Status(StatusArgs),
-    /// List the DMs that were given up, send them after all, or remove them
+    /// List the messages that were given up, send them after all, or remove them
     Undelivered(UndeliveredArgs),
-    /// List dispatched investigations, newest last
+    /// What was dispatched, newest last
     History(HistoryArgs),
-    /// Examine the set-up, with a next step for each finding
+    /// Is it set up? Each finding has a next step
     Check(CheckArgs),
-    /// Print or install what starts the runs of this binary
+    /// Print or install what starts the runs
     #[command(subcommand)]
     Schedule(ScheduleCommand),
     /// Print shell completions
@@ -71,7 +70,7 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// For monitoring: print only what is wrong, a line each, and exit with 3 where anything is
+    /// For monitoring: print only what is wrong, a line each; exit 3 where anything is
     #[arg(long)]
     pub check: bool,
     #[command(flatten)]
@@ -80,13 +79,13 @@ pub struct StatusArgs {
 
 #[derive(Args, Debug)]
 pub struct UndeliveredArgs {
-    /// Put them back into the outbox: the next run sends them
+    /// Put them back into the outbox, for the next run
     #[arg(long, conflicts_with = "format")]
     pub retry: bool,
     /// Remove them for good
     #[arg(long, conflicts_with_all = ["retry", "format"])]
     pub clear: bool,
-    /// With --clear, do not ask
+    /// With --clear: do not ask
     #[arg(long)]
     pub yes: bool,
     #[command(flatten)]
@@ -95,20 +94,20 @@ pub struct UndeliveredArgs {
 
 #[derive(Args, Debug)]
 pub struct HistoryArgs {
-    /// Only what was dispatched since: 30m, 24h, 7d, or a time such as 2026-05-24T14:00:00Z
-    #[arg(long, value_name = "WHEN")]
+    /// Only what was dispatched since then: 30m, 24h, 7d, or a time such as 2026-05-24T14:00:00Z
+    #[arg(long, value_name = "WHEN", value_hint = ValueHint::Other)]
     pub since: Option<String>,
-    /// Only this probe's
-    #[arg(long, value_name = "NAME")]
+    /// Only this probe
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     pub probe: Option<String>,
-    /// First those that failed: no diagnosis, or a DM that was not delivered; then those with a tool that did
+    /// Only failures: no diagnosis, a message that was not delivered, a tool that failed
     #[arg(long)]
     pub failed: bool,
-    /// List only the newest N; the totals count all
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    /// Only the newest N; the totals count all
+    #[arg(long, value_name = "N", value_parser = at_least_one, value_hint = ValueHint::Other)]
     pub limit: Option<usize>,
-    /// All that happened in one session, such as probe:fly:service_unhealthy, in the order of time and in full
-    #[arg(long, value_name = "ID")]
+    /// All rows of one session, such as probe:fly:service_unhealthy, in time order and in full
+    #[arg(long, value_name = "ID", value_hint = ValueHint::Other)]
     pub session: Option<String>,
     #[command(flatten)]
     pub format: RecordFormatArg,
@@ -117,13 +116,13 @@ pub struct HistoryArgs {
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err("it must be a number from 1 on".to_owned()),
+        _ => Err("it must be 1 or more".to_owned()),
     }
 }
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Also ask the engine one real question, about a made-up alert
+    /// Also ask the engine one real question about a made-up wake
     #[arg(long)]
     pub ask_engine: bool,
     /// Also send the operator a test message
@@ -135,25 +134,25 @@ pub struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
-    /// Print a systemd unit and its timer, or write them
+    /// Print systemd units, or write them
     Systemd(SystemdArgs),
-    /// Print a crontab block, or put it into the crontab
+    /// Print a crontab block, or install it
     Cron(CronArgs),
 }
 
 #[derive(Args, Debug)]
 pub struct SystemdArgs {
-    /// For your own service manager (systemctl --user), which needs no root
+    /// Units of your own service manager (systemctl --user), without root
     #[arg(long)]
     pub user: bool,
-    /// Write the two files into this folder, and print the commands that enable them
-    #[arg(long, value_name = "DIR")]
+    /// Write the units into this folder, and print the commands that enable them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub write: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 pub struct CronArgs {
-    /// Put the block into your crontab, in place of an earlier one
+    /// Put the block into your crontab, or replace it there
     #[arg(long, conflicts_with = "remove")]
     pub install: bool,
     /// Take the block out of your crontab
@@ -163,35 +162,35 @@ pub struct CronArgs {
 
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {
-    /// The shell to complete in
+    /// The shell
     #[arg(value_enum, value_name = "SHELL")]
     pub shell: clap_complete::Shell,
 }
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Tell what the next run would do; ask, send and write nothing
+    /// Print what the next run would do; ask, send and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Where the DMs go; what stdout prints counts as told: Slack never gets it
+    /// Where messages go; what is printed to stdout is never sent to Slack
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = To::Slack)]
     pub to: To,
     #[command(flatten)]
     pub format: FormatArg,
-    /// Wait so long for another run to end before giving up with exit 75
-    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    /// Wait up to SECS for another run to end, then exit 75
+    #[arg(long, value_name = "SECS", default_value_t = 0, value_hint = ValueHint::Other)]
     pub wait: u64,
-    /// Ask and read no more after so many seconds; 0 is no limit [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
-    #[arg(long, value_name = "SECS")]
+    /// After SECS read no row and begin no question; 0: no limit [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
+    #[arg(long, value_name = "SECS", value_hint = ValueHint::Other)]
     pub max_runtime: Option<u32>,
 }
 
 #[derive(Args, Debug)]
 pub struct ReplayArgs {
-    /// The audit log to rehearse, plain or gzip
+    /// The audit log, plain or gzip
     #[arg(value_name = "LOG")]
     pub log: PathBuf,
-    /// Ask no engine, even where one is configured
+    /// Ask no engine, even if one is configured
     #[arg(long)]
     pub no_engine: bool,
     #[command(flatten)]
@@ -200,24 +199,24 @@ pub struct ReplayArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// Show positions, stamps, owed investigations and the outbox
+    /// Show the state
     Show(FormatArg),
-    /// Forget everything (the next run is a first run), or only a part
+    /// Forget it: the next run is a first run; or reset only a part
     Reset(ResetArgs),
 }
 
 #[derive(Args, Debug)]
 pub struct ResetArgs {
-    /// Reset only the position of the audit log: read it from its start, or from its end on
+    /// Reset only the position: read the log from its start, or only what comes after its end
     #[arg(long, value_enum, value_name = "WHERE")]
     pub position: Option<ResetPosition>,
-    /// Reset only the debounce stamps of the audit log
+    /// Reset only the incidents and windows
     #[arg(long)]
     pub debounce: bool,
-    /// Reset only the outbox and the owed investigations: what was not told goes to undelivered.jsonl
+    /// Reset only queued messages and investigations; what was not sent goes to undelivered/
     #[arg(long)]
     pub outbox: bool,
-    /// Do not ask before unread wakes are passed over, or DMs and investigations given up
+    /// Do not ask before unread wakes are skipped, or messages and investigations given up
     #[arg(long)]
     pub yes: bool,
 }

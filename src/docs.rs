@@ -1,6 +1,5 @@
-//! The man pages, from the same source as the help text and the settings.
-//! They are committed, and these tests hold them to the program. To write them anew:
-//! `UPDATE_DOCS=1 cargo test docs`.
+//! The man pages, made from the help text and the table of settings. They are committed, and the tests here fail
+//! where they are stale. To write them again: `UPDATE_DOCS=1 cargo test docs`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,11 +21,11 @@ const RELEASED: &str = "2026-11-22";
 const FILES: &[(&str, &str)] = &[
     (
         "~/.config/probe-wake/env",
-        "Settings, KEY=value a line, in the syntax of systemd's EnvironmentFile.",
+        "Settings: KEY=value lines in the syntax of systemd's EnvironmentFile.",
     ),
     (
         "~/.local/state/probe-wake/state.json",
-        "What is remembered between runs: positions, debounce stamps, the outbox.",
+        "The state: what is remembered between runs. JSON that a person can read.",
     ),
     (
         "~/.local/state/probe-wake/state.json.old",
@@ -34,33 +33,41 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "~/.local/state/probe-wake/state.lock",
-        "The lock of a run; it holds the time of the last run, since when nothing was watched, how many \
-         runs there were, and when one last ended with 0.",
+        "The lock of a run; it holds when the last run began and ended, its exit code, since when nothing was \
+         watched, and which lasting problems were printed when.",
+    ),
+    (
+        "~/.local/state/probe-wake/texts/",
+        "A file for each long text of a queued message or investigation.",
+    ),
+    (
+        "~/.local/state/probe-wake/undelivered/",
+        "A file for each message that was given up.",
+    ),
+    (
+        "~/.local/state/probe-wake/silences/",
+        "A file for each silence.",
     ),
     (
         "~/.local/state/probe-wake/outcomes.jsonl",
-        "A row for each dispatched wake; over 8 MiB it moves to outcomes.jsonl.1.",
-    ),
-    (
-        "~/.local/state/probe-wake/undelivered.jsonl",
-        "The DMs that were given up, whole.",
+        "A row for each dispatch and each later event; over 8 MiB it moves to outcomes.jsonl.1.",
     ),
 ];
 
-/// What each exit code means.
+/// The meaning of each exit code.
 const EXIT_STATUS: &[(Exit, &str)] = &[
     (
         Exit::Done,
-        "Done. Nothing new, a first run, and all wakes held back are this too.",
+        "Done: also if nothing is new, on a first run, and if all wakes are held back.",
     ),
     (
         Exit::Failed,
-        "The run could not be done; the message names what and the way out.",
+        "The run could not be done; the error says what failed and what to do.",
     ),
     (Exit::Usage, "Wrong usage or configuration."),
     (
         Exit::Unfinished,
-        "Done, but a DM is still queued or went to undelivered.jsonl, or rows may have been missed.",
+        "Done, but a message is still queued or was given up, or rows may have been missed.",
     ),
     (Exit::Locked, "Another run holds the lock."),
 ];
@@ -68,33 +75,33 @@ const EXIT_STATUS: &[(Exit, &str)] = &[
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "probe-wake replay tests/data/kora_audit_log.jsonl",
-        "Rehearse a day's log: no account, no network, no state.",
+        "Show what would have happened on a day: no account, no network, no state.",
     ),
     (
         "probe-wake run --dry-run",
-        "Tell what the next run would do.",
+        "Show what the next run would do.",
     ),
     (
         "probe-wake check --send-test-dm",
-        "Examine the set-up, and send yourself a message.",
+        "Check the set-up, and send yourself a message.",
     ),
     (
         "probe-wake schedule systemd",
-        "Print a unit and a timer for this binary.",
+        "Print the systemd units that start the runs.",
     ),
     (
         "probe-wake state reset --position end",
-        "Leave out what is in the log so far.",
+        "Skip what is in the log so far.",
     ),
 ];
 
-/// The formats that are described in words.
+/// The formats, described in words.
 const FORMATS: &[(&str, &[&str])] = &[
     (
         "THE AUDIT LOG",
         &[
             "One JSON object a line, UTF-8, ended by a line feed, written in append mode. A row is a wake where its own \
-             seam is probe.wake_requested; all others are passed over. Its details: probe, category, severity \
+             seam is probe.wake_requested; all others are skipped. Its details: probe, category, severity \
              (info, warning, critical), title, detail, snapshot_details (an object), envelope_enabled and \
              envelope_fix_name. Anything may be missing.",
             "A wake by hand: {\"seam\":\"probe.wake_requested\",\"details\":{\"probe\":\"test\",\"severity\":\"info\",\
@@ -104,20 +111,22 @@ const FORMATS: &[(&str, &[&str])] = &[
     (
         "THE ENV FILE",
         &[
-            "KEY=value lines in the syntax of systemd's EnvironmentFile: no export, no comment behind a value, no ~ for \
-             the home folder. The real environment wins over the file. A file or a folder that others can write is \
-             refused. Every secret X can also be given as X_FILE, the name of a file that holds it.",
+            "KEY=value lines in the syntax of systemd's EnvironmentFile: no export, no comment after a value, no ~ for \
+             the home folder. A quote that is not closed ends with its line, with a warning. The real environment wins \
+             over the file. A file that others can write, or that lies in a folder that others can write, is refused; \
+             write permission for the owner's own group is fine. Every secret X can also be set as X_FILE, the name of \
+             a file that holds it.",
         ],
     ),
     (
         "OUTCOME ROWS",
         &[
-            "A row for each dispatched wake, in the audit log's own shape: seam probe.investigation_completed, and in its \
-             details what became of it: dm_status (sent, failed_send, engine_unavailable_fallback, \
+            "A row for each dispatched wake, in the audit log's own shape: seam probe.investigation_completed. Its details \
+             say what became of it: dm_status (sent, failed_send, engine_unavailable_fallback, \
              engine_unavailable_failed_send), the diagnosis or the fallback's text, tokens and cost, reasoning_error and \
              reasoning_error_message where there is one, autofix_attempted, facts_first, late_diagnosis, digest_size and \
-             digest_session. A DM that a later run delivers adds a row of seam probe.dm_delivered, but never to a file \
-             that KORA_PROBE_OUTCOME_LOG names.",
+             digest_session. Later events add rows of the seams probe.dm_delivered, probe.dm_undelivered, \
+             probe.recovery_told and probe.silence_over, but never to a file that KORA_PROBE_OUTCOME_LOG names.",
         ],
     ),
 ];
@@ -183,8 +192,10 @@ fn files_page() -> String {
 fn environment(roff: &mut Roff) {
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
-        "An empty value is unset, and white space around one is ignored. What is not in the \
-         environment is read from the env file.",
+        "An empty value is unset, and white space around a value is ignored. What is not in the environment is read \
+         from the env file. Numbers are whole unless it says that fractions are taken. A switch is true, 1, yes or on, \
+         or else false, 0, no or off, in any case. A value that does not parse or is out of range is a warning, and \
+         the default is used. No time is longer than 366 days.",
     )]);
     for variable in VARIABLES {
         let default = match variable.default {
@@ -202,7 +213,7 @@ fn exit_status(roff: &mut Roff) {
     }
 }
 
-/// With the title in capitals and a date, as man(7) has them.
+/// Sets the title in capitals and a date, as man(7) wants them.
 fn dated(man: Man, name: &str) -> Man {
     man.title(name.to_uppercase())
         .date(RELEASED)
@@ -227,18 +238,16 @@ fn entry(roff: &mut Roff, heading: impl Into<Vec<Inline>>, text: &str) {
     roff.text([roman(text)]);
 }
 
-/// Every verb with its page's name, `state reset` as `probe-wake-state-reset`.
+/// Returns every command with its page's name: `state reset` with `probe-wake-state-reset`.
 fn subcommands() -> Vec<(String, Command)> {
     let mut found = Vec::new();
     let mut open = vec![("probe-wake".to_owned(), command())];
     while let Some((name, command)) = open.pop() {
-        for verb in command
-            .get_subcommands()
-            .filter(|verb| verb.get_name() != "help")
-        {
-            let name = format!("{name}-{}", verb.get_name());
-            found.push((name.clone(), verb.clone()));
-            open.push((name, verb.clone()));
+        let subcommands = command.get_subcommands();
+        for command in subcommands.filter(|command| command.get_name() != "help") {
+            let name = format!("{name}-{}", command.get_name());
+            found.push((name.clone(), command.clone()));
+            open.push((name, command.clone()));
         }
     }
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -246,7 +255,7 @@ fn subcommands() -> Vec<(String, Command)> {
 }
 
 fn pages() -> Vec<(String, String)> {
-    let verbs = subcommands().into_iter().map(|(name, command)| {
+    let commands = subcommands().into_iter().map(|(name, command)| {
         let mut page = Vec::new();
         dated(Man::new(command.version(env!("CARGO_PKG_VERSION"))), &name)
             .render(&mut page)
@@ -257,10 +266,10 @@ fn pages() -> Vec<(String, String)> {
         ("probe-wake.1".to_owned(), tidy(&main_page())),
         ("probe-wake.5".to_owned(), tidy(&files_page())),
     ];
-    main_pages.into_iter().chain(verbs).collect()
+    main_pages.into_iter().chain(commands).collect()
 }
 
-/// The page as mandoc wants it: no text line over 80 bytes, and no paragraph without a text.
+/// Formats the page as mandoc wants it: no text line over 80 bytes, and no empty paragraph.
 fn tidy(page: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in page.replace("\n.br\n\n.br\n", "\n.sp\n").lines() {
@@ -295,7 +304,7 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Compares a committed file with what the program says, or writes it anew.
+/// Fails if a committed file is stale, or writes it again.
 fn hold(path: &Path, expected: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(path, expected).unwrap();
@@ -309,7 +318,7 @@ fn hold(path: &Path, expected: &str) {
 }
 
 #[test]
-fn the_man_pages_are_what_the_program_says() {
+fn the_man_pages_are_up_to_date() {
     for (name, page) in pages() {
         hold(&repository().join("man").join(name), &page);
     }
@@ -338,17 +347,17 @@ fn each_reason_is_explained() {
 }
 
 #[test]
-fn no_man_page_is_left_of_a_verb_that_is_gone() {
+fn every_man_page_has_a_command() {
     let known: Vec<String> = pages().into_iter().map(|(name, _)| name).collect();
     for entry in fs::read_dir(repository().join("man")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let is_verb = name.ends_with(".1");
-        assert!(!is_verb || known.contains(&name), "man/{name}");
+        let is_command = name.ends_with(".1");
+        assert!(!is_command || known.contains(&name), "man/{name}");
     }
 }
 
 #[test]
-fn the_help_text_names_every_exit_code() {
+fn the_help_text_explains_every_exit_code() {
     let help = Cli::command().render_long_help().to_string();
     for (exit, _) in EXIT_STATUS {
         assert!(help.contains(&(*exit as u8).to_string()), "{exit:?}");

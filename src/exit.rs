@@ -1,20 +1,21 @@
-//! Every way to end: the exit codes, and the error that carries one of them up to `main` together
-//! with what the reader can do next.
+//! Every way to end: the exit codes, and the error that carries one of them up to `main`, together with what to
+//! do next.
 
 use std::fmt;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 /// How a command ended. The numbers are part of the program's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done, whatever there was to do.
+    /// Done, even if there was nothing to do.
     Done = 0,
-    /// It could not be done; nothing was lost, and the next run tries again.
+    /// It could not be done. Nothing is lost: the next run tries again.
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// Done, but a DM is still queued or was given up, or rows may have been missed.
+    /// Done, but a message is still queued or was given up, or rows may have been missed.
     Unfinished = 3,
     /// Another run holds the lock (`EX_TEMPFAIL` of sysexits.h).
     Locked = 75,
@@ -26,7 +27,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that ends the program: the code, what happened to what, and the next step.
+/// An error that ends the program: the exit code, what happened to what, and what to do next.
 #[derive(Debug)]
 pub struct Problem {
     pub exit: Exit,
@@ -43,12 +44,12 @@ impl Problem {
         }
     }
 
-    /// A setting or an argument that cannot be used.
+    /// Returns a problem with a setting or an argument.
     pub fn usage(what: impl Into<String>) -> Self {
         Self::new(Exit::Usage, anyhow::anyhow!(what.into()))
     }
 
-    /// What happened, without the next step.
+    /// Returns what happened, without the next step.
     pub fn what(&self) -> String {
         format!("{:#}", self.error)
     }
@@ -57,7 +58,7 @@ impl Problem {
         self.next_step.as_deref()
     }
 
-    /// Whether the reader of stdout went away, as `head` does when it has enough.
+    /// Returns whether the reader of stdout went away, as `head` does when it has enough.
     pub fn is_closed_stdout(&self) -> bool {
         self.error.chain().any(|cause| {
             cause
@@ -88,5 +89,29 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How a command ended; only `main` prints the problem.
+/// How a command ended. Only `main` prints the problem.
 pub type Ended = Result<Exit, Problem>;
+
+/// Does the work. A panic ends it with exit 1, after [`log_panics`] has logged it.
+pub fn guarded(work: impl FnOnce() -> Ended) -> Ended {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Ok(Exit::Failed))
+}
+
+/// Logs every panic as one line.
+pub fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        log::error!("a bug in probe-wake: {panic}")
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure() {
+        let ended = guarded(|| panic!("on purpose"));
+        assert!(matches!(ended, Ok(Exit::Failed)));
+        assert!(matches!(guarded(|| Ok(Exit::Locked)), Ok(Exit::Locked)));
+    }
+}

@@ -1,12 +1,13 @@
-//! The ways in which this program opens files, by whom the file belongs to. Nothing here waits for
-//! a FIFO, and what is checked is checked on the file that was opened.
+//! How this program opens files, by whom the file belongs to. Nothing here waits for a FIFO, and every check
+//! is made on the file that was opened.
 //!
-//! | whose file | links | checked | with |
+//! | whose file | links | checks | functions |
 //! |---|---|---|---|
-//! | ours: state folder, metrics | not followed | ours, a regular file | `open_own`, `append_own`, `create_anew` |
-//! | the operator's: env file, secrets | followed | as above, and its folder | `read_trusted` |
-//! | others': audit log, outcome log | followed | a regular file | `open_without_waiting`, `append_shared` |
+//! | ours: state folder, metrics | not followed | regular, ours, nobody else can write it | `open_own`, `append_own`, `create_anew` |
+//! | the operator's: env file, secrets | followed | as above, and its folder; root's is fine, too, and so is write permission for the owner's own group | `read_trusted` |
+//! | others': audit log, outcome log | followed | regular | `open_without_waiting`, `append_shared` |
 
+use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -16,17 +17,16 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;
 
-/// In such a folder (mode 1777, as `/tmp` has it) nobody can replace another user's file.
+/// The bit of a folder's mode (`/tmp` has 1777) with which nobody can replace another user's file in it.
 const STICKY: u32 = 0o1000;
 
-/// Opens a file to be read, whatever it is. A FIFO that nobody writes to does not make it wait, as
-/// it would without `O_NONBLOCK`.
+/// Opens a file to read it, whatever it is. `O_NONBLOCK` keeps a FIFO without a writer from blocking.
 pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     open(path, File::options().read(true), OFlags::empty())
 }
 
-/// Opens a file in a folder that is ours: no link is followed, and the file must be a regular one
-/// that others cannot write. What is made has mode 0600.
+/// Opens a file in a folder that is ours: follows no link, and takes only a regular file that others cannot
+/// write. A new file gets mode 0600.
 pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = open(path, options.mode(0o600), OFlags::NOFOLLOW)?;
     let meta = file.metadata()?;
@@ -35,15 +35,14 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// The content of a file in a folder that is ours.
+/// Reads a file in a folder that is ours.
 pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_own(path, File::options().read(true))?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Makes a file that was not there. A left-over of that name is removed, whoever made it, and is
-/// never written to.
+/// Creates a file. A leftover of that name is removed, whoever made it, and never written to.
 pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true).mode(mode);
@@ -52,7 +51,7 @@ pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
             fs::remove_file(path)?;
             options.open(path)
         }
-        made => made,
+        created => created,
     }
 }
 
@@ -67,31 +66,30 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Reads a file that says what this program does, or as whom: it and its folder must be ours or
-/// root's, and others must not be able to write or replace it. Links are followed, since Kubernetes
-/// mounts secrets as links. More than `most_bytes` is an error.
-pub fn read_trusted(path: &Path, most_bytes: u64) -> io::Result<(String, Metadata)> {
+/// Reads a file that decides what this program does, or as whom: it and its folder must be ours or root's,
+/// and others must not be able to write or replace it. Links are followed, since Kubernetes mounts secrets as
+/// links. More than `max_bytes` is an error.
+pub fn read_trusted(path: &Path, max_bytes: u64) -> io::Result<(Vec<u8>, Metadata)> {
     let file = open_without_waiting(path)?;
     let meta = file.metadata()?;
     check_is_regular(&meta)?;
-    check_writers(path, &meta)?;
+    check_trusted(path, &meta)?;
     check_folder_of(path)?;
     let entry = fs::symlink_metadata(path)?;
     if entry.is_symlink() {
         check_owner(path, &entry)?;
         check_folder_of(&fs::canonicalize(path)?)?;
     }
-    let mut text = String::new();
-    file.take(most_bytes + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > most_bytes {
-        return Err(io::Error::other(format!(
-            "it is longer than {most_bytes} bytes"
-        )));
+    let mut bytes = Vec::new();
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let what = format!("it is longer than {max_bytes} bytes");
+        return Err(io::Error::other(what));
     }
-    Ok((text, meta))
+    Ok((bytes, meta))
 }
 
-/// Whether nobody but its owner, who is this user or root, can write it. The error says what to do.
+/// Fails unless only the owner, who must be this user or root, can write the file. The error says what to do.
 pub fn check_writers(path: &Path, meta: &Metadata) -> io::Result<()> {
     check_owner(path, meta)?;
     if meta.mode() & 0o022 == 0 {
@@ -101,6 +99,14 @@ pub fn check_writers(path: &Path, meta: &Metadata) -> io::Result<()> {
     Err(io::Error::other(format!(
         "{shown} can be written by others: chmod {mode} {shown}"
     )))
+}
+
+/// As [`check_writers`], but the owner's own group may have write permission.
+fn check_trusted(path: &Path, meta: &Metadata) -> io::Result<()> {
+    match meta.mode() & 0o022 {
+        0o020 if is_own_group(meta) => check_owner(path, meta),
+        _ => check_writers(path, meta),
+    }
 }
 
 fn check_owner(path: &Path, meta: &Metadata) -> io::Result<()> {
@@ -113,8 +119,39 @@ fn check_owner(path: &Path, meta: &Metadata) -> io::Result<()> {
     )))
 }
 
-/// Appends one JSON line to a file that others write too: a single write, so that lines do not mix,
-/// and nothing else.
+/// Returns whether anybody but the owner can read the file.
+pub fn is_readable_by_others(meta: &Metadata) -> bool {
+    meta.mode() & 0o004 != 0 || (meta.mode() & 0o040 != 0 && !is_own_group(meta))
+}
+
+/// Returns whether the file's group is its owner's own, as Debian and Red Hat give every user one.
+fn is_own_group(meta: &Metadata) -> bool {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    meta.uid() == meta.gid()
+        && is_private_group(meta.gid(), &read("/etc/passwd"), &read("/etc/group"))
+}
+
+/// Returns whether the group of this id has the name of the user of this id, and no other member.
+fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
+    let id = id.to_string();
+    // name:password:uid:gid:... and name:password:gid:members
+    let lines = |text| str::lines(text).map(|line| line.split(':').collect::<Vec<_>>());
+    let users =
+        lines(passwd).filter(|user| user.get(2) == Some(&&*id) || user.get(3) == Some(&&*id));
+    let names: HashSet<_> = users.map(|user| user[0]).collect();
+    let mut groups = lines(group).filter(|group| group.get(2) == Some(&&*id));
+    let (Some(own), None) = (groups.next(), groups.next()) else {
+        return false;
+    };
+    let members = own.get(3).map_or("", |members| members.trim()).split(',');
+    let mut all = names
+        .iter()
+        .copied()
+        .chain(members.filter(|member| !member.is_empty()));
+    !names.is_empty() && all.all(|name| name == own[0])
+}
+
+/// Appends one JSON line to a file that others write, too: in a single write, so that lines do not mix.
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     let mut options = File::options();
     options.append(true).create(true).mode(0o600);
@@ -123,9 +160,9 @@ pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     file.write_all(&with_line_end(line)?)
 }
 
-/// Appends one JSON line to a file of which the lock's holder is the only writer. No half line
-/// spoils the next one: what cannot be written whole is cut off again, and behind what a crash left
-/// without its line end a new line is begun.
+/// Appends one JSON line to a file that only the lock's holder writes. No half line spoils the next one: a
+/// line that cannot be written whole is cut off again, and after one that a crash left unfinished a new line
+/// is begun.
 pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     let mut file = open_own(path, File::options().read(true).append(true).create(true))?;
     let end = file.metadata()?.len();
@@ -163,7 +200,7 @@ fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<Fil
     })
 }
 
-/// Whether it is a file and no FIFO, link, folder or device.
+/// Fails unless it is a regular file: no FIFO, link, folder or device.
 pub fn check_is_regular(meta: &Metadata) -> io::Result<()> {
     meta.is_file().then_some(()).ok_or_else(not_regular)
 }
@@ -172,7 +209,7 @@ fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
-/// Whether others can replace what lies beside this path.
+/// Fails if others can replace a file in the folder of this path.
 fn check_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
@@ -180,5 +217,35 @@ fn check_folder_of(path: &Path) -> io::Result<()> {
     if meta.mode() & STICKY != 0 {
         return check_owner(folder, &meta);
     }
-    check_writers(folder, &meta)
+    check_trusted(folder, &meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_group_has_its_owners_name_and_id_and_no_other_member() {
+        let users = "root:x:0:0:root:/root:/bin/bash\njoshua:x:1000:1000::/home/joshua:/bin/sh\n";
+        let groups = "root:x:0:\nstaff:x:50:\njoshua:x:1000:";
+        for (id, more_users, more_groups, expected) in [
+            (1000, "", "", true),
+            (1000, "", "joshua", true),
+            (0, "", "", true),
+            (1000, "", "joshua,anna", false),
+            (1000, "", "anna", false),
+            (1000, "", "\nstaff2:x:1000:", false),
+            (1000, "anna:x:1001:1000::/:/bin/sh", "", false),
+            (1000, "twin:x:1000:1000::/:/bin/sh", "", false),
+            (50, "", "", false),
+            (1002, "nameless:x:1002:1002::/:", "", false),
+        ] {
+            let (users, groups) = (
+                format!("{users}{more_users}"),
+                format!("{groups}{more_groups}"),
+            );
+            let found = is_private_group(id, &users, &groups);
+            assert_eq!(found, expected, "{id} {more_users} {more_groups}");
+        }
+    }
 }

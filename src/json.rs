@@ -1,17 +1,16 @@
-//! A tolerant JSON scanner over bytes: which bytes are one whole object, what its members are, what
-//! a string says. It takes what Python's `json.dumps` can write and serde_json cannot read: `NaN`
-//! and `Infinity`, lone surrogate escapes, numbers of any size, any depth of nesting, and strings
-//! that are not UTF-8. Nothing here recurses, and all of it is linear. Apart from [`object_at`],
-//! the functions rely on text that `object_at` found whole; any other text gives them something
-//! senseless, never a panic.
+//! A tolerant JSON scanner over bytes: which bytes are a whole object, what its members are, what a string says. It
+//! reads what Python's `json.dumps` can write and serde_json refuses: `NaN` and `Infinity`, lone surrogate escapes,
+//! numbers of any size, any depth of nesting, and strings that are not UTF-8. Nothing here recurses, and all of it
+//! takes linear time. Except for [`object_at`], the functions expect text that `object_at` found to be whole; for
+//! other text the result is meaningless, but nothing panics.
 
 use std::iter;
 
 use memchr::{memchr, memchr2};
 use serde_json::Value;
 
-/// Stands for an array in the scanner's stack, where an object stands with its start. A hostile row
-/// is all brackets: four bytes a level keep its stack within twice the row's length.
+/// Stands for an array in the scanner's stack; an object stands there with its start. A hostile row may be all
+/// brackets: four bytes a level keep the stack small.
 const ARRAY: u32 = u32::MAX;
 
 const WORDS: [&[u8]; 6] = [
@@ -34,11 +33,10 @@ enum Expect {
     CommaOrEnd,
 }
 
-/// Finds the end of the object whose `{` is at `start`: the index behind its `}`.
+/// Finds the end of the object whose `{` is at `start`: the index after its `}`.
 ///
-/// Where the text breaks off or is not JSON, the error holds the starts of all objects that were
-/// still open there, the one at `start` first. None of them is whole, so whoever looks for whole
-/// objects need not try them again.
+/// If the text breaks off or is not JSON, the error holds the starts of all objects that were still open there,
+/// the one at `start` first. None of them is whole, so that there is no need to try them.
 pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<u32>> {
     let mut open = Vec::new();
     let (mut at, mut expect) = (start, Expect::Object);
@@ -52,15 +50,14 @@ pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<u32>> {
     Err(open)
 }
 
-/// The text without the white space around it, where it is one whole object.
+/// Returns the text without the white space around it, if it is one whole object.
 pub fn whole_object(text: &[u8]) -> Option<&[u8]> {
     let text = text.trim_ascii();
     let is_whole = object_at(text, 0).is_ok_and(|end| end == text.len());
     is_whole.then_some(text)
 }
 
-/// Takes one token. Gives the index behind it and what may follow, or `None` where the text is not
-/// JSON.
+/// Reads one token. Returns the index after it and what may follow, or `None` if the text is not JSON.
 fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
     use Expect::{Colon, CommaOrEnd, Key, KeyOrEnd, Object, Value, ValueOrEnd};
     let in_array = open.last() == Some(&ARRAY);
@@ -88,8 +85,8 @@ fn close(at: usize, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
     Some((at + 1, Expect::CommaOrEnd))
 }
 
-/// The object's own members in their order, equal keys included. Keys and values are their text as
-/// it stands. Whatever is not an object has no members.
+/// Returns the object's own members in their order, equal keys included. Keys and values are raw text. Anything
+/// but an object has no members.
 fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let start = object.starts_with(b"{").then_some(1);
     let mut at = start.unwrap_or(object.len());
@@ -104,8 +101,7 @@ fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The values of the named members as they stand; of members with the same name the last, as in
-/// Python.
+/// Returns the raw values of the named members; of members with the same name the last, as Python does.
 pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
     let mut found = [None; N];
     for (key, value) in members(object) {
@@ -116,7 +112,7 @@ pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Optio
     found
 }
 
-/// Whether this string, as it stands, says this text.
+/// Returns whether this raw string says this text.
 fn is_string(raw: &[u8], text: &str) -> bool {
     let inner = &raw[1..raw.len() - 1];
     match memchr(b'\\', inner) {
@@ -125,8 +121,8 @@ fn is_string(raw: &[u8], text: &str) -> bool {
     }
 }
 
-/// Decodes the string that `raw` begins with; `None` where it begins with something else. A lone
-/// surrogate escape and what is not UTF-8 become U+FFFD.
+/// Decodes the string that `raw` begins with; `None` if it begins with something else. A lone surrogate escape and
+/// what is not UTF-8 become U+FFFD.
 pub fn string(raw: &[u8]) -> Option<String> {
     let end = string_end(raw, 0)?;
     let mut text = Vec::new();
@@ -149,8 +145,7 @@ pub fn string(raw: &[u8]) -> Option<String> {
     })
 }
 
-/// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Gives the
-/// run's length.
+/// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Returns the run's length.
 fn decode_units(raw: &[u8], text: &mut Vec<u8>) -> usize {
     let escapes = raw
         .chunks_exact(6)
@@ -183,15 +178,15 @@ fn unescape(letter: u8) -> u8 {
     }
 }
 
-/// The value's JSON text without white space: strings decoded and encoded anew, `NaN` and
-/// `Infinity` as `null`, numbers as written.
+/// Returns the value's JSON text without white space: strings decoded and encoded again, `NaN` and `Infinity` as
+/// `null`, numbers as written.
 pub fn compact(raw: &[u8]) -> String {
     rewrite(raw, |_| true)
 }
 
-/// A JSON text as a value. An object is also read where it holds what this module takes and
-/// serde_json does not; a number that is too large for a float is `null` then. `None` where the text
-/// is not one value, or where it is nested more than 127 levels deep.
+/// Parses a JSON text. An object may also contain what this module reads and serde_json refuses; a number that is
+/// too large for a float is `null` then. `None` if the text is not one value, or is nested more than 127 levels
+/// deep.
 pub fn parse(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok().or_else(|| {
         let is_finite = |number: &str| number.parse().is_ok_and(f64::is_finite);
@@ -200,7 +195,7 @@ pub fn parse(text: &[u8]) -> Option<Value> {
     })
 }
 
-/// See [`compact`]. A number that is not kept becomes `null`.
+/// As [`compact`], but a number that `keeps` refuses becomes `null`.
 fn rewrite(raw: &[u8], keeps: impl Fn(&str) -> bool) -> String {
     let mut text = String::with_capacity(raw.len());
     let mut at = 0;
@@ -234,7 +229,7 @@ fn skip_white(bytes: &[u8], at: usize) -> usize {
         .count()
 }
 
-/// The end of a value in an object that is known to be whole; its brackets only need counting.
+/// Returns the end of a value in an object that is known to be whole: its brackets need only be counted.
 fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
     let (mut at, mut depth) = (start, 0_usize);
     loop {
@@ -304,7 +299,7 @@ fn number_end(bytes: &[u8], start: usize) -> Option<usize> {
     Some(at)
 }
 
-/// Behind a run of digits, `None` where there is not one digit.
+/// Returns the index after a run of digits; `None` if there is none.
 fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
     let count = bytes
         .get(at..)?
@@ -314,7 +309,7 @@ fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
     (count > 0).then_some(at + count)
 }
 
-/// Whether a field need not be written, since reading gives it this value where it is missing.
+/// Returns whether a field need not be written, since this is its value where it is missing.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -331,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_writes_is_read() {
+    fn an_object_that_python_writes_is_whole() {
         for text in [
             r#"{"a":NaN,"b":Infinity,"c":-Infinity}"#,
             r#"{"a":"\ud800"}"#,
@@ -344,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn an_object_that_is_not_json_is_refused() {
         for text in [
             "",
             "[]",
@@ -388,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_object_names_the_objects_still_open() {
+    fn a_broken_object_names_the_objects_that_are_open() {
         assert_eq!(
             object_at(br#"{"a":{},"b":[{"c":{"d"#, 0),
             Err(vec![0, 13, 18])
@@ -398,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_no_limit() {
+    fn any_depth_is_read() {
         let deep = 1_000_000;
         let text = [r#"{"a":["#.repeat(deep), "]}".repeat(deep)].concat();
         assert!(is_object(text.as_bytes()));
@@ -407,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_the_objects_own_in_order() {
+    fn the_members_are_the_objects_own_in_order() {
         let text = br#" { "a" : 1 , "\u0062":{"x":[1,"}"],"y":{}} ,"a":[ "," ],"c":"d", "e":true}"#;
         let found: Vec<_> = members(&text[1..])
             .map(|(key, value)| (string(key).unwrap(), String::from_utf8_lossy(value)))
@@ -464,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_writes_is_parsed() {
+    fn an_object_that_python_writes_is_parsed() {
         for (text, value) in [
             (
                 &br#"{"a":NaN,"b":[-Infinity,1e999,1.5]}"#[..],
@@ -526,7 +521,7 @@ mod tests {
         }
 
         #[test]
-        fn compact_says_what_serde_json_reads(value in json()) {
+        fn compact_text_means_what_serde_json_reads(value in json()) {
             let read = serde_json::from_str::<Value>(&value);
             prop_assume!(read.is_ok()); // serde_json has no numbers over f64's range and no lone surrogates
             prop_assert_eq!(serde_json::from_str::<Value>(&compact(value.as_bytes())).unwrap(), read.unwrap());

@@ -1,5 +1,5 @@
-//! Problems and progress to stderr, one line each. Only this program's own records are let through:
-//! what a library logs (ureq traces whole requests) could hold a secret.
+//! Writes problems and progress to stderr, one line each. Drops the records of libraries, which could contain a
+//! secret: ureq traces whole requests.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -7,11 +7,11 @@ use crate::terminal::write_line;
 use crate::text::on_one_line;
 
 struct Logger {
-    /// Whether each line begins with its priority, as journald takes it (sd-daemon(3)).
+    /// Whether each line begins with its priority, as journald reads it (sd-daemon(3)).
     priorities: bool,
 }
 
-/// Problems are always told; `-v` adds what is done, `-vv` each step.
+/// Problems are always logged; `-v` adds what is done, `-vv` each step.
 pub fn init(verbose: u8, priorities: bool) {
     let level = match verbose {
         0 => LevelFilter::Warn,

@@ -37,8 +37,8 @@ mod page;
 mod random;
 mod record;
 mod report;
-mod secret;
 mod run;
+mod secret;
 mod slack;
 mod snapshot;
 mod state;
@@ -55,8 +55,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use signal_hook::consts::SIGXFSZ;
 
 fn main() -> ExitCode {
-    // With a handler, a write beyond the limit on a file's size is an error like that of a full disk.
-    // Without one it ends the run, and nobody is told.
+    // With a handler, a write beyond the limit on a file's size is an error, like that of a full disk. Without
+    // one it kills the run.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let screen = config::screen();
     terminal::init(screen);
@@ -64,15 +64,16 @@ fn main() -> ExitCode {
         true => ColorChoice::Auto,
         false => ColorChoice::Never,
     };
-    // Never dropped: the process is as long as its life.
+    // Leaked on purpose: it lives until the process exits.
     let mut command = ManuallyDrop::new(cli::Cli::command().color(help_colour));
     let matches = command.try_get_matches_from_mut(env::args_os());
     let parsed = matches.and_then(|matches| cli::Cli::from_arg_matches(&matches));
     let cli = parsed.unwrap_or_else(|error| error.exit());
     logger::init(cli.global.verbose, config::stderr_is_journal());
-    match commands::execute(&cli) {
+    exit::log_panics();
+    match exit::guarded(|| commands::execute(&cli)) {
         Ok(exit) => exit.into(),
-        // A filter whose reader has enough ends quietly.
+        // As a filter does when its reader has enough.
         Err(problem) if problem.is_closed_stdout() => exit::Exit::Done.into(),
         Err(problem) => {
             log::error!("{problem}");

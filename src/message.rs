@@ -97,7 +97,11 @@ fn alert(
     let paragraphs = match outcome {
         Outcome::Diagnosis { .. } => {
             let runbook = lines.runbook.iter().map(|line| format!("{line}\n"));
-            let facts = format!("{}\n{}{status}", fact_line(wake), runbook.collect::<String>());
+            let facts = format!(
+                "{}\n{}{status}",
+                fact_line(wake),
+                runbook.collect::<String>()
+            );
             vec![format!("{header}\n{end}"), facts]
         }
         _ => vec![
@@ -120,12 +124,21 @@ fn digest(alerts: &[Alert], end: &str, notes: &[String], now: Timestamp) -> Rend
     let sign = sign(main_wake(alerts));
     let header = format!("{sign} Probe alerts · {} at once{critical}", alerts.len());
     let sorted = sorted(alerts);
-    let first = [format!("{header}\n{}", list(&sorted)), end.to_owned(), notes.join("\n")];
+    let first = [
+        format!("{header}\n{}", list(&sorted)),
+        end.to_owned(),
+        notes.join("\n"),
+    ];
     let Rendered { mut text, further } = whole(&first);
     text.push_str("\n\n");
     let in_full = sorted.iter().map(|alert| {
         let (wake, status) = (&alert.wake, status_line(alert, now));
-        format!("{} {}\n\n{}\n\n{status}", self::sign(wake), fact_line(wake), wake.detail)
+        format!(
+            "{} {}\n\n{}\n\n{status}",
+            self::sign(wake),
+            fact_line(wake),
+            wake.detail
+        )
     });
     let in_full: Vec<_> = in_full.collect();
     text.push_str(&in_full.join("\n\n"));
@@ -154,7 +167,11 @@ fn reply(
 }
 
 fn whole(paragraphs: &[String]) -> Rendered {
-    let paragraphs: Vec<_> = paragraphs.iter().filter(|one| !one.is_empty()).cloned().collect();
+    let paragraphs: Vec<_> = paragraphs
+        .iter()
+        .filter(|one| !one.is_empty())
+        .cloned()
+        .collect();
     let text = paragraphs.join("\n\n");
     let further = text.len();
     Rendered { text, further }
@@ -239,7 +256,9 @@ fn status_line(alert: &Alert, now: Timestamp) -> String {
         parts.push(format!("seen {} times since {since}", counted.count));
     }
     let from = raised.unwrap_or(alert.read_at);
-    let newest = held.newest.filter(|newest| newest.duration_since(from) > MUCH_LATER);
+    let newest = held
+        .newest
+        .filter(|newest| newest.duration_since(from) > MUCH_LATER);
     parts.extend(newest.map(|newest| format!("last {}", clock(newest, now))));
     parts.join(" · ")
 }
@@ -251,14 +270,16 @@ fn notes(outcome: Option<&Outcome>, lines: &Lines) -> Vec<String> {
         _ => None,
     };
     let cut_short = cut_short.map(|by| format!("The engine cut this text short ({by})."));
-    let unwatched = lines.unwatched.map(|length| {
-        format!("Nothing was watched for {} before this.", span(length))
-    });
+    let unwatched = lines
+        .unwatched
+        .map(|length| format!("Nothing was watched for {} before this.", span(length)));
     cut_short.into_iter().chain(unwatched).collect()
 }
 
 fn with_notes(line: String, notes: &[String]) -> String {
-    let lines = std::iter::once(&line).chain(notes).filter(|line| !line.is_empty());
+    let lines = std::iter::once(&line)
+        .chain(notes)
+        .filter(|line| !line.is_empty());
     lines.cloned().collect::<Vec<_>>().join("\n")
 }
 

@@ -150,7 +150,11 @@ fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
             "Bytes of the audit log behind the position; NaN where it cannot be read",
             lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
         ),
-        ("outbox_dms", "Messages in the outbox", state.outbox.len() as f64),
+        (
+            "outbox_dms",
+            "Messages in the outbox",
+            state.outbox.len() as f64,
+        ),
         (
             "investigations_owed",
             "Investigations left to later runs",

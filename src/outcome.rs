@@ -140,7 +140,9 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
         dispatched_at: rfc3339(alert.dispatched_at),
         first_wake_at: Some(rfc3339(alert.dispatch.since)),
         last_wake_at: incident.map(|incident| rfc3339(incident.last_raised)),
-        held_back: incident.map(|incident| incident.unrecorded).unwrap_or_default(),
+        held_back: incident
+            .map(|incident| incident.unrecorded)
+            .unwrap_or_default(),
         usage,
         investigation_duration_ms: record.duration_ms,
         investigation_summary_text: summary(ended, now),
@@ -160,7 +162,13 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
         digest_session: is_digest.then(|| message.subject().caller_session_id()),
     };
     let completed = OfSeam::Completed(Box::new(completed));
-    row(COMPLETED_SEAM, message.investigation.clone(), &alert.wake, completed, record.ended_at)
+    row(
+        COMPLETED_SEAM,
+        message.investigation.clone(),
+        &alert.wake,
+        completed,
+        record.ended_at,
+    )
 }
 
 /// Returns the diagnosis, or the fallback's text; of a digest's, what is about this wake.
@@ -188,9 +196,11 @@ pub fn delivered(message: &Message, now: Timestamp) -> Vec<Row> {
 
 /// Makes the rows of a message that was given up, one a pair.
 pub fn undelivered(message: &Message, reason: &str, now: Timestamp) -> Vec<Row> {
-    rows(message, UNDELIVERED_SEAM, now, |severity| OfSeam::Undelivered {
-        severity,
-        reason: reason.to_owned(),
+    rows(message, UNDELIVERED_SEAM, now, |severity| {
+        OfSeam::Undelivered {
+            severity,
+            reason: reason.to_owned(),
+        }
     })
 }
 
@@ -203,7 +213,13 @@ fn rows(
     let alerts = message.content.alerts().iter();
     let rows = alerts.map(|alert| {
         let of_seam = of_seam(alert.wake.severity.clone());
-        row(seam, message.investigation.clone(), &alert.wake, of_seam, now)
+        row(
+            seam,
+            message.investigation.clone(),
+            &alert.wake,
+            of_seam,
+            now,
+        )
     });
     rows.collect()
 }
@@ -220,7 +236,13 @@ pub fn recovered(incident: &Incident, healthy_at: Timestamp, now: Timestamp) -> 
         category: incident.pair.category.clone(),
         ..Wake::default()
     };
-    row(RECOVERED_SEAM, incident.investigation.clone(), &wake, recovered, now)
+    row(
+        RECOVERED_SEAM,
+        incident.investigation.clone(),
+        &wake,
+        recovered,
+        now,
+    )
 }
 
 fn row(
@@ -256,8 +278,9 @@ pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
     let appended = append_own(&default, row).map(drop);
     appended.with_context(|| format!("cannot append to {}", default.display()))?;
     match named {
-        Some(path) => append_shared(path, row)
-            .with_context(|| format!("cannot append to {}", path.display())),
+        Some(path) => {
+            append_shared(path, row).with_context(|| format!("cannot append to {}", path.display()))
+        }
         None => Ok(()),
     }
 }

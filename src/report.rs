@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::audit::wake::Wake;
-use crate::incident::{Decision, Reason};
 use crate::exit::Exit;
+use crate::incident::{Decision, Reason};
 use crate::text::steers;
 
 /// The JSON object of `run` and `replay`: its fields are the program's interface.

@@ -1,13 +1,12 @@
-//! A string that cannot be printed. Tokens are wrapped here as soon as they are read and leave only
-//! as the value of a request header, so that no log line, error or report can carry one by
-//! accident.
+//! A string that cannot be printed. Tokens are wrapped here as soon as they are read and leave only as the
+//! value of a request header, so that no log line, error or report contains one by accident.
 
 use std::fmt;
 
-/// The length from which a secret is no word of the language.
+/// A shorter secret may be an ordinary word.
 const SHORTEST_MASKED: usize = 8;
 
-/// A token or another text that must not be seen.
+/// A string that does not show up in output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -16,8 +15,8 @@ impl Secret {
         Self(value)
     }
 
-    /// The text with this secret masked, however often it stands there. A short one is left: local
-    /// servers take words such as `ollama` for a token, and a diagnosis may well hold that word.
+    /// Masks every occurrence of this secret in the text. A short one is left: for local servers a word such
+    /// as `ollama` is a token, and a diagnosis may well contain it.
     pub fn mask(&self, text: String) -> String {
         if self.0.len() < SHORTEST_MASKED || !text.contains(&self.0) {
             return text;
@@ -25,7 +24,7 @@ impl Secret {
         text.replace(&self.0, "[masked]")
     }
 
-    /// The secret itself, for a header and nothing else.
+    /// Returns the secret itself: to send it in a header, or to see what kind of token it is.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_masked_and_a_mere_word_is_not() {
+    fn a_secret_is_masked_and_a_short_word_is_not() {
         let masked =
             |secret: &str| Secret::new(secret.to_owned()).mask("ollama has sk-12345678".to_owned());
         assert_eq!(masked("sk-12345678"), "ollama has [masked]");

@@ -1,5 +1,5 @@
-//! What a terminal shows besides plain lines: colours, which obey `NO_COLOR`, texts wrapped to its
-//! width, and a line that says what the program waits for. Without a terminal there is none of it.
+//! What a terminal shows besides plain lines: colours, which obey `NO_COLOR`, text wrapped to its width, and a
+//! line that says what the program is waiting for. Without a terminal there is none of this.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,24 +8,24 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::text::on_one_line;
 
-/// A narrower terminal gets lines of this width.
-const LEAST_WIDTH: usize = 60;
+/// On a narrower terminal, lines are as long as this.
+const MIN_WIDTH: usize = 60;
 const TICK: Duration = Duration::from_millis(120);
-/// On a terminal without escapes, the line of waiting is printed once the wait has lasted so long.
-const TOLD_AFTER: Duration = Duration::from_secs(1);
+/// On a terminal without escapes, a wait is mentioned once it has lasted this long.
+const MENTIONED_AFTER: Duration = Duration::from_secs(1);
 const BRAILLE: &[char] = &['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
 const ASCII: &[char] = &['|', '/', '-', '\\'];
 
-/// What the terminal takes.
+/// What the terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Whether it shows colours and takes lines that are drawn again.
+    /// Whether it shows colours, and lines can be drawn over.
     pub escapes: bool,
-    /// Whether this program may draw characters beyond ASCII.
+    /// Whether it shows characters beyond ASCII.
     pub unicode: bool,
 }
 
@@ -44,7 +44,7 @@ fn screen() -> Screen {
     })
 }
 
-/// The sign, or its ASCII form if the terminal does not show Unicode.
+/// Returns the sign, or its ASCII form if the terminal does not show Unicode.
 pub fn drawn(sign: &'static str, ascii: &'static str) -> &'static str {
     if screen().unicode { sign } else { ascii }
 }
@@ -57,7 +57,7 @@ pub enum Colour {
     Bold = 1,
 }
 
-/// Colours texts for stdout, if that is a terminal.
+/// Colours text for stdout, if that is a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Painter {
     colours: bool,
@@ -80,83 +80,43 @@ impl Painter {
     }
 }
 
-/// The columns of the terminal at stdout; `None` without a terminal.
+/// Returns the columns of stdout's terminal; `None` without one.
 pub fn width() -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;
     }
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col).max(LEAST_WIDTH))
+    Some(usize::from(size.ws_col).max(MIN_WIDTH))
 }
 
-/// Breaks a text at its spaces into lines of at most so many columns. A longer word is broken too.
+/// Breaks a text at its spaces into lines of at most this many columns. A longer word is broken, too, unless the
+/// text holds a path, which somebody may want to copy.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
-    wrap_at(text, columns, false)
+    let options = textwrap::Options::new(columns)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .break_words(!text.contains('/'));
+    let lines = textwrap::wrap(text, options).into_iter();
+    lines.map(|line| line.into_owned()).collect()
 }
 
-/// As [`wrap`]. If it keeps paths, a word with a slash is not broken, however long it is.
-fn wrap_at(text: &str, columns: usize, keeps_paths: bool) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut used = 0;
-    for word in text.split(' ') {
-        let pieces = match keeps_paths && word.contains('/') {
-            true => vec![word],
-            false => pieces(word, columns),
-        };
-        for (index, piece) in pieces.into_iter().enumerate() {
-            let wide = piece.width();
-            match lines.last_mut() {
-                Some(line) if index == 0 && used + 1 + wide <= columns => {
-                    line.push(' ');
-                    line.push_str(piece);
-                    used += 1 + wide;
-                }
-                _ => {
-                    lines.push(piece.to_owned());
-                    used = wide;
-                }
-            }
-        }
-    }
-    lines
-}
-
-/// Breaks a word into pieces of at most so many columns, with at least one character each.
-fn pieces(word: &str, columns: usize) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    let mut used = 0;
-    for (at, c) in word.char_indices() {
-        let wide = c.width().unwrap_or(0);
-        if used + wide > columns && at > start {
-            pieces.push(&word[start..at]);
-            start = at;
-            used = 0;
-        }
-        used += wide;
-    }
-    pieces.push(&word[start..]);
-    pieces
-}
-
-/// A text wrapped at the width of stdout's terminal, all lines but the first indented by so many
-/// columns. Without a terminal it stays on one line. A path stays whole, so that it can be copied.
+/// Wraps a text at the width of stdout's terminal; all lines but the first are indented by this many columns.
+/// Without a terminal it stays on one line.
 pub fn wrapped(text: &str, indent: usize) -> String {
     let text = on_one_line(text);
     let Some(columns) = width() else {
         return text;
     };
-    let lines = wrap_at(&text, columns.saturating_sub(indent), true);
+    let lines = wrap(&text, columns.saturating_sub(indent));
     lines.join(&format!("\n{:indent$}", ""))
 }
 
-/// Fills a text up with spaces to so many columns.
+/// Pads a text with spaces to this many columns.
 pub fn pad(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(text.width());
     format!("{text}{:missing$}", "")
 }
 
-/// Asks at the terminal whether to go on; `None` if stdin is no terminal.
+/// Asks at the terminal whether to go on; `None` if stdin is not a terminal.
 pub fn ask(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
@@ -168,7 +128,7 @@ pub fn ask(question: &str) -> io::Result<Option<bool>> {
     Ok(Some(matches!(answer.as_str(), "y" | "yes")))
 }
 
-/// A line on stderr in one write, so that it does not mix with what others write there.
+/// Writes a line to stderr in one write, so that it does not mix with what others write there.
 pub fn write_line(line: &str) {
     write_stderr(&format!("{line}\n"));
 }
@@ -179,17 +139,17 @@ fn write_stderr(text: &str) {
     let _ = stderr.write_all(format!("{}{text}", clear_line()).as_bytes());
 }
 
-/// Whether the line of waiting is on the terminal now.
+/// Whether the line about the wait is on the terminal now.
 static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
-/// All that the program waits for. The last entry is shown.
+/// All that the program is waiting for. The last entry is shown.
 static WAITED_FOR: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn waited_for<T>(change: impl FnOnce(&mut Vec<String>) -> T) -> T {
     change(&mut WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The escapes that remove the line of waiting, to be written before other text.
+/// Returns the escapes that remove the line about the wait, to be written before other text.
 fn clear_line() -> &'static str {
     match IS_DRAWN.swap(false, Ordering::Relaxed) {
         true => "\r\u{1b}[K",
@@ -197,15 +157,15 @@ fn clear_line() -> &'static str {
     }
 }
 
-/// A line on stderr's terminal that says what the program waits for, and for how long. Dropping this
-/// removes the line.
+/// A line on stderr's terminal that says what the program is waiting for, and for how long. Dropping this removes
+/// it.
 pub struct Waiting {
-    /// `None` if stderr is no terminal.
+    /// `None` if stderr is not a terminal.
     line: Option<(String, Sender<()>, JoinHandle<()>)>,
 }
 
 impl Waiting {
-    /// `what` is said as in "asking the engine".
+    /// Shows the line; `what` reads as in "asking the engine".
     pub fn for_what(what: &str) -> Self {
         if !io::stderr().is_terminal() {
             return Self { line: None };
@@ -218,7 +178,7 @@ impl Waiting {
             let is_over = |length| stopped.recv_timeout(length) != Err(RecvTimeoutError::Timeout);
             match screen().escapes {
                 true => draw(&shown, is_over),
-                false if is_over(TOLD_AFTER) => {}
+                false if is_over(MENTIONED_AFTER) => {}
                 false => write_line(&format!("probe-wake: {shown}")),
             }
         });
@@ -266,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_wrapped_at_spaces_and_nothing_is_dropped() {
+    fn a_text_is_wrapped_at_its_spaces_and_nothing_is_dropped() {
         assert_eq!(wrap("", 5), [""]);
         assert_eq!(wrap("a b c", 3), ["a b", "c"]);
         assert_eq!(wrap("\u{5168}\u{5168} b", 5), ["\u{5168}\u{5168}", "b"]);
@@ -276,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn a_path_stays_whole_on_a_line_of_its_own() {
-        let lines = wrap_at("see /a/long/path abcdefghi", 7, true);
-        assert_eq!(lines, ["see", "/a/long/path", "abcdefg", "hi"]);
+    fn a_path_stays_whole() {
+        let lines = wrap("see /a/long/path there", 7);
+        assert_eq!(lines, ["see", "/a/long/path", "there"]);
     }
 
     #[test]
-    fn a_text_is_filled_up_by_the_columns_it_takes() {
+    fn a_text_is_padded_by_the_columns_it_takes() {
         assert_eq!(pad("机", 4), "机  ");
         assert_eq!(pad("abc", 2), "abc");
     }

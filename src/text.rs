@@ -1,35 +1,35 @@
-//! Filters for text from outside, before it reaches a terminal, a log line, a prompt or a file, and
-//! the form in which a time leaves this program.
+//! Filters for text from outside, before it reaches a terminal, a log line, a prompt or a file; and the form in
+//! which this program writes a time.
 
 use jiff::Timestamp;
 use serde::Serializer;
 
-/// The most characters of a quote and of a label.
+/// The length of a quote or a label, in characters.
 const MAX_SHORT: usize = 200;
 
-/// A peer's words on one line, at most 200 characters of them.
+/// Returns a peer's message on one line, cut at 200 characters.
 pub fn quote(text: &str) -> String {
     on_one_line(short(text.trim()))
 }
 
-/// A row's name for something: at most 200 characters, and spaces for control characters.
+/// Returns a name from a row, cut at 200 characters, with spaces for control characters.
 pub fn label(text: &str) -> String {
     replace(short(text), char::is_control, ' ')
 }
 
-/// Takes out what could steer a terminal, or turn the direction of the text around it: control
-/// characters other than line ends and tabs, and the bidirectional controls.
+/// Replaces what could control a terminal or change the writing direction with U+FFFD.
 pub fn for_terminal(text: &str) -> String {
     replace(text, steers, char::REPLACEMENT_CHARACTER)
 }
 
-/// The text on one line: a space for each character that breaks it or steers a terminal.
+/// Returns the text on one line, with a space for each character that breaks it or controls a terminal.
 pub fn on_one_line(text: &str) -> String {
     let breaks = |c| matches!(c, '\n' | '\t' | '\u{2028}' | '\u{2029}');
     replace(text, |c| breaks(c) || steers(c), ' ')
 }
 
-/// Whether the character could steer a terminal, or turn the direction of the text around it.
+/// Returns whether the character could control a terminal or change the writing direction: control characters
+/// but line feed and tab, and the bidirectional controls.
 pub fn steers(c: char) -> bool {
     let is_bidirectional = matches!(
         c,
@@ -38,17 +38,17 @@ pub fn steers(c: char) -> bool {
     is_bidirectional || (c.is_control() && c != '\n' && c != '\t')
 }
 
-/// RFC 3339 in UTC with six digits behind the second: `2026-05-24T14:32:00.123456Z`.
+/// Formats a time as RFC 3339 in UTC with six digits after the second: `2026-05-24T14:32:00.123456Z`.
 pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
-/// As [`rfc3339`], for a row's field.
+/// Serializes a time as [`rfc3339`] formats it.
 pub fn serialize_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*time))
 }
 
-/// The first of several names: `a, b and 4 more`.
+/// Lists the first of several names: `a, b and 4 more`.
 pub fn first_few(names: &[String], most: usize) -> String {
     let (first, more) = names.split_at(names.len().min(most));
     let first = first.join(", ");
@@ -76,7 +76,7 @@ mod tests {
     const HOSTILE: &str = " a\u{1b}[2J\u{9b}b\u{202e}c\n\td\u{2028}\r\n";
 
     #[test]
-    fn nothing_that_steers_a_terminal_is_printed() {
+    fn nothing_that_controls_a_terminal_is_printed() {
         assert_eq!(
             for_terminal(HOSTILE),
             " a\u{fffd}[2J\u{fffd}b\u{fffd}c\n\td\u{2028}\u{fffd}\n"
@@ -85,13 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_is_one_short_line() {
+    fn a_quote_is_one_short_line() {
         assert_eq!(quote(HOSTILE), "a [2J b c  d");
         assert_eq!(quote(&"é".repeat(300)), "é".repeat(200));
     }
 
     #[test]
-    fn of_many_names_the_first_few_are_listed() {
+    fn the_first_few_of_many_names_are_listed() {
         let names = ["a", "b", "c"].map(str::to_owned);
         assert_eq!(first_few(&[], 2), "");
         assert_eq!(first_few(&names, 3), "a, b, c");
@@ -99,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn a_label_keeps_all_but_control_characters() {
+    fn a_label_has_spaces_for_control_characters() {
         assert_eq!(label(HOSTILE), " a [2J b\u{202e}c  d\u{2028}  ");
         assert_eq!(label(&"é".repeat(201)), "é".repeat(200));
     }
 
     #[test]
-    fn a_time_has_six_digits_behind_the_second() {
+    fn a_time_has_six_digits_after_the_second() {
         let micro = Timestamp::UNIX_EPOCH + std::time::Duration::from_nanos(1_999);
         assert_eq!(
             rfc3339(Timestamp::UNIX_EPOCH),

@@ -90,7 +90,12 @@ impl Wake {
         if let Some(stored) = &self.stored {
             return stored.length;
         }
-        let texts = [&self.title, &self.detail, &self.snapshot_details, &self.envelope_fix_name];
+        let texts = [
+            &self.title,
+            &self.detail,
+            &self.snapshot_details,
+            &self.envelope_fix_name,
+        ];
         texts.iter().map(|text| text.len()).sum()
     }
 

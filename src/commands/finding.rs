@@ -1,5 +1,4 @@
-//! A finding of `check` or `status`: something that is well, or what is wrong and what to do about it.
-//! `check` puts in front what it is about.
+//! A finding of `check` or `status`: something that is fine, or what is wrong and what to do about it.
 
 use serde::Serialize;
 

@@ -1,5 +1,5 @@
-//! What `status` and `check` report when the set-up is right and alerts still do not arrive: runs do
-//! not take place, or a message waits too long or was given up.
+//! What `status` and `check` report when the set-up is right and alerts still do not arrive: no runs take
+//! place, or a message waits too long or was given up.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Finding, failed, warning};
 use crate::config::Config;
-use crate::time::span;
 use crate::report::count;
-use crate::state::{State, lock, undelivered};
+use crate::state::{State, lock};
+use crate::time::span;
 
-/// A wake or message that waits for so long is a problem, and so is a time in which each run failed.
+/// A wake or message that waits this long is a problem, and so are runs that all fail for this long.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 
-/// What the lock tells of the runs.
+/// What the lock says about the runs.
 pub struct Runs {
     pub last: Option<Timestamp>,
-    /// `None` if this system does not list its locks.
+    /// `None`: this system does not list its locks.
     pub is_running: Option<bool>,
     failing_since: Option<Timestamp>,
 }
@@ -31,11 +31,11 @@ impl Runs {
         }
     }
 
-    /// A finding if a run should have begun by now. A time far in the future means that the clock was
-    /// set back and no run took place since.
+    /// Returns a finding if a run should have begun by now. A time far in the future means that the clock was
+    /// set back and no run has taken place since.
     pub fn overdue(&self, config: &Config, now: Timestamp) -> Option<Finding> {
         let Some(last) = self.last else {
-            let message = "overdue: there was no run yet";
+            let message = "overdue: there has been no run yet";
             return Some(failed(message, "start one with: probe-wake run"));
         };
         let elapsed = now.duration_since(last);
@@ -55,8 +55,8 @@ impl Runs {
         })
     }
 
-    /// A finding if runs fail or are killed, and none was done for too long. One that is under way may
-    /// still be done.
+    /// Returns a finding if runs fail or are killed, and none has completed for too long. One that is under way
+    /// may still complete.
     pub fn failing(&self, now: Timestamp) -> Option<Finding> {
         let length = age(self.failing_since?, now);
         let is_failing = length >= TOO_LONG && self.is_running != Some(true);
@@ -70,7 +70,10 @@ impl Runs {
 /// A finding if messages wait for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
     let age = |at| age(at, now);
-    let late = state.outbox.iter().filter(|one| age(one.queued_at) >= least);
+    let late = state
+        .outbox
+        .iter()
+        .filter(|one| age(one.queued_at) >= least);
     let number = late.clone().count() as u64;
     let oldest = late.max_by_key(|one| age(one.queued_at))?;
     let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
@@ -96,12 +99,12 @@ pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
 }
 
 pub fn undelivered(number: u64) -> Option<Finding> {
-    let messages = count(number, "message is", "messages are");
-    let message = format!("{messages} in {}/", undelivered::FOLDER);
+    let messages = count(number, "message was", "messages were");
+    let message = format!("{messages} given up");
     (number > 0).then(|| warning(message, "see: probe-wake undelivered"))
 }
 
-/// If the time is in the future, the clock was set back, and the real age is not known.
+/// A time in the future means that the clock was set back: its distance stands for the unknown age.
 pub fn age(at: Timestamp, now: Timestamp) -> SignedDuration {
     now.duration_since(at).abs()
 }

@@ -14,13 +14,13 @@ use crate::audit::seams::Row;
 use crate::audit::wake::Wake;
 use crate::cli::{Global, RecordFormat, ReplayArgs};
 use crate::config::Config;
-use crate::run::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
 use crate::record::{Record, WakeDecision, investigation, link_in_order, with_times};
 use crate::report::{Report, WakeReport, print_json};
 use crate::run::Run;
+use crate::run::effects::Replay;
 use crate::state::{State, log_name};
 
 /// Malformed rows do not change the exit code 0: a replay cannot miss an alert.

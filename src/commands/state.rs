@@ -37,23 +37,35 @@ fn lines(store: &Store, state: &State) -> Vec<String> {
             Stage::Retrying(_) => "failed, the engine is asked again later",
         };
         let attempts = one.attempts;
-        lines.push(format!("  {at}  {session}: {stage}, begun {attempts} times"));
+        lines.push(format!(
+            "  {at}  {session}: {stage}, begun {attempts} times"
+        ));
     }
     lines.push(format!("outbox: {}", state.outbox.len()));
     for message in &state.outbox {
         let cause = message.cause.as_ref().map(|cause| format!(": {cause}"));
         let about = message.subject().caller_session_id() + &cause.unwrap_or_default();
-        lines.push(format!("  {}  {}", full(message.queued_at), on_one_line(&about)));
+        lines.push(format!(
+            "  {}  {}",
+            full(message.queued_at),
+            on_one_line(&about)
+        ));
     }
     lines
 }
 
 fn add_log(lines: &mut Vec<String>, log: &str, kept: &LogState) {
     lines.push(format!("log: {}", for_terminal(log)));
-    lines.push(format!("  position: byte {}", kept.checkpoint.position.offset));
+    lines.push(format!(
+        "  position: byte {}",
+        kept.checkpoint.position.offset
+    ));
     lines.push(format!("  incidents: {}", kept.incidents.len()));
     for incident in kept.incidents.iter() {
-        let name = on_one_line(&format!("{}:{}", incident.pair.probe, incident.pair.category));
+        let name = on_one_line(&format!(
+            "{}:{}",
+            incident.pair.probe, incident.pair.category
+        ));
         let last = incident.last_dispatch.map_or("never".to_owned(), full);
         let wakes = incident.wakes;
         lines.push(format!("    {name}  {wakes} wakes, last dispatched {last}"));

@@ -91,13 +91,22 @@ fn list(store: &mut Store, format: Format) -> Ended {
 fn shown(one: Undelivered) -> GivenUp {
     let message = one.message;
     let text = match &message.fixed {
-        Some(fixed) => fixed.text.here().get(fixed.sent..).unwrap_or_default().to_owned(),
+        Some(fixed) => fixed
+            .text
+            .here()
+            .get(fixed.sent..)
+            .unwrap_or_default()
+            .to_owned(),
         None => {
             let place = &message.place;
             render(&message.content, place, &Lines::default(), one.given_up_at).text
         }
     };
-    let titles = message.content.alerts().iter().map(|alert| alert.wake.title.clone());
+    let titles = message
+        .content
+        .alerts()
+        .iter()
+        .map(|alert| alert.wake.title.clone());
     GivenUp {
         id: message.id.clone(),
         given_up_at: one.given_up_at,
@@ -117,11 +126,19 @@ fn lines(list: &List) -> Vec<String> {
     let mut entry = |first: &str, texts: &[String]| {
         let firsts = std::iter::once(first).chain(std::iter::repeat(""));
         for (first, text) in firsts.zip(texts) {
-            lines.push(format!("{first:<INDENT$}{}", wrapped(&on_one_line(text), INDENT)));
+            lines.push(format!(
+                "{first:<INDENT$}{}",
+                wrapped(&on_one_line(text), INDENT)
+            ));
         }
     };
     for given in &list.undelivered {
-        let about = format!("{} ({}): {}", given.caller_session_id, given.severity, quote(&given.title));
+        let about = format!(
+            "{} ({}): {}",
+            given.caller_session_id,
+            given.severity,
+            quote(&given.title)
+        );
         let reason = format!("given up: {}", given.reason);
         entry(&full(given.given_up_at), &[about, reason]);
     }
@@ -163,7 +180,9 @@ fn retry(store: &mut Store) -> Ended {
         return Err(error.context("not put back").into());
     }
     let back = count(back.len() as u64, "message is", "messages are");
-    tell(&format!("{back} queued again: the next run sends what it can."));
+    tell(&format!(
+        "{back} queued again: the next run sends what it can."
+    ));
     Ok(Exit::Done)
 }
 
@@ -197,7 +216,10 @@ fn clear(store: &mut Store, yes: bool) -> Ended {
     let outbox = outbox(store);
     let entries = undelivered::list(store, &outbox)?;
     let number = entries.len() as u64;
-    let lost = format!("{} undelivered", count(number, "message is", "messages are"));
+    let lost = format!(
+        "{} undelivered",
+        count(number, "message is", "messages are")
+    );
     if number > 0 && !consent::is_given(yes, &lost, "Remove for good?")? {
         tell("Nothing was removed.");
         return Ok(Exit::Failed);
@@ -207,7 +229,9 @@ fn clear(store: &mut Store, yes: bool) -> Ended {
         let removed = folder.remove(file);
         removed.with_context(|| format!("cannot remove {}", folder.path(file).display()))?;
     }
-    folder.sync().with_context(|| format!("cannot sync {}", folder.path("").display()))?;
+    folder
+        .sync()
+        .with_context(|| format!("cannot sync {}", folder.path("").display()))?;
     let removed = count(number, "message was", "messages were");
     tell(&format!("{removed} removed."));
     Ok(Exit::Done)

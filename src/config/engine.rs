@@ -1,4 +1,4 @@
-//! Which engine is asked, where and by which name.
+//! Which engine is asked, at which URL, with which token and model.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::variables as var;
 use crate::engine::{APIS, Api, EngineConfig, Model};
 use crate::exit::Problem;
 
-/// The engine; `None` where what its API cannot do without is not set.
+/// Returns the engine, or `None` if a setting is missing that its API needs.
 pub(super) fn engine(
     env: &Environment,
     timeout: Duration,
@@ -44,6 +44,6 @@ fn api(env: &Environment) -> Result<&'static Api, Problem> {
     known.ok_or_else(|| {
         let names = APIS.map(|api| api.name).join(", ");
         let variable = var::ENGINE_API.name;
-        Problem::usage(format!("{variable} is '{name}': it is one of {names}"))
+        Problem::usage(format!("{variable} is '{name}': it must be one of {names}"))
     })
 }

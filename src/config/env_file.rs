@@ -1,71 +1,69 @@
-//! The env file: `KEY=value` lines in systemd's `EnvironmentFile` syntax, so that one file serves
-//! cron, which has no profile, and a systemd unit alike.
+//! The env file: `KEY=value` lines in systemd's `EnvironmentFile` syntax, so that the same file serves cron,
+//! which has no profile, and a systemd unit.
 //!
-//! Syntax (systemd.exec(5), `EnvironmentFile=`): blank lines and lines that begin with `#` or `;`
-//! are passed over; a backslash before a line end continues the line; a value may be quoted with
-//! `'` or `"`, and within an unquoted one they stand for themselves; an unquoted backslash, and one
-//! before `"`, `\`, `` ` `` or `$` in double quotes, is taken out; there is no `export` and no
-//! expansion.
+//! Syntax (systemd.exec(5), `EnvironmentFile=`): blank lines and lines that begin with `#` or `;` are
+//! ignored; a backslash before a line end continues the line; a value may be quoted with `'` or `"`, and
+//! inside an unquoted value they stand for themselves; an unquoted backslash, and one before `"`, `\`,
+//! `` ` `` or `$` in double quotes, is removed; there is no `export` and no expansion.
+//!
+//! One thing is read otherwise: a quote that is never closed, or whose value would swallow a setting of ours,
+//! ends with its line, with a warning. systemd would take the settings below it for a part of the value.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::Warning;
 use super::names::is_known;
-use crate::files::read_trusted;
+use crate::files::{is_readable_by_others, read_trusted};
 
-/// No env file is longer.
-const MOST_BYTES: u64 = 1024 * 1024;
+const MAX_BYTES: u64 = 1024 * 1024;
 
-/// What an env file says.
+/// The content of an env file.
 #[derive(Debug, Default)]
 pub struct Content {
     pub settings: HashMap<String, String>,
     pub warnings: Vec<Warning>,
 }
 
-/// Reads the file. One that others can write or replace is refused, since it holds secrets and says
-/// where they are sent.
+/// Reads the file. Refuses one that others can write or replace, since it holds secrets and says where they
+/// are sent.
 pub fn read(path: &Path) -> Result<Content> {
     let shown = path.display();
-    let (text, meta) =
-        read_trusted(path, MOST_BYTES).with_context(|| format!("cannot read env file {shown}"))?;
-    let mut content = parse(&text, path);
-    if meta.mode() & 0o044 != 0 {
-        let cure = format!("chmod 600 {shown}");
-        content.warnings.push(Warning {
-            subject: "secrets",
-            message: format!("env file {shown} can be read by others: {cure}"),
-            next_step: cure,
-        });
+    let (bytes, meta) =
+        read_trusted(path, MAX_BYTES).with_context(|| format!("cannot read env file {shown}"))?;
+    let mut content = parse(&String::from_utf8_lossy(&bytes), path);
+    if is_readable_by_others(&meta) {
+        let message = format!("env file {shown} can be read by others");
+        let next_step = format!("chmod 600 {shown}");
+        content
+            .warnings
+            .push(Warning::new("secrets", message, next_step));
     }
     Ok(content)
 }
 
-/// Of two lines with one name the second counts, as in systemd.
+/// As in systemd, the last of several lines with the same name counts.
 fn parse(text: &str, path: &Path) -> Content {
     let mut scanner = Scanner { rest: text };
     let mut content = Content::default();
     while let Some((line, assignment)) = scanner.line() {
+        // A line that sets nothing may be a token: its text is not repeated.
         let doubt = match &assignment {
-            Some(assignment) => doubt(assignment),
-            // Not a word of the line itself: it may be a token.
-            None if line.starts_with("export ") => {
-                Some("passed over: 'export' is not part of the syntax".to_owned())
-            }
-            None => Some("passed over: it is not KEY=value".to_owned()),
+            Some(assignment) => assignment.doubt(),
+            None if line.starts_with("export ") => Some((
+                "ignored: 'export' is not part of the syntax".to_owned(),
+                "write KEY=value",
+            )),
+            None => Some(("ignored: it is not KEY=value".to_owned(), "write KEY=value")),
         };
-        if let Some(doubt) = doubt {
-            let (shown, number) = (path.display(), line_number(text, line));
-            content.warnings.push(Warning {
-                subject: "settings",
-                message: format!("env file {shown}, line {number}: {doubt}"),
-                next_step: "write KEY=value, the whole path, and comments on lines of their own"
-                    .to_owned(),
-            });
+        if let Some((what, next_step)) = doubt {
+            let number = line_number(text, line);
+            let message = format!("env file {}, line {number}: {what}", path.display());
+            content
+                .warnings
+                .push(Warning::new("settings", message, next_step));
         }
         if let Some(Assignment { name, value, .. }) = assignment {
             content.settings.insert(name, value);
@@ -74,21 +72,7 @@ fn parse(text: &str, path: &Path) -> Content {
     content
 }
 
-/// What is hardly meant as it is written, where the setting is one of ours.
-fn doubt(assignment: &Assignment) -> Option<String> {
-    let Assignment { name, value, .. } = assignment;
-    if !is_known(name) {
-        return None;
-    }
-    if value == "~" || value.starts_with("~/") {
-        return Some(format!("{name} begins with ~, which is not expanded"));
-    }
-    assignment
-        .holds_comment
-        .then(|| format!("what begins with # belongs to the value of {name}: it is no comment"))
-}
-
-/// Which line of the text this part of it begins in, from 1 on.
+/// Returns the number of the line in which this part of the text begins, counted from 1.
 fn line_number(text: &str, part: &str) -> usize {
     let before = part.as_ptr() as usize - text.as_ptr() as usize;
     text[..before].matches('\n').count() + 1
@@ -98,15 +82,48 @@ struct Scanner<'a> {
     rest: &'a str,
 }
 
+#[derive(Default)]
 struct Assignment {
     name: String,
     value: String,
-    /// Whether something without quotes looks like a comment behind the value.
+    /// Whether something unquoted looks like a comment after the value.
     holds_comment: bool,
+    /// Whether a quote was not closed.
+    is_unclosed: bool,
+}
+
+impl Assignment {
+    /// Returns what is hardly meant as it is written, and what to write instead.
+    fn doubt(&self) -> Option<(String, &'static str)> {
+        let Self { name, value, .. } = self;
+        let what = if self.is_unclosed {
+            (
+                "the quote in its value is not closed",
+                "close it on the same line",
+            )
+        } else if !is_known(name) {
+            return None;
+        } else if value == "~" || value.starts_with("~/") {
+            (
+                "it begins with ~, which is not expanded",
+                "write the whole path",
+            )
+        } else if value.contains(char::REPLACEMENT_CHARACTER) {
+            ("its value is not UTF-8", "write it in UTF-8")
+        } else if self.holds_comment {
+            (
+                "the # is part of its value: it is no comment",
+                "put the comment on a line of its own",
+            )
+        } else {
+            return None;
+        };
+        Some((format!("{name}: {}", what.0), what.1))
+    }
 }
 
 impl<'a> Scanner<'a> {
-    /// The next line, with the assignment that begins in it, where one does; `None` is the end.
+    /// Returns the next line, with the assignment that begins in it, if one does; `None` at the end.
     fn line(&mut self) -> Option<(&'a str, Option<Assignment>)> {
         loop {
             self.rest = self.rest.trim_start();
@@ -118,42 +135,39 @@ impl<'a> Scanner<'a> {
             }
             self.skip_line();
         }
-        let line_end = self.rest.find('\n').unwrap_or(self.rest.len());
-        let line = &self.rest[..line_end];
+        let line = self.rest.split('\n').next().unwrap_or_default();
         let key = line.split_once('=').map(|(key, _)| key);
         let Some(key) = key.filter(|key| is_name(key.trim())) else {
             self.skip_line();
             return Some((line, None));
         };
         self.rest = &self.rest[key.len() + 1..];
-        let (value, holds_comment) = self.value();
-        let assignment = Assignment {
-            name: key.trim().to_owned(),
-            value,
-            holds_comment,
-        };
-        Some((line, Some(assignment)))
+        Some((line, Some(self.assignment(key.trim()))))
     }
 
     fn skip_line(&mut self) {
         self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
     }
 
-    /// The value, and whether a `#` behind white space stands in it without quotes.
-    fn value(&mut self) -> (String, bool) {
-        let mut value = String::new();
-        // White space at the end belongs to the value only where it was quoted or escaped.
+    /// Reads the value of this name.
+    fn assignment(&mut self, name: &str) -> Assignment {
+        let mut read = Assignment {
+            name: name.to_owned(),
+            ..Assignment::default()
+        };
+        let value = &mut read.value;
+        // White space at the end belongs to the value only if it was quoted or escaped.
         let mut keep = 0;
-        // As in systemd, a quote is one only where a value begins, or right behind another.
+        // As in systemd, a quote is one only where a value begins, or directly after another.
         let mut may_quote = true;
-        let (mut holds_comment, mut last) = (false, '=');
+        let mut last = '=';
         while let Some(next) = self.take() {
-            holds_comment |= next == '#' && last.is_whitespace();
+            read.holds_comment |= next == '#' && last.is_whitespace();
             last = next;
             match next {
                 '\n' => break,
                 '\'' | '"' if may_quote => {
-                    self.quoted(next, &mut value);
+                    read.is_unclosed |= !self.quoted(next, name, value);
                     keep = value.len();
                     continue;
                 }
@@ -174,21 +188,44 @@ impl<'a> Scanner<'a> {
             may_quote = false;
         }
         value.truncate(keep);
-        (value, holds_comment)
+        read
     }
 
-    fn quoted(&mut self, quote: char, value: &mut String) {
-        while let Some(next) = self.take() {
-            match next {
-                end if end == quote => return,
-                '\\' if quote == '"' => match self.take() {
+    /// Reads the rest of a quoted value. Returns false if the quote had to be ended with its line.
+    fn quoted(&mut self, quote: char, name: &str, value: &mut String) -> bool {
+        let (begin, before) = (self.rest, value.len());
+        if self.read_quoted(quote, value, false) {
+            let mut below = value[before..].split('\n').skip(1).peekable();
+            let is_ours = |line: &str| {
+                line.split_once('=')
+                    .is_some_and(|(key, _)| is_known(key.trim()))
+            };
+            if below.peek().is_none() || (!is_known(name) && !below.any(is_ours)) {
+                return true;
+            }
+        }
+        value.truncate(before);
+        self.rest = begin;
+        self.read_quoted(quote, value, true);
+        value.truncate(value.trim_end().len());
+        false
+    }
+
+    /// Returns whether the closing quote was found: anywhere, or before the line's end.
+    fn read_quoted(&mut self, quote: char, value: &mut String, on_one_line: bool) -> bool {
+        while !(on_one_line && self.rest.starts_with('\n')) {
+            match self.take() {
+                None => break,
+                Some(end) if end == quote => return true,
+                Some('\\') if quote == '"' => match self.take() {
                     Some('\n') | None => {}
                     Some(escaped @ ('"' | '\\' | '`' | '$')) => value.push(escaped),
                     Some(other) => value.extend(['\\', other]),
                 },
-                other => value.push(other),
+                Some(other) => value.push(other),
             }
         }
+        false
     }
 
     fn take(&mut self) -> Option<char> {
@@ -199,11 +236,9 @@ impl<'a> Scanner<'a> {
 }
 
 fn is_name(key: &str) -> bool {
-    let mut letters = key.chars();
-    letters
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !key.starts_with(|c: char| c.is_ascii_digit())
+        && !key.is_empty()
+        && key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
 #[cfg(test)]
@@ -211,91 +246,110 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn says(text: &str, expected: &[(&str, &str)]) {
-        let read = parse(text, Path::new("env")).settings;
+    fn assert_reads(text: &str, expected: &[(&str, &str)]) {
+        let settings = parse(text, Path::new("env")).settings;
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-        assert_eq!(read, expected.iter().map(owned).collect());
+        assert_eq!(settings, expected.iter().map(owned).collect(), "{text}");
     }
 
     #[test]
-    fn comments_blank_lines_and_spaces_around_are_passed_over() {
-        let text = "# a\n; b\n\n  A=1  \nB = 2\nC=\nnot a line\nD=4";
-        says(text, &[("A", "1"), ("B", "2"), ("C", ""), ("D", "4")]);
+    fn the_syntax_is_systemds() {
+        for (text, expected) in [
+            (
+                "# a\n; b\n\n  A=1  \nB = 2\nC=\nnot a line\nD=4",
+                &[("A", "1"), ("B", "2"), ("C", ""), ("D", "4")][..],
+            ),
+            (
+                "A=\" x # y \"\nB='it \"is\"'\nC=a#b # c\nD=\"two\nlines\"\n",
+                &[
+                    ("A", " x # y "),
+                    ("B", "it \"is\""),
+                    ("C", "a#b # c"),
+                    ("D", "two\nlines"),
+                ],
+            ),
+            // A quote inside a value stands for itself.
+            (
+                "A=it's\nB=x\"y\"\nC='a' \"b\" c's\nD=1\r\n",
+                &[("A", "it's"), ("B", "x\"y\""), ("C", "abc's"), ("D", "1")],
+            ),
+            // Nothing is expanded, and the last one counts.
+            ("A=/$HOME\nA=/a b/$X\n", &[("A", "/a b/$X")]),
+            (
+                "A=a\\\nb\nB=\"q\\\"\\$\\n\"\nC=x\\ \nD='a\\b'\n",
+                &[("A", "ab"), ("B", "q\"$\\n"), ("C", "x "), ("D", "a\\b")],
+            ),
+        ] {
+            assert_reads(text, expected);
+        }
     }
 
     #[test]
-    fn quotes_keep_spaces_and_hashes() {
-        let text = "A=\" x # y \"\nB='it \"is\"'\nC=a#b # c\nD=\"two\nlines\"\n";
-        says(
-            text,
-            &[
-                ("A", " x # y "),
-                ("B", "it \"is\""),
-                ("C", "a#b # c"),
-                ("D", "two\nlines"),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_quote_within_a_value_stands_for_itself() {
-        let text = "A=it's\nB=x\"y\"\nC='a' \"b\" c's\nD=1\r\n";
-        says(
-            text,
-            &[("A", "it's"), ("B", "x\"y\""), ("C", "abc's"), ("D", "1")],
-        );
-    }
-
-    #[test]
-    fn nothing_is_expanded_and_the_second_of_two_counts() {
-        says("A=/$HOME\nA=/a b/$X\n", &[("A", "/a b/$X")]);
-    }
-
-    #[test]
-    fn backslashes_escape_and_continue() {
-        let text = "A=a\\\nb\nB=\"q\\\"\\$\\n\"\nC=x\\ \nD='a\\b'\n";
-        says(
-            text,
-            &[("A", "ab"), ("B", "q\"$\\n"), ("C", "x "), ("D", "a\\b")],
-        );
-    }
-
-    #[test]
-    fn what_is_hardly_meant_is_told_without_the_value() {
-        let of = |text: &str| {
+    fn an_unclosed_quote_swallows_no_setting() {
+        let home = ("KORA_HOME", "/x");
+        for (text, expected) in [
+            ("KORA_HOME=\"/x", &[home][..]),
+            ("KORA_HOME='/x \r\n\nA=1\n", &[home, ("A", "1")]),
+            ("A=\"a\nKORA_HOME=/x\n", &[("A", "a"), home]),
+            ("A=\"a\nKORA_HOME=\"/x\"\n", &[("A", "a"), home]),
+            ("A='a\n KORA_HOME='/x'\n", &[("A", "a"), home]),
+            (
+                "KORA_HOME=\"/x\nB=\"2\"\nC=3",
+                &[home, ("B", "2"), ("C", "3")],
+            ),
+        ] {
+            assert_reads(text, expected);
             let warnings = parse(text, Path::new("env")).warnings;
-            let told: Vec<_> = warnings.into_iter().map(|one| one.message).collect();
-            told.join("\n")
-        };
-        for (text, told) in [
+            let [warning] = &warnings[..] else {
+                panic!("{text}: {warnings:?}");
+            };
+            assert!(warning.message.ends_with("is not closed"), "{warning}");
+        }
+        assert_reads("A=\"a\nB=1\nC=\"\n", &[("A", "a\nB=1\nC=")]);
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_warned_of_without_the_value() {
+        for (text, warning) in [
             (
                 "\nexport KORA_HOME=/x",
-                "env file env, line 2: passed over: 'export' is not part of the syntax",
+                "env file env, line 2: ignored: 'export' is not part of the syntax; write KEY=value",
             ),
             (
                 "nonsense",
-                "env file env, line 1: passed over: it is not KEY=value",
+                "env file env, line 1: ignored: it is not KEY=value; write KEY=value",
             ),
             (
                 "KORA_HOME=~/x",
-                "env file env, line 1: KORA_HOME begins with ~, which is not expanded",
+                "env file env, line 1: KORA_HOME: it begins with ~, which is not expanded; write the whole path",
             ),
             (
                 "A=1\nKORA_SLACK_JOSHUA_USER_ID=U1  # me",
-                "env file env, line 2: what begins with # belongs to the value of \
-                 KORA_SLACK_JOSHUA_USER_ID: it is no comment",
+                "env file env, line 2: KORA_SLACK_JOSHUA_USER_ID: the # is part of its value: \
+                 it is no comment; put the comment on a line of its own",
             ),
             (
                 "KORA_SLACK_BOT_TOKEN_FILE='/x' # mine",
-                "env file env, line 1: what begins with # belongs to the value of \
-                 KORA_SLACK_BOT_TOKEN_FILE: it is no comment",
+                "env file env, line 1: KORA_SLACK_BOT_TOKEN_FILE: the # is part of its value: \
+                 it is no comment; put the comment on a line of its own",
             ),
             (
-                "KORA_HOME=/a#b\nKORA_HOME=\"/a # b\"\nOTHER=~/x # y\nKORA_HOME=/~/x",
+                "\n\nKORA_HOME='/x\nA=1",
+                "env file env, line 3: KORA_HOME: the quote in its value is not closed; \
+                 close it on the same line",
+            ),
+            (
+                "KORA_HOME=/\u{fffd}",
+                "env file env, line 1: KORA_HOME: its value is not UTF-8; write it in UTF-8",
+            ),
+            (
+                "KORA_HOME=/a#b\nKORA_HOME=\"/a # b\"\nOTHER=~/x # y\nKORA_HOME=/~/x\n# \u{fffd}",
                 "",
             ),
         ] {
-            assert_eq!(of(text), told, "{text}");
+            let warnings = parse(text, Path::new("env")).warnings.into_iter();
+            let warnings: Vec<_> = warnings.map(|one| one.to_string()).collect();
+            assert_eq!(warnings.join("\n"), warning, "{text}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! One look at the process's environment with the env file beneath it, and the readers that turn a
-//! variable into a number, a switch, a path or a secret. A value that cannot be used is a warning
-//! that names the variable, the value and the default that stands in for it, never an exit.
+//! The process's environment with the env file beneath it, and the readers that turn a variable into a
+//! number, a switch, a path or a secret. A value that cannot be used is a warning that names the
+//! variable, the value and the default that is used instead, never an exit.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -21,16 +21,18 @@ use crate::exit::{Exit, Problem};
 use crate::files::read_trusted;
 use crate::secret::Secret;
 
-/// No secret is longer; a `_FILE` that names a device or a log must not fill the memory.
+/// A `_FILE` may name a log by mistake, and that must not fill the memory.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Settings of programs that belong to Kora begin so.
+const PREFIX: &str = "KORA_";
 
 /// The process's environment over the env file.
 #[derive(Default)]
 pub struct Environment {
     file: HashMap<String, String>,
-    /// Whether the process's own environment counts.
-    has_process: bool,
-    /// Those that were read so far.
+    process: HashMap<OsString, OsString>,
+    /// The secrets that were read so far.
     secrets: RefCell<HashMap<&'static str, Option<Secret>>>,
     warnings: RefCell<Vec<Warning>>,
     /// The env file that was read.
@@ -38,10 +40,10 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the env file that the flag or the variable names, or the usual one where it exists.
+    /// Reads the env file that the flag or the variable names, or else the usual one if it exists.
     pub fn read(flags: &Global) -> Result<Self, Problem> {
         let mut environment = Self {
-            has_process: true,
+            process: std::env::vars_os().collect(),
             ..Self::default()
         };
         let named = flags
@@ -59,7 +61,7 @@ impl Environment {
         Ok(environment)
     }
 
-    /// An environment in which only these are set.
+    /// Returns an environment in which only these are set.
     #[cfg(test)]
     pub fn of(settings: &[(&str, &str)]) -> Self {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
@@ -69,42 +71,43 @@ impl Environment {
         }
     }
 
-    /// The env file alone, as cron's runs and a service manager's know it.
+    /// Returns the env file alone: all that runs started by cron or a service manager see.
     pub fn of_scheduled_runs(self) -> Self {
         Self {
-            has_process: false,
+            process: HashMap::new(),
             ..self
         }
     }
 
-    /// Whether the process's own environment counts, with the folders that it names.
+    /// Returns whether the process's own environment is read, too.
     pub fn has_process(&self) -> bool {
-        self.has_process
+        !self.process.is_empty()
     }
 
-    /// A variable's value without the white space around it; an empty one is unset.
+    /// Returns a variable's value without the white space around it; an empty one is unset.
     pub fn get(&self, name: &str) -> Option<String> {
         self.real(name)
             .or_else(|| non_empty(self.file.get(name).map(String::as_str)))
     }
 
-    /// The value, or the variable's default.
+    /// Returns the value, or the variable's default.
     pub fn text(&self, variable: &Variable) -> String {
         self.get(variable.name)
             .unwrap_or_else(|| variable.default.to_owned())
     }
 
-    /// A variable that other programs also know in lower case.
+    /// Returns the value of a variable that other programs also read in lower case.
     pub fn either_case(&self, variable: &Variable) -> Option<String> {
         self.get(variable.name)
             .or_else(|| self.get(&variable.name.to_ascii_lowercase()))
     }
 
-    /// A path is taken as its bytes are, so that one that is not UTF-8 still names its file.
+    /// Returns a path, byte for byte: one that is not UTF-8 names its file all the same.
     pub fn path(&self, variable: &Variable) -> Option<PathBuf> {
-        let raw = std::env::var_os(variable.name).filter(|_| self.has_process);
-        let raw = raw.filter(|value| value.to_str().is_none());
-        raw.or_else(|| self.get(variable.name).map(OsString::from))
+        let process = self.process.get(OsStr::new(variable.name)).cloned();
+        let not_utf8 = process.filter(|value| value.to_str().is_none());
+        not_utf8
+            .or_else(|| self.get(variable.name).map(OsString::from))
             .map(PathBuf::from)
     }
 
@@ -112,7 +115,7 @@ impl Environment {
         self.path(variable).map(|path| absolute(&path)).transpose()
     }
 
-    /// A number within the range, or the variable's default.
+    /// Returns a number within the range, or the variable's default.
     pub fn number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + Default,
@@ -120,7 +123,7 @@ impl Environment {
         self.optional_number(variable, range).unwrap_or_default()
     }
 
-    /// A number within the range, or the variable's default where it has one.
+    /// Returns a number within the range, or the variable's default if it has one.
     pub fn optional_number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> Option<T>
     where
         T: FromStr + PartialOrd,
@@ -130,34 +133,40 @@ impl Environment {
         })
     }
 
-    /// What `parse` makes of the value; of the default where it is unset or `parse` refuses it.
+    /// Returns the value as `parse` reads it. Where it is unset or `parse` refuses it, the default.
     pub fn parsed<T>(&self, variable: &Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let default = variable.default;
         let Some(text) = self.get(variable.name) else {
             return parse(default);
         };
         parse(&text).or_else(|| {
-            let told = if default.is_empty() { "unset" } else { default };
+            let used = if default.is_empty() { "unset" } else { default };
             let name = variable.name;
-            self.warn(Warning::of_setting(format!(
-                "{name}: '{text}' is not usable: the default {told} is used"
-            )));
+            self.warn(Warning::new(
+                "settings",
+                format!("{name}: '{text}' is not usable: the default {used} is used"),
+                "set a usable value, or none",
+            ));
             parse(default)
         })
     }
 
-    /// On where the value is `true`, `1`, `yes` or `on`, in any case; off for all else.
+    /// Returns whether a switch is on.
     pub fn switch(&self, variable: &Variable) -> bool {
-        let value = self.text(variable).to_ascii_lowercase();
-        matches!(value.as_str(), "true" | "1" | "yes" | "on")
+        let read = |text: &str| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => None,
+        };
+        self.parsed(variable, read).unwrap_or_default()
     }
 
-    /// The file that a secret is kept in, where it is.
+    /// Returns the file that `{name}_FILE` names.
     pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
         self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// A secret from the variable itself, or from the file that `{name}_FILE` names. It is read
+    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. It is read
     /// once, however often it is asked for.
     pub fn secret(&self, name: &'static str) -> Option<Secret> {
         let mut secrets = self.secrets.borrow_mut();
@@ -167,24 +176,23 @@ impl Environment {
 
     fn read_secret(&self, name: &'static str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
-        // The environment wins over the env file in whichever of the two ways it gives the secret.
-        let is_given = |name: &str| self.real(name).is_some();
-        let file_wins = is_given(&file_variable) && !is_given(name);
+        // The environment wins over the env file, whichever of the two variables it sets.
+        let file_wins = self.real(&file_variable).is_some() && self.real(name).is_none();
         let secret = match self.get(name).filter(|_| !file_wins) {
             Some(value) => token(name, value),
             None => token_in_file(&file_variable, &self.secret_file(name)?),
         };
         let warn = |why| {
-            self.warn(Warning {
-                subject: "secrets",
-                message: format!("{why}: taken as unset"),
-                next_step: "name a file that the runs can read and only its owner can write".into(),
-            });
+            self.warn(Warning::new(
+                "secrets",
+                format!("{why}: taken as unset"),
+                "name a file that the runs can read and only its owner can write",
+            ));
         };
         secret.map_err(warn).ok()
     }
 
-    /// Notes what is wrong with a setting, once, for whoever tells it.
+    /// Adds a warning, once.
     pub fn warn(&self, warning: Warning) {
         let mut warnings = self.warnings.borrow_mut();
         if !warnings.contains(&warning) {
@@ -192,48 +200,63 @@ impl Environment {
         }
     }
 
-    /// What is wrong with the settings read so far.
+    /// Returns the warnings about the settings that were read so far.
     pub fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()
     }
 
-    /// The names, of these, that only the process's own environment sets.
+    /// Returns those of the names that only the process's own environment sets.
     pub fn only_in_process(&self, names: impl Iterator<Item = String>) -> Vec<String> {
         let is_in_file = |name: &str| self.file.get(name).is_some_and(|value| !value.is_empty());
         let only_here = names.filter(|name| self.real(name).is_some() && !is_in_file(name));
         only_here.collect()
     }
 
-    /// What the process's own environment says.
+    /// Returns the value in the process's own environment.
     fn real(&self, name: &str) -> Option<String> {
-        let given = std::env::var_os(name).filter(|_| self.has_process);
-        let given = given.map(|value| value.to_string_lossy().into_owned());
-        non_empty(given.as_deref())
+        let value = self.process.get(OsStr::new(name));
+        non_empty(value.map(|value| value.to_string_lossy()).as_deref())
     }
 
-    /// Names in the env file that mean nothing to this program, each with the one that may have been
-    /// meant. Other programs may read the file, too, so that this is nothing to warn of in each run.
-    pub fn misspelt(&self) -> Vec<(String, String)> {
+    /// Returns what is probably not meant as it stands: names close to a known one, and values with a line
+    /// break. Other programs may read the same names, so that only `check` mentions them.
+    pub fn suspicious(&self) -> Vec<Warning> {
         let is_set = |name: &str| self.get(name).is_some();
-        let unknown = self.file.keys().filter(|name| !is_known(name));
-        let misspelt = unknown.filter_map(|name| Some((name.clone(), meant_by(name, is_set)?)));
-        let mut misspelt: Vec<_> = misspelt.collect();
-        misspelt.sort();
-        misspelt
+        let in_file = self.file.keys().map(|name| (name.clone(), "env file"));
+        let process = self.process.keys().filter_map(|name| name.to_str());
+        let process = process.filter(|name| name.starts_with(PREFIX));
+        let names = in_file.chain(process.map(|name| (name.to_owned(), "environment")));
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        let warning = |(name, place): (String, _)| {
+            if !is_known(&name) {
+                let message = format!("{name} in the {place} is not a setting of probe-wake");
+                let meant = meant_by(&name, is_set)?;
+                return Some(Warning::new(
+                    "settings",
+                    message,
+                    format!("did you mean {meant}?"),
+                ));
+            }
+            let breaks = self.get(&name)?.contains('\n');
+            let message = format!("the value of {name} in the {place} has a line break");
+            breaks.then(|| Warning::new("settings", message, "write it on one line"))
+        };
+        names.into_iter().filter_map(warning).collect()
     }
 }
 
 fn token_in_file(variable: &str, path: &Path) -> Result<Secret, String> {
     let shown = path.display();
-    let (text, _) = read_trusted(path, MAX_SECRET_BYTES)
+    let (bytes, _) = read_trusted(path, MAX_SECRET_BYTES)
         .map_err(|error| format!("{variable}: cannot read {shown}: {error}"))?;
-    match text.trim() {
+    match String::from_utf8_lossy(&bytes).trim() {
         "" => Err(format!("{variable}: {shown} is empty")),
         value => token(variable, value.to_owned()),
     }
 }
 
-/// A token is sent as a header's value: what cannot stand there is no token.
+/// A token is sent in a header, which carries printable ASCII only.
 fn token(variable: &str, value: String) -> Result<Secret, String> {
     match value.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(Secret::new(value)),
@@ -241,7 +264,7 @@ fn token(variable: &str, value: String) -> Result<Secret, String> {
     }
 }
 
-/// The file that settings are kept in where no other is named.
+/// Returns the file that settings are kept in where no other is named.
 pub fn usual_env_file() -> Option<PathBuf> {
     BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"))
 }

@@ -1,6 +1,5 @@
-//! Flags over environment over env file, validated once. No other module reads the environment,
-//! and no setting is half set: what must be there is there, what may be missing is an
-//! `Option` with a meaning.
+//! Flags over environment over env file, validated once. No other module reads the environment. A setting
+//! that may be missing is an `Option` whose `None` is explained.
 
 mod engine;
 mod env_file;
@@ -16,14 +15,14 @@ mod warning;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use log::debug;
 
 use crate::cli::Global;
-use crate::incident::Rules;
 use crate::engine::EngineConfig;
 use crate::exit::Problem;
 use crate::http::{Endpoint, Http, ProxySettings};
+use crate::incident::Rules;
 use crate::secret::Secret;
 use crate::slack::SlackConfig;
 pub use environment::usual_env_file;
@@ -32,15 +31,14 @@ pub use paths::Paths;
 pub use screen::screen;
 use variables::{self as var, Variable};
 pub use warning::Warning;
-use warning::tell;
 
-/// Everything that a run goes by.
+/// All settings of a run.
 pub struct Config {
     pub paths: Paths,
     pub debounce: Rules,
     /// `None` where no engine is configured.
     pub engine: Option<EngineConfig>,
-    /// Zero is no limit.
+    /// Zero: no limit.
     pub max_investigations_per_hour: usize,
     pub slack: SlackConfig,
     pub proxy: ProxySettings,
@@ -50,16 +48,29 @@ pub struct Config {
     secrets: Vec<Secret>,
     /// How long an alert waits for its diagnosis before its facts are sent.
     pub facts_after: FactsAfter,
-    /// For how long an investigation that failed stays owed; zero is not at all.
+    /// For how long an investigation without a diagnosis is retried; zero: not at all.
     pub late_diagnosis: SignedDuration,
-    /// From how many wakes on a batch becomes one message; `None` is never.
+    /// From how many wakes a batch becomes one message; `None`: never.
     pub digest_wakes: Option<usize>,
-    /// Whether it is told that a service is well again.
+    /// Whether a thread is told when Kora's snapshot calls its service healthy again.
     pub tell_recovery: bool,
-    pub outbox_ttl: SignedDuration,
-    /// How long a question may take, whether an engine is configured or not.
+    /// How long the log may have no new row before the operator is told; `None`: for ever.
+    #[allow(dead_code, reason = "nothing reads it yet")]
+    pub quiet_after: Option<SignedDuration>,
+    /// The emoji with which the operator acknowledges an incident; `None`: reactions are not asked for.
+    #[allow(dead_code, reason = "nothing reads it yet")]
+    pub ack_reaction: Option<String>,
+    /// The second channel; `None`: there is none.
+    #[allow(dead_code, reason = "nothing reads it yet")]
+    pub fallback_command: Option<PathBuf>,
+    /// How long an alert waits for Slack before the fallback command is run.
+    #[allow(dead_code, reason = "nothing reads it yet")]
+    pub fallback_after: SignedDuration,
+    /// How long a message is kept in the outbox; `None`: until it is delivered.
+    pub outbox_ttl: Option<SignedDuration>,
+    /// How long one question may take, even if no engine is configured.
     pub engine_timeout: Duration,
-    /// `None` is no limit.
+    /// `None`: no limit.
     pub max_runtime: Option<Duration>,
     /// How often runs are started.
     pub cadence: Duration,
@@ -67,28 +78,26 @@ pub struct Config {
     pub heartbeat: Option<Endpoint>,
     /// The env file that was read, for `check`.
     pub env_file: Option<PathBuf>,
-    /// The files that secrets are kept in, for `check`.
+    /// The files that hold secrets, for `check`.
     pub secret_files: Vec<PathBuf>,
-    /// What is wrong with the settings.
     pub warnings: Vec<Warning>,
 }
 
-/// When the facts of an alert are sent although its diagnosis is not there yet.
+/// When the facts of an alert are sent without waiting any longer for its diagnosis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactsAfter {
-    /// The diagnosis is waited for.
     Never,
-    /// So long after the wake was read; zero is at once.
+    /// This long after the wake was read; zero: at once.
     After(SignedDuration),
 }
 
-/// Unknown names in the env file, each with the one that may have been meant.
-pub fn misspelt(flags: &Global) -> Result<Vec<(String, String)>, Problem> {
-    Ok(Environment::read(flags)?.misspelt())
+/// Returns a warning for each setting that is probably not meant as it stands.
+pub fn suspicious(flags: &Global) -> Result<Vec<Warning>, Problem> {
+    Ok(Environment::read(flags)?.suspicious())
 }
 
-/// Settings of this process's environment that are not in the env file. Paths of log and state, which a
-/// schedule writes down itself, are not among them.
+/// Returns the settings in this process's environment that are not in the env file, without the paths of log
+/// and state, which a schedule writes down itself.
 pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> {
     let written_down = [
         &var::AUDIT_LOG_PATH,
@@ -104,7 +113,7 @@ pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> 
     Ok(env.only_in_process(names::names().filter(is_needed)))
 }
 
-/// Whether stderr goes to journald: it names device and inode of its socket (systemd.exec(5)).
+/// Returns whether stderr goes to journald, which names the device and inode of its socket (systemd.exec(5)).
 pub fn stderr_is_journal() -> bool {
     let Some(named) = std::env::var_os("JOURNAL_STREAM") else {
         return false;
@@ -113,22 +122,28 @@ pub fn stderr_is_journal() -> bool {
         .is_ok_and(|meta| *named == *format!("{}:{}", meta.st_dev, meta.st_ino))
 }
 
-/// Cadences without a run after which the schedule is taken to be broken.
+/// After this many cadences without a run the next one is overdue.
 const OVERDUE_CADENCES: u32 = 5;
-/// Cadences without a run after which the next DM says that nothing was watched.
+/// After this many cadences without a run the next message says that nothing was watched.
 const UNWATCHED_CADENCES: u32 = 10;
-/// Fewer minutes than these are neither.
+/// A shorter pause is neither.
 const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Config {
-    /// A gap between runs longer than this counts as unwatched.
+    /// Returns the longest pause between runs that does not count as unwatched.
     pub fn patience(&self) -> SignedDuration {
         self.pause(UNWATCHED_CADENCES)
     }
 
-    /// Where the last run is longer ago than this, the next is overdue.
+    /// Returns how long after the last run the next one is overdue.
     pub fn overdue_after(&self) -> SignedDuration {
         self.pause(OVERDUE_CADENCES)
+    }
+
+    /// Returns whether what was queued then has waited too long.
+    pub fn is_expired(&self, queued_at: Timestamp, now: Timestamp) -> bool {
+        self.outbox_ttl
+            .is_some_and(|ttl| now.duration_since(queued_at) > ttl)
     }
 
     fn pause(&self, cadences: u32) -> SignedDuration {
@@ -139,34 +154,33 @@ impl Config {
     /// Reads and validates all settings, and warns of those that are not usable.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let config = Self::examine(flags)?;
-        tell(&config.warnings);
+        warning::print(&config.warnings);
         Ok(config)
     }
 
-    /// Reads and validates all settings; what is not usable is left to be told by the caller.
+    /// Reads and validates all settings; leaves it to the caller to print the warnings.
     pub fn examine(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let paths = Paths::from(flags, &env)?;
-        let settings = env.file_path.as_deref().map(Path::display);
-        debug!(
-            "env file: {}",
-            settings.map_or("none".into(), |path| path.to_string())
-        );
+        match &env.file_path {
+            Some(path) => debug!("env file: {}", path.display()),
+            None => debug!("env file: none"),
+        }
         debug!("audit log: {}", paths.audit_log.display());
         debug!("state folder: {}", paths.state_dir.display());
         Self::from(paths, &env)
     }
 
-    /// For a replay of the log that is named, which needs neither a home nor a state folder.
+    /// Reads the settings for a replay of this log, which needs neither a home nor a state folder.
     pub fn for_replay(flags: &Global, log: &Path) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let audit_log = absolute(log)?;
         let config = Self::from(Paths::of_log(audit_log, &env), &env)?;
-        tell(&config.warnings);
+        warning::print(&config.warnings);
         Ok(config)
     }
 
-    /// The client for all requests.
+    /// Returns the client for all requests.
     pub fn http(&self) -> Http {
         Http::new(
             self.proxy.clone(),
@@ -175,7 +189,7 @@ impl Config {
         )
     }
 
-    /// The variable that has to be set before anything can be sent to Slack.
+    /// Returns the variable that has to be set before anything can be sent to Slack.
     pub fn missing_for_slack(&self) -> Option<&'static str> {
         match (&self.slack.token, &self.slack.operator) {
             (None, _) => Some(var::SLACK_BOT_TOKEN.name),
@@ -184,7 +198,7 @@ impl Config {
         }
     }
 
-    /// Every token that is set, whether this run uses it or not.
+    /// Returns every token that is set, whether this run uses it or not.
     pub fn secrets(&self) -> Vec<Secret> {
         self.secrets.clone()
     }
@@ -210,7 +224,11 @@ impl Config {
             late_diagnosis: seconds(env.number(&var::LATE_DIAGNOSIS_SECONDS, 0..=A_YEAR)),
             digest_wakes: digest_wakes(env),
             tell_recovery: env.switch(&var::TELL_RECOVERY),
-            outbox_ttl: seconds(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
+            quiet_after: limit(env.number(&var::QUIET_SECONDS, 0..=A_YEAR)),
+            ack_reaction: env.parsed(&var::ACK_REACTION, emoji),
+            fallback_command: env.absolute_path(&var::FALLBACK_COMMAND)?,
+            fallback_after: seconds(env.number(&var::FALLBACK_AFTER_SECONDS, 0..=A_YEAR)),
+            outbox_ttl: limit(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
             engine_timeout,
             max_runtime: time_limit(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
             cadence: Duration::from_secs_f64(env.number(&var::POLL_SEC, 0.1..=86_400.0)),
@@ -237,7 +255,12 @@ fn seconds(number: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// The longest that a run may take, from a number of seconds of which 0 is no limit.
+/// As [`seconds`]; 0 means no limit.
+fn limit(number: u64) -> Option<SignedDuration> {
+    (number > 0).then(|| seconds(number))
+}
+
+/// Returns how long a run may take, from a number of seconds; 0 means no limit.
 pub fn time_limit(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
@@ -253,6 +276,12 @@ fn facts_after(env: &Environment) -> FactsAfter {
     };
     env.parsed(&var::FACTS_AFTER_SECONDS, read)
         .unwrap_or(FactsAfter::Never)
+}
+
+/// Returns the name of an emoji as Slack writes it, without colons and skin tone.
+fn emoji(name: &str) -> Option<String> {
+    let may_be_in_name = |c: char| c.is_alphanumeric() || "_-+'".contains(c);
+    (!name.is_empty() && name.chars().all(may_be_in_name)).then(|| name.to_owned())
 }
 
 fn digest_wakes(env: &Environment) -> Option<usize> {

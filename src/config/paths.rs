@@ -1,4 +1,4 @@
-//! Where things are: the audit log, the state and what else has a path.
+//! The paths: the audit log, the state folder and what else is a file.
 
 use std::path::{Path, PathBuf};
 
@@ -6,36 +6,36 @@ use directories::BaseDirs;
 
 use super::environment::{Environment, absolute};
 use super::variables::{self as var, Variable};
-use super::{Warning, tell};
+use super::{Warning, warning};
 use crate::cli::Global;
 use crate::exit::Problem;
 
-/// What Kora calls its audit log.
+/// Kora's name for its audit log.
 const LOG_NAME: &str = "kora_audit_log.jsonl";
 
-/// Where things are; enough for the commands that talk to nobody.
+/// The paths; enough for the commands that use no network.
 #[derive(Debug)]
 pub struct Paths {
     pub audit_log: PathBuf,
     pub state_dir: PathBuf,
-    /// `None` is the default file, the only one that is turned over when it grows.
+    /// `None`: the file in the state folder, the only one that is rotated when it grows.
     pub outcome_log: Option<PathBuf>,
     /// Kora's `daemon_snapshot.json`.
     pub snapshot_path: PathBuf,
-    /// Whether `NO_COLOR` is set.
+    /// Whether `NO_COLOR` is set and not empty (no-color.org).
     pub no_color: bool,
 }
 
 impl Paths {
-    /// Reads the environment for the paths alone.
+    /// Reads the paths, and warns of settings that are not usable.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let paths = Self::from(flags, &env)?;
-        tell(&env.warnings());
+        warning::print(&env.warnings());
         Ok(paths)
     }
 
-    /// Where a scheduled run would look, which knows the env file and the home folder alone.
+    /// Returns the paths that a scheduled run finds by itself, from the env file and the home folder.
     pub fn of_scheduled_runs(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?.of_scheduled_runs();
         let no_flags = Global {
@@ -49,34 +49,28 @@ impl Paths {
     pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
         let audit_log = absolute(&audit_log(flags, env)?)?;
         Ok(Self {
-            snapshot_path: absolute(&snapshot_path(env, &audit_log))?,
-            audit_log,
             state_dir: absolute(&state_dir(flags, env)?)?,
             outcome_log: env.absolute_path(&var::OUTCOME_LOG)?,
-            no_color: no_color(env),
+            ..Self::of_log(audit_log, env)
         })
     }
 
-    /// For a replay of this log, which has no state.
+    /// Returns the paths for a replay of this log, which has no state.
     pub(super) fn of_log(audit_log: PathBuf, env: &Environment) -> Self {
         Self {
             snapshot_path: snapshot_path(env, &audit_log),
             audit_log,
             state_dir: PathBuf::new(),
             outcome_log: None,
-            no_color: no_color(env),
+            no_color: env.get(var::NO_COLOR.name).is_some(),
         }
     }
 }
 
-/// `NO_COLOR`, set to anything but nothing (no-color.org).
-fn no_color(env: &Environment) -> bool {
-    env.get(var::NO_COLOR.name).is_some()
-}
-
 fn home_dirs(variable: &Variable) -> Result<BaseDirs, Problem> {
     BaseDirs::new().ok_or_else(|| {
-        Problem::usage("no home folder is known").with_next_step(format!("set {}", variable.name))
+        Problem::usage("the home folder is unknown")
+            .with_next_step(format!("set {}", variable.name))
     })
 }
 
@@ -89,11 +83,11 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         return Ok(home.join(LOG_NAME));
     }
     if let Some(home) = env.path(&var::HERMES_HOME) {
-        env.warn(Warning {
-            subject: "settings",
-            message: "HERMES_HOME is a legacy name: set KORA_HOME or KORA_AUDIT_LOG_PATH".into(),
-            next_step: "set KORA_HOME or KORA_AUDIT_LOG_PATH in its place".into(),
-        });
+        env.warn(Warning::new(
+            "settings",
+            "HERMES_HOME is a legacy name",
+            "set KORA_HOME or KORA_AUDIT_LOG_PATH instead",
+        ));
         return Ok(home.join(LOG_NAME));
     }
     let dirs = home_dirs(&var::AUDIT_LOG_PATH)?;
@@ -102,7 +96,7 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
     Ok(if is_legacy { hermes } else { kora }.join(LOG_NAME))
 }
 
-/// Where Kora's daemon writes what it last saw of each service.
+/// Returns the file in which Kora's daemon says how each service is.
 fn snapshot_path(env: &Environment, audit_log: &Path) -> PathBuf {
     let beside_the_log = || audit_log.parent().unwrap_or(audit_log).to_owned();
     env.path(&var::SNAPSHOT_PATH).unwrap_or_else(|| {
@@ -116,14 +110,14 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
     if let Some(path) = named.or_else(|| env.path(&var::STATE_DIR)) {
         return Ok(path);
     }
-    // systemd gives several folders with colons between them; the first is ours.
+    // systemd may name several folders, separated by colons; the first is ours.
     if let Some(folders) = env.get(var::STATE_DIRECTORY.name) {
         let first = folders.split(':').next().unwrap_or(&folders);
         return Ok(PathBuf::from(first));
     }
     let dirs = home_dirs(&var::STATE_DIR)?;
     let states = match dirs.state_dir() {
-        // It may be the one that XDG_STATE_HOME names, which is another variable of the process.
+        // Not `state_dir`: XDG_STATE_HOME, which may name it, is a variable of this process, too.
         Some(_) if !env.has_process() => &dirs.home_dir().join(".local/state"),
         Some(states) => states,
         None => dirs.data_local_dir(),

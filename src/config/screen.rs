@@ -1,9 +1,9 @@
-//! What the environment says of the terminal.
+//! What the terminal can show, by the environment.
 
 use crate::terminal::Screen;
 
-/// `TERM`, and the locale by the variables of locale(7), the first of which counts that is set. Where
-/// none is, a terminal of these days takes escapes all the same.
+/// Reads `TERM` and the locale, of whose variables the first that is set counts (locale(7)). If none is set, a
+/// terminal of today takes escapes all the same.
 pub fn screen() -> Screen {
     of(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
 }

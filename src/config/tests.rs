@@ -3,79 +3,273 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-/// What is made of these settings, for an audit log in `/kora`.
+const ENGINE: (&str, &str) = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
+
+/// Returns what is made of these settings, for an audit log in `/kora`.
 fn config(settings: &[(&str, &str)]) -> Config {
     let env = Environment::of(settings);
     let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
     Config::from(paths, &env).unwrap()
 }
 
+/// The value of a number, as the table below writes it.
+type Shown = fn(&Config) -> String;
+
+fn shown<T: std::fmt::Debug>(limit: Option<T>) -> String {
+    limit.map_or("none".to_owned(), |limit| format!("{limit:?}"))
+}
+
+/// Every number: its default, and what becomes of values at its edges. `-` is a value that is refused.
 #[test]
-fn facts_wait_for_seconds_or_for_ever() {
-    let cases = [
-        ("", FactsAfter::After(seconds(30))),
-        ("0", FactsAfter::After(seconds(0))),
-        ("2", FactsAfter::After(seconds(2))),
-        ("never", FactsAfter::Never),
-        ("Never", FactsAfter::Never),
-        ("-1", FactsAfter::After(seconds(30))),
-        ("nie", FactsAfter::After(seconds(30))),
+fn every_number_is_read_as_its_help_says() {
+    let values = [
+        "0", "1", "-1", "0.5", "1.5", "31622400", "31622401", "1e400",
     ];
-    for (value, expected) in cases {
+    let unusable = [
+        "soon",
+        "nan",
+        "inf",
+        "1s",
+        "1,5",
+        "0x10",
+        "99999999999999999999999999",
+    ];
+    let table: &[(&str, &str, Shown, [&str; 8])] = &[
+        (
+            "KORA_PROBE_DEBOUNCE_SECONDS",
+            "10m",
+            |config| format!("{:#}", config.debounce.window),
+            ["0s", "1s", "-", "-", "-", "8784h", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_DEBOUNCE_MAX_SECONDS",
+            "24h",
+            |config| format!("{:#}", config.debounce.max_window),
+            ["-", "1s", "-", "-", "-", "8784h", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED",
+            "1",
+            |config| config.debounce.consecutive_required.to_string(),
+            ["-", "1", "-", "-", "-", "-", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_DEBOUNCE_BACKOFF_FACTOR",
+            "1",
+            |config| config.debounce.backoff_factor.to_string(),
+            ["-", "1", "-", "-", "1.5", "-", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_ENGINE_TIMEOUT_SECONDS",
+            "60s",
+            |config| format!("{:?}", config.engine_timeout),
+            ["-", "1s", "-", "-", "-", "-", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_ENGINE_MAX_TOKENS",
+            "none",
+            |config| shown(config.engine.as_ref().unwrap().max_tokens),
+            ["-", "1", "-", "-", "-", "-", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR",
+            "0",
+            |config| config.max_investigations_per_hour.to_string(),
+            ["0", "1", "-", "-", "-", "-", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_FACTS_AFTER_SECONDS",
+            "After(30s)",
+            |config| format!("{:?}", config.facts_after),
+            [
+                "After(0s)",
+                "After(1s)",
+                "-",
+                "After(500ms)",
+                "After(1s 500ms)",
+                "After(8784h)",
+                "-",
+                "-",
+            ],
+        ),
+        (
+            "KORA_PROBE_LATE_DIAGNOSIS_SECONDS",
+            "0s",
+            |config| format!("{:#}", config.late_diagnosis),
+            ["0s", "1s", "-", "-", "-", "8784h", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_DIGEST_WAKES",
+            "none",
+            |config| shown(config.digest_wakes),
+            ["none", "-", "-", "-", "-", "-", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_QUIET_SECONDS",
+            "none",
+            |config| shown(config.quiet_after),
+            ["none", "1s", "-", "-", "-", "8784h", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_FALLBACK_AFTER_SECONDS",
+            "5m",
+            |config| format!("{:#}", config.fallback_after),
+            ["0s", "1s", "-", "-", "-", "8784h", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_OUTBOX_TTL_SECONDS",
+            "24h",
+            |config| shown(config.outbox_ttl),
+            ["none", "1s", "-", "-", "-", "8784h", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS",
+            "300s",
+            |config| shown(config.max_runtime),
+            ["none", "1s", "-", "-", "-", "31622400s", "-", "-"],
+        ),
+        (
+            "KORA_PROBE_WAKE_POLL_SEC",
+            "30s",
+            |config| format!("{:?}", config.cadence),
+            ["-", "1s", "-", "500ms", "1.5s", "-", "-", "-"],
+        ),
+    ];
+    let numbers = variables::VARIABLES.iter().filter(|variable| {
+        let is_number = variable.default.parse::<f64>().is_ok();
+        is_number || variable.name.ends_with("_TOKENS")
+    });
+    for variable in numbers {
+        let (name, default, shown, expected) = table
+            .iter()
+            .find(|(name, ..)| *name == variable.name)
+            .unwrap_or_else(|| panic!("no row for {}", variable.name));
+        let read = |value: &str| {
+            let config = config(&[(name, value), ENGINE]);
+            let warnings = config.warnings.iter().map(|one| one.message.clone());
+            (shown(&config), warnings.collect::<Vec<_>>())
+        };
+        let used = match variable.default {
+            "" => "unset",
+            default => default,
+        };
+        let refused = |value: &str| {
+            let warning = format!("{name}: '{value}' is not usable: the default {used} is used");
+            ((*default).to_owned(), vec![warning])
+        };
+        for (value, expected) in values.iter().zip(expected) {
+            let expected = match *expected {
+                "-" => refused(value),
+                usable => (usable.to_owned(), Vec::new()),
+            };
+            assert_eq!(read(value), expected, "{name}={value}");
+        }
+        for value in unusable {
+            assert_eq!(read(value), refused(value), "{name}={value}");
+        }
+        assert_eq!(read(" \t").0, *default, "{name}");
+        assert_eq!(read(" 90\t").1, Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn facts_may_wait_for_ever() {
+    for value in ["never", "Never"] {
         let config = config(&[("KORA_PROBE_FACTS_AFTER_SECONDS", value)]);
-        assert_eq!(config.facts_after, expected, "{value}");
+        assert_eq!(config.facts_after, FactsAfter::Never, "{value}");
     }
 }
 
 #[test]
-fn a_digest_has_two_wakes_at_least() {
-    let cases = [
+fn a_digest_has_at_least_two_wakes() {
+    let of = |value| config(&[("KORA_PROBE_DIGEST_WAKES", value)]).digest_wakes;
+    assert_eq!(of("2"), Some(2));
+    assert_eq!(of("12"), Some(12));
+}
+
+#[test]
+fn without_a_limit_nothing_in_the_outbox_expires() {
+    let (now, a_month_ago) = (
+        Timestamp::now(),
+        Timestamp::now() - SignedDuration::from_hours(720),
+    );
+    let expires = |value| {
+        let config = config(&[("KORA_PROBE_OUTBOX_TTL_SECONDS", value)]);
+        config.is_expired(a_month_ago, now)
+    };
+    assert!(expires("86400") && !expires("0"));
+}
+
+/// The switches, and whether one is on.
+const SWITCHES: [(&str, fn(&Config) -> bool); 3] = [
+    ("KORA_PROBE_TELL_RECOVERY", |config| config.tell_recovery),
+    ("KORA_PROBE_DEBOUNCE_BYPASS_CRITICAL", |config| {
+        config.debounce.bypass_critical
+    }),
+    ("KORA_PROBE_DEBOUNCE_BYPASS_ESCALATION", |config| {
+        config.debounce.bypass_escalation
+    }),
+];
+
+#[test]
+fn a_switch_is_on_or_off_by_four_words_each_and_others_are_warned_of() {
+    for (name, is_on) in SWITCHES {
+        for (value, expected) in [
+            ("true", true),
+            ("TRUE", true),
+            ("1", true),
+            ("Yes", true),
+            (" on ", true),
+            ("false", false),
+            ("0", false),
+            ("NO", false),
+            ("off", false),
+            ("", false),
+        ] {
+            let config = config(&[(name, value)]);
+            assert_eq!(is_on(&config), expected, "{name}={value}");
+            assert_eq!(config.warnings, [], "{name}={value}");
+        }
+        for value in ["2", "maybe", "treu", "y", "enabled"] {
+            let config = config(&[(name, value)]);
+            let warning = format!("{name}: '{value}' is not usable: the default false is used");
+            assert!(!is_on(&config));
+            assert_eq!(config.warnings[0].message, warning);
+        }
+    }
+}
+
+#[test]
+fn the_operator_acknowledges_with_an_emoji_by_its_name() {
+    for (value, expected) in [
         ("", None),
-        ("0", None),
-        ("1", None),
-        ("2", Some(2)),
-        ("12", Some(12)),
-    ];
-    for (value, expected) in cases {
-        let config = config(&[("KORA_PROBE_DIGEST_WAKES", value)]);
-        assert_eq!(config.digest_wakes, expected, "{value}");
+        ("eyes", Some("eyes")),
+        ("+1", Some("+1")),
+        ("white_check_mark", Some("white_check_mark")),
+        (":eyes:", None),
+        ("+1::skin-tone-2", None),
+        ("👀", None),
+        ("two words", None),
+    ] {
+        let config = config(&[("KORA_PROBE_ACK_REACTION", value)]);
+        assert_eq!(config.ack_reaction.as_deref(), expected, "{value}");
+        let is_warned_of = !value.is_empty() && expected.is_none();
+        assert_eq!(config.warnings.len(), usize::from(is_warned_of), "{value}");
     }
 }
 
 #[test]
-fn a_run_without_a_time_limit_is_one_of_zero_seconds() {
-    let of = |value| config(&[("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", value)]).max_runtime;
-    assert_eq!(of("0"), None);
-    assert_eq!(of("7"), Some(Duration::from_secs(7)));
-    assert_eq!(of("soon"), Some(Duration::from_secs(300)));
+fn a_relative_fallback_command_is_made_absolute() {
+    let of = |settings: &[_]| config(settings).fallback_command;
+    assert_eq!(of(&[]), None);
+    let absolute = ("KORA_PROBE_FALLBACK_COMMAND", "/usr/local/bin/page");
+    assert_eq!(of(&[absolute]), Some(PathBuf::from(absolute.1)));
+    let relative = of(&[("KORA_PROBE_FALLBACK_COMMAND", "page")]);
+    assert!(relative.unwrap().is_absolute());
 }
 
 #[test]
-fn runs_may_start_within_a_second() {
-    let of = |value| config(&[("KORA_PROBE_WAKE_POLL_SEC", value)]).cadence;
-    assert_eq!(of("0.5"), Duration::from_millis(500));
-    assert_eq!(of("60"), Duration::from_secs(60));
-    for unusable in ["0", "-1", "nan", "inf", "86401"] {
-        assert_eq!(of(unusable), Duration::from_secs(30), "{unusable}");
-    }
-}
-
-#[test]
-fn new_behaviour_is_off_by_default() {
-    let off = config(&[]);
-    assert!(off.late_diagnosis.is_zero() && !off.tell_recovery);
-    assert!(!off.debounce.bypass_escalation);
-    let on = config(&[
-        ("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "3600"),
-        ("KORA_PROBE_TELL_RECOVERY", "yes"),
-        ("KORA_PROBE_DEBOUNCE_BYPASS_ESCALATION", "ON"),
-    ]);
-    assert!(on.late_diagnosis == seconds(3_600) && on.tell_recovery);
-    assert!(on.debounce.bypass_escalation);
-}
-
-#[test]
-fn the_snapshot_is_named_or_in_koras_cache() {
+fn the_snapshot_is_the_one_named_or_the_one_in_koras_cache() {
     let of = |settings: &[_]| config(settings).paths.snapshot_path;
     let path = Path::new;
     assert_eq!(of(&[]), path("/kora/cache/daemon_snapshot.json"));
@@ -86,7 +280,7 @@ fn the_snapshot_is_named_or_in_koras_cache() {
 }
 
 #[test]
-fn every_token_is_known_whether_it_is_used_or_not() {
+fn every_token_is_masked_whether_it_is_used_or_not() {
     let config = config(&[
         ("KORA_SLACK_BOT_TOKEN", "xoxb-1"),
         ("KORA_PROBE_ENGINE_TOKEN", "engine-1"),
@@ -99,9 +293,9 @@ fn every_token_is_known_whether_it_is_used_or_not() {
 }
 
 #[test]
-fn an_engine_has_what_its_api_cannot_do_without_or_there_is_none() {
+fn without_a_setting_that_its_api_needs_there_is_no_engine() {
     let (openai, anthropic) = ("openai", "anthropic");
-    let url = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
+    let url = ENGINE;
     let model = ("KORA_PROBE_ENGINE_MODEL", "m1");
     let own = ("KORA_PROBE_ENGINE_TOKEN", "own");
     let (of_openai, of_anthropic) = (("OPENAI_API_KEY", "o"), ("ANTHROPIC_API_KEY", "a"));
@@ -137,75 +331,16 @@ fn an_engine_has_what_its_api_cannot_do_without_or_there_is_none() {
     ] {
         let api = ("KORA_PROBE_ENGINE_API", api);
         let engine = config(&[settings, &[api]].concat()).engine;
-        let told = engine.as_ref().map(|engine| {
+        let found = engine.as_ref().map(|engine| {
             let token = engine.token.as_ref().map(Secret::expose);
             (token, engine.model.as_deref())
         });
-        assert_eq!(told, expected, "{api:?} {settings:?}");
+        assert_eq!(found, expected, "{api:?} {settings:?}");
     }
 }
 
 #[test]
-fn a_number_that_is_not_usable_is_warned_of_with_variable_value_and_default() {
-    for (variable, default) in [
-        ("KORA_PROBE_DEBOUNCE_SECONDS", "600"),
-        ("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "60"),
-        ("KORA_PROBE_ENGINE_MAX_TOKENS", "unset"),
-        ("KORA_PROBE_OUTBOX_TTL_SECONDS", "86400"),
-        ("KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300"),
-        ("KORA_PROBE_WAKE_POLL_SEC", "30"),
-        ("KORA_PROBE_FACTS_AFTER_SECONDS", "30"),
-        ("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0"),
-        ("KORA_PROBE_DIGEST_WAKES", "0"),
-    ] {
-        let warnings = |value| {
-            let url = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
-            let warnings = config(&[(variable, value), url]).warnings.into_iter();
-            warnings.map(|one| one.message).collect::<Vec<_>>()
-        };
-        for value in ["soon", "-1", "1e400", "99999999999999999999999999"] {
-            let expected =
-                format!("{variable}: '{value}' is not usable: the default {default} is used");
-            assert_eq!(warnings(value), [expected]);
-        }
-        assert_eq!(warnings(""), [""; 0]);
-        assert_eq!(warnings("  90\t"), [""; 0]);
-    }
-    let limit = ("KORA_PROBE_ENGINE_MAX_TOKENS", "300");
-    let limited = config(&[("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1"), limit]);
-    assert_eq!(limited.engine.unwrap().max_tokens, Some(300));
-    assert_eq!(
-        config(&[("KORA_PROBE_DEBOUNCE_SECONDS", "soon")])
-            .debounce
-            .window,
-        seconds(600)
-    );
-}
-
-#[test]
-fn a_switch_is_on_by_four_words() {
-    let is_on = |value| {
-        config(&[("KORA_PROBE_DEBOUNCE_BYPASS_CRITICAL", value)])
-            .debounce
-            .bypass_critical
-    };
-    for (value, expected) in [
-        ("true", true),
-        ("TRUE", true),
-        ("1", true),
-        ("Yes", true),
-        (" on ", true),
-        ("false", false),
-        ("", false),
-        ("2", false),
-        ("maybe", false),
-    ] {
-        assert_eq!(is_on(value), expected, "{value:?}");
-    }
-}
-
-#[test]
-fn a_proxy_is_named_in_either_case_and_a_blank_one_is_none() {
+fn a_proxy_is_read_in_either_case_and_a_blank_one_is_unset() {
     for (name, value, expected) in [
         ("HTTPS_PROXY", "http://proxy:1", Some("http://proxy:1")),
         ("https_proxy", "http://proxy:1", Some("http://proxy:1")),

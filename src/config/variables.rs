@@ -1,15 +1,12 @@
-//! The table of settings: every variable's name, default and meaning, once. The configuration reads
-//! its defaults from here, and the man page is held to it.
+//! The table of settings: the name, default and meaning of every variable, in one place. The configuration
+//! reads its defaults from here, and a test keeps the man page in step with it.
 
 /// An environment variable, or a line of the env file.
 pub struct Variable {
     pub name: &'static str,
-    /// As it would be written; empty where there is none.
+    /// As a user would write it; empty where there is none.
     pub default: &'static str,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the man page and the README tell it")
-    )]
+    #[cfg_attr(not(test), expect(dead_code, reason = "printed by the man page"))]
     pub help: &'static str,
 }
 
@@ -26,75 +23,83 @@ variables! {
     AUDIT_LOG_PATH = "KORA_AUDIT_LOG_PATH", "",
         "The audit log. Unset: $KORA_HOME/kora_audit_log.jsonl, or ~/.kora/kora_audit_log.jsonl.";
     KORA_HOME = "KORA_HOME", "",
-        "Kora's folder, in which kora_audit_log.jsonl is looked for.";
+        "Kora's folder, which holds kora_audit_log.jsonl.";
     HERMES_HOME = "HERMES_HOME", "",
-        "The same under its legacy name; read with a warning where the two above are unset.";
+        "The legacy name of KORA_HOME; read, with a warning, where the two above are unset.";
     STATE_DIR = "KORA_PROBE_WAKE_STATE_DIR", "",
-        "The folder of the state. Unset: systemd's STATE_DIRECTORY, or ~/.local/state/probe-wake.";
+        "The state folder. Unset: systemd's STATE_DIRECTORY, or ~/.local/state/probe-wake.";
     STATE_DIRECTORY = "STATE_DIRECTORY", "",
         "Set by systemd for a unit with StateDirectory=; used where the variable above is unset.";
     ENV_FILE = "KORA_PROBE_WAKE_ENV_FILE", "",
-        "A file of KEY=value settings. Unset: ~/.config/probe-wake/env, where it exists.";
+        "A file of KEY=value settings. Unset: ~/.config/probe-wake/env, if it exists.";
     SLACK_BOT_TOKEN = "KORA_SLACK_BOT_TOKEN", "",
-        "The Slack app's bot token (xoxb-...), scope chat:write. Or KORA_SLACK_BOT_TOKEN_FILE.";
+        "The Slack app's bot token (xoxb-...) with the scope chat:write. Or KORA_SLACK_BOT_TOKEN_FILE.";
     SLACK_USER_ID = "KORA_SLACK_JOSHUA_USER_ID", "",
-        "The operator's Slack user id (U...), who gets the DMs.";
+        "The operator's Slack user id (U...): who gets the messages.";
     SLACK_API_URL = "KORA_SLACK_API_URL", "https://slack.com/api",
-        "Where Slack's Web API is; GovSlack is https://slack-gov.com/api.";
+        "The base URL of Slack's Web API; GovSlack is https://slack-gov.com/api.";
+    FALLBACK_COMMAND = "KORA_PROBE_FALLBACK_COMMAND", "",
+        "The second channel: an executable file that gets, on its standard input, an alert that Slack did not take. It must belong to you or root, and others must not be able to write it. Unset: off.";
+    FALLBACK_AFTER_SECONDS = "KORA_PROBE_FALLBACK_AFTER_SECONDS", "300",
+        "How long an alert waits for Slack before the fallback command is run; 0: not at all.";
     ENGINE_API = "KORA_PROBE_ENGINE_API", "kora",
-        "What the engine speaks: kora, openai or anthropic.";
+        "The engine's API: kora, openai or anthropic.";
     ENGINE_URL = "KORA_PROBE_ENGINE_URL", "",
-        "Where the engine is. kora: the whole URL; openai: the base, https://api.openai.com/v1; anthropic: the base, https://api.anthropic.com.";
+        "The engine's URL. kora: the whole URL; openai: the base, https://api.openai.com/v1 if unset; anthropic: the base, https://api.anthropic.com if unset.";
     ENGINE_TOKEN = "KORA_PROBE_ENGINE_TOKEN", "",
         "The engine's token. Unset: OPENAI_API_KEY or ANTHROPIC_API_KEY for their API. Or KORA_PROBE_ENGINE_TOKEN_FILE.";
     OPENAI_API_KEY = "OPENAI_API_KEY", "",
-        "The token of the openai API where the one above is unset. Or OPENAI_API_KEY_FILE.";
+        "The token for the openai API where KORA_PROBE_ENGINE_TOKEN is unset. Or OPENAI_API_KEY_FILE.";
     ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY", "",
-        "The token of the anthropic API where KORA_PROBE_ENGINE_TOKEN is unset. Or ANTHROPIC_API_KEY_FILE.";
+        "The token for the anthropic API where KORA_PROBE_ENGINE_TOKEN is unset. Or ANTHROPIC_API_KEY_FILE.";
     ENGINE_MODEL = "KORA_PROBE_ENGINE_MODEL", "",
-        "The model. anthropic: claude-haiku-4-5; openai has no default.";
+        "The model. anthropic: claude-haiku-4-5 if unset; openai has no default.";
     ENGINE_MAX_TOKENS = "KORA_PROBE_ENGINE_MAX_TOKENS", "",
-        "The longest answer, in tokens. Unset: 1024 for anthropic, nothing is sent to openai.";
+        "The longest answer, in tokens (1 or more). Unset: 1024 for anthropic, no limit for openai.";
     ENGINE_TIMEOUT_SECONDS = "KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "60",
-        "How long one investigation may take in all.";
+        "How long one investigation may take in all: 1 to 86400.";
     MAX_INVESTIGATIONS_PER_HOUR = "KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "0",
-        "How many times the engine is asked within an hour, across runs; 0 is no limit.";
+        "How often the engine may be asked within an hour, across runs; 0: no limit.";
     FACTS_AFTER_SECONDS = "KORA_PROBE_FACTS_AFTER_SECONDS", "30",
-        "How long an alert waits for its diagnosis before its facts are sent; 0 is at once, never is no limit.";
+        "How long an alert waits for its diagnosis before its facts are sent; 0: not at all, never: without a limit. Fractions are taken.";
     LATE_DIAGNOSIS_SECONDS = "KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0",
-        "How long after the alert the engine is asked again where it could not be reached; 0 is not at all.";
+        "For how long after an alert the engine is asked again where the reason for having no diagnosis may pass; 0: off.";
     DIGEST_WAKES = "KORA_PROBE_DIGEST_WAKES", "0",
-        "From so many new alerts at once (2 or more) they share one question and one message; 0 turns it off.";
+        "The number of new alerts at once (2 or more) from which they share one question and one message; 0: off.";
     TELL_RECOVERY = "KORA_PROBE_TELL_RECOVERY", "false",
-        "true, 1, yes or on: say in the alert's thread when Kora's snapshot calls the service healthy again.";
+        "Whether the alert's thread is told when Kora's snapshot calls the service healthy again.";
     SNAPSHOT_PATH = "KORA_SNAPSHOT_PATH", "",
         "Kora's daemon_snapshot.json. Unset: in $KORA_HOME/cache, or in the folder cache beside the audit log.";
+    QUIET_SECONDS = "KORA_PROBE_QUIET_SECONDS", "0",
+        "How long the audit log may have no new row before the operator is told that nothing is heard; 0: off.";
+    ACK_REACTION = "KORA_PROBE_ACK_REACTION", "",
+        "The Slack emoji, by its name without colons (eyes), with which the operator acknowledges an incident; needs the scope reactions:read. Unset: off.";
     DEBOUNCE_SECONDS = "KORA_PROBE_DEBOUNCE_SECONDS", "600",
-        "The window in which repeats of one (probe, category) are held back; 0 turns it off.";
+        "The window in which repeats of one pair of probe and category are held back; 0: off.";
     DEBOUNCE_BYPASS_CRITICAL = "KORA_PROBE_DEBOUNCE_BYPASS_CRITICAL", "false",
-        "true, 1, yes or on: wakes of severity critical are never held back.";
+        "Whether wakes of severity critical are never held back as repeats.";
     DEBOUNCE_BYPASS_ESCALATION = "KORA_PROBE_DEBOUNCE_BYPASS_ESCALATION", "false",
-        "true, 1, yes or on: a wake of a higher severity than the pair's last dispatched one is not held back.";
+        "Whether a wake that is more severe than the last one dispatched goes out at once, and not when the window ends.";
     DEBOUNCE_CONSECUTIVE_REQUIRED = "KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED", "1",
-        "Dispatch a pair only at its n-th wake within one window of the first.";
+        "Dispatch a pair only at its n-th wake within one window of the first. Over 1, a service that raises a single row is never announced.";
     DEBOUNCE_BACKOFF_FACTOR = "KORA_PROBE_DEBOUNCE_BACKOFF_FACTOR", "1",
-        "Each dispatch within two windows of the one before multiplies the pair's window by this.";
+        "Each dispatch within two windows of the one before multiplies the pair's window by this, 1 to 1000; fractions are taken. 2 is the remedy for a service that flaps.";
     DEBOUNCE_MAX_SECONDS = "KORA_PROBE_DEBOUNCE_MAX_SECONDS", "86400",
-        "The longest window that the factor can lead to.";
+        "The longest window that the factor can lead to (1 or more).";
     OUTBOX_TTL_SECONDS = "KORA_PROBE_OUTBOX_TTL_SECONDS", "86400",
-        "A queued DM older than this moves to undelivered.jsonl.";
+        "A message that has waited longer than this is given up, and kept in undelivered; 0: no limit.";
     MAX_RUNTIME_SECONDS = "KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS", "300",
-        "After this long a run asks no engine and reads no row; the rest stays for the next run. 0 is no limit.";
+        "After this long a run reads no row and begins no question; the rest is for the next run. 0: no limit.";
     POLL_SEC = "KORA_PROBE_WAKE_POLL_SEC", "30",
-        "How often runs are started, for schedule and status; fractions of a second are taken.";
+        "The cadence: how often runs are started, for schedule and status. 0.1 to 86400; fractions are taken.";
     OUTCOME_LOG = "KORA_PROBE_OUTCOME_LOG", "",
-        "The file that outcome rows are appended to. Unset: outcomes.jsonl in the state folder.";
+        "A second file for the probe.investigation_completed rows. It is never created.";
     METRICS_FILE = "KORA_PROBE_WAKE_METRICS_FILE", "",
-        "Prometheus text for node_exporter's textfile collector is written here after each run.";
+        "After each run, Prometheus text for node_exporter's textfile collector is written to this file.";
     HEARTBEAT_URL = "KORA_PROBE_WAKE_HEARTBEAT_URL", "",
-        "Asked after a run that ended well, and with /fail appended after one that did not.";
+        "Requested after a run that ended well, and with /fail appended after one that did not.";
     HTTPS_PROXY = "HTTPS_PROXY", "",
-        "The proxy for https URLs; loopback is always direct.";
+        "The proxy for https URLs; loopback is always reached directly.";
     NO_PROXY = "NO_PROXY", "",
         "Hosts that are reached without the proxy.";
     NO_COLOR = "NO_COLOR", "",

@@ -1,30 +1,42 @@
-//! What is wrong with a setting: collected while the settings are read, and told on stderr by every
+//! What is wrong with a setting: collected while the settings are read, then printed to stderr by every
 //! command but `check`, which lists it among its findings.
+
+use std::fmt;
 
 use log::warn;
 
-/// Something about a setting that is not as it should be.
+/// A setting that cannot be used, or is probably not meant as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What it is about, as `check` calls it.
+    /// What `check` files it under.
     pub subject: &'static str,
     pub message: String,
     pub next_step: String,
 }
 
 impl Warning {
-    pub fn of_setting(message: String) -> Self {
+    pub fn new(
+        subject: &'static str,
+        message: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Self {
         Self {
-            subject: "settings",
-            message,
-            next_step: "give it a usable value, or leave it unset".to_owned(),
+            subject,
+            message: message.into(),
+            next_step: next_step.into(),
         }
     }
 }
 
-/// Tells them on stderr.
-pub fn tell(warnings: &[Warning]) {
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.message, self.next_step)
+    }
+}
+
+/// Prints the warnings to stderr.
+pub fn print(warnings: &[Warning]) {
     for warning in warnings {
-        warn!("{}", warning.message);
+        warn!("{warning}");
     }
 }

@@ -1,5 +1,4 @@
-//! How an answer is read: status, `error` and usage for all APIs alike; the text by the API's own
-//! file.
+//! Reads an answer: status, `error` and usage for all APIs, the text by the API's own file.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,7 +9,7 @@ use super::failure::{Failure, Reason, code};
 use crate::http::Reply;
 use crate::text::quote;
 
-/// What came of asking.
+/// The result of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub result: Result<Diagnosis, Failure>,
@@ -18,7 +17,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// No diagnosis, and nothing that is known to have been used.
+    /// Returns an answer without a diagnosis, of which no usage is known.
     pub fn without(failure: impl Into<Failure>) -> Self {
         Self {
             result: Err(failure.into()),
@@ -27,7 +26,7 @@ impl Answer {
     }
 }
 
-/// What the engine says that it used. Its fields are those of an outcome row.
+/// What the engine says it used, with the field names of an outcome row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -39,7 +38,7 @@ pub struct Usage {
     pub total_cost_usd: Option<f64>,
 }
 
-/// Reads a whole answer, of any status.
+/// Reads an answer of any status.
 pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
     let body = reply.json();
     if !reply.is_success() {
@@ -63,7 +62,7 @@ pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
     }
 }
 
-/// The failure that an `error` in a 2xx tells; `None` where it is not set.
+/// Returns the failure that an `error` in a 2xx names; `None` if it is not set.
 pub(super) fn set_error(error: &Value) -> Option<Failure> {
     let is_unset = match error {
         Value::Null | Value::Bool(false) => true,
@@ -72,12 +71,12 @@ pub(super) fn set_error(error: &Value) -> Option<Failure> {
     };
     let failure = || {
         let reason = code(error).unwrap_or(Reason::IncompleteResponse);
-        Failure::with_words_of(reason, error)
+        Failure::with_message_of(reason, error)
     };
     (!is_unset).then(failure)
 }
 
-/// Hermes and Kora's gateway say so on HTTP 200 when their agent broke off.
+/// Hermes and Kora's gateway send this with HTTP 200 when their agent broke off.
 fn is_marked_incomplete(reply: &Reply) -> bool {
     reply
         .header("x-hermes-completed")
@@ -111,12 +110,12 @@ fn usage(api: &Api, body: &Map<String, Value>) -> Usage {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::APIS;
-    use super::super::tests::{told, told_with};
+    use super::super::tests::{shown, shown_with};
     use super::*;
     use crate::http::fake_server::reply;
 
     #[test]
-    fn what_is_outside_2xx_is_its_code_or_its_status() {
+    fn an_error_status_is_named_by_its_code_or_its_number() {
         for (status, body, reason) in [
             (503, "", "engine_exception:HTTP503"),
             (302, "", "engine_exception:HTTP302"),
@@ -172,13 +171,13 @@ mod tests {
             ),
         ] {
             for api in APIS {
-                assert_eq!(told(api, status, body), reason, "{} {body}", api.name);
+                assert_eq!(shown(api, status, body), reason, "{} {body}", api.name);
             }
         }
     }
 
     #[test]
-    fn a_2xx_that_is_no_answer_is_invalid() {
+    fn a_2xx_that_is_not_the_apis_json_is_invalid() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for body in [
             "",
@@ -194,7 +193,7 @@ mod tests {
         ] {
             for api in APIS {
                 assert_eq!(
-                    told(api, 200, body),
+                    shown(api, 200, body),
                     "engine_exception:InvalidResponse",
                     "{}",
                     api.name
@@ -203,7 +202,7 @@ mod tests {
         }
     }
 
-    /// A body that each API finds the text `t` in, with this `error`.
+    /// Returns a body in which every API finds the text `t`, with this `error`.
     fn body(error: &str) -> String {
         format!(
             r#"{{"error":{error},"text":"t","choices":[{{"message":{{"content":"t"}}}}],"content":[{{"type":"text","text":"t"}}]}}"#
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_broke_off_gave_no_answer() {
+    fn a_gateway_that_broke_off_is_an_incomplete_response() {
         for (value, result) in [
             ("false", "incomplete_response"),
             ("False", "incomplete_response"),
@@ -219,13 +218,13 @@ mod tests {
         ] {
             for api in APIS {
                 let headers = [("x-hermes-completed", value)];
-                assert_eq!(told_with(api, 200, &headers, &body("null")), result);
+                assert_eq!(shown_with(api, 200, &headers, &body("null")), result);
             }
         }
     }
 
     #[test]
-    fn an_error_that_is_set_wins() {
+    fn an_error_wins_over_a_text() {
         for (error, reason) in [
             ("null", "t"),
             ("\"\"", "t"),
@@ -239,13 +238,18 @@ mod tests {
             ("{}", "incomplete_response"),
         ] {
             for api in APIS {
-                assert_eq!(told(api, 200, &body(error)), reason, "{} {error}", api.name);
+                assert_eq!(
+                    shown(api, 200, &body(error)),
+                    reason,
+                    "{} {error}",
+                    api.name
+                );
             }
         }
     }
 
     #[test]
-    fn the_words_of_an_error_in_a_2xx_are_kept() {
+    fn the_message_of_an_error_in_a_2xx_is_kept() {
         for (error, shown) in [
             (
                 r#"{"code":502,"message":"no upstream"}"#,
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_read_wherever_the_api_puts_it() {
+    fn usage_is_read_where_the_api_puts_it() {
         let kora = r#"{"error":"x","model_used":"m","input_tokens":1,"output_tokens":2,
             "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"total_cost_usd":0.25}"#;
         let openai = r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2,

@@ -1,6 +1,5 @@
-//! Anthropic's Messages API (version 2023-06-01). Its answer is a list of blocks, of which those of
-//! type `text` make the diagnosis; `stop_reason` is an open list, of which three values matter
-//! here.
+//! Anthropic's Messages API (version 2023-06-01). An answer is a list of blocks, of which those of type `text` are
+//! the diagnosis. New values of `stop_reason` may appear at any time; three of them matter here.
 
 use serde_json::{Map, Value, json};
 
@@ -28,7 +27,7 @@ pub(super) static API: Api = Api {
     },
 };
 
-/// The API needs a limit; this is enough for what the prompt asks for.
+/// The API requires a limit; this is enough for what the prompt asks for.
 const MAX_TOKENS: u32 = 1024;
 
 fn headers(token: Option<&Secret>) -> Vec<Header> {
@@ -57,7 +56,7 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
         .get("content")
         .and_then(Value::as_array)
         .ok_or(Reason::InvalidResponse)?;
-    // A text with citations comes in blocks that are cut in mid-sentence, so nothing goes between.
+    // A text with citations is split into blocks in mid-sentence: join them with nothing in between.
     let text: String = blocks
         .iter()
         .filter(|block| block["type"] == "text")
@@ -69,7 +68,7 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{asked, told};
+    use super::super::tests::{asked, shown};
     use super::*;
 
     fn message(stop: &str, content: &str) -> String {
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_blocks_are_joined_and_the_others_left_out() {
+    fn only_the_text_blocks_are_the_diagnosis() {
         let text = r#"{"type":"text","text":"down"}"#;
         let thinking = r#"{"type":"thinking","thinking":"hm","text":"hm"}"#;
         for (stop, content, result) in [
@@ -133,7 +132,7 @@ mod tests {
             ("new_in_2027", format!("[{text}]"), "down"),
         ] {
             assert_eq!(
-                told(&API, 200, &message(stop, &content)),
+                shown(&API, 200, &message(stop, &content)),
                 result,
                 "{stop} {content}"
             );

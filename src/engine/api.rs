@@ -1,4 +1,4 @@
-//! What tells one engine API from another, and what each is given: an engine and a question.
+//! What differs between the engine APIs, and what each of them gets: an engine and a question.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::http::{Endpoint, Header};
 use crate::secret::Secret;
 use crate::text::label;
 
-/// The description of an API. Each is in a file of its own.
+/// The description of an API.
 #[derive(Debug)]
 pub struct Api {
     /// The value of `KORA_PROBE_ENGINE_API`.
     pub name: &'static str,
-    /// The variable that holds the token where the engine's own does not.
+    /// The variable that holds the token if `KORA_PROBE_ENGINE_TOKEN` is unset.
     pub token_variable: Option<&'static str>,
-    /// The URL where none is set but a token is.
+    /// The URL if a token is set but no URL.
     pub default_url: Option<&'static str>,
     pub model: Model,
-    /// Where questions are POSTed, behind the engine's URL.
+    /// Appended to the engine's URL to ask a question.
     pub(super) path: &'static str,
-    /// Where the models are listed, behind the engine's URL; a model's own name goes behind that.
+    /// Appended to the engine's URL to list the models; with a slash and a model's name, to look up that one.
     pub(super) models_path: Option<&'static str>,
     pub(super) headers: fn(Option<&Secret>) -> Vec<Header>,
     pub(super) body: fn(&EngineConfig, &Question) -> Value,
@@ -33,20 +33,20 @@ pub struct Api {
     pub(super) usage: UsageFields,
 }
 
-/// Which model is asked where none is set.
+/// The model if none is set.
 #[derive(Debug)]
 pub enum Model {
-    /// The API has no such field.
+    /// The API has no field for it.
     Unused,
     Required,
     Default(&'static str),
 }
 
-/// The members of an answer that tell what was used.
+/// The members of an answer that say what was used.
 #[derive(Debug)]
 pub(super) struct UsageFields {
     pub model: &'static str,
-    /// The object that holds the numbers; `None`: they are at the top.
+    /// The object that holds the numbers; `None`: they are at the top level.
     pub object: Option<&'static str>,
     pub input: &'static str,
     pub output: &'static str,
@@ -56,13 +56,13 @@ pub(super) struct UsageFields {
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     pub api: &'static Api,
-    /// The API's paths are put behind it.
+    /// The API's paths are appended to it.
     pub url: Endpoint,
     pub token: Option<Secret>,
-    /// Set where the API has this field.
+    /// Set if the API has a field for it.
     pub model: Option<String>,
     pub max_tokens: Option<u32>,
-    /// For the whole call.
+    /// For the whole request.
     pub timeout: Duration,
 }
 
@@ -70,14 +70,14 @@ pub struct EngineConfig {
 #[derive(Clone, Debug)]
 pub struct Question {
     pub prompt: String,
-    /// Sent as `Idempotency-Key`: it names the wake, and stays the same when it is asked again.
+    /// Sent as `Idempotency-Key`: the investigation's id, the same when it is asked again.
     pub key: String,
     pub asked_at: jiff::Timestamp,
     pub caller_session_id: String,
     pub metadata: Metadata,
 }
 
-/// A wake as Kora's own API is told of it, by the names used there.
+/// A wake as Kora's own API describes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Metadata {
     pub probe_name: String,
@@ -99,7 +99,7 @@ impl Metadata {
     }
 }
 
-/// The headers of an API that takes a bearer token.
+/// Returns the headers for an API with a bearer token.
 pub(super) fn bearer(token: Option<&Secret>) -> Vec<Header> {
     token.map(Header::bearer).into_iter().collect()
 }

@@ -1,5 +1,5 @@
-//! Why an engine gave no diagnosis: a reason, which the DM and the report name, and the peer's own
-//! words, which a log names beside it.
+//! Why there is no diagnosis: a reason, which the message and the report name, and the engine's own message, which
+//! the warning adds.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::http::RequestError;
 use crate::text::quote;
 
-/// Why there is no diagnosis. Displayed as the fallback DM and the report name it.
+/// Why there is no diagnosis. Displayed as the fallback and the report name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     EngineUnavailable,
@@ -17,7 +17,7 @@ pub enum Reason {
     /// A status outside 2xx whose body names no code.
     Http(u16),
     InvalidResponse,
-    /// The engine's own word, made by [`Reason::code`].
+    /// The engine's own code, made by [`Reason::code`].
     Code(String),
     EmptyResponseText,
     Refusal,
@@ -25,24 +25,24 @@ pub enum Reason {
     IncompleteResponse,
     BudgetSpent,
     Interrupted,
-    /// Too many investigations are owed already.
+    /// Too many investigations are pending.
     Backlog,
-    /// The investigation was owed for too long.
+    /// The investigation was pending for too long.
     Expired,
 }
 
 impl Reason {
-    /// An engine's code as it is, in one line of at most 200 characters.
+    /// Returns an engine's code verbatim, on one line and cut at 200 characters.
     pub fn code(code: &str) -> Self {
         Self::Code(quote(code))
     }
 
-    /// By what the metrics count it: a closed set of words, since a peer may choose any code.
+    /// Returns the label in the metrics: one of a fixed set, since an engine may send any code.
     pub fn label(&self) -> &'static str {
         self.words().0
     }
 
-    /// The metrics' word, and that of the DM and the report.
+    /// Returns the label in the metrics, and the name in the message and the report.
     fn words(&self) -> (&'static str, &str) {
         match self {
             Self::EngineUnavailable => ("unavailable", "engine_unavailable"),
@@ -62,7 +62,7 @@ impl Reason {
         }
     }
 
-    /// Whether the engine could not be reached at all. The next wake will hardly reach it either.
+    /// Returns whether the engine could not be reached. The next question will hardly reach it either.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Timeout | Self::ConnectionError)
     }
@@ -78,30 +78,29 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A reason with what the peer said about it. Displayed as a warning shows it:
+/// A reason with what the engine said about it. Displayed as a warning shows it:
 /// `401 invalid_api_key: Incorrect API key provided`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub reason: Reason,
-    /// The answer's status, where it was outside 2xx.
+    /// The answer's status, if it was outside 2xx.
     pub status: Option<u16>,
-    /// The peer's words, or why there was no connection: one line of at most 200 characters,
-    /// tokens masked.
+    /// The engine's message, or why there was no connection: one line of at most 200 characters, tokens masked.
     pub message: Option<String>,
 }
 
 impl Failure {
-    /// A 2xx with this reason and the words of its `error`.
-    pub(super) fn with_words_of(reason: Reason, error: &Value) -> Self {
+    /// Returns the failure of a 2xx with the message of its `error`.
+    pub(super) fn with_message_of(reason: Reason, error: &Value) -> Self {
         Self {
             message: message([&error["message"], error], &reason),
             ..Self::from(reason)
         }
     }
 
-    /// An answer outside 2xx.
+    /// Returns the failure of an answer outside 2xx.
     pub(super) fn outside_2xx(status: u16, body: &Value) -> Self {
-        // Gemini's `openai` endpoint puts its error into a list.
+        // Gemini's `openai` endpoint sends its error in a list.
         let body = body.get(0).unwrap_or(body);
         let error = &body["error"];
         let reason = code(error).unwrap_or(Reason::Http(status));
@@ -113,15 +112,14 @@ impl Failure {
         }
     }
 
-    /// Whether the same question may be answered later.
+    /// Returns whether the same question may be answered later.
     pub fn passes(&self) -> bool {
         let by_status = matches!(self.status, Some(408 | 429 | 500..=599));
         by_status || self.reason.is_unreachable() || self.reason == Reason::BudgetSpent
     }
 }
 
-/// `error` where it is a string, else its `code`, else its `type`. Digits are no code: they repeat
-/// a status.
+/// Returns `error` if it is a string, else its `code`, else its `type`. Digits are not a code: they repeat a status.
 pub(super) fn code(error: &Value) -> Option<Reason> {
     let is_word = |text: &&str| {
         !text
@@ -133,7 +131,7 @@ pub(super) fn code(error: &Value) -> Option<Reason> {
     words.next().map(Reason::code)
 }
 
-/// The first text that says more than the reason.
+/// Returns the first text that says more than the reason.
 fn message<const N: usize>(texts: [&Value; N], reason: &Reason) -> Option<String> {
     let texts = texts.into_iter().filter_map(Value::as_str).map(quote);
     let reason = reason.to_string();
@@ -190,13 +188,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_short_and_in_one_line() {
+    fn a_code_is_short_and_on_one_line() {
         assert_eq!(Reason::code("a\r\nb").to_string().lines().count(), 1);
         assert_eq!(Reason::code(&"x".repeat(300)).to_string().len(), 200);
     }
 
     #[test]
-    fn a_warning_has_status_reason_and_words() {
+    fn a_warning_has_status_reason_and_message() {
         for (status, body, shown) in [
             (
                 401,
@@ -248,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_answered_later_passes() {
+    fn a_reason_passes_if_the_question_may_be_answered_later() {
         let code = json!({"error": "a_code"});
         for status in [408, 429, 500, 503, 529] {
             assert!(Failure::outside_2xx(status, &code).passes(), "{status}");

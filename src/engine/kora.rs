@@ -1,5 +1,5 @@
-//! Kora's own API: the wake goes with the prompt as metadata, and the answer is one flat object, of
-//! which only `text` or `error` must be there.
+//! Kora's own API: the wake goes along with the prompt as metadata, and the answer is one flat object that must have
+//! `text` or `error`.
 
 use serde_json::{Map, Value, json};
 
@@ -26,7 +26,7 @@ pub(super) static API: Api = Api {
     },
 };
 
-/// The route and the source by which Kora knows these questions.
+/// Kora's name for these questions.
 const ROUTE: &str = "probe_investigation";
 
 fn body(_: &EngineConfig, question: &Question) -> Value {
@@ -58,11 +58,11 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{asked, told};
+    use super::super::tests::{asked, shown};
     use super::*;
 
     #[test]
-    fn the_request_is_to_the_letter() {
+    fn the_request_is_exactly_what_kora_expects() {
         let (head, body) = asked(&API, "/reason", |_| {});
         assert!(head.starts_with("POST /reason HTTP/1.1\r\n"), "{head}");
         assert!(
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_trimmed_or_empty_or_invalid() {
+    fn a_text_is_trimmed_and_may_be_empty_or_invalid() {
         for (body, result) in [
             (r#"{"text":" It is down.\n"}"#, "It is down."),
             (r#"{"text":null}"#, "empty_response_text"),
@@ -96,7 +96,7 @@ mod tests {
             (r#"{"text":7}"#, "engine_exception:InvalidResponse"),
             (r#"{"model_used":"m"}"#, "engine_exception:InvalidResponse"),
         ] {
-            assert_eq!(told(&API, 200, body), result, "{body}");
+            assert_eq!(shown(&API, 200, body), result, "{body}");
         }
     }
 }

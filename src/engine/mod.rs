@@ -1,6 +1,6 @@
-//! What an engine is: it is asked once about a wake, and gives a diagnosis that is fit to be sent or
-//! a reason why there is none. An API is described in a file of its own and listed in [`APIS`];
-//! `api` says what such a description holds, `answer` reads what all APIs share.
+//! The reasoning engine: it is asked once about a wake and returns a diagnosis that is fit to send, or a reason why
+//! there is none. Each API is described in a file of its own and listed in [`APIS`]; `api` says what such a
+//! description holds, `answer` reads what all APIs have in common.
 
 mod answer;
 mod anthropic;
@@ -26,10 +26,10 @@ pub use prompt::{digest_prompt, fence, prompt};
 /// All APIs, the default first.
 pub static APIS: [&Api; 3] = [&kora::API, &openai::API, &anthropic::API];
 
-/// Asks the engine, with exactly one request.
+/// Asks the engine with exactly one request.
 pub fn ask(config: &EngineConfig, http: &Http, question: &Question) -> Answer {
     let api = config.api;
-    // A key may be made from a row's text, and a header carries only printable ASCII.
+    // A key may contain a row's text, and a header carries only printable ASCII.
     let key = question.key.escape_default().to_string();
     let mut headers = (api.headers)(config.token.as_ref());
     headers.push(Header::new("idempotency-key", &key));

@@ -1,4 +1,4 @@
-//! Whether an engine knows its model and takes its token, asked at no cost.
+//! Finds out, at no cost, whether an engine has the model and accepts the token.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use super::api::EngineConfig;
 use super::failure::Failure;
 use crate::http::Http;
 
-/// What an engine says of its model.
+/// What an engine says about the model.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup {
     Known,
-    /// The names of the models that it has.
+    /// It has these models instead.
     Unknown(Vec<String>),
-    /// It answers, with this status, and gives no list.
+    /// It answers, with this status, but lists no models.
     NoList(u16),
     /// It answers, with this status, and its API has no such list.
     Unlisted(u16),
 }
 
-/// Asks an engine for its list of models, with the token; an engine whose API has no such list is
-/// only reached for, and sees no token. `timeout` holds for one request, and there may be two.
+/// Asks an engine for its models, with the token. An engine whose API has no such list is only connected to, and
+/// gets no token. `timeout` is for one request; there may be two.
 pub fn look_up_model(
     config: &EngineConfig,
     http: &Http,
@@ -45,8 +45,8 @@ pub fn look_up_model(
         return Ok(Lookup::NoList(reply.status));
     };
     let model = config.model.as_deref().unwrap_or_default();
-    // A list names no aliases (`claude-haiku-4-5`, Ollama's names without a tag) and may have more
-    // pages, but a single model is also found by these.
+    // A list has no aliases (`claude-haiku-4-5`, Ollama's names without a tag) and may have more pages, but a look-up
+    // of a single model also finds those.
     let has_model = || {
         let reply = get(&format!("{path}/{model}")).ok()?;
         let body = reply.json().filter(|_| reply.is_success())?;
@@ -75,8 +75,7 @@ mod tests {
 
     const LIST: &str = r#"{"object":"list","data":[{"id":"m1"},{"id":"m2"},{"no_id":1}]}"#;
 
-    /// What comes of a look-up where the list and the model's own page are answered so, and the
-    /// requests that were made.
+    /// Returns the result of a look-up in which the list and the model's own page are answered so, and the requests.
     fn looked_up(
         api: &'static Api,
         model: &str,
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_known_where_it_is_listed_or_found_by_its_name() {
+    fn a_model_is_known_if_it_is_listed_or_found_by_its_name() {
         let missing = ("404 Not Found", "{}");
         let unknown = || Ok(Lookup::Unknown(vec!["m1".to_owned(), "m2".to_owned()]));
         for (model, page, result) in [
@@ -110,8 +109,8 @@ mod tests {
             ),
             ("m3", ("200 OK", LIST), unknown()),
         ] {
-            let (told, _) = looked_up(&openai::API, model, ("200 OK", LIST), page);
-            assert_eq!(told, result, "{model}");
+            let (found, _) = looked_up(&openai::API, model, ("200 OK", LIST), page);
+            assert_eq!(found, result, "{model}");
         }
     }
 
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_list_is_reached_all_the_same() {
+    fn a_server_without_a_list_counts_as_reached() {
         for (status, body) in [
             ("404 Not Found", "{}"),
             ("405 X", ""),
@@ -141,31 +140,31 @@ mod tests {
             ("200 OK", r#"{"models":[]}"#),
         ] {
             let number = status[..3].parse().unwrap();
-            let (told, requests) = looked_up(&openai::API, "m1", (status, body), (status, body));
-            assert_eq!(told, Ok(Lookup::NoList(number)), "{status}");
+            let (found, requests) = looked_up(&openai::API, "m1", (status, body), (status, body));
+            assert_eq!(found, Ok(Lookup::NoList(number)), "{status}");
             assert_eq!(requests.len(), 1);
         }
     }
 
     #[test]
-    fn kora_is_reached_without_its_token() {
-        let (told, requests) = looked_up(&kora::API, "m1", ("200 OK", ""), ("405 X", ""));
-        assert_eq!(told, Ok(Lookup::Unlisted(405)));
+    fn kora_is_reached_without_the_token() {
+        let (found, requests) = looked_up(&kora::API, "m1", ("200 OK", ""), ("405 X", ""));
+        assert_eq!(found, Ok(Lookup::Unlisted(405)));
         assert!(!requests[0].contains("t0ken"), "{}", requests[0]);
     }
 
     #[test]
-    fn what_refuses_the_list_is_a_failure_with_its_words() {
+    fn a_refused_list_is_a_failure_with_the_servers_message() {
         let refusal = (
             "401 X",
             r#"{"error":{"code":"bad_key","message":"t0ken-less"}}"#,
         );
-        let (told, _) = looked_up(&openai::API, "m1", refusal, refusal);
-        assert_eq!(told.unwrap_err().to_string(), "401 bad_key: t0ken-less");
+        let (found, _) = looked_up(&openai::API, "m1", refusal, refusal);
+        assert_eq!(found.unwrap_err().to_string(), "401 bad_key: t0ken-less");
         for api in APIS {
             let down = ("503 X", "");
-            let (told, _) = looked_up(api, "m1", down, down);
-            assert_eq!(told.unwrap_err().reason, Reason::Http(503), "{}", api.name);
+            let (found, _) = looked_up(api, "m1", down, down);
+            assert_eq!(found.unwrap_err().reason, Reason::Http(503), "{}", api.name);
         }
     }
 }

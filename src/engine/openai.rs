@@ -1,6 +1,6 @@
-//! Chat Completions as OpenAI, Ollama, vLLM, llama.cpp, LiteLLM, LM Studio and Kora's gateway speak
-//! it. Only `content` is ever a diagnosis: what a server puts into `reasoning` or
-//! `reasoning_content` is the model thinking aloud.
+//! Chat Completions as OpenAI, Ollama, vLLM, llama.cpp, LiteLLM, LM Studio and Kora's gateway speak it. Only
+//! `content` is the diagnosis: what a server puts into `reasoning` or `reasoning_content` is the model thinking
+//! aloud.
 
 use serde_json::{Map, Value, json};
 
@@ -33,16 +33,15 @@ fn body(config: &EngineConfig, question: &Question) -> Value {
         "messages": [{"role": "user", "content": question.prompt}],
         "stream": false,
     });
-    // Only when asked for: o-series models refuse `max_tokens`, and local servers know nothing
-    // else.
+    // Only if it is set: o-series models refuse `max_tokens`, and local servers know nothing else.
     if let Some(limit) = config.max_tokens {
         body["max_tokens"] = limit.into();
     }
     body
 }
 
-/// Where several things are wrong, what the model or the server says about its answer counts
-/// before what the answer looks like.
+/// If several things are wrong, what the model or the server says about its answer comes before what the answer
+/// looks like.
 fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     let choice = body
         .get("choices")
@@ -64,7 +63,7 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     Ok(Diagnosis::new(&text(message)?)?.cut_short_by(limit))
 }
 
-/// A message, or a part of its content, with a `refusal` in words.
+/// Returns whether a message, or a part of its content, has a `refusal` text.
 fn is_refusal(value: &Value) -> bool {
     value["refusal"]
         .as_str()
@@ -75,8 +74,7 @@ fn parts(content: &Value) -> impl Iterator<Item = &Value> {
     content.as_array().into_iter().flatten()
 }
 
-/// The message's content: a string, or a list of parts of which some have a text; null or missing
-/// is empty.
+/// Returns the message's content: a string, or the texts of a list of parts; null or missing is empty.
 fn text(message: &Value) -> Result<String, Reason> {
     match &message["content"] {
         Value::String(text) => Ok(text.clone()),
@@ -86,7 +84,7 @@ fn text(message: &Value) -> Result<String, Reason> {
     }
 }
 
-/// Other kinds of parts (`thinking`, `reasoning`, `refusal`) are no part of the diagnosis.
+/// Parts of other kinds (`thinking`, `reasoning`, `refusal`) do not belong to the diagnosis.
 fn part_text(part: &Value) -> Option<&str> {
     let is_text = part["type"]
         .as_str()
@@ -96,7 +94,7 @@ fn part_text(part: &Value) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{asked, told};
+    use super::super::tests::{asked, shown};
     use super::*;
 
     fn choice(finish: &str, message: &str) -> String {
@@ -104,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_has_a_limit_only_where_one_is_set() {
+    fn the_request_has_a_limit_only_if_one_is_set() {
         let (head, body) = asked(&API, "/v1/", |_| {});
         assert!(
             head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
@@ -151,7 +149,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                told(&API, 200, &choice("stop", message)),
+                shown(&API, 200, &choice("stop", message)),
                 result,
                 "{message}"
             );
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn how_it_finished_counts() {
+    fn the_finish_reason_counts() {
         let text = r#"{"content":"half"}"#;
         for (finish, message, result) in [
             ("length", text, "half|length"),
@@ -175,7 +173,7 @@ mod tests {
             ("", text, "half"),
         ] {
             assert_eq!(
-                told(&API, 200, &choice(finish, message)),
+                shown(&API, 200, &choice(finish, message)),
                 result,
                 "{finish} {message}"
             );
@@ -197,12 +195,12 @@ mod tests {
             let body = format!(
                 r#"{{"choices":[{{"finish_reason":"{finish}","error":{error},"message":{{"content":"half"}}}}]}}"#
             );
-            assert_eq!(told(&API, 200, &body), result, "{finish} {error}");
+            assert_eq!(shown(&API, 200, &body), result, "{finish} {error}");
         }
     }
 
     #[test]
-    fn no_choice_is_invalid() {
+    fn an_answer_without_a_choice_is_invalid() {
         for body in [
             r#"{"choices":[]}"#,
             r#"{"choices":null}"#,
@@ -210,7 +208,7 @@ mod tests {
             r#"{"choices":{"0":1}}"#,
         ] {
             assert_eq!(
-                told(&API, 200, body),
+                shown(&API, 200, body),
                 "engine_exception:InvalidResponse",
                 "{body}"
             );

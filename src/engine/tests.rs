@@ -1,4 +1,4 @@
-//! Asking as a whole, and what the tests of the APIs share.
+//! Asking an engine, and what the tests of the APIs share.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn question() -> Question {
     }
 }
 
-/// Asks a server under `path` that answers `{}`: the request's head and body.
+/// Asks a server at `path` that answers `{}`. Returns the request's head and body.
 pub(super) fn asked(
     api: &'static Api,
     path: &str,
@@ -58,12 +58,12 @@ pub(super) fn asked(
     (head.to_owned(), serde_json::from_str(body).unwrap())
 }
 
-/// An answer's reason, or its text with what it was cut short by behind a bar.
-pub(super) fn told(api: &Api, status: u16, body: &str) -> String {
-    told_with(api, status, &[], body)
+/// Returns the reason in an answer, or its text, followed by a bar and the limit that cut it short.
+pub(super) fn shown(api: &Api, status: u16, body: &str) -> String {
+    shown_with(api, status, &[], body)
 }
 
-pub(super) fn told_with(
+pub(super) fn shown_with(
     api: &Api,
     status: u16,
     headers: &[(&'static str, &'static str)],
@@ -79,7 +79,7 @@ pub(super) fn told_with(
 }
 
 #[test]
-fn an_engine_that_is_not_reached_is_told_by_how() {
+fn the_reason_says_how_the_engine_was_not_reached() {
     let hang = server(|_| {
         std::thread::sleep(Duration::from_secs(1));
         false

@@ -1,5 +1,5 @@
-//! What came back: an answer of any status, and the only ways to read it. A peer may repeat
-//! anything, tokens among it, so its words leave here with every token of ours masked.
+//! An answer of any status, and the ways to read it. A peer may repeat anything, tokens included, so its text leaves
+//! this module with every token of ours masked.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{MAX_BODY, RequestError};
 use crate::json;
 use crate::secret::Secret;
 
-/// An answer of any status. The body is whole, or empty where one outside 2xx could not be read.
+/// An answer of any status. The body is complete, or empty if that of an error could not be read.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -20,7 +20,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Reads the body, without which the connection could not be used again.
+    /// Reads the body: before that, the connection could not be used again.
     pub(super) fn read(
         answer: Response<ureq::Body>,
         secrets: Arc<[Secret]>,
@@ -29,7 +29,7 @@ impl Reply {
         let status = head.status.as_u16();
         let body = match body.with_config().limit(MAX_BODY).read_to_vec() {
             Ok(body) => body,
-            // The status says it all; a body that drips or ends early takes nothing from it.
+            // The status says enough; a body that drips or ends early does not matter.
             Err(_) if !head.status.is_success() => Vec::new(),
             Err(ureq::Error::BodyExceedsLimit(_)) => return Err(RequestError::TooLarge(status)),
             Err(error) => return Err(RequestError::from_error(&error, true)),
@@ -46,18 +46,18 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// A header's value where it is there and printable ASCII. It is not masked: compare it only.
+    /// Returns a header's value, if it is printable ASCII. It is not masked: only compare it.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body as JSON, masked. An object is also read where it holds what Python writes and JSON
-    /// does not allow, a text cut in the middle of a surrogate pair above all.
+    /// Parses the body as JSON, masked. An object may contain what Python writes and JSON does not allow, above all a
+    /// text cut in the middle of a surrogate pair.
     pub fn json(&self) -> Option<Value> {
         json::parse(&self.body).map(|value| self.masked(value))
     }
 
-    /// These members of the body, masked; null where it is not an object that has them. Each is read by
+    /// Returns these members of the body, masked; null if it is not an object that has them. Each is parsed by
     /// itself, so that nothing else in the body matters.
     pub fn members<const N: usize>(&self, names: [&str; N]) -> [Value; N] {
         let object = json::whole_object(&self.body).unwrap_or_default();
@@ -67,14 +67,13 @@ impl Reply {
         })
     }
 
-    /// The text with our tokens masked. One that was put together from parts may hold one that none
-    /// of them did.
+    /// Masks our tokens in the text. One that is joined from parts may contain a token that none of them did.
     pub fn masked_text(&self, text: String) -> String {
         let secrets = self.secrets.iter();
         secrets.fold(text, |text, secret| secret.mask(text))
     }
 
-    /// The value with our tokens masked in every string and key.
+    /// Masks our tokens in every string and key of the value.
     fn masked(&self, value: Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.masked_text(text)),
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_writes_is_read() {
+    fn an_object_that_python_writes_is_read() {
         for (body, value) in [
             (&br#"{"a":"x\ud83d"}"#[..], json!({"a": "x\u{fffd}"})),
             (br#"{"a":NaN}"#, json!({"a": null})),
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_value_is_none_however_deep_it_is() {
+    fn a_body_that_is_not_one_value_is_refused_however_deep_it_is() {
         let deep = "[".repeat(500_000);
         for body in [
             "",
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_masked_wherever_it_stands_and_however_it_is_written() {
+    fn a_token_is_masked_everywhere_however_it_is_escaped() {
         let body = br#"{"a":["is a-token+of\/16-characters","\u0061-token\u002bof/16-characters."],
             "a-token+of/16-characters":{"b":"a-token+of/16-charactersa-token+of/16-characters"}}"#;
         let expected = json!({

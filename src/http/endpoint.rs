@@ -1,5 +1,5 @@
-//! Which URLs a request may go to: `https`, or plain `http` to loopback. A host is loopback by what
-//! is written, never by what a resolver makes of it.
+//! Which URLs a request may go to: `https`, or plain `http` to loopback. Whether a host is loopback is decided by
+//! how it is written, never by what it resolves to.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,7 +19,7 @@ const USER_INFO: &str = "a URL with a user or password is refused";
 const PLAIN_HTTP: &str = "plain http is for localhost, 127.0.0.0/8 and [::1] only; use https";
 
 impl Endpoint {
-    /// Reads and checks a URL. The error says what is wrong with it.
+    /// Parses and checks a URL. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let uri: Uri = text.parse().map_err(|_| MALFORMED)?;
         let authority = uri.authority().ok_or(MALFORMED)?.as_str();
@@ -41,8 +41,8 @@ impl Endpoint {
         }
     }
 
-    /// This URL with `path` (which begins with a slash) behind its own path; a query stays last.
-    /// An empty path leaves it as it is.
+    /// Appends `path`, which begins with a slash, to this URL's own path; a query stays last. An empty path changes
+    /// nothing.
     pub fn join(&self, path: &str) -> Self {
         if path.is_empty() {
             return self.clone();
@@ -64,8 +64,8 @@ impl Endpoint {
         self.uri.host().unwrap_or_default()
     }
 
-    /// Whether the host is `localhost` or, read as an address, one of loopback's. A name that a
-    /// resolver would turn into such an address (`127.1`, `127.0.0.1.example.com`) is not.
+    /// Returns whether the host is `localhost` or a loopback address. A name that resolves to one (`127.1`,
+    /// `127.0.0.1.example.com`) is not.
     pub(super) fn is_loopback(&self) -> bool {
         match address(self.host()) {
             Some(IpAddr::V4(ip)) => ip.is_loopback(),
@@ -75,7 +75,7 @@ impl Endpoint {
     }
 }
 
-/// As it was written, without its query, which may hold a key.
+/// Displayed as it was written, but without its query, which may hold a key.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.uri.to_string();
@@ -83,7 +83,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The host read as an address, an IPv6 one with or without its brackets.
+/// Parses the host as an address; an IPv6 one may have brackets.
 pub(super) fn address(host: &str) -> Option<IpAddr> {
     let inner = host
         .strip_prefix('[')
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn https_and_loopback_are_taken() {
+    fn https_and_loopback_are_accepted() {
         for url in [
             "https://slack.com/api",
             "HTTPS://slack.com",
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_loopback_is_refused() {
+    fn a_host_that_only_looks_like_loopback_is_refused() {
         for url in [
             "http://example.com",
             "http://127.0.0.1.example.com",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn other_urls_are_refused_by_name() {
+    fn other_urls_are_refused_with_the_reason() {
         for (url, error) in [
             ("https://user:hunter2@example.com", USER_INFO),
             ("https://token@example.com", USER_INFO),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_put_behind_the_base() {
+    fn a_path_is_appended_before_the_query() {
         for (base, joined) in [
             ("https://h", "https://h/x/y"),
             ("https://h/", "https://h/x/y"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shown_as_it_was_written_but_for_the_query() {
+    fn a_url_is_shown_as_written_but_without_its_query() {
         let url = "https://Engine.Example:8443/V1/Ask?key=s3cret&x=?";
         let endpoint = Endpoint::parse(url).unwrap();
         assert_eq!(endpoint.to_string(), "https://Engine.Example:8443/V1/Ask");

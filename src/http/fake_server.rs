@@ -1,4 +1,4 @@
-//! Servers on loopback that answer as a test says, for the tests of all modules that send requests.
+//! Servers on loopback that answer as a test wants, for the tests of all modules that send requests.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,16 +13,16 @@ pub(crate) struct Server {
     pub url: String,
     /// The requests, head and body, in the order they came.
     pub requests: Receiver<String>,
-    /// A word for each connection.
+    /// An entry for each connection.
     pub connections: Receiver<()>,
 }
 
-/// Calls `answer` for each request; where it says false, the connection is closed.
+/// Starts a server that calls `answer` for each request, and closes the connection if that returns false.
 pub(crate) fn server(answer: impl Fn(&mut TcpStream) -> bool + Clone + Send + 'static) -> Server {
     serve(move |_, stream| answer(stream))
 }
 
-/// A server that gives each request the answer that `route` finds for it.
+/// Starts a server that answers each request with what `route` returns for it.
 pub(crate) fn routing(route: impl Fn(&str) -> String + Clone + Send + 'static) -> Server {
     serve(move |request, stream| stream.write_all(route(request).as_bytes()).is_ok())
 }
@@ -46,7 +46,7 @@ fn serve(answer: impl Fn(&str, &mut TcpStream) -> bool + Clone + Send + 'static)
     }
 }
 
-/// A server that gives one answer to all.
+/// Starts a server that gives all requests the same answer.
 pub(crate) fn answering(answer: impl Into<String>) -> Server {
     let answer = answer.into();
     routing(move |_| answer.clone())

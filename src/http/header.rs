@@ -1,4 +1,4 @@
-//! A request's headers. One that carries a secret is marked as sensitive, so that ureq never prints it.
+//! A request's headers. One with a secret is marked as sensitive, so that ureq never prints it.
 
 use ureq::http::HeaderValue;
 
@@ -8,7 +8,7 @@ use crate::secret::Secret;
 /// One request header.
 pub struct Header {
     pub(super) name: &'static str,
-    /// `None` where it has a character that no header can carry.
+    /// `None` if it has a character that no header can carry.
     value: Option<HeaderValue>,
 }
 
@@ -38,7 +38,7 @@ impl Header {
         header
     }
 
-    /// The value as ureq takes it. The error does not repeat it, since it may be a secret.
+    /// Returns the value. The error does not repeat it, since it may be a secret.
     pub(super) fn value(&self) -> Result<HeaderValue, RequestError> {
         self.value.clone().ok_or_else(|| {
             let name = self.name;

@@ -1,8 +1,8 @@
-//! The one HTTP client. `endpoint` says which URLs a request may go to, `header` what it carries,
-//! `proxy` whether it goes through a proxy, `roots` which certificates are trusted, `answer` what is
-//! read of an answer. Agents of ureq are built with the first request: a run that makes none loads no
-//! certificates. A failure says whether the request can have reached its peer, since that decides
-//! whether it may be sent again.
+//! The one HTTP client. `endpoint` says which URLs a request may go to, `header` what it carries, `proxy` whether
+//! it goes through a proxy, `resolver` how names are resolved, `roots` which certificates are trusted, `answer`
+//! what is read of an answer. ureq's agents are built with the first request: a run without one loads no
+//! certificates. An error says whether the request can have reached its peer, since that decides whether it may be
+//! sent again.
 
 mod answer;
 mod endpoint;
@@ -10,6 +10,7 @@ mod endpoint;
 pub(crate) mod fake_server;
 mod header;
 mod proxy;
+mod resolver;
 mod roots;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, RequestBuilder, SendBody};
 
 use crate::secret::Secret;
@@ -29,25 +31,26 @@ pub use answer::Reply;
 pub use endpoint::Endpoint;
 pub use header::Header;
 pub use proxy::ProxySettings;
+use resolver::SystemResolver;
 use roots::roots;
 
-/// The most of an answer's body that is read, in bytes.
+/// How much of an answer's body is read, in bytes.
 pub const MAX_BODY: u64 = 1024 * 1024;
 
-/// Below the 5 s after which Node.js and uvicorn close an idle connection: a POST that crosses with
-/// the close could have been processed or not, and nobody could say which.
+/// Node.js and uvicorn close an idle connection after 5 s. Of a POST that crosses with the close nobody could say
+/// whether it was processed.
 const MAX_IDLE: Duration = Duration::from_secs(4);
 
-/// Why there is no answer. The texts are causes for a person, with no secret in them.
+/// Why there is no answer. The texts are for people, and contain no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// Nothing of the request's body left: no name, no connection or no TLS.
+    /// Nothing of the request's body left: the name, the connection or TLS failed.
     NotSent(String),
-    /// The same, since the time was over.
+    /// The same, because the time was over.
     NotSentInTime,
-    /// The request left, at least in part, and the answer was not whole in time.
+    /// The request left, at least in part, and the answer was not complete in time.
     Timeout,
-    /// The request left, at least in part, and the connection ended or did not speak HTTP.
+    /// The request left, at least in part, and the connection ended or the peer did not speak HTTP.
     Cut(String),
     /// A 2xx (this status) with a body over [`MAX_BODY`].
     TooLarge(u16),
@@ -82,8 +85,8 @@ impl fmt::Display for RequestError {
     }
 }
 
-/// The request's body, which notes when its first byte is taken. ureq takes it once the connection
-/// stands, TLS included, and the head is written: untaken, no peer can have acted on the request.
+/// The request's body, which notes when its first byte is read. ureq reads it after it has connected, TLS included,
+/// and written the head: before that, no peer can have acted on the request.
 struct Outgoing<'a> {
     rest: &'a [u8],
     left: bool,
@@ -96,19 +99,19 @@ impl Read for Outgoing<'_> {
     }
 }
 
-/// The client. Connections are kept and used again, over both methods, for as long as it lives.
+/// The client. It keeps connections and uses them again for as long as it lives.
 #[derive(Default)]
 pub struct Http {
     proxy: ProxySettings,
     /// The certificates to trust in place of the system's.
     ca_file: Option<PathBuf>,
-    /// What is masked in every answer. A peer may know more tokens than the one that it was sent: those
-    /// of another peer on the same machine, or one that a row has told it.
+    /// What is masked in every answer. A peer may know more tokens than the one it was sent: that of another peer on
+    /// the same machine, or one from a row.
     secrets: Arc<[Secret]>,
     agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
 
-/// What an agent is built for.
+/// What an agent was built for.
 #[derive(Clone, PartialEq)]
 struct AgentKey {
     proxy: Option<Proxy>,
@@ -126,8 +129,8 @@ impl Http {
         }
     }
 
-    /// POSTs `body` as JSON, once. `timeout` holds for all of it, from the name to the body's end.
-    /// Redirects are not followed. `content-type` is `application/json` unless given.
+    /// POSTs `body` as JSON, once. `timeout` covers all of it, from resolving the name to the end of the answer.
+    /// Follows no redirect. `content-type` is `application/json` unless the headers have one.
     pub fn post(
         &self,
         url: &Endpoint,
@@ -136,7 +139,7 @@ impl Http {
         timeout: Duration,
     ) -> Result<Reply, RequestError> {
         let body = body.to_string();
-        // Without the length ureq would send a reader in chunks, which not every small server reads.
+        // Without the length ureq would send chunks, which not every small server reads.
         let mut request = with_headers(self.agent(url, timeout)?.post(&url.uri), headers)?
             .header("content-length", body.len());
         if !headers.iter().any(|header| header.name == "content-type") {
@@ -151,7 +154,7 @@ impl Http {
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
-    /// GETs `url`, once. A failure counts as after the request left, though it need not be.
+    /// GETs `url`, once. Every failure counts as one after the request left.
     pub fn get(
         &self,
         url: &Endpoint,
@@ -164,8 +167,8 @@ impl Http {
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
-    /// The agent for this key. Each has its own, since a setting given with the request makes ureq
-    /// load the roots again for every connection.
+    /// Returns the agent for this URL and time-out. Settings of a single request would make ureq load the roots again
+    /// for every connection.
     fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, RequestError> {
         let key = AgentKey {
             proxy: self.proxy.for_url(url)?,
@@ -194,8 +197,8 @@ fn with_headers<B>(
 }
 
 fn build(key: AgentKey, roots: RootCerts) -> Agent {
-    Agent::config_builder()
-        .proxy(key.proxy) // also where there is none: ureq's default reads the environment
+    let config = Agent::config_builder()
+        .proxy(key.proxy) // also if it is `None`: ureq's default reads the environment
         .timeout_global(Some(key.timeout))
         .http_status_as_error(false)
         .max_redirects(0)
@@ -203,6 +206,6 @@ fn build(key: AgentKey, roots: RootCerts) -> Agent {
         .user_agent(concat!("probe-wake/", env!("CARGO_PKG_VERSION")))
         .accept("application/json")
         .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build()
-        .into()
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), SystemResolver)
 }

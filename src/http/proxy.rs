@@ -1,5 +1,4 @@
-//! Whether a request goes through `HTTPS_PROXY`: not to loopback, and not to the hosts that
-//! `NO_PROXY` names.
+//! Whether a request goes through `HTTPS_PROXY`: not to loopback, and not to the hosts in `NO_PROXY`.
 
 use std::net::IpAddr;
 
@@ -16,13 +15,13 @@ pub struct ProxySettings {
 }
 
 impl ProxySettings {
-    /// The proxy for this URL; `None` means direct.
+    /// Returns the proxy for this URL; `None`: it is reached directly.
     pub(super) fn for_url(&self, url: &Endpoint) -> Result<Option<Proxy>, RequestError> {
         let is_direct = url.is_loopback() || self.is_exempt(url.host());
         let Some(text) = self.https_proxy.as_deref().filter(|_| !is_direct) else {
             return Ok(None);
         };
-        // Without its SOCKS feature ureq would go past a SOCKS proxy, which nobody asked for.
+        // Without its SOCKS feature ureq would silently bypass a SOCKS proxy.
         let usable =
             |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
         match Proxy::new(text).ok().filter(usable) {
@@ -33,8 +32,8 @@ impl ProxySettings {
         }
     }
 
-    /// curl's reading of `NO_PROXY`: `*`, a host with all below it (with or without a leading dot),
-    /// an address, or a network such as `10.0.0.0/8`. ureq's own takes a bare host for itself only.
+    /// Reads `NO_PROXY` as curl does: `*`, a host with all its subdomains (with or without a leading dot), an
+    /// address, or a network such as `10.0.0.0/8`. For ureq a bare host has no subdomains.
     fn is_exempt(&self, host: &str) -> bool {
         let list = self.no_proxy.as_deref().unwrap_or_default();
         let entries = list.split([',', ' ']);

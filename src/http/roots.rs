@@ -1,6 +1,6 @@
-//! Which certificates are trusted: those of `SSL_CERT_FILE` where it is set, otherwise the
-//! system's. The platform's verifier would read the variable too, but from the process's
-//! environment alone, and under cron it stands in the env file.
+//! Which certificates are trusted: those in `SSL_CERT_FILE` if it is set, otherwise the system's. The platform's
+//! verifier reads that variable, too, but from the process's environment only, and under cron it is in the env
+//! file.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +10,7 @@ use ureq::tls::{PemItem, RootCerts, parse_pem};
 use super::RequestError;
 use crate::files::open_without_waiting;
 
-/// The roots; a file that gives none fails the request, since nothing could be trusted.
+/// Returns the roots. A file without any fails the request, since nothing could be trusted.
 pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, RequestError> {
     let Some(file) = file else {
         return Ok(RootCerts::PlatformVerifier);

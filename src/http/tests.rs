@@ -1,4 +1,4 @@
-//! Requests to servers that answer well, badly and not at all.
+//! Requests to servers that answer, misbehave or do not answer.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;
@@ -50,7 +50,7 @@ fn many_posts_share_one_connection() {
 }
 
 #[test]
-fn a_connection_that_was_closed_while_idle_fails_no_post() {
+fn a_connection_that_is_closed_while_idle_fails_no_post() {
     let close =
         |stream: &mut TcpStream| stream.write_all(answer("200 OK", "{}").as_bytes()).is_err();
     let server = server(close);
@@ -63,7 +63,7 @@ fn a_connection_that_was_closed_while_idle_fails_no_post() {
 }
 
 #[test]
-fn a_request_carries_its_headers_and_its_length() {
+fn a_request_has_its_headers_and_its_length() {
     let server = answering(answer("200 OK", "{}"));
     let (url, token) = (
         Endpoint::parse(&server.url).unwrap(),
@@ -94,7 +94,7 @@ fn a_request_carries_its_headers_and_its_length() {
 }
 
 #[test]
-fn silence_and_dripping_end_in_time() {
+fn a_silent_or_dripping_server_is_a_timeout() {
     let drip = |stream: &mut TcpStream| {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
@@ -119,7 +119,7 @@ fn silence_and_dripping_end_in_time() {
 }
 
 #[test]
-fn a_cut_answer_is_neither_an_answer_nor_unsent() {
+fn a_cut_answer_is_an_error_after_the_request_left() {
     for part in [
         "",
         "HTTP/1.1 200 OK\r\nconte",
@@ -135,7 +135,7 @@ fn a_cut_answer_is_neither_an_answer_nor_unsent() {
 }
 
 #[test]
-fn a_failing_status_stands_though_its_body_is_cut() {
+fn an_error_status_counts_even_if_its_body_is_cut() {
     let server = server(|stream| {
         stream
             .write_all(b"HTTP/1.1 503 X\r\ncontent-length: 9\r\n\r\n{")
@@ -145,7 +145,7 @@ fn a_failing_status_stands_though_its_body_is_cut() {
 }
 
 #[test]
-fn a_body_of_one_mebibyte_is_read_and_no_more() {
+fn a_body_of_up_to_one_mebibyte_is_read() {
     let limit = 1_048_576;
     let whole = answering(answer("200 OK", &" ".repeat(limit)));
     assert_eq!(post(&direct(), &whole.url).unwrap().body.len(), limit);
@@ -169,7 +169,7 @@ fn a_redirect_is_not_followed() {
 }
 
 #[test]
-fn a_refused_connection_has_sent_nothing() {
+fn nothing_is_sent_over_a_refused_connection() {
     let free = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -179,7 +179,7 @@ fn a_refused_connection_has_sent_nothing() {
 }
 
 #[test]
-fn a_handshake_that_hangs_has_sent_nothing_and_ends_in_time() {
+fn nothing_is_sent_during_a_handshake_that_hangs() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let start = Instant::now();
     let failed = post(
@@ -192,7 +192,7 @@ fn a_handshake_that_hangs_has_sent_nothing_and_ends_in_time() {
 }
 
 #[test]
-fn a_proxy_is_told_the_name_and_its_refusal_has_sent_nothing() {
+fn a_proxy_gets_the_name_and_nothing_is_sent_if_it_refuses() {
     let proxy = answering(answer("403 Forbidden", ""));
     let failed = post(
         &by_proxy(&proxy.url, ""),
@@ -208,7 +208,7 @@ fn a_proxy_is_told_the_name_and_its_refusal_has_sent_nothing() {
 }
 
 #[test]
-fn loopback_and_exempt_hosts_go_past_the_proxy() {
+fn loopback_and_exempt_hosts_are_reached_without_the_proxy() {
     let (proxy, server) = (
         answering(answer("403 Forbidden", "")),
         answering(answer("200 OK", "{}")),
@@ -223,7 +223,7 @@ fn loopback_and_exempt_hosts_go_past_the_proxy() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_an_error_without_its_password() {
+fn the_error_about_an_unusable_proxy_hides_its_password() {
     for proxy in [
         "socks5://user:hunter2@127.0.0.1:1",
         "http://us er:hunter2@",
@@ -244,15 +244,15 @@ fn a_secret_that_no_header_can_carry_is_not_printed() {
     let failed = direct()
         .post(&url, &[Header::bearer(&secret)], &json!({}), SECOND)
         .unwrap_err();
-    let told = format!("{failed} {failed:?}");
+    let printed = format!("{failed} {failed:?}");
     assert!(
-        told.contains("authorization") && !told.contains("hunter2"),
-        "{told}"
+        printed.contains("authorization") && !printed.contains("hunter2"),
+        "{printed}"
     );
 }
 
 #[test]
-fn a_get_carries_its_headers() {
+fn a_get_has_its_headers() {
     let server = answering(answer("401 X", "{}"));
     let token = Secret::new("a-long-token".to_owned());
     let url = Endpoint::parse(&server.url).unwrap();
@@ -267,7 +267,7 @@ fn a_get_carries_its_headers() {
 }
 
 #[test]
-fn an_answer_is_masked_also_where_it_quotes_a_token_that_the_request_did_not_carry() {
+fn every_token_is_masked_in_an_answer() {
     let server = answering(answer("200 OK", r#"{"error":"no key a-long-token here"}"#));
     let token = Secret::new("a-long-token".to_owned());
     let http = Http::new(ProxySettings::default(), None, vec![token]);

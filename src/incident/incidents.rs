@@ -44,12 +44,7 @@ impl Incidents {
     }
 
     /// Takes out the held-back wakes that are due, those read first first.
-    pub fn take_due(
-        &mut self,
-        rules: &Rules,
-        silences: &[Silence],
-        now: Timestamp,
-    ) -> Vec<Held> {
+    pub fn take_due(&mut self, rules: &Rules, silences: &[Silence], now: Timestamp) -> Vec<Held> {
         let incidents = self.0.values_mut();
         let mut due: Vec<_> = incidents
             .filter_map(|one| one.take_due(rules, silences, now))
@@ -64,7 +59,10 @@ impl Incidents {
         self.0.retain(|_, one| !one.is_forgotten(rules, now));
         let more = self.0.len().saturating_sub(MOST);
         if more > 0 {
-            let mut pairs: Vec<_> = self.iter().map(|one| (one.last_wake, one.pair.clone())).collect();
+            let mut pairs: Vec<_> = self
+                .iter()
+                .map(|one| (one.last_wake, one.pair.clone()))
+                .collect();
             pairs.sort();
             for (_, pair) in &pairs[..more] {
                 self.0.remove(pair);

@@ -42,9 +42,7 @@ impl Pair {
 }
 
 /// How bad a wake says it is.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     Info,
@@ -500,10 +498,15 @@ impl Incident {
     /// Whether nothing about the pair will be needed again.
     fn is_forgotten(&self, rules: &Rules, now: Timestamp) -> bool {
         let window = rules.window_after(self.backoff);
-        let live = |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));
+        let live =
+            |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));
         let over_since = self.recovered.or_else(|| {
             let is_over = self.is_over(rules, now);
-            is_over.then(|| self.last_wake.checked_add(rules.incident_length()).unwrap_or(now))
+            is_over.then(|| {
+                self.last_wake
+                    .checked_add(rules.incident_length())
+                    .unwrap_or(now)
+            })
         });
         self.escalation.is_none()
             && self.silenced.is_none()
@@ -514,9 +517,15 @@ impl Incident {
 
 /// What tells a row from all others of its pair; `None` without a time of its own.
 fn row_hash(wake: &Wake) -> Option<u64> {
-    let time = wake.emitted_at.as_ref().filter(|_| wake.raised_at().is_some())?;
+    let time = wake
+        .emitted_at
+        .as_ref()
+        .filter(|_| wake.raised_at().is_some())?;
     let hash = crate::audit::hash::sha256(
-        [time, &wake.title, &wake.detail].map(String::as_str).join("\0").as_bytes(),
+        [time, &wake.title, &wake.detail]
+            .map(String::as_str)
+            .join("\0")
+            .as_bytes(),
     );
     u64::from_str_radix(&hash[..16], 16).ok()
 }

@@ -15,10 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::incident::Rules;
-use crate::time::span;
 use crate::record::{Investigation, Record, pairs};
 use crate::report;
 use crate::text::for_terminal;
+use crate::time::span;
 use timeline::Axis;
 
 const STYLE: &str = include_str!("style.css");

@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::audit::wake::Wake;
-use crate::incident::{Pair, Severity};
 use crate::engine::Reason;
+use crate::incident::{Pair, Severity};
 use crate::snapshot::{Health, Snapshot};
 pub use join::{OwedDispatch, Watched, find_decisions, join_tools, link_in_order, note_fix};
 pub use pairs::{PairRecord, pairs, sum};

@@ -56,7 +56,9 @@ impl<E: Effects> Run<'_, E> {
             _ => one.attempts += 1,
         }
         if self.config.max_investigations_per_hour > 0 {
-            self.state.questions.retain(|asked| is_in_budget(*asked, now));
+            self.state
+                .questions
+                .retain(|asked| is_in_budget(*asked, now));
             self.state.questions.push(now);
         }
         self.note_unsaved(Durability::Full);
@@ -90,15 +92,19 @@ impl<E: Effects> Run<'_, E> {
 
     fn prompt(&self, one: &Investigation) -> String {
         let texts = self.effects.texts();
-        let wakes: Vec<Cow<'_, _>> =
-            one.alerts.iter().map(|alert| load_wake(&alert.wake, texts)).collect();
+        let wakes: Vec<Cow<'_, _>> = one
+            .alerts
+            .iter()
+            .map(|alert| load_wake(&alert.wake, texts))
+            .collect();
         let repeats = |alert: &crate::state::queue::Alert| alert.held_back.counts.repeat;
         match wakes.as_slice() {
             [wake] => engine::prompt(wake, repeats(&one.alerts[0]), &engine::fence()),
             _ => {
                 let alerts = wakes.iter().zip(&one.alerts);
-                let alerts: Vec<_> =
-                    alerts.map(|(wake, alert)| (wake.as_ref(), repeats(alert))).collect();
+                let alerts: Vec<_> = alerts
+                    .map(|(wake, alert)| (wake.as_ref(), repeats(alert)))
+                    .collect();
                 engine::digest_prompt(&alerts, &engine::fence())
             }
         }

@@ -74,7 +74,11 @@ impl<E: Effects> Run<'_, E> {
         self.progress.unreachable = unreachable.map(|failure| failure.reason.clone());
         let label = failure.map_or("answered", |failure| failure.reason.label());
         self.state.counters.note_engine_call(label);
-        let before = self.state.last_failure.as_ref().map_or(0, |one| one.in_a_row);
+        let before = self
+            .state
+            .last_failure
+            .as_ref()
+            .map_or(0, |one| one.in_a_row);
         self.state.last_failure = failure.map(|failure| EngineFailure {
             at: asking.asked_at,
             caller_session_id: asking.session.clone(),
@@ -107,7 +111,11 @@ impl<E: Effects> Run<'_, E> {
         };
         let message = result(&ended, &ending, now);
         self.schedule_retry(&ended, answer, &message, now);
-        let failure = answer.result.as_ref().err().map(|failure| failure.reason.to_string());
+        let failure = answer
+            .result
+            .as_ref()
+            .err()
+            .map(|failure| failure.reason.to_string());
         let has_diagnosis = answer.result.is_ok() && !self.report.dry_run;
         let text = self.text_for_report(&message);
         self.report(id, |wake| {
@@ -123,7 +131,13 @@ impl<E: Effects> Run<'_, E> {
     pub(super) fn text_for_report(&self, message: &Message) -> Option<String> {
         self.keeps_wakes.then(|| {
             let content = self.loaded(&message.content);
-            message::render(&content, &message.place, &Lines::default(), self.effects.now()).text
+            message::render(
+                &content,
+                &message.place,
+                &Lines::default(),
+                self.effects.now(),
+            )
+            .text
         })
     }
 
@@ -179,7 +193,10 @@ impl<E: Effects> Run<'_, E> {
             place: Some(Place::After(message.id.clone())),
             asked_at: now,
             tries: 0,
-            until: ended.queued_at.checked_add(length).unwrap_or(Timestamp::MAX),
+            until: ended
+                .queued_at
+                .checked_add(length)
+                .unwrap_or(Timestamp::MAX),
         });
         self.progress.retried.insert(retried.id.clone());
         self.state.queue.push_back(retried);
@@ -219,7 +236,9 @@ fn result(ended: &Investigation, ending: &Ending, now: Timestamp) -> Message {
     let mut alerts = ended.alerts.clone();
     // What was delivered is not said again.
     if !matches!(place, None | Some(Place::After(_))) {
-        alerts.iter_mut().for_each(|alert| alert.wake.drop_details());
+        alerts
+            .iter_mut()
+            .for_each(|alert| alert.wake.drop_details());
     }
     let content = match place {
         Some(_) => Content::Result { alerts, outcome },

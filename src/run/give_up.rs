@@ -29,11 +29,15 @@ impl<E: Effects> Run<'_, E> {
             self.progress.sending.unwritable.insert(id.to_owned());
             self.settle_lost(&lost);
             self.note_unsaved(Durability::Full);
-            self.warn_once(format!("messages that were given up stay queued: {error:#}"));
+            self.warn_once(format!(
+                "messages that were given up stay queued: {error:#}"
+            ));
             return self.commit_unsaved();
         }
         let about = message.subject().probe;
-        warn!("the message about {about} went to undelivered/: {reason}; see: probe-wake undelivered");
+        warn!(
+            "the message about {about} went to undelivered/: {reason}; see: probe-wake undelivered"
+        );
         if reason == "expired" {
             self.report.outbox.expired += 1;
         }
@@ -78,7 +82,12 @@ impl<E: Effects> Run<'_, E> {
     /// Removes the files of messages that lie in the outbox again: only then are they sent.
     pub fn finish_retries(&mut self, store: &Store) {
         let mut failed = None;
-        for message in self.state.outbox.iter_mut().filter(|message| message.is_retried) {
+        for message in self
+            .state
+            .outbox
+            .iter_mut()
+            .filter(|message| message.is_retried)
+        {
             match undelivered::remove(store, &message.id) {
                 Ok(()) => {
                     message.is_retried = false;
@@ -108,7 +117,12 @@ impl<E: Effects> Run<'_, E> {
             return;
         }
         let place = Place::After(lost.id.clone());
-        for message in self.state.outbox.iter_mut().filter(|message| message.place == place) {
+        for message in self
+            .state
+            .outbox
+            .iter_mut()
+            .filter(|message| message.place == place)
+        {
             message.stand_alone(lost);
         }
         self.state.settle(&lost.id, None);

@@ -51,7 +51,10 @@ impl<E: Effects> Run<'_, E> {
         if !self.is_outbox_full() {
             let log = self.config.paths.audit_log.clone();
             let (count, bytes) = room_taken(&self.state);
-            let mut collected = Collected { wakes: Vec::new(), bytes };
+            let mut collected = Collected {
+                wakes: Vec::new(),
+                bytes,
+            };
             collected.wakes.reserve(0);
             let _ = count;
             let look = reader::look(&log, &mut kept.checkpoint, now, &mut collected);
@@ -68,7 +71,11 @@ impl<E: Effects> Run<'_, E> {
         Ok(())
     }
 
-    pub(super) fn decide_on_due(&mut self, kept: &mut LogState, now: Timestamp) -> Vec<Investigation> {
+    pub(super) fn decide_on_due(
+        &mut self,
+        kept: &mut LogState,
+        now: Timestamp,
+    ) -> Vec<Investigation> {
         let rules = &self.config.debounce;
         let due = kept.incidents.take_due(rules, &[], now);
         let mut batch = Vec::new();
@@ -83,13 +90,20 @@ impl<E: Effects> Run<'_, E> {
         batch
     }
 
-    pub(super) fn decide(&mut self, kept: &mut LogState, wake: Wake, now: Timestamp) -> Option<Investigation> {
+    pub(super) fn decide(
+        &mut self,
+        kept: &mut LogState,
+        wake: Wake,
+        now: Timestamp,
+    ) -> Option<Investigation> {
         let wake = wake.masked(&self.secrets);
         self.progress.has_recovered = false;
         self.report.tally.wakes += 1;
         self.state.counters.wakes += 1;
         self.note_unsaved(Durability::Full);
-        let decision = kept.incidents.decide(&wake, &self.config.debounce, &[], now);
+        let decision = kept
+            .incidents
+            .decide(&wake, &self.config.debounce, &[], now);
         if let Decision::HeldBack(_) = decision {
             self.state.counters.held_back += 1;
             self.report.tally.held_back += 1;
@@ -135,7 +149,9 @@ impl<E: Effects> Run<'_, E> {
         }
         // A new dispatch of the pair ends the retry of the one before.
         let log = &self.log;
-        self.state.queue.retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
+        self.state
+            .queue
+            .retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
         self.report.tally.dispatched += 1;
         self.state.counters.dispatched += 1;
         Some(self.new_investigation(id, wake, dispatch, read_at, now))
@@ -167,16 +183,26 @@ impl<E: Effects> Run<'_, E> {
 
     /// Queues what one look dispatched. A batch of many wakes is one investigation.
     pub(super) fn queue_batch(&mut self, mut batch: Vec<Investigation>) {
-        let is_digest = self.config.digest_wakes.is_some_and(|least| batch.len() >= least);
+        let is_digest = self
+            .config
+            .digest_wakes
+            .is_some_and(|least| batch.len() >= least);
         if is_digest {
             let mut rest = batch.split_off(1);
             for one in &mut rest {
                 if let Some(indexes) = self.reported.remove(&one.id) {
-                    self.reported.entry(batch[0].id.clone()).or_default().extend(indexes);
+                    self.reported
+                        .entry(batch[0].id.clone())
+                        .or_default()
+                        .extend(indexes);
                 }
                 batch[0].alerts.append(&mut one.alerts);
             }
-            let incidents = self.state.logs.get_mut(&self.log).map(|log| &mut log.incidents);
+            let incidents = self
+                .state
+                .logs
+                .get_mut(&self.log)
+                .map(|log| &mut log.incidents);
             for incident in incidents.into_iter().flat_map(|all| all.iter_mut()) {
                 let is_in = |one: &Investigation| incident.investigation.as_ref() == Some(&one.id);
                 if rest.iter().any(is_in) {
@@ -203,7 +229,9 @@ impl<E: Effects> Run<'_, E> {
             report.tally.missed += u64::from(look.missing);
         }
         report.tally.missed += look.missed;
-        look.warnings.into_iter().for_each(|one| self.warn_once(one));
+        look.warnings
+            .into_iter()
+            .for_each(|one| self.warn_once(one));
         if look.moved {
             self.note_unsaved(Durability::CheckpointOnly);
         }

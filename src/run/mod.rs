@@ -80,7 +80,7 @@ impl<'a, E: Effects> Run<'a, E> {
             },
             has_engine: config.engine.is_some(),
             questions_per_hour: config.max_investigations_per_hour,
-            outbox_ttl: Some(config.outbox_ttl),
+            outbox_ttl: config.outbox_ttl,
             tell_recovery: config.tell_recovery,
             route: effects.route(),
         };
@@ -243,7 +243,8 @@ impl<'a, E: Effects> Run<'a, E> {
         self.record_the_rest();
         let sending = &self.progress.sending;
         if sending.is_slack_at_fault || sending.suspect.is_some() {
-            let cadence = SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
+            let cadence =
+                SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
             self.state.slack.paused_until = self.begun_at.checked_add(cadence).ok();
             self.note_unsaved(Durability::Full);
         }
@@ -316,7 +317,8 @@ impl<'a, E: Effects> Run<'a, E> {
             was_queued: true,
             ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.dispatch.clone()))
         }));
-        self.reported.insert(id.to_owned(), (first..wakes.len()).collect());
+        self.reported
+            .insert(id.to_owned(), (first..wakes.len()).collect());
     }
 
     /// Changes the report's entries for the wakes of an investigation.

@@ -180,7 +180,11 @@ impl<'a> Choice<'a> {
             return self.progress.unreachable.clone();
         }
         let most = self.rules.questions_per_hour;
-        let asked = self.state.questions.iter().filter(|at| is_in_budget(**at, now));
+        let asked = self
+            .state
+            .questions
+            .iter()
+            .filter(|at| is_in_budget(**at, now));
         (most > 0 && asked.count() >= most).then_some(Reason::BudgetSpent)
     }
 
@@ -192,8 +196,16 @@ impl<'a> Choice<'a> {
 
     /// Announces all new investigations once one of them is due.
     fn announce(&self) -> Option<Step> {
-        let length = self.rules.facts_after.filter(|_| self.rules.route.announces())?;
-        let pending: Vec<_> = self.state.queue.iter().filter(|one| one.is_pending()).collect();
+        let length = self
+            .rules
+            .facts_after
+            .filter(|_| self.rules.route.announces())?;
+        let pending: Vec<_> = self
+            .state
+            .queue
+            .iter()
+            .filter(|one| one.is_pending())
+            .collect();
         let mut new: Vec<_> = self.new().collect();
         new.sort_by_key(|one| Reverse(one.severity()));
         let waits = !pending.is_empty() || self.is_past_its_time() || self.has_earlier_messages();
@@ -208,7 +220,11 @@ impl<'a> Choice<'a> {
             (count, bytes) = (count + 1, bytes + one.size());
             fits
         };
-        let announced: Vec<_> = new.iter().take_while(fits).map(|one| one.id.clone()).collect();
+        let announced: Vec<_> = new
+            .iter()
+            .take_while(fits)
+            .map(|one| one.id.clone())
+            .collect();
         Some(match announced.is_empty() {
             false => Step::Announce(announced),
             true => Step::Refuse(new[0].id.clone(), Reason::Backlog),
@@ -242,7 +258,10 @@ impl<'a> Choice<'a> {
                 let is_made = self.progress.made.contains(&one.id);
                 is_made && !self.progress.sending.tried.contains(&one.id)
             };
-            return outbox.iter().find(is_next).map(|one| Step::Send(one.id.clone()));
+            return outbox
+                .iter()
+                .find(is_next)
+                .map(|one| Step::Send(one.id.clone()));
         }
         if route == Route::Nowhere {
             return None;
@@ -291,7 +310,9 @@ impl<'a> Choice<'a> {
 
     /// Breaker and budget postpone a retry.
     fn is_retry_due(&self, one: &Investigation) -> bool {
-        let is_due = one.retry().is_some_and(|retry| retry.is_due(self.clock.now));
+        let is_due = one
+            .retry()
+            .is_some_and(|retry| retry.is_due(self.clock.now));
         is_due && !self.progress.retried.contains(&one.id) && self.refusal(one).is_none()
     }
 
@@ -308,7 +329,10 @@ impl<'a> Choice<'a> {
         }
         let since_look = self.clock.elapsed.saturating_sub(self.progress.looked);
         let look = (!self.progress.is_blind).then(|| LOOK_AGAIN.saturating_sub(since_look));
-        let left = self.rules.max_runtime.map(|limit| limit.saturating_sub(self.clock.elapsed));
+        let left = self
+            .rules
+            .max_runtime
+            .map(|limit| limit.saturating_sub(self.clock.elapsed));
         let steps = [look, self.until_due(), left, slack];
         // What is over already is awaited no more.
         let steps = steps.into_iter().flatten().filter(|wait| !wait.is_zero());
@@ -316,8 +340,14 @@ impl<'a> Choice<'a> {
     }
 
     fn until_due(&self) -> Option<Duration> {
-        let length = self.rules.facts_after.filter(|_| self.rules.route.announces())?;
-        let due = self.new().map(|one| due_in(one, length, self.clock.now)).min()?;
+        let length = self
+            .rules
+            .facts_after
+            .filter(|_| self.rules.route.announces())?;
+        let due = self
+            .new()
+            .map(|one| due_in(one, length, self.clock.now))
+            .min()?;
         Duration::try_from(due).ok()
     }
 
@@ -328,13 +358,20 @@ impl<'a> Choice<'a> {
         if self.rules.route != Route::Slack || sending.has_stopped {
             return None;
         }
-        let again = sending.again.as_ref().map(|(_, at)| at.saturating_sub(self.clock.elapsed));
+        let again = sending
+            .again
+            .as_ref()
+            .map(|(_, at)| at.saturating_sub(self.clock.elapsed));
         let has_some = || self.state.outbox.iter().any(|one| self.is_sendable(one));
         let limited = limited.filter(|wait| *wait <= turn::LONGEST_WAIT && has_some());
         let wait = limited.or(again)?;
-        let left = self.rules.max_runtime.map(|limit| limit.saturating_sub(self.clock.elapsed));
+        let left = self
+            .rules
+            .max_runtime
+            .map(|limit| limit.saturating_sub(self.clock.elapsed));
         // The one more try of a message that this run has begun with comes all the same.
-        (again.is_some() && limited.is_none() || left.is_none_or(|left| wait < left)).then_some(wait)
+        (again.is_some() && limited.is_none() || left.is_none_or(|left| wait < left))
+            .then_some(wait)
     }
 }
 

@@ -20,7 +20,12 @@ impl<E: Effects> Run<'_, E> {
             return;
         };
         let is_waiting = |one: &&Incident| one.recovered.is_none() && one.first_message.is_some();
-        let waiting: Vec<Pair> = log.incidents.iter().filter(is_waiting).map(|one| one.pair.clone()).collect();
+        let waiting: Vec<Pair> = log
+            .incidents
+            .iter()
+            .filter(is_waiting)
+            .map(|one| one.pair.clone())
+            .collect();
         if waiting.is_empty() {
             return;
         }
@@ -28,7 +33,11 @@ impl<E: Effects> Run<'_, E> {
             return;
         };
         for pair in waiting {
-            let is_new = self.state.queue.iter().any(|one| one.is_new() && one.is_of(&self.log, &pair));
+            let is_new = self
+                .state
+                .queue
+                .iter()
+                .any(|one| one.is_new() && one.is_of(&self.log, &pair));
             if !is_new && snapshot.health(&pair.probe) == Health::Healthy {
                 self.end_incident(&pair, snapshot.computed_at, now);
             }
@@ -54,13 +63,20 @@ impl<E: Effects> Run<'_, E> {
         let now = self.effects.now();
         let (log, pair) = (self.log.clone(), &incident.pair);
         self.note_unsaved(crate::state::Durability::Full);
-        for one in self.state.queue.iter_mut().filter(|one| one.retry().is_some()) {
+        for one in self
+            .state
+            .queue
+            .iter_mut()
+            .filter(|one| one.retry().is_some())
+        {
             // Only this pair leaves the retry of a digest.
             if one.is_of(&log, pair) && one.is_digest() {
                 one.alerts.retain(|alert| Pair::of(&alert.wake) != *pair);
             }
         }
-        self.state.queue.retain(|one| one.retry().is_none() || !one.is_of(&log, pair));
+        self.state
+            .queue
+            .retain(|one| one.retry().is_none() || !one.is_of(&log, pair));
         let Some(first) = &incident.first_message else {
             return;
         };

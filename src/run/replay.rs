@@ -13,7 +13,10 @@ impl Run<'_, Replay> {
     pub fn replay(&mut self, wakes: impl Iterator<Item = Result<Wake>>) -> Result<()> {
         self.progress.is_blind = true;
         let cadence = SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
-        let length = self.config.digest_wakes.map_or(SignedDuration::ZERO, |_| cadence);
+        let length = self
+            .config
+            .digest_wakes
+            .map_or(SignedDuration::ZERO, |_| cadence);
         let mut batch: Vec<(Timestamp, Wake)> = Vec::new();
         let mut clock = self.effects.clock;
         for wake in wakes {
@@ -57,7 +60,11 @@ impl Run<'_, Replay> {
             let Some(kept) = self.state.logs.get(&self.log) else {
                 return Ok(());
             };
-            let due = kept.incidents.iter().filter_map(|one| one.due_at(rules)).min();
+            let due = kept
+                .incidents
+                .iter()
+                .filter_map(|one| one.due_at(rules))
+                .min();
             let Some(due) = due.filter(|due| *due <= until) else {
                 return Ok(());
             };

@@ -71,7 +71,11 @@ impl<E: Effects> Run<'_, E> {
     }
 
     fn set_reach(&mut self, id: &str, reach: usize) {
-        if let Some(fixed) = self.state.message_mut(id).and_then(|one| one.fixed.as_mut()) {
+        if let Some(fixed) = self
+            .state
+            .message_mut(id)
+            .and_then(|one| one.fixed.as_mut())
+        {
             fixed.reach = reach;
         }
     }
@@ -162,7 +166,10 @@ impl<E: Effects> Run<'_, E> {
         };
         self.state.counters.delivered += 1;
         self.commit_unsaved()?;
-        info!("the message about {} was delivered", message.subject().probe);
+        info!(
+            "the message about {} was delivered",
+            message.subject().probe
+        );
         let was_made = self.progress.made.contains(id);
         match was_made {
             true => self.report.tally.sent += message.content.alerts().len() as u64,
@@ -199,10 +206,11 @@ impl<E: Effects> Run<'_, E> {
         match posted {
             Posted::RateLimited { retry_after, .. } => {
                 sending.limited_in_a_row += 1;
-                let until = now.checked_add(SignedDuration::try_from(*retry_after).unwrap_or_default());
+                let until =
+                    now.checked_add(SignedDuration::try_from(*retry_after).unwrap_or_default());
                 self.state.slack.limited_until = until.ok();
-                let goes_on =
-                    sending.limited_in_a_row < MOST_RATE_LIMITED && *retry_after <= turn::LONGEST_WAIT;
+                let goes_on = sending.limited_in_a_row < MOST_RATE_LIMITED
+                    && *retry_after <= turn::LONGEST_WAIT;
                 sending.has_stopped |= !goes_on;
                 if goes_on {
                     return self.untried(id, cause);
@@ -238,7 +246,10 @@ impl<E: Effects> Run<'_, E> {
         }
         self.state.counters.failed += 1;
         self.note_tried(id, &cause);
-        let about = self.state.message(id).map(|message| message.subject().probe);
+        let about = self
+            .state
+            .message(id)
+            .map(|message| message.subject().probe);
         let about = about.unwrap_or_default();
         let next_step = match posted {
             Posted::Settings { .. } => "; see: probe-wake check",
@@ -315,7 +326,11 @@ impl<E: Effects> Run<'_, E> {
 
     /// Writes the outcome rows of messages that were not tried in this run.
     pub(super) fn record_the_rest(&mut self) {
-        let unrecorded = self.state.outbox.iter().filter(|message| message.record.is_some());
+        let unrecorded = self
+            .state
+            .outbox
+            .iter()
+            .filter(|message| message.record.is_some());
         let ids: Vec<_> = unrecorded.map(|message| message.id.clone()).collect();
         ids.iter().for_each(|id| self.record(id, false));
     }
@@ -326,13 +341,13 @@ impl<E: Effects> Run<'_, E> {
         let sending = &self.progress.sending;
         let (why, number) = match self.rules.route {
             Route::SlackWithout(variable) => (format!("{variable} is not set"), outbox.len()),
-            Route::Stdout | Route::Report => {
-                ("they are for Slack".to_owned(), outbox.len() - self.in_report)
-            }
+            Route::Stdout | Route::Report => (
+                "they are for Slack".to_owned(),
+                outbox.len() - self.in_report,
+            ),
             Route::Slack if !sending.has_stopped => {
                 let is_unsaid = |message: &&Message| {
-                    let is_said =
-                        sending.tried.contains(&message.id) || message.given_up.is_some();
+                    let is_said = sending.tried.contains(&message.id) || message.given_up.is_some();
                     !is_said && !matches!(message.place, Place::After(_))
                 };
                 let mut unsaid = outbox.iter().filter(is_unsaid);
@@ -353,7 +368,8 @@ impl<E: Effects> Run<'_, E> {
 
 /// Ignores a thread that was opened with another operator.
 fn leave_other_operator(message: &mut Message, operator: Option<&str>) {
-    let other = |thread: &Thread| thread.operator.is_some() && thread.operator.as_deref() != operator;
+    let other =
+        |thread: &Thread| thread.operator.is_some() && thread.operator.as_deref() != operator;
     if message.thread().is_some_and(other) {
         message.leave_thread();
         message.unfix();
@@ -367,12 +383,17 @@ fn take_held_back(message: &mut Message, log: Option<&mut LogState>) {
     };
     for alert in message.content.alerts_mut() {
         if let Some(incident) = incident(log, &alert.wake) {
-            alert.held_back.merge(std::mem::take(&mut incident.held_back));
+            alert
+                .held_back
+                .merge(std::mem::take(&mut incident.held_back));
         }
     }
 }
 
-fn incident<'a>(log: &'a mut LogState, wake: &crate::audit::wake::Wake) -> Option<&'a mut Incident> {
+fn incident<'a>(
+    log: &'a mut LogState,
+    wake: &crate::audit::wake::Wake,
+) -> Option<&'a mut Incident> {
     log.incidents.get_mut(&Pair::of(wake))
 }
 
@@ -388,15 +409,25 @@ fn next_part(message: &Message, texts: &crate::state::Folder, route: Route) -> O
             is_last: true,
         });
     }
-    let stop = if fixed.sent < fixed.further { fixed.further } else { text.len() };
+    let stop = if fixed.sent < fixed.further {
+        fixed.further
+    } else {
+        text.len()
+    };
     // A file that is lost is shorter.
-    let left = text.get(fixed.sent..stop).or_else(|| text.get(fixed.sent..))?;
+    let left = text
+        .get(fixed.sent..stop)
+        .or_else(|| text.get(fixed.sent..))?;
     let head = match fixed.parts > 0 && fixed.thread.is_none() {
         true => continued(&message.subject().probe),
         false => String::new(),
     };
     let is_doubtful = fixed.reach > fixed.sent;
-    let doubt = if is_doubtful { MAY_BE_REPEAT.len() + 2 } else { 0 };
+    let doubt = if is_doubtful {
+        MAY_BE_REPEAT.len() + 2
+    } else {
+        0
+    };
     let limit = PART_LIMIT - head.chars().count() - doubt;
     let (part, rest) = next_message(left, limit);
     if part.trim().is_empty() {

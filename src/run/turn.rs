@@ -58,7 +58,10 @@ pub enum Failed {
 /// Whether a message can be sent now, as far as that is its own matter.
 pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestamp) -> bool {
     let is_paused = message.pause.as_ref().is_some_and(|pause| pause.holds(now));
-    let left = state.slack.paused_until.map(|until| until.duration_since(now));
+    let left = state
+        .slack
+        .paused_until
+        .map(|until| until.duration_since(now));
     let is_slack_paused =
         left.is_some_and(|left| left > SignedDuration::ZERO && left <= LONGEST_PAUSE);
     !matches!(message.place, Place::After(_))

@@ -316,8 +316,7 @@ mod tests {
                 "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope \
                  channel_not_found",
             ),
-            ("Refused", "message_limit_exceeded new_in_2027",
-            ),
+            ("Refused", "message_limit_exceeded new_in_2027"),
         ] {
             for code in codes.split(' ') {
                 for status in [200, 400] {

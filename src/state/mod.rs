@@ -139,13 +139,19 @@ fn parse(bytes: &[u8]) -> Result<State, Unusable> {
         return Err(anyhow!("it belongs to another program").into());
     }
     if origin.version > VERSION {
-        let error = anyhow!("its version {} was written by a newer probe-wake", origin.version);
+        let error = anyhow!(
+            "its version {} was written by a newer probe-wake",
+            origin.version
+        );
         let way_out = "nothing was touched; install that version".to_owned();
         return Err(Unusable { error, way_out });
     }
     let read = || {
         if origin.version != VERSION {
-            bail!("its version {} is not known to this program", origin.version);
+            bail!(
+                "its version {} is not known to this program",
+                origin.version
+            );
         }
         Ok(serde_json::from_slice(bytes)?)
     };
@@ -214,7 +220,11 @@ impl State {
                 *follows = place.cloned();
             }
         }
-        for incident in self.logs.values_mut().flat_map(|log| log.incidents.iter_mut()) {
+        for incident in self
+            .logs
+            .values_mut()
+            .flat_map(|log| log.incidents.iter_mut())
+        {
             for message in [&mut incident.first_message, &mut incident.newest_message] {
                 if message.as_ref().is_none_or(|one| one.id != id) {
                     continue;
@@ -239,10 +249,21 @@ impl State {
         let queued = self.queue.iter().flat_map(|one| &one.alerts);
         let outgoing = self.outbox.iter().flat_map(|one| one.content.alerts());
         let incidents = self.logs.values().flat_map(|log| log.incidents.iter());
-        let held = incidents.flat_map(|one| [&one.escalation, &one.silenced]).flatten();
+        let held = incidents
+            .flat_map(|one| [&one.escalation, &one.silenced])
+            .flatten();
         let wakes = queued.chain(outgoing).map(|alert| &alert.wake);
-        named.extend(wakes.chain(held.map(|held| &held.wake)).filter_map(|wake| Some(wake.stored.as_ref()?.file.as_str())));
-        named.extend(self.outbox.iter().flat_map(Message::texts).filter_map(text::Text::file));
+        named.extend(
+            wakes
+                .chain(held.map(|held| &held.wake))
+                .filter_map(|wake| Some(wake.stored.as_ref()?.file.as_str())),
+        );
+        named.extend(
+            self.outbox
+                .iter()
+                .flat_map(Message::texts)
+                .filter_map(text::Text::file),
+        );
         named
     }
 
@@ -261,8 +282,15 @@ impl State {
                 texts.store(text)?;
             }
         }
-        for incident in self.logs.values_mut().flat_map(|log| log.incidents.iter_mut()) {
-            for held in [&mut incident.escalation, &mut incident.silenced].into_iter().flatten() {
+        for incident in self
+            .logs
+            .values_mut()
+            .flat_map(|log| log.incidents.iter_mut())
+        {
+            for held in [&mut incident.escalation, &mut incident.silenced]
+                .into_iter()
+                .flatten()
+            {
                 texts.store_held(&mut held.wake)?;
             }
         }

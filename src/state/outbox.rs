@@ -95,7 +95,9 @@ pub enum Content {
         outcome: Outcome,
     },
     /// Alerts whose investigation is pending.
-    Announcement { alerts: Vec<Alert> },
+    Announcement {
+        alerts: Vec<Alert>,
+    },
     /// What was announced.
     Result {
         alerts: Vec<Alert>,

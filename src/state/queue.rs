@@ -161,7 +161,11 @@ impl Investigation {
 
     /// Whether one of its wakes is of this pair.
     pub fn is_of(&self, log: &str, pair: &Pair) -> bool {
-        self.log == log && self.alerts.iter().any(|alert| Pair::of(&alert.wake) == *pair)
+        self.log == log
+            && self
+                .alerts
+                .iter()
+                .any(|alert| Pair::of(&alert.wake) == *pair)
     }
 
     /// About how many bytes its wakes take.

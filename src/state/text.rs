@@ -134,7 +134,8 @@ impl Texts {
     }
 
     pub fn note_stored(&mut self, named: &HashSet<&str>) {
-        self.files.extend(named.iter().map(|file| (*file).to_owned()));
+        self.files
+            .extend(named.iter().map(|file| (*file).to_owned()));
     }
 
     /// Finds the files that are there.

@@ -93,12 +93,15 @@ pub fn count(store: &Store, outbox: &Outbox) -> Result<u64> {
 
 fn read(folder: &Folder, file: String) -> Entry {
     let read = folder.read(&file).map_err(|error| error.to_string());
-    let read = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+    let read =
+        read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
     // It goes back into the outbox by this name.
-    let read = read.and_then(|one: Undelivered| match file == self::file(&one.message.id) {
-        true => Ok(one),
-        false => Err("its name is not its message's id".to_owned()),
-    });
+    let read = read.and_then(
+        |one: Undelivered| match file == self::file(&one.message.id) {
+            true => Ok(one),
+            false => Err("its name is not its message's id".to_owned()),
+        },
+    );
     Entry { file, read }
 }
 

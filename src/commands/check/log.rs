@@ -1,5 +1,5 @@
-//! Checks the audit log: is it there, does it hold JSON rows, how old is the last one, how many wakes
-//! are in it. Of a long log only the end is read.
+//! The audit log: is it there, does it hold JSON rows, how old is the last one, how many wakes are in it? Of a
+//! long log only the end is read.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::audit::rotation;
 use crate::audit::row::{SEAM, is_whole, read_rows};
 use crate::commands::finding::{Finding, failed, ok};
 use crate::json;
-use crate::time::span;
 use crate::report::count;
+use crate::time::span;
 
-/// So many bytes are read at the log's end.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
+/// How much of the log's end is read.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A file without a JSON row in so many lines at its end is not an audit log.
+/// A file without a JSON row in this many lines at its end is not an audit log.
 const LINES_JUDGED: usize = 1_000;
 
 pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
@@ -26,7 +26,7 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
     let end = match rotation::open_log(log) {
         Ok(Some(generation)) => End::of(&generation),
         Ok(None) => {
-            let next = format!("{other_file}, or wait until Kora has written its first row");
+            let next = format!("{other_file}, or wait until the first row is written");
             return failed(format!("{shown} does not exist"), next);
         }
         Err(problem) => {
@@ -44,24 +44,24 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
     }
 }
 
-/// The end of a log, or all of a short one.
+/// The end of a log, or the whole of a short one.
 struct End {
     bytes: Vec<u8>,
-    is_all: bool,
+    is_whole_log: bool,
 }
 
 impl End {
     fn of(log: &Generation) -> std::io::Result<Self> {
-        let start = log.length.saturating_sub(MOST_BYTES);
+        let start = log.length.saturating_sub(MAX_BYTES);
         let mut bytes = log.read_range(start, log.length)?;
         if start > 0 {
             // The first line is most likely cut.
-            let behind = memchr(b'\n', &bytes).map_or(0, |end| end + 1);
-            bytes.drain(..behind);
+            let first = memchr(b'\n', &bytes).map_or(0, |end| end + 1);
+            bytes.drain(..first);
         }
         Ok(Self {
             bytes,
-            is_all: start == 0,
+            is_whole_log: start == 0,
         })
     }
 
@@ -69,7 +69,7 @@ impl End {
         self.bytes.iter().all(u8::is_ascii_whitespace)
     }
 
-    /// The last line that is a whole JSON object.
+    /// Returns the last line that is a whole JSON object.
     fn last_row(&self) -> Option<&[u8]> {
         let lines = self.bytes.rsplit(|byte| *byte == b'\n');
         let lines = lines.filter(|line| !line.is_empty());
@@ -89,9 +89,9 @@ impl End {
             format!("its last row is {} old", span(age))
         });
         let wakes = count(self.wakes() as u64, "wake", "wakes");
-        let part = match self.is_all {
+        let part = match self.is_whole_log {
             true => "it".to_owned(),
-            false => format!("its last {} MiB", MOST_BYTES / 1024 / 1024),
+            false => format!("its last {} MiB", MAX_BYTES / 1024 / 1024),
         };
         format!("{age}; {wakes} in {part}")
     }
@@ -110,12 +110,12 @@ mod tests {
     fn end(text: &str) -> End {
         End {
             bytes: text.as_bytes().to_vec(),
-            is_all: true,
+            is_whole_log: true,
         }
     }
 
     #[test]
-    fn a_row_is_looked_for_among_the_last_lines() {
+    fn the_last_row_is_looked_for_in_the_last_lines_only() {
         let row = |text| end(text).last_row().map(<[u8]>::to_vec);
         let some = |text: &str| Some(text.as_bytes().to_vec());
         assert_eq!(row("root:x:0:0:root:/root:/bin/bash\n"), None);
@@ -126,16 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn the_last_row_and_the_wakes_are_told() {
+    fn the_age_of_the_last_row_and_the_number_of_wakes_are_said() {
         let log = end(
             "{\"seam\":\"probe.wake_requested\"}\n{\"seam\":\"x\",\"text\":\"probe.wake_requested\"}\n\
              {\"emitted_at\":\"2026-05-24T14:32:00Z\"}\n",
         );
         let now = "2026-05-24T14:35:00Z".parse().unwrap_or_default();
-        let told = |end: &End| end.describe(end.last_row().unwrap_or_default(), now);
-        assert_eq!(told(&log), "its last row is 3 min old; 1 wake in it");
+        let said = |end: &End| end.describe(end.last_row().unwrap_or_default(), now);
+        assert_eq!(said(&log), "its last row is 3 min old; 1 wake in it");
         assert_eq!(
-            told(&end("{}\n")),
+            said(&end("{}\n")),
             "its last row has no time; 0 wakes in it"
         );
     }

@@ -1,6 +1,6 @@
 //! What `check` examines on this machine: settings, secrets, the state and the runs.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,14 +11,16 @@ use super::Item;
 use crate::cli::Global;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::commands::health::{self, Runs};
+use crate::config::variables as var;
 use crate::config::{self, Config};
 use crate::exit::Problem;
-use crate::files::{create_anew, open_own};
-use crate::time::span;
+use crate::files::{create_anew, is_readable_by_others, open_own};
+use crate::snapshot::Snapshot;
 use crate::state::{State, Store, lock, undelivered};
+use crate::time::span;
 
-pub(super) fn settings(config: &Config) -> Vec<Item> {
-    let settings = match &config.env_file {
+pub(super) fn settings(flags: &Global, config: &Config) -> Result<Vec<Item>, Problem> {
+    let read = match &config.env_file {
         Some(path) => ok(format!("environment and {}", path.display())),
         None => Finding {
             next_step: Some(
@@ -27,25 +29,28 @@ pub(super) fn settings(config: &Config) -> Vec<Item> {
             ..ok("environment only; there is no env file")
         },
     };
-    let mut items = vec![("settings", settings)];
+    let mut items = vec![("settings", read)];
     // A token that cannot be read counts as not set. If alerts need it, `peers` says so.
-    let warnings = config.warnings.iter();
-    items.extend(warnings.map(|told| (told.subject, warning(&told.message, &told.next_step))));
+    let suspicious = config::suspicious(flags)?;
+    let warnings = config.warnings.iter().chain(&suspicious);
+    items.extend(warnings.map(|one| (one.subject, warning(&one.message, &one.next_step))));
+    let required = config.debounce.consecutive_required;
+    if required > 1 {
+        let name = var::DEBOUNCE_CONSECUTIVE_REQUIRED.name;
+        let message =
+            format!("{name} is {required}: a service that raises a single row is never announced");
+        items.push((
+            "settings",
+            warning(message, "unset it, unless every service repeats its rows"),
+        ));
+    }
     for file in &config.secret_files {
         let shown = file.display().to_string();
         if !items.iter().any(|(_, one)| one.message.contains(&shown)) {
             items.extend(secret_file(file).map(|one| ("secrets", one)));
         }
     }
-    items
-}
-
-pub(super) fn misspelt(flags: &Global) -> Result<Vec<Item>, Problem> {
-    let item = |(written, meant): (String, String)| {
-        let found = format!("{written} in the env file is no setting of probe-wake");
-        ("settings", warning(found, format!("did you mean {meant}?")))
-    };
-    Ok(config::misspelt(flags)?.into_iter().map(item).collect())
+    Ok(items)
 }
 
 fn secret_file(path: &Path) -> Option<Finding> {
@@ -55,7 +60,8 @@ fn secret_file(path: &Path) -> Option<Finding> {
             format!("{shown} cannot be read: {error}"),
             "name a file that the runs can read",
         )),
-        Ok(meta) => open_mode(&meta).map(|mode| {
+        Ok(meta) => is_readable_by_others(&meta).then(|| {
+            let mode = meta.mode() & 0o777;
             warning(
                 format!("{shown} can be read by others (mode {mode:03o})"),
                 format!("chmod 600 {shown}"),
@@ -64,7 +70,25 @@ fn secret_file(path: &Path) -> Option<Finding> {
     }
 }
 
-pub(super) fn state(config: &Config) -> Vec<Item> {
+/// Says why no recovery can be told by Kora's snapshot, where that is switched on.
+pub(super) fn recovery(config: &Config, now: Timestamp) -> Option<Finding> {
+    let path = &config.paths.snapshot_path;
+    let cannot_work = config.tell_recovery && Snapshot::read(path, now).is_none();
+    cannot_work.then(|| {
+        warning(
+            format!(
+                "{} is missing, unreadable or older than 10 min",
+                path.display()
+            ),
+            format!(
+                "start Kora's daemon, or name its snapshot with {}",
+                var::SNAPSHOT_PATH.name
+            ),
+        )
+    })
+}
+
+pub(super) fn state(config: &Config, now: Timestamp) -> Vec<Item> {
     let dir = &config.paths.state_dir;
     let mut store = Store::at(dir);
     let refused = |problem: &Problem| {
@@ -77,18 +101,17 @@ pub(super) fn state(config: &Config) -> Vec<Item> {
     let mut items = vec![("state folder", state_dir(dir))];
     match store.load() {
         Err(problem) => items.push(("state", refused(&problem))),
-        Ok(state) => items.extend(kept(config, &store, &state)),
+        Ok(state) => items.extend(runs_and_messages(config, &store, &state, now)),
     }
     items
 }
 
-/// What the state says of the runs so far.
-fn kept(config: &Config, store: &Store, state: &State) -> Vec<Item> {
-    let now = Timestamp::now();
+/// Returns what the state says of the runs so far, and of the messages that wait.
+fn runs_and_messages(config: &Config, store: &Store, state: &State, now: Timestamp) -> Vec<Item> {
     let runs = Runs::look(&store.dir);
     let last_run = match runs.overdue(config, now) {
         _ if state.log(&config.paths.audit_log).is_none() => warning(
-            "no run has stamped this log yet",
+            "no run has read this log yet",
             "start one with: probe-wake run",
         ),
         Some(overdue) => overdue,
@@ -128,9 +151,15 @@ fn state_dir(dir: &Path) -> Finding {
             "let the runs' user write it, or free some space",
         );
     }
-    match open_mode(&meta) {
-        None => ok(shown.to_string()),
-        Some(mode) => warning(
+    if let Err(error) = File::open(dir).and_then(|folder| folder.sync_all()) {
+        return warning(
+            format!("{shown} cannot be synced ({error}): a power cut may undo the last run"),
+            "put it on a local file system (--state-dir)",
+        );
+    }
+    match meta.mode() & 0o777 {
+        mode if mode & 0o077 == 0 => ok(shown.to_string()),
+        mode => warning(
             format!("{shown} is open to others (mode {mode:03o})"),
             format!("chmod 700 {shown}"),
         ),
@@ -141,15 +170,15 @@ fn missing_state_dir(dir: &Path) -> Finding {
     let shown = dir.display();
     let parent = dir.ancestors().find(|folder| folder.exists());
     match rustix::fs::access(parent.unwrap_or(dir), rustix::fs::Access::WRITE_OK) {
-        Ok(()) => ok(format!("{shown} will be made by the first run")),
+        Ok(()) => ok(format!("{shown} will be created by the first run")),
         Err(error) => failed(
-            format!("{shown} cannot be made: {error}"),
+            format!("{shown} cannot be created: {error}"),
             "name another with KORA_PROBE_WAKE_STATE_DIR",
         ),
     }
 }
 
-/// Writes a byte, as a run would. On a full disk a file can be made, but not written.
+/// Writes a byte, as a run would. On a full disk a file can be created, but not written.
 fn write_trial(dir: &Path) -> io::Result<()> {
     let trial = dir.join(".check");
     let written = create_anew(&trial, 0o600).and_then(|mut file| file.write_all(b"x"));
@@ -167,10 +196,4 @@ fn open_lock(dir: &Path) -> io::Result<()> {
             format!("{}: {error}", lock::FILE),
         )),
     }
-}
-
-/// The mode of what others can read or write.
-fn open_mode(meta: &Metadata) -> Option<u32> {
-    let mode = meta.mode() & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
 }

@@ -1,5 +1,5 @@
-//! `check`: examines the set-up. Each line is a finding, with a next step if there is something to do.
-//! It fails if something would keep an alert from arriving.
+//! `check`: is it set up? Each line is a finding, with a next step if there is something to do. It fails if
+//! something would keep an alert from arriving.
 
 mod log;
 mod machine;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::terminal::{Colour, Painter, drawn, wrapped};
 
-/// A finding behind what it is about.
+/// What a finding is about, and the finding.
 type Item = (&'static str, Finding);
 
 #[derive(Debug, Serialize)]
@@ -37,20 +37,21 @@ struct Entry {
 pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     let config = Config::examine(flags)?;
     let http = config.http();
-    let log = log::audit_log(&config.paths.audit_log, Timestamp::now());
-    let mut items = machine::settings(&config);
-    items.extend(machine::misspelt(flags)?);
-    items.push(("audit log", log));
-    items.extend(machine::state(&config));
-    items.extend(schedule::own_timer().map(|timer| ("schedule", timer)));
+    let now = Timestamp::now();
+    let mut items = machine::settings(flags, &config)?;
+    items.push(("audit log", log::audit_log(&config.paths.audit_log, now)));
+    items.extend(machine::state(&config, now));
+    items.extend(machine::recovery(&config, now).map(|one| ("recovery", one)));
+    let (starters, starts_runs) = schedule::look();
+    items.extend(starters.into_iter().map(|one| ("schedule", one)));
     items.push(("engine", peers::engine(&config, &http)));
     if args.ask_engine {
         items.push(("question", peers::question(&config, &http)));
     }
     items.push(("operator", peers::operator(&config)));
-    items.push(("slack", peers::slack(&config, &http)));
+    items.push(("slack", peers::slack(&config, &http, args.send_test_dm)));
     if args.send_test_dm {
-        items.push(("test DM", peers::test_dm(&config, &http)));
+        items.push(("test message", peers::test_message(&config, &http)));
     }
     let ok = items.iter().all(|(_, one)| one.level != Level::Failed);
     let entry = |(subject, finding)| Entry { subject, finding };
@@ -59,7 +60,11 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
         ok,
         findings: items.into_iter().map(entry).collect(),
     };
-    let lines = lines(&findings, Painter::for_stdout(config.paths.no_color));
+    let lines = lines(
+        &findings,
+        starts_runs,
+        Painter::for_stdout(config.paths.no_color),
+    );
     print_as(args.format.format, &findings, &lines).context("cannot print the findings")?;
     Ok(if ok { Exit::Done } else { Exit::Failed })
 }
@@ -67,7 +72,7 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
 /// The columns before a finding's message.
 const INDENT: usize = 23;
 
-fn lines(findings: &Findings, painter: Painter) -> Vec<String> {
+fn lines(findings: &Findings, starts_runs: bool, painter: Painter) -> Vec<String> {
     let mut lines = Vec::new();
     let arrow = drawn("→", "->");
     let next_indent = INDENT + arrow.chars().count() + 1;
@@ -85,9 +90,10 @@ fn lines(findings: &Findings, painter: Painter) -> Vec<String> {
             lines.push(format!("{:INDENT$}{arrow} {next}", ""));
         }
     }
-    let verdict = match findings.ok {
-        true => "Alerts can arrive.",
-        false => "Not all is well: see what FAILED.",
+    let verdict = match (findings.ok, starts_runs) {
+        (true, true) => "Alerts can arrive.",
+        (true, false) => "Nothing failed, but nothing starts the runs: no alert leaves by itself.",
+        (false, _) => "Some checks failed: see FAILED above.",
     };
     lines.push(painter.paint(Colour::Bold, verdict));
     lines

@@ -18,21 +18,21 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_ASKED: &str = "no question was asked";
 const SET_ENGINE: &str =
     "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)";
-const TEST_DM: &str =
+const TEST_MESSAGE: &str =
     "probe-wake: this is a test message. If you can read it, alerts can reach you here.";
 
-/// Without an engine the alert still arrives, only the diagnosis is missing: that is a warning. An
-/// engine that refuses the token or the model is set up wrong: that fails.
+/// Without an engine alerts still arrive, without a diagnosis: a warning. An engine that refuses the token or
+/// the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
         return warning(
-            "none is configured: DMs come with the raw facts",
+            "none is configured: alerts come with the raw facts",
             SET_ENGINE,
         );
     };
     let name = format!("{} at {}", engine.api.name, engine.url);
     let model = engine.model.as_deref().unwrap_or_default();
-    let _waiting = Waiting::for_what("reaching for the engine");
+    let _waiting = Waiting::for_what("asking the engine for its models");
     match engine::look_up_model(engine, http, REACH_TIMEOUT) {
         Ok(Lookup::Known) => ok(format!("{name} has the model {model}; {NOT_ASKED}")),
         Ok(Lookup::Unlisted(status)) => ok(format!("{name} answers (HTTP {status}); {NOT_ASKED}")),
@@ -65,15 +65,15 @@ fn engine_step(failure: &Failure) -> String {
     let (url, token) = (var::ENGINE_URL.name, var::ENGINE_TOKEN.name);
     let (model, timeout) = (var::ENGINE_MODEL.name, var::ENGINE_TIMEOUT_SECONDS.name);
     match (&failure.reason, failure.status) {
-        (Reason::Timeout, _) => format!("look whether it is overloaded, or raise {timeout}"),
+        (Reason::Timeout, _) => format!("see whether it is overloaded, or raise {timeout}"),
         (Reason::ConnectionError, _) => format!("start it, or correct {url}"),
-        (_, Some(401 | 403)) => format!("set {token} to a token that it takes"),
+        (_, Some(401 | 403)) => format!("set {token} to a token that it accepts"),
         (_, Some(400..=499)) => format!("correct {url}, {token} or {model}"),
-        _ => "look at the engine's own log".to_owned(),
+        _ => "see the engine's own log".to_owned(),
     }
 }
 
-/// Asks one real question, about an alert that nobody raised.
+/// Asks one real question, about a made-up alert.
 pub(super) fn question(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
         return failed("not asked: no engine is configured", SET_ENGINE);
@@ -111,9 +111,8 @@ fn made_up_wake() -> Wake {
         category: "made_up".to_owned(),
         severity: "info".to_owned(),
         title: "Made-up alert: example service unreachable: HTTP 401".to_owned(),
-        detail:
-            "Raised by hand to try the engine. There is no such service, and nothing is to be done."
-                .to_owned(),
+        detail: "Raised to try the engine. There is no such service, and there is nothing to do."
+            .to_owned(),
         snapshot_details: r#"{"apps_running":0}"#.to_owned(),
         envelope_fix_name: "(none)".to_owned(),
         ..Wake::default()
@@ -121,54 +120,83 @@ fn made_up_wake() -> Wake {
 }
 
 pub(super) fn operator(config: &Config) -> Finding {
+    const COPY: &str = "set it to your Slack user id (profile, three dots, Copy member ID)";
     let variable = var::SLACK_USER_ID.name;
+    let is_id = |id: &str| {
+        let is_capital_or_digit = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+        id.starts_with(['U', 'W', 'D', 'C', 'G']) && id.chars().all(is_capital_or_digit)
+    };
     match &config.slack.operator {
         None => failed(
-            format!("{variable} is not set: every DM stays queued"),
-            "set it to your Slack user id (profile, three dots, Copy member ID)",
+            format!("{variable} is not set: every message stays queued"),
+            COPY,
         ),
-        Some(id) if !id.starts_with(['U', 'W', 'D', 'C', 'G']) => warning(
-            format!("{variable} is '{id}', which does not look like a Slack id"),
-            "it begins with U or W",
+        Some(id) if id.starts_with('@') => {
+            failed(format!("{variable} is '{id}', a name and not an id"), COPY)
+        }
+        Some(id) if !is_id(id) => failed(
+            format!("{variable} is '{id}', which is not a Slack user id (U...)"),
+            COPY,
         ),
         Some(id) => ok(id.clone()),
     }
 }
 
-pub(super) fn slack(config: &Config, http: &Http) -> Finding {
-    if config.slack.token.is_none() {
-        let variable = var::SLACK_BOT_TOKEN.name;
+/// `is_message_sent`: whether a test message is sent, too.
+pub(super) fn slack(config: &Config, http: &Http, is_message_sent: bool) -> Finding {
+    const SET_TOKEN: &str = "set it to the app's bot token (xoxb-...), scope chat:write";
+    let variable = var::SLACK_BOT_TOKEN.name;
+    let Some(token) = &config.slack.token else {
         return failed(
-            format!("{variable} is not set: every DM stays queued"),
-            "set it to the app's bot token (xoxb-...), scope chat:write",
+            format!("{variable} is not set: every message stays queued"),
+            SET_TOKEN,
+        );
+    };
+    if token.expose().ends_with("...") {
+        return failed(
+            format!("{variable} is a placeholder, not a token"),
+            SET_TOKEN,
         );
     }
-    let _waiting = Waiting::for_what("asking Slack who we are");
-    match slack::auth_test(http, &config.slack) {
-        Ok(owner) => ok(format!("team {}, as {}", owner.team, owner.user)),
-        Err(cause) => failed(format!("auth.test: {cause}"), slack_step(&cause)),
+    let _waiting = Waiting::for_what("asking Slack whose token this is");
+    let owner = match slack::auth_test(http, &config.slack) {
+        Ok(owner) => owner,
+        Err(cause) => return failed(format!("auth.test: {cause}"), slack_step(&cause)),
+    };
+    let owner = format!("team {}, as {}", owner.team, owner.user);
+    if token.expose().starts_with("xoxp-") {
+        let message = format!("{owner}: {variable} is a user token (xoxp-...), not a bot token");
+        return warning(message, SET_TOKEN);
+    }
+    match is_message_sent {
+        true => ok(owner),
+        false => Finding {
+            next_step: Some("try one with: probe-wake check --send-test-dm".to_owned()),
+            ..ok(format!("{owner}; no message was tried"))
+        },
     }
 }
 
 fn slack_step(cause: &str) -> &'static str {
     match cause {
-        "invalid_auth" | "not_authed" | "token_revoked" | "token_expired" | "account_inactive" => {
-            "install the app anew and copy its bot token"
-        }
-        "missing_scope" | "no_permission" => {
-            "give the app the scope chat:write and install it anew"
-        }
-        "channel_not_found" => "copy the operator's member id anew, from the token's workspace",
-        _ => "look at the network, the proxy and KORA_SLACK_API_URL",
+        "invalid_auth"
+        | "not_authed"
+        | "token_revoked"
+        | "token_expired"
+        | "account_inactive"
+        | "not_allowed_token_type" => "reinstall the app and copy its bot token (xoxb-...)",
+        "missing_scope" | "no_permission" => "give the app the scope chat:write and reinstall it",
+        "channel_not_found" => "copy the operator's member id again, from the token's workspace",
+        _ => "check the network, the proxy and KORA_SLACK_API_URL",
     }
 }
 
-pub(super) fn test_dm(config: &Config, http: &Http) -> Finding {
+pub(super) fn test_message(config: &Config, http: &Http) -> Finding {
     if config.slack.token.is_none() || config.slack.operator.is_none() {
-        return failed("not sent", "mend what stands above");
+        return failed("not sent", "fix the failures above first");
     }
-    let _waiting = Waiting::for_what("sending the test DM to Slack");
-    match slack::post(http, &config.slack, TEST_DM, None) {
+    let _waiting = Waiting::for_what("sending the test message to Slack");
+    match slack::post(http, &config.slack, TEST_MESSAGE, None) {
         Posted::Delivered(_) => ok("sent: look at Slack"),
         posted => failed(posted.cause(), slack_step(posted.cause())),
     }

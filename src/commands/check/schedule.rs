@@ -1,43 +1,139 @@
-//! Checks whether a timer of the user's service manager runs while the user is logged out.
+//! What starts the runs: units of systemd, or a line of a crontab.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::commands::finding::{Finding, ok, warning};
 use crate::commands::schedule::user_folder;
 use crate::commands::user::User;
 
-/// In this folder logind has a file for each user whose service manager is never stopped.
+const UNITS: [&str; 2] = ["probe-wake.timer", "probe-wake.path"];
+const SYSTEM_FOLDERS: [&str; 4] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+];
+/// In this folder logind has a file for each user whose service manager runs without a login.
 const LINGERING: &str = "/var/lib/systemd/linger";
 
-/// `None` if the user has no such timer.
-pub(super) fn own_timer() -> Option<Finding> {
-    let timer = user_folder()?.join("probe-wake.timer");
+/// Returns what was found, and whether anything of it starts runs.
+pub(super) fn look() -> (Vec<Finding>, bool) {
     let user = User::current_name();
-    timer.exists().then(|| judge(&user, Path::new(LINGERING)))
+    let systemctl = match rustix::process::geteuid().is_root() {
+        true => "systemctl",
+        false => "sudo systemctl",
+    };
+    let system_folders = SYSTEM_FOLDERS.map(PathBuf::from);
+    let own_folder: Vec<_> = user_folder().into_iter().collect();
+    let (mut findings, system_starts) = units_of("the system", &system_folders, systemctl);
+    let (own, user_starts) = units_of(&user, &own_folder, "systemctl --user");
+    findings.extend(own);
+    if user_starts && !Path::new(LINGERING).join(&user).exists() {
+        findings.push(warning(
+            format!("the units of {user} run only while {user} is logged in"),
+            format!("loginctl enable-linger {user}"),
+        ));
+    }
+    let cron_starts = has_crontab_line();
+    if cron_starts {
+        findings.push(ok("a line of a crontab"));
+    }
+    if findings.is_empty() {
+        findings.push(warning(
+            "nothing was found that starts the runs",
+            "install a schedule: probe-wake schedule systemd (or cron)",
+        ));
+    }
+    (findings, system_starts || user_starts || cron_starts)
 }
 
-fn judge(user: &str, lingering: &Path) -> Finding {
-    if lingering.join(user).exists() {
-        return ok(format!("a timer of {user}, which runs without a login"));
+/// Returns what is to be said of our units in these folders, and whether any of them is enabled.
+fn units_of(whose: &str, folders: &[PathBuf], systemctl: &str) -> (Vec<Finding>, bool) {
+    let (enabled, disabled) = units(folders);
+    let mut findings = Vec::new();
+    if !enabled.is_empty() {
+        findings.push(ok(format!("{} of {whose}", enabled.join(" and "))));
     }
-    warning(
-        format!("the timer of {user} runs only while {user} is logged in"),
-        format!("loginctl enable-linger {user}"),
-    )
+    findings.extend(disabled.iter().map(|unit| {
+        let next_step = format!("{systemctl} enable --now {unit}");
+        warning(format!("{unit} of {whose} is not enabled"), next_step)
+    }));
+    (findings, !enabled.is_empty())
+}
+
+/// Returns our units in these folders: those that are enabled, and those that are not.
+fn units(folders: &[PathBuf]) -> (Vec<&'static str>, Vec<&'static str>) {
+    let is_there = |unit: &&str| folders.iter().any(|folder| folder.join(unit).exists());
+    let entries = folders.iter().flat_map(fs::read_dir).flatten().flatten();
+    let entries = entries.map(|entry| entry.path());
+    let wants = entries.filter(|path| path.extension().is_some_and(|end| end == "wants"));
+    let wants: Vec<_> = wants.collect();
+    let is_enabled = |unit: &&str| wants.iter().any(|folder| folder.join(unit).is_symlink());
+    UNITS.into_iter().filter(is_there).partition(is_enabled)
+}
+
+/// Returns whether the user's crontab or one of the system's runs this program.
+fn has_crontab_line() -> bool {
+    let own = Command::new("crontab").arg("-l").output();
+    let own = own.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let files = fs::read_dir("/etc/cron.d").into_iter().flatten().flatten();
+    let files = files.map(|entry| entry.path());
+    let files = files.chain([PathBuf::from("/etc/crontab")]);
+    let system = files.filter_map(|file| fs::read_to_string(file).ok());
+    system.chain(own).any(|crontab| starts_runs(&crontab))
+}
+
+fn starts_runs(crontab: &str) -> bool {
+    let lines = crontab.lines().map(str::trim_start);
+    let mut lines = lines.filter(|line| !line.starts_with('#'));
+    lines.any(|line| {
+        let mut words = line
+            .split_whitespace()
+            .map(|word| word.trim_matches(['\'', '"', ';']));
+        words.any(|word| word.ends_with("probe-wake")) && words.any(|word| word == "run")
+    })
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::commands::finding::Level;
 
     #[test]
-    fn a_timer_without_lingering_is_a_warning() {
-        // Any folder with a known file serves the test.
-        assert_eq!(judge("passwd", Path::new("/etc")).level, Level::Ok);
-        let found = judge("nobody-of-this-name", Path::new("/etc"));
-        assert_eq!(found.level, Level::Warning);
-        let step = "loginctl enable-linger nobody-of-this-name";
-        assert_eq!(found.next_step.as_deref(), Some(step));
+    fn a_crontab_starts_runs_by_a_line_that_is_no_comment() {
+        for (line, expected) in [
+            ("* * * * * /usr/bin/probe-wake run", true),
+            (
+                "* * * * * root '/a b/probe-wake' --env-file /e run; true",
+                true,
+            ),
+            ("# * * * * * /usr/bin/probe-wake run", false),
+            ("0 9 * * * /usr/bin/probe-wake history", false),
+            ("* * * * * /usr/bin/other run", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                starts_runs(&format!("MAILTO=x\n{line}\n")),
+                expected,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_unit_is_enabled_by_a_link_in_a_folder_of_wants() {
+        let folder = std::env::temp_dir().join(format!("probe-wake-units-{}", std::process::id()));
+        let wants = folder.join("timers.target.wants");
+        fs::create_dir_all(&wants).unwrap();
+        for unit in UNITS {
+            fs::write(folder.join(unit), "").unwrap();
+        }
+        std::os::unix::fs::symlink("../probe-wake.timer", wants.join("probe-wake.timer")).unwrap();
+        let found = units(&[folder.clone()]);
+        fs::remove_dir_all(folder).unwrap();
+        assert_eq!(found, (vec!["probe-wake.timer"], vec!["probe-wake.path"]));
+        assert_eq!(units(&["/nowhere".into()]), (vec![], vec![]));
     }
 }

@@ -7,11 +7,11 @@ use super::one_run;
 use crate::cli::{RunArgs, To};
 use crate::commands::print_as;
 use crate::config::Config;
-use crate::run::effects::DryRun;
 use crate::exit::Ended;
 use crate::message::{Lines, render};
 use crate::report::{Report, WakeReport, count};
 use crate::run::Run;
+use crate::run::effects::DryRun;
 use crate::state::outbox::{Content, Message, Outbox};
 use crate::state::{Store, log_name};
 use crate::text::{for_terminal, on_one_line};
@@ -46,8 +46,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
 /// Says what the next run would do with the messages that are queued.
 fn queued(config: &Config, outbox: &Outbox, now: Timestamp) -> Vec<String> {
     let is_given_up = |message: &&Message| {
-        let waited = now.duration_since(message.queued_at);
-        let is_expired = waited > config.outbox_ttl;
+        let is_expired = config.is_expired(message.queued_at, now);
         is_expired || message.given_up.is_some()
     };
     let given_up = outbox.iter().filter(is_given_up).count();
@@ -108,7 +107,10 @@ fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
         None => "The engine would be asked".to_owned(),
         Some(reason) => format!("The engine would not be asked ({reason}), or else"),
     };
-    for (title, text) in [(prompt.as_str(), &wake.prompt), ("The message", &wake.dm_text)] {
+    for (title, text) in [
+        (prompt.as_str(), &wake.prompt),
+        ("The message", &wake.dm_text),
+    ] {
         if let Some(text) = text {
             add_text(lines, title, text);
         }

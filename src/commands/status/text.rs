@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use super::{OwedInvestigation, QueuedDm, QuietPair, Status};
 use crate::commands::health::age;
 use crate::incident::Pair;
-use crate::time::{clock, span};
 use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
+use crate::time::{clock, span};
 
 /// The most lines of one entry.
 const MOST_LINES: usize = 8;

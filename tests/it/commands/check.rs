@@ -1,15 +1,14 @@
-//! Section 9 of the contract: `check`. Each finding that is not ok has a next step, and the exit code is 1 if
-//! an alert could not arrive.
+//! `check`: each finding that is not ok has a next step, and the exit code is 1 if an alert could not arrive.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::{Value, json};
 
 use crate::support::{DEAD_URL, Reply, SLACK_TOKEN, Sandbox, Slack, World, other_row, wake};
 
-/// A world that has run, whose Slack answers `auth.test`.
-fn well() -> World {
+/// A world that has run, whose Slack answers `auth.test` and in which a timer starts the runs.
+fn healthy() -> World {
     let slack = Slack::always(|| {
         let identity = json!({"ok": true, "team": "Kora", "user": "probe", "bot_id": "B1", "ts": "1.1", "channel": "D1"});
         Reply::json(200, &identity)
@@ -17,15 +16,24 @@ fn well() -> World {
     let world = World::stamped_with(slack);
     world.engine.maybe();
     world.slack.maybe();
+    enable(&world, "probe-wake.timer");
     world
 }
 
-/// The finding about `subject`. The check must exit with `code`.
+/// Enables a unit of the user's own service manager, as `systemctl --user enable` does.
+fn enable(sandbox: &Sandbox, unit: &str) {
+    let file = sandbox.give(&format!("home/.config/systemd/user/{unit}"), "");
+    let wants = file.with_file_name("timers.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    symlink(&file, wants.join(unit)).unwrap();
+}
+
+/// Returns the finding about `subject`. The check must exit with `code`.
 #[track_caller]
 fn finding(world: &Sandbox, code: i32, subject: &str) -> Value {
-    let told = world.command("check --format json").exits(code).json();
-    assert_eq!(told["ok"], code == 0);
-    let findings = told["findings"].as_array().unwrap();
+    let checked = world.command("check --format json").exits(code).json();
+    assert_eq!(checked["ok"], code == 0);
+    let findings = checked["findings"].as_array().unwrap();
     for one in findings.iter().filter(|one| one["level"] != "ok") {
         assert!(
             one["next_step"]
@@ -35,7 +43,7 @@ fn finding(world: &Sandbox, code: i32, subject: &str) -> Value {
         );
     }
     let one = findings.iter().find(|one| one["subject"] == subject);
-    one.unwrap_or_else(|| panic!("nothing about {subject}: {told:#}"))
+    one.unwrap_or_else(|| panic!("nothing about {subject}: {checked:#}"))
         .clone()
 }
 
@@ -48,16 +56,13 @@ fn level(world: &Sandbox, code: i32, subject: &str) -> String {
 }
 
 #[test]
-fn a_set_up_that_is_well_exits_0_and_asks_auth_test_alone() {
-    let world = well();
-    let told = world.command("check").exits(0);
-    assert!(
-        told.stdout.ends_with("Alerts can arrive.\n"),
-        "{}",
-        told.stdout
-    );
-    assert!(!told.stdout.contains("FAILED") && told.stderr.is_empty());
-    assert!(told.stdout.contains("team Kora, as probe"));
+fn a_healthy_set_up_exits_0_and_asks_slack_for_auth_test_only() {
+    let world = healthy();
+    let checked = world.command("check").exits(0);
+    let stdout = &checked.stdout;
+    assert!(stdout.ends_with("Alerts can arrive.\n"), "{stdout}");
+    assert!(!stdout.contains("FAILED") && checked.stderr.is_empty());
+    assert!(stdout.contains("team Kora, as probe; no message was tried"));
     let asked = world.slack.requests();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].path, "/api/auth.test");
@@ -66,8 +71,8 @@ fn a_set_up_that_is_well_exits_0_and_asks_auth_test_alone() {
 }
 
 #[test]
-fn it_asks_no_question_of_the_engine_and_shows_it_no_token() {
-    let world = well();
+fn it_asks_the_engine_no_question_and_shows_it_no_token() {
+    let world = healthy();
     world.command("check").exits(0);
     for request in world.engine.requests() {
         assert_eq!((request.method.as_str(), request.body.len()), ("GET", 0));
@@ -78,7 +83,7 @@ fn it_asks_no_question_of_the_engine_and_shows_it_no_token() {
 #[test]
 fn an_empty_home_fails_with_what_to_set() {
     let sandbox = Sandbox::bare();
-    let told = sandbox.command("check").exits(1);
+    let checked = sandbox.command("check").exits(1);
     for part in [
         "KORA_AUDIT_LOG_PATH",
         "KORA_SLACK_BOT_TOKEN",
@@ -86,71 +91,77 @@ fn an_empty_home_fails_with_what_to_set() {
         "~/.config/probe-wake/env",
         "probe-wake run",
     ] {
-        assert!(told.stdout.contains(part), "no {part}:\n{}", told.stdout);
+        let stdout = &checked.stdout;
+        assert!(stdout.contains(part), "no {part}:\n{stdout}");
     }
-    assert!(!sandbox.path("home/.local").exists(), "check made a folder");
+    assert!(!checked.stdout.contains("Alerts can arrive"));
+    assert!(
+        !sandbox.path("home/.local").exists(),
+        "check created a folder"
+    );
 }
 
 #[test]
-fn it_fails_exactly_where_an_alert_could_not_arrive() {
-    let world = well();
+fn it_fails_if_an_alert_could_not_arrive() {
+    let world = healthy();
     world.unset("KORA_SLACK_BOT_TOKEN");
     assert_eq!(level(&world, 1, "slack"), "failed");
-    let world = well();
+    let world = healthy();
     world.unset("KORA_SLACK_JOSHUA_USER_ID");
     assert_eq!(level(&world, 1, "operator"), "failed");
-    let world = well();
+    let world = healthy();
     fs::remove_file(world.log()).unwrap();
     assert_eq!(level(&world, 1, "audit log"), "failed");
-    let world = well();
+    let world = healthy();
     fs::remove_file(world.log()).unwrap();
     fs::create_dir(world.log()).unwrap();
     assert_eq!(level(&world, 1, "audit log"), "failed");
-    let world = well();
+    let world = healthy();
     world.age_lock(60);
     assert_eq!(level(&world, 1, "runs"), "failed");
-    let world = well();
+    let world = healthy();
     world.reach_slack_at(DEAD_URL);
     assert_eq!(level(&world, 1, "slack"), "failed");
-    let world = well();
+    let world = healthy();
     fs::write(world.state_dir().join("state.json"), "{").unwrap();
     let found = finding(&world, 1, "state");
     assert!(found["next_step"].as_str().unwrap().contains("state reset"));
 }
 
 #[test]
-fn what_costs_the_diagnosis_alone_is_a_warning() {
-    let world = well();
+fn what_costs_only_the_diagnosis_is_a_warning() {
+    let world = healthy();
     world.unset("KORA_PROBE_ENGINE_URL");
     assert_eq!(level(&world, 0, "engine"), "warning");
-    let world = well();
+    let world = healthy();
     world.set("KORA_PROBE_ENGINE_URL", DEAD_URL);
     assert_eq!(level(&world, 0, "engine"), "warning");
-    let world = well();
+    let world = healthy();
     world.engine.script([Reply::text(503, "")]);
     assert_eq!(level(&world, 0, "engine"), "warning");
-    let world = well();
+    let world = healthy();
     world.set("KORA_PROBE_ENGINE_TOKEN_FILE", "/nowhere");
     assert_eq!(level(&world, 0, "secrets"), "warning");
 }
 
 #[test]
-fn what_slack_refuses_is_named_with_its_cure() {
-    for (error, cure) in [
+fn what_slack_refuses_is_named_with_the_way_out() {
+    for (error, way_out) in [
         ("invalid_auth", "bot token"),
+        ("not_allowed_token_type", "bot token"),
         ("missing_scope", "chat:write"),
     ] {
         let world = World::stamped_with(Slack::always(move || Slack::refusal(error)));
         world.engine.maybe();
         let found = finding(&world, 1, "slack");
         assert!(found["message"].as_str().unwrap().contains(error));
-        assert!(found["next_step"].as_str().unwrap().contains(cure));
+        assert!(found["next_step"].as_str().unwrap().contains(way_out));
     }
 }
 
 #[test]
 fn a_secret_that_others_can_read_is_a_warning() {
-    let world = well();
+    let world = healthy();
     let file = world.give("given/token", SLACK_TOKEN);
     world.unset("KORA_SLACK_BOT_TOKEN");
     world.set("KORA_SLACK_BOT_TOKEN_FILE", &file);
@@ -161,8 +172,8 @@ fn a_secret_that_others_can_read_is_a_warning() {
 }
 
 #[test]
-fn a_misspelt_setting_is_asked_about_and_runs_do_not_nag() {
-    let world = well();
+fn check_asks_about_a_misspelled_setting_and_runs_are_silent() {
+    let world = healthy();
     let settings = "KORA_SLACK_TOKEN=x\nKORA_PROBE_DEBOUNCE_SECONDS=0\nDATABASE_URL=x\n";
     world.give("home/.config/probe-wake/env", settings);
     // A name that is set already is not suggested.
@@ -174,31 +185,148 @@ fn a_misspelt_setting_is_asked_about_and_runs_do_not_nag() {
         .prints("KORA_SLACK_TOKEN in the env file")
         .prints("did you mean KORA_SLACK_BOT_TOKEN?")
         .hides("DATABASE_URL");
-    world.run().exits(0).silent();
+}
+
+#[test]
+fn a_misspelled_setting_of_the_environment_is_asked_about() {
+    let world = healthy();
+    world.set("KORA_PROBE_DEBOUNCE_SECOND", "60");
+    world.set("KORA_GATEWAY_PORT", "8642");
+    world
+        .command("check")
+        .exits(0)
+        .prints("KORA_PROBE_DEBOUNCE_SECOND in the environment")
+        .prints("did you mean KORA_PROBE_DEBOUNCE_SECONDS?")
+        .hides("KORA_GATEWAY_PORT");
+}
+
+#[test]
+fn a_value_with_a_line_break_is_a_warning() {
+    let world = healthy();
+    world.set("KORA_SLACK_JOSHUA_USER_ID", "U0JOSHUA\nU0ANNA");
+    world
+        .command("check")
+        .exits(1)
+        .prints("the value of KORA_SLACK_JOSHUA_USER_ID in the environment has a line break");
+}
+
+#[test]
+fn consecutive_required_is_warned_of() {
+    let world = healthy();
+    world.set("KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED", "2");
+    world
+        .command("check")
+        .exits(0)
+        .prints("KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED is 2")
+        .prints("is never announced");
+}
+
+#[test]
+fn a_recovery_that_no_snapshot_can_tell_is_a_warning() {
+    let world = healthy();
+    world.set("KORA_PROBE_TELL_RECOVERY", "yes");
+    let found = finding(&world, 0, "recovery");
+    assert_eq!(found["level"], "warning");
+    let path = world.path("cache/daemon_snapshot.json");
+    assert!(
+        found["message"]
+            .as_str()
+            .unwrap()
+            .contains(&*path.to_string_lossy())
+    );
+    let now = jiff::Timestamp::now();
+    let snapshot = format!(r#"{{"computed_at":"{now}","service_health":{{}}}}"#);
+    world.give("cache/daemon_snapshot.json", &snapshot);
+    world.command("check").exits(0).hides("recovery");
+}
+
+#[test]
+fn an_operator_or_a_token_of_another_kind_is_named() {
+    for (variable, value, code, message) in [
+        (
+            "KORA_SLACK_JOSHUA_USER_ID",
+            "@joshua",
+            1,
+            "a name and not an id",
+        ),
+        (
+            "KORA_SLACK_JOSHUA_USER_ID",
+            "joshua",
+            1,
+            "not a Slack user id",
+        ),
+        ("KORA_SLACK_BOT_TOKEN", "xoxb-...", 1, "a placeholder"),
+        ("KORA_SLACK_BOT_TOKEN", "xoxp-1-2-3", 0, "a user token"),
+    ] {
+        let world = healthy();
+        world.set(variable, value);
+        world.command("check").exits(code).prints(message);
+    }
+}
+
+#[test]
+fn alerts_can_arrive_only_if_something_starts_the_runs() {
+    let world = healthy();
+    let units = world.path("home/.config/systemd/user");
+    world
+        .command("check")
+        .exits(0)
+        .prints("probe-wake.timer of ");
+    fs::remove_dir_all(units.join("timers.target.wants")).unwrap();
+    world
+        .command("check")
+        .exits(0)
+        .prints("is not enabled")
+        .prints("systemctl --user enable --now probe-wake.timer")
+        .hides("Alerts can arrive");
+    fs::remove_dir_all(units).unwrap();
+    world
+        .command("check")
+        .exits(0)
+        .prints("nothing was found that starts the runs")
+        .hides("Alerts can arrive");
+    let crontab = "#!/bin/sh\necho '* * * * * /usr/bin/probe-wake run'\n";
+    let file = world.give("home/bin/crontab", crontab);
+    fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        file.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    world.set("PATH", path);
+    world
+        .command("check")
+        .exits(0)
+        .prints("a line of a crontab")
+        .prints("Alerts can arrive.");
 }
 
 #[test]
 fn what_is_wrong_with_a_line_of_the_env_file_is_a_finding_and_a_warning() {
-    for (line, told) in [
+    for (line, warning) in [
         ("export KORA_HOME=/x", "'export' is not part of the syntax"),
         ("KORA_PROBE_OUTCOME_LOG=~/x", "~, which is not expanded"),
         ("KORA_PROBE_WAKE_POLL_SEC=30 # often", "it is no comment"),
+        (
+            "KORA_PROBE_OUTCOME_LOG=\"/x",
+            "KORA_PROBE_OUTCOME_LOG: the quote in its value is not closed",
+        ),
         (
             "KORA_PROBE_DEBOUNCE_SECONDS=soon",
             "the default 600 is used",
         ),
     ] {
-        let world = well();
+        let world = healthy();
         world.give("home/.config/probe-wake/env", &format!("{line}\n"));
-        let checked = world.command("check").exits(0).prints(told);
+        let checked = world.command("check").exits(0).prints(warning);
         assert_eq!(checked.stderr, "");
-        world.command("status").exits(0).warns(told);
+        world.command("status").exits(0).warns(warning);
     }
 }
 
 #[test]
 fn a_log_is_judged_by_what_it_holds() {
-    let world = well();
+    let world = healthy();
     let found = finding(&world, 0, "audit log")["message"].to_string();
     assert!(found.contains("no row yet"), "{found}");
     world.append([wake("fly")]);
@@ -217,8 +345,8 @@ fn a_log_is_judged_by_what_it_holds() {
 }
 
 #[test]
-fn a_token_file_that_is_not_there_fails() {
-    let world = well();
+fn a_missing_token_file_fails() {
+    let world = healthy();
     world.unset("KORA_SLACK_BOT_TOKEN");
     world.set("KORA_SLACK_BOT_TOKEN_FILE", "/nowhere/token");
     assert_eq!(level(&world, 1, "slack"), "failed");
@@ -233,17 +361,17 @@ fn a_token_file_that_is_not_there_fails() {
 
 #[test]
 fn a_state_folder_that_others_can_open_is_a_warning() {
-    let world = well();
+    let world = healthy();
     fs::set_permissions(world.state_dir(), Permissions::from_mode(0o755)).unwrap();
     assert_eq!(level(&world, 0, "state folder"), "warning");
 }
 
 #[test]
-fn what_only_root_may_write_fails_for_another_user() {
+fn a_lock_that_only_root_can_write_fails() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let world = well();
+    let world = healthy();
     let lock = world.state_dir().join("state.lock");
     fs::set_permissions(&lock, Permissions::from_mode(0o400)).unwrap();
     let outcome = world.without_privileges("check");
@@ -251,8 +379,8 @@ fn what_only_root_may_write_fails_for_another_user() {
 }
 
 #[test]
-fn what_is_queued_or_given_up_is_a_warning() {
-    let world = well();
+fn a_message_that_is_queued_or_given_up_is_a_warning() {
+    let world = healthy();
     world.queue([wake("fly")]);
     assert_eq!(level(&world, 0, "outbox"), "warning");
     world.command("state reset --outbox --yes").exits(0);
@@ -260,12 +388,13 @@ fn what_is_queued_or_given_up_is_a_warning() {
 }
 
 #[test]
-fn a_test_message_is_sent_only_when_asked_for() {
-    let world = well();
+fn a_test_message_is_sent_on_request_only() {
+    let world = healthy();
     world
         .command("check --send-test-dm")
         .exits(0)
-        .prints("look at Slack");
+        .prints("look at Slack")
+        .hides("no message was tried");
     let sent = world.slack.requests();
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[1].path, "/api/chat.postMessage");
@@ -295,7 +424,7 @@ fn a_test_message_that_does_not_arrive_fails() {
 
 #[test]
 fn at_a_terminal_no_line_is_cut_or_too_wide() {
-    let world = well();
+    let world = healthy();
     world.unset("KORA_PROBE_ENGINE_URL");
     let seen = world.at_terminal(80, "check");
     let plain = world.command("check").stdout;

@@ -1,4 +1,4 @@
-//! Section 9 of the contract: what `check` says about the engine.
+//! What `check` says about the engine.
 
 use serde_json::{Value, json};
 
@@ -17,16 +17,20 @@ fn models(names: &[&str]) -> Reply {
     Reply::json(200, &json!({"object": "list", "data": data}))
 }
 
-/// The finding about `subject`. The check must exit with `code`.
+/// Returns the finding about `subject`. The check must exit with `code`.
 #[track_caller]
 fn finding(world: &World, line: &str, code: i32, subject: &str) -> Value {
-    let told = world.command(line).exits(code).json();
-    let findings = told["findings"].as_array().unwrap().iter();
+    let checked = world.command(line).exits(code).json();
+    let findings = checked["findings"].as_array().unwrap().iter();
     let mut found = findings.filter(|one| one["subject"] == subject);
-    found.next().unwrap_or_else(|| panic!("{told:#}")).clone()
+    found
+        .next()
+        .unwrap_or_else(|| panic!("{checked:#}"))
+        .clone()
 }
 
-/// The level and the message of the finding about an engine of this API that answers a look-up with this.
+/// Returns level and message of the finding about an engine of this API that answers a look-up with these
+/// replies.
 #[track_caller]
 fn looked_up(api: &str, code: i32, replies: impl IntoIterator<Item = Reply>) -> (String, String) {
     let world = world().speaking(api);
@@ -58,7 +62,7 @@ fn a_wrong_token_or_an_unknown_model_fails() {
 }
 
 #[test]
-fn a_model_that_is_listed_is_ok_and_a_server_without_a_list_does_not_fail() {
+fn a_listed_model_is_ok_and_a_server_without_a_list_does_not_fail() {
     for status in [404, 405, 501] {
         let (level, message) = looked_up("openai", 0, [Reply::text(status, "")]);
         assert_eq!(level, "warning");
@@ -72,7 +76,7 @@ fn a_model_that_is_listed_is_ok_and_a_server_without_a_list_does_not_fail() {
 }
 
 #[test]
-fn the_url_is_shown_as_it_was_written_and_without_its_query() {
+fn the_url_is_shown_as_written_but_without_its_query() {
     let world = world();
     let url = format!("http://{}/Investigate?key=s3cret", world.engine.address());
     world.set("KORA_PROBE_ENGINE_URL", &url);
@@ -85,7 +89,7 @@ fn the_url_is_shown_as_it_was_written_and_without_its_query() {
 }
 
 #[test]
-fn one_real_question_shows_model_time_and_answer() {
+fn a_real_question_shows_model_time_and_answer() {
     let world = world().speaking("openai");
     let message = json!({"message": {"content": DIAGNOSIS}, "finish_reason": "stop"});
     let answer = json!({"model": "m1-2026", "choices": [message]});
@@ -110,7 +114,7 @@ fn one_real_question_shows_model_time_and_answer() {
 }
 
 #[test]
-fn a_question_without_an_answer_fails_with_the_peers_words() {
+fn a_question_without_an_answer_fails_with_the_engines_message() {
     let world = world();
     let refusal = json!({"error": "cost_ladder_halted", "message": "The budget is spent."});
     world

@@ -1,11 +1,11 @@
-//! Sections 2, 5, 9 and 10 of the contract: where settings come from, and what happens with bad ones.
+//! Where settings come from, and what happens with bad ones.
 
 use std::fs;
 use std::path::Path;
 
 use crate::support::{ENGINE_TOKEN, Outcome, Request, SLACK_TOKEN, Sandbox, World, wake};
 
-/// The log that a run with this setup reads, relative to the sandbox.
+/// Returns the log that a run with these settings reads, relative to the sandbox.
 #[track_caller]
 fn log_read(sandbox: &Sandbox, line: &str) -> String {
     let outcome = sandbox.command(&format!("{line} --format json")).exits(0);
@@ -43,7 +43,7 @@ fn the_legacy_variable_is_warned_about() {
 }
 
 #[test]
-fn the_legacy_folder_counts_only_where_the_new_one_is_not() {
+fn the_legacy_folder_counts_only_without_the_new_one() {
     let sandbox = Sandbox::bare();
     fs::create_dir(sandbox.path("home/.hermes")).unwrap();
     assert_eq!(
@@ -72,7 +72,7 @@ fn the_state_folder_is_the_first_that_is_set() {
     made("run --state-dir typed", "typed");
 }
 
-/// A run in which one variable has this value.
+/// Runs with this value of one variable.
 #[track_caller]
 fn with(variable: &str, value: &str) -> Outcome {
     let world = World::stamped().quiet();
@@ -81,7 +81,7 @@ fn with(variable: &str, value: &str) -> Outcome {
 }
 
 #[test]
-fn a_url_that_may_not_be_asked_is_refused_and_not_printed() {
+fn a_forbidden_url_is_refused_and_not_printed() {
     for variable in ["KORA_PROBE_ENGINE_URL", "KORA_SLACK_API_URL"] {
         for url in [
             "https://joshua:hunter2@kora.example/",
@@ -93,7 +93,7 @@ fn a_url_that_may_not_be_asked_is_refused_and_not_printed() {
                 .warns(variable)
                 .hides("hunter2");
         }
-        // Which URLs are refused is a table beside the code, in `src/http`.
+        // `src/http` has the table of all URLs that are refused.
         with(variable, "http://kora.example/")
             .exits(2)
             .warns(variable);
@@ -123,7 +123,7 @@ fn an_env_file_fills_in_and_the_real_environment_wins() {
 }
 
 #[test]
-fn the_env_file_in_the_home_is_read_where_it_is() {
+fn the_env_file_in_the_home_folder_is_read() {
     let sandbox = Sandbox::bare();
     let line = format!(
         "KORA_AUDIT_LOG_PATH='{}'\n",
@@ -134,7 +134,7 @@ fn the_env_file_in_the_home_is_read_where_it_is() {
 }
 
 #[test]
-fn an_env_file_that_was_named_must_be_there() {
+fn an_env_file_that_was_named_must_exist() {
     let world = World::stamped().quiet();
     world
         .command("run --env-file nowhere")
@@ -143,7 +143,7 @@ fn an_env_file_that_was_named_must_be_there() {
 }
 
 #[test]
-fn secrets_can_be_given_as_files() {
+fn secrets_can_be_read_from_files() {
     let world = World::stamped();
     for (variable, token) in [
         ("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN),
@@ -161,7 +161,7 @@ fn secrets_can_be_given_as_files() {
 }
 
 #[test]
-fn a_file_too_long_for_a_secret_is_none() {
+fn a_file_that_is_too_long_for_a_secret_is_refused() {
     let world = World::stamped();
     world.slack.never();
     world.unset("KORA_SLACK_BOT_TOKEN");

@@ -1,4 +1,4 @@
-//! Rows and answers that mean harm: nothing crashes, nothing pings, nothing is lost, and no token is told.
+//! Hostile rows and answers: nothing crashes, nobody is mentioned, nothing is lost and no token leaks.
 
 use std::time::{Duration, Instant};
 
@@ -30,13 +30,13 @@ fn is_steering(c: char) -> bool {
     (c.is_control() && c != '\n') || turns
 }
 
-/// Whether a terminal would do anything but show this.
+/// Returns whether a terminal would do anything but show this.
 fn steers(text: &str) -> bool {
     text.contains(is_steering)
 }
 
 #[test]
-fn nothing_pings_and_nothing_is_lost_on_the_way_to_slack() {
+fn nobody_is_mentioned_and_nothing_is_lost_on_the_way_to_slack() {
     let world = World::stamped();
     world
         .engine
@@ -62,7 +62,7 @@ fn nothing_pings_and_nothing_is_lost_on_the_way_to_slack() {
 }
 
 #[test]
-fn nothing_of_it_steers_a_terminal() {
+fn nothing_of_it_controls_a_terminal() {
     let world = World::stamped().without_debounce();
     world.slack.never();
     for format in ["text", "json"] {
@@ -78,7 +78,7 @@ fn nothing_of_it_steers_a_terminal() {
                 outcome.stdout
             );
             assert!(!steers(&outcome.stderr), "{:?}", outcome.stderr);
-            // A report is read by programs, and JSON writes control characters as escapes.
+            // JSON is for programs, and writes control characters as escapes.
             assert!(
                 format == "json" || !steers(&outcome.stdout),
                 "{:?}",
@@ -87,22 +87,22 @@ fn nothing_of_it_steers_a_terminal() {
         }
     }
     world.append([hostile_row()]);
-    let told = world.command("run --dry-run").exits(0);
+    let dry_run = world.command("run --dry-run").exits(0);
     assert!(
-        !steers(&told.stdout) && !steers(&told.stderr),
+        !steers(&dry_run.stdout) && !steers(&dry_run.stderr),
         "{:?}",
-        told.stdout
+        dry_run.stdout
     );
 }
 
 #[test]
-fn a_row_cannot_close_the_fence_that_an_earlier_prompt_had() {
+fn a_row_cannot_close_the_fence_of_an_earlier_prompt() {
     let world = World::stamped().without_debounce();
     world.raise([wake("fly")]).exits(0);
     let earlier = world.engine.prompts().remove(0);
     let fence = |prompt: &str| {
-        let behind = prompt.split("BEGIN DATA ").nth(1).expect("a fence");
-        behind.split(' ').next().expect("a number").to_owned()
+        let after = prompt.split("BEGIN DATA ").nth(1).expect("a fence");
+        after.split(' ').next().expect("a number").to_owned()
     };
     let old = fence(&earlier);
     let detail = format!(
@@ -118,7 +118,7 @@ fn a_row_cannot_close_the_fence_that_an_earlier_prompt_had() {
 }
 
 #[test]
-fn a_row_of_almost_4_mebibytes_is_investigated_in_a_prompt_of_bounded_size() {
+fn the_prompt_of_a_row_of_almost_4_mebibytes_is_bounded() {
     let world = World::stamped();
     world.append([wake("fly").set("detail", "<é".repeat(1_300_000))]);
     let start = Instant::now();
@@ -134,7 +134,7 @@ fn a_row_of_almost_4_mebibytes_is_investigated_in_a_prompt_of_bounded_size() {
 }
 
 #[test]
-fn a_row_of_10_megabytes_is_passed_over_and_told() {
+fn a_row_of_10_megabytes_is_skipped_with_a_warning() {
     let world = World::stamped();
     world.append([
         wake("huge").set("detail", "x".repeat(10_000_000)),
@@ -162,9 +162,8 @@ fn a_row_of_a_million_brackets_is_a_wake_like_any_other() {
     assert_eq!(world.slack.texts(), [plain("fly")]);
 }
 
-/// What Slack answers, and whether the DM counts as delivered.
 #[test]
-fn an_answer_of_slacks_that_means_harm_is_judged_by_what_matters_in_it() {
+fn a_hostile_answer_from_slack_is_judged_by_its_ok_alone() {
     let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
     for (body, code) in [
         (

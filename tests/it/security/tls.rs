@@ -1,4 +1,4 @@
-//! Sections 6, 7 and 10 of the contract: TLS against an authority of the test's own, on loopback.
+//! TLS on loopback, with a certificate authority of the test's own.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use crate::support::tls::Authority;
 use crate::support::{World, plain, wake};
 
 const NAMES: &str = "DNS:localhost,IP:127.0.0.1,IP:::1";
-const UNTOLD: &str = "engine_exception:ConnectionError";
+const UNREACHED: &str = "engine_exception:ConnectionError";
 
 struct Secure {
     world: World,
@@ -40,7 +40,7 @@ impl Secure {
             .set("KORA_PROBE_ENGINE_URL", format!("{base}/investigate"));
     }
 
-    /// The reason why the engine gave nothing, although it is well. It never sees the request.
+    /// Returns the reason why there is no diagnosis. The engine never sees the request.
     #[track_caller]
     fn reason(&self) -> String {
         self.world.engine.never();
@@ -53,7 +53,7 @@ impl Secure {
         reason.as_str().unwrap().to_owned()
     }
 
-    /// The DM stays queued, surely unsent, and Slack never sees it.
+    /// The message stays queued, surely unsent: Slack never sees it.
     #[track_caller]
     fn slack_is_not_reached(&self) {
         self.world.slack.never();
@@ -63,26 +63,26 @@ impl Secure {
     }
 
     #[track_caller]
-    fn all_is_well(&self) {
+    fn is_delivered(&self) {
         self.world.raise([wake("fly")]).exits(0).silent();
         assert_eq!(self.world.slack.texts(), [plain("fly")]);
     }
 }
 
 #[test]
-fn a_certificate_of_a_trusted_authority_is_taken_by_name_and_by_address() {
+fn a_certificate_of_a_trusted_authority_is_accepted_for_a_name_and_an_address() {
     needs!("openssl");
     for host in ["localhost", "127.0.0.1"] {
         let secure = Secure::new();
         let front = secure.engine_behind(NAMES, 2);
         secure.slack_behind(NAMES, 2);
         secure.reach_engine_at(&format!("https://{host}:{}", front.port()));
-        secure.all_is_well();
+        secure.is_delivered();
     }
 }
 
 #[test]
-fn the_authority_may_be_named_in_the_env_file() {
+fn the_env_file_may_name_the_authority() {
     needs!("openssl");
     let secure = Secure::new();
     secure.engine_behind(NAMES, 2);
@@ -90,11 +90,11 @@ fn the_authority_may_be_named_in_the_env_file() {
     let line = format!("SSL_CERT_FILE={}\n", secure.authority.file().display());
     secure.world.unset("SSL_CERT_FILE");
     secure.world.give("home/.config/probe-wake/env", &line);
-    secure.all_is_well();
+    secure.is_delivered();
 }
 
 #[test]
-fn an_authority_that_nobody_trusts_is_a_failed_connection() {
+fn a_certificate_of_an_untrusted_authority_is_a_failed_connection() {
     needs!("openssl");
     for slack_too in [false, true] {
         let secure = Secure::new();
@@ -105,18 +105,18 @@ fn an_authority_that_nobody_trusts_is_a_failed_connection() {
             secure.slack_is_not_reached();
         } else {
             secure.engine_behind(NAMES, 2);
-            assert_eq!(secure.reason(), UNTOLD);
+            assert_eq!(secure.reason(), UNREACHED);
         }
     }
 }
 
 #[test]
-fn the_systems_roots_do_not_trust_it_either() {
+fn the_systems_roots_do_not_trust_the_tests_authority() {
     needs!("openssl");
     let secure = Secure::new();
     secure.world.unset("SSL_CERT_FILE");
     secure.engine_behind(NAMES, 2);
-    assert_eq!(secure.reason(), UNTOLD);
+    assert_eq!(secure.reason(), UNREACHED);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn an_expired_certificate_is_a_failed_connection() {
     needs!("openssl");
     let secure = Secure::new();
     secure.engine_behind(NAMES, -1);
-    assert_eq!(secure.reason(), UNTOLD);
+    assert_eq!(secure.reason(), UNREACHED);
     let secure = Secure::new();
     secure.slack_behind(NAMES, -1);
     secure.slack_is_not_reached();
@@ -135,14 +135,14 @@ fn a_certificate_for_another_name_is_a_failed_connection() {
     needs!("openssl");
     let secure = Secure::new();
     secure.engine_behind("DNS:other.example,IP:127.0.0.1", 2);
-    assert_eq!(secure.reason(), UNTOLD);
+    assert_eq!(secure.reason(), UNREACHED);
     let secure = Secure::new();
     secure.slack_behind("DNS:other.example,IP:127.0.0.1", 2);
     secure.slack_is_not_reached();
 }
 
 #[test]
-fn a_certificate_file_that_cannot_be_used_is_named_and_fails_https_alone() {
+fn an_unusable_certificate_file_is_named_and_fails_https_only() {
     needs!("openssl");
     for (file, cause) in [
         ("nowhere.pem", "No such file"),
