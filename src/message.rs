@@ -68,6 +68,18 @@ pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -
             );
             reply(text, std::slice::from_ref(alert), place, &notes, now)
         }
+        Content::Quiet { log, since } => {
+            let text = format!(
+                "⚠️ Nothing heard · {log}\nNo row since {} ({}). Is the program that writes it still running?",
+                clock(*since, now),
+                span(now.duration_since(*since)),
+            );
+            whole(&[text, notes.join("\n")])
+        }
+        Content::HeardAgain { at, .. } => {
+            let text = format!("✅ Heard again at {}.", clock(*at, now));
+            whole(&[text, notes.join("\n")])
+        }
     }
 }
 

@@ -12,10 +12,11 @@ use serde::Serialize;
 use crate::audit::wake::{Wake, caller_session_id};
 use crate::engine::Usage;
 use crate::files::{append_own, append_shared};
-use crate::incident::{HeldCounts, Incident};
+use crate::incident::{HeldCounts, Incident, Scope, Silence};
 use crate::json::is_default;
 use crate::message::{Lines, render};
 use crate::state::outbox::{Content, Message, Outcome, Place, Record};
+use crate::state::queue::Alert;
 use crate::text::{rfc3339, serialize_time};
 
 /// The default file, in the state folder, and what it moves to when it grows.
@@ -24,6 +25,7 @@ pub const TURNED_FILE: &str = "outcomes.jsonl.1";
 pub const COMPLETED_SEAM: &str = "probe.investigation_completed";
 pub const DELIVERED_SEAM: &str = "probe.dm_delivered";
 pub const UNDELIVERED_SEAM: &str = "probe.dm_undelivered";
+pub const SILENCE_OVER_SEAM: &str = "probe.silence_over";
 pub const RECOVERED_SEAM: &str = "probe.recovery_told";
 
 /// The default file is turned over once it is larger.
@@ -37,18 +39,33 @@ pub struct Row {
     emitted_at: String,
     seam: &'static str,
     details: Details,
-    caller_session_id: String,
+    caller_session_id: Option<String>,
     source: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Details {
-    /// Of the investigation.
-    id: Option<String>,
-    probe: String,
-    issue_category: String,
-    #[serde(flatten)]
-    of_seam: OfSeam,
+#[serde(untagged)]
+enum Details {
+    OfPair {
+        /// Of the investigation.
+        id: Option<String>,
+        probe: String,
+        issue_category: String,
+        #[serde(flatten)]
+        of_seam: OfSeam,
+    },
+    SilenceOver {
+        /// As it was typed.
+        pair: String,
+        probe: Option<String>,
+        issue_category: Option<String>,
+        #[serde(serialize_with = "serialize_time")]
+        from: Timestamp,
+        #[serde(serialize_with = "serialize_time")]
+        until: Timestamp,
+        reason: Option<String>,
+        wakes: u64,
+    },
 }
 
 /// What the details hold besides investigation and pair.
@@ -72,7 +89,6 @@ enum OfSeam {
         healthy_at: Timestamp,
         #[serde(serialize_with = "serialize_time")]
         first_wake_at: Timestamp,
-        wakes: u64,
     },
 }
 
@@ -225,24 +241,36 @@ fn rows(
 }
 
 /// Makes the row of a recovery whose message was put into the outbox.
-pub fn recovered(incident: &Incident, healthy_at: Timestamp, now: Timestamp) -> Row {
+pub fn recovered(alert: &Alert, id: Option<&String>, healthy_at: Timestamp, now: Timestamp) -> Row {
     let recovered = OfSeam::Recovered {
         healthy_at,
-        first_wake_at: incident.first_wake,
-        wakes: incident.wakes,
+        first_wake_at: alert.dispatch.since,
     };
-    let wake = Wake {
-        probe: incident.pair.probe.clone(),
-        category: incident.pair.category.clone(),
-        ..Wake::default()
+    row(RECOVERED_SEAM, id.cloned(), &alert.wake, recovered, now)
+}
+
+/// Makes the row of a silence that is over.
+pub fn silence_over(silence: &Silence, wakes: u64, now: Timestamp) -> Row {
+    let (probe, category) = match &silence.scope {
+        Scope::All => (None, None),
+        Scope::Probe(probe) => (Some(probe.clone()), None),
+        Scope::Pair(pair) => (Some(pair.probe.clone()), Some(pair.category.clone())),
     };
-    row(
-        RECOVERED_SEAM,
-        incident.investigation.clone(),
-        &wake,
-        recovered,
-        now,
-    )
+    Row {
+        emitted_at: rfc3339(now),
+        seam: SILENCE_OVER_SEAM,
+        caller_session_id: None,
+        details: Details::SilenceOver {
+            pair: silence.scope.to_string(),
+            probe,
+            issue_category: category,
+            from: silence.since,
+            until: silence.until,
+            reason: silence.reason.clone(),
+            wakes,
+        },
+        source: "reasoning",
+    }
 }
 
 fn row(
@@ -255,8 +283,8 @@ fn row(
     Row {
         emitted_at: rfc3339(now),
         seam,
-        caller_session_id: caller_session_id(&wake.probe, &wake.category),
-        details: Details {
+        caller_session_id: Some(caller_session_id(&wake.probe, &wake.category)),
+        details: Details::OfPair {
             id,
             probe: wake.probe.clone(),
             issue_category: wake.category.clone(),
@@ -268,7 +296,8 @@ fn row(
 
 /// Appends to the file that was asked for, or to the default one in the state folder. Kora's readers
 /// warn of seams that they do not know, so that those of this program stay in its own file.
-pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
+/// Returns whether it was the named one.
+pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<bool> {
     let named = named.filter(|_| row.seam == COMPLETED_SEAM);
     let default = state_dir.join(FILE);
     if fs::metadata(&default).is_ok_and(|meta| meta.len() > MOST_BYTES) {
@@ -279,8 +308,10 @@ pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
     appended.with_context(|| format!("cannot append to {}", default.display()))?;
     match named {
         Some(path) => {
-            append_shared(path, row).with_context(|| format!("cannot append to {}", path.display()))
+            append_shared(path, row)
+                .with_context(|| format!("cannot append to {}", path.display()))?;
+            Ok(true)
         }
-        None => Ok(()),
+        None => Ok(false),
     }
 }

@@ -10,6 +10,7 @@ mod replay;
 mod reset;
 mod run;
 mod schedule;
+mod silence;
 mod state;
 mod status;
 mod undelivered;

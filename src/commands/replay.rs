@@ -39,7 +39,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let is_text = format == RecordFormat::Text;
     let mut state = State::default();
     let start = Position::start_of(&generation, Timestamp::now());
-    state.begin(log, Checkpoint::new(start));
+    state.begin(log, Checkpoint::new(start), Timestamp::now());
     let effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
     let report = Report::new(log_name(log), false);
     let mut run = Run::new(&config, state, effects, report).keeping_wakes(!is_text);

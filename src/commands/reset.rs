@@ -108,7 +108,7 @@ fn forget(
         let offset = checkpoint.position.offset;
         match state.log_mut(log) {
             Some(kept) => kept.checkpoint = checkpoint,
-            None => state.begin(log, checkpoint),
+            None => state.begin(log, checkpoint, Timestamp::now()),
         }
         done.push(format!("{} is read from byte {offset} on.", log.display()));
     }

@@ -20,6 +20,18 @@ pub enum Reason {
     Acknowledged,
 }
 
+impl Reason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Repeat => "repeat",
+            Self::Resent => "repeat, of a row that was read before",
+            Self::Buffered => "buffered",
+            Self::Silenced => "silenced",
+            Self::Acknowledged => "acknowledged",
+        }
+    }
+}
+
 /// How many wakes were held back, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -14,7 +14,7 @@ use crate::json::is_default;
 use crate::slack::Thread;
 pub use held::{Held, HeldBack, HeldCounts, Reason};
 pub use incidents::Incidents;
-pub use silence::{Scope, Silence};
+pub use silence::{Acknowledged, LONGEST, Scope, Silence};
 
 /// An incident without a wake for two windows, and at least this long, is over.
 const SHORTEST_INCIDENT: SignedDuration = SignedDuration::from_mins(20);
@@ -162,14 +162,15 @@ pub struct MessageRef {
     pub delivered: bool,
 }
 
-/// Keeps the operator from hearing more about one incident.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledgement {
-    pub since: Timestamp,
-    pub until: Timestamp,
-    /// Whether it was given by a reaction, and ends with it.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub by_reaction: bool,
+impl MessageRef {
+    /// A message that is still in the outbox.
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            thread: None,
+            delivered: false,
+        }
+    }
 }
 
 /// What is known about one pair: its incident, and what outlives that. Times are of the run's clock,
@@ -223,8 +224,9 @@ pub struct Incident {
     /// The newest wake that a silence or an acknowledgement holds back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silenced: Option<Held>,
+    /// When the acknowledgement was given that a more severe wake has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acknowledged: Option<Acknowledgement>,
+    pub ack_over: Option<Timestamp>,
     /// The first message that was not given up, and the newest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_message: Option<MessageRef>,
@@ -284,16 +286,19 @@ impl Incident {
         now: Timestamp,
     ) -> Decision {
         let severity = Severity::of(wake);
-        if let Some(silence) = silences.iter().find(|one| one.holds(&self.pair, now)) {
-            self.held_back.silence = Some(silence.note());
-            return self.hold_silenced(wake, Reason::Silenced, now);
-        }
         let is_worse = self.last_severity.is_some_and(|last| severity > last);
-        if is_worse && self.acknowledged.take().is_some() {
-            self.silenced = None;
-        }
-        if self.is_acknowledged(now) {
-            return self.hold_silenced(wake, Reason::Acknowledged, now);
+        let holding = silences.iter().filter(|one| one.holds(self, now));
+        match holding.max_by_key(|one| one.acknowledges.is_none()) {
+            Some(silence) if silence.acknowledges.is_none() => {
+                self.held_back.silence = Some(silence.note());
+                return self.hold_silenced(wake, Reason::Silenced, now);
+            }
+            Some(ack) if is_worse => {
+                self.ack_over = Some(ack.since);
+                self.silenced = None;
+            }
+            Some(_) => return self.hold_silenced(wake, Reason::Acknowledged, now),
+            None => {}
         }
         let passes = rules.bypass_critical && severity == Severity::Critical
             || rules.bypass_escalation && is_worse;
@@ -424,11 +429,6 @@ impl Incident {
         within(now, last, window).then(|| last.checked_add(window).unwrap_or(Timestamp::MAX))
     }
 
-    pub fn is_acknowledged(&self, now: Timestamp) -> bool {
-        let until = self.acknowledged.as_ref().map(|ack| ack.until);
-        until.is_some_and(|until| silence::holds_until(until, now))
-    }
-
     /// Whether something is wrong with the pair, as far as is known.
     pub fn is_open(&self, rules: &Rules, now: Timestamp) -> bool {
         self.wakes > 0 && self.recovered.is_none() && !self.is_over(rules, now)
@@ -447,7 +447,6 @@ impl Incident {
         self.healthy_at = self.healthy_at.max(healthy_at.filter(|at| *at <= now));
         self.escalation = None;
         self.silenced = None;
-        self.acknowledged = None;
         self.counted = None;
         if self.backoff == 0 {
             self.last_dispatch = None;
@@ -461,20 +460,16 @@ impl Incident {
         silences: &[Silence],
         now: Timestamp,
     ) -> Option<Held> {
-        if self.silenced.is_some() {
-            let is_silenced = silences.iter().any(|one| one.holds(&self.pair, now));
-            if !is_silenced && !self.is_acknowledged(now) {
-                // The silence that ended last, or the acknowledgement.
-                let silences = silences.iter().filter(|one| one.scope.covers(&self.pair));
-                let ends = silences.map(|one| one.until);
-                let ends = ends.chain(self.acknowledged.as_ref().map(|ack| ack.until));
-                let ended = ends.filter(|end| *end <= now).max().unwrap_or(now);
-                let was_open = self.is_open(rules, ended);
-                self.acknowledged = None;
-                let held = self.silenced.take();
-                if was_open || self.messages == 0 && self.recovered.is_none() {
-                    return held;
-                }
+        if self.silenced.is_some() && !silences.iter().any(|one| one.holds(self, now)) {
+            let ends = silences
+                .iter()
+                .filter(|one| one.is_about(self))
+                .map(|one| one.until);
+            let ended = ends.filter(|end| *end <= now).max().unwrap_or(now);
+            let was_open = self.is_open(rules, ended);
+            let held = self.silenced.take();
+            if was_open || self.messages == 0 && self.recovered.is_none() {
+                return held;
             }
         }
         match self.quiet_until(rules, now) {

@@ -1,11 +1,12 @@
-//! Silences: planned work, and what is known already.
+//! Silences: planned work, and what is known already; and acknowledgements, which are silences of one
+//! incident.
 
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Pair;
+use super::{Incident, Pair};
 
 /// The longest silence and acknowledgement.
 pub const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -25,6 +26,26 @@ impl Scope {
             Self::All => true,
             Self::Probe(probe) => *probe == pair.probe,
             Self::Pair(one) => one == pair,
+        }
+    }
+
+    /// Returns what a typed name means. Names may hold colons: known pairs and probes win, then the first
+    /// colon separates probe and category.
+    pub fn parse<'a>(text: &str, known: impl Iterator<Item = &'a Pair> + Clone) -> Self {
+        let is_pair = |pair: &&Pair| format!("{}:{}", pair.probe, pair.category) == text;
+        if let Some(pair) = known.clone().find(is_pair) {
+            return Self::Pair(pair.clone());
+        }
+        if known.into_iter().any(|pair| pair.probe == text) {
+            return Self::Probe(text.to_owned());
+        }
+        match text.split_once(':') {
+            _ if text == "all" => Self::All,
+            Some((probe, category)) => Self::Pair(Pair {
+                probe: probe.to_owned(),
+                category: category.to_owned(),
+            }),
+            None => Self::Probe(text.to_owned()),
         }
     }
 }
@@ -48,6 +69,18 @@ pub struct Silence {
     pub until: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of an acknowledgement: the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledges: Option<Acknowledged>,
+}
+
+/// The incident that an acknowledgement is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Which incident of the pair.
+    pub first_wake: Timestamp,
+    /// Whether it was a reaction, and ends when that is taken away.
+    pub by_reaction: bool,
 }
 
 /// What a message says about a silence.
@@ -59,12 +92,23 @@ pub struct SilenceNote {
 }
 
 impl Silence {
+    /// Whether its time is over. An end further ahead than any can be set is a clock that was set back.
     pub fn is_over(&self, now: Timestamp) -> bool {
-        !holds_until(self.until, now)
+        let left = self.until.duration_since(now);
+        left <= SignedDuration::ZERO || left > LONGEST
     }
 
-    pub fn holds(&self, pair: &Pair, now: Timestamp) -> bool {
-        !self.is_over(now) && self.scope.covers(pair)
+    /// Whether it is about this incident, now or before.
+    pub(super) fn is_about(&self, incident: &Incident) -> bool {
+        let is_it = |one: &Acknowledged| one.first_wake == incident.first_wake;
+        self.scope.covers(&incident.pair) && self.acknowledges.as_ref().is_none_or(is_it)
+    }
+
+    /// Whether it holds this incident's wakes back.
+    pub fn holds(&self, incident: &Incident, now: Timestamp) -> bool {
+        let has_ended = self.acknowledges.is_some()
+            && (incident.recovered.is_some() || incident.ack_over == Some(self.since));
+        !self.is_over(now) && self.is_about(incident) && !has_ended
     }
 
     pub(super) fn note(&self) -> SilenceNote {
@@ -73,11 +117,4 @@ impl Silence {
             reason: self.reason.clone(),
         }
     }
-}
-
-/// Whether something that ends at this time still holds. An end further ahead than any can be set is a
-/// clock that was set back.
-pub(super) fn holds_until(until: Timestamp, now: Timestamp) -> bool {
-    let left = until.duration_since(now);
-    left > SignedDuration::ZERO && left <= LONGEST
 }

@@ -20,13 +20,16 @@ impl<E: Effects> Run<'_, E> {
             let mut message = Message::new(&one.log, content, Place::TopLevel, now);
             message.investigation = Some(id.clone());
             one.stage = Stage::Announced(Some(Place::After(message.id.clone())));
+            let alerts = one.alerts.clone();
             let text = self.text_for_report(&message);
             self.report(id, |wake| {
                 wake.facts_first = true;
                 wake.messages.push(message.id.clone());
                 wake.dm_text.clone_from(&text);
             });
+            let message_id = message.id.clone();
             self.queue_message(message);
+            self.queue_early_recoveries(&alerts, &message_id, id);
         }
     }
 }

@@ -124,7 +124,11 @@ impl<E: Effects> Run<'_, E> {
             wake.dm_text.clone_from(&text);
             wake.messages.push(message.id.clone());
         });
+        let message_id = message.id.clone();
         self.queue_message(message);
+        if ended.is_new() {
+            self.queue_early_recoveries(&ended.alerts, &message_id, id);
+        }
     }
 
     /// A wake can be megabytes long: its text is made only where somebody reads it.

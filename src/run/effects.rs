@@ -15,11 +15,13 @@ use log::warn;
 use crate::cli::To;
 use crate::config::Config;
 use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Usage};
+use crate::files::is_same_file;
 use crate::http::Http;
+use crate::incident::Silence;
 use crate::outcome;
 use crate::slack::{self, Posted, SlackConfig, Thread};
 use crate::state::outbox::Message;
-use crate::state::{Durability, Folder, State, Store, undelivered};
+use crate::state::{Durability, Folder, State, Store, silences, undelivered};
 use crate::terminal::Waiting;
 use crate::text;
 use crate::time::full;
@@ -40,8 +42,17 @@ pub trait Effects {
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
     /// Waits for something other than the engine.
     fn pause(&mut self, _: Duration) {}
-    /// Writes what became of a dispatch. A failure is a warning and no more.
-    fn record(&mut self, _: &outcome::Row) {}
+    /// Writes what became of a dispatch, and returns whether that is a row in the audit log itself. A failure
+    /// is a warning and no more.
+    fn record(&mut self, _: &outcome::Row) -> bool {
+        false
+    }
+    /// Returns the silences, those that are over among them.
+    fn silences(&self) -> Vec<Silence> {
+        Vec::new()
+    }
+    /// Removes a silence that is over.
+    fn remove_silence(&mut self, _: &Silence) {}
     /// Writes a message to `undelivered/`.
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()>;
 }
@@ -89,6 +100,7 @@ pub struct Live {
     /// The variable without which nothing can be sent.
     missing: Option<&'static str>,
     outcome_log: Option<PathBuf>,
+    audit_log: PathBuf,
     to: To,
     stdout: Printer,
 }
@@ -102,6 +114,7 @@ impl Live {
             slack: config.slack.clone(),
             missing: config.missing_for_slack(),
             outcome_log: config.paths.outcome_log.clone(),
+            audit_log: config.paths.audit_log.clone(),
             to,
             stdout: Printer::new(quiet),
         }
@@ -155,11 +168,22 @@ impl Effects for Live {
         thread::sleep(length);
     }
 
-    fn record(&mut self, row: &outcome::Row) {
+    fn record(&mut self, row: &outcome::Row) -> bool {
         let named = self.outcome_log.as_deref();
-        if let Err(error) = outcome::append(named, &self.store.dir, row) {
+        let appended = outcome::append(named, &self.store.dir, row);
+        let is_named = appended.unwrap_or_else(|error| {
             warn!("the outcome row is lost: {error:#}");
-        }
+            false
+        });
+        is_named && named.is_some_and(|named| is_same_file(named, &self.audit_log))
+    }
+
+    fn silences(&self) -> Vec<Silence> {
+        silences::list(&self.store)
+    }
+
+    fn remove_silence(&mut self, silence: &Silence) {
+        silences::remove(&self.store, silence);
     }
 
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()> {
@@ -218,15 +242,7 @@ impl Printer {
 
 /// A dry run: the logic of the next run, and none of its effects.
 pub struct DryRun {
-    texts: Folder,
-}
-
-impl DryRun {
-    pub fn new(store: &Store) -> Self {
-        Self {
-            texts: store.texts().clone(),
-        }
-    }
+    pub store: Store,
 }
 
 impl Effects for DryRun {
@@ -235,7 +251,11 @@ impl Effects for DryRun {
     }
 
     fn texts(&self) -> &Folder {
-        &self.texts
+        self.store.texts()
+    }
+
+    fn silences(&self) -> Vec<Silence> {
+        silences::list(&self.store)
     }
 
     fn give_up(&mut self, _: &Message, _: &str, _: Timestamp) -> Result<()> {
@@ -327,7 +347,8 @@ impl Effects for Replay {
         Ok(())
     }
 
-    fn record(&mut self, row: &outcome::Row) {
+    fn record(&mut self, row: &outcome::Row) -> bool {
         self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
+        false
     }
 }

@@ -43,7 +43,7 @@ impl<E: Effects> Run<'_, E> {
         }
         self.remove_lost(id);
         for row in outcome::undelivered(&lost, reason, now) {
-            self.effects.record(&row);
+            self.record_row(&row);
         }
         self.commit_unsaved()
     }
@@ -64,7 +64,7 @@ impl<E: Effects> Run<'_, E> {
             let now = self.effects.now();
             if let Some(message) = self.state.message(&id) {
                 for row in outcome::undelivered(message, "interrupted", now) {
-                    self.effects.record(&row);
+                    self.record_row(&row);
                 }
             }
             self.remove_lost(&id);

@@ -1,6 +1,8 @@
 //! From new rows to the queue: each wake is decided on when it is read, and what is to be dispatched lies in
 //! the queue, whole, when the checkpoint is committed.
 
+use std::collections::VecDeque;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use log::{info, warn};
@@ -10,9 +12,11 @@ use super::effects::Effects;
 use super::next::{MOST_NEW, MOST_NEW_BYTES, room_taken};
 use crate::audit::reader::{self, Look, WakeSink};
 use crate::audit::wake::Wake;
-use crate::incident::{Decision, Dispatch, Pair, Reason};
+use crate::incident::{Decision, Incident, Pair, Reason, Silence};
+use crate::outcome;
 use crate::random::random_id;
 use crate::report::WakeReport;
+use crate::state::outbox::{Content, Message, Place};
 use crate::state::queue::{Alert, Investigation, Stage};
 use crate::state::{Durability, LogState, outbox};
 
@@ -46,72 +50,76 @@ impl<E: Effects> Run<'_, E> {
             self.progress.is_blind = true;
             return Ok(());
         };
+        self.silences = None;
         let now = self.effects.now();
-        let mut batch = self.decide_on_due(&mut kept, now);
+        self.decide_on_due(&mut kept, now);
         if !self.is_outbox_full() {
             let log = self.config.paths.audit_log.clone();
-            let (count, bytes) = room_taken(&self.state);
+            let (_, bytes) = room_taken(&self.state);
             let mut collected = Collected {
                 wakes: Vec::new(),
                 bytes,
             };
-            collected.wakes.reserve(0);
-            let _ = count;
             let look = reader::look(&log, &mut kept.checkpoint, now, &mut collected);
             self.progress.was_full = collected.is_full();
             let decided = collected.wakes.len();
             for wake in collected.wakes {
-                batch.extend(self.decide(&mut kept, wake, now));
+                self.decide(&mut kept, wake, now);
             }
+            self.note_rows(&mut kept, look.rows, now);
             self.note_look(look, decided);
             self.report.position.after = kept.checkpoint.position.offset;
         }
+        self.end_silences(&mut kept, now);
         self.state.logs.insert(self.log.clone(), kept);
-        self.queue_batch(batch);
+        self.make_digest();
         Ok(())
     }
 
-    pub(super) fn decide_on_due(
-        &mut self,
-        kept: &mut LogState,
-        now: Timestamp,
-    ) -> Vec<Investigation> {
-        let rules = &self.config.debounce;
-        let due = kept.incidents.take_due(rules, &[], now);
-        let mut batch = Vec::new();
-        for held in due {
-            self.note_unsaved(Durability::Full);
-            let Some(incident) = kept.incidents.get_mut(&Pair::of(&held.wake)) else {
-                continue;
-            };
-            let decision = incident.decide_again(&held, rules, &[], now);
-            batch.extend(self.carry_out(kept, held.wake, held.read_at, decision, now));
-        }
-        batch
+    fn silences(&mut self) -> Vec<Silence> {
+        let silences = self.silences.get_or_insert_with(|| self.effects.silences());
+        silences.clone()
     }
 
-    pub(super) fn decide(
-        &mut self,
-        kept: &mut LogState,
-        wake: Wake,
-        now: Timestamp,
-    ) -> Option<Investigation> {
+    pub(super) fn decide_on_due(&mut self, kept: &mut LogState, now: Timestamp) {
+        let silences = match kept.incidents.iter().any(Incident::holds_silenced) {
+            true => self.silences(),
+            false => Vec::new(),
+        };
+        let rules = &self.config.debounce;
+        for held in kept.incidents.take_due(rules, &silences, now) {
+            self.note_unsaved(Durability::Full);
+            if let Some(incident) = kept.incidents.get_mut(&Pair::of(&held.wake)) {
+                let decision = incident.decide_again(&held, rules, &silences, now);
+                self.carry_out(kept, held.wake, held.read_at, decision, now);
+            }
+        }
+    }
+
+    pub(super) fn decide(&mut self, kept: &mut LogState, wake: Wake, now: Timestamp) {
         let wake = wake.masked(&self.secrets);
         self.progress.has_recovered = false;
         self.report.tally.wakes += 1;
         self.state.counters.wakes += 1;
         self.note_unsaved(Durability::Full);
-        let decision = kept
-            .incidents
-            .decide(&wake, &self.config.debounce, &[], now);
-        if let Decision::HeldBack(_) = decision {
+        let silences = self.silences();
+        let rules = &self.config.debounce;
+        let decision = kept.incidents.decide(&wake, rules, &silences, now);
+        if let Decision::HeldBack(reason) = decision {
             self.state.counters.held_back += 1;
             self.report.tally.held_back += 1;
+            let pair = Pair::of(&wake);
+            let silence = silences
+                .iter()
+                .find(|one| one.scope.covers(&pair) && !one.is_over(now));
+            if let (Reason::Silenced, Some(silence)) = (reason, silence) {
+                *kept.silenced.entry(silence.scope.to_string()).or_default() += 1;
+            }
         }
-        self.carry_out(kept, wake, now, decision, now)
+        self.carry_out(kept, wake, now, decision, now);
     }
 
-    /// Makes an investigation of a wake that is to be dispatched.
+    /// Queues an investigation of a wake that is to be dispatched.
     fn carry_out(
         &mut self,
         kept: &mut LogState,
@@ -119,7 +127,7 @@ impl<E: Effects> Run<'_, E> {
         read_at: Timestamp,
         decision: Decision,
         now: Timestamp,
-    ) -> Option<Investigation> {
+    ) {
         let index = self.report.wakes.len();
         if self.keeps_wakes {
             self.report.wakes.push(WakeReport::new(&wake, &decision));
@@ -127,16 +135,12 @@ impl<E: Effects> Run<'_, E> {
         let dispatch = match decision {
             Decision::Dispatch(dispatch) => dispatch,
             Decision::HeldBack(reason) => {
-                let why = match reason {
-                    Reason::Repeat => "a repeat",
-                    Reason::Resent => "this row was read before",
-                    Reason::Buffered => "too few in a row so far",
-                    Reason::Silenced => "silenced",
-                    Reason::Acknowledged => "acknowledged",
-                };
                 let session = wake.caller_session_id();
-                info!("held back: {session} ({}): {why}", wake.severity);
-                return None;
+                return info!(
+                    "held back ({}): {session} ({})",
+                    reason.name(),
+                    wake.severity
+                );
             }
         };
         let id = random_id() + &random_id();
@@ -154,18 +158,10 @@ impl<E: Effects> Run<'_, E> {
             .retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
         self.report.tally.dispatched += 1;
         self.state.counters.dispatched += 1;
-        Some(self.new_investigation(id, wake, dispatch, read_at, now))
-    }
-
-    fn new_investigation(
-        &self,
-        id: String,
-        wake: Wake,
-        dispatch: Dispatch,
-        read_at: Timestamp,
-        now: Timestamp,
-    ) -> Investigation {
-        Investigation {
+        self.note_unsaved(Durability::Full);
+        self.progress.queued.insert(id.clone());
+        self.batch.push(id.clone());
+        self.state.queue.push_back(Investigation {
             id,
             log: self.log.clone(),
             queued_at: now,
@@ -176,45 +172,85 @@ impl<E: Effects> Run<'_, E> {
                 read_at,
                 dispatched_at: now,
                 held_back: Default::default(),
+                recovered: None,
             }],
             stage: Stage::New,
+        });
+    }
+
+    /// Makes one investigation of what one look dispatched, where that is many wakes.
+    pub(super) fn make_digest(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        if !self
+            .config
+            .digest_wakes
+            .is_some_and(|least| batch.len() >= least)
+        {
+            return;
+        }
+        let queue = std::mem::take(&mut self.state.queue).into_iter();
+        let (mut merged, rest): (Vec<_>, Vec<_>) = queue.partition(|one| batch.contains(&one.id));
+        self.state.queue = VecDeque::from(rest);
+        let mut digest = merged.remove(0);
+        for one in &mut merged {
+            if let Some(indexes) = self.reported.remove(&one.id) {
+                self.reported
+                    .entry(digest.id.clone())
+                    .or_default()
+                    .extend(indexes);
+            }
+            digest.alerts.append(&mut one.alerts);
+        }
+        let log = self.state.logs.get_mut(&self.log);
+        for incident in log.into_iter().flat_map(|log| log.incidents.iter_mut()) {
+            if incident
+                .investigation
+                .as_ref()
+                .is_some_and(|id| batch.contains(id))
+            {
+                incident.investigation = Some(digest.id.clone());
+            }
+        }
+        self.state.queue.push_back(digest);
+    }
+
+    /// Removes the silences that are over, where they were read.
+    fn end_silences(&mut self, kept: &mut LogState, now: Timestamp) {
+        for silence in self.silences.take().unwrap_or_default() {
+            let is_of_none = || !kept.incidents.iter().any(|one| silence.holds(one, now));
+            let is_over = silence.is_over(now) || silence.acknowledges.is_some() && is_of_none();
+            if !is_over || self.report.dry_run {
+                continue;
+            }
+            if silence.acknowledges.is_none() {
+                let wakes = kept.silenced.remove(&silence.scope.to_string());
+                self.note_unsaved(Durability::Full);
+                let row = outcome::silence_over(&silence, wakes.unwrap_or(0), now);
+                self.effects.record(&row);
+            }
+            self.effects.remove_silence(&silence);
         }
     }
 
-    /// Queues what one look dispatched. A batch of many wakes is one investigation.
-    pub(super) fn queue_batch(&mut self, mut batch: Vec<Investigation>) {
-        let is_digest = self
-            .config
-            .digest_wakes
-            .is_some_and(|least| batch.len() >= least);
-        if is_digest {
-            let mut rest = batch.split_off(1);
-            for one in &mut rest {
-                if let Some(indexes) = self.reported.remove(&one.id) {
-                    self.reported
-                        .entry(batch[0].id.clone())
-                        .or_default()
-                        .extend(indexes);
-                }
-                batch[0].alerts.append(&mut one.alerts);
-            }
-            let incidents = self
-                .state
-                .logs
-                .get_mut(&self.log)
-                .map(|log| &mut log.incidents);
-            for incident in incidents.into_iter().flat_map(|all| all.iter_mut()) {
-                let is_in = |one: &Investigation| incident.investigation.as_ref() == Some(&one.id);
-                if rest.iter().any(is_in) {
-                    incident.investigation = Some(batch[0].id.clone());
-                }
-            }
+    /// Notes when the log had new rows last, and says so where a notice said that it had none.
+    fn note_rows(&mut self, kept: &mut LogState, rows: u64, now: Timestamp) {
+        let own = kept.quiet.own_rows.min(rows);
+        kept.quiet.own_rows -= own;
+        if rows == own {
+            return;
         }
-        for one in batch {
-            self.progress.queued.insert(one.id.clone());
-            self.state.queue.push_back(one);
-            self.note_unsaved(Durability::Full);
-        }
+        kept.quiet.since = now;
+        kept.quiet.is_row = true;
+        kept.quiet.noticed_at = None;
+        let Some(notice) = kept.quiet.notice.take() else {
+            return;
+        };
+        let content = Content::HeardAgain {
+            log: self.log_file_name(),
+            at: now,
+        };
+        let place = Place::of(&notice);
+        self.queue_message(Message::new(&self.log.clone(), content, place, now));
     }
 
     fn note_look(&mut self, look: Look, decided: usize) {

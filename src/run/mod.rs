@@ -11,6 +11,7 @@ pub mod effects;
 mod give_up;
 mod look;
 mod next;
+mod notice;
 mod recover;
 mod replay;
 mod send;
@@ -26,7 +27,8 @@ use log::warn;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::config::{Config, FactsAfter};
-use crate::incident::{Decision, MessageRef, Pair};
+use crate::incident::{Decision, MessageRef, Pair, Silence};
+use crate::outcome::Row;
 use crate::report::{Report, WakeReport, count};
 use crate::secret::Secret;
 use crate::state::outbox::Message;
@@ -58,6 +60,10 @@ pub struct Run<'a, E: Effects> {
     keeps_wakes: bool,
     /// Where the wakes of an investigation are in the report, by its id.
     reported: HashMap<String, Vec<usize>>,
+    /// The silences, once they were read in this look.
+    silences: Option<Vec<Silence>>,
+    /// The ids of the investigations that this look has queued.
+    batch: Vec<String>,
     /// Why the log is read no more in this run.
     pub problem: Option<Error>,
     /// Warnings that were printed already, where they would be found again.
@@ -82,6 +88,7 @@ impl<'a, E: Effects> Run<'a, E> {
             questions_per_hour: config.max_investigations_per_hour,
             outbox_ttl: config.outbox_ttl,
             tell_recovery: config.tell_recovery,
+            quiet: config.quiet_after,
             route: effects.route(),
         };
         Self {
@@ -100,6 +107,8 @@ impl<'a, E: Effects> Run<'a, E> {
             unsaved: None,
             keeps_wakes: false,
             reported: HashMap::new(),
+            silences: None,
+            batch: Vec::new(),
             problem: None,
             warned: HashSet::new(),
             unwatched: None,
@@ -124,13 +133,16 @@ impl<'a, E: Effects> Run<'a, E> {
 
     /// Begins with a log of which nothing is known: no row of it is read in this run.
     pub fn begin(&mut self, checkpoint: Checkpoint) {
-        self.state.begin(&self.config.paths.audit_log, checkpoint);
+        let now = self.effects.now();
+        self.state
+            .begin(&self.config.paths.audit_log, checkpoint, now);
         self.progress.is_blind = true;
         self.note_unsaved(Durability::Full);
     }
 
     /// Does one step after the other until there is nothing more to do.
     pub fn work(&mut self) -> Result<()> {
+        self.note_quiet();
         loop {
             self.progress.is_answered = self.is_answered();
             match next(&self.state, &self.progress, &self.rules, self.clock()) {
@@ -142,6 +154,7 @@ impl<'a, E: Effects> Run<'a, E> {
                 Step::GiveUp(id, reason) => self.give_up(&id, &reason)?,
                 Step::Ask(id) => self.ask(&id)?,
                 Step::Recover => self.recover(),
+                Step::Notice => self.notice(),
                 Step::Wait(length) => self.wait(length)?,
                 Step::Done => return Ok(()),
             }
@@ -210,6 +223,16 @@ impl<'a, E: Effects> Run<'a, E> {
         self.note_unsaved(Durability::Full);
     }
 
+    /// Writes an outcome row.
+    fn record_row(&mut self, row: &Row) {
+        if self.effects.record(row)
+            && let Some(log) = self.state.logs.get_mut(&self.log)
+        {
+            log.quiet.own_rows += 1;
+            self.note_unsaved(Durability::Full);
+        }
+    }
+
     /// Notes for the incidents of a message which one is their first and which their newest.
     fn note_message(&mut self, message: &Message) {
         if !message.content.is_alert() {
@@ -222,14 +245,15 @@ impl<'a, E: Effects> Run<'a, E> {
             let Some(incident) = log.incidents.get_mut(&Pair::of(&alert.wake)) else {
                 continue;
             };
-            let it = MessageRef {
-                id: message.id.clone(),
-                thread: None,
-                delivered: false,
-            };
+            let it = MessageRef::new(&message.id);
             incident.first_message.get_or_insert_with(|| it.clone());
             incident.newest_message = Some(it);
         }
+    }
+
+    fn log_file_name(&self) -> String {
+        let name = self.config.paths.audit_log.file_name();
+        name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
     fn investigation(&self, id: &str) -> Option<&Investigation> {

@@ -47,6 +47,8 @@ pub enum Step {
     Ask(String),
     /// Announce the recoveries that the snapshot shows.
     Recover,
+    /// Say that the log has had no new row for long.
+    Notice,
     /// Wait for the engine or for Slack.
     Wait(Duration),
     Done,
@@ -65,6 +67,8 @@ pub struct RunRules {
     /// `None` is no limit.
     pub outbox_ttl: Option<SignedDuration>,
     pub tell_recovery: bool,
+    /// After how long without a row the operator hears of it; `None` is never.
+    pub quiet: Option<SignedDuration>,
     pub route: Route,
 }
 
@@ -92,6 +96,8 @@ pub struct Progress {
     pub sending: Sending,
     /// Whether the snapshot was looked at since anything changed.
     pub has_recovered: bool,
+    /// Since when the log has had no new row, where the operator has not heard of it yet.
+    pub quiet_since: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +123,7 @@ pub fn next(state: &State, progress: &Progress, rules: &RunRules, clock: Clock) 
         .or_else(|| choice.send())
         .or_else(|| choice.ask())
         .or_else(|| choice.recover())
+        .or_else(|| choice.notice())
         .unwrap_or_else(|| choice.wait())
 }
 
@@ -319,6 +326,12 @@ impl<'a> Choice<'a> {
     fn recover(&self) -> Option<Step> {
         let is_due = self.rules.tell_recovery && !self.progress.has_recovered;
         (is_due && !self.rules.route.is_printed()).then_some(Step::Recover)
+    }
+
+    fn notice(&self) -> Option<Step> {
+        let since = self.progress.quiet_since?;
+        let is_quiet = self.clock.now.duration_since(since) >= self.rules.quiet?;
+        (is_quiet && self.rules.route.announces()).then_some(Step::Notice)
     }
 
     fn wait(&self) -> Step {

@@ -7,6 +7,7 @@ use crate::audit::wake::Wake;
 use crate::incident::{Dispatch, Incident, Pair};
 use crate::outcome;
 use crate::snapshot::{Health, Snapshot};
+use crate::state::Durability;
 use crate::state::outbox::{Content, Message, Place};
 use crate::state::queue::Alert;
 use jiff::Timestamp;
@@ -58,11 +59,10 @@ impl<E: Effects> Run<'_, E> {
         self.announce_recovery(&before, healthy_at);
     }
 
-    /// Queues the message about a recovery, and ends the pair's retry.
+    /// Says that a pair has recovered, after the first message about its incident, and ends its retry.
     pub(super) fn announce_recovery(&mut self, incident: &Incident, healthy_at: Timestamp) {
-        let now = self.effects.now();
         let (log, pair) = (self.log.clone(), &incident.pair);
-        self.note_unsaved(crate::state::Durability::Full);
+        self.note_unsaved(Durability::Full);
         for one in self
             .state
             .queue
@@ -77,23 +77,53 @@ impl<E: Effects> Run<'_, E> {
         self.state
             .queue
             .retain(|one| one.retry().is_none() || !one.is_of(&log, pair));
-        let Some(first) = &incident.first_message else {
-            return;
-        };
-        let place = match (&first.thread, first.delivered) {
-            (Some(thread), _) => Place::Thread(thread.clone()),
-            (None, true) => Place::TopLevel,
-            (None, false) => Place::After(first.id.clone()),
-        };
-        let content = Content::Recovery {
-            alert: last_alert(incident),
-            healthy_at,
-        };
-        let mut message = Message::new(&log, content, place, now);
-        message.investigation.clone_from(&incident.investigation);
-        let row = outcome::recovered(incident, healthy_at, now);
+        if let Some(first) = &incident.first_message {
+            let alert = last_alert(incident);
+            let id = incident.investigation.as_ref();
+            self.queue_recovery(alert, healthy_at, Place::of(first), id);
+        } else {
+            let new = self
+                .state
+                .queue
+                .iter_mut()
+                .filter(|one| one.is_new() && one.log == log);
+            let alerts = new.flat_map(|one| &mut one.alerts);
+            let alert = alerts
+                .into_iter()
+                .find(|alert| Pair::of(&alert.wake) == *pair);
+            alert
+                .into_iter()
+                .for_each(|alert| alert.recovered = Some(healthy_at));
+        }
+    }
+
+    /// Queues the message about a recovery. `id`: of the incident's first investigation.
+    pub(super) fn queue_recovery(
+        &mut self,
+        alert: Alert,
+        healthy_at: Timestamp,
+        place: Place,
+        id: Option<&String>,
+    ) {
+        let now = self.effects.now();
+        let row = outcome::recovered(&alert, id, healthy_at, now);
+        let content = Content::Recovery { alert, healthy_at };
+        let mut message = Message::new(&self.log.clone(), content, place, now);
+        message.investigation = id.cloned();
         self.queue_message(message);
-        self.effects.record(&row);
+        self.record_row(&row);
+    }
+
+    /// Queues the recoveries that became known before this message was made.
+    pub(super) fn queue_early_recoveries(&mut self, alerts: &[Alert], message: &str, id: &str) {
+        for alert in alerts {
+            if let Some(healthy_at) = alert.recovered {
+                let mut alert = alert.clone();
+                alert.wake.drop_details();
+                let place = Place::After(message.to_owned());
+                self.queue_recovery(alert, healthy_at, place, Some(&id.to_owned()));
+            }
+        }
     }
 }
 
@@ -116,5 +146,6 @@ fn last_alert(incident: &Incident) -> Alert {
         read_at: incident.last_wake,
         dispatched_at: incident.last_wake,
         held_back: Default::default(),
+        recovered: None,
     }
 }

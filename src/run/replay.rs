@@ -43,13 +43,12 @@ impl Run<'_, Replay> {
         let Some(mut kept) = self.state.logs.remove(&self.log) else {
             return Ok(());
         };
-        let mut dispatched = Vec::new();
         for (at, wake) in batch {
             self.effects.clock = at;
-            dispatched.extend(self.decide(&mut kept, wake, at));
+            self.decide(&mut kept, wake, at);
         }
         self.state.logs.insert(self.log.clone(), kept);
-        self.queue_batch(dispatched);
+        self.make_digest();
         self.work()
     }
 
@@ -72,9 +71,9 @@ impl Run<'_, Replay> {
             let Some(mut kept) = self.state.logs.remove(&self.log) else {
                 return Ok(());
             };
-            let dispatched = self.decide_on_due(&mut kept, due);
+            self.decide_on_due(&mut kept, due);
             self.state.logs.insert(self.log.clone(), kept);
-            self.queue_batch(dispatched);
+            self.make_digest();
             self.work()?;
         }
     }

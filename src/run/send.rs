@@ -177,7 +177,7 @@ impl<E: Effects> Run<'_, E> {
         }
         if message.is_recorded_unsent {
             for row in outcome::delivered(&message, now) {
-                self.effects.record(&row);
+                self.record_row(&row);
             }
         }
         self.report_sent(id);
@@ -303,6 +303,7 @@ impl<E: Effects> Run<'_, E> {
         if let Some(record) = message.record.take() {
             let content = self.loaded(&message.content);
             let mut log = self.state.logs.get_mut(&message.log);
+            let mut rows = Vec::new();
             for (index, alert) in content.alerts().iter().enumerate() {
                 let incident = log.as_mut().and_then(|log| incident(log, &alert.wake));
                 let ended = outcome::Ended {
@@ -312,12 +313,12 @@ impl<E: Effects> Run<'_, E> {
                     record: &record,
                     is_sent,
                 };
-                let row = outcome::completed(&ended, incident.as_deref(), now);
+                rows.push(outcome::completed(&ended, incident.as_deref(), now));
                 if let Some(incident) = incident {
                     incident.unrecorded = Default::default();
                 }
-                self.effects.record(&row);
             }
+            rows.iter().for_each(|row| self.record_row(row));
             message.is_recorded_unsent = !is_sent;
             self.note_unsaved(Durability::Full);
         }

@@ -8,6 +8,7 @@ mod folder;
 pub mod lock;
 pub mod outbox;
 pub mod queue;
+pub mod silences;
 mod store;
 pub mod text;
 pub mod undelivered;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::incident::{Incidents, MessageRef};
+use crate::json::is_default;
 pub use counters::Counters;
 pub use folder::Folder;
 use outbox::{Content, Message, Outbox, Place};
@@ -62,6 +64,29 @@ pub struct LogState {
     pub checkpoint: Checkpoint,
     #[serde(default)]
     pub incidents: Incidents,
+    /// How many wakes each silence held back, by its pair as typed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub silenced: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub quiet: Quiet,
+}
+
+/// When the log had new rows last, by the run's clock.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quiet {
+    /// When a row was read last, or since when one is waited for.
+    pub since: Timestamp,
+    /// Whether a row was read at that time.
+    pub is_row: bool,
+    /// Rows of our own in the log, which are not read yet.
+    #[serde(skip_serializing_if = "is_default")]
+    pub own_rows: u64,
+    /// The notice that nothing was heard, and when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<MessageRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noticed_at: Option<Timestamp>,
 }
 
 /// What earlier runs found out about Slack.
@@ -169,11 +194,15 @@ impl State {
     }
 
     /// Begins with a log that has no checkpoint yet.
-    pub fn begin(&mut self, log: &Path, checkpoint: Checkpoint) {
-        let incidents = Incidents::default();
+    pub fn begin(&mut self, log: &Path, checkpoint: Checkpoint, now: Timestamp) {
         let kept = LogState {
             checkpoint,
-            incidents,
+            incidents: Incidents::default(),
+            silenced: BTreeMap::new(),
+            quiet: Quiet {
+                since: now,
+                ..Quiet::default()
+            },
         };
         self.logs.insert(log_name(log), kept);
     }
@@ -220,24 +249,26 @@ impl State {
                 *follows = place.cloned();
             }
         }
-        for incident in self
-            .logs
-            .values_mut()
-            .flat_map(|log| log.incidents.iter_mut())
-        {
-            for message in [&mut incident.first_message, &mut incident.newest_message] {
-                if message.as_ref().is_none_or(|one| one.id != id) {
-                    continue;
-                }
-                *message = place.map(|place| MessageRef {
-                    id: id.to_owned(),
-                    thread: match place {
-                        Place::Thread(thread) => Some(thread.clone()),
-                        _ => None,
-                    },
-                    delivered: true,
-                });
+        let settled = place.map(|place| MessageRef {
+            id: id.to_owned(),
+            thread: match place {
+                Place::Thread(thread) => Some(thread.clone()),
+                _ => None,
+            },
+            delivered: true,
+        });
+        let settle = |message: &mut Option<MessageRef>| {
+            if message.as_ref().is_some_and(|one| one.id == id) {
+                message.clone_from(&settled);
             }
+        };
+        for log in self.logs.values_mut() {
+            settle(&mut log.quiet.notice);
+        }
+        let logs = self.logs.values_mut();
+        for incident in logs.flat_map(|log| log.incidents.iter_mut()) {
+            settle(&mut incident.first_message);
+            settle(&mut incident.newest_message);
             if incident.first_message.is_none() {
                 incident.first_message.clone_from(&incident.newest_message);
             }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::queue::{Alert, Subject};
 use super::text::Text;
 use crate::engine::Usage;
-use crate::incident::Severity;
+use crate::incident::{MessageRef, Severity};
 use crate::json::is_default;
 use crate::random::random_id;
 use crate::slack::Thread;
@@ -107,6 +107,16 @@ pub enum Content {
         alert: Alert,
         healthy_at: Timestamp,
     },
+    /// No row was read since then; the log by its file's name.
+    Quiet {
+        log: String,
+        since: Timestamp,
+    },
+    /// A row was read again.
+    HeardAgain {
+        log: String,
+        at: Timestamp,
+    },
 }
 
 /// What an investigation came to.
@@ -133,6 +143,17 @@ pub enum Place {
     /// In the thread of a message that is still in the outbox.
     After(String),
     Thread(Thread),
+}
+
+impl Place {
+    /// In the thread of a message.
+    pub fn of(message: &MessageRef) -> Self {
+        match (&message.thread, message.delivered) {
+            (Some(thread), _) => Self::Thread(thread.clone()),
+            (None, true) => Self::TopLevel,
+            (None, false) => Self::After(message.id.clone()),
+        }
+    }
 }
 
 /// A text that may have reached Slack, in part or whole. Lengths are in bytes.
@@ -220,6 +241,7 @@ impl Content {
             | Self::Announcement { alerts }
             | Self::Result { alerts, .. } => alerts,
             Self::Recovery { alert, .. } => std::slice::from_ref(alert),
+            Self::Quiet { .. } | Self::HeardAgain { .. } => &[],
         }
     }
 
@@ -229,6 +251,7 @@ impl Content {
             | Self::Announcement { alerts }
             | Self::Result { alerts, .. } => alerts,
             Self::Recovery { alert, .. } => std::slice::from_mut(alert),
+            Self::Quiet { .. } | Self::HeardAgain { .. } => &mut [],
         }
     }
 
@@ -239,7 +262,7 @@ impl Content {
         }
     }
 
-    /// Whether the operator hears of an alert by this for the first time.
+    /// Whether it tells the operator of alerts.
     pub fn is_alert(&self) -> bool {
         matches!(self, Self::Alert { .. } | Self::Announcement { .. })
     }
@@ -271,7 +294,14 @@ impl Message {
     }
 
     pub fn subject(&self) -> Subject {
-        Subject::of(self.content.alerts())
+        match &self.content {
+            Content::Quiet { log, .. } | Content::HeardAgain { log, .. } => Subject {
+                probe: log.clone(),
+                category: "quiet".to_owned(),
+                severity: "warning".to_owned(),
+            },
+            content => Subject::of(content.alerts()),
+        }
     }
 
     pub fn severity(&self) -> Severity {
@@ -293,9 +323,10 @@ impl Message {
         self.place != Place::TopLevel
     }
 
-    /// Whether nothing of it was delivered, and it is the first that the operator hears of an alert.
+    /// Whether nothing of it was delivered, and the operator hears of an alert by it for the first time.
     pub fn is_first_word(&self) -> bool {
-        self.parts() == 0 && self.content.is_alert()
+        let is_notice = matches!(self.content, Content::Quiet { .. });
+        self.parts() == 0 && (self.content.is_alert() || is_notice)
     }
 
     /// Whether its next part is sent after everything else.

@@ -42,6 +42,9 @@ pub struct Alert {
     /// What was held back before its message was sent.
     #[serde(default, skip_serializing_if = "is_default")]
     pub held_back: HeldBack,
+    /// When its pair was seen healthy again, before its message was made: that is said after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Timestamp>,
 }
 
 /// What the operator has heard of an investigation.

@@ -26,7 +26,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     };
     let pending = state.outbox.len();
     let report = Report::new(log_name(&config.paths.audit_log), true);
-    let mut run = Run::new(config, state, DryRun::new(&store), report).keeping_wakes(true);
+    let mut run = Run::new(config, state, DryRun { store }, report).keeping_wakes(true);
     one_run(&mut run, config)?;
     let mut report = run.report;
     report.outbox.pending = pending as u64;
