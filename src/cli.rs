@@ -55,6 +55,10 @@ pub enum Command {
     State(StateCommand),
     /// What is open now, when the last run was, what waits, and what was given up
     Status(StatusArgs),
+    /// Hold back alerts for a while, for planned work; without PAIR, list what is silenced
+    Silence(SilenceArgs),
+    /// Acknowledge an open incident: nothing more is sent about it for a while
+    Ack(AckArgs),
     /// List the messages that were given up, send them after all, or remove them
     Undelivered(UndeliveredArgs),
     /// What was dispatched, newest last
@@ -75,6 +79,34 @@ pub struct StatusArgs {
     pub check: bool,
     #[command(flatten)]
     pub format: FormatArg,
+}
+
+#[derive(Args, Debug)]
+pub struct SilenceArgs {
+    /// A probe, probe:category, or all
+    #[arg(value_name = "PAIR", value_hint = ValueHint::Other)]
+    pub pair: Option<String>,
+    /// For how long: 30m, 2h, 7d; at most 30 days [1h]
+    #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other, requires = "pair")]
+    pub for_: Option<String>,
+    /// Why; messages and lists say it
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other, requires = "pair")]
+    pub reason: Option<String>,
+    /// End this silence now
+    #[arg(long, requires = "pair", conflicts_with_all = ["for_", "reason"])]
+    pub end: bool,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Args, Debug)]
+pub struct AckArgs {
+    /// A probe, or probe:category
+    #[arg(value_name = "PAIR", value_hint = ValueHint::Other)]
+    pub pair: String,
+    /// For how long at most: 30m, 2h [4h]
+    #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other)]
+    pub for_: Option<String>,
 }
 
 #[derive(Args, Debug)]

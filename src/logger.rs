@@ -1,10 +1,21 @@
 //! Writes problems and progress to stderr, one line each. Drops the records of libraries, which could contain a
 //! secret: ureq traces whole requests.
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::sync::Mutex;
 
+use jiff::Timestamp;
+use log::{Level, LevelFilter, Log, Metadata, Record, warn};
+
+use crate::state::lock::Printed;
 use crate::terminal::write_line;
 use crate::text::on_one_line;
+
+/// The last problem that was logged.
+static LAST: Mutex<Option<String>> = Mutex::new(None);
+/// The lasting problems that earlier runs printed, and those of this run.
+static LASTING: Mutex<Option<[BTreeMap<String, Printed>; 2]>> = Mutex::new(None);
 
 struct Logger {
     /// Whether each line begins with its priority, as journald reads it (sd-daemon(3)).
@@ -40,8 +51,58 @@ impl Log for Logger {
         };
         let priority = if self.priorities { priority } else { "" };
         let line = on_one_line(&record.args().to_string());
+        if record.level() <= Level::Warn {
+            note_problem(&line);
+        }
         write_line(&format!("{priority}probe-wake: {kind}{line}"));
     }
 
     fn flush(&self) {}
+}
+
+fn note_problem(line: &str) {
+    if let Ok(mut last) = LAST.lock() {
+        *last = Some(line.to_owned());
+    }
+}
+
+/// Returns the last problem of this process, whether it was printed or not.
+pub fn last_problem() -> Option<String> {
+    LAST.lock().ok()?.clone()
+}
+
+/// Begins a run, with the lasting problems that earlier ones printed.
+pub fn begin_lasting(printed: BTreeMap<String, Printed>) {
+    if let Ok(mut lasting) = LASTING.lock() {
+        *lasting = Some([printed, BTreeMap::new()]);
+    }
+}
+
+/// Returns the lasting problems of this run, with when each was printed.
+pub fn end_lasting() -> BTreeMap<String, Printed> {
+    let lasting = LASTING.lock().ok().and_then(|mut lasting| lasting.take());
+    lasting.map(|[_, now]| now).unwrap_or_default()
+}
+
+/// Warns of a problem that is found again by every run: it is printed when it begins, when its cause changes,
+/// and once an hour; always at a terminal and with `-v`. `kind`: one word for what it is about.
+pub fn warn_lasting(kind: &str, cause: &str, message: &str) {
+    let now = Timestamp::now();
+    let is_known = |before: &Printed| before.cause == cause && !before.is_old(now);
+    let mut lasting = LASTING.lock().ok();
+    let lasting = lasting.as_mut().and_then(|lasting| lasting.as_mut());
+    let printed = lasting.and_then(|[before, now_found]| {
+        let printed = before.get(kind).filter(|before| is_known(before)).cloned();
+        let entry = printed.clone().unwrap_or_else(|| Printed {
+            cause: cause.to_owned(),
+            at: now,
+        });
+        now_found.insert(kind.to_owned(), entry);
+        printed
+    });
+    let is_shown = io::stderr().is_terminal() || log::log_enabled!(Level::Info);
+    match printed.is_some() && !is_shown {
+        true => note_problem(message),
+        false => warn!("{message}"),
+    }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
 use crate::state::State;
-use crate::state::lock::RunHistory;
+use crate::state::lock::Note;
 
 /// The names of the metrics that say how the last run ended begin with this.
 const LAST_RUN: &str = "probe_wake_last_run_";
@@ -23,7 +23,7 @@ pub struct RunEnd<'a> {
     pub now: Timestamp,
     pub exit: Exit,
     pub state: &'a State,
-    pub runs: &'a RunHistory,
+    pub runs: &'a Note,
     /// `None` where the log cannot be read.
     pub lag_bytes: Option<u64>,
 }
@@ -82,7 +82,7 @@ type Metric = (&'static str, &'static str, f64);
 fn totals(end: &RunEnd<'_>) -> [Metric; 8] {
     let counters = &end.state.counters;
     [
-        ("runs_total", "Runs that were ended", end.runs.ended),
+        ("runs_total", "Runs that were ended", end.runs.runs),
         (
             "rows_total",
             "Complete lines of the audit log that were read",
@@ -191,9 +191,9 @@ mod tests {
             now: Timestamp::UNIX_EPOCH,
             exit: Exit::Unfinished,
             state: &state,
-            runs: &RunHistory {
-                ended: 3,
-                last_success: None,
+            runs: &Note {
+                runs: 3,
+                ..Note::default()
             },
             lag_bytes: Some(7),
         });

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::audit::wake::Wake;
@@ -25,6 +26,9 @@ pub struct Report {
     pub investigations: InvestigationsReport,
     #[serde(skip)]
     pub tally: Tally,
+    /// For how long nothing was watched that no message has mentioned.
+    #[serde(skip)]
+    pub unwatched: Option<SignedDuration>,
 }
 
 /// Offsets in bytes, before and after the run.

@@ -1,5 +1,5 @@
-//! What `status` and `check` report when the set-up is right and alerts still do not arrive: no runs take
-//! place, or a message waits too long or was given up.
+//! What `status` and `check` report when the set-up is right and alerts still do not arrive: runs fail or do
+//! not take place, the log is quiet, or a message waits too long or was given up.
 
 use std::path::Path;
 
@@ -7,39 +7,50 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Finding, failed, warning};
 use crate::config::Config;
+use crate::exit::Exit;
 use crate::report::count;
-use crate::state::{State, lock};
-use crate::time::span;
+use crate::slack::is_settings_fault;
+use crate::state::lock::{self, Note};
+use crate::state::{LogState, State};
+use crate::time::{clock, span};
 
-/// A wake or message that waits this long is a problem, and so are runs that all fail for this long.
-pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
+/// A wake or message that waits this long is a problem.
+const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
+/// So many questions in a row without an answer are a problem.
+const MOST_FAILURES: u64 = 3;
 
 /// What the lock says about the runs.
 pub struct Runs {
-    pub last: Option<Timestamp>,
+    note: Option<Note>,
     /// `None`: this system does not list its locks.
     pub is_running: Option<bool>,
-    failing_since: Option<Timestamp>,
 }
 
 impl Runs {
     pub fn look(state_dir: &Path) -> Self {
         Self {
-            last: lock::last_run(state_dir),
+            note: lock::note(state_dir),
             is_running: lock::is_held(state_dir),
-            failing_since: lock::failing_since(state_dir),
         }
     }
 
-    /// Returns a finding if a run should have begun by now. A time far in the future means that the clock was
-    /// set back and no run has taken place since.
+    /// Returns when the last run began.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.note.as_ref()?.began
+    }
+
+    /// Returns a finding if a run should have begun by now.
     pub fn overdue(&self, config: &Config, now: Timestamp) -> Option<Finding> {
-        let Some(last) = self.last else {
+        let Some(last) = self.last() else {
             let message = "overdue: there has been no run yet";
             return Some(failed(message, "start one with: probe-wake run"));
         };
         let elapsed = now.duration_since(last);
-        if elapsed.abs() <= config.overdue_after() {
+        if elapsed.is_negative() && elapsed.abs() > config.overdue_after() {
+            let message = format!("the last run was {} in the future", span(elapsed.abs()));
+            return Some(failed(message, "was the clock set back? See: date"));
+        }
+        if elapsed <= config.overdue_after() {
             return None;
         }
         let ago = span(elapsed);
@@ -55,19 +66,32 @@ impl Runs {
         })
     }
 
-    /// Returns a finding if runs fail or are killed, and none has completed for too long. One that is under way
-    /// may still complete.
+    /// Returns a finding if the last run failed or was killed.
     pub fn failing(&self, now: Timestamp) -> Option<Finding> {
-        let length = age(self.failing_since?, now);
-        let is_failing = length >= TOO_LONG && self.is_running != Some(true);
-        is_failing.then(|| {
-            let message = format!("no run has completed for {}", span(length));
-            failed(message, "see what a run says: probe-wake run -v")
-        })
+        const SEE: &str = "see what a run says: probe-wake run -v";
+        let note = self.note.as_ref()?;
+        let Some(exit) = note.exit else {
+            let is_killed = note.began.is_some() && self.is_running == Some(false);
+            let at = note.began.map(|at| clock(at, now)).unwrap_or_default();
+            let message = format!("the last run ({at}) was killed, or the machine stopped");
+            return is_killed.then(|| failed(message, SEE));
+        };
+        if [Exit::Done, Exit::Locked]
+            .iter()
+            .any(|fine| *fine as u8 == exit)
+        {
+            return None;
+        }
+        let said = note.said.as_ref().map(|said| format!(": {said}"));
+        let message = format!(
+            "the last run ended with exit {exit}{}",
+            said.unwrap_or_default()
+        );
+        Some(failed(message, SEE))
     }
 }
 
-/// A finding if messages wait for at least `least`.
+/// Reports messages that have waited for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
     let age = |at| age(at, now);
     let late = state
@@ -85,7 +109,23 @@ pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Fi
     ))
 }
 
-/// A finding if wakes of which nothing was sent wait for too long.
+/// Reports messages that have waited too long.
+pub fn late(state: &State, now: Timestamp) -> Option<Finding> {
+    queued(state, TOO_LONG, now)
+}
+
+/// Reports a refusal that does not pass by itself.
+pub fn refused(state: &State) -> Option<Finding> {
+    let mut causes = state.outbox.iter().filter_map(|one| one.cause.as_deref());
+    let cause = causes.find(|cause| is_settings_fault(cause))?;
+    let message = format!("Slack refuses every message: {cause}");
+    Some(failed(
+        message,
+        "correct the token or the operator; see: probe-wake check",
+    ))
+}
+
+/// Reports wakes about which nothing has been sent for too long.
 pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
     let new = state.queue.iter().filter(|one| one.is_new());
     let late = new.filter(|one| age(one.queued_at, now) >= TOO_LONG);
@@ -93,7 +133,7 @@ pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
     let oldest = late.map(|one| age(one.queued_at, now)).max()?;
     let wakes = count(number as u64, "wake is", "wakes are");
     Some(warning(
-        format!("{wakes} waiting, the oldest for {}", span(oldest)),
+        format!("{wakes} unsent, the oldest for {}", span(oldest)),
         "start a run by hand and see what it says: probe-wake run -v",
     ))
 }
@@ -104,7 +144,33 @@ pub fn undelivered(number: u64) -> Option<Finding> {
     (number > 0).then(|| warning(message, "see: probe-wake undelivered"))
 }
 
-/// A time in the future means that the clock was set back: its distance stands for the unknown age.
+/// Reports an engine that has not answered for several questions.
+pub fn engine(state: &State) -> Option<Finding> {
+    let failure = state
+        .last_failure
+        .as_ref()
+        .filter(|one| one.in_a_row >= MOST_FAILURES)?;
+    let words = failure.message.as_ref().map(|words| format!(": {words}"));
+    let words = words.unwrap_or_default();
+    let message = format!(
+        "the engine has failed {} times in a row: {}{words}",
+        failure.in_a_row, failure.reason
+    );
+    Some(failed(message, "see: probe-wake check --ask-engine"))
+}
+
+/// Reports a log that has had no new row for too long, where that is watched.
+pub fn quiet(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Option<Finding> {
+    let since = kept?.quiet.since;
+    let length = now.duration_since(since);
+    let is_quiet = config.quiet_after.is_some_and(|quiet| length >= quiet);
+    is_quiet.then(|| {
+        let message = format!("no row since {} ({})", clock(since, now), span(length));
+        failed(message, "is the program that writes the log still running?")
+    })
+}
+
+/// If the time is in the future, the clock was set back, and the real age is unknown.
 pub fn age(at: Timestamp, now: Timestamp) -> SignedDuration {
     now.duration_since(at).abs()
 }

@@ -40,6 +40,8 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::State(StateCommand::Show(args)) => state::show(global, args),
         Command::State(StateCommand::Reset(args)) => reset::reset(global, args),
         Command::Status(args) => status::status(global, args),
+        Command::Silence(args) => silence::silence(global, args),
+        Command::Ack(args) => silence::ack(global, args),
         Command::Undelivered(args) => undelivered::undelivered(global, args),
         Command::History(args) => history::history(global, args),
         Command::Check(args) => check::check(global, args),

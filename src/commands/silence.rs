@@ -41,7 +41,10 @@ pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
     let mut store = Store::at(&config.paths.state_dir);
     store.check()?;
     let state = store.load();
-    let kept = state.as_ref().ok().and_then(|state| state.log(&config.paths.audit_log));
+    let kept = state
+        .as_ref()
+        .ok()
+        .and_then(|state| state.log(&config.paths.audit_log));
     let Some(name) = &args.pair else {
         return list(&store, kept, args);
     };
@@ -97,37 +100,48 @@ pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
         };
         silences::put(&store, &silence)?;
         let shown = on_one_line(&silence.scope.to_string());
-        tell(&format!("{shown} is acknowledged until {}.", clock(until, now)));
+        tell(&format!(
+            "{shown} is acknowledged until {}.",
+            clock(until, now)
+        ));
     }
     Ok(Exit::Done)
 }
 
 fn known(kept: Option<&LogState>) -> impl Iterator<Item = &Pair> {
-    kept.into_iter().flat_map(|kept| kept.incidents.iter().map(|one| &one.pair))
+    kept.into_iter()
+        .flat_map(|kept| kept.incidents.iter().map(|one| &one.pair))
 }
 
-fn until(text: Option<&str>, default: SignedDuration, now: Timestamp) -> Result<Timestamp, Problem> {
+fn until(
+    text: Option<&str>,
+    default: SignedDuration,
+    now: Timestamp,
+) -> Result<Timestamp, Problem> {
     let length = match text {
         None => default,
         Some(text) => time::duration(text)
             .filter(|length| !length.is_zero())
-            .ok_or_else(|| Problem::usage(format!("--for {text}: not a duration such as {DURATIONS}")))?,
+            .ok_or_else(|| {
+                Problem::usage(format!("--for {text}: not a duration such as {DURATIONS}"))
+            })?,
     };
     if length > LONGEST {
         return Err(Problem::usage("--for: at most 30 days"));
     }
-    now.checked_add(length).map_err(|error| Problem::usage(format!("--for: {error}")))
+    now.checked_add(length)
+        .map_err(|error| Problem::usage(format!("--for: {error}")))
 }
 
 fn end(store: &Store, scope: &Scope, now: Timestamp) -> Ended {
-    let is_it = |one: &Silence| {
-        one.scope == *scope && one.acknowledges.is_none() && !one.is_over(now)
-    };
+    let is_it =
+        |one: &Silence| one.scope == *scope && one.acknowledges.is_none() && !one.is_over(now);
     let shown = on_one_line(&scope.to_string());
     let Some(mut silence) = silences::list(store).into_iter().find(is_it) else {
         let error = anyhow!("{shown} is not silenced");
-        return Err(Problem::new(Exit::Failed, error)
-            .with_next_step("probe-wake silence lists what is"));
+        return Err(
+            Problem::new(Exit::Failed, error).with_next_step("probe-wake silence lists what is")
+        );
     };
     silence.until = now;
     silences::put(store, &silence)?;
@@ -141,7 +155,9 @@ fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
         return;
     }
     let typed = scope.to_string();
-    let names = known.iter().flat_map(|pair| [pair.probe.clone(), Scope::Pair(pair.clone()).to_string()]);
+    let names = known
+        .iter()
+        .flat_map(|pair| [pair.probe.clone(), Scope::Pair(pair.clone()).to_string()]);
     let mut close: Vec<_> = names
         .filter(|name| strsim::jaro_winkler(name, &typed) >= CLOSE)
         .map(|name| on_one_line(&name))
@@ -161,7 +177,9 @@ fn list(store: &Store, kept: Option<&LogState>, args: &SilenceArgs) -> Ended {
         let count = kept.and_then(|kept| kept.silenced.get(&silence.scope.to_string()));
         count.copied().unwrap_or(0)
     };
-    let silences = silences::list(store).into_iter().filter(|one| !one.is_over(now));
+    let silences = silences::list(store)
+        .into_iter()
+        .filter(|one| !one.is_over(now));
     let mut silences: Vec<_> = silences
         .map(|one| Listed {
             wakes: wakes(&one),
@@ -186,8 +204,16 @@ fn list(store: &Store, kept: Option<&LogState>, args: &SilenceArgs) -> Ended {
 }
 
 fn line(one: &Listed, now: Timestamp) -> String {
-    let what = if one.acknowledgement { "acknowledged" } else { "silenced" };
-    let reason = one.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let what = if one.acknowledgement {
+        "acknowledged"
+    } else {
+        "silenced"
+    };
+    let reason = one
+        .reason
+        .as_ref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
     let wakes = match one.wakes {
         0 => String::new(),
         wakes => format!(", {} held back", count(wakes, "wake", "wakes")),

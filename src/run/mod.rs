@@ -28,6 +28,7 @@ use log::warn;
 use crate::audit::checkpoint::Checkpoint;
 use crate::config::{Config, FactsAfter};
 use crate::incident::{Decision, MessageRef, Pair, Silence};
+use crate::logger::warn_lasting;
 use crate::outcome::Row;
 use crate::report::{Report, WakeReport, count};
 use crate::secret::Secret;
@@ -322,7 +323,7 @@ impl<'a, E: Effects> Run<'a, E> {
     /// Warns once a run of what is found again with every look.
     fn warn_once(&mut self, warning: String) {
         if !self.warned.contains(&warning) {
-            warn!("{warning}");
+            warn_lasting(&warning, "", &warning);
             self.warned.insert(warning);
         }
     }

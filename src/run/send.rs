@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::SignedDuration;
-use log::{info, warn};
+use log::info;
 
 use super::Run;
 use super::effects::{Effects, Route};
 use super::turn::{self, Failed, Verdict};
 use crate::incident::{Incident, Pair};
+use crate::logger::warn_lasting;
 use crate::message::{self, Lines, MAY_BE_REPEAT, continued};
 use crate::outcome;
 use crate::report::count;
@@ -255,7 +256,8 @@ impl<E: Effects> Run<'_, E> {
             Posted::Settings { .. } => "; see: probe-wake check",
             _ => "",
         };
-        warn!("the message about {about} stays queued: {cause}{next_step}");
+        let warning = format!("the message about {about} stays queued: {cause}{next_step}");
+        warn_lasting("slack", &cause, &warning);
         self.commit_unsaved()
     }
 
@@ -362,7 +364,7 @@ impl<E: Effects> Run<'_, E> {
         };
         if number > 0 {
             let messages = count(number as u64, "message stays", "messages stay");
-            warn!("{messages} queued: {why}");
+            warn_lasting("outbox", &why, &format!("{messages} queued: {why}"));
         }
     }
 }

@@ -212,10 +212,23 @@ fn judge_code(cause: String, reply: &Reply, is_reply: bool) -> Posted {
         code if code.starts_with("restricted_action_thread_") => Posted::ThreadGone { cause },
         // The conversation is gone that the message's answer named.
         "channel_not_found" if is_reply => Posted::ThreadGone { cause },
-        "not_authed" | "invalid_auth" | "account_inactive" | "token_revoked" | "token_expired"
-        | "missing_scope" | "channel_not_found" => Posted::Settings { cause },
+        code if is_settings_fault(code) => Posted::Settings { cause },
         _ => Posted::Refused { cause },
     }
+}
+
+/// Whether this code says that no message can be sent until a person corrects the settings.
+pub fn is_settings_fault(code: &str) -> bool {
+    const CODES: [&str; 7] = [
+        "not_authed",
+        "invalid_auth",
+        "account_inactive",
+        "token_revoked",
+        "token_expired",
+        "missing_scope",
+        "channel_not_found",
+    ];
+    CODES.contains(&code)
 }
 
 fn retry_after(reply: &Reply) -> Duration {

@@ -1,9 +1,9 @@
 //! The exclusive lock beside the state file. `state.lock` is never replaced or removed, so that two
-//! runs can never hold locks on two files of that name. Its modification time is that of the last
-//! run; its content says so too, for how long nothing was watched that no DM has told yet, and what the
-//! metrics tell of all runs: a run that finds nothing new writes nothing else.
+//! runs can never hold locks on two files of that name. It holds what is known about the runs themselves: a
+//! run that finds nothing new writes nothing else.
 
-use std::fs::{self, File, Metadata};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -15,59 +15,80 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Problem};
 use crate::files::open_own;
+use crate::json::is_default;
 use crate::terminal::Waiting;
-use crate::text::serialize_time;
 
 pub const FILE: &str = "state.lock";
 
 const POLL: Duration = Duration::from_millis(50);
-
-/// The note is one short line.
-const LONGEST_NOTE: usize = 512;
+/// In bytes; more is no note of ours.
+const LONGEST_NOTE: usize = 16 * 1024;
+/// How often a lasting problem is printed.
+const PRINT_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// Held until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    /// `None` before the first run.
+    pub note: Note,
+    /// When the run before this one began; `None` before the first run.
     last_run: Option<Timestamp>,
-    note: Note,
 }
 
 /// What the file holds, as a line of JSON.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Note {
-    #[serde(serialize_with = "serialize_time")]
-    last_run: Timestamp,
-    /// The last run before the first gap that no DM has told yet.
+pub struct Note {
+    /// When the last run began and ended, and its exit code; `None` where it has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    unwatched_since: Option<Timestamp>,
-    /// The length of all such gaps together.
+    pub began: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unwatched_seconds: Option<u32>,
-    /// When the first run began of those that failed or were killed since one was done.
+    pub ended: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failing_since: Option<Timestamp>,
-    /// How many runs ended since the file was made.
-    runs: u64,
+    pub exit: Option<u8>,
+    /// What that run said went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// Since when nothing was watched, and for how long in all, that no message has mentioned yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwatched_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub unwatched_seconds: u32,
+    /// How many runs have ended since the file was made.
+    pub runs: u64,
     /// When a run last ended with exit 0.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_success: Option<Timestamp>,
+    pub last_success: Option<Timestamp>,
+    /// When reactions were last asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reactions_at: Option<Timestamp>,
+    /// When the heartbeat URL was last asked, and whether the run had ended well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<(Timestamp, bool)>,
+    /// The lasting problems that were printed, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub printed: BTreeMap<String, Printed>,
 }
 
-/// What the metrics tell of all runs.
-pub struct RunHistory {
-    pub ended: u64,
-    /// `None` where none ended with exit 0.
-    pub last_success: Option<Timestamp>,
+/// A lasting problem, as it was printed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Printed {
+    pub cause: String,
+    pub at: Timestamp,
+}
+
+impl Printed {
+    /// Whether the same problem has to be printed again.
+    pub fn is_old(&self, now: Timestamp) -> bool {
+        let since = now.duration_since(self.at);
+        since >= PRINT_AGAIN || since.is_negative()
+    }
 }
 
 impl Lock {
     /// Takes the lock, waiting for at most `patience` for another run to end.
     pub fn take(state_dir: &Path, patience: Duration) -> Result<Self, Problem> {
         let path = state_dir.join(FILE);
-        let is_new = !path.exists();
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let file = open_own(&path, &mut options).map_err(|error| {
@@ -84,131 +105,121 @@ impl Lock {
             }
             std::thread::sleep(POLL.min(patience - begun.elapsed().min(patience)));
         }
-        let last_run = modified(file.metadata()).filter(|_| !is_new);
-        let note = Note::read(&file).unwrap_or_default();
+        let note = read(&file).unwrap_or_default();
+        let last_run = note.began.max(note.ended);
         Ok(Self {
             file,
-            last_run,
             note,
+            last_run,
         })
     }
 
-    /// For how long there was no run, where that is longer than `patience` or no DM has told it
-    /// yet.
+    /// Returns for how long no run took place before this one.
+    pub fn gap(&self, now: Timestamp) -> SignedDuration {
+        let since = self.last_run.map(|last| now.duration_since(last));
+        since.unwrap_or_default()
+    }
+
+    /// Returns for how long nothing was watched that no message has mentioned: a gap longer than `patience`,
+    /// and those before it.
     pub fn unwatched(&self, patience: SignedDuration, now: Timestamp) -> SignedDuration {
-        let Some(last_run) = self.last_run else {
-            return SignedDuration::ZERO;
-        };
-        let since = now.duration_since(last_run);
-        let untold = self.note.unwatched_seconds.unwrap_or_default();
-        let untold = SignedDuration::from_secs(untold.into());
-        untold
-            + if since > patience {
-                since
+        let before = SignedDuration::from_secs(self.note.unwatched_seconds.into());
+        let gap = self.gap(now);
+        before
+            + if gap > patience {
+                gap
             } else {
                 SignedDuration::ZERO
             }
     }
 
-    /// Notes that a run begins now, and for how long nothing was watched before that no DM has told.
-    pub fn note_begun(&mut self, untold: SignedDuration) -> io::Result<()> {
-        self.write_note(false, untold, Timestamp::now())
+    /// Notes that a run begins now.
+    pub fn note_begun(&mut self, unwatched: SignedDuration) -> io::Result<()> {
+        self.note.began = Some(Timestamp::now());
+        self.note.ended = None;
+        self.note.exit = None;
+        self.note.said = None;
+        self.write(unwatched)
     }
 
-    /// Notes that a run ended now, with this exit code where it could be done.
-    pub fn note_ended(&mut self, exit: Option<Exit>, untold: SignedDuration) -> io::Result<()> {
+    /// Notes that a run ended now, how, and what it said went wrong.
+    pub fn note_ended(
+        &mut self,
+        exit: Exit,
+        said: Option<String>,
+        unwatched: SignedDuration,
+    ) -> io::Result<()> {
         let now = Timestamp::now();
+        self.note.ended = Some(now);
+        self.note.exit = Some(exit as u8);
+        self.note.said = said;
         self.note.runs += 1;
-        if exit == Some(Exit::Done) {
+        if exit == Exit::Done {
             self.note.last_success = Some(now);
         }
-        self.write_note(exit.is_some(), untold, now)
-    }
-
-    fn write_note(
-        &mut self,
-        is_done: bool,
-        untold: SignedDuration,
-        now: Timestamp,
-    ) -> io::Result<()> {
-        let note = &mut self.note;
-        let seconds = u32::try_from(untold.as_secs().max(0)).unwrap_or(u32::MAX);
-        note.last_run = now;
-        note.unwatched_seconds = Some(seconds).filter(|seconds| *seconds > 0);
-        note.unwatched_since = match note.unwatched_seconds {
-            Some(_) => note.unwatched_since.or(self.last_run),
-            None => None,
-        };
-        note.failing_since = (!is_done).then(|| note.failing_since.unwrap_or(now));
-        note.write(&self.file).or_else(|error| {
-            // A full disk takes no content: the time of the run is still told.
-            self.file.set_modified(now.into())?;
-            Err(error)
-        })
-    }
-
-    pub fn history(&self) -> RunHistory {
-        RunHistory {
-            ended: self.note.runs,
-            last_success: self.note.last_success,
-        }
-    }
-}
-
-impl Note {
-    /// The first line; `None` where it is no note, as it is in a new file.
-    fn read(file: &File) -> Option<Self> {
-        let mut bytes = [0; LONGEST_NOTE];
-        let length = file.read_at(&mut bytes, 0).ok()?;
-        let line = bytes[..length].split(|byte| *byte == b'\n').next()?;
-        serde_json::from_slice(line).ok()
+        self.write(unwatched)
     }
 
     /// Writes over the line before, filled up with spaces where that was longer.
-    fn write(&self, file: &File) -> io::Result<()> {
-        let mut line = serde_json::to_vec(self)?;
-        let before = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    fn write(&mut self, unwatched: SignedDuration) -> io::Result<()> {
+        let note = &mut self.note;
+        note.unwatched_seconds = u32::try_from(unwatched.as_secs().max(0)).unwrap_or(u32::MAX);
+        note.unwatched_since = match note.unwatched_seconds {
+            0 => None,
+            _ => note.unwatched_since.or(self.last_run),
+        };
+        let mut line = serde_json::to_vec(note)?;
+        let before = usize::try_from(self.file.metadata()?.len()).unwrap_or(0);
         let before = before.min(LONGEST_NOTE).saturating_sub(1);
         line.resize(line.len().max(before), b' ');
         line.push(b'\n');
-        file.write_all_at(&line, 0)
+        self.file.write_all_at(&line, 0)
     }
 }
 
-/// When the first run began, where the file system tells it.
-pub fn first_run(state_dir: &Path) -> Option<Timestamp> {
-    let made = fs::metadata(state_dir.join(FILE)).ok()?.created().ok()?;
-    Timestamp::try_from(made).ok()
-}
-
-/// When the last run began or ended; `None` before the first run.
-pub fn last_run(state_dir: &Path) -> Option<Timestamp> {
-    modified(fs::metadata(state_dir.join(FILE)))
-}
-
-/// Since when every run has failed; `None` where the last one did not.
-pub fn failing_since(state_dir: &Path) -> Option<Timestamp> {
+/// Returns what is known about the runs; `None` before the first run.
+pub fn note(state_dir: &Path) -> Option<Note> {
     let file = open_own(&state_dir.join(FILE), File::options().read(true));
-    Note::read(&file.ok()?)?.failing_since
+    read(&file.ok()?)
+}
+
+/// The first line; `None` where it is no note, as it is in a new file.
+fn read(file: &File) -> Option<Note> {
+    let mut bytes = vec![0; LONGEST_NOTE];
+    let length = file.read_at(&mut bytes, 0).ok()?;
+    let line = bytes[..length].split(|byte| *byte == b'\n').next()?;
+    serde_json::from_slice(line).ok()
 }
 
 /// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)); `None` if this system
 /// has no such list. To try the lock instead could make a run that starts now end with 75.
 pub fn is_held(state_dir: &Path) -> Option<bool> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    let Ok(meta) = fs::metadata(state_dir.join(FILE)) else {
+    let path = state_dir.join(FILE);
+    let Ok(meta) = fs::metadata(&path) else {
         return Some(false);
     };
+    let device = meta.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let identity = format!("{major:02x}:{minor:02x}:{}", meta.ino());
     let inode = format!(":{}", meta.ino());
     let is_ours = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        matches!(fields[..], [_, "FLOCK", _, _, _, file, ..] if file.ends_with(&inode))
+        match fields[..] {
+            [_, "FLOCK", _, _, process, file, ..] if file.ends_with(&inode) => {
+                // Some file systems have another device number here: then the process tells.
+                file == identity || has_open(process, &path)
+            }
+            _ => false,
+        }
     };
     Some(locks.lines().any(is_ours))
 }
 
-fn modified(meta: io::Result<Metadata>) -> Option<Timestamp> {
-    Timestamp::try_from(meta.ok()?.modified().ok()?).ok()
+fn has_open(process: &str, path: &Path) -> bool {
+    let files = fs::read_dir(format!("/proc/{process}/fd"));
+    let mut files = files.into_iter().flatten().flatten();
+    files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file == path))
 }
 
 /// Takes the lock unless it is held. `File` has methods of these names itself, so that fs2's are

@@ -116,7 +116,7 @@ fn runs_and_messages(config: &Config, store: &Store, state: &State, now: Timesta
         ),
         Some(overdue) => overdue,
         None => {
-            let ago = runs.last.map(|at| span(now.duration_since(at)));
+            let ago = runs.last().map(|at| span(now.duration_since(at)));
             ok(format!("the last was {} ago", ago.unwrap_or_default()))
         }
     };

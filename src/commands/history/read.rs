@@ -20,7 +20,7 @@ use crate::record::{
 };
 use crate::secret::Secret;
 use crate::state::queue::Investigation;
-use crate::state::{State, Store, lock};
+use crate::state::{State, Store};
 
 /// A title is cut to so many characters.
 const LONGEST_TITLE: usize = 300;
@@ -64,7 +64,7 @@ pub(super) fn read(
     }
     let kept = state.log(&paths.audit_log);
     let watched = Watched {
-        since: lock::first_run(&paths.state_dir),
+        since: None,
         until: kept.map(|log| log.checkpoint.position.seen_at),
     };
     find_decisions(&mut record, &config.debounce, watched);

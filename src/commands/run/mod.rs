@@ -7,19 +7,24 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::checkpoint_at;
 use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
-use crate::exit::{Ended, Problem};
+use crate::exit::{Ended, Exit, Problem};
+use crate::logger;
 use crate::report::{Report, print_json};
 use crate::run::Run;
 use crate::run::effects::{Effects, Live, Route};
-use crate::state::lock::{Lock, RunHistory};
+use crate::state::lock::{Lock, Note};
 use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::write_line;
+use crate::text::quote;
+
+/// After a longer time without runs, a log without rows is watched anew.
+const QUIET_GAP: SignedDuration = SignedDuration::from_mins(15);
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
@@ -42,40 +47,69 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
 }
 
 /// What the metrics say about a run.
-type Done = (Report, State, RunHistory);
+type Done = (Report, State, Note);
 
 /// `reported` gets what the run did, also where it could not be ended.
 fn real_run(config: &Config, args: &RunArgs, reported: &mut Option<Done>) -> Ended {
-    let mut store = Store::create(&config.paths.state_dir)?;
+    let store = Store::create(&config.paths.state_dir)?;
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
+    let now = Timestamp::now();
+    let (gap, unwatched) = (lock.gap(now), lock.unwatched(config.patience(), now));
+    // Where this fails, the end of the run says so.
+    let _ = lock.note_begun(unwatched);
+    logger::begin_lasting(std::mem::take(&mut lock.note.printed));
+    let ended = locked_run(config, args, store, gap, unwatched, reported);
+    lock.note.printed = logger::end_lasting();
+    let (exit, said) = match &ended {
+        Ok(exit) => (*exit, logger::last_problem()),
+        Err(problem) => (problem.exit, Some(problem.what())),
+    };
+    let left = match reported {
+        Some((report, ..)) => report.unwatched.unwrap_or_default(),
+        None => unwatched,
+    };
+    let said = said.filter(|_| exit != Exit::Done).map(|said| quote(&said));
+    if let Err(error) = lock.note_ended(exit, said, left) {
+        warn!("cannot note the time of this run: {error}");
+    }
+    if let Some((_, _, note)) = reported {
+        note.clone_from(&lock.note);
+    }
+    ended
+}
+
+/// The part of a run that is done under the lock. `gap`: since the run before.
+fn locked_run(
+    config: &Config,
+    args: &RunArgs,
+    mut store: Store,
+    gap: SignedDuration,
+    unwatched: SignedDuration,
+    reported: &mut Option<Done>,
+) -> Ended {
     let state = store.load()?;
     let is_json = args.format.format == Format::Json;
     let effects = Live::new(config, store, args.to, is_json);
     let report = Report::new(log_name(&config.paths.audit_log), false);
-    let unwatched = lock.unwatched(config.patience(), Timestamp::now());
     let mut run = Run::new(config, state, effects, report)
         .keeping_wakes(is_json)
         .after_unwatched(unwatched);
-    let begun = run.unwatched.unwrap_or_default();
-    // Where this fails, the end of the run says so.
-    let _ = lock.note_begun(begun);
+    if gap > QUIET_GAP {
+        run.wait_for_rows_anew();
+    }
     let done = one_run(&mut run, config);
     if done.is_ok() && run.report.tally.dispatched > 0 {
         run.effects.sweep(&run.state);
-    }
-    let is_done = done.is_ok() && run.problem.is_none();
-    let exit = is_done.then(|| run.report.exit());
-    if let Err(error) = lock.note_ended(exit, run.unwatched.unwrap_or_default()) {
-        warn!("cannot note the time of this run: {error}");
     }
     let printed = match (&done, is_json) {
         (Ok(()), true) => print_report(&mut run),
         _ => Ok(()),
     };
     let problem = run.problem.take();
+    run.report.unwatched = run.unwatched;
     let Run { report, state, .. } = run;
     let (summary, exit) = (report.summary(), report.exit());
-    *reported = Some((report, state, lock.history()));
+    *reported = Some((report, state, Note::default()));
     done?;
     printed?;
     if let Some(problem) = problem {

@@ -1,5 +1,5 @@
-//! `status`: the last run, how far it is behind, which pairs are quiet until when, and what is stuck
-//! and why. It takes no lock and changes nothing.
+//! `status`: what is open now, the last run, what is unread, and what is stuck and why. It takes no lock and
+//! changes nothing.
 
 mod lag;
 mod text;
@@ -13,10 +13,10 @@ use super::print_as;
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
-use crate::incident::Pair;
+use crate::incident::{Incident, Pair, Severity, Silence};
 use crate::state::outbox::{Message, Place};
 use crate::state::queue::Investigation;
-use crate::state::{EngineFailure, LogState, State, Store, undelivered};
+use crate::state::{EngineFailure, LogState, State, Store, silences, undelivered};
 use crate::terminal::Painter;
 use crate::text::on_one_line;
 use lag::Lag;
@@ -28,6 +28,10 @@ struct Status {
     /// Why it cannot be read.
     audit_log_problem: Option<String>,
     state_dir: String,
+    /// What is open, the most severe first.
+    open: Vec<OpenIncident>,
+    /// What is over without a recovery, for 24 hours.
+    over: Vec<OpenIncident>,
     /// `null` if this system does not list its locks.
     running: Option<bool>,
     last_run: Option<Timestamp>,
@@ -37,49 +41,56 @@ struct Status {
     position: Option<u64>,
     /// `null` before the first run, and where the log cannot be read.
     lag: Option<Lag>,
-    /// Pairs whose window is open.
-    held_back: Vec<QuietPair>,
-    outbox: Vec<QueuedDm>,
+    /// When the log had a new row last, or since when one is awaited; `null` before the first run.
+    last_row: Option<Timestamp>,
+    outbox: Vec<QueuedMessage>,
     undelivered: u64,
-    investigations: Vec<OwedInvestigation>,
+    investigations: Vec<OpenInvestigation>,
     /// The last question without a diagnosis. The next diagnosis clears it.
     last_failure: Option<EngineFailure>,
+    silences: Vec<Silence>,
     /// What is wrong, a line each.
     problems: Vec<String>,
 }
 
+/// An incident.
+#[derive(Debug, Serialize)]
+struct OpenIncident {
+    #[serde(flatten)]
+    pair: Pair,
+    severity: Severity,
+    title: String,
+    since: Timestamp,
+    last_seen: Timestamp,
+    wakes: u64,
+    messages: u64,
+    held_back: u64,
+    /// Until when it is quiet, and why: `window`, `silenced` or `acknowledged`.
+    quiet_until: Option<Timestamp>,
+    quiet_by: Option<&'static str>,
+}
+
 /// An investigation that has not ended.
 #[derive(Debug, Serialize)]
-struct OwedInvestigation {
+struct OpenInvestigation {
     queued_at: Timestamp,
     caller_session_id: String,
     severity: String,
-    /// Whether the operator has the facts.
-    told: bool,
-    /// Whether it failed and is tried again for a late diagnosis.
-    late: bool,
+    /// `new`, `announced` or `retrying`.
+    stage: &'static str,
     attempts: u32,
 }
 
 #[derive(Debug, Serialize)]
-struct QuietPair {
-    #[serde(flatten)]
-    pair: Pair,
-    until: Timestamp,
-    /// Repeats that were held back.
-    count: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct QueuedDm {
+struct QueuedMessage {
     queued_at: Timestamp,
     caller_session_id: String,
     severity: String,
     /// The message that it follows has to go first.
     waiting: bool,
-    /// When it is tried again. Until then other DMs are sent.
+    /// When it is tried again. Until then other messages are sent.
     paused_until: Option<Timestamp>,
-    /// In how many runs Slack refused it or gave no clear answer.
+    /// How often it failed while Slack took others.
     failures: u32,
     cause: Option<String>,
 }
@@ -112,66 +123,116 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let overdue = runs.overdue(config, now);
     let is_overdue = overdue.is_some();
     let undelivered = undelivered::count(store, &state.outbox)?;
-    let outbox = state.outbox.iter().map(|dm| queued(dm, now));
     let found = [
-        overdue,
         runs.failing(now),
-        health::queued(state, health::TOO_LONG, now),
+        overdue,
+        health::quiet(config, kept, now),
+        health::refused(state),
+        health::late(state, now),
         health::unsent(state, now),
         health::undelivered(undelivered),
+        health::engine(state),
     ];
     let found = found.into_iter().flatten().map(|one| {
         let next_step = one.next_step.unwrap_or_default();
         format!("{}; {next_step}", one.message)
     });
-    let problems = audit_log_problem.iter().cloned().chain(found);
-    let problems = problems.map(|line| on_one_line(&line)).collect();
+    let problems: Vec<_> = audit_log_problem.iter().cloned().chain(found).collect();
+    let silences = silences::list(store)
+        .into_iter()
+        .filter(|one| !one.is_over(now));
+    let silences: Vec<_> = silences.collect();
+    let (open, over) = incidents(kept, config, &silences, now);
     Ok(Status {
         version: 1,
         audit_log: log.display().to_string(),
         audit_log_problem,
         state_dir: store.dir.display().to_string(),
+        open,
+        over,
         running: runs.is_running,
-        last_run: runs.last,
+        last_run: runs.last(),
         overdue: is_overdue,
         position: kept.map(|kept| kept.checkpoint.position.offset),
         lag,
-        held_back: quiet_pairs(kept, config, now),
-        outbox: outbox.collect(),
+        last_row: kept.map(|kept| kept.quiet.since),
+        outbox: state.outbox.iter().map(|one| queued(one, now)).collect(),
         undelivered,
-        investigations: state.queue.iter().map(owed).collect(),
+        investigations: state.queue.iter().map(investigation).collect(),
         last_failure: state.last_failure.clone(),
-        problems,
+        silences,
+        problems: problems.iter().map(|line| on_one_line(line)).collect(),
     })
 }
 
-fn quiet_pairs(kept: Option<&LogState>, config: &Config, now: Timestamp) -> Vec<QuietPair> {
+/// What is open, the most severe first, and what is over without a recovery, the newest first.
+fn incidents(
+    kept: Option<&LogState>,
+    config: &Config,
+    silences: &[Silence],
+    now: Timestamp,
+) -> (Vec<OpenIncident>, Vec<OpenIncident>) {
     let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
-    let pairs = incidents.filter_map(|incident| {
-        Some(QuietPair {
-            pair: incident.pair.clone(),
-            until: incident.quiet_until(&config.debounce, now)?,
-            count: incident.held_back.counts.repeat,
-        })
-    });
-    pairs.collect()
+    let unrecovered = incidents.filter(|one| one.recovered.is_none());
+    let (open, over): (Vec<_>, Vec<_>) =
+        unrecovered.partition(|one| one.is_open(&config.debounce, now));
+    let shown = |all: Vec<&Incident>| {
+        let shown = all
+            .into_iter()
+            .map(|one| incident(one, config, silences, now));
+        shown.collect::<Vec<_>>()
+    };
+    let (mut open, mut over) = (shown(open), shown(over));
+    open.sort_by_key(|one| (std::cmp::Reverse(one.severity), one.since));
+    over.sort_by_key(|one| std::cmp::Reverse(one.last_seen));
+    (open, over)
 }
 
-fn owed(one: &Investigation) -> OwedInvestigation {
-    OwedInvestigation {
+fn incident(one: &Incident, config: &Config, silences: &[Silence], now: Timestamp) -> OpenIncident {
+    let holding = silences.iter().filter(|silence| silence.holds(one, now));
+    let silenced = holding.max_by_key(|silence| (silence.acknowledges.is_none(), silence.until));
+    let silenced = silenced.map(|silence| match silence.acknowledges {
+        Some(_) => (silence.until, "acknowledged"),
+        None => (silence.until, "silenced"),
+    });
+    let window = one
+        .quiet_until(&config.debounce, now)
+        .map(|until| (until, "window"));
+    let quiet = silenced.or(window);
+    let held = one.held_back.counts;
+    OpenIncident {
+        pair: one.pair.clone(),
+        severity: one.worst,
+        title: one.title.clone(),
+        since: one.first_wake,
+        last_seen: one.last_raised,
+        wakes: one.wakes,
+        messages: one.messages,
+        held_back: held.repeat + held.buffered + held.silenced + held.acknowledged,
+        quiet_until: quiet.map(|(until, _)| until),
+        quiet_by: quiet.map(|(_, by)| by),
+    }
+}
+
+fn investigation(one: &Investigation) -> OpenInvestigation {
+    let subject = one.subject();
+    OpenInvestigation {
         queued_at: one.queued_at,
-        caller_session_id: one.subject().caller_session_id(),
-        severity: one.main_wake().severity.clone(),
-        told: !one.is_new(),
-        late: one.retry().is_some(),
+        caller_session_id: subject.caller_session_id(),
+        severity: subject.severity,
+        stage: match (one.is_new(), one.is_pending()) {
+            (true, _) => "new",
+            (_, true) => "announced",
+            _ => "retrying",
+        },
         attempts: one.attempts,
     }
 }
 
-fn queued(message: &Message, now: Timestamp) -> QueuedDm {
+fn queued(message: &Message, now: Timestamp) -> QueuedMessage {
     let paused_until = message.pause.as_ref().map(|pause| pause.until);
     let subject = message.subject();
-    QueuedDm {
+    QueuedMessage {
         queued_at: message.queued_at,
         caller_session_id: subject.caller_session_id(),
         severity: subject.severity,

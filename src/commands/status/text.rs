@@ -1,53 +1,112 @@
-//! The status as text on one screen: a title and a text for each entry.
+//! The status as text: a title and a text for each entry, what is open first.
 
 use jiff::Timestamp;
 
-use super::{OwedInvestigation, QueuedDm, QuietPair, Status};
+use super::{OpenIncident, OpenInvestigation, QueuedMessage, Status};
 use crate::commands::health::age;
-use crate::incident::Pair;
+use crate::incident::Scope;
 use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
+use crate::text::on_one_line;
 use crate::time::{clock, span};
 
-/// The most lines of one entry.
-const MOST_LINES: usize = 8;
 /// The columns before a text.
 const INDENT: usize = 13;
+/// The most lines of the outbox: there can be thousands.
+const MOST_LINES: usize = 8;
 
 pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut entry = |title: &str, texts: Vec<String>, colour: Option<Colour>| {
+    let mut entry = |title: &str, texts: &[String], colour: Option<Colour>| {
         let titles = std::iter::once(title).chain(std::iter::repeat(""));
-        for (title, text) in titles.zip(&texts).take(MOST_LINES) {
-            let text = wrapped(text, INDENT);
+        for (title, text) in titles.zip(texts) {
+            let text = wrapped(&on_one_line(text), INDENT);
             let text = match colour {
                 Some(colour) => painter.paint(colour, &text),
                 None => text,
             };
             lines.push(format!("{title:<INDENT$}{text}"));
         }
-        let more = texts.len().saturating_sub(MOST_LINES);
-        if more > 0 {
-            lines.push(format!("{:INDENT$}and {more} more: see --format json", ""));
-        }
     };
-    let health = match status.overdue {
-        true => Colour::Red,
-        false => Colour::Green,
-    };
-    entry("last run", vec![last_run(status, now)], Some(health));
-    entry("log", vec![log(status)], None);
-    entry("position", vec![position(status)], None);
-    entry("pairs", quiet(&status.held_back, now), None);
-    entry("owed", vec![owed(&status.investigations)], None);
-    if let Some(failure) = engine_failure(status, now) {
-        entry("engine", vec![failure], Some(Colour::Yellow));
+    let open: Vec<_> = status.open.iter().map(|one| open(one, now)).collect();
+    match open.is_empty() {
+        true => entry("open", &["nothing".to_owned()], Some(Colour::Green)),
+        false => entry("open", &open, Some(Colour::Red)),
     }
-    entry("outbox", outbox(&status.outbox, now), None);
-    entry("undelivered", vec![undelivered(status)], None);
-    entry("problems", status.problems.clone(), Some(Colour::Red));
+    let over: Vec<_> = status.over.iter().map(|one| over(one, now)).collect();
+    entry("over", &over, None);
+    let silences: Vec<_> = status
+        .silences
+        .iter()
+        .map(|one| silence(one, now))
+        .collect();
+    entry("silences", &silences, None);
+    let health = match status.problems.is_empty() {
+        true => Colour::Green,
+        false => Colour::Red,
+    };
+    entry("last run", &[last_run(status, now)], Some(health));
+    entry("log", &[log(status)], None);
+    entry("position", &[position(status)], None);
+    entry("pending", &[pending(&status.investigations)], None);
+    if let Some(failure) = engine_failure(status, now) {
+        entry("engine", &[failure], Some(Colour::Yellow));
+    }
+    entry("outbox", &outbox(&status.outbox, now), None);
+    entry("undelivered", &[undelivered(status)], None);
+    entry("problems", &status.problems, Some(Colour::Red));
     lines
+}
+
+fn name(one: &OpenIncident) -> String {
+    format!(
+        "{} ({})",
+        Scope::Pair(one.pair.clone()),
+        one.severity.name()
+    )
+}
+
+fn open(one: &OpenIncident, now: Timestamp) -> String {
+    let since = clock(one.since, now);
+    let (wakes, messages) = (
+        count(one.wakes, "wake", "wakes"),
+        count(one.messages, "message", "messages"),
+    );
+    let seen = clock(one.last_seen, now);
+    let quiet = one.quiet_until.zip(one.quiet_by).map(|(until, by)| {
+        let until = clock(until, now);
+        match by {
+            "window" => format!(", quiet until {until}"),
+            by => format!(", {by} until {until}"),
+        }
+    });
+    let quiet = quiet.unwrap_or_default();
+    let name = name(one);
+    format!(
+        "{name} since {since}: {}; {wakes}, {messages}, last seen {seen}{quiet}",
+        one.title
+    )
+}
+
+fn over(one: &OpenIncident, now: Timestamp) -> String {
+    let seen = clock(one.last_seen, now);
+    format!("{}: last seen {seen}, no recovery seen", name(one))
+}
+
+fn silence(one: &crate::incident::Silence, now: Timestamp) -> String {
+    let what = if one.acknowledges.is_some() {
+        "acknowledged"
+    } else {
+        "silenced"
+    };
+    let reason = one.reason.as_ref().map(|reason| format!(" ({reason})"));
+    let until = clock(one.until, now);
+    format!(
+        "{}: {what} until {until}{}",
+        one.scope,
+        reason.unwrap_or_default()
+    )
 }
 
 fn last_run(status: &Status, now: Timestamp) -> String {
@@ -75,7 +134,7 @@ fn position(status: &Status) -> String {
         return "none yet: the next run is a first run".to_owned();
     };
     let Some(lag) = &status.lag else {
-        return format!("byte {at}; how far behind it is cannot be told");
+        return format!("byte {at}; how much is unread is unknown");
     };
     let gap = match lag.gap {
         true => ", nothing holds the position any more",
@@ -83,34 +142,20 @@ fn position(status: &Status) -> String {
     };
     let bytes = count(lag.bytes, "byte", "bytes");
     let rows = count(lag.rows, "row", "rows");
-    format!("byte {at}, {bytes} and {rows} behind{gap}")
+    format!("byte {at}, {bytes} and {rows} unread{gap}")
 }
 
-fn quiet(pairs: &[QuietPair], now: Timestamp) -> Vec<String> {
-    if pairs.is_empty() {
-        return vec!["none is quiet".to_owned()];
-    }
-    let lines = pairs.iter().map(|pair| {
-        let Pair { probe, category } = &pair.pair;
-        let repeats = match pair.count {
-            0 => String::new(),
-            number => format!(" ({} held back)", count(number, "repeat", "repeats")),
-        };
-        let until = clock(pair.until, now);
-        format!("{probe}:{category}: quiet until {until}{repeats}")
-    });
-    lines.collect()
-}
-
-fn owed(investigations: &[OwedInvestigation]) -> String {
-    let number =
-        |is: fn(&&OwedInvestigation) -> bool| investigations.iter().filter(is).count() as u64;
+fn pending(investigations: &[OpenInvestigation]) -> String {
+    let number = |stage: &str| {
+        let of_stage = investigations.iter().filter(|one| one.stage == stage);
+        of_stage.count() as u64
+    };
     let parts = counted([
-        (number(|one| !one.told), "told nothing yet"),
-        (number(|one| one.told && !one.late), "owed a result"),
-        (number(|one| one.late), "may be diagnosed late"),
+        (number("new"), "with nothing sent yet"),
+        (number("announced"), "with the diagnosis pending"),
+        (number("retrying"), "asked again later"),
     ]);
-    match number(|_| true) {
+    match investigations.len() as u64 {
         0 => "no investigation".to_owned(),
         all => {
             let all = count(all, "investigation", "investigations");
@@ -127,33 +172,38 @@ fn engine_failure(status: &Status, now: Timestamp) -> Option<String> {
     Some(format!("failed at {at}: {reason}{words}"))
 }
 
-fn outbox(outbox: &[QueuedDm], now: Timestamp) -> Vec<String> {
+fn outbox(outbox: &[QueuedMessage], now: Timestamp) -> Vec<String> {
     if outbox.is_empty() {
         return vec!["empty".to_owned()];
     }
-    let lines = outbox.iter().map(|dm| {
-        let waits = span(age(dm.queued_at, now));
-        let mut line = format!("{} has waited for {waits}", dm.caller_session_id);
-        if dm.failures > 0 {
-            let failures = u64::from(dm.failures);
-            line += &format!(", failed in {}", count(failures, "run", "runs"));
+    let lines = outbox.iter().take(MOST_LINES).map(|message| {
+        let waits = span(age(message.queued_at, now));
+        let mut line = format!("{} has waited for {waits}", message.caller_session_id);
+        if message.failures > 0 {
+            let failures = u64::from(message.failures);
+            line += &format!(", failed {}", count(failures, "time", "times"));
         }
-        if let Some(until) = dm.paused_until {
+        if let Some(until) = message.paused_until {
             line += &format!(", paused until {}", clock(until, now));
         }
-        match (&dm.cause, dm.waiting) {
+        match (&message.cause, message.waiting) {
             (Some(cause), _) => line + ": " + cause,
             (None, true) => line + ": the message that it follows goes first",
             (None, false) => line + ": not tried yet",
         }
     });
-    lines.collect()
+    let mut lines: Vec<_> = lines.collect();
+    let more = outbox.len().saturating_sub(MOST_LINES);
+    if more > 0 {
+        lines.push(format!("and {more} more: see --format json"));
+    }
+    lines
 }
 
 fn undelivered(status: &Status) -> String {
-    let (dir, file) = (&status.state_dir, undelivered::FOLDER);
+    let (dir, folder) = (&status.state_dir, undelivered::FOLDER);
     match status.undelivered {
         0 => "none".to_owned(),
-        number => format!("{number}, in {dir}/{file}: see probe-wake undelivered"),
+        number => format!("{number}, in {dir}/{folder}: see probe-wake undelivered"),
     }
 }
