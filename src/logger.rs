@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::sync::Mutex;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::{Level, LevelFilter, Log, Metadata, Record, warn};
 
 use crate::state::lock::Printed;
 use crate::terminal::write_line;
 use crate::text::on_one_line;
+
+/// The kind of a problem with reading reactions, which is printed once a day.
+pub const REACTIONS: &str = "reactions";
+/// How often a lasting problem is printed.
+const PRINT_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+const PRINT_RARELY: SignedDuration = SignedDuration::from_hours(24);
 
 /// The last problem that was logged.
 static LAST: Mutex<Option<String>> = Mutex::new(None);
@@ -81,14 +87,27 @@ pub fn begin_lasting(printed: BTreeMap<String, Printed>) {
 /// Returns the lasting problems of this run, with when each was printed.
 pub fn end_lasting() -> BTreeMap<String, Printed> {
     let lasting = LASTING.lock().ok().and_then(|mut lasting| lasting.take());
-    lasting.map(|[_, now]| now).unwrap_or_default()
+    let [before, mut now] = lasting.unwrap_or_default();
+    // These are not looked for in every run.
+    let rare = before.into_iter().filter(|(kind, _)| kind == REACTIONS);
+    for (kind, printed) in rare {
+        now.entry(kind).or_insert(printed);
+    }
+    now
 }
 
 /// Warns of a problem that is found again by every run: it is printed when it begins, when its cause changes,
 /// and once an hour; always at a terminal and with `-v`. `kind`: one word for what it is about.
 pub fn warn_lasting(kind: &str, cause: &str, message: &str) {
     let now = Timestamp::now();
-    let is_known = |before: &Printed| before.cause == cause && !before.is_old(now);
+    let period = match kind {
+        REACTIONS => PRINT_RARELY,
+        _ => PRINT_AGAIN,
+    };
+    let is_known = |before: &Printed| {
+        let since = now.duration_since(before.at);
+        before.cause == cause && !since.is_negative() && since < period
+    };
     let mut lasting = LASTING.lock().ok();
     let lasting = lasting.as_mut().and_then(|lasting| lasting.as_mut());
     let printed = lasting.and_then(|[before, now_found]| {

@@ -53,6 +53,12 @@ pub trait Effects {
     }
     /// Removes a silence that is over.
     fn remove_silence(&mut self, _: &Silence) {}
+    /// Writes an acknowledgement. A failure is a warning and no more.
+    fn put_silence(&mut self, _: &Silence) {}
+    /// Whether the operator has reacted to a message in this way, or why that is unknown.
+    fn has_reaction(&mut self, _: &Thread, _: &str) -> Result<bool, String> {
+        Ok(false)
+    }
     /// Writes a message to `undelivered/`.
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()>;
 }
@@ -184,6 +190,16 @@ impl Effects for Live {
 
     fn remove_silence(&mut self, silence: &Silence) {
         silences::remove(&self.store, silence);
+    }
+
+    fn put_silence(&mut self, silence: &Silence) {
+        if let Err(error) = silences::put(&self.store, silence) {
+            warn!("{error:#}");
+        }
+    }
+
+    fn has_reaction(&mut self, message: &Thread, name: &str) -> Result<bool, String> {
+        slack::has_reaction(&self.http, &self.slack, message, name)
     }
 
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()> {

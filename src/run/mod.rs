@@ -12,6 +12,7 @@ mod give_up;
 mod look;
 mod next;
 mod notice;
+mod reactions;
 mod recover;
 mod replay;
 mod send;
@@ -38,6 +39,7 @@ use crate::state::{Durability, State, log_name};
 use ask::Asking;
 use effects::{Answered, Effects, Route};
 use next::{Clock, Progress, RunRules, Step, next};
+use reactions::Reactions;
 
 /// One run in progress.
 pub struct Run<'a, E: Effects> {
@@ -63,6 +65,7 @@ pub struct Run<'a, E: Effects> {
     reported: HashMap<String, Vec<usize>>,
     /// The silences, once they were read in this look.
     silences: Option<Vec<Silence>>,
+    reactions: Reactions,
     /// The ids of the investigations that this look has queued.
     batch: Vec<String>,
     /// Why the log is read no more in this run.
@@ -109,6 +112,7 @@ impl<'a, E: Effects> Run<'a, E> {
             keeps_wakes: false,
             reported: HashMap::new(),
             silences: None,
+            reactions: Reactions::default(),
             batch: Vec::new(),
             problem: None,
             warned: HashSet::new(),
@@ -155,6 +159,7 @@ impl<'a, E: Effects> Run<'a, E> {
                 Step::GiveUp(id, reason) => self.give_up(&id, &reason)?,
                 Step::Ask(id) => self.ask(&id)?,
                 Step::Recover => self.recover(),
+                Step::React => self.ask_for_reactions(),
                 Step::Notice => self.notice(),
                 Step::Wait(length) => self.wait(length)?,
                 Step::Done => return Ok(()),

@@ -47,6 +47,8 @@ pub enum Step {
     Ask(String),
     /// Announce the recoveries that the snapshot shows.
     Recover,
+    /// Ask Slack for the reactions to a message.
+    React,
     /// Say that the log has had no new row for long.
     Notice,
     /// Wait for the engine or for Slack.
@@ -96,6 +98,8 @@ pub struct Progress {
     pub sending: Sending,
     /// Whether the snapshot was looked at since anything changed.
     pub has_recovered: bool,
+    /// Whether messages are left of which the reactions are to be asked for.
+    pub has_reactions: bool,
     /// Since when the log has had no new row, where the operator has not heard of it yet.
     pub quiet_since: Option<Timestamp>,
 }
@@ -123,6 +127,7 @@ pub fn next(state: &State, progress: &Progress, rules: &RunRules, clock: Clock) 
         .or_else(|| choice.send())
         .or_else(|| choice.ask())
         .or_else(|| choice.recover())
+        .or_else(|| choice.react())
         .or_else(|| choice.notice())
         .unwrap_or_else(|| choice.wait())
 }
@@ -326,6 +331,11 @@ impl<'a> Choice<'a> {
     fn recover(&self) -> Option<Step> {
         let is_due = self.rules.tell_recovery && !self.progress.has_recovered;
         (is_due && !self.rules.route.is_printed()).then_some(Step::Recover)
+    }
+
+    fn react(&self) -> Option<Step> {
+        let can = self.progress.has_reactions && self.can_send() && !self.is_past_its_time();
+        can.then_some(Step::React)
     }
 
     fn notice(&self) -> Option<Step> {

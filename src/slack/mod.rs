@@ -20,6 +20,8 @@ pub use text::{PART_LIMIT, next_message};
 /// For the whole call.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+const REACTIONS_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The wait where a rate limit names none, and the longest that is believed.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
@@ -137,6 +139,41 @@ pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<TokenOwner, String
         team: name(team),
         user: name(user),
     })
+}
+
+/// Whether the operator has reacted to a message in this way; needs the scope `reactions:read`. Skin tones are
+/// ignored. The error is Slack's code or what the call died of.
+pub fn has_reaction(
+    http: &Http,
+    config: &SlackConfig,
+    message: &Thread,
+    name: &str,
+) -> Result<bool, String> {
+    let Thread { channel, ts, .. } = message;
+    let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    if !is_plain(channel) || !is_plain(ts) {
+        return Err("no message of Slack's".to_owned());
+    }
+    let method = format!("/reactions.get?channel={channel}&timestamp={ts}&full=true");
+    let headers: Vec<_> = config.token.iter().map(Header::bearer).collect();
+    let reply = http.get(&config.api_url.join(&method), &headers, REACTIONS_TIMEOUT);
+    let reply = reply.map_err(|error| error.to_string())?;
+    let answer = reply.json().unwrap_or_default();
+    if answer["ok"] != true || !reply.is_success() {
+        return match answer["error"].as_str() {
+            Some("no_reaction") => Ok(false),
+            _ => Err(cause(&reply, answer["ok"].as_bool(), &answer["error"])),
+        };
+    }
+    let reactions = answer["message"]["reactions"].as_array();
+    let is_ours = |reaction: &Value| {
+        let given = reaction["name"].as_str().unwrap_or_default();
+        let users = reaction["users"].as_array();
+        let operator = config.operator.as_deref();
+        given.split("::").next() == Some(name)
+            && users.is_some_and(|users| users.iter().any(|user| user.as_str() == operator))
+    };
+    Ok(reactions.is_some_and(|reactions| reactions.iter().any(is_ours)))
 }
 
 fn call(

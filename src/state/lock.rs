@@ -23,8 +23,6 @@ pub const FILE: &str = "state.lock";
 const POLL: Duration = Duration::from_millis(50);
 /// In bytes; more is no note of ours.
 const LONGEST_NOTE: usize = 16 * 1024;
-/// How often a lasting problem is printed.
-const PRINT_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// Held until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
@@ -75,14 +73,6 @@ pub struct Note {
 pub struct Printed {
     pub cause: String,
     pub at: Timestamp,
-}
-
-impl Printed {
-    /// Whether the same problem has to be printed again.
-    pub fn is_old(&self, now: Timestamp) -> bool {
-        let since = now.duration_since(self.at);
-        since >= PRINT_AGAIN || since.is_negative()
-    }
 }
 
 impl Lock {

@@ -58,7 +58,15 @@ fn real_run(config: &Config, args: &RunArgs, reported: &mut Option<Done>) -> End
     // Where this fails, the end of the run says so.
     let _ = lock.note_begun(unwatched);
     logger::begin_lasting(std::mem::take(&mut lock.note.printed));
-    let ended = locked_run(config, args, store, gap, unwatched, reported);
+    let ended = locked_run(
+        config,
+        args,
+        store,
+        &mut lock.note,
+        gap,
+        unwatched,
+        reported,
+    );
     lock.note.printed = logger::end_lasting();
     let (exit, said) = match &ended {
         Ok(exit) => (*exit, logger::last_problem()),
@@ -83,6 +91,7 @@ fn locked_run(
     config: &Config,
     args: &RunArgs,
     mut store: Store,
+    note: &mut Note,
     gap: SignedDuration,
     unwatched: SignedDuration,
     reported: &mut Option<Done>,
@@ -96,6 +105,9 @@ fn locked_run(
         .after_unwatched(unwatched);
     if gap > QUIET_GAP {
         run.wait_for_rows_anew();
+    }
+    if run.prepare_reactions(note.reactions_at) {
+        note.reactions_at = Some(Timestamp::now());
     }
     let done = one_run(&mut run, config);
     if done.is_ok() && run.report.tally.dispatched > 0 {
