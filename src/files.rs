@@ -70,6 +70,18 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 /// and others must not be able to write or replace it. Links are followed, since Kubernetes mounts secrets as
 /// links. More than `max_bytes` is an error.
 pub fn read_trusted(path: &Path, max_bytes: u64) -> io::Result<(Vec<u8>, Metadata)> {
+    let (file, meta) = open_trusted(path)?;
+    let mut bytes = Vec::new();
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let what = format!("it is longer than {max_bytes} bytes");
+        return Err(io::Error::other(what));
+    }
+    Ok((bytes, meta))
+}
+
+/// Opens a file under the rules of [`read_trusted`].
+pub fn open_trusted(path: &Path) -> io::Result<(File, Metadata)> {
     let file = open_without_waiting(path)?;
     let meta = file.metadata()?;
     check_is_regular(&meta)?;
@@ -80,13 +92,7 @@ pub fn read_trusted(path: &Path, max_bytes: u64) -> io::Result<(Vec<u8>, Metadat
         check_owner(path, &entry)?;
         check_folder_of(&fs::canonicalize(path)?)?;
     }
-    let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        let what = format!("it is longer than {max_bytes} bytes");
-        return Err(io::Error::other(what));
-    }
-    Ok((bytes, meta))
+    Ok((file, meta))
 }
 
 /// Fails unless only the owner, who must be this user or root, can write the file. The error says what to do.

@@ -41,6 +41,8 @@ pub struct Lines {
     pub runbook: Option<String>,
     /// How long nothing was watched before this.
     pub unwatched: Option<SignedDuration>,
+    /// When the fallback command took it.
+    pub handed_over: Option<Timestamp>,
 }
 
 /// Renders a message whole, as it is sent at `now`.
@@ -105,7 +107,11 @@ fn alert(
     };
     let wake = &one.wake;
     let header = format!("{} Probe alert · {}", sign(wake), wake.probe);
-    let status = with_notes(status_line(one, now), notes);
+    let handed = lines
+        .handed_over
+        .map(|at| format!(" · also sent by the fallback command {}", clock(at, now)));
+    let status = status_line(one, now) + &handed.unwrap_or_default();
+    let status = with_notes(status, notes);
     let paragraphs = match outcome {
         Outcome::Diagnosis { .. } => {
             let runbook = lines.runbook.iter().map(|line| format!("{line}\n"));

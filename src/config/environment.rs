@@ -14,7 +14,7 @@ use directories::BaseDirs;
 
 use super::Warning;
 use super::env_file::{self, Content};
-use super::names::{is_known, meant_by};
+use super::names::{is_known, meant_by, secrets};
 use super::variables::{self as var, Variable};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
@@ -59,6 +59,15 @@ impl Environment {
             environment.file_path = Some(path);
         }
         Ok(environment)
+    }
+
+    /// Returns the lines of the env file, without those that hold a token.
+    pub fn file_settings(&self) -> Vec<(String, String)> {
+        let is_secret = |name: &str| secrets().any(|secret| secret == name);
+        let settings = self.file.iter().filter(|(name, _)| !is_secret(name));
+        settings
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// Returns an environment in which only these are set.

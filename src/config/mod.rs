@@ -81,6 +81,8 @@ pub struct Config {
     /// The files that hold secrets, for `check`.
     pub secret_files: Vec<PathBuf>,
     pub warnings: Vec<Warning>,
+    /// The lines of the env file, without its secrets.
+    pub settings: Vec<(String, String)>,
 }
 
 /// When the facts of an alert are sent without waiting any longer for its diagnosis.
@@ -198,6 +200,22 @@ impl Config {
         }
     }
 
+    /// Whether this text is or holds a token.
+    pub fn holds_secret(&self, text: &str) -> bool {
+        let is_in = |secret: &Secret| secret.mask(text.to_owned()) != text;
+        self.secrets.iter().any(is_in)
+    }
+
+    /// Returns the variables of this process that may hold a token.
+    pub fn secret_variables(&self) -> Vec<String> {
+        let named = names::secrets().map(str::to_owned);
+        let process = std::env::vars_os().filter_map(|(name, value)| {
+            let holds = self.holds_secret(&value.to_string_lossy());
+            holds.then(|| name.into_string().ok())?
+        });
+        named.chain(process).collect()
+    }
+
     /// Returns every token that is set, whether this run uses it or not.
     pub fn secrets(&self) -> Vec<Secret> {
         self.secrets.clone()
@@ -242,6 +260,7 @@ impl Config {
                 .filter_map(|name| env.secret_file(name))
                 .collect(),
             warnings: Vec::new(),
+            settings: env.file_settings(),
         };
         config.warnings = env.warnings();
         Ok(config)

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
+use super::hand_over::{self, Handed};
 use crate::cli::To;
 use crate::config::Config;
 use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Usage};
@@ -46,6 +47,12 @@ pub trait Effects {
     /// is a warning and no more.
     fn record(&mut self, _: &outcome::Row) -> bool {
         false
+    }
+    /// Runs the fallback command while this thread does other things.
+    fn hand_over(&mut self, handed: Handed) -> Receiver<Result<()>> {
+        let (_, receiver) = mpsc::channel();
+        drop(handed);
+        receiver
     }
     /// Returns the silences, those that are over among them.
     fn silences(&self) -> Vec<Silence> {
@@ -182,6 +189,10 @@ impl Effects for Live {
             false
         });
         is_named && named.is_some_and(|named| is_same_file(named, &self.audit_log))
+    }
+
+    fn hand_over(&mut self, handed: Handed) -> Receiver<Result<()>> {
+        hand_over::begin(handed)
     }
 
     fn silences(&self) -> Vec<Silence> {

@@ -9,6 +9,7 @@ mod ask;
 mod conclude;
 pub mod effects;
 mod give_up;
+pub mod hand_over;
 mod look;
 mod next;
 mod notice;
@@ -22,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
@@ -38,8 +39,12 @@ use crate::state::queue::Investigation;
 use crate::state::{Durability, State, log_name};
 use ask::Asking;
 use effects::{Answered, Effects, Route};
+use hand_over::HandingOver;
 use next::{Clock, Progress, RunRules, Step, next};
 use reactions::Reactions;
+
+/// How often the fallback command is looked at while it runs.
+const HAND_OVER_POLL: Duration = Duration::from_millis(20);
 
 /// One run in progress.
 pub struct Run<'a, E: Effects> {
@@ -55,6 +60,7 @@ pub struct Run<'a, E: Effects> {
     progress: Progress,
     asking: Option<Asking>,
     answered: Option<Answered>,
+    handing_over: Option<HandingOver>,
     begun: Instant,
     begun_at: Timestamp,
     /// What the next commit has to outlive; `None` where nothing changed since the last one.
@@ -93,6 +99,10 @@ impl<'a, E: Effects> Run<'a, E> {
             outbox_ttl: config.outbox_ttl,
             tell_recovery: config.tell_recovery,
             quiet: config.quiet_after,
+            fallback_after: config
+                .fallback_command
+                .as_ref()
+                .map(|_| config.fallback_after),
             route: effects.route(),
         };
         Self {
@@ -107,6 +117,7 @@ impl<'a, E: Effects> Run<'a, E> {
             progress: Progress::default(),
             asking: None,
             answered: None,
+            handing_over: None,
             begun: Instant::now(),
             unsaved: None,
             keeps_wakes: false,
@@ -150,6 +161,9 @@ impl<'a, E: Effects> Run<'a, E> {
         self.note_quiet();
         loop {
             self.progress.is_answered = self.is_answered();
+            if let Some(ended) = self.hand_over_ended() {
+                self.handed_over(ended)?;
+            }
             match next(&self.state, &self.progress, &self.rules, self.clock()) {
                 Step::Look => self.look()?,
                 Step::Conclude => self.conclude()?,
@@ -157,6 +171,7 @@ impl<'a, E: Effects> Run<'a, E> {
                 Step::Announce(ids) => self.announce(&ids),
                 Step::Send(id) => self.send(&id)?,
                 Step::GiveUp(id, reason) => self.give_up(&id, &reason)?,
+                Step::HandOver(id) => self.hand_over(&id)?,
                 Step::Ask(id) => self.ask(&id)?,
                 Step::Recover => self.recover(),
                 Step::React => self.ask_for_reactions(),
@@ -185,9 +200,21 @@ impl<'a, E: Effects> Run<'a, E> {
         self.answered.is_some()
     }
 
+    fn hand_over_ended(&self) -> Option<Result<()>> {
+        match self.handing_over.as_ref()?.ended.try_recv() {
+            Ok(ended) => Some(ended),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(anyhow!("no thread could be started"))),
+        }
+    }
+
     /// Waits for the engine, or for so long. Everything is committed before: it may take a while.
     fn wait(&mut self, length: Duration) -> Result<()> {
         self.commit_unsaved()?;
+        let length = match self.handing_over {
+            Some(_) => length.min(HAND_OVER_POLL),
+            None => length,
+        };
         match &self.asking {
             Some(asking) => match asking.answers.recv_timeout(length) {
                 Ok(answered) => self.answered = Some(answered),

@@ -43,6 +43,8 @@ pub enum Step {
     Send(String),
     /// Move a message to `undelivered/`.
     GiveUp(String, String),
+    /// Hand a message over to the fallback command.
+    HandOver(String),
     /// Begin a question.
     Ask(String),
     /// Announce the recoveries that the snapshot shows.
@@ -71,6 +73,8 @@ pub struct RunRules {
     pub tell_recovery: bool,
     /// After how long without a row the operator hears of it; `None` is never.
     pub quiet: Option<SignedDuration>,
+    /// How long an alert waits for Slack before the fallback command gets it; `None` where there is none.
+    pub fallback_after: Option<SignedDuration>,
     pub route: Route,
 }
 
@@ -98,6 +102,9 @@ pub struct Progress {
     pub sending: Sending,
     /// Whether the snapshot was looked at since anything changed.
     pub has_recovered: bool,
+    /// The message that is being handed over, and whether that has failed in this run.
+    pub handing_over: Option<String>,
+    pub hand_over_failed: bool,
     /// Whether messages are left of which the reactions are to be asked for.
     pub has_reactions: bool,
     /// Since when the log has had no new row, where the operator has not heard of it yet.
@@ -125,6 +132,7 @@ pub fn next(state: &State, progress: &Progress, rules: &RunRules, clock: Clock) 
         .or_else(|| choice.refuse())
         .or_else(|| choice.announce())
         .or_else(|| choice.send())
+        .or_else(|| choice.hand_over())
         .or_else(|| choice.ask())
         .or_else(|| choice.recover())
         .or_else(|| choice.react())
@@ -298,11 +306,49 @@ impl<'a> Choice<'a> {
         if self.progress.sending.unwritable.contains(&message.id) {
             return None;
         }
-        let waited = self.clock.now.duration_since(message.queued_at);
-        let is_expired = self.rules.outbox_ttl.is_some_and(|ttl| waited > ttl);
-        let expired = is_expired.then(|| "expired".to_owned());
+        let expired = self.is_expired(message).then(|| "expired".to_owned());
         let reason = message.given_up.clone().or(expired)?;
+        // Only after one try of the second channel.
+        if self.rules.fallback_after.is_some() && is_for_fallback(message) {
+            let is_tried = message.hand_over.is_some() && self.progress.handing_over.is_none();
+            if !is_tried {
+                return None;
+            }
+        }
         Some(Step::GiveUp(message.id.clone(), reason))
+    }
+
+    /// Hands over the most severe of the messages that Slack did not take in time.
+    fn hand_over(&self) -> Option<Step> {
+        let length = self.rules.fallback_after?;
+        let now = self.clock.now;
+        let is_paused = self
+            .state
+            .fallback
+            .as_ref()
+            .is_some_and(|pause| pause.holds(now));
+        let is_busy = self.progress.handing_over.is_some() || self.progress.hand_over_failed;
+        let is_past = self.is_past_its_time();
+        if is_busy || is_paused || is_past || !self.rules.route.announces() {
+            return None;
+        }
+        let is_due = |message: &&Message| {
+            let waited = now.duration_since(message.waiting_since());
+            let has_waited = waited >= length || waited.is_negative();
+            let cannot_go = message.was_tried || !self.can_send() || !self.is_sendable(message);
+            is_for_fallback(message)
+                && (has_waited && cannot_go
+                    || message.given_up.is_some()
+                    || self.is_expired(message))
+        };
+        let due = self.state.outbox.iter().filter(is_due);
+        let first = due.min_by_key(|message| Reverse(message.severity()))?;
+        Some(Step::HandOver(first.id.clone()))
+    }
+
+    fn is_expired(&self, message: &Message) -> bool {
+        let waited = self.clock.now.duration_since(message.queued_at);
+        self.rules.outbox_ttl.is_some_and(|ttl| waited > ttl)
     }
 
     fn ask(&self) -> Option<Step> {
@@ -347,7 +393,8 @@ impl<'a> Choice<'a> {
     fn wait(&self) -> Step {
         let limited = turn::limited_for(&self.state.slack, self.clock.now);
         let slack = self.until_slack(limited);
-        if self.progress.asking.is_none() && slack.is_none() {
+        let progress = self.progress;
+        if progress.asking.is_none() && progress.handing_over.is_none() && slack.is_none() {
             return Step::Done;
         }
         let since_look = self.clock.elapsed.saturating_sub(self.progress.looked);
@@ -396,6 +443,12 @@ impl<'a> Choice<'a> {
         (again.is_some() && limited.is_none() || left.is_none_or(|left| wait < left))
             .then_some(wait)
     }
+}
+
+/// Whether the operator would hear of an alert by this message, and the fallback command has not got it.
+fn is_for_fallback(message: &Message) -> bool {
+    let is_over = message.hand_over.as_ref().is_some_and(|one| one.is_over());
+    message.is_first_word() && !is_over
 }
 
 /// Returns how many wakes have had nothing sent, and how many bytes they take.

@@ -94,6 +94,7 @@ impl<E: Effects> Run<'_, E> {
             }
             let lines = Lines {
                 unwatched: message.unwatched.map(SignedDuration::from_secs),
+                handed_over: message.hand_over.as_ref().and_then(|one| one.done),
                 ..Lines::default()
             };
             let content = self.loaded(&message.content);

@@ -25,7 +25,7 @@ use crate::incident::{Incidents, MessageRef};
 use crate::json::is_default;
 pub use counters::Counters;
 pub use folder::Folder;
-use outbox::{Content, Message, Outbox, Place};
+use outbox::{Content, Message, Outbox, Pause, Place};
 use queue::{Queue, Stage};
 pub use store::{Durability, FILE, Store};
 use text::Texts;
@@ -48,6 +48,9 @@ pub struct State {
     pub outbox: Outbox,
     #[serde(default)]
     pub slack: SlackState,
+    /// The fallback command has failed, and is not run again before a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Pause>,
     /// When the engine was asked within the last hour, where that is limited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Timestamp>,
@@ -130,6 +133,7 @@ impl Default for State {
             queue: Queue::new(),
             outbox: Outbox::new(),
             slack: SlackState::default(),
+            fallback: None,
             questions: Vec::new(),
             last_failure: None,
             counters: Counters::default(),

@@ -71,6 +71,9 @@ pub struct Message {
     /// Why it is still here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// Whether the fallback command got it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOver>,
     /// Why it has to go to `undelivered/`, where that could not be written yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<String>,
@@ -183,6 +186,16 @@ pub struct Pause {
     pub count: u32,
 }
 
+/// A message's way to the fallback command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// How often it was begun.
+    pub attempts: u32,
+    /// When the command took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Timestamp>,
+}
+
 /// What an outcome row says besides the message's own content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -286,6 +299,7 @@ impl Message {
             fault_at: None,
             pause: None,
             cause: None,
+            hand_over: None,
             given_up: None,
             is_retried: false,
             record: None,
@@ -306,6 +320,18 @@ impl Message {
 
     pub fn severity(&self) -> Severity {
         Severity::named(&self.subject().severity)
+    }
+
+    /// Since when the operator could have heard of it.
+    pub fn waiting_since(&self) -> Timestamp {
+        let dispatched = self
+            .content
+            .alerts()
+            .iter()
+            .map(|alert| alert.dispatched_at);
+        dispatched
+            .min()
+            .map_or(self.queued_at, |at| at.min(self.queued_at))
     }
 
     pub fn parts(&self) -> u32 {
