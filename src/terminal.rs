@@ -1,5 +1,6 @@
-//! What a terminal shows besides plain lines: colours, which obey `NO_COLOR`, text wrapped to its width, and a
-//! line that says what the program is waiting for. Without a terminal there is none of this.
+//! What a terminal shows besides plain lines: colours, which obey `NO_COLOR`, text wrapped to its
+//! width, and a line that says what the program is waiting for. Without a terminal there is none of
+//! this.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,8 +90,8 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(MIN_WIDTH))
 }
 
-/// Breaks a text at its spaces into lines of at most this many columns. A longer word is broken, too, unless the
-/// text holds a path, which somebody may want to copy.
+/// Breaks a text at its spaces into lines of at most this many columns. A longer word is broken,
+/// too, unless the text holds a path, which somebody may want to copy.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let options = textwrap::Options::new(columns)
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
@@ -99,8 +100,8 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines.map(|line| line.into_owned()).collect()
 }
 
-/// Wraps a text at the width of stdout's terminal; all lines but the first are indented by this many columns.
-/// Without a terminal it stays on one line.
+/// Wraps a text at the width of stdout's terminal; all lines but the first are indented by this
+/// many columns. Without a terminal it stays on one line.
 pub fn wrapped(text: &str, indent: usize) -> String {
     let text = on_one_line(text);
     let Some(columns) = width() else {
@@ -157,8 +158,8 @@ fn clear_line() -> &'static str {
     }
 }
 
-/// A line on stderr's terminal that says what the program is waiting for, and for how long. Dropping this removes
-/// it.
+/// A line on stderr's terminal that says what the program is waiting for, and for how long.
+/// Dropping this removes it.
 pub struct Waiting {
     /// `None` if stderr is not a terminal.
     line: Option<(String, Sender<()>, JoinHandle<()>)>,

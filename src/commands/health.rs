@@ -1,5 +1,5 @@
-//! What `status` and `check` report when the set-up is right and alerts still do not arrive: no runs take
-//! place, or a message waits too long or was given up.
+//! What `status` and `check` report when the set-up is right and alerts still do not arrive: no
+//! runs take place, or a message waits too long or was given up.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use crate::message::span;
 use crate::report::count;
 use crate::state::{State, lock};
 
-/// A wake or message that waits this long is a problem, and so are runs that all fail for this long.
+/// A wake or message that waits this long is a problem, and so are runs that all fail for this
+/// long.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 
 /// What the lock says about the runs.
@@ -31,8 +32,8 @@ impl Runs {
         }
     }
 
-    /// Returns a finding if a run should have begun by now. A time far in the future means that the clock was
-    /// set back and no run has taken place since.
+    /// Returns a finding if a run should have begun by now. A time far in the future means that the
+    /// clock was set back and no run has taken place since.
     pub fn overdue(&self, config: &Config, now: Timestamp) -> Option<Finding> {
         let Some(last) = self.last else {
             let message = "overdue: there has been no run yet";
@@ -55,8 +56,8 @@ impl Runs {
         })
     }
 
-    /// Returns a finding if runs fail or are killed, and none has completed for too long. One that is under way
-    /// may still complete.
+    /// Returns a finding if runs fail or are killed, and none has completed for too long. One that
+    /// is under way may still complete.
     pub fn failing(&self, now: Timestamp) -> Option<Finding> {
         let length = age(self.failing_since?, now);
         let is_failing = length >= TOO_LONG && self.is_running != Some(true);
