@@ -57,6 +57,18 @@ pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
     }
 }
 
+/// Syncs a folder, so that a change of its names survives a power cut. Returns false if the file
+/// system cannot do that, as some network and FUSE file systems cannot.
+pub fn sync_folder(folder: &Path) -> io::Result<bool> {
+    match File::open(folder)?.sync_all() {
+        Ok(()) => Ok(true),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
 /// Reads a file that decides what this program does, or as whom: it and its folder must be ours or
 /// root's, and others must not be able to write or replace it. Links are followed, since Kubernetes
 /// mounts secrets as links. More than `max_bytes` is an error.
