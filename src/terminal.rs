@@ -9,6 +9,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 use unicode_width::UnicodeWidthStr;
 
 use crate::text::on_one_line;
@@ -138,6 +141,23 @@ fn write_stderr(text: &str) {
     let mut stderr = io::stderr().lock();
     // If stderr is gone, there is nowhere to report it.
     let _ = stderr.write_all(format!("{}{text}", clear_line()).as_bytes());
+}
+
+/// At a terminal, makes an interrupt (Ctrl-C) say that nothing is lost before it ends the program.
+pub fn explain_interrupt() {
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    // Without a thread, an interrupt ends the program as it always does.
+    let _ = thread::Builder::new().spawn(|| {
+        let mut signals = Signals::new([SIGINT])?;
+        if signals.forever().next().is_some() {
+            // Removes the `^C` of the terminal, too.
+            IS_DRAWN.store(screen().escapes, Ordering::Relaxed);
+            write_line("probe-wake: interrupted; nothing is lost: the next run goes on from here");
+        }
+        emulate_default_handler(SIGINT)
+    });
 }
 
 /// Whether the line about the wait is on the terminal now.

@@ -19,7 +19,7 @@ use crate::report::{Report, print_json};
 use crate::session::Session;
 use crate::state::lock::{Lock, RunHistory};
 use crate::state::{State, Store, log_name, undelivered};
-use crate::terminal::write_line;
+use crate::terminal::{explain_interrupt, write_line};
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
@@ -29,6 +29,7 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     if args.dry_run {
         return dry::dry_run(&config, args);
     }
+    explain_interrupt();
     // Monitoring comes when the lock is released: it holds nobody up.
     let mut told = None;
     let ended = real_run(&config, args, &mut told);

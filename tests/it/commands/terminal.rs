@@ -42,6 +42,20 @@ fn a_warning_replaces_the_line_about_the_wait() {
 }
 
 #[test]
+fn an_interrupted_run_says_that_nothing_is_lost() {
+    let world = World::stamped();
+    world.engine.script([Reply::Hang]);
+    world.append([wake("fly")]);
+    let seen = world.answering_at_terminal("\\003", "run");
+    let said =
+        "\u{1b}[Kprobe-wake: interrupted; nothing is lost: the next run goes on from here\r\n";
+    assert!(seen.contains(said), "{seen:?}");
+    world.engine.script([Engine::answer("Found.")]);
+    world.run().exits(0);
+    assert_eq!(world.slack.texts().len(), 1);
+}
+
+#[test]
 fn a_first_run_says_what_it_did() {
     let world = World::new().quiet();
     world.append([wake("fly")]);
