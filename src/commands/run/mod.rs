@@ -14,7 +14,7 @@ use super::checkpoint_at;
 use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::effects::{Effects, Live, Route};
-use crate::exit::{Ended, Problem};
+use crate::exit::{Ended, Problem, guarded};
 use crate::report::{Report, print_json};
 use crate::session::Session;
 use crate::state::lock::{Lock, RunHistory};
@@ -32,7 +32,7 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     explain_interrupt();
     // Monitoring comes when the lock is released: it holds nobody up.
     let mut told = None;
-    let ended = real_run(&config, args, &mut told);
+    let ended = guarded(|| real_run(&config, args, &mut told));
     if let Some(path) = &config.metrics_file {
         monitoring::write_metrics(path, &config, told.as_ref(), &ended);
     }
