@@ -13,9 +13,10 @@ is still queued or was given up, or rows may have been missed; 75 another run ho
 
 /// Turns the wake rows of an audit log into Slack messages with a diagnosis.
 ///
-/// Service probes append a row to a JSONL audit log when a service turns bad. Each run, started by systemd or
-/// cron, reads the rows that are new, holds back repeats, asks a reasoning engine what is wrong, and sends the
-/// operator a Slack direct message with the diagnosis. Then it remembers where it stopped.
+/// Service probes append a row to a JSONL audit log when a service turns bad. Each run, started by
+/// systemd or cron, reads the rows that are new, holds back repeats, asks a reasoning engine what
+/// is wrong, and sends the operator a Slack direct message with the diagnosis. Then it remembers
+/// where it stopped.
 #[derive(Debug, Parser)]
 #[command(name = "probe-wake", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
@@ -212,7 +213,8 @@ pub struct RunArgs {
     /// Wait up to SECS for another run to end, then exit 75
     #[arg(long, value_name = "SECS", default_value_t = 0, value_hint = ValueHint::Other)]
     pub wait: u64,
-    /// After SECS read no row and begin no question; 0: no limit [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
+    /// After SECS read no row and begin no question; 0: no limit
+    /// [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
     #[arg(long, value_name = "SECS", value_hint = ValueHint::Other)]
     pub max_runtime: Option<u32>,
 }

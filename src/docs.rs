@@ -1,5 +1,5 @@
-//! The man pages, made from the help text and the table of settings. They are committed, and the tests here fail
-//! where they are stale. To write them again: `UPDATE_DOCS=1 cargo test docs`.
+//! The man pages, made from the help text and the table of settings. They are committed, and the
+//! tests here fail where they are stale. To write them again: `UPDATE_DOCS=1 cargo test docs`.
 
 #![allow(clippy::unwrap_used)]
 

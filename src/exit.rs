@@ -1,5 +1,5 @@
-//! Every way to end: the exit codes, and the error that carries one of them up to `main`, together with what to
-//! do next.
+//! Every way to end: the exit codes, and the error that carries one of them up to `main`, together
+//! with what to do next.
 
 use std::fmt;
 use std::io;

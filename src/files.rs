@@ -1,5 +1,5 @@
-//! How this program opens files, by whom the file belongs to. Nothing here waits for a FIFO, and every check
-//! is made on the file that was opened.
+//! How this program opens files, by whom the file belongs to. Nothing here waits for a FIFO, and
+//! every check is made on the file that was opened.
 //!
 //! | whose file | links | checks | functions |
 //! |---|---|---|---|
@@ -17,16 +17,18 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;
 
-/// The bit of a folder's mode (`/tmp` has 1777) with which nobody can replace another user's file in it.
+/// The bit of a folder's mode (`/tmp` has 1777) with which nobody can replace another user's file
+/// in it.
 const STICKY: u32 = 0o1000;
 
-/// Opens a file to read it, whatever it is. `O_NONBLOCK` keeps a FIFO without a writer from blocking.
+/// Opens a file to read it, whatever it is. `O_NONBLOCK` keeps a FIFO without a writer from
+/// blocking.
 pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     open(path, File::options().read(true), OFlags::empty())
 }
 
-/// Opens a file in a folder that is ours: follows no link, and takes only a regular file that others cannot
-/// write. A new file gets mode 0600.
+/// Opens a file in a folder that is ours: follows no link, and takes only a regular file that
+/// others cannot write. A new file gets mode 0600.
 pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = open(path, options.mode(0o600), OFlags::NOFOLLOW)?;
     let meta = file.metadata()?;
@@ -55,20 +57,21 @@ pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
     }
 }
 
-/// Brings the names in a folder to the disk. Some network and FUSE file systems cannot do that for a folder
-/// at all: that is no error.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
-    let synced = File::open(path)?.sync_all();
-    let cannot = [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS];
-    synced.or_else(|error| match Errno::from_io_error(&error) {
-        Some(errno) if cannot.contains(&errno) => Ok(()),
-        _ => Err(error),
-    })
+/// Syncs a folder, so that a change of its names survives a power cut. Returns false if the file
+/// system cannot do that, as some network and FUSE file systems cannot.
+pub fn sync_folder(folder: &Path) -> io::Result<bool> {
+    match File::open(folder)?.sync_all() {
+        Ok(()) => Ok(true),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(false),
+            _ => Err(error),
+        },
+    }
 }
 
-/// Reads a file that decides what this program does, or as whom: it and its folder must be ours or root's,
-/// and others must not be able to write or replace it. Links are followed, since Kubernetes mounts secrets as
-/// links. More than `max_bytes` is an error.
+/// Reads a file that decides what this program does, or as whom: it and its folder must be ours or
+/// root's, and others must not be able to write or replace it. Links are followed, since Kubernetes
+/// mounts secrets as links. More than `max_bytes` is an error.
 pub fn read_trusted(path: &Path, max_bytes: u64) -> io::Result<(Vec<u8>, Metadata)> {
     let (file, meta) = open_trusted(path)?;
     let mut bytes = Vec::new();
@@ -95,7 +98,8 @@ pub fn open_trusted(path: &Path) -> io::Result<(File, Metadata)> {
     Ok((file, meta))
 }
 
-/// Fails unless only the owner, who must be this user or root, can write the file. The error says what to do.
+/// Fails unless only the owner, who must be this user or root, can write the file. The error says
+/// what to do.
 pub fn check_writers(path: &Path, meta: &Metadata) -> io::Result<()> {
     check_owner(path, meta)?;
     if meta.mode() & 0o022 == 0 {
@@ -157,7 +161,8 @@ fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
     !names.is_empty() && all.all(|name| name == own[0])
 }
 
-/// Appends one JSON line to a file that others write, too: in a single write, so that lines do not mix.
+/// Appends one JSON line to a file that others write, too: in a single write, so that lines do not
+/// mix.
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     let mut options = File::options();
     options.append(true).create(true).mode(0o600);
@@ -166,9 +171,9 @@ pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     file.write_all(&with_line_end(line)?)
 }
 
-/// Appends one JSON line to a file that only the lock's holder writes. No half line spoils the next one: a
-/// line that cannot be written whole is cut off again, and after one that a crash left unfinished a new line
-/// is begun.
+/// Appends one JSON line to a file that only the lock's holder writes. No half line spoils the next
+/// one: a line that cannot be written whole is cut off again, and after one that a crash left
+/// unfinished a new line is begun.
 pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     let mut file = open_own(path, File::options().read(true).append(true).create(true))?;
     let end = file.metadata()?.len();

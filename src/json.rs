@@ -1,16 +1,17 @@
-//! A tolerant JSON scanner over bytes: which bytes are a whole object, what its members are, what a string says. It
-//! reads what Python's `json.dumps` can write and serde_json refuses: `NaN` and `Infinity`, lone surrogate escapes,
-//! numbers of any size, any depth of nesting, and strings that are not UTF-8. Nothing here recurses, and all of it
-//! takes linear time. Except for [`object_at`], the functions expect text that `object_at` found to be whole; for
-//! other text the result is meaningless, but nothing panics.
+//! A tolerant JSON scanner over bytes: which bytes are a whole object, what its members are, what a
+//! string says. It reads what Python's `json.dumps` can write and serde_json refuses: `NaN` and
+//! `Infinity`, lone surrogate escapes, numbers of any size, any depth of nesting, and strings that
+//! are not UTF-8. Nothing here recurses, and all of it takes linear time. Except for [`object_at`],
+//! the functions expect text that `object_at` found to be whole; for other text the result is
+//! meaningless, but nothing panics.
 
 use std::iter;
 
 use memchr::{memchr, memchr2};
 use serde_json::Value;
 
-/// Stands for an array in the scanner's stack; an object stands there with its start. A hostile row may be all
-/// brackets: four bytes a level keep the stack small.
+/// Stands for an array in the scanner's stack; an object stands there with its start. A hostile row
+/// may be all brackets: four bytes a level keep the stack small.
 const ARRAY: u32 = u32::MAX;
 
 const WORDS: [&[u8]; 6] = [
@@ -35,8 +36,9 @@ enum Expect {
 
 /// Finds the end of the object whose `{` is at `start`: the index after its `}`.
 ///
-/// If the text breaks off or is not JSON, the error holds the starts of all objects that were still open there,
-/// the one at `start` first. None of them is whole, so that there is no need to try them.
+/// If the text breaks off or is not JSON, the error holds the starts of all objects that were still
+/// open there, the one at `start` first. None of them is whole, so that there is no need to try
+/// them.
 pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<u32>> {
     let mut open = Vec::new();
     let (mut at, mut expect) = (start, Expect::Object);
@@ -57,7 +59,8 @@ pub fn whole_object(text: &[u8]) -> Option<&[u8]> {
     is_whole.then_some(text)
 }
 
-/// Reads one token. Returns the index after it and what may follow, or `None` if the text is not JSON.
+/// Reads one token. Returns the index after it and what may follow, or `None` if the text is not
+/// JSON.
 fn step(bytes: &[u8], at: usize, expect: Expect, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
     use Expect::{Colon, CommaOrEnd, Key, KeyOrEnd, Object, Value, ValueOrEnd};
     let in_array = open.last() == Some(&ARRAY);
@@ -85,8 +88,8 @@ fn close(at: usize, open: &mut Vec<u32>) -> Option<(usize, Expect)> {
     Some((at + 1, Expect::CommaOrEnd))
 }
 
-/// Returns the object's own members in their order, equal keys included. Keys and values are raw text. Anything
-/// but an object has no members.
+/// Returns the object's own members in their order, equal keys included. Keys and values are raw
+/// text. Anything but an object has no members.
 fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let start = object.starts_with(b"{").then_some(1);
     let mut at = start.unwrap_or(object.len());
@@ -101,7 +104,8 @@ fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Returns the raw values of the named members; of members with the same name the last, as Python does.
+/// Returns the raw values of the named members; of members with the same name the last, as Python
+/// does.
 pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
     let mut found = [None; N];
     for (key, value) in members(object) {
@@ -121,8 +125,8 @@ fn is_string(raw: &[u8], text: &str) -> bool {
     }
 }
 
-/// Decodes the string that `raw` begins with; `None` if it begins with something else. A lone surrogate escape and
-/// what is not UTF-8 become U+FFFD.
+/// Decodes the string that `raw` begins with; `None` if it begins with something else. A lone
+/// surrogate escape and what is not UTF-8 become U+FFFD.
 pub fn string(raw: &[u8]) -> Option<String> {
     let end = string_end(raw, 0)?;
     let mut text = Vec::new();
@@ -145,7 +149,8 @@ pub fn string(raw: &[u8]) -> Option<String> {
     })
 }
 
-/// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Returns the run's length.
+/// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Returns the
+/// run's length.
 fn decode_units(raw: &[u8], text: &mut Vec<u8>) -> usize {
     let escapes = raw
         .chunks_exact(6)
@@ -178,15 +183,15 @@ fn unescape(letter: u8) -> u8 {
     }
 }
 
-/// Returns the value's JSON text without white space: strings decoded and encoded again, `NaN` and `Infinity` as
-/// `null`, numbers as written.
+/// Returns the value's JSON text without white space: strings decoded and encoded again, `NaN` and
+/// `Infinity` as `null`, numbers as written.
 pub fn compact(raw: &[u8]) -> String {
     rewrite(raw, |_| true)
 }
 
-/// Parses a JSON text. An object may also contain what this module reads and serde_json refuses; a number that is
-/// too large for a float is `null` then. `None` if the text is not one value, or is nested more than 127 levels
-/// deep.
+/// Parses a JSON text. An object may also contain what this module reads and serde_json refuses; a
+/// number that is too large for a float is `null` then. `None` if the text is not one value, or is
+/// nested more than 127 levels deep.
 pub fn parse(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok().or_else(|| {
         let is_finite = |number: &str| number.parse().is_ok_and(f64::is_finite);
@@ -229,7 +234,8 @@ fn skip_white(bytes: &[u8], at: usize) -> usize {
         .count()
 }
 
-/// Returns the end of a value in an object that is known to be whole: its brackets need only be counted.
+/// Returns the end of a value in an object that is known to be whole: its brackets need only be
+/// counted.
 fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
     let (mut at, mut depth) = (start, 0_usize);
     loop {

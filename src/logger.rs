@@ -1,5 +1,5 @@
-//! Writes problems and progress to stderr, one line each. Drops the records of libraries, which could contain a
-//! secret: ureq traces whole requests.
+//! Writes problems and progress to stderr, one line each. Drops the records of libraries, which
+//! could contain a secret: ureq traces whole requests.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};

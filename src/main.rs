@@ -55,8 +55,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use signal_hook::consts::SIGXFSZ;
 
 fn main() -> ExitCode {
-    // With a handler, a write beyond the limit on a file's size is an error, like that of a full disk. Without
-    // one it kills the run.
+    // With a handler, a write beyond the limit on a file's size is an error, like that of a full
+    // disk. Without one it kills the run.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let screen = config::screen();
     terminal::init(screen);

@@ -1,5 +1,5 @@
-//! A string that cannot be printed. Tokens are wrapped here as soon as they are read and leave only as the
-//! value of a request header, so that no log line, error or report contains one by accident.
+//! A string that cannot be printed. Tokens are wrapped here as soon as they are read and leave only
+//! as the value of a request header, so that no log line, error or report contains one by accident.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ impl Secret {
         Self(value)
     }
 
-    /// Masks every occurrence of this secret in the text. A short one is left: for local servers a word such
-    /// as `ollama` is a token, and a diagnosis may well contain it.
+    /// Masks every occurrence of this secret in the text. A short one is left: for local servers a
+    /// word such as `ollama` is a token, and a diagnosis may well contain it.
     pub fn mask(&self, text: String) -> String {
         if self.0.len() < SHORTEST_MASKED || !text.contains(&self.0) {
             return text;

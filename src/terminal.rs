@@ -1,5 +1,6 @@
-//! What a terminal shows besides plain lines: colours, which obey `NO_COLOR`, text wrapped to its width, and a
-//! line that says what the program is waiting for. Without a terminal there is none of this.
+//! What a terminal shows besides plain lines: colours, which obey `NO_COLOR`, text wrapped to its
+//! width, and a line that says what the program is waiting for. Without a terminal there is none of
+//! this.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 use unicode_width::UnicodeWidthStr;
 
 use crate::text::on_one_line;
@@ -89,8 +93,8 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col).max(MIN_WIDTH))
 }
 
-/// Breaks a text at its spaces into lines of at most this many columns. A longer word is broken, too, unless the
-/// text holds a path, which somebody may want to copy.
+/// Breaks a text at its spaces into lines of at most this many columns. A longer word is broken,
+/// too, unless the text holds a path, which somebody may want to copy.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let options = textwrap::Options::new(columns)
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
@@ -99,8 +103,8 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines.map(|line| line.into_owned()).collect()
 }
 
-/// Wraps a text at the width of stdout's terminal; all lines but the first are indented by this many columns.
-/// Without a terminal it stays on one line.
+/// Wraps a text at the width of stdout's terminal; all lines but the first are indented by this
+/// many columns. Without a terminal it stays on one line.
 pub fn wrapped(text: &str, indent: usize) -> String {
     let text = on_one_line(text);
     let Some(columns) = width() else {
@@ -139,6 +143,23 @@ fn write_stderr(text: &str) {
     let _ = stderr.write_all(format!("{}{text}", clear_line()).as_bytes());
 }
 
+/// At a terminal, makes an interrupt (Ctrl-C) say that nothing is lost before it ends the program.
+pub fn explain_interrupt() {
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    // Without a thread, an interrupt ends the program as it always does.
+    let _ = thread::Builder::new().spawn(|| {
+        let mut signals = Signals::new([SIGINT])?;
+        if signals.forever().next().is_some() {
+            // Removes the `^C` of the terminal, too.
+            IS_DRAWN.store(screen().escapes, Ordering::Relaxed);
+            write_line("probe-wake: interrupted; nothing is lost: the next run goes on from here");
+        }
+        emulate_default_handler(SIGINT)
+    });
+}
+
 /// Whether the line about the wait is on the terminal now.
 static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
@@ -157,8 +178,8 @@ fn clear_line() -> &'static str {
     }
 }
 
-/// A line on stderr's terminal that says what the program is waiting for, and for how long. Dropping this removes
-/// it.
+/// A line on stderr's terminal that says what the program is waiting for, and for how long.
+/// Dropping this removes it.
 pub struct Waiting {
     /// `None` if stderr is not a terminal.
     line: Option<(String, Sender<()>, JoinHandle<()>)>,

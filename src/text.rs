@@ -1,5 +1,5 @@
-//! Filters for text from outside, before it reaches a terminal, a log line, a prompt or a file; and the form in
-//! which this program writes a time.
+//! Filters for text from outside, before it reaches a terminal, a log line, a prompt or a file; and
+//! the form in which this program writes a time.
 
 use jiff::Timestamp;
 use serde::Serializer;
@@ -22,14 +22,15 @@ pub fn for_terminal(text: &str) -> String {
     replace(text, steers, char::REPLACEMENT_CHARACTER)
 }
 
-/// Returns the text on one line, with a space for each character that breaks it or controls a terminal.
+/// Returns the text on one line, with a space for each character that breaks it or controls a
+/// terminal.
 pub fn on_one_line(text: &str) -> String {
     let breaks = |c| matches!(c, '\n' | '\t' | '\u{2028}' | '\u{2029}');
     replace(text, |c| breaks(c) || steers(c), ' ')
 }
 
-/// Returns whether the character could control a terminal or change the writing direction: control characters
-/// but line feed and tab, and the bidirectional controls.
+/// Returns whether the character could control a terminal or change the writing direction: control
+/// characters but line feed and tab, and the bidirectional controls.
 pub fn steers(c: char) -> bool {
     let is_bidirectional = matches!(
         c,
@@ -38,7 +39,8 @@ pub fn steers(c: char) -> bool {
     is_bidirectional || (c.is_control() && c != '\n' && c != '\t')
 }
 
-/// Formats a time as RFC 3339 in UTC with six digits after the second: `2026-05-24T14:32:00.123456Z`.
+/// Formats a time as RFC 3339 in UTC with six digits after the second:
+/// `2026-05-24T14:32:00.123456Z`.
 pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }

@@ -1,5 +1,5 @@
-//! `completions SHELL`: shell completions from the same description as the help text, with a line on how to
-//! install them.
+//! `completions SHELL`: shell completions from the same description as the help text, with a line
+//! on how to install them.
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -12,8 +12,8 @@ use crate::report;
 pub fn completions(args: &CompletionsArgs) -> Ended {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "probe-wake", &mut script);
-    // clap_complete 4.6 stores a command's flags under one name and looks them up under another if the program's
-    // name has a hyphen: bash would complete none of them.
+    // clap_complete 4.6 stores a command's flags under one name and looks them up under another if
+    // the program's name has a hyphen: bash would complete none of them.
     let script = String::from_utf8_lossy(&script).replace("probe__subcmd__wake", "probe__wake");
     let script = with_comment(&script, how_to_install(args.shell));
     report::print(&script).context("cannot print the completions")?;

@@ -5,8 +5,8 @@ use anyhow::Context;
 use crate::exit::Problem;
 use crate::terminal::ask;
 
-/// Returns whether to go on. `lost` says what would be lost, as in "This gives up 2 unread wakes". Without a
-/// terminal nobody can be asked: that is wrong usage.
+/// Returns whether to go on. `lost` says what would be lost, as in "This gives up 2 unread wakes".
+/// Without a terminal nobody can be asked: that is wrong usage.
 pub fn is_given(yes: bool, lost: &str, question: &str) -> Result<bool, Problem> {
     if yes {
         return Ok(true);

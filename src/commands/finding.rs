@@ -1,4 +1,5 @@
-//! A finding of `check` or `status`: something that is fine, or what is wrong and what to do about it.
+//! A finding of `check` or `status`: something that is fine, or what is wrong and what to do about
+//! it.
 
 use serde::Serialize;
 

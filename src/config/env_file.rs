@@ -1,13 +1,15 @@
-//! The env file: `KEY=value` lines in systemd's `EnvironmentFile` syntax, so that the same file serves cron,
-//! which has no profile, and a systemd unit.
+//! The env file: `KEY=value` lines in systemd's `EnvironmentFile` syntax, so that the same file
+//! serves cron, which has no profile, and a systemd unit.
 //!
-//! Syntax (systemd.exec(5), `EnvironmentFile=`): blank lines and lines that begin with `#` or `;` are
-//! ignored; a backslash before a line end continues the line; a value may be quoted with `'` or `"`, and
-//! inside an unquoted value they stand for themselves; an unquoted backslash, and one before `"`, `\`,
-//! `` ` `` or `$` in double quotes, is removed; there is no `export` and no expansion.
+//! Syntax (systemd.exec(5), `EnvironmentFile=`): blank lines and lines that begin with `#` or `;`
+//! are ignored; a backslash before a line end continues the line; a value may be quoted with `'` or
+//! `"`, and inside an unquoted value they stand for themselves; an unquoted backslash, and one
+//! before `"`, `\`, `` ` `` or `$` in double quotes, is removed; there is no `export` and no
+//! expansion.
 //!
-//! One thing is read otherwise: a quote that is never closed, or whose value would swallow a setting of ours,
-//! ends with its line, with a warning. systemd would take the settings below it for a part of the value.
+//! One thing is read otherwise: a quote that is never closed, or whose value would swallow a
+//! setting of ours, ends with its line, with a warning. systemd would take the settings below it
+//! for a part of the value.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,8 +29,8 @@ pub struct Content {
     pub warnings: Vec<Warning>,
 }
 
-/// Reads the file. Refuses one that others can write or replace, since it holds secrets and says where they
-/// are sent.
+/// Reads the file. Refuses one that others can write or replace, since it holds secrets and says
+/// where they are sent.
 pub fn read(path: &Path) -> Result<Content> {
     let shown = path.display();
     let (bytes, meta) =
@@ -123,7 +125,8 @@ impl Assignment {
 }
 
 impl<'a> Scanner<'a> {
-    /// Returns the next line, with the assignment that begins in it, if one does; `None` at the end.
+    /// Returns the next line, with the assignment that begins in it, if one does; `None` at the
+    /// end.
     fn line(&mut self) -> Option<(&'a str, Option<Assignment>)> {
         loop {
             self.rest = self.rest.trim_start();

@@ -1,6 +1,6 @@
-//! The process's environment with the env file beneath it, and the readers that turn a variable into a
-//! number, a switch, a path or a secret. A value that cannot be used is a warning that names the
-//! variable, the value and the default that is used instead, never an exit.
+//! The process's environment with the env file beneath it, and the readers that turn a variable
+//! into a number, a switch, a path or a secret. A value that cannot be used is a warning that names
+//! the variable, the value and the default that is used instead, never an exit.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -175,8 +175,8 @@ impl Environment {
         self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. It is read
-    /// once, however often it is asked for.
+    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. It is
+    /// read once, however often it is asked for.
     pub fn secret(&self, name: &'static str) -> Option<Secret> {
         let mut secrets = self.secrets.borrow_mut();
         let read = || self.read_secret(name);
@@ -227,8 +227,8 @@ impl Environment {
         non_empty(value.map(|value| value.to_string_lossy()).as_deref())
     }
 
-    /// Returns what is probably not meant as it stands: names close to a known one, and values with a line
-    /// break. Other programs may read the same names, so that only `check` mentions them.
+    /// Returns what is probably not meant as it stands: names close to a known one, and values with
+    /// a line break. Other programs may read the same names, so that only `check` mentions them.
     pub fn suspicious(&self) -> Vec<Warning> {
         let is_set = |name: &str| self.get(name).is_some();
         let in_file = self.file.keys().map(|name| (name.clone(), "env file"));

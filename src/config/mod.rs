@@ -1,5 +1,5 @@
-//! Flags over environment over env file, validated once. No other module reads the environment. A setting
-//! that may be missing is an `Option` whose `None` is explained.
+//! Flags over environment over env file, validated once. No other module reads the environment. A
+//! setting that may be missing is an `Option` whose `None` is explained.
 
 mod engine;
 mod env_file;
@@ -57,7 +57,8 @@ pub struct Config {
     /// How long the log may have no new row before the operator is told; `None`: for ever.
     #[allow(dead_code, reason = "nothing reads it yet")]
     pub quiet_after: Option<SignedDuration>,
-    /// The emoji with which the operator acknowledges an incident; `None`: reactions are not asked for.
+    /// The emoji with which the operator acknowledges an incident; `None`: reactions are not asked
+    /// for.
     #[allow(dead_code, reason = "nothing reads it yet")]
     pub ack_reaction: Option<String>,
     /// The second channel; `None`: there is none.
@@ -98,8 +99,8 @@ pub fn suspicious(flags: &Global) -> Result<Vec<Warning>, Problem> {
     Ok(Environment::read(flags)?.suspicious())
 }
 
-/// Returns the settings in this process's environment that are not in the env file, without the paths of log
-/// and state, which a schedule writes down itself.
+/// Returns the settings in this process's environment that are not in the env file, without the
+/// paths of log and state, which a schedule writes down itself.
 pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> {
     let written_down = [
         &var::AUDIT_LOG_PATH,
@@ -115,7 +116,8 @@ pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> 
     Ok(env.only_in_process(names::names().filter(is_needed)))
 }
 
-/// Returns whether stderr goes to journald, which names the device and inode of its socket (systemd.exec(5)).
+/// Returns whether stderr goes to journald, which names the device and inode of its socket
+/// (systemd.exec(5)).
 pub fn stderr_is_journal() -> bool {
     let Some(named) = std::env::var_os("JOURNAL_STREAM") else {
         return false;

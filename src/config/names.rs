@@ -1,4 +1,5 @@
-//! The names of all settings: which are known, which hold a token, and which one was probably meant.
+//! The names of all settings: which are known, which hold a token, and which one was probably
+//! meant.
 
 use super::variables::{ENGINE_TOKEN, HTTPS_PROXY, NO_PROXY, SLACK_BOT_TOKEN, VARIABLES};
 use crate::engine::APIS;

@@ -35,7 +35,8 @@ impl Paths {
         Ok(paths)
     }
 
-    /// Returns the paths that a scheduled run finds by itself, from the env file and the home folder.
+    /// Returns the paths that a scheduled run finds by itself, from the env file and the home
+    /// folder.
     pub fn of_scheduled_runs(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?.of_scheduled_runs();
         let no_flags = Global {

@@ -2,8 +2,8 @@
 
 use crate::terminal::Screen;
 
-/// Reads `TERM` and the locale, of whose variables the first that is set counts (locale(7)). If none is set, a
-/// terminal of today takes escapes all the same.
+/// Reads `TERM` and the locale, of whose variables the first that is set counts (locale(7)). If
+/// none is set, a terminal of today takes escapes all the same.
 pub fn screen() -> Screen {
     of(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
 }

@@ -19,7 +19,8 @@ fn shown<T: std::fmt::Debug>(limit: Option<T>) -> String {
     limit.map_or("none".to_owned(), |limit| format!("{limit:?}"))
 }
 
-/// Every number: its default, and what becomes of values at its edges. `-` is a value that is refused.
+/// Every number: its default, and what becomes of values at its edges. `-` is a value that is
+/// refused.
 #[test]
 fn every_number_is_read_as_its_help_says() {
     let values = [
@@ -200,8 +201,9 @@ fn without_a_limit_nothing_in_the_outbox_expires() {
     assert!(expires("86400") && !expires("0"));
 }
 
-/// The switches, and whether one is on.
-const SWITCHES: [(&str, fn(&Config) -> bool); 3] = [
+type IsOn = fn(&Config) -> bool;
+
+const SWITCHES: [(&str, IsOn); 3] = [
     ("KORA_PROBE_TELL_RECOVERY", |config| config.tell_recovery),
     ("KORA_PROBE_DEBOUNCE_BYPASS_CRITICAL", |config| {
         config.debounce.bypass_critical

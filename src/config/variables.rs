@@ -1,5 +1,5 @@
-//! The table of settings: the name, default and meaning of every variable, in one place. The configuration
-//! reads its defaults from here, and a test keeps the man page in step with it.
+//! The table of settings: the name, default and meaning of every variable, in one place. The
+//! configuration reads its defaults from here, and a test keeps the man page in step with it.
 
 /// An environment variable, or a line of the env file.
 pub struct Variable {

@@ -1,5 +1,5 @@
-//! What is wrong with a setting: collected while the settings are read, then printed to stderr by every
-//! command but `check`, which lists it among its findings.
+//! What is wrong with a setting: collected while the settings are read, then printed to stderr by
+//! every command but `check`, which lists it among its findings.
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
-//! Anthropic's Messages API (version 2023-06-01). An answer is a list of blocks, of which those of type `text` are
-//! the diagnosis. New values of `stop_reason` may appear at any time; three of them matter here.
+//! Anthropic's Messages API (version 2023-06-01). An answer is a list of blocks, of which those of
+//! type `text` are the diagnosis. New values of `stop_reason` may appear at any time; three of them
+//! matter here.
 
 use serde_json::{Map, Value, json};
 
@@ -56,7 +57,8 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
         .get("content")
         .and_then(Value::as_array)
         .ok_or(Reason::InvalidResponse)?;
-    // A text with citations is split into blocks in mid-sentence: join them with nothing in between.
+    // A text with citations is split into blocks in mid-sentence: join them with nothing in
+    // between.
     let text: String = blocks
         .iter()
         .filter(|block| block["type"] == "text")

@@ -24,7 +24,8 @@ pub struct Api {
     pub model: Model,
     /// Appended to the engine's URL to ask a question.
     pub(super) path: &'static str,
-    /// Appended to the engine's URL to list the models; with a slash and a model's name, to look up that one.
+    /// Appended to the engine's URL to list the models; with a slash and a model's name, to look up
+    /// that one.
     pub(super) models_path: Option<&'static str>,
     pub(super) headers: fn(Option<&Secret>) -> Vec<Header>,
     pub(super) body: fn(&EngineConfig, &Question) -> Value,

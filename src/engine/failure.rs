@@ -1,5 +1,5 @@
-//! Why there is no diagnosis: a reason, which the message and the report name, and the engine's own message, which
-//! the warning adds.
+//! Why there is no diagnosis: a reason, which the message and the report name, and the engine's own
+//! message, which the warning adds.
 
 use std::fmt;
 
@@ -62,7 +62,8 @@ impl Reason {
         }
     }
 
-    /// Returns whether the engine could not be reached. The next question will hardly reach it either.
+    /// Returns whether the engine could not be reached. The next question will hardly reach it
+    /// either.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Timeout | Self::ConnectionError)
     }
@@ -85,7 +86,8 @@ pub struct Failure {
     pub reason: Reason,
     /// The answer's status, if it was outside 2xx.
     pub status: Option<u16>,
-    /// The engine's message, or why there was no connection: one line of at most 200 characters, tokens masked.
+    /// The engine's message, or why there was no connection: one line of at most 200 characters,
+    /// tokens masked.
     pub message: Option<String>,
 }
 
@@ -119,7 +121,8 @@ impl Failure {
     }
 }
 
-/// Returns `error` if it is a string, else its `code`, else its `type`. Digits are not a code: they repeat a status.
+/// Returns `error` if it is a string, else its `code`, else its `type`. Digits are not a code: they
+/// repeat a status.
 pub(super) fn code(error: &Value) -> Option<Reason> {
     let is_word = |text: &&str| {
         !text

@@ -1,5 +1,5 @@
-//! Kora's own API: the wake goes along with the prompt as metadata, and the answer is one flat object that must have
-//! `text` or `error`.
+//! Kora's own API: the wake goes along with the prompt as metadata, and the answer is one flat
+//! object that must have `text` or `error`.
 
 use serde_json::{Map, Value, json};
 

@@ -1,6 +1,6 @@
-//! The reasoning engine: it is asked once about a wake and returns a diagnosis that is fit to send, or a reason why
-//! there is none. Each API is described in a file of its own and listed in [`APIS`]; `api` says what such a
-//! description holds, `answer` reads what all APIs have in common.
+//! The reasoning engine: it is asked once about a wake and returns a diagnosis that is fit to send,
+//! or a reason why there is none. Each API is described in a file of its own and listed in
+//! [`APIS`]; `api` says what such a description holds, `answer` reads what all APIs have in common.
 
 mod answer;
 mod anthropic;

@@ -20,8 +20,8 @@ pub enum Lookup {
     Unlisted(u16),
 }
 
-/// Asks an engine for its models, with the token. An engine whose API has no such list is only connected to, and
-/// gets no token. `timeout` is for one request; there may be two.
+/// Asks an engine for its models, with the token. An engine whose API has no such list is only
+/// connected to, and gets no token. `timeout` is for one request; there may be two.
 pub fn look_up_model(
     config: &EngineConfig,
     http: &Http,
@@ -45,8 +45,8 @@ pub fn look_up_model(
         return Ok(Lookup::NoList(reply.status));
     };
     let model = config.model.as_deref().unwrap_or_default();
-    // A list has no aliases (`claude-haiku-4-5`, Ollama's names without a tag) and may have more pages, but a look-up
-    // of a single model also finds those.
+    // A list has no aliases (`claude-haiku-4-5`, Ollama's names without a tag) and may have more
+    // pages, but a look-up of a single model also finds those.
     let has_model = || {
         let reply = get(&format!("{path}/{model}")).ok()?;
         let body = reply.json().filter(|_| reply.is_success())?;
@@ -75,7 +75,8 @@ mod tests {
 
     const LIST: &str = r#"{"object":"list","data":[{"id":"m1"},{"id":"m2"},{"no_id":1}]}"#;
 
-    /// Returns the result of a look-up in which the list and the model's own page are answered so, and the requests.
+    /// Returns the result of a look-up in which the list and the model's own page are answered so,
+    /// and the requests.
     fn looked_up(
         api: &'static Api,
         model: &str,

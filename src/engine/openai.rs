@@ -1,6 +1,6 @@
-//! Chat Completions as OpenAI, Ollama, vLLM, llama.cpp, LiteLLM, LM Studio and Kora's gateway speak it. Only
-//! `content` is the diagnosis: what a server puts into `reasoning` or `reasoning_content` is the model thinking
-//! aloud.
+//! Chat Completions as OpenAI, Ollama, vLLM, llama.cpp, LiteLLM, LM Studio and Kora's gateway speak
+//! it. Only `content` is the diagnosis: what a server puts into `reasoning` or `reasoning_content`
+//! is the model thinking aloud.
 
 use serde_json::{Map, Value, json};
 
@@ -40,8 +40,8 @@ fn body(config: &EngineConfig, question: &Question) -> Value {
     body
 }
 
-/// If several things are wrong, what the model or the server says about its answer comes before what the answer
-/// looks like.
+/// If several things are wrong, what the model or the server says about its answer comes before
+/// what the answer looks like.
 fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     let choice = body
         .get("choices")
@@ -74,7 +74,8 @@ fn parts(content: &Value) -> impl Iterator<Item = &Value> {
     content.as_array().into_iter().flatten()
 }
 
-/// Returns the message's content: a string, or the texts of a list of parts; null or missing is empty.
+/// Returns the message's content: a string, or the texts of a list of parts; null or missing is
+/// empty.
 fn text(message: &Value) -> Result<String, Reason> {
     match &message["content"] {
         Value::String(text) => Ok(text.clone()),

@@ -1,5 +1,5 @@
-//! An answer of any status, and the ways to read it. A peer may repeat anything, tokens included, so its text leaves
-//! this module with every token of ours masked.
+//! An answer of any status, and the ways to read it. A peer may repeat anything, tokens included,
+//! so its text leaves this module with every token of ours masked.
 
 use std::sync::Arc;
 
@@ -51,14 +51,14 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Parses the body as JSON, masked. An object may contain what Python writes and JSON does not allow, above all a
-    /// text cut in the middle of a surrogate pair.
+    /// Parses the body as JSON, masked. An object may contain what Python writes and JSON does not
+    /// allow, above all a text cut in the middle of a surrogate pair.
     pub fn json(&self) -> Option<Value> {
         json::parse(&self.body).map(|value| self.masked(value))
     }
 
-    /// Returns these members of the body, masked; null if it is not an object that has them. Each is parsed by
-    /// itself, so that nothing else in the body matters.
+    /// Returns these members of the body, masked; null if it is not an object that has them. Each
+    /// is parsed by itself, so that nothing else in the body matters.
     pub fn members<const N: usize>(&self, names: [&str; N]) -> [Value; N] {
         let object = json::whole_object(&self.body).unwrap_or_default();
         json::last_of(object, names).map(|member| {
@@ -67,7 +67,8 @@ impl Reply {
         })
     }
 
-    /// Masks our tokens in the text. One that is joined from parts may contain a token that none of them did.
+    /// Masks our tokens in the text. One that is joined from parts may contain a token that none of
+    /// them did.
     pub fn masked_text(&self, text: String) -> String {
         let secrets = self.secrets.iter();
         secrets.fold(text, |text, secret| secret.mask(text))

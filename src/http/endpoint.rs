@@ -1,5 +1,5 @@
-//! Which URLs a request may go to: `https`, or plain `http` to loopback. Whether a host is loopback is decided by
-//! how it is written, never by what it resolves to.
+//! Which URLs a request may go to: `https`, or plain `http` to loopback. Whether a host is loopback
+//! is decided by how it is written, never by what it resolves to.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -41,8 +41,8 @@ impl Endpoint {
         }
     }
 
-    /// Appends `path`, which begins with a slash, to this URL's own path; a query stays last. An empty path changes
-    /// nothing.
+    /// Appends `path`, which begins with a slash, to this URL's own path; a query stays last. An
+    /// empty path changes nothing.
     pub fn join(&self, path: &str) -> Self {
         if path.is_empty() {
             return self.clone();
@@ -64,8 +64,8 @@ impl Endpoint {
         self.uri.host().unwrap_or_default()
     }
 
-    /// Returns whether the host is `localhost` or a loopback address. A name that resolves to one (`127.1`,
-    /// `127.0.0.1.example.com`) is not.
+    /// Returns whether the host is `localhost` or a loopback address. A name that resolves to one
+    /// (`127.1`, `127.0.0.1.example.com`) is not.
     pub(super) fn is_loopback(&self) -> bool {
         match address(self.host()) {
             Some(IpAddr::V4(ip)) => ip.is_loopback(),

@@ -1,4 +1,5 @@
-//! Servers on loopback that answer as a test wants, for the tests of all modules that send requests.
+//! Servers on loopback that answer as a test wants, for the tests of all modules that send
+//! requests.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +18,8 @@ pub(crate) struct Server {
     pub connections: Receiver<()>,
 }
 
-/// Starts a server that calls `answer` for each request, and closes the connection if that returns false.
+/// Starts a server that calls `answer` for each request, and closes the connection if that returns
+/// false.
 pub(crate) fn server(answer: impl Fn(&mut TcpStream) -> bool + Clone + Send + 'static) -> Server {
     serve(move |_, stream| answer(stream))
 }

@@ -1,8 +1,8 @@
-//! The one HTTP client. `endpoint` says which URLs a request may go to, `header` what it carries, `proxy` whether
-//! it goes through a proxy, `resolver` how names are resolved, `roots` which certificates are trusted, `answer`
-//! what is read of an answer. ureq's agents are built with the first request: a run without one loads no
-//! certificates. An error says whether the request can have reached its peer, since that decides whether it may be
-//! sent again.
+//! The one HTTP client. `endpoint` says which URLs a request may go to, `header` what it carries,
+//! `proxy` whether it goes through a proxy, `resolver` how names are resolved, `roots` which
+//! certificates are trusted, `answer` what is read of an answer. ureq's agents are built with the
+//! first request: a run without one loads no certificates. An error says whether the request can
+//! have reached its peer, since that decides whether it may be sent again.
 
 mod answer;
 mod endpoint;
@@ -37,8 +37,8 @@ use roots::roots;
 /// How much of an answer's body is read, in bytes.
 pub const MAX_BODY: u64 = 1024 * 1024;
 
-/// Node.js and uvicorn close an idle connection after 5 s. Of a POST that crosses with the close nobody could say
-/// whether it was processed.
+/// Node.js and uvicorn close an idle connection after 5 s. Of a POST that crosses with the close
+/// nobody could say whether it was processed.
 const MAX_IDLE: Duration = Duration::from_secs(4);
 
 /// Why there is no answer. The texts are for people, and contain no secret.
@@ -85,8 +85,9 @@ impl fmt::Display for RequestError {
     }
 }
 
-/// The request's body, which notes when its first byte is read. ureq reads it after it has connected, TLS included,
-/// and written the head: before that, no peer can have acted on the request.
+/// The request's body, which notes when its first byte is read. ureq reads it after it has
+/// connected, TLS included, and written the head: before that, no peer can have acted on the
+/// request.
 struct Outgoing<'a> {
     rest: &'a [u8],
     left: bool,
@@ -105,8 +106,8 @@ pub struct Http {
     proxy: ProxySettings,
     /// The certificates to trust in place of the system's.
     ca_file: Option<PathBuf>,
-    /// What is masked in every answer. A peer may know more tokens than the one it was sent: that of another peer on
-    /// the same machine, or one from a row.
+    /// What is masked in every answer. A peer may know more tokens than the one it was sent: that
+    /// of another peer on the same machine, or one from a row.
     secrets: Arc<[Secret]>,
     agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
@@ -129,8 +130,9 @@ impl Http {
         }
     }
 
-    /// POSTs `body` as JSON, once. `timeout` covers all of it, from resolving the name to the end of the answer.
-    /// Follows no redirect. `content-type` is `application/json` unless the headers have one.
+    /// POSTs `body` as JSON, once. `timeout` covers all of it, from resolving the name to the end
+    /// of the answer. Follows no redirect. `content-type` is `application/json` unless the headers
+    /// have one.
     pub fn post(
         &self,
         url: &Endpoint,
@@ -167,8 +169,8 @@ impl Http {
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
-    /// Returns the agent for this URL and time-out. Settings of a single request would make ureq load the roots again
-    /// for every connection.
+    /// Returns the agent for this URL and time-out. Settings of a single request would make ureq
+    /// load the roots again for every connection.
     fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, RequestError> {
         let key = AgentKey {
             proxy: self.proxy.for_url(url)?,

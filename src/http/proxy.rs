@@ -1,4 +1,5 @@
-//! Whether a request goes through `HTTPS_PROXY`: not to loopback, and not to the hosts in `NO_PROXY`.
+//! Whether a request goes through `HTTPS_PROXY`: not to loopback, and not to the hosts in
+//! `NO_PROXY`.
 
 use std::net::IpAddr;
 
@@ -32,8 +33,9 @@ impl ProxySettings {
         }
     }
 
-    /// Reads `NO_PROXY` as curl does: `*`, a host with all its subdomains (with or without a leading dot), an
-    /// address, or a network such as `10.0.0.0/8`. For ureq a bare host has no subdomains.
+    /// Reads `NO_PROXY` as curl does: `*`, a host with all its subdomains (with or without a
+    /// leading dot), an address, or a network such as `10.0.0.0/8`. For ureq a bare host has no
+    /// subdomains.
     fn is_exempt(&self, host: &str) -> bool {
         let list = self.no_proxy.as_deref().unwrap_or_default();
         let entries = list.split([',', ' ']);

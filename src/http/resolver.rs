@@ -1,6 +1,7 @@
-//! Resolves names within a request's time-out. The system's resolver has time-outs of its own, which may be longer,
-//! so it is asked on another thread, which nobody has to wait for. Where no thread can be had, it is asked on this
-//! one: late is better than never. (ureq's own resolver panics there.)
+//! Resolves names within a request's time-out. The system's resolver has time-outs of its own,
+//! which may be longer, so it is asked on another thread, which nobody has to wait for. Where no
+//! thread can be had, it is asked on this one: late is better than never. (ureq's own resolver
+//! panics there.)
 
 use std::sync::mpsc;
 use std::thread;

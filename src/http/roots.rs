@@ -1,6 +1,6 @@
-//! Which certificates are trusted: those in `SSL_CERT_FILE` if it is set, otherwise the system's. The platform's
-//! verifier reads that variable, too, but from the process's environment only, and under cron it is in the env
-//! file.
+//! Which certificates are trusted: those in `SSL_CERT_FILE` if it is set, otherwise the system's.
+//! The platform's verifier reads that variable, too, but from the process's environment only, and
+//! under cron it is in the env file.
 
 use std::io::Read;
 use std::path::Path;

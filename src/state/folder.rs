@@ -33,7 +33,7 @@ impl Folder {
         if !self.path.exists() {
             let mut builder = DirBuilder::new();
             builder.mode(0o700).create(&self.path)?;
-            self.path.parent().map_or(Ok(()), sync_folder)?;
+            self.path.parent().map(sync_folder).transpose()?;
         }
         let new = self.path(&format!("{file}{NEW}"));
         let mut out = create_anew(&new, 0o600)?;
@@ -47,7 +47,7 @@ impl Folder {
 
     /// Brings the names to the disk.
     pub fn sync(&self) -> io::Result<()> {
-        sync_folder(&self.path)
+        sync_folder(&self.path).map(drop)
     }
 
     pub fn read(&self, file: &str) -> io::Result<Vec<u8>> {

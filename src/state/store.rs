@@ -125,7 +125,7 @@ impl Store {
             out.write_all(b"\n")
         })?;
         match durability {
-            Durability::Full => sync_folder(&self.dir),
+            Durability::Full => sync_folder(&self.dir).map(drop),
             Durability::CheckpointOnly => Ok(()),
         }
     }
@@ -144,7 +144,7 @@ impl Store {
             Err(error) => Err(error),
             Ok(bytes) => self
                 .replace_new(OLD_FILE, |out| out.write_all(&bytes))
-                .and_then(|()| sync_folder(&self.dir)),
+                .and_then(|()| sync_folder(&self.dir).map(drop)),
         }
         .with_context(|| format!("cannot write {}", old.display()))
     }

@@ -1,4 +1,5 @@
-//! The built binary against loopback servers, in a sandbox: a folder for each section of the contract.
+//! Tests of the built binary, in a sandbox and against servers on loopback: for what crosses a process. Rules that are
+//! pure have tables of unit tests beside their code.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

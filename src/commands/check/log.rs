@@ -1,5 +1,5 @@
-//! The audit log: is it there, does it hold JSON rows, how old is the last one, how many wakes are in it? Of a
-//! long log only the end is read.
+//! The audit log: is it there, does it hold JSON rows, how old is the last one, how many wakes are
+//! in it? Of a long log only the end is read.
 
 use std::path::Path;
 

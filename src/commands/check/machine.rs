@@ -14,7 +14,7 @@ use crate::commands::health::{self, Runs};
 use crate::config::variables as var;
 use crate::config::{self, Config};
 use crate::exit::Problem;
-use crate::files::{create_anew, is_readable_by_others, open_own};
+use crate::files::{create_anew, is_readable_by_others, open_own, sync_folder};
 use crate::snapshot::Snapshot;
 use crate::state::{State, Store, lock, undelivered};
 use crate::time::span;
@@ -145,17 +145,21 @@ fn state_dir(dir: &Path) -> Finding {
     let Ok(meta) = fs::metadata(dir) else {
         return missing_state_dir(dir);
     };
-    if let Err(error) = write_trial(dir).and_then(|()| open_lock(dir)) {
-        return failed(
-            format!("{shown} cannot be written: {error}"),
-            "let the runs' user write it, or free some space",
-        );
-    }
-    if let Err(error) = File::open(dir).and_then(|folder| folder.sync_all()) {
-        return warning(
-            format!("{shown} cannot be synced ({error}): a power cut may undo the last run"),
-            "put it on a local file system (--state-dir)",
-        );
+    let written = write_trial(dir).and_then(|()| open_lock(dir));
+    match written.and_then(|()| sync_folder(dir)) {
+        Ok(true) => {}
+        Ok(false) => {
+            return warning(
+                format!("{shown} cannot be synced: a power cut may undo the last run"),
+                "move it to a local file system (--state-dir)",
+            );
+        }
+        Err(error) => {
+            return failed(
+                format!("{shown} cannot be written: {error}"),
+                "let the runs' user write it, or free some space",
+            );
+        }
     }
     match meta.mode() & 0o777 {
         mode if mode & 0o077 == 0 => ok(shown.to_string()),

@@ -1,5 +1,5 @@
-//! `check`: is it set up? Each line is a finding, with a next step if there is something to do. It fails if
-//! something would keep an alert from arriving.
+//! `check`: is it set up? Each line is a finding, with a next step if there is something to do. It
+//! fails if something would keep an alert from arriving.
 
 mod log;
 mod machine;

@@ -21,8 +21,8 @@ const SET_ENGINE: &str =
 const TEST_MESSAGE: &str =
     "probe-wake: this is a test message. If you can read it, alerts can reach you here.";
 
-/// Without an engine alerts still arrive, without a diagnosis: a warning. An engine that refuses the token or
-/// the model is set up wrong: that fails.
+/// Without an engine alerts still arrive, without a diagnosis: a warning. An engine that refuses
+/// the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
         return warning(

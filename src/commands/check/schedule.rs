@@ -131,7 +131,7 @@ mod tests {
             fs::write(folder.join(unit), "").unwrap();
         }
         std::os::unix::fs::symlink("../probe-wake.timer", wants.join("probe-wake.timer")).unwrap();
-        let found = units(&[folder.clone()]);
+        let found = units(std::slice::from_ref(&folder));
         fs::remove_dir_all(folder).unwrap();
         assert_eq!(found, (vec!["probe-wake.timer"], vec!["probe-wake.path"]));
         assert_eq!(units(&["/nowhere".into()]), (vec![], vec![]));

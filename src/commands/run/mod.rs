@@ -13,14 +13,14 @@ use log::{info, warn};
 use super::checkpoint_at;
 use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
-use crate::exit::{Ended, Exit, Problem};
+use crate::exit::{Ended, Exit, Problem, guarded};
 use crate::logger;
 use crate::report::{Report, print_json};
 use crate::run::Run;
 use crate::run::effects::{Effects, Live, Route};
 use crate::state::lock::{Lock, Note};
 use crate::state::{State, Store, log_name, undelivered};
-use crate::terminal::write_line;
+use crate::terminal::{explain_interrupt, write_line};
 use crate::text::quote;
 
 /// After a longer time without runs, a log without rows is watched anew.
@@ -34,9 +34,10 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     if args.dry_run {
         return dry::dry_run(&config, args);
     }
+    explain_interrupt();
     // Monitoring comes when the lock is released: it holds nobody up.
     let mut done = None;
-    let ended = real_run(&config, args, &mut done);
+    let ended = guarded(|| real_run(&config, args, &mut done));
     if let Some(path) = &config.metrics_file {
         monitoring::write_metrics(path, &config, done.as_ref(), &ended);
     }

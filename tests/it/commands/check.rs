@@ -367,6 +367,23 @@ fn a_state_folder_that_others_can_open_is_a_warning() {
 }
 
 #[test]
+fn a_state_folder_that_cannot_be_synced_is_a_warning_and_one_that_fails_is_a_failure() {
+    needs!("strace");
+    for (error, code, message) in [
+        ("EINVAL", 0, "warning  state folder"),
+        ("EOPNOTSUPP", 0, "cannot be synced"),
+        ("ENOSYS", 0, "cannot be synced"),
+        ("EIO", 1, "FAILED   state folder"),
+    ] {
+        let world = healthy();
+        let inject = format!("inject=fsync:error={error}");
+        let flags = ["-e", "trace=fsync", "-e", &inject];
+        let (outcome, _) = world.traced(&flags, "check");
+        outcome.exits(code).prints(message);
+    }
+}
+
+#[test]
 fn a_lock_that_only_root_can_write_fails() {
     if !rustix::process::geteuid().is_root() {
         return;

@@ -15,9 +15,9 @@ fn without_arguments_it_shows_its_help_and_exits_2() {
 }
 
 #[test]
-fn each_verb_has_help_that_exits_0() {
+fn every_command_has_help_that_exits_0() {
     let sandbox = Sandbox::bare();
-    for verb in [
+    for command in [
         "",
         "run",
         "replay",
@@ -30,10 +30,10 @@ fn each_verb_has_help_that_exits_0() {
         "schedule",
         "completions",
     ] {
-        let long = sandbox.command(&format!("{verb} --help")).exits(0);
+        let long = sandbox.command(&format!("{command} --help")).exits(0);
         assert!(long.stdout.contains("Usage: probe-wake") && long.stderr.is_empty());
         sandbox
-            .command(&format!("help {verb}"))
+            .command(&format!("help {command}"))
             .exits(0)
             .prints("Usage: probe-wake");
     }
@@ -42,7 +42,7 @@ fn each_verb_has_help_that_exits_0() {
 }
 
 #[test]
-fn what_cannot_be_understood_exits_2_and_names_it() {
+fn wrong_usage_exits_2_and_names_the_word() {
     let sandbox = Sandbox::bare();
     for line in [
         "--frob",
@@ -61,7 +61,7 @@ fn what_cannot_be_understood_exits_2_and_names_it() {
 }
 
 #[test]
-fn completions_are_scripts_that_their_shells_accept() {
+fn every_shell_accepts_its_completions() {
     let sandbox = Sandbox::bare();
     for (shell, check) in [
         ("bash", "bash -n"),
@@ -95,21 +95,20 @@ fn completions_are_scripts_that_their_shells_accept() {
 }
 
 #[test]
-fn bash_completes_verbs_and_flags() {
+fn bash_completes_flags_and_no_file_names_for_other_values() {
     let sandbox = Sandbox::bare();
     let line = "eval \"$($B completions bash)\"; COMP_WORDS=(probe-wake check --se); COMP_CWORD=2; \
-        _probe__wake probe-wake --se check; printf '%s\\n' \"${COMPREPLY[@]}\"";
+        _probe__wake probe-wake --se check; printf '%s\\n' \"${COMPREPLY[@]}\"; \
+        COMP_WORDS=(probe-wake history --since ''); COMP_CWORD=3; \
+        _probe__wake probe-wake '' --since; printf 'since: %s\\n' \"${COMPREPLY[@]}\"";
     let mut command = Command::new("bash");
     command.args(["-c", &line.replace("$B", BINARY)]);
-    sandbox
-        .spawn(&mut command)
-        .finish()
-        .exits(0)
-        .prints("--send-test-dm\n");
+    let completed = sandbox.spawn(&mut command).finish().exits(0);
+    assert_eq!(completed.stdout, "--send-test-dm\nsince: \n");
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_it_quietly() {
+fn a_reader_that_has_enough_is_no_error() {
     let world = World::stamped().quiet();
     world.unset("KORA_PROBE_ENGINE_URL");
     world.append((0..300).map(|number| wake(&format!("probe-{number}"))));
@@ -133,13 +132,13 @@ fn a_reader_that_has_enough_ends_it_quietly() {
             .exits(0)
             .silent();
         let first = world.shell(&format!("$B {line} | head -n 1")).finish();
-        let told = (first.stderr.as_str(), first.stdout.lines().count());
-        assert_eq!(told, ("", 1), "{line}");
+        let printed = (first.stderr.as_str(), first.stdout.lines().count());
+        assert_eq!(printed, ("", 1), "{line}");
     }
 }
 
 #[test]
-fn a_full_disk_behind_stdout_is_told() {
+fn a_full_disk_at_stdout_is_an_error() {
     let world = World::stamped().quiet();
     for line in [
         "status",
@@ -148,13 +147,13 @@ fn a_full_disk_behind_stdout_is_told() {
         "completions bash",
         "state show",
     ] {
-        let told = world.shell(&format!("$B {line} >/dev/full")).finish();
-        told.exits(1).warns("No space left on device");
+        let full = world.shell(&format!("$B {line} >/dev/full")).finish();
+        full.exits(1).warns("No space left on device");
     }
 }
 
 #[test]
-fn verbose_says_what_is_done_and_each_step() {
+fn verbose_says_what_is_done_and_very_verbose_each_step() {
     let world = World::stamped();
     world.append([wake("fly"), wake("fly")]);
     world

@@ -610,7 +610,8 @@ fn a_session_tells_of_dms_that_were_not_delivered() {
         .exits(0)
         .prints("dm        not sent")
         .prints("dm        queued");
-    world.set("KORA_PROBE_OUTBOX_TTL_SECONDS", "0");
+    world.shift_state(-1);
+    world.set("KORA_PROBE_OUTBOX_TTL_SECONDS", "60");
     world.run().exits(3);
     world
         .command(session)

@@ -1,4 +1,4 @@
-//! Issue 5: the man pages are pages that man(1) shows whole.
+//! The man pages: man(1) shows all of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// A page as it is read at a terminal of 80 columns, without its bold and underlined letters.
+/// Returns a page as a terminal of 80 columns shows it, without bold and underlined letters.
 fn shown(page: &Path) -> String {
     let mut command = Command::new("mandoc");
     command.args(["-T", "utf8", "-O", "width=80"]).arg(page);
@@ -40,7 +40,7 @@ fn shown(page: &Path) -> String {
 }
 
 #[test]
-fn mandoc_finds_nothing() {
+fn mandoc_finds_no_fault() {
     needs!("mandoc");
     assert!(pages().len() >= 10);
     for page in pages() {
@@ -82,9 +82,9 @@ fn the_pages_have_their_sections_in_order() {
 }
 
 #[test]
-fn each_verbs_page_shows_its_options() {
+fn the_page_of_a_command_has_its_options() {
     needs!("mandoc");
-    for (verb, option) in [
+    for (command, option) in [
         ("run", "--max-runtime"),
         ("check", "--send-test-dm"),
         ("history", "--since"),
@@ -92,7 +92,7 @@ fn each_verbs_page_shows_its_options() {
         ("state-reset", "--position"),
         ("schedule", "systemd"),
     ] {
-        let page = shown(&page(&format!("probe-wake-{verb}.1")));
+        let page = shown(&page(&format!("probe-wake-{command}.1")));
         assert!(page.contains(option), "{page}");
     }
 }

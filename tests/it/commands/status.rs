@@ -259,7 +259,7 @@ fn a_log_that_is_not_there_is_a_problem_and_has_no_lag() {
         found[0].contains("kora_audit_log.jsonl does not exist"),
         "{found:?}"
     );
-    assert!(found[1].contains("there was no run yet"), "{found:?}");
+    assert!(found[1].contains("there has been no run yet"), "{found:?}");
     // After a first run without a log, the log is still reported as missing.
     sandbox.run().exits(0);
     assert!(problem(&sandbox).contains("does not exist"));
@@ -332,7 +332,7 @@ fn runs_that_fail_for_15_minutes_are_a_problem_until_one_is_done() {
     assert!(problems(&world).is_empty(), "for a moment only");
     age_failure(&world);
     world.run().exits(1);
-    assert!(problem(&world).contains("no run was done for 16 min"));
+    assert!(problem(&world).contains("no run has completed for 16 min"));
     fs::remove_dir(&obstacle).unwrap();
     world.run().exits(0).silent();
     assert!(problems(&world).is_empty());
@@ -351,7 +351,7 @@ fn runs_that_are_killed_for_15_minutes_are_a_problem() {
         running.kill();
         age_failure(&world);
     }
-    assert!(problem(&world).contains("no run was done for 16 min"));
+    assert!(problem(&world).contains("no run has completed for 16 min"));
     world.run().exits(0);
     assert!(problems(&world).is_empty());
 }
@@ -370,7 +370,7 @@ fn a_dm_that_waits_for_15_minutes_is_a_problem() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(problem(&world).starts_with("1 DM is queued, the oldest for 15 min"));
+    assert!(problem(&world).starts_with("1 message is queued, the oldest for 15 min"));
     assert!(problem(&world).contains(&cause));
 }
 
@@ -385,7 +385,7 @@ fn a_wake_that_is_untold_for_15_minutes_is_a_problem() {
         let found = problems(&world);
         assert_eq!(found.len(), usize::from(is_problem), "{minutes}: {found:?}");
     }
-    assert!(problem(&world).starts_with("1 wake is untold, the oldest for 15 min"));
+    assert!(problem(&world).starts_with("1 wake is unsent, the oldest for 15 min"));
 }
 
 /// Makes all entries of this list of the state look as if they were queued so long ago.
@@ -403,7 +403,7 @@ fn what_was_given_up_is_a_problem_at_once() {
     let world = World::stamped();
     world.queue([wake("fly")]);
     world.command("state reset --outbox --yes").exits(0);
-    assert!(problem(&world).starts_with("1 DM lies in undelivered.jsonl"));
+    assert!(problem(&world).starts_with("1 message was given up"));
     world.command("undelivered --retry").exits(0);
     assert!(problems(&world).is_empty());
     world.run().exits(0);

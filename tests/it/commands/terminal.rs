@@ -1,9 +1,9 @@
-//! Issue 5: what a real terminal shows, and that nothing of it appears without one.
+//! What a real terminal shows, and that nothing of it appears without one.
 
 use crate::support::{Engine, Reply, World, at_once, wake};
 
 #[test]
-fn a_run_tells_what_it_waits_for_and_closes_with_one_line() {
+fn a_run_shows_what_it_is_waiting_for_and_closes_with_one_line() {
     let world = World::stamped();
     world.engine.script([Engine::answer("Found.").held()]);
     world.append([wake("fly"), wake("fly")]);
@@ -23,7 +23,7 @@ fn a_run_tells_what_it_waits_for_and_closes_with_one_line() {
 }
 
 #[test]
-fn a_warning_does_not_stand_behind_the_line_of_waiting() {
+fn a_warning_replaces_the_line_about_the_wait() {
     let world = World::stamped();
     world
         .engine
@@ -42,6 +42,20 @@ fn a_warning_does_not_stand_behind_the_line_of_waiting() {
 }
 
 #[test]
+fn an_interrupted_run_says_that_nothing_is_lost() {
+    let world = World::stamped();
+    world.engine.script([Reply::Hang]);
+    world.append([wake("fly")]);
+    let seen = world.answering_at_terminal("\\003", "run");
+    let said =
+        "\u{1b}[Kprobe-wake: interrupted; nothing is lost: the next run goes on from here\r\n";
+    assert!(seen.contains(said), "{seen:?}");
+    world.engine.script([Engine::answer("Found.")]);
+    world.run().exits(0);
+    assert_eq!(world.slack.texts().len(), 1);
+}
+
+#[test]
 fn a_first_run_says_what_it_did() {
     let world = World::new().quiet();
     world.append([wake("fly")]);
@@ -53,7 +67,7 @@ fn a_first_run_says_what_it_did() {
 }
 
 #[test]
-fn colour_obeys_no_color_and_a_dumb_terminal() {
+fn there_is_no_colour_with_no_color_or_at_a_dumb_terminal() {
     let world = World::stamped().quiet();
     world.slack.maybe();
     world.engine.maybe();
@@ -69,7 +83,7 @@ fn colour_obeys_no_color_and_a_dumb_terminal() {
 }
 
 #[test]
-fn a_table_is_wrapped_at_the_terminals_width_and_nothing_is_cut() {
+fn text_is_wrapped_at_the_terminals_width_and_nothing_is_cut() {
     let world = World::stamped();
     world.raise([wake("sentry")]).exits(0);
     world.queue([wake("fly")
@@ -127,9 +141,9 @@ fn a_dumb_terminal_and_a_c_locale_get_plain_text() {
         std::thread::sleep(std::time::Duration::from_millis(1_400));
         world.engine.release();
         let mut seen = running.finish().stdout;
-        // The wait is told once, and not drawn.
-        let told = "probe-wake: asking the engine about fly\r\n";
-        assert_eq!(seen.matches(told).count(), 1, "{name}={value}: {seen:?}");
+        // The wait is mentioned once, and nothing is drawn over.
+        let mention = "probe-wake: asking the engine about fly\r\n";
+        assert_eq!(seen.matches(mention).count(), 1, "{name}={value}: {seen:?}");
         world.age_lock(60);
         world.engine.maybe();
         world.slack.maybe();
@@ -141,14 +155,14 @@ fn a_dumb_terminal_and_a_c_locale_get_plain_text() {
             !seen.contains('\u{1b}') && seen.contains("overdue"),
             "{name}={value}"
         );
-        // The next step of a finding, and what has no column of its own in the history.
+        // The next step of a finding, and what has no column in the history.
         let drawn = seen.contains(" -> ") && seen.contains("service_unhealthy | sent");
         assert!(drawn, "{name}={value}: {seen:?}");
     });
 }
 
 #[test]
-fn a_terminal_that_takes_unicode_is_drawn_in_it() {
+fn a_unicode_terminal_gets_unicode() {
     let is_braille = |c| ('\u{2800}'..='\u{28ff}').contains(&c);
     at_once([("C.UTF-8", true), ("", false)], |(locale, expected)| {
         let world = World::stamped();
@@ -167,7 +181,7 @@ fn a_terminal_that_takes_unicode_is_drawn_in_it() {
     });
 }
 
-/// Several programs may write to one terminal, or one journal.
+/// Several programs may write to the same terminal or journal.
 #[test]
 fn each_line_on_stderr_is_one_write() {
     needs!("strace");
@@ -184,7 +198,7 @@ fn each_line_on_stderr_is_one_write() {
     assert!(written.iter().all(is_whole), "{written:#?}");
 }
 
-/// A world with one DM in the outbox.
+/// Returns a world with one message in the outbox.
 fn queued() -> World {
     let world = World::stamped();
     world.slack.never();
@@ -193,7 +207,7 @@ fn queued() -> World {
 }
 
 #[test]
-fn a_reset_asks_and_takes_no_for_an_answer() {
+fn a_reset_goes_on_only_after_a_yes() {
     at_once(["n", "", "no", "what"], |answer| {
         let world = queued();
         let seen = world.answering_at_terminal(answer, "state reset");
@@ -219,7 +233,7 @@ fn a_reset_asks_and_takes_no_for_an_answer() {
 }
 
 #[test]
-fn where_stderr_is_no_terminal_there_is_silence() {
+fn without_a_terminal_there_is_silence() {
     let world = World::stamped();
     world
         .engine

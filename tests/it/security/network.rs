@@ -1,7 +1,9 @@
 //! Which way requests go, and where none may go.
 
+use std::time::{Duration, Instant};
+
 use crate::support::tls::Authority;
-use crate::support::{ENGINE_TOKEN, Reply, Server, World, plain, wake};
+use crate::support::{ENGINE_TOKEN, Reply, Server, World, mounting, plain, wake};
 
 const HOST: &str = "engine.kora.invalid";
 
@@ -123,6 +125,41 @@ fn a_proxy_that_hangs_ends_in_time() {
     let world = through(&proxy);
     world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
     assert_eq!(reason(&world), "engine_exception:Timeout");
+}
+
+/// The system's resolver asks a name server for 10 s before it gives up.
+#[test]
+fn a_name_server_that_does_not_answer_is_a_timeout() {
+    const NAME_SERVER: &str = "127.7.7.7";
+    let Ok(_silent) = std::net::UdpSocket::bind((NAME_SERVER, 53)) else {
+        return;
+    };
+    let world = World::stamped();
+    let config = world.give("given/resolv.conf", &format!("nameserver {NAME_SERVER}\n"));
+    let hosts = world.give("given/nsswitch.conf", "hosts: files dns\n");
+    let mounts = format!(
+        "mount --bind {} \"$(readlink -f /etc/resolv.conf)\"; mount --bind {} /etc/nsswitch.conf",
+        config.display(),
+        hosts.display()
+    );
+    let Some(wrapper) = mounting(&mounts) else {
+        return;
+    };
+    world.engine.never();
+    world.set("KORA_PROBE_ENGINE_URL", "https://engine.kora.invalid/");
+    world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
+    world.append([wake("fly")]);
+    let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+    let begun = Instant::now();
+    world
+        .through(&wrapper, "run")
+        .exits(0)
+        .warns("engine_exception:Timeout");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]

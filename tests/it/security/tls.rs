@@ -15,7 +15,7 @@ struct Secure {
 }
 
 impl Secure {
-    /// A world that trusts its authority; neither peer is behind TLS yet.
+    /// A world that trusts its authority; neither peer has TLS yet.
     fn new() -> Self {
         let world = World::stamped();
         let authority = Authority::new(&world, "authority");
@@ -23,13 +23,13 @@ impl Secure {
         Self { world, authority }
     }
 
-    fn engine_behind(&self, names: &str, days: i32) -> SocketAddr {
+    fn engine_with_tls(&self, names: &str, days: i32) -> SocketAddr {
         let front = self.authority.front(&self.world.engine, names, days);
         self.reach_engine_at(&format!("https://localhost:{}", front.port()));
         front
     }
 
-    fn slack_behind(&self, names: &str, days: i32) {
+    fn slack_with_tls(&self, names: &str, days: i32) {
         let front = self.authority.front(&self.world.slack, names, days);
         self.world
             .reach_slack_at(format!("https://localhost:{}/api", front.port()));
@@ -74,8 +74,8 @@ fn a_certificate_of_a_trusted_authority_is_accepted_for_a_name_and_an_address() 
     needs!("openssl");
     for host in ["localhost", "127.0.0.1"] {
         let secure = Secure::new();
-        let front = secure.engine_behind(NAMES, 2);
-        secure.slack_behind(NAMES, 2);
+        let front = secure.engine_with_tls(NAMES, 2);
+        secure.slack_with_tls(NAMES, 2);
         secure.reach_engine_at(&format!("https://{host}:{}", front.port()));
         secure.is_delivered();
     }
@@ -85,8 +85,8 @@ fn a_certificate_of_a_trusted_authority_is_accepted_for_a_name_and_an_address() 
 fn the_env_file_may_name_the_authority() {
     needs!("openssl");
     let secure = Secure::new();
-    secure.engine_behind(NAMES, 2);
-    secure.slack_behind(NAMES, 2);
+    secure.engine_with_tls(NAMES, 2);
+    secure.slack_with_tls(NAMES, 2);
     let line = format!("SSL_CERT_FILE={}\n", secure.authority.file().display());
     secure.world.unset("SSL_CERT_FILE");
     secure.world.give("home/.config/probe-wake/env", &line);
@@ -101,10 +101,10 @@ fn a_certificate_of_an_untrusted_authority_is_a_failed_connection() {
         let other = Authority::new(&secure.world, "other");
         secure.world.set("SSL_CERT_FILE", other.file());
         if slack_too {
-            secure.slack_behind(NAMES, 2);
+            secure.slack_with_tls(NAMES, 2);
             secure.slack_is_not_reached();
         } else {
-            secure.engine_behind(NAMES, 2);
+            secure.engine_with_tls(NAMES, 2);
             assert_eq!(secure.reason(), UNREACHED);
         }
     }
@@ -115,7 +115,7 @@ fn the_systems_roots_do_not_trust_the_tests_authority() {
     needs!("openssl");
     let secure = Secure::new();
     secure.world.unset("SSL_CERT_FILE");
-    secure.engine_behind(NAMES, 2);
+    secure.engine_with_tls(NAMES, 2);
     assert_eq!(secure.reason(), UNREACHED);
 }
 
@@ -123,10 +123,10 @@ fn the_systems_roots_do_not_trust_the_tests_authority() {
 fn an_expired_certificate_is_a_failed_connection() {
     needs!("openssl");
     let secure = Secure::new();
-    secure.engine_behind(NAMES, -1);
+    secure.engine_with_tls(NAMES, -1);
     assert_eq!(secure.reason(), UNREACHED);
     let secure = Secure::new();
-    secure.slack_behind(NAMES, -1);
+    secure.slack_with_tls(NAMES, -1);
     secure.slack_is_not_reached();
 }
 
@@ -134,10 +134,10 @@ fn an_expired_certificate_is_a_failed_connection() {
 fn a_certificate_for_another_name_is_a_failed_connection() {
     needs!("openssl");
     let secure = Secure::new();
-    secure.engine_behind("DNS:other.example,IP:127.0.0.1", 2);
+    secure.engine_with_tls("DNS:other.example,IP:127.0.0.1", 2);
     assert_eq!(secure.reason(), UNREACHED);
     let secure = Secure::new();
-    secure.slack_behind("DNS:other.example,IP:127.0.0.1", 2);
+    secure.slack_with_tls("DNS:other.example,IP:127.0.0.1", 2);
     secure.slack_is_not_reached();
 }
 
@@ -151,7 +151,7 @@ fn an_unusable_certificate_file_is_named_and_fails_https_only() {
         let secure = Secure::new();
         secure.world.give("empty.pem", "# nothing\n");
         secure.world.set("SSL_CERT_FILE", secure.world.path(file));
-        secure.slack_behind(NAMES, 2);
+        secure.slack_with_tls(NAMES, 2);
         secure.world.slack.never();
         secure.world.append([wake("fly")]);
         let outcome = secure

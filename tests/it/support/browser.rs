@@ -1,11 +1,11 @@
-//! A real browser, without a screen and without a network.
+//! A real browser, headless and offline.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::sandbox::Sandbox;
 
-/// What the browser makes of a page: its elements as text, after its scripts have run, if it has any.
+/// Returns the page's elements as the browser sees them, after its scripts, if any, have run.
 #[track_caller]
 pub fn dom(sandbox: &Sandbox, page: &Path) -> String {
     let profile = sandbox.path("given/browser");
@@ -42,7 +42,7 @@ pub fn dom(sandbox: &Sandbox, page: &Path) -> String {
     dom
 }
 
-/// How much wider than screens of these widths the pages are, in pixels: of each page and width.
+/// Returns by how many pixels each page is too wide for a screen of each of these widths.
 #[track_caller]
 pub fn overflows(sandbox: &Sandbox, pages: &[PathBuf], widths: &[u32]) -> Vec<i64> {
     let frames = pages.iter().flat_map(|page| {
@@ -58,9 +58,9 @@ pub fn overflows(sandbox: &Sandbox, pages: &[PathBuf], widths: &[u32]) -> Vec<i6
     }</script>";
     let path = sandbox.give("given/frames.html", &(frames.collect::<String>() + measure));
     let dom = dom(sandbox, &path);
-    let told = dom.split("<title>over ").nth(1);
-    let told = told.and_then(|rest| rest.split(" px").next());
-    let numbers = told.expect("the widths").split(' ');
+    let widths = dom.split("<title>over ").nth(1);
+    let widths = widths.and_then(|rest| rest.split(" px").next());
+    let numbers = widths.expect("the widths").split(' ');
     numbers
         .map(|number| number.parse().expect("a number"))
         .collect()

@@ -1,5 +1,4 @@
-//! A reasoning engine that speaks the `kora`, the `openai` and the `anthropic` API, and answers as real ones give
-//! them.
+//! A reasoning engine that speaks the `kora`, `openai` and `anthropic` APIs and answers as real ones do.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::server::Server;
 use super::wire::{Reply, Request};
 
-/// What the engine says where a test does not say otherwise.
+/// The engine's answer unless a test scripts another.
 pub const DIAGNOSIS: &str = "The Fly API token was revoked. Next step: rotate FLY_API_TOKEN.";
 
 pub struct Engine(Server);
@@ -23,12 +22,12 @@ impl Engine {
         format!("http://{}/investigate?via=probe", self.address())
     }
 
-    /// Every usual answer takes this long.
+    /// Makes every unscripted answer take this long.
     pub fn takes(&self, time: Duration) {
         self.usually(move |request, _| diagnosed(request).after(time));
     }
 
-    /// The whole answer of a `kora` engine that found something.
+    /// Returns the answer of a `kora` engine with this diagnosis.
     pub fn answer(text: &str) -> Reply {
         let body = json!({
             "text": text, "model_used": "claude-haiku-4-5", "input_tokens": 812, "output_tokens": 96,
@@ -38,12 +37,12 @@ impl Engine {
         Reply::json(200, &body)
     }
 
-    /// An answer with status 200 that holds no more than an error code.
+    /// Returns an answer with status 200 and an error code only.
     pub fn error(code: &str) -> Reply {
         Reply::json(200, &json!({"text": null, "error": code}))
     }
 
-    /// The questions in order; a request for the list of models is none.
+    /// Returns the questions in order, without requests for the models.
     pub fn questions(&self) -> Vec<Request> {
         let requests = self.requests().into_iter();
         requests.filter(|one| one.method == "POST").collect()
@@ -69,7 +68,7 @@ impl Deref for Engine {
     }
 }
 
-/// What names a question's wake.
+/// Returns the question's idempotency key.
 #[track_caller]
 pub fn key(question: &Request) -> &str {
     question.header("idempotency-key").expect("a key")
@@ -83,7 +82,7 @@ fn prompt(question: &Request) -> String {
     prompt.expect("a prompt").to_owned()
 }
 
-/// The diagnosis in the API to which the request's path belongs.
+/// Returns the usual diagnosis in the API that the request's path belongs to.
 fn diagnosed(request: &Request) -> Reply {
     let path = request.path.as_str();
     if path.ends_with("/chat/completions") {
@@ -97,7 +96,7 @@ fn diagnosed(request: &Request) -> Reply {
     }
 }
 
-/// A chat completion that ended so, with this message.
+/// Returns a chat completion with this finish reason and message.
 pub fn completion(finish: &str, message: Value) -> Reply {
     Reply::json(
         200,
@@ -109,7 +108,7 @@ pub fn completion(finish: &str, message: Value) -> Reply {
     )
 }
 
-/// A message of Anthropic's that stopped for this reason, with these blocks.
+/// Returns an Anthropic message with this stop reason and these blocks.
 pub fn message(stop: &str, content: Value) -> Reply {
     Reply::json(
         200,

@@ -1,5 +1,5 @@
-//! Faults that a run is put through: system calls that fail or kill, by strace, and file systems that are full
-//! or read-only, by mounts that only the run sees.
+//! Injects faults into a run: with strace, system calls that fail or kill; with mounts that only the run sees,
+//! file systems that are full or read-only.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,12 +20,12 @@ pub enum Fault {
     Kill,
 }
 
-/// At which of its system calls a run meets the fault.
+/// The system calls at which the fault is injected.
 #[derive(Clone, Copy)]
 pub enum Calls {
     All,
-    /// Those that change a file or reach a peer. A kill at another call leaves what a kill at the next of these
-    /// leaves.
+    /// Those that change a file or reach a peer. A kill at any other call leaves the same as a kill at the next
+    /// of these.
     Visible,
     Named(&'static [&'static str]),
 }
@@ -65,8 +65,8 @@ const VISIBLE: &[&str] = &[
     "writev",
 ];
 
-/// Puts one run after the other through this fault, each at another of its system calls and in a world of its own
-/// that `prepare` makes; `judge` looks at what came of it. Returns how many calls there were.
+/// Injects this fault into one run after the other, each time at the next of its system calls and in a new
+/// world from `prepare`; `judge` checks the result. Returns the number of calls.
 #[track_caller]
 pub fn at_each_call(
     fault: Fault,
@@ -104,7 +104,7 @@ pub fn at_each_call_of(
     calls.len()
 }
 
-/// The calls of one run in this sandbox, from its first look at a file there on.
+/// Returns the calls of one run in this sandbox, beginning with its first access to a file there.
 fn calls_of(sandbox: &Sandbox, line: &str, calls: Calls) -> Vec<Call> {
     let (_, trace) = sandbox.traced(&["-s", "0"], line);
     let root = sandbox.path("").display().to_string();
@@ -133,7 +133,7 @@ fn calls_of(sandbox: &Sandbox, line: &str, calls: Calls) -> Vec<Call> {
     found
 }
 
-/// The thread, the name and the rest of a line such as `4711  write(2, ""..., 4) = 4`; None where no call begins.
+/// Returns thread, name and rest of a line such as `4711 write(2, ""..., 4) = 4`; None if no call begins there.
 fn begun_call(line: &str) -> Option<(&str, &str, &str)> {
     let (thread, call) = line.split_once(' ')?;
     let (name, rest) = call.trim_start().split_once('(')?;
@@ -141,7 +141,7 @@ fn begun_call(line: &str) -> Option<(&str, &str, &str)> {
     name.bytes().all(is_name).then_some((thread, name, rest))
 }
 
-/// One run with this fault at the n-th call of this name. The run is whole where it makes fewer of them.
+/// Runs with this fault at the n-th call of this name. If there are fewer calls, nothing is injected.
 #[track_caller]
 pub fn run_with(sandbox: &Sandbox, fault: Fault, syscall: &str, n: usize) -> Outcome {
     with_fault(sandbox, "run", fault, syscall, n)
@@ -166,8 +166,8 @@ impl fmt::Display for Call {
     }
 }
 
-/// A wrapper that runs these shell commands and then the binary, in a view of the file systems of its own in
-/// which it may mount. None where the system does not allow that, which in CI is a failure.
+/// Returns a wrapper that runs these shell commands and then the binary, in a mount namespace of its own. None
+/// if the system does not allow that, which in CI is a failure.
 pub fn mounting(script: &str) -> Option<Vec<String>> {
     let root = rustix::process::geteuid().is_root();
     let flags = if root { "-m" } else { "-rm" };

@@ -1,6 +1,6 @@
-//! What the tests share: a sandbox that runs the built binary with nothing but what a test set, a fake server that
-//! answers, hangs, cuts and lies as told, and the engine and the Slack built on it. Nothing here knows how the
-//! program works inside.
+//! What the tests share: a sandbox that runs the built binary with nothing but what a test set, a fake server
+//! that answers, hangs, cuts and lies as scripted, and an engine and a Slack built on it. Nothing here knows
+//! how the program works inside.
 
 #[macro_use]
 pub mod tools;

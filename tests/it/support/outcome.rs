@@ -1,4 +1,4 @@
-//! What one run of the binary left: its exit code and what it said.
+//! The outcome of one run of the binary: exit code, stdout and stderr.
 
 use std::fs;
 use std::io;
@@ -13,11 +13,11 @@ use serde_json::Value;
 
 use super::sandbox::assert_no_secrets;
 
-/// No run of a test takes longer; one that does is killed and fails its test.
+/// A run that takes longer is killed and fails its test.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Outcome {
-    /// None where a signal ended it.
+    /// None if a signal killed it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -38,14 +38,14 @@ impl Outcome {
         self
     }
 
-    /// Nothing on stdout, nothing on stderr.
+    /// Asserts that stdout and stderr are empty.
     #[track_caller]
     pub fn silent(self) -> Self {
         assert_eq!((self.stdout.as_str(), self.stderr.as_str()), ("", ""));
         self
     }
 
-    /// Stderr holds this.
+    /// Asserts that stderr contains this.
     #[track_caller]
     pub fn warns(self, part: &str) -> Self {
         let stderr = &self.stderr;
@@ -53,7 +53,7 @@ impl Outcome {
         self
     }
 
-    /// Stdout holds this.
+    /// Asserts that stdout contains this.
     #[track_caller]
     pub fn prints(self, part: &str) -> Self {
         let stdout = &self.stdout;
@@ -61,7 +61,7 @@ impl Outcome {
         self
     }
 
-    /// Neither stdout nor stderr holds this.
+    /// Asserts that neither stdout nor stderr contains this.
     #[track_caller]
     pub fn hides(self, part: &str) -> Self {
         for stream in [&self.stdout, &self.stderr] {
@@ -70,7 +70,7 @@ impl Outcome {
         self
     }
 
-    /// Stdout as the one JSON value that it must be.
+    /// Parses stdout, which must be one JSON value.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
@@ -79,7 +79,7 @@ impl Outcome {
     }
 }
 
-/// What each of these JSON rows has at this place.
+/// Returns what each of these JSON rows has at this place.
 #[track_caller]
 pub fn column(rows: impl Into<Value>, pointer: &str) -> Vec<Value> {
     let rows = rows.into();
@@ -88,7 +88,7 @@ pub fn column(rows: impl Into<Value>, pointer: &str) -> Vec<Value> {
     rows.map(at).collect()
 }
 
-/// A run that has not ended yet. Dropped, it is killed.
+/// A run that may not have ended yet. It is killed when dropped.
 pub struct Running {
     pid: Pid,
     output: Receiver<io::Result<Output>>,
@@ -109,7 +109,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     #[track_caller]
     pub fn finish(mut self) -> Outcome {
         let Ok(output) = self.output.recv_timeout(LIMIT) else {
@@ -126,7 +126,7 @@ impl Running {
         }
     }
 
-    /// The most memory that it held so far, in KiB.
+    /// Returns its peak memory so far, in KiB.
     pub fn peak_memory(&self) -> u64 {
         let status = format!("/proc/{}/status", self.pid.as_raw_nonzero());
         let status = fs::read_to_string(status).expect("a process");
@@ -135,15 +135,15 @@ impl Running {
         number.expect("its peak").parse().expect("a number")
     }
 
-    /// Ends it as `kill -9` does.
+    /// Kills it as `kill -9` does.
     #[track_caller]
     pub fn kill(self) -> Outcome {
         kill_process(self.pid, Signal::KILL).expect("a process to kill");
         self.finish()
     }
 
-    /// The same for one that may have ended by itself. The child is waited for only in `finish`'s thread, so that
-    /// the number can be another process's by now, but hardly is.
+    /// As `kill`, but it may have ended. Its number could belong to another process by now, which is very
+    /// unlikely.
     #[track_caller]
     pub fn kill_if_running(self) -> Outcome {
         let _ = kill_process(self.pid, Signal::KILL);

@@ -1,8 +1,8 @@
-//! Cases that mostly wait, run side by side.
+//! Runs cases that mostly wait side by side.
 
 use std::thread;
 
-/// Runs `test` for every case, each in a thread of its own, and fails where one of them fails.
+/// Runs `test` for every case, each on a thread of its own, and fails if one of them fails.
 #[track_caller]
 pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
     let test = &test;

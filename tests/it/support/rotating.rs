@@ -1,4 +1,4 @@
-//! A log that real logrotate rotates between runs to stdout, with or without a pause before each rotation.
+//! A log that the real logrotate rotates between runs to stdout, with or without a pause before each rotation.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 use super::row::wake;
 use super::sandbox::Sandbox;
 
-/// Long enough for another second on every clock that a file's time is cut to.
+/// Long enough for the next second, to which some file systems cut a file's time.
 const PAUSE: Duration = Duration::from_millis(1_050);
 
 pub struct Rotating {
@@ -23,7 +23,7 @@ pub struct Rotating {
 }
 
 impl Rotating {
-    /// A log in which `told` was told, and nothing is unread. Every wake is dispatched, no engine asked.
+    /// Returns a log with one wake, `told`, that was sent. There is no debounce and no engine.
     pub fn begun() -> Self {
         let log = Self::stamped();
         log.write(&["told"]);
@@ -31,7 +31,7 @@ impl Rotating {
         log
     }
 
-    /// A log that was rotated and read on, and a writer that still has the file before it open.
+    /// Returns a log that was rotated and read since, and a writer that still has the rotated file open.
     pub fn with_late_writer() -> (Self, File) {
         let log = Self::begun();
         let old = log.writer();
@@ -41,7 +41,7 @@ impl Rotating {
         (log, old)
     }
 
-    /// An empty log and the first run behind it.
+    /// Returns an empty log after its first run.
     pub fn stamped() -> Self {
         let log = Self::without_log();
         File::create(log.log()).expect("a log");
@@ -58,7 +58,7 @@ impl Rotating {
         }
     }
 
-    /// From now on each rotation is in a second of its own.
+    /// Makes each rotation happen in a second of its own.
     pub fn paced(mut self) -> Self {
         self.pause = PAUSE;
         self
@@ -68,7 +68,7 @@ impl Rotating {
         self.append(probes.iter().map(|probe| wake(probe)));
     }
 
-    /// A wake's line, with its end.
+    /// Returns a wake's line, with its line feed.
     pub fn line(probe: &str) -> String {
         wake(probe).line() + "\n"
     }
@@ -79,7 +79,7 @@ impl Rotating {
         old.write_all(line.as_bytes()).expect("a write to the log");
     }
 
-    /// What the log was rotated into.
+    /// Returns the rotated file with this ending.
     pub fn rotated(&self, end: &str) -> PathBuf {
         self.path(&format!("kora_audit_log.jsonl{end}"))
     }
@@ -89,7 +89,7 @@ impl Rotating {
         log.expect("the log")
     }
 
-    /// One forced rotation with these directives.
+    /// Forces one rotation with these directives.
     #[track_caller]
     pub fn logrotate(&self, directives: &str) {
         thread::sleep(self.pause);
@@ -113,7 +113,7 @@ impl Rotating {
         assert!(done.status.success(), "logrotate: {said}");
     }
 
-    /// Writes these, and rotates the log behind each of them.
+    /// Writes these wakes, and rotates the log after each of them.
     #[track_caller]
     pub fn rotate_behind(&self, probes: &[&str], directives: &str) {
         for probe in probes {
@@ -122,20 +122,21 @@ impl Rotating {
         }
     }
 
-    /// The log emptied as `copytruncate` does it.
+    /// Truncates the log as `copytruncate` does.
     pub fn empty(&self) {
         let log = OpenOptions::new().write(true).open(self.log());
         log.and_then(|log| log.set_len(0)).expect("an empty log");
     }
 
-    /// One run that ends so; its report and what it said.
+    /// Runs once with this exit code. Returns the report and the outcome.
     #[track_caller]
     pub fn look(&self, code: i32) -> (Value, Outcome) {
         let outcome = self.command("run --to stdout --format json").exits(code);
         (outcome.json(), outcome)
     }
 
-    /// One run that says nothing, sees no gap and tells these probes, in this order; then one that finds nothing.
+    /// Asserts that a run sends these probes' messages in this order, without a gap or a warning, and that the
+    /// next one finds nothing.
     #[track_caller]
     pub fn tells(&self, probes: &[&str]) -> Value {
         let (report, outcome) = self.look(0);
@@ -146,14 +147,15 @@ impl Rotating {
         report
     }
 
-    /// One run that must go on in another file than the log.
+    /// As `tells`, and the run must have noticed a rotation.
     #[track_caller]
     pub fn follows(&self, probes: &[&str]) {
         let report = self.tells(probes);
         assert_eq!(report["position"]["rotated"], true);
     }
 
-    /// One run that says this, may have missed rows, and tells these probes; then one that finds nothing.
+    /// Asserts that a run sends these probes' messages and warns of rows that may be missing, and that the next
+    /// one finds nothing.
     #[track_caller]
     pub fn tells_with_a_warning(&self, probes: &[&str], warning: &str) -> Value {
         let (report, outcome) = self.look(3);
@@ -163,7 +165,7 @@ impl Rotating {
         report
     }
 
-    /// One run that finds nothing, says nothing and writes nothing.
+    /// Asserts that a run finds nothing, prints nothing and writes nothing.
     #[track_caller]
     pub fn is_idle(&self) {
         let before = fs::read(self.state_dir().join("state.json")).expect("a state");
@@ -174,7 +176,7 @@ impl Rotating {
     }
 }
 
-/// The probes of a report, in order.
+/// Returns the probes in a report, in order.
 pub fn told(report: &Value) -> Vec<String> {
     let wakes = report["wakes"].as_array().expect("wakes").iter();
     let probe = |wake: &Value| wake["probe"].as_str().expect("a probe").to_owned();

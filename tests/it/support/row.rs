@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-/// The last time that was given to a row, in microseconds.
+/// The time of the last row, in microseconds.
 static LAST: AtomicI64 = AtomicI64::new(0);
 
 #[derive(Clone)]
@@ -14,7 +14,7 @@ pub struct Row {
     details: Value,
 }
 
-/// A critical wake of this probe, raised now.
+/// Returns a critical wake of this probe, raised now.
 pub fn wake(probe: &str) -> Row {
     let details = json!({
         "probe": probe, "severity": "critical", "category": "service_unhealthy",
@@ -29,7 +29,7 @@ pub fn wake(probe: &str) -> Row {
     }
 }
 
-/// An outcome row of so many minutes ago, with these further details.
+/// Returns an outcome row from this many minutes ago, with these further details.
 pub fn outcome_row(probe: &str, minutes: i64, more: &Value) -> Value {
     let at = Timestamp::now() - SignedDuration::from_mins(minutes);
     let mut row = json!({
@@ -47,7 +47,7 @@ pub fn outcome_row(probe: &str, minutes: i64, more: &Value) -> Value {
     row
 }
 
-/// A row of another seam, with this text in its details.
+/// Returns a row of another seam, with this text in its details.
 pub fn other_row(text: &str) -> String {
     let details = json!({"tool": "probe_status", "output": text});
     let at = now();
@@ -79,13 +79,13 @@ impl Row {
         self
     }
 
-    /// Raised so long before now.
+    /// Sets the time to this many minutes ago.
     pub fn minutes_ago(self, minutes: i64) -> Self {
         let at = Timestamp::now() - SignedDuration::from_mins(minutes);
         self.at(at.to_string())
     }
 
-    /// The line without its end, keys in the writer's order.
+    /// Returns the line without its line feed, keys in the writer's order.
     pub fn line(&self) -> String {
         format!(
             r#"{{"emitted_at":{},"seam":"probe.wake_requested","details":{},"caller_session_id":null,"source":null}}"#,
@@ -97,14 +97,14 @@ impl Row {
         self.details["probe"].as_str().expect("a probe")
     }
 
-    /// The fallback DM's text, as section 7 of the contract has it.
+    /// Returns the text of the fallback with this reason.
     pub fn fallback(&self, reason: &str) -> String {
         self.facts_ending_in(&format!(
             "I was unable to investigate — engine returned: {reason}"
         ))
     }
 
-    /// The text of the facts whose result follows, as section 6 of the contract has it.
+    /// Returns the text of the facts whose result follows.
     pub fn facts(&self) -> String {
         self.facts_ending_in("The investigation follows in this thread.")
     }
@@ -114,7 +114,7 @@ impl Row {
         format!("🚨 Probe alert · {}\n{in_full}\n\n{end}", self.probe())
     }
 
-    /// What a DM holds of the row, from the probe's name to the detail.
+    /// Returns what a message says of the row, from the probe's name to the detail.
     pub fn in_full(&self) -> String {
         let text = |field: &str| self.details[field].as_str().expect("a text");
         let (severity, title, detail) = (text("severity"), text("title"), text("detail"));
@@ -122,7 +122,7 @@ impl Row {
     }
 }
 
-/// Now, or a microsecond after the last time that was given.
+/// Returns the time now, or a microsecond after the last row's.
 fn now() -> String {
     let clock = Timestamp::now().as_microsecond();
     let after = |last: i64| clock.max(last + 1);

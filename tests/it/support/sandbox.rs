@@ -1,5 +1,5 @@
-//! A folder of its own for each test, and the binary run in it with nothing in its environment but what the test
-//! set. After every run, its output and all files in the folder are searched for the tokens.
+//! A folder for each test, in which the binary runs with nothing in its environment but what the test set.
+//! After every run, its output and all files in the folder are searched for the tokens.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ const GIVEN: [&str; 2] = ["given", ".config"];
 
 static SANDBOXES: AtomicUsize = AtomicUsize::new(0);
 
-/// Every file and folder, with its content and its modification time.
+/// Every file and folder, with content and modification time.
 pub type Snapshot = BTreeMap<PathBuf, (Vec<u8>, SystemTime)>;
 
 pub struct Sandbox {
@@ -37,7 +37,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A home, a log path and a state folder's name; no engine, no Slack, and neither log nor state folder made.
+    /// Returns a sandbox with a home folder and the paths of log and state folder, neither of which exists; no
+    /// engine and no Slack.
     pub fn new() -> Self {
         let sandbox = Self::bare();
         sandbox.set("KORA_AUDIT_LOG_PATH", sandbox.log());
@@ -45,7 +46,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// A home and nothing else.
+    /// Returns a sandbox with a home folder and nothing else.
     pub fn bare() -> Self {
         let number = SANDBOXES.fetch_add(1, Ordering::Relaxed);
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", id()));
@@ -72,7 +73,7 @@ impl Sandbox {
         self.path("state")
     }
 
-    /// A file of the state folder, or what `undelivered.jsonl` and its like hold; empty where it is not there.
+    /// Reads a file of the state folder; empty if it does not exist.
     pub fn state_file(&self, name: &str) -> String {
         fs::read_to_string(self.state_dir().join(name)).unwrap_or_default()
     }
@@ -81,17 +82,17 @@ impl Sandbox {
         serde_json::from_str(&self.state_file("state.json")).expect("the state")
     }
 
-    /// The DMs that are queued.
+    /// Returns the queued messages.
     pub fn outbox(&self) -> Vec<Value> {
         self.state()["outbox"].as_array().expect("a list").clone()
     }
 
-    /// Why each undelivered DM was given up.
+    /// Returns why each undelivered message was given up.
     pub fn given_up(&self) -> Vec<Value> {
         column(self.state_rows("undelivered.jsonl"), "/reason")
     }
 
-    /// The rows of a JSONL file in the state folder.
+    /// Reads the rows of a JSONL file in the state folder.
     pub fn state_rows(&self, name: &str) -> Vec<Value> {
         let row = |line: &str| serde_json::from_str(line).expect("a JSON row");
         self.state_file(name).lines().map(row).collect()
@@ -101,7 +102,7 @@ impl Sandbox {
         self.env.borrow_mut().insert(variable.into(), value.into());
     }
 
-    /// This proxy by every variable that names one.
+    /// Sets this proxy in every variable that names one.
     pub fn set_proxies(&self, proxy: &str) {
         for variable in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
             self.set(variable, proxy);
@@ -113,7 +114,7 @@ impl Sandbox {
         self.env.borrow_mut().remove(variable);
     }
 
-    /// What is set so far, as the lines of an env file.
+    /// Returns what is set so far, as the lines of an env file.
     pub fn settings(&self) -> String {
         let env = self.env.borrow();
         let ours = env.iter().filter(|(name, _)| name.starts_with("KORA_"));
@@ -149,13 +150,13 @@ impl Sandbox {
         fs::metadata(self.log()).expect("the log").len()
     }
 
-    /// Starts the binary with these arguments; no quoting.
+    /// Starts the binary with these arguments, split at spaces.
     pub fn start(&self, line: &str) -> Running {
         self.spawn(Command::new(BINARY).args(line.split_whitespace()))
     }
 
-    /// Runs the binary through a program that is told to, such as strace: `wrapper` ends where the
-    /// binary's name and its arguments belong.
+    /// Runs the binary through another program, such as strace: `wrapper` is followed by the binary and its
+    /// arguments.
     #[track_caller]
     pub fn through(&self, wrapper: &[&str], line: &str) -> Outcome {
         let mut command = Command::new(wrapper[0]);
@@ -163,7 +164,7 @@ impl Sandbox {
         self.spawn(command.args(line.split_whitespace())).finish()
     }
 
-    /// Runs the binary under strace with these flags; what it ended with, and strace's output.
+    /// Runs the binary under strace with these flags. Returns the outcome and strace's output.
     #[track_caller]
     pub fn traced(&self, flags: &[&str], line: &str) -> (Outcome, String) {
         let strace = [&["strace", "-f", "-o", "trace"], flags, &["--"]].concat();
@@ -202,13 +203,13 @@ impl Sandbox {
         self.run()
     }
 
-    /// One run that must exit so; its report.
+    /// Runs once with this exit code. Returns the report.
     #[track_caller]
     pub fn report(&self, code: i32) -> Value {
         self.command("run --format json").exits(code).json()
     }
 
-    /// One run for which file permissions hold, also where the tests run as root.
+    /// Runs once with file permissions in force, even if the tests run as root.
     #[track_caller]
     pub fn run_without_privileges(&self) -> Outcome {
         self.without_privileges("run")
@@ -224,7 +225,7 @@ impl Sandbox {
         self.through(&["setpriv", dropped, "--inh-caps=-all"], line)
     }
 
-    /// All files of the sandbox but those of these names.
+    /// Returns all files of the sandbox but those with these names.
     pub fn snapshot(&self, without: &[&str]) -> Snapshot {
         let mut seen = Snapshot::new();
         walk(&self.root, &mut |path| {
@@ -239,7 +240,7 @@ impl Sandbox {
         seen
     }
 
-    /// Makes the state folder and its files an hour old, so that a write shows however fast it follows.
+    /// Makes the state folder and its files an hour old, so that even a write in the same instant is seen.
     pub fn age_state(&self) {
         let before = SystemTime::now() - Duration::from_secs(3_600);
         walk(&self.state_dir(), &mut |path| {
@@ -249,14 +250,14 @@ impl Sandbox {
         });
     }
 
-    /// As if the last run had ended so many minutes ago.
+    /// Makes it look as if the last run had ended this many minutes ago.
     pub fn age_lock(&self, minutes: u64) {
         let lock = File::open(self.state_dir().join("state.lock")).expect("the lock");
         let before = SystemTime::now() - Duration::from_secs(60 * minutes);
         lock.set_modified(before).expect("a time");
     }
 
-    /// Moves every time in the state by these hours, as a clock set forward or back would seem to.
+    /// Moves every time in the state by this many hours, as if the clock had been set.
     pub fn shift_state(&self, hours: i64) {
         self.shift_state_by(SignedDuration::from_hours(hours));
     }
@@ -274,8 +275,8 @@ impl Drop for Sandbox {
     }
 }
 
-/// Copies the binary, by another process: a child that this one starts meanwhile would inherit the open copy, which
-/// could not be started then (`ETXTBSY`).
+/// Copies the binary in another process: a child that this one starts meanwhile would inherit the open copy,
+/// which could then not be started (`ETXTBSY`).
 pub fn copy_binary(to: &Path) {
     let copied = Command::new("cp").arg(BINARY).arg(to).status();
     assert!(copied.expect("cp").success());
@@ -305,7 +306,7 @@ fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// Contract, section 10: the tokens appear nowhere but in their own header.
+/// Asserts that the tokens appear nowhere but in their own header.
 #[track_caller]
 pub fn assert_no_secrets(root: &Path, output: &Output) {
     let clean = |what: &str, bytes: &[u8]| {

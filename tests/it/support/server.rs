@@ -1,6 +1,6 @@
-//! The fake server of all tests: HTTP on loopback, plain or behind TLS. It answers, hangs, cuts, drips and lies
-//! as told, keeps every request with its time and its answer, and can be dead for a while. When dropped it fails
-//! the test if it was asked and should not have been, if it was never asked, or if planned replies are left.
+//! The fake server of all tests: HTTP on loopback, plain or with TLS. It answers, hangs, cuts, drips and lies
+//! as scripted, keeps every request with its time and its answer, and can be dead for a while. When dropped, it
+//! fails the test if it got a request against `never`, if it got none at all, or if scripted replies are left.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
@@ -15,7 +15,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::wire::{Reply, Request, give, read_request};
 
-/// How long a test waits for a request before it gives up.
+/// How long a test waits for a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -25,12 +25,12 @@ enum Expect {
     Either,
 }
 
-/// What replies where nothing is planned: the request and how many came before it.
+/// The reply if none is scripted, by the request and the number of requests before it.
 type Usual = Arc<dyn Fn(&Request, usize) -> Reply + Send + Sync>;
 
 struct Seen {
     requests: Vec<Request>,
-    /// Replies to the requests of these numbers, from 0.
+    /// The replies to the requests of these numbers, counted from 0.
     plan: BTreeMap<usize, Reply>,
     usual: Usual,
     connections: Vec<TcpStream>,
@@ -44,7 +44,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// A port of loopback that stays ours while nothing listens on it.
+/// A port on loopback that stays ours while nothing listens on it.
 struct Port {
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
@@ -91,7 +91,7 @@ impl Server {
         self.address
     }
 
-    /// Opens another port of the same server, behind TLS.
+    /// Opens another port of the same server, with TLS.
     pub fn behind_tls(&self, config: ServerConfig) -> SocketAddr {
         let mut port = Port::reserve(Some(Arc::new(config)));
         port.listen(&self.shared);
@@ -100,7 +100,7 @@ impl Server {
         address
     }
 
-    /// The next requests that have no reply planned get these, in this order.
+    /// Scripts the replies to the next requests without one, in this order.
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         let mut seen = self.shared.lock();
         let mut number = seen.requests.len();
@@ -112,22 +112,22 @@ impl Server {
         }
     }
 
-    /// The n-th request ever, counted from 1, gets this reply.
+    /// Scripts the reply to the n-th request, counted from 1.
     pub fn nth(&self, n: usize, reply: Reply) {
         self.shared.lock().plan.insert(n - 1, reply);
     }
 
-    /// Every request that has no reply planned gets this one.
+    /// Sets the reply to every request without a scripted one.
     pub fn usually(&self, usual: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) {
         self.shared.lock().usual = Arc::new(usual);
     }
 
-    /// A request to this server fails the test.
+    /// Makes any request to this server fail the test.
     pub fn never(&self) {
         self.shared.lock().expect = Expect::Never;
     }
 
-    /// This server may be asked or not.
+    /// Allows this server to get no request at all.
     pub fn maybe(&self) {
         self.shared.lock().expect = Expect::Either;
     }
@@ -140,7 +140,7 @@ impl Server {
         self.shared.lock().connections.len()
     }
 
-    /// Waits until `count` requests have come in whole.
+    /// Waits until `count` requests have been received.
     #[track_caller]
     pub fn wait_for(&self, count: usize) {
         let seen = self.shared.lock();
@@ -158,13 +158,13 @@ impl Server {
         );
     }
 
-    /// Sends the replies that are `Held`.
+    /// Releases the replies that are `Held`.
     pub fn release(&self) {
         self.shared.lock().released = true;
         self.shared.changed.notify_all();
     }
 
-    /// From now on connections are refused, and those that stand are cut.
+    /// Refuses new connections and cuts open ones.
     pub fn die(&self) {
         let mut seen = self.shared.lock();
         seen.dead = true;
@@ -176,7 +176,7 @@ impl Server {
         self.ports().iter_mut().for_each(Port::close);
     }
 
-    /// Listens again at the same address.
+    /// Listens again on the same address.
     pub fn revive(&self) {
         self.shared.lock().dead = false;
         for port in &mut *self.ports() {
@@ -230,7 +230,7 @@ impl Port {
         }));
     }
 
-    /// Returns when nothing listens any more.
+    /// Returns once nothing listens any more.
     fn close(&mut self) {
         if let Some(accepting) = self.accepting.take() {
             let _ = TcpStream::connect(self.address);
@@ -244,7 +244,7 @@ impl Shared {
         self.seen.lock().expect("the server's lock")
     }
 
-    /// False where the server is dead by now.
+    /// Returns false if the server is dead by now.
     fn admits(&self, stream: &TcpStream) -> bool {
         let mut seen = self.lock();
         if let (false, Ok(kept)) = (seen.dead, stream.try_clone()) {
@@ -295,7 +295,7 @@ fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, shared: &Arc<
     }
 }
 
-/// Serves one connection until either side is done with it.
+/// Serves one connection until one side closes it.
 fn serve(stream: impl Read + Write, shared: &Shared) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream) {

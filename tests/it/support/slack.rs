@@ -1,4 +1,4 @@
-//! Slack's Web API, as far as `chat.postMessage` goes.
+//! Slack's Web API: `chat.postMessage`.
 
 use std::ops::Deref;
 use std::time::Instant;
@@ -10,15 +10,15 @@ use super::wire::{Reply, Request};
 
 pub struct Slack(Server);
 
-/// One request to post a message, and what came of it.
+/// One request to post a message, and its answer.
 #[derive(Clone, Debug)]
 pub struct Post {
     pub at: Instant,
     pub channel: String,
     pub text: String,
-    /// The message in whose thread it is a reply.
+    /// The thread it is a reply in.
     pub thread_ts: Option<String>,
-    /// The `ts` that Slack gave it; None where Slack did not answer that it took it.
+    /// The `ts` in Slack's answer; None if the answer was not `ok: true`.
     pub ts: Option<String>,
     /// The whole request.
     pub body: Value,
@@ -29,7 +29,7 @@ impl Slack {
         Self(Server::start("Slack", |_, before| Self::took(before)))
     }
 
-    /// A Slack that refuses every text that holds `poison` with this error, and takes the others.
+    /// Returns a Slack that refuses every text that contains `poison` with this error and accepts the others.
     pub fn refusing(poison: &'static str, error: &'static str) -> Self {
         Self::judging(move |text| match text.contains(poison) {
             true => Err(error),
@@ -37,7 +37,7 @@ impl Slack {
         })
     }
 
-    /// A Slack that looks at each text and refuses those that are judged an error.
+    /// Returns a Slack that refuses the texts for which `judge` returns an error.
     pub fn judging(
         judge: impl Fn(&str) -> Result<(), &'static str> + Send + Sync + 'static,
     ) -> Self {
@@ -49,7 +49,7 @@ impl Slack {
         }))
     }
 
-    /// A Slack that gives every request this reply.
+    /// Returns a Slack that gives every request this reply.
     pub fn always(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Self {
         Self(Server::start("Slack", move |_, _| reply()))
     }
@@ -76,7 +76,7 @@ impl Slack {
         Reply::text(429, "").with("Retry-After", seconds)
     }
 
-    /// Every post in order, also those that were refused or not answered.
+    /// Returns every post in order, including those that were refused or not answered.
     pub fn posts(&self) -> Vec<Post> {
         let requests = self.requests();
         let posted = requests
@@ -85,12 +85,12 @@ impl Slack {
         posted.map(Post::of).collect()
     }
 
-    /// The texts of all posts as they went over the wire, in order.
+    /// Returns the texts of all posts as they were sent, in order.
     pub fn texts(&self) -> Vec<String> {
         self.posts().into_iter().map(|post| post.text).collect()
     }
 
-    /// The texts that Slack took as replies to the message of this `ts`.
+    /// Returns the texts that Slack accepted as replies to the message with this `ts`.
     pub fn thread(&self, ts: &str) -> Vec<String> {
         let posts = self.posts().into_iter();
         posts

@@ -1,4 +1,4 @@
-//! What the operator was told, held against what happened: no wake untold, at most one repeat for each
+//! Compares what the operator got with what happened: a message for every wake, at most one repeat for each
 //! interruption, and each repeat marked as one.
 
 use super::engine::DIAGNOSIS;
@@ -6,38 +6,38 @@ use super::row::Row;
 use super::slack::Post;
 use super::world::World;
 
-/// The DM about this probe where everything is well.
+/// Returns the message about this probe if all goes well.
 pub fn plain(probe: &str) -> String {
     format!("🚨 Probe alert · {probe}\n{DIAGNOSIS}")
 }
 
-/// The reply with this reason in the thread of the facts.
+/// Returns the reply with this reason, in the thread of the facts.
 pub fn unable(probe: &str, reason: &str) -> String {
     format!("🚨 Probe alert · {probe}\nI was unable to investigate — engine returned: {reason}")
 }
 
-/// The messages that open with this probe's name: the facts that a diagnosis is to follow, and all others.
+/// Returns the messages that begin with this probe's name: facts that a diagnosis is to follow, and all others.
 fn of_probe<'a>(texts: &'a [String], probe: &str) -> (Vec<&'a String>, Vec<&'a String>) {
     let headline = format!("🚨 Probe alert · {probe}\n");
     let about = texts.iter().filter(|text| text.starts_with(&headline));
     about.partition(|text| text.contains("\n\nThe investigation follows in this thread."))
 }
 
-/// Whether a line behind a blank one says that it may be a repeat.
+/// Returns whether a line after the last blank one says that this may be a repeat.
 pub fn is_marked(text: &str) -> bool {
     let (_, notes) = text.rsplit_once("\n\n").unwrap_or_default();
     notes.lines().any(|note| note.contains("may be a repeat"))
 }
 
-/// A healthy run is behind the interrupted ones: each probe's one wake is told, with or without its facts first, and
-/// nothing is left to do. Returns how many repeats there were.
+/// Asserts that after interrupted runs and a healthy one each probe's wake was sent, with or without its facts
+/// first, and nothing is left to do. Returns the number of repeats.
 #[track_caller]
 pub fn assert_told(world: &World, probes: &[String], interruptions: usize) -> usize {
     let texts = world.slack.texts();
     let mut repeats = 0;
     for probe in probes {
         let (facts, results) = of_probe(&texts, probe);
-        assert!(!results.is_empty(), "{probe} is untold");
+        assert!(!results.is_empty(), "nothing was sent about {probe}");
         for sent in [facts, results] {
             let unmarked = sent.iter().filter(|text| !is_marked(text)).count();
             assert!(unmarked <= 1, "sent twice without a mark: {sent:?}");
@@ -52,8 +52,8 @@ pub fn assert_told(world: &World, probes: &[String], interruptions: usize) -> us
     repeats
 }
 
-/// The same where every alert's facts went first: each row's diagnosis is in the thread of its facts, and nothing
-/// was sent twice but what is marked.
+/// The same if every alert's facts went first: each diagnosis is in the thread of its facts, and nothing was
+/// sent twice without a mark.
 #[track_caller]
 pub fn assert_told_in_threads(world: &World, rows: &[Row], interruptions: usize) {
     let posts = world.slack.posts();
@@ -61,11 +61,15 @@ pub fn assert_told_in_threads(world: &World, rows: &[Row], interruptions: usize)
     for row in rows {
         let facts = tellings(&posts, &row.facts());
         let results = tellings(&posts, &plain(row.probe()));
-        for told in [&facts, &results] {
-            assert!(!told.is_empty(), "{} is untold: {posts:?}", row.probe());
-            let unmarked = told.iter().filter(|post| !is_marked(&post.text)).count();
-            assert!(unmarked <= 1, "sent twice without a mark: {told:?}");
-            repeats += told.len() - 1;
+        for sent in [&facts, &results] {
+            assert!(
+                !sent.is_empty(),
+                "nothing was sent about {}: {posts:?}",
+                row.probe()
+            );
+            let unmarked = sent.iter().filter(|post| !is_marked(&post.text)).count();
+            assert!(unmarked <= 1, "sent twice without a mark: {sent:?}");
+            repeats += sent.len() - 1;
         }
         for result in results {
             let of_its_facts =
@@ -77,7 +81,7 @@ pub fn assert_told_in_threads(world: &World, rows: &[Row], interruptions: usize)
     assert_nothing_is_left(world);
 }
 
-/// The posts of this text, with or without notes.
+/// Returns the posts with this text, with or without notes.
 fn tellings<'a>(posts: &'a [Post], text: &str) -> Vec<&'a Post> {
     let is_it = |post: &&Post| {
         let rest = post.text.strip_prefix(text);
@@ -86,7 +90,7 @@ fn tellings<'a>(posts: &'a [Post], text: &str) -> Vec<&'a Post> {
     posts.iter().filter(is_it).collect()
 }
 
-/// A run with nothing to do sends nothing, and nothing was given up.
+/// Asserts that another run has nothing to send, and that nothing was given up.
 #[track_caller]
 pub fn assert_nothing_is_left(world: &World) {
     let before = world.slack.requests().len();
@@ -97,5 +101,5 @@ pub fn assert_nothing_is_left(world: &World) {
     let sent = world.slack.requests().len() - before;
     assert_eq!(sent, 0, "a run with nothing to do sent something");
     let undelivered = world.state_file("undelivered.jsonl");
-    assert_eq!(undelivered, "", "a DM was given up");
+    assert_eq!(undelivered, "", "a message was given up");
 }

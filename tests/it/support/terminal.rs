@@ -1,4 +1,4 @@
-//! The binary at a real terminal, which util-linux's `script` makes; and the shell around it, for pipes.
+//! Runs the binary at a real terminal, from util-linux's `script`, or from a shell, for pipes.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use super::outcome::Running;
 use super::sandbox::{BINARY, Sandbox};
 
 impl Sandbox {
-    /// What a person would see of this at a terminal so many columns wide, colours and all.
+    /// Returns what a terminal of this width shows, colours included.
     #[track_caller]
     pub fn at_terminal(&self, columns: u16, line: &str) -> String {
         self.start_at_terminal(columns, line).finish().stdout
@@ -18,7 +18,7 @@ impl Sandbox {
         ))
     }
 
-    /// The same, with this typed once something has asked for it.
+    /// The same, with this answer typed at the prompt.
     #[track_caller]
     pub fn answering_at_terminal(&self, answer: &str, line: &str) -> String {
         let typed = format!("(sleep 0.5; printf '{answer}\\n'; sleep 0.5)");
@@ -26,7 +26,7 @@ impl Sandbox {
         self.shell(&format!("{typed} | {script}")).finish().stdout
     }
 
-    /// A line of shell in which `$B` is the binary.
+    /// Starts a shell command in which `$B` is the binary.
     pub fn shell(&self, line: &str) -> Running {
         self.spawn(
             Command::new("sh")

@@ -1,5 +1,4 @@
-//! TLS on loopback: an authority of the test's own, made with the `openssl` command, whose certificates the fake
-//! server shows.
+//! TLS on loopback: a certificate authority of the test's own, made with the `openssl` command.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::sandbox::Sandbox;
 use super::server::Server;
 
-/// A certificate authority whose files lie in the sandbox.
+/// A certificate authority with its files in the sandbox.
 pub struct Authority {
     folder: PathBuf,
 }
@@ -31,12 +30,12 @@ impl Authority {
         authority
     }
 
-    /// What `SSL_CERT_FILE` names for whoever trusts this authority.
+    /// Returns the file for `SSL_CERT_FILE`.
     pub fn file(&self) -> PathBuf {
         self.folder.join("ca.pem")
     }
 
-    /// A TLS port of this server, with a certificate for these names that ends in so many days.
+    /// Opens a TLS port of this server, with a certificate for these names that expires in this many days.
     pub fn front(&self, server: &Server, names: &str, days: i32) -> SocketAddr {
         self.openssl(&format!(
             "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=server \

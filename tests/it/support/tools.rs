@@ -1,7 +1,6 @@
-//! The tools that some tests call. `.ci/run` installs them; on a machine that has none of them the
-//! other tests still run.
+//! The tools that some tests call. `.ci/run` installs them; without them the other tests still run.
 
-/// Ends the test where a tool is missing: it fails in CI, and is passed over elsewhere.
+/// Ends the test if a tool is missing: it fails in CI and is skipped elsewhere.
 macro_rules! needs {
     ($tool:literal) => {
         if crate::support::tools::is_missing($tool) {
@@ -19,6 +18,6 @@ pub fn is_missing(tool: &str) -> bool {
         std::env::var_os("CI").is_none(),
         "{tool} is missing: .ci/run installs it"
     );
-    eprintln!("passed over: {tool} is missing, and .ci/run installs it");
+    eprintln!("skipped: {tool} is missing, and .ci/run installs it");
     true
 }

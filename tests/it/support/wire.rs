@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes: requests read whole, and replies given well or badly.
+//! HTTP/1.1 as bytes: reads requests, and writes replies, good and bad ones.
 
 use std::io::{BufRead, Read, Write};
 use std::thread;
@@ -14,13 +14,13 @@ pub enum Reply {
         body: Vec<u8>,
         close: bool,
     },
-    /// Says nothing until the client or the test gives up.
+    /// Sends nothing until the client or the test gives up.
     Hang,
-    /// Closes the connection without a word.
+    /// Closes the connection without an answer.
     Cut,
     /// Announces a longer body than it sends, then closes.
     CutInBody,
-    /// Sends a well-formed answer, a byte at a time, with this pause between.
+    /// Sends a well-formed answer byte by byte, with this pause in between.
     Drip(Duration, String),
     /// Waits, then replies.
     Late(Duration, Box<Reply>),
@@ -64,7 +64,7 @@ impl Reply {
         Self::Held(Box::new(self))
     }
 
-    /// The body that the client gets in the end; empty where it gets no whole one.
+    /// Returns the body that the client gets; empty if it does not get all of it.
     pub fn body(&self) -> &[u8] {
         match self {
             Self::Answer { body, .. } => body,
@@ -75,16 +75,16 @@ impl Reply {
     }
 }
 
-/// One request as it came in; header names in lower case.
+/// One request as it was received; header names in lower case.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// When it had come in whole.
+    /// When it had been received.
     pub at: Instant,
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// The body of the reply that was chosen for it.
+    /// The body of the reply to it.
     pub answered: Vec<u8>,
 }
 
@@ -101,7 +101,7 @@ impl Request {
     }
 }
 
-/// Reads one request whole; None where the connection ends first.
+/// Reads one request; None if the connection ends first.
 pub fn read_request(input: &mut impl BufRead) -> Option<Request> {
     let first = read_line(input)?;
     let mut words = first.split(' ');
@@ -142,7 +142,8 @@ fn read_body(request: &Request, input: &mut impl BufRead) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// Gives one reply; false where the connection ends with it. What is `Held` waits for `released` to return.
+/// Sends one reply; returns false if the connection ends with it. A `Held` reply waits until `released`
+/// returns.
 pub fn give(reply: Reply, stream: &mut (impl Read + Write), released: &dyn Fn()) -> bool {
     match reply {
         Reply::Answer {

@@ -1,4 +1,4 @@
-//! A sandbox with an engine and a Slack that are well, wired together.
+//! A sandbox with an engine and a Slack that work.
 
 use std::fs;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use super::sandbox::{ENGINE_TOKEN, SLACK_TOKEN, Sandbox};
 use super::slack::Slack;
 use super::wire::Reply;
 
-/// Nobody listens there: a port below those the system hands out.
+/// Nothing listens there: the port is below those that the system hands out.
 pub const DEAD_URL: &str = "http://127.0.0.1:1/api";
 
 pub struct World {
@@ -22,12 +22,12 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing has run yet, and there is no log.
+    /// Returns a world in which nothing has run, and without a log.
     pub fn new() -> Self {
         Self::with(Slack::start())
     }
 
-    /// An empty log and the first run behind it: the next row is new.
+    /// Returns a world with an empty log after its first run: the next row is new.
     pub fn stamped() -> Self {
         Self::stamped_with(Slack::start())
     }
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// The engine speaks this API under the usual path, and the model is `m1`.
+    /// Lets the engine speak this API at the usual path, with the model `m1`.
     pub fn speaking(self, api: &str) -> Self {
         let path = if api == "openai" { "/v1" } else { "" };
         self.set("KORA_PROBE_ENGINE_API", api);
@@ -65,34 +65,34 @@ impl World {
         self
     }
 
-    /// No engine is configured.
+    /// Leaves no engine configured.
     pub fn without_engine(self) -> Self {
         self.unset("KORA_PROBE_ENGINE_URL");
         self.engine.never();
         self
     }
 
-    /// Every wake is dispatched.
+    /// Turns the debounce off.
     pub fn without_debounce(self) -> Self {
         self.set("KORA_PROBE_DEBOUNCE_SECONDS", "0");
         self
     }
 
-    /// Neither peer may be asked.
+    /// Makes any request to engine or Slack fail the test.
     pub fn quiet(self) -> Self {
         self.engine.never();
         self.slack.never();
         self
     }
 
-    /// The peers may be asked or not.
+    /// Allows engine and Slack to get no request at all.
     pub fn asked_or_not(self) -> Self {
         self.engine.maybe();
         self.slack.maybe();
         self
     }
 
-    /// Leaves the DMs about these rows in the outbox: a run without a token for Slack, which does not wait.
+    /// Leaves the messages about these rows in the outbox, by a run without a Slack token, which does not wait.
     #[track_caller]
     pub fn queue(&self, rows: impl IntoIterator<Item = Row>) {
         self.unset("KORA_SLACK_BOT_TOKEN");
@@ -101,7 +101,7 @@ impl World {
         self.set("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN);
     }
 
-    /// A run that asks the engine about these rows, and waits until the engine is released.
+    /// Starts a run that asks the engine about these rows and waits until the engine is released.
     #[track_caller]
     pub fn start_held(&self, rows: impl IntoIterator<Item = Row>) -> Running {
         let asked = self.engine.requests().len();
@@ -112,7 +112,7 @@ impl World {
         run
     }
 
-    /// A run that is killed while it asks the engine.
+    /// Starts a run and kills it while it asks the engine.
     #[track_caller]
     pub fn kill_while_asking(&self) {
         let asked = self.engine.requests().len();
@@ -122,13 +122,13 @@ impl World {
         assert_eq!(run.kill().code, None);
     }
 
-    /// Slack is another server now, or none at all.
+    /// Sets Slack's URL.
     pub fn reach_slack_at(&self, base: impl Into<String>) {
         self.set("KORA_SLACK_API_URL", base.into());
     }
 
-    /// Raises a wake of its own that this reply answers, in a run that ends well: the reason, or null, and the
-    /// DM's text below its headline.
+    /// Raises a new wake that the engine answers with this reply, in a run that exits 0. Returns the reason, or
+    /// null, and the message's text below its headline.
     #[track_caller]
     pub fn told(&self, reply: Reply) -> (Value, String) {
         let probe = format!("p{}", self.slack.requests().len());
@@ -147,17 +147,17 @@ impl World {
         (error, below.to_owned())
     }
 
-    /// The reason why this reply is no diagnosis.
+    /// Returns the reason why this reply is no diagnosis.
     #[track_caller]
     pub fn reason(&self, reply: Reply) -> String {
         let (error, text) = self.told(reply);
         error
             .as_str()
-            .unwrap_or_else(|| panic!("told: {text}"))
+            .unwrap_or_else(|| panic!("sent: {text}"))
             .to_owned()
     }
 
-    /// The text that this reply is sent as.
+    /// Returns the text that is sent for this reply.
     #[track_caller]
     pub fn diagnosis(&self, reply: Reply) -> String {
         let (error, text) = self.told(reply);
