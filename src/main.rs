@@ -42,6 +42,7 @@ mod snapshot;
 mod state;
 mod terminal;
 mod text;
+mod time;
 
 use std::env;
 use std::mem::ManuallyDrop;
