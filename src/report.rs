@@ -82,8 +82,6 @@ pub struct WakeReport {
     /// An earlier run dispatched it.
     #[serde(skip)]
     pub was_queued: bool,
-    #[serde(skip)]
-    pub title: String,
     /// The ids of the DMs that told of it.
     #[serde(skip)]
     pub dms: Vec<String>,
@@ -206,7 +204,6 @@ impl WakeReport {
             debounce_skipped: *decision == Decision::Debounced,
             buffered_skipped: *decision == Decision::Buffered,
             caller_session_id: wake.caller_session_id(),
-            title: wake.title.clone(),
             ..Self::default()
         }
     }

@@ -150,12 +150,6 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{:indent$}", ""))
 }
 
-/// Fills a text up with spaces to so many columns.
-pub fn pad(text: &str, columns: usize) -> String {
-    let missing = columns.saturating_sub(text.width());
-    format!("{text}{:missing$}", "")
-}
-
 /// Asks at the terminal whether to go on; `None` if stdin is no terminal.
 pub fn ask(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {
@@ -279,11 +273,5 @@ mod tests {
     fn a_path_stays_whole_on_a_line_of_its_own() {
         let lines = wrap_at("see /a/long/path abcdefghi", 7, true);
         assert_eq!(lines, ["see", "/a/long/path", "abcdefg", "hi"]);
-    }
-
-    #[test]
-    fn a_text_is_filled_up_by_the_columns_it_takes() {
-        assert_eq!(pad("机", 4), "机  ");
-        assert_eq!(pad("abc", 2), "abc");
     }
 }

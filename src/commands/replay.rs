@@ -16,7 +16,7 @@ use crate::effects::Replay;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
-use crate::record::{Filter, Outcomes, Sources};
+use crate::record::{Filter, Sources};
 use crate::report::{Report, print_json};
 use crate::session::Session;
 use crate::state::{State, log_name};
@@ -56,10 +56,10 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
 
 fn print_page(config: &Config, rows: &[outcome::Row]) -> io::Result<()> {
     let log = &config.paths.audit_log;
-    let mut outcomes = Outcomes::default();
+    let mut sources = Sources::default();
     let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
-    rows.for_each(|row| outcomes.take(&Row::of(row)));
-    let record = outcomes.record(Sources::default());
+    rows.for_each(|row| sources.take(&Row::of(row)));
+    let record = sources.record(None);
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     page::print(&page::Page {
         title: format!("Replay of {name}"),

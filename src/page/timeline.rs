@@ -45,39 +45,18 @@ enum Kind {
 }
 use Kind::{Failure, Lost, Message, Question, Recovery, Silence, Wake, Window};
 
-/// What one and several of a kind are called, and where they are drawn: a stretch from its top over its
-/// height, a sign, which has no height, around its middle.
+/// What each is called, its class, and where it is drawn: a stretch from its top over its height; a sign,
+/// which has none, around its middle.
 const KINDS: [(Kind, &str, &str, u32, u32); 9] = [
-    (Silence, "silence", "silences", 0, HEIGHT),
-    (Kind::Incident, "incident", "incidents", 19, 12),
-    (Recovery, "recovery", "recoveries", 35, 2),
-    (Wake, "dispatched wake", "dispatched wakes", 14, 3),
-    (
-        Window,
-        "window that holds repeats back",
-        "windows that hold repeats back",
-        40,
-        1,
-    ),
-    (Question, "question", "questions", 7, 0),
-    (
-        Failure,
-        "question without a diagnosis",
-        "questions without a diagnosis",
-        7,
-        0,
-    ),
-    (Message, "message", "messages", 49, 0),
-    (
-        Lost,
-        "message not delivered",
-        "messages not delivered",
-        49,
-        0,
-    ),
-];
-const CLASSES: [&str; 9] = [
-    "silence", "bar", "recovery", "wake", "window", "question", "failure", "message", "lost",
+    (Silence, "silence", "silence", 0, HEIGHT),
+    (Kind::Incident, "incident", "bar", 19, 12),
+    (Recovery, "recovery", "recovery", 35, 2),
+    (Wake, "dispatched wake", "wake", 14, 3),
+    (Window, "window that holds repeats back", "window", 40, 1),
+    (Question, "question", "question", 7, 0),
+    (Failure, "question without a diagnosis", "failure", 7, 0),
+    (Message, "message", "message", 49, 0),
+    (Lost, "message not delivered", "lost", 49, 0),
 ];
 
 /// The time that all time lines show.
@@ -159,7 +138,7 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
                 @for (kind, name, _, y, height) in KINDS {
                     li {
                         svg width="18" height="14" viewBox={ "0 " (y + height / 2 - 7) " 18 14" } aria-hidden="true" {
-                            (shape(kind, if height == 0 { "9" } else { "2" }, "14", "critical", &html! {}))
+                            (shape(kind, if height == 0 { "9" } else { "2" }, "14", "critical", None))
                         }
                         (name)
                     }
@@ -193,7 +172,7 @@ fn lane(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis, rows: &Rows) -> Mar
                 div.category { (clean(&pair.pair.category)) }
                 div.category {
                     (count(pair.incidents.len() as u64, "incident", "incidents"))
-                    @if pair.bad_seconds > 0 { ", " (span(SignedDuration::from_secs(pair.bad_seconds))) }
+                    @if pair.bad_seconds > 0 { ", bad for " (span(SignedDuration::from_secs(pair.bad_seconds))) }
                 }
             }
             svg.lane width="100%" height=(HEIGHT) role="group" aria-label={ "Time line of " (probe) } {
@@ -310,34 +289,30 @@ fn merged<'a>(items: Vec<Item<'a>>, axis: &Axis) -> Vec<Item<'a>> {
 }
 
 fn draw(item: &Item<'_>, axis: &Axis) -> Markup {
-    let (_, one, many, ..) = KINDS[item.kind as usize];
-    let mut words = period(item.from, item.to, axis.near()) + " · " + &count(item.count, one, many);
-    if let Some(text) = item.words {
-        let text: String = text.chars().take(LONGEST_WORDS).collect();
-        words += &format!(": {}", clean(&text));
+    let (_, name, ..) = KINDS[item.kind as usize];
+    let mut title = format!("{} · {name}", period(item.from, item.to, axis.near()));
+    if item.count > 1 {
+        title += &format!(" × {}", item.count);
+    }
+    if let Some(words) = item.words {
+        let words: String = words.chars().take(LONGEST_WORDS).collect();
+        title += &format!(": {}", clean(&words));
     }
     let (from, to) = (axis.place(item.from), axis.place(item.to));
-    let title = html! { title { (words) } };
-    let shape = shape(
-        item.kind,
-        &percent(from),
-        &percent((to - from).max(LEAST_WIDTH)),
-        item.severity,
-        &title,
-    );
+    let (x, width) = (percent(from), percent((to - from).max(LEAST_WIDTH)));
+    let shape = shape(item.kind, &x, &width, item.severity, Some(&title));
     match item.row {
         Some(row) => html! { a href={ "#i" (row) } { (shape) } },
         None => shape,
     }
 }
 
-fn shape(kind: Kind, x: &str, width: &str, severity: &str, title: &Markup) -> Markup {
-    let (.., y, height) = KINDS[kind as usize];
-    let class = CLASSES[kind as usize];
+fn shape(kind: Kind, x: &str, width: &str, severity: &str, title: Option<&str>) -> Markup {
+    let (_, _, class, y, height) = KINDS[kind as usize];
+    let title = html! { @if let Some(title) = title { title { (title) } } };
+    let rect = format!("{class} {}", severity_class(severity));
     html! {
         @if height == 0 { use href={ "#" (class) } x=(x) y=(y) { (title) } }
-        @else {
-            rect class={ (class) " " (severity_class(severity)) } x=(x) y=(y) width=(width) height=(height) { (title) }
-        }
+        @else { rect class=(rect) x=(x) y=(y) width=(width) height=(height) { (title) } }
     }
 }

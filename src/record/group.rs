@@ -65,18 +65,19 @@ impl Group<'_> {
         }
     }
 
-    /// `5 wakes, 3 held back (3 repeats), 2 messages`, and what else is special.
+    /// `5 wakes (3 repeats held back), 2 messages`, and what else is special.
     pub fn counts(&self) -> String {
         let sum = |of: fn(&Incident) -> u64| self.incidents.iter().map(|one| of(one)).sum::<u64>();
         let mut held_back = HeldBack::default();
         self.incidents
             .iter()
             .for_each(|one| held_back.add(one.held_back));
-        let mut parts = vec![count(sum(|one| one.wakes), "wake", "wakes")];
+        let mut wakes = count(sum(|one| one.wakes), "wake", "wakes");
         if held_back.sum() > 0 {
-            parts.push(format!("{} held back ({held_back})", held_back.sum()));
+            wakes += &format!(" ({held_back} held back)");
         }
-        parts.push(count(sum(|one| one.messages), "message", "messages"));
+        let messages = count(sum(|one| one.messages), "message", "messages");
+        let mut parts = vec![wakes, messages];
         if sum(|one| one.pending) > 0 {
             parts.push("investigation pending".to_owned());
         }

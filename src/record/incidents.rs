@@ -1,7 +1,7 @@
 //! Groups what is recorded into incidents, and incidents into pairs. Pure.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::rows::Recovery;
 use super::{HeldBack, Investigation, Resolution, worse};
 use crate::debounce::{Pair, Severity};
+use crate::snapshot::{Health, Snapshot};
 
 /// What was wrong with one pair, from its first wake to its last, or to its recovery.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -58,11 +59,13 @@ pub fn group(
         let id = id.as_ref()?;
         first_wakes.get(&(Some(id), pair)).copied()
     };
-    let mut parts = known.to_vec();
+    let mut parts: Vec<Incident> = Vec::new();
     for (place, one) in investigations.iter().enumerate() {
         let first = first_wake(&one.id, &one.pair).or(one.raised_at);
         let first = first.unwrap_or_else(|| one.begun_at());
-        let last = one.last_wake_at.or(one.raised_at).unwrap_or(first);
+        // Another incident may have begun before a late diagnosis came.
+        let last = one.last_wake_at.or(one.raised_at);
+        let last = last.filter(|_| !one.late_diagnosis).unwrap_or(first);
         let is_new = u64::from(!one.late_diagnosis);
         parts.push(Incident {
             pair: one.pair.clone(),
@@ -81,6 +84,7 @@ pub fn group(
             ..Incident::default()
         });
     }
+    parts.extend(known.iter().cloned());
     parts.extend(recoveries.iter().map(|one| {
         let first = one.first_wake_at.or(first_wake(&one.id, &one.pair));
         let first = first.unwrap_or(one.healthy_at);
@@ -98,11 +102,8 @@ pub fn group(
 
 /// Joins parts of one pair that name the same first wake, or of which one begins before the other ended.
 fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
-    // Of parts that begin together a recovery is the last.
-    parts.sort_by_cached_key(|part| {
-        let is_recovery = part.recovered_at.is_some();
-        (part.pair.clone(), part.first_wake_at, is_recovery)
-    });
+    // Stable: of parts that begin together a recovery stays the last.
+    parts.sort_by_cached_key(|part| (part.pair.clone(), part.first_wake_at));
     let mut incidents: Vec<Incident> = Vec::new();
     for mut part in parts {
         let before = incidents.last_mut().filter(|last| last.pair == part.pair);
@@ -111,7 +112,10 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
             before => {
                 // A repeat is inside a window, and no incident begins inside one.
                 if let Some(before) = before {
-                    before.held_back.repeat += std::mem::take(&mut part.held_back.repeat);
+                    before.held_back.add(HeldBack {
+                        repeat: std::mem::take(&mut part.held_back.repeat),
+                        ..HeldBack::default()
+                    });
                     before.count();
                 }
                 part.count();
@@ -120,9 +124,26 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
         }
     }
     // Nothing but a recovery is known of these.
-    incidents.retain(|one| !one.severity.is_empty());
+    incidents.retain(|one| !one.severity.is_empty() || !one.investigations.is_empty());
     incidents.sort_by_key(|one| (one.end(), one.first_wake_at));
     incidents
+}
+
+/// Notes for each incident whether it is over, as far as its recovery and the snapshot say.
+pub fn resolve(incidents: &mut [Incident], snapshot: Option<&Snapshot>) {
+    let mut pairs = BTreeSet::new();
+    for one in incidents.iter_mut().rev() {
+        let is_newest = pairs.insert(one.pair.clone());
+        let health = snapshot.map(|it| (it.health(&one.pair.probe), it.computed_at));
+        one.resolution = match health {
+            _ if one.recovered_at.is_some() => Resolution::Resolved,
+            // From before the last wake it says nothing.
+            Some((Health::Healthy, at)) if at > one.last_wake_at => Resolution::Resolved,
+            Some((Health::Bad, _)) if is_newest => Resolution::Active,
+            _ if one.is_open => Resolution::Active,
+            _ => Resolution::Unknown,
+        };
+    }
 }
 
 impl Incident {

@@ -8,17 +8,17 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::seams::Row;
+use crate::audit::seams::{Row, TOOL_SEAM};
 use crate::debounce::{Pair, Severity};
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
 use crate::report::counted;
-use crate::snapshot::{Health, Snapshot};
+use crate::snapshot::Snapshot;
 pub use group::Group;
 pub use incidents::{Incident, PairRecord, pairs};
 pub use rows::{RECOVERY_SEAM, UNDELIVERED_SEAM, tool};
@@ -36,17 +36,6 @@ pub struct Record {
     pub incidents: Vec<Incident>,
     pub silences: Vec<Silence>,
     parts: Vec<Incident>,
-}
-
-/// What a record is made from, besides outcome rows.
-#[derive(Debug, Default)]
-pub struct Sources {
-    /// What the state knows and no row says yet: the wakes of an investigation that has not ended, and
-    /// the incidents that the state still holds, with what was held back since their last row.
-    pub parts: Vec<Incident>,
-    /// Silences that are not over.
-    pub silences: Vec<Silence>,
-    pub tools: Vec<Tool>,
 }
 
 /// A silence or an acknowledgement.
@@ -140,18 +129,31 @@ pub enum Resolution {
     Unknown,
 }
 
-/// Outcome rows on their way into a record.
+/// What a record is made from.
 #[derive(Debug, Default)]
-pub struct Outcomes {
+pub struct Sources {
+    parts: Vec<Incident>,
+    silences: Vec<Silence>,
+    tools: Vec<Tool>,
     investigations: Vec<Investigation>,
     /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
     places: BTreeMap<(String, Pair, bool), usize>,
     deliveries: Vec<(String, Pair, Timestamp)>,
     recoveries: Vec<rows::Recovery>,
-    silences: Vec<Silence>,
 }
 
-impl Outcomes {
+impl Sources {
+    /// Begins with what no row says yet. `parts`: the wakes of investigations that have not ended, and
+    /// the incidents that the state still holds, with what was held back since their last row.
+    /// `silences`: those that are not over.
+    pub fn new(parts: Vec<Incident>, silences: Vec<Silence>) -> Self {
+        Self {
+            parts,
+            silences,
+            ..Self::default()
+        }
+    }
+
     /// Takes a row of any seam. Of the completed rows of one investigation and pair the last one
     /// counts: after a kill there may be two.
     pub fn take(&mut self, row: &Row) {
@@ -166,6 +168,8 @@ impl Outcomes {
                 place if place == next => self.investigations.push(one),
                 place => self.investigations[place] = one,
             }
+        } else if row.is_of(TOOL_SEAM) {
+            self.tools.extend(rows::tool(row));
         } else if row.is_of(DELIVERED_SEAM) {
             self.deliveries.extend(rows::delivery(row));
         } else if row.is_of(RECOVERY_SEAM) {
@@ -177,7 +181,8 @@ impl Outcomes {
         }
     }
 
-    pub fn record(mut self, sources: Sources) -> Record {
+    /// Makes the record. The snapshot says which services are well now.
+    pub fn record(mut self, snapshot: Option<&Snapshot>) -> Record {
         for (id, pair, at) in self.deliveries {
             let keys = [false, true].map(|late| (id.clone(), pair.clone(), late));
             for place in keys.iter().filter_map(|key| self.places.get(key)) {
@@ -193,13 +198,20 @@ impl Outcomes {
             one.failed = (one.error.is_some() && !has_late) || !one.is_delivered();
         }
         self.investigations.sort_by_key(|one| one.at);
-        join_tools(&mut self.investigations, sources.tools);
-        self.silences.extend(sources.silences);
+        join_tools(&mut self.investigations, self.tools);
+        let parts = &self.parts;
+        let mut incidents = incidents::group(&self.investigations, parts, &self.recoveries);
+        incidents::resolve(&mut incidents, snapshot);
+        for one in &incidents {
+            for place in &one.investigations {
+                self.investigations[*place].resolution = one.resolution;
+            }
+        }
         Record {
-            incidents: incidents::group(&self.investigations, &sources.parts, &self.recoveries),
+            incidents,
             investigations: self.investigations,
             silences: self.silences,
-            parts: sources.parts,
+            parts: self.parts,
         }
     }
 }
@@ -228,28 +240,6 @@ fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
     }
     for one in investigations {
         one.tools.sort_by_key(|tool| tool.at);
-    }
-}
-
-impl Record {
-    /// Notes for each incident whether it is over, as far as the rows and the snapshot say.
-    pub fn resolve(&mut self, snapshot: Option<&Snapshot>) {
-        let mut pairs = BTreeSet::new();
-        for one in self.incidents.iter_mut().rev() {
-            let is_newest = pairs.insert(one.pair.clone());
-            let health = snapshot.map(|it| (it.health(&one.pair.probe), it.computed_at));
-            one.resolution = match health {
-                _ if one.recovered_at.is_some() => Resolution::Resolved,
-                // From before the last wake it says nothing.
-                Some((Health::Healthy, at)) if at > one.last_wake_at => Resolution::Resolved,
-                Some((Health::Bad, _)) if is_newest => Resolution::Active,
-                _ if one.is_open => Resolution::Active,
-                _ => Resolution::Unknown,
-            };
-            for place in &one.investigations {
-                self.investigations[*place].resolution = one.resolution;
-            }
-        }
     }
 }
 

@@ -175,12 +175,6 @@ impl Note {
     }
 }
 
-/// When the first run began, where the file system tells it.
-pub fn first_run(state_dir: &Path) -> Option<Timestamp> {
-    let made = fs::metadata(state_dir.join(FILE)).ok()?.created().ok()?;
-    Timestamp::try_from(made).ok()
-}
-
 /// When the last run began or ended; `None` before the first run.
 pub fn last_run(state_dir: &Path) -> Option<Timestamp> {
     modified(fs::metadata(state_dir.join(FILE)))

@@ -40,9 +40,8 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let since = args.since.as_deref();
     let since = since.map(|text| point_in_time(text, now)).transpose()?;
     let session = args.session.as_deref();
-    let mut found = read::read(&config, since, session)?;
     let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
-    found.record.resolve(snapshot.as_ref());
+    let found = read::read(&config, since, session, snapshot.as_ref())?;
     let record = &found.record;
     let shown = record.select(&Filter {
         since,

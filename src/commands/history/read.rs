@@ -12,7 +12,8 @@ use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::debounce::Pair;
 use crate::outcome::{COMPLETED_SEAM, FILE, TURNED_FILE};
-use crate::record::{Incident, Outcomes, Record, Sources, tool};
+use crate::record::{Incident, Record, Sources};
+use crate::snapshot::Snapshot;
 use crate::state::queue::Investigation;
 use crate::state::{State, Store};
 
@@ -31,18 +32,15 @@ pub(super) fn read(
     config: &Config,
     since: Option<Timestamp>,
     session: Option<&str>,
+    snapshot: Option<&Snapshot>,
 ) -> Result<Found> {
     let paths = &config.paths;
     let secrets = config.secrets();
-    let mut outcomes = Outcomes::default();
     let mut sources = sources(&paths.state_dir);
     let mut rows = Vec::new();
     let mut wakes = Vec::new();
     let mut take = |row: Row| {
-        outcomes.take(&row);
-        if row.is_of(TOOL_SEAM) {
-            sources.tools.extend(tool(&row));
-        }
+        sources.take(&row);
         let is_of_session = session.is_some_and(|session| row.is_in(session));
         if is_of_session && !row.is_of(COMPLETED_SEAM) {
             rows.push(row);
@@ -69,7 +67,7 @@ pub(super) fn read(
         row.into_iter().for_each(|row| take(row.masked(&secrets)));
     })?;
     Ok(Found {
-        record: outcomes.record(sources),
+        record: sources.record(snapshot),
         rows,
         wakes,
     })
@@ -81,10 +79,7 @@ fn sources(state_dir: &Path) -> Sources {
         warn!("what is queued is left out: {problem}");
         State::default()
     });
-    Sources {
-        parts: state.queue.iter().flat_map(pending).collect(),
-        ..Sources::default()
-    }
+    Sources::new(state.queue.iter().flat_map(pending).collect(), Vec::new())
 }
 
 /// Returns the wakes of an investigation that has not ended. One that is asked about again has an

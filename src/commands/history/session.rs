@@ -16,7 +16,7 @@ use crate::record::{
     Investigation, RECOVERY_SEAM, Record, Selection, Totals, UNDELIVERED_SEAM, tool,
 };
 use crate::terminal::{Colour, Painter};
-use crate::text::{first_few, for_terminal, on_one_line};
+use crate::text::{for_terminal, on_one_line};
 
 /// Something that happened in a session.
 #[derive(Debug, Serialize)]
@@ -79,12 +79,13 @@ fn unknown(session: &str, record: &Record) -> Problem {
         false => strsim::jaro(session, known),
     };
     let close = known.into_iter().map(|known| (likeness(known), known));
-    let mut close: Vec<_> = close.filter(|(likeness, _)| *likeness > 0.75).collect();
+    let mut close: Vec<_> = close.filter(|(likeness, _)| *likeness > 0.8).collect();
     close.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-    let names: Vec<_> = close.iter().map(|(_, name)| on_one_line(name)).collect();
-    let next_step = match first_few(&names, 3) {
-        none if none.is_empty() => "history --format json names all sessions".to_owned(),
-        names => format!("did you mean {names}?"),
+    let names = close.iter().take(3).map(|(_, name)| on_one_line(name));
+    let names: Vec<_> = names.collect();
+    let next_step = match names.is_empty() {
+        true => "history --format json names all sessions".to_owned(),
+        false => format!("did you mean {}?", names.join(" or ")),
     };
     let error = anyhow!("there is no session '{}'", on_one_line(session));
     Problem::new(Exit::Failed, error).with_next_step(next_step)
