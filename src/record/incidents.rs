@@ -75,10 +75,7 @@ pub fn group(
             last_wake_at: last.max(first),
             dispatched: is_new,
             messages: if one.is_delivered() { is_new } else { 0 },
-            held_back: match one.late_diagnosis {
-                true => HeldBack::default(),
-                false => one.held_back,
-            },
+            held_back: one.held_back,
             diagnosis: one.summary.clone().filter(|_| one.error.is_none()),
             investigations: vec![place],
             ..Incident::default()

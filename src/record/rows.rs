@@ -2,9 +2,10 @@
 //! another type is left out; a row without a time is none.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Investigation, Silence, Tool};
+use super::{HeldBack, Investigation, Silence, Tool};
 use crate::audit::seams::Row;
 use crate::debounce::Pair;
 use crate::text::quote;
@@ -40,7 +41,9 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
     let named = |field| row.detail(field).unwrap_or_default();
     let flag = |field: &str| row.details()[field] == true;
     let filled = |field| row.detail(field).filter(|text| !text.is_empty());
-    let held_back = row.details()["held_back"].clone();
+    // A late diagnosis counts nothing anew.
+    let counts = Some(&row.details()["held_back"]).filter(|_| !flag("late_diagnosis"));
+    let held_back = counts.and_then(|counts| HeldBack::deserialize(counts).ok());
     Some(Investigation {
         at: row.emitted_at()?,
         id: filled("id"),
@@ -54,7 +57,7 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
         dispatched_at: time(row, "dispatched_at"),
         first_wake_at: time(row, "first_wake_at"),
         last_wake_at: time(row, "last_wake_at"),
-        held_back: serde_json::from_value(held_back).unwrap_or_default(),
+        held_back: held_back.unwrap_or_default(),
         caller_session_id: row.text("caller_session_id")?,
         dm_status: named("dm_status"),
         duration_ms: row.number("investigation_duration_ms").unwrap_or(0),
