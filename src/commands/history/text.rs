@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::record::{Group, Resolution, Selection, Totals, dollars};
 use crate::report::count;
-use crate::terminal::{Colour, Painter, drawn, width, wrap, wrapped};
+use crate::terminal::{Colour, Painter, width, wrap, wrapped};
 use crate::text::on_one_line;
 
 pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
@@ -23,17 +23,19 @@ pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> 
     lines
 }
 
-/// `fly · service_unhealthy (critical) · 14:32 to 15:10 UTC (38 min) · recovered`, and below it what is
+/// `fly:service_unhealthy (critical), 14:32 to 15:10 UTC (38 min), recovered`, and below it what is
 /// known.
 fn block(group: &Group<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
     let pair = &group.last.pair;
-    let mut head = vec![
-        pair.probe.clone(),
-        format!("{} ({})", pair.category, group.severity()),
+    let (probe, category) = (&pair.probe, &pair.category);
+    let state = group.last.state().map(|state| format!(", {state}"));
+    let head = format!(
+        "{probe}:{category} ({}), {}{}",
+        group.severity(),
         group.when(now),
-    ];
-    head.extend(group.last.state().map(str::to_owned));
-    let head = wrapped(&head.join(drawn(" · ", " | ")), 0);
+        state.unwrap_or_default()
+    );
+    let head = wrapped(&head, 0);
     let colour = match group.last.resolution {
         Resolution::Active => Colour::Red,
         _ => Colour::Bold,
