@@ -71,7 +71,10 @@ impl Axis {
         let incidents = page.shown.incidents.iter();
         // A time in the future comes from another clock.
         let now = page.now.unwrap_or(Timestamp::MAX);
-        let last = incidents.clone().map(|one| one.end().min(now)).max()?;
+        let investigations = page.shown.investigations.iter();
+        let answers = investigations.map(|one| one.delivered_at.unwrap_or(one.at));
+        let ends = incidents.clone().map(|one| one.end()).chain(answers);
+        let last = ends.map(|end| end.min(now)).max()?;
         let first = incidents.map(|one| one.first_wake_at).min()?;
         let to = page.since.and(page.now).unwrap_or(last);
         let length = to.duration_since(page.since.unwrap_or(first));
