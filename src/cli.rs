@@ -58,7 +58,7 @@ pub enum Command {
     Status(StatusArgs),
     /// List the DMs that were given up, send them after all, or remove them
     Undelivered(UndeliveredArgs),
-    /// List dispatched investigations, newest last
+    /// List what was wrong and what was said about it, newest last
     History(HistoryArgs),
     /// Examine the set-up, with a next step for each finding
     Check(CheckArgs),
@@ -95,19 +95,19 @@ pub struct UndeliveredArgs {
 
 #[derive(Args, Debug)]
 pub struct HistoryArgs {
-    /// Only what was dispatched since: 30m, 24h, 7d, or a time such as 2026-05-24T14:00:00Z
+    /// Only what happened since: 30m, 2h, 7d, 1w, today, yesterday, 2026-05-24 or '2026-05-24 14:00' (UTC)
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
     /// Only this probe's
     #[arg(long, value_name = "NAME")]
     pub probe: Option<String>,
-    /// First those that failed: no diagnosis, or a DM that was not delivered; then those with a tool that did
+    /// Only what failed: no diagnosis, a message that was not delivered, a tool that failed
     #[arg(long)]
     pub failed: bool,
     /// List only the newest N; the totals count all
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
-    /// All that happened in one session, such as probe:fly:service_unhealthy, in the order of time and in full
+    /// All rows of one session, such as probe:fly:service_unhealthy, in the order of time and in full
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
     #[command(flatten)]
