@@ -62,7 +62,7 @@ pub enum Command {
     Ack(AckArgs),
     /// List the messages that were given up, send them after all, or remove them
     Undelivered(UndeliveredArgs),
-    /// What was dispatched, newest last
+    /// List what was wrong and what was said about it, newest last
     History(HistoryArgs),
     /// Is it set up? Each finding has a next step
     Check(CheckArgs),
@@ -127,7 +127,7 @@ pub struct UndeliveredArgs {
 
 #[derive(Args, Debug)]
 pub struct HistoryArgs {
-    /// Only what was dispatched since then: 30m, 24h, 7d, or a time such as 2026-05-24T14:00:00Z
+    /// Only what happened since: 30m, 2h, 7d, 1w, today, yesterday, 2026-05-24 or '2026-05-24 14:00' (UTC)
     #[arg(long, value_name = "WHEN", value_hint = ValueHint::Other)]
     pub since: Option<String>,
     /// Only this probe

@@ -87,8 +87,6 @@ pub struct WakeReport {
     /// An earlier run dispatched it.
     #[serde(skip)]
     pub was_queued: bool,
-    #[serde(skip)]
-    pub title: String,
     /// The ids of the messages about it.
     #[serde(skip)]
     pub messages: Vec<String>,
@@ -215,7 +213,6 @@ impl WakeReport {
             buffered_skipped: *decision == Decision::HeldBack(Reason::Buffered),
             silenced: *decision == Decision::HeldBack(Reason::Silenced),
             caller_session_id: wake.caller_session_id(),
-            title: wake.title.clone(),
             ..Self::default()
         }
     }

@@ -51,6 +51,14 @@ impl Snapshot {
         })
     }
 
+    #[cfg(test)]
+    pub fn of(computed_at: Timestamp, service_health: Value) -> Self {
+        Self {
+            computed_at,
+            service_health,
+        }
+    }
+
     pub fn health(&self, probe: &str) -> Health {
         match self.service_health[probe].as_str() {
             Some("healthy") => Health::Healthy,

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use unicode_width::UnicodeWidthStr;
 
 use crate::text::on_one_line;
 
@@ -114,13 +113,7 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{:indent$}", ""))
 }
 
-/// Pads a text with spaces to this many columns.
-pub fn pad(text: &str, columns: usize) -> String {
-    let missing = columns.saturating_sub(text.width());
-    format!("{text}{:missing$}", "")
-}
-
-/// Asks at the terminal whether to go on; `None` if stdin is not a terminal.
+/// Asks at the terminal whether to go on; `None` if stdin is no terminal.
 pub fn ask(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
@@ -260,11 +253,5 @@ mod tests {
     fn a_path_stays_whole() {
         let lines = wrap("see /a/long/path there", 7);
         assert_eq!(lines, ["see", "/a/long/path", "there"]);
-    }
-
-    #[test]
-    fn a_text_is_padded_by_the_columns_it_takes() {
-        assert_eq!(pad("机", 4), "机  ");
-        assert_eq!(pad("abc", 2), "abc");
     }
 }

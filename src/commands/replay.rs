@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::exit::{Ended, Exit, Problem};
 use crate::outcome;
 use crate::page;
-use crate::record::{Record, WakeDecision, investigation, link_in_order, with_times};
-use crate::report::{Report, WakeReport, print_json};
+use crate::record::{Filter, Sources};
+use crate::report::{Report, print_json};
 use crate::run::Run;
 use crate::run::effects::Replay;
 use crate::state::{State, log_name};
@@ -50,7 +50,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         RecordFormat::Json => print_json(&run.report),
         RecordFormat::Html => {
             let rows = run.effects.rows.unwrap_or_default();
-            print_page(&config, run.report.wakes, &rows)
+            print_page(&config, &rows)
         }
     }
     .context("cannot print the report")?;
@@ -91,53 +91,20 @@ fn all_wakes(run: &mut Run<Replay>) -> anyhow::Result<Vec<Wake>> {
     }
 }
 
-fn print_page(config: &Config, wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> io::Result<()> {
+fn print_page(config: &Config, rows: &[outcome::Row]) -> io::Result<()> {
     let log = &config.paths.audit_log;
-    let record = record(wakes, rows);
-    let shown: Vec<_> = record.investigations.iter().collect();
+    let mut sources = Sources::default();
+    let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
+    rows.for_each(|row| sources.take(&Row::of(row)));
+    let record = sources.record(None);
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     page::print(&page::Page {
         title: format!("Replay of {name}"),
         log,
         record: &record,
-        shown: &shown,
+        shown: &record.select(&Filter::default()),
         policy: &config.debounce,
         since: None,
         now: None,
     })
-}
-
-/// The record of the replay. What happened before the first wake that has a time gets its time.
-fn record(wakes: Vec<WakeReport>, rows: &[outcome::Row]) -> Record {
-    let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
-    let investigations = rows.filter_map(|row| investigation(&Row::of(row)));
-    let mut record = Record {
-        wakes: with_times(wakes.into_iter().map(raised).collect()),
-        investigations: investigations.collect(),
-        ..Record::default()
-    };
-    if let Some(first) = record.wakes.first() {
-        let investigations = record.investigations.iter_mut();
-        investigations.for_each(|one| one.at = one.at.max(first.at));
-    }
-    record.wakes.sort_by_key(|one| one.at);
-    record.investigations.sort_by_key(|one| one.at);
-    link_in_order(&mut record);
-    record
-}
-
-fn raised(wake: WakeReport) -> (Option<Timestamp>, Wake, WakeDecision) {
-    let decision = match wake.dispatched {
-        true => WakeDecision::Dispatched,
-        false => WakeDecision::HeldBack,
-    };
-    let wake = Wake {
-        probe: wake.probe,
-        category: wake.category,
-        severity: wake.severity,
-        title: wake.title,
-        emitted_at: wake.emitted_at,
-        ..Wake::default()
-    };
-    (wake.raised_at(), wake, decision)
 }

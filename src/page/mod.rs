@@ -1,24 +1,23 @@
 //! The record as a page: one HTML file without scripts that loads nothing. `maud` escapes all texts.
 //! Texts from outside go through [`clean`].
 //!
-//! At the top are a few numbers (`cards`), then a time line for each pair (`timeline`), then a table
-//! of the investigations (`table`).
+//! At the top are a few numbers, then a time line for each pair (`timeline`), then a table of the
+//! incidents (`table`).
 
-mod cards;
 mod table;
 mod timeline;
 
 use std::io;
 use std::path::Path;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::incident::Rules;
-use crate::record::{Investigation, Record, pairs};
-use crate::report;
-use crate::text::for_terminal;
-use crate::time::span;
+use crate::record::{Investigation, Record, Resolution, Selection, dollars, pairs};
+use crate::report::{self, count, counted};
+use crate::text::{first_few, for_terminal};
+use crate::time::{clock, period, span};
 use timeline::Axis;
 
 const STYLE: &str = include_str!("style.css");
@@ -33,12 +32,11 @@ pub struct Page<'a> {
     pub title: String,
     pub log: &'a Path,
     pub record: &'a Record,
-    /// The investigations of the table, the newest last.
-    pub shown: &'a [&'a Investigation],
+    pub shown: &'a Selection<'a>,
     pub policy: &'a Rules,
     /// The start of the time that was asked for.
     pub since: Option<Timestamp>,
-    /// `None` for a replay.
+    /// `None` for a replay: nothing was sent.
     pub now: Option<Timestamp>,
 }
 
@@ -48,6 +46,7 @@ pub fn print(page: &Page<'_>) -> io::Result<()> {
 
 fn document(page: &Page<'_>) -> Markup {
     let title = clean(&page.title);
+    let axis = Axis::of(page);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -61,67 +60,97 @@ fn document(page: &Page<'_>) -> Markup {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                (body(page, &title))
-            }
-        }
-    }
-}
-
-fn body(page: &Page<'_>, title: &str) -> Markup {
-    let pairs = pairs(page.record);
-    let axis = Axis::of(page, &pairs);
-    html! {
-        header.top {
-            h1 { (title) }
-            p {
-                @if let Some(axis) = &axis { (axis.period()) " · " }
-                (settings(page.policy))
-            }
-            p.log { (clean(&page.log.to_string_lossy())) }
-        }
-        main {
-            @if let Some(axis) = axis {
-                (cards::cards(page, &pairs))
-                (timeline::timeline(page, &pairs, &axis))
-                (table::table(page))
-            } @else {
-                section.empty {
-                    h2 { "No alert" }
-                    p { "There was no wake and no investigation in this time." }
-                    @if page.now.is_some() {
-                        p { "Whether runs take place at all is told by " code { "probe-wake status" } "." }
+                header.top {
+                    h1 { (title) }
+                    p {
+                        @if let Some(axis) = &axis { (period(axis.from, axis.to, Timestamp::MIN)) " · " }
+                        (settings(page.policy)) " · " b { "All times are UTC" }
                     }
+                    p.log { (clean(&page.log.to_string_lossy())) }
+                }
+                main {
+                    @if let Some(axis) = axis {
+                        (cards(page))
+                        (timeline::timeline(page, &axis))
+                        (table::table(page, &axis))
+                    } @else {
+                        section.empty {
+                            h2 { "No alert" }
+                            p { "There was no incident in this time." }
+                            @if page.now.is_some() {
+                                p { code { "probe-wake status" } " says whether runs take place at all." }
+                            }
+                        }
+                    }
+                }
+                footer {
+                    @if let Some(now) = page.now { "Written " (clock(now, Timestamp::MIN)) " by " }
+                    @else { "A rehearsal: no message left. Written by " }
+                    "probe-wake " (env!("CARGO_PKG_VERSION")) "."
                 }
             }
         }
-        footer {
-            @if let Some(now) = page.now { "Written " (minute(now)) " UTC by " } @else { "Written by " }
-            "probe-wake " (env!("CARGO_PKG_VERSION")) ". All times are UTC."
-        }
     }
 }
 
-/// The debounce in a few words.
 fn settings(policy: &Rules) -> String {
-    let mut told = match policy.window.is_zero() {
+    match policy.window.is_zero() {
         true => "repeats are not held back".to_owned(),
         false => format!("repeats are held back for {}", span(policy.window)),
+    }
+}
+
+/// A few numbers, each with what is behind it.
+fn cards(page: &Page<'_>) -> Markup {
+    let totals = &page.shown.totals;
+    let pairs = pairs(&page.shown.incidents);
+    let still_bad = pairs.iter().any(|one| one.resolution == Resolution::Active);
+    let mut names = Vec::new();
+    for one in &pairs {
+        if !names.contains(&one.pair.probe) {
+            names.push(clean(&one.pair.probe));
+        }
+    }
+    let number = |is: fn(&&&Investigation) -> bool| {
+        page.shown.investigations.iter().filter(is).count() as u64
     };
-    if policy.consecutive_required > 1 {
-        let count = policy.consecutive_required;
-        told.push_str(&format!(", told from wake {count} on"));
+    let outcomes = counted([
+        (number(|one| one.error.is_none()), "with a diagnosis"),
+        (number(|one| one.error.is_some()), "without"),
+        (number(|one| !one.is_delivered()), "not delivered"),
+    ]);
+    let tokens = count(totals.tokens, "token", "tokens");
+    let questions = count(number(|one| one.was_asked()), "question", "questions");
+    let held_back = format!("{} held back", totals.held_back);
+    let cards = [
+        (
+            still_bad,
+            count(names.len() as u64, "service", "services"),
+            first_few(&names, 3),
+        ),
+        (
+            totals.failed > 0,
+            count(totals.dispatched, "alert", "alerts"),
+            outcomes.join(", "),
+        ),
+        (
+            false,
+            held_back,
+            format!("of {}", count(totals.wakes, "wake", "wakes")),
+        ),
+        (
+            false,
+            totals.cost.map_or(tokens.clone(), dollars),
+            format!("{tokens} in {questions}"),
+        ),
+    ];
+    html! {
+        section.cards aria-label="In short" {
+            @for (is_alarm, number, below) in cards {
+                div.card.alarm[is_alarm] { p.number { (number) } p.below { (below) } }
+            }
+        }
     }
-    if policy.backoff_factor > 1.0 {
-        let (factor, most) = (policy.backoff_factor, span(policy.max_window));
-        told.push_str(&format!(", {factor} times longer each time up to {most}"));
-    }
-    if policy.bypass_critical {
-        told.push_str(", critical ones are not");
-    }
-    if policy.bypass_escalation {
-        told.push_str(", worse ones are not");
-    }
-    told
 }
 
 /// A text from outside, without characters that change the writing direction. A very long one is cut.
@@ -132,20 +161,6 @@ fn clean(text: &str) -> String {
     }
 }
 
-/// `24 May 14:32`.
-fn minute(time: Timestamp) -> String {
-    time.strftime("%-d %b %H:%M").to_string()
-}
-
-/// A length of time to the minute.
-fn length(length: SignedDuration) -> String {
-    match length.as_mins() {
-        0 if length.is_zero() => "0 min".to_owned(),
-        0 => "1 min".to_owned(),
-        minutes => span(SignedDuration::from_mins(minutes)),
-    }
-}
-
 /// The class of a severity's colour.
 fn severity_class(severity: &str) -> &'static str {
     match severity {
@@ -153,43 +168,5 @@ fn severity_class(severity: &str) -> &'static str {
         "warning" => "warning",
         "info" => "info",
         _ => "other",
-    }
-}
-
-/// `48,210`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev();
-    let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
-    groups.join(",")
-}
-
-/// A number and what is counted: `1 wake`, `2,000 wakes`.
-fn count(number: u64, one: &str, many: &str) -> String {
-    let what = if number == 1 { one } else { many };
-    format!("{} {what}", thousands(number))
-}
-
-fn dollars(cost: f64) -> String {
-    match cost < 1.0 {
-        true => format!("${cost:.4}"),
-        false => format!("${cost:.2}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_000), "1,000");
-        assert_eq!(thousands(12_345_678), "12,345,678");
-        assert_eq!(dollars(0.0214), "$0.0214");
-        assert_eq!(dollars(12.345), "$12.35");
-        assert_eq!(length(SignedDuration::from_secs(3_725)), "1 h 2 min");
-        assert_eq!(length(SignedDuration::from_secs(5)), "1 min");
     }
 }

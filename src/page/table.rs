@@ -1,84 +1,77 @@
-//! The investigations, the newest first.
+//! The incidents with their titles and diagnoses, the newest first.
 
-use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::timeline::said;
-use super::{Page, clean, dollars, severity_class, thousands};
-use crate::record::{Investigation, Tool};
+use super::timeline::Axis;
+use super::{Page, clean, severity_class};
+use crate::record::{Group, Incident, Resolution, dollars};
+use crate::report::count;
 
-pub(super) fn table(page: &Page<'_>) -> Markup {
-    let rows: Vec<_> = page.shown.iter().enumerate().rev().collect();
-    let day = |at: Timestamp| at.strftime("%A, %-d %B %Y").to_string();
-    let days = rows.chunk_by(|(_, one), (_, next)| day(one.at) == day(next.at));
+pub(super) fn table(page: &Page<'_>, axis: &Axis) -> Markup {
     html! {
-        @if !rows.is_empty() {
-            section.investigations {
-                h2 { "What was said about it" }
-                table {
-                    thead {
-                        tr {
-                            @for head in ["When", "Service", "What was said", "Tools", "DM", "Cost"] { th { (head) } }
-                        }
+        section.incidents {
+            h2 { "Incidents" }
+            table {
+                thead {
+                    tr {
+                        @for head in ["Service", "When", "What was wrong, and why", "Cost"] { th scope="col" { (head) } }
                     }
-                    tbody {
-                        @for rows in days {
-                            tr.day { th colspan="6" { (day(rows[0].1.at)) } }
-                            @for (number, one) in rows { (row(*number, one)) }
-                        }
-                    }
+                }
+                tbody {
+                    @for (number, group) in page.shown.groups.iter().enumerate().rev() { (row(number, group, axis)) }
                 }
             }
         }
     }
 }
 
-fn row(number: usize, one: &Investigation) -> Markup {
-    let digest = |size| format!("one of {size} alerts at once");
-    let notes = one.notes("the engine tried a fix", digest).join(", ");
+fn row(number: usize, group: &Group<'_>, axis: &Axis) -> Markup {
+    let pair = &group.last.pair;
     html! {
         tr id={ "i" (number) } {
-            td.when { time datetime=(one.at) { (one.at.strftime("%H:%M")) } }
-            td.service {
-                b.t { (clean(&one.pair.probe)) } " "
-                span class={ "chip " (severity_class(&one.severity)) } { (clean(&one.severity)) }
-                div.category { (clean(&one.pair.category)) }
+            th scope="row" {
+                span.t { (clean(&pair.probe)) } " " (severity(group.severity()))
+                div.category { (clean(&pair.category)) }
+            }
+            td.when {
+                (group.when(axis.near())) " " (state(group.last))
             }
             td.said {
-                (said(one))
-                @if !notes.is_empty() { p.notes { (notes) } }
+                @if let Some(title) = &group.last.title { p.t { b { (clean(title)) } } }
+                @if let Some(diagnosis) = group.diagnosis() { p.t { (clean(diagnosis)) } }
+                @for problem in group.problems() { p.t.problem { (clean(&problem)) } }
+                p.notes { (group.counts()) }
             }
-            td.tools { @for tool in &one.tools { (called(tool)) } }
-            td.sent { (delivery(one)) }
-            td.cost { (cost(one)) }
+            td.cost { (cost(group)) }
         }
     }
 }
 
-fn cost(one: &Investigation) -> Markup {
-    html! {
-        @if one.was_asked() { div { (format!("{:.1} s", one.seconds())) } }
-        @if let Some(tokens) = one.tokens() { div { (thousands(tokens)) " tokens" } }
-        @if let Some(cost) = one.total_cost_usd { div { (dollars(cost)) } }
-    }
+pub(super) fn severity(name: &str) -> Markup {
+    html! { span class={ "chip " (severity_class(name)) } { (clean(name)) } }
 }
 
-fn called(tool: &Tool) -> Markup {
-    let class = if tool.is_failed() { "failed" } else { "" };
-    html! {
-        div class=(class) {
-            code.t { (clean(&tool.tool)) } " " (clean(&tool.status))
-            @if let Some(exception) = &tool.exception { " (" (clean(exception)) ")" }
-        }
-    }
+/// How it stands with an incident, where that is known.
+pub(super) fn state(one: &Incident) -> Markup {
+    let class = match one.resolution {
+        Resolution::Active => "active",
+        _ => "resolved",
+    };
+    html! { @if let Some(words) = one.state() { span class={ "chip " (class) } { (words) } } }
 }
 
-fn delivery(one: &Investigation) -> Markup {
+fn cost(group: &Group<'_>) -> Markup {
+    let all = || group.investigations.iter();
+    let seconds = all()
+        .map(|one| one.duration_ms as f64 / 1_000.0)
+        .sum::<f64>();
+    let tokens = all()
+        .filter_map(|one| one.tokens())
+        .fold(0, u64::saturating_add);
+    let costs: Vec<f64> = all().filter_map(|one| one.total_cost_usd).collect();
     html! {
-        @match (one.is_delivered(), one.delivered_at) {
-            (true, None) => "sent",
-            (true, Some(at)) => { "sent " (at.strftime("%-d %b %H:%M")) },
-            (false, _) => { span.reason { "not delivered" } },
-        }
+        @if seconds > 0.0 { div { (format!("{seconds:.1} s")) } }
+        @if tokens > 0 { div { (count(tokens, "token", "tokens")) } }
+        @if !costs.is_empty() { div { (dollars(costs.iter().sum())) } }
     }
 }

@@ -1,435 +1,321 @@
-//! A time line for each pair, drawn as SVG. Places are percentages of the width, so that shapes keep
-//! their size on every screen. Marks that would overlap are drawn as one.
+//! A time line for each pair, drawn as SVG. Places are percentages of the width, so that signs keep
+//! their size on every screen, and each stretch has an outline, so that it is seen however short it is.
+//! What would overlap is drawn as one.
 
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use super::{Page, clean, count, length, minute, severity_class};
-use crate::record::{Investigation, PairRecord, Resolution, WakeDecision, worst};
+use super::table::{severity, state};
+use super::{Page, clean, severity_class};
+use crate::record::{Incident, PairRecord, pairs, worse};
+use crate::report::count;
+use crate::time::{period, span};
 
-/// The width of a lane, in places. A wake takes one place.
-const PLACES: f64 = 640.0;
-const SYMBOL_WIDTH: f64 = 8.0;
-/// The most characters of a mark's words.
+/// Signs that are nearer than this, in percent of the width, are drawn as one.
+const SIGN_WIDTH: f64 = 1.25;
+/// The same for stretches.
+const LEAST_GAP: f64 = 0.2;
+const LEAST_WIDTH: f64 = 0.1;
+/// The most characters of the words about something that is drawn.
 const LONGEST_WORDS: usize = 120;
-/// Only so many time lines are drawn. The others are counted.
-const MOST_PAIRS: usize = 200;
-/// Marks older than this are not drawn.
-const LONGEST_AXIS: SignedDuration = SignedDuration::from_hours(92 * 24);
 const SHORTEST_AXIS: SignedDuration = SignedDuration::from_hours(1);
+/// What is older than this is not drawn.
+const LONGEST_AXIS: SignedDuration = SignedDuration::from_hours(92 * 24);
 const MOST_TICKS: i64 = 8;
 /// The distances of ticks, in minutes.
-const STEPS: [i64; 14] = [
-    5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880, 10_080, 20_160, 40_320,
+const STEPS: [i64; 13] = [
+    5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880, 10_080, 20_160,
 ];
-/// The rows of a lane, in pixels from its top.
-const QUESTION_Y: u32 = 8;
-const WAKE_Y: u32 = 26;
-const DM_Y: u32 = 44;
-const LANE_HEIGHT: u32 = 52;
+const HEIGHT: u32 = 56;
 
-/// What the time lines have in common.
+/// What is drawn, in the order in which it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Silence,
+    Incident,
+    Recovery,
+    Wake,
+    Window,
+    Question,
+    Failure,
+    Message,
+    Lost,
+}
+use Kind::{Failure, Lost, Message, Question, Recovery, Silence, Wake, Window};
+
+/// What each is called, its class, and where it is drawn: a stretch from its top over its height; a sign,
+/// which has none, around its middle.
+const KINDS: [(Kind, &str, &str, u32, u32); 9] = [
+    (Silence, "silence", "silence", 0, HEIGHT),
+    (Kind::Incident, "incident", "bar", 19, 12),
+    (Recovery, "recovery", "recovery", 35, 2),
+    (Wake, "dispatched wake", "wake", 14, 3),
+    (Window, "window that holds repeats back", "window", 40, 1),
+    (Question, "question", "question", 7, 0),
+    (Failure, "question without a diagnosis", "failure", 7, 0),
+    (Message, "message", "message", 49, 0),
+    (Lost, "message not delivered", "lost", 49, 0),
+];
+
+/// The time that all time lines show.
 pub(super) struct Axis {
-    from: Timestamp,
-    to: Timestamp,
-    /// The table's row of each investigation.
-    rows: HashMap<*const Investigation, usize>,
+    pub from: Timestamp,
+    pub to: Timestamp,
 }
 
 impl Axis {
-    /// `None` where nothing happened.
-    pub fn of(page: &Page<'_>, pairs: &[PairRecord<'_>]) -> Option<Self> {
-        let mut times: Vec<Timestamp> = Vec::new();
-        for pair in pairs {
-            times.extend(pair.wakes.iter().map(|one| one.at));
-            let told = pair.investigations.iter();
-            times.extend(told.flat_map(|one| [one.asked_at(), one.at]));
-            times.extend(pair.recoveries.iter().map(|one| one.at));
-            times.extend(&pair.owed);
-        }
+    /// Returns `None` where nothing happened.
+    pub fn of(page: &Page<'_>) -> Option<Self> {
+        let incidents = page.shown.incidents.iter();
         // A time in the future comes from another clock.
-        let latest = page.now.unwrap_or(Timestamp::MAX);
-        let last = times.iter().copied().filter(|at| *at <= latest).max();
-        let last = last.or(times.first().map(|_| latest))?;
-        let first = page.since.unwrap_or(*times.iter().min()?).min(last);
-        let whole = last.duration_since(first).max(SHORTEST_AXIS);
-        let margin = whole / 50;
-        let is_near = |now: &Timestamp| now.duration_since(last) <= whole / 4;
-        let now = page.now.filter(|now| page.since.is_some() || is_near(now));
-        let to = now.unwrap_or(last.checked_add(margin).unwrap_or(last));
-        let before_first = first.checked_sub(margin).unwrap_or(first);
-        let from = page.since.unwrap_or(before_first);
-        let rows = page.shown.iter().map(|one| std::ptr::from_ref(*one));
-        let length = to.duration_since(from).clamp(SHORTEST_AXIS, LONGEST_AXIS);
-        Some(Self {
-            from: to.checked_sub(length).unwrap_or(from),
-            to,
-            rows: rows.zip(0..).collect(),
-        })
+        let now = page.now.unwrap_or(Timestamp::MAX);
+        let investigations = page.shown.investigations.iter();
+        let answers = investigations.map(|one| one.delivered_at.unwrap_or(one.at));
+        let ends = incidents.clone().map(|one| one.end()).chain(answers);
+        let last = ends.map(|end| end.min(now)).max()?;
+        let first = incidents.map(|one| one.first_wake_at).min()?;
+        let to = page.since.and(page.now).unwrap_or(last);
+        let length = to.duration_since(page.since.unwrap_or(first));
+        let length = length.clamp(SHORTEST_AXIS, LONGEST_AXIS);
+        let from = to.checked_sub(length).unwrap_or(to);
+        Some(Self { from, to })
     }
 
-    pub fn period(&self) -> String {
-        let minute = |at: Timestamp| at.strftime("%-d %b %Y %H:%M");
-        format!("{} to {}", minute(self.from), minute(self.to))
+    /// Returns a time on another day than all that is shown, so that all of it is written with its date.
+    pub fn near(&self) -> Timestamp {
+        let day = SignedDuration::from_hours(24);
+        self.to.checked_add(day).unwrap_or(self.to)
     }
 
-    /// The place of a time, from 0 to [`PLACES`]; `None` if it is off the axis.
-    fn place(&self, at: Timestamp) -> Option<f64> {
-        let whole = self.to.duration_since(self.from).as_secs_f64();
-        let place = at.duration_since(self.from).as_secs_f64() / whole * PLACES;
-        (0.0..=PLACES).contains(&place).then_some(place)
+    /// Returns the place of a time in percent, with a margin at both ends. What is off the axis is at its end.
+    fn place(&self, at: Timestamp) -> f64 {
+        let whole = self.to.duration_since(self.from).as_secs_f64().max(1.0);
+        let at = at.clamp(self.from, self.to);
+        at.duration_since(self.from).as_secs_f64() / whole * 96.0 + 2.0
     }
 
-    /// The places of a span's ends, cut to the axis; `None` if all of it is off the axis.
-    fn places(&self, from: Timestamp, to: Timestamp) -> Option<(f64, f64)> {
-        let is_drawn = from <= self.to && to >= self.from;
-        let place = |at: Timestamp| self.place(at.clamp(self.from, self.to)).unwrap_or(0.0);
-        is_drawn.then(|| (place(from), place(to)))
-    }
-
-    /// The ticks with their labels.
-    fn ticks(&self) -> Vec<(f64, String)> {
+    /// Returns the ticks with their labels.
+    fn ticks(&self) -> Vec<(String, String)> {
         let minutes = self.to.duration_since(self.from).as_mins();
         let step = STEPS.iter().find(|step| minutes / **step <= MOST_TICKS);
         let step = step.copied().unwrap_or(40_320) * 60;
         let first = (self.from.as_second() / step + 1) * step;
-        let times = (0..=MOST_TICKS)
-            .filter_map(|number| Timestamp::from_second(first + number * step).ok());
-        let label = |at: Timestamp| match at.as_second() % 86_400 {
-            0 => at.strftime("%-d %b").to_string(),
-            _ => at.strftime("%H:%M").to_string(),
-        };
-        times
-            .filter_map(|at| Some((self.place(at)?, label(at))))
-            .collect()
+        let ticks = (0..=MOST_TICKS).filter_map(|number| {
+            let at = Timestamp::from_second(first + number * step).ok()?;
+            let is_midnight = at.as_second() % 86_400 == 0;
+            let label = at.strftime(if is_midnight { "%-d %b" } else { "%H:%M" });
+            (at <= self.to).then(|| (percent(self.place(at)), label.to_string()))
+        });
+        ticks.collect()
     }
 }
 
 fn percent(place: f64) -> String {
-    format!("{:.2}%", place / PLACES * 100.0)
+    format!("{place:.2}%")
 }
 
-pub(super) fn timeline(page: &Page<'_>, pairs: &[PairRecord<'_>], axis: &Axis) -> Markup {
+pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
     let ticks = axis.ticks();
-    let more = pairs.len().saturating_sub(MOST_PAIRS);
+    let groups = page.shown.groups.iter().enumerate();
+    let rows = groups.flat_map(|(row, group)| group.incidents.iter().map(move |one| (*one, row)));
+    let rows: Rows = rows
+        .map(|(one, row)| (std::ptr::from_ref(one), row))
+        .collect();
     html! {
         section.timeline {
-            h2 { "What was bad, and when" }
-            (symbols(&ticks))
-            (legend(pairs.iter().any(|pair| pair.count(WakeDecision::Unknown) > 0)))
+            h2 { "Time line" }
+            svg.symbols width="0" height="0" aria-hidden="true" {
+                defs {
+                    g id="grid" {
+                        @for (x, _) in &ticks { line.grid x1=(x) x2=(x) y1="0" y2=(HEIGHT) {} }
+                    }
+                    circle.question id="question" r="3.5" {}
+                    path.failure id="failure" d="M-3.5-3.5l7 7m0-7l-7 7" {}
+                    path.message id="message" d="M-5-4h10v7h-5l-3 3v-3h-2z" {}
+                    path.lost id="lost" d="M-5-4h10v7h-5l-3 3v-3h-2z" {}
+                }
+            }
+            ul.legend {
+                @for (kind, name, _, y, height) in KINDS {
+                    li {
+                        svg width="18" height="14" viewBox={ "0 " (y + height / 2 - 7) " 18 14" } aria-hidden="true" {
+                            (shape(kind, if height == 0 { "9" } else { "2" }, "14", "critical", None))
+                        }
+                        (name)
+                    }
+                }
+            }
             div.axis {
                 svg width="100%" height="18" aria-hidden="true" {
-                    @for (number, (place, label)) in ticks.iter().enumerate() {
-                        text.odd[number % 2 == 1].first[*place < PLACES / 20.0] x=(percent(*place)) y="13" { (label) }
+                    @for (number, (x, label)) in ticks.iter().enumerate() {
+                        text.odd[number % 2 == 1] x=(x) y="13" { (label) }
                     }
                 }
             }
-            @for pair in pairs.iter().take(MOST_PAIRS) { (lane(page, pair, axis)) }
-            @if more > 0 {
-                p.more { (count(more as u64, "pair is", "pairs are")) " not drawn." }
-            }
+            @for pair in pairs(&page.shown.incidents) { (lane(page, &pair, axis, &rows)) }
         }
     }
 }
 
-/// The shapes that all time lines use, drawn around the point (0, 0).
-fn symbols(ticks: &[(f64, String)]) -> Markup {
-    html! {
-        svg.symbols width="0" height="0" aria-hidden="true" {
-            defs {
-                g id="grid" {
-                    @for (place, _) in ticks {
-                        line.grid x1=(percent(*place)) x2=(percent(*place)) y1="0" y2=(LANE_HEIGHT) {}
-                    }
-                }
-                circle.question id="question" r="3.5" {}
-                path.failure id="failure" d="M-3.5-3.5l7 7m0-7l-7 7" {}
-                path.dm id="dm" d="M-5-4h10v7h-5l-3 3v-3h-2z" {}
-                path.lost id="lost" d="M-5-4h10v7h-5l-3 3v-3h-2z" {}
-                path.recovery id="recovery" d="M3 0l3.5 4 6-8" {}
-            }
-        }
-    }
-}
+/// The table's row of each incident.
+type Rows = HashMap<*const Incident, usize>;
 
-fn legend(has_unknown: bool) -> Markup {
-    let sign = |drawing: Markup, words: &str| {
-        html! {
-            li {
-                svg width="22" height="20" aria-hidden="true" { (drawing) }
-                (words)
-            }
-        }
-    };
-    html! {
-        ul.legend {
-            (sign(html! { rect.critical x="2" y="1" width="3" height="18" {} rect.warning x="9" y="1" width="3" height="18" {} rect.info x="16" y="1" width="3" height="18" {} }, "wake, told (critical, warning, info)"))
-            (sign(html! { rect.h x="5" y="6" width="2" height="8" {} rect.h x="13" y="6" width="2" height="8" {} }, "wake, held back"))
-            @if has_unknown {
-                (sign(html! { rect.u x="5" y="6" width="2" height="8" {} rect.u x="13" y="6" width="2" height="8" {} }, "wake, decision not known"))
-            }
-            (sign(html! { rect.window x="1" y="4" width="20" height="12" {} }, "window that holds repeats back"))
-            (sign(html! { rect.span.critical x="1" y="1" width="20" height="18" {} }, "bad from first to last wake"))
-            (sign(html! { use href="#question" x="11" y="10" {} }, "question"))
-            (sign(html! { use href="#failure" x="11" y="10" {} }, "no diagnosis"))
-            (sign(html! { use href="#dm" x="11" y="10" {} }, "DM"))
-            (sign(html! { use href="#lost" x="11" y="10" {} }, "DM not delivered"))
-            (sign(html! { use href="#recovery" x="3" y="10" {} }, "recovery"))
-        }
-    }
-}
-
-fn lane(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let severity = pair.severity();
-    let (probe, category) = (clean(&pair.pair.probe), clean(&pair.pair.category));
+fn lane(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis, rows: &Rows) -> Markup {
+    let probe = clean(&pair.pair.probe);
+    let mut items = items(page, pair, rows);
+    items.retain(|item| item.from <= axis.to && item.to >= axis.from);
+    items.sort_by_key(|item| (item.kind, item.from));
     html! {
         article.pair {
             div.name {
-                b { (probe) } " "
-                span.category { (category) } " "
-                span class={ "chip " (severity_class(severity)) } { (clean(severity)) }
-                @if page.now.is_some() { " " (resolution(pair.resolution)) }
+                b.t { (probe) } " " (severity(pair.severity)) " "
+                @if let Some(last) = pair.incidents.last() { (state(last)) }
+                div.category { (clean(&pair.pair.category)) }
+                div.category {
+                    (count(pair.incidents.len() as u64, "incident", "incidents"))
+                    @if pair.bad_seconds > 0 { ", bad for " (span(SignedDuration::from_secs(pair.bad_seconds))) }
+                }
             }
-            svg.lane width="100%" height=(LANE_HEIGHT) role="img" aria-label={ "Time line of " (probe) } {
+            svg.lane width="100%" height=(HEIGHT) role="group" aria-label={ "Time line of " (probe) } {
                 use href="#grid" {}
-                (bands(page, pair, axis))
-                (marks(pair, axis))
+                @for item in merged(items, axis) { (draw(&item, axis)) }
             }
-            (in_words(pair))
         }
     }
 }
 
-fn resolution(resolution: Resolution) -> Markup {
-    let words = match resolution {
-        Resolution::Resolved => "well now",
-        Resolution::Active => "still bad",
-        Resolution::Unknown => return html! {},
-    };
-    html! { span class={ "chip " (resolution.name()) } { (words) } }
-}
-
-/// Bands for the times when the pair was bad, and for its windows.
-fn bands(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let class = severity_class(pair.severity());
-    let spans = pair.spans().into_iter().map(|span| (span.from, span.to));
-    html! {
-        @for (from, to) in joined(spans, axis) {
-            rect class={ "span " (class) } x=(percent(from)) width=(percent(to - from)) y="0" height=(LANE_HEIGHT) {}
-        }
-        @for (from, to) in joined(pair.windows(page.policy).into_iter(), axis) {
-            rect.window x=(percent(from)) width=(percent(to - from)) y=(WAKE_Y - 6) height="12" {}
-        }
-    }
-}
-
-/// The places of these spans. Those that touch are joined.
-fn joined(times: impl Iterator<Item = (Timestamp, Timestamp)>, axis: &Axis) -> Vec<(f64, f64)> {
-    let mut joined: Vec<(f64, f64)> = Vec::new();
-    for (from, to) in times.filter_map(|(from, to)| axis.places(from, to)) {
-        match joined.last_mut() {
-            Some(last) if from - last.1 < 1.0 => last.1 = last.1.max(to),
-            _ => joined.push((from, to)),
-        }
-    }
-    joined
-}
-
-/// What a mark stands for, in the order in which marks are drawn.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Wake(WakeDecision),
-    Question,
-    Failure,
-    Dm,
-    Lost,
-    Recovery,
-}
-
-/// One mark, for all of a kind that would overlap.
-struct Mark<'a> {
+/// Something to draw, or several that would overlap.
+struct Item<'a> {
     kind: Kind,
+    from: Timestamp,
+    to: Timestamp,
     count: u64,
-    first: Timestamp,
-    /// The worst severity.
     severity: &'a str,
-    /// The text of the first one.
+    /// About the first of several.
     words: Option<&'a str>,
     /// Its row in the table.
     row: Option<usize>,
 }
 
-impl<'a> Mark<'a> {
-    fn new(kind: Kind, at: Timestamp, severity: &'a str) -> Self {
-        Self {
+fn items<'a>(page: &'a Page<'_>, pair: &PairRecord<'a>, rows: &Rows) -> Vec<Item<'a>> {
+    let mut items: Vec<Item<'a>> = Vec::new();
+    let mut add = |incident: Option<&'a Incident>, kind, from, to, words| {
+        items.push(Item {
             kind,
+            from,
+            to,
             count: 1,
-            first: at,
-            severity,
-            words: None,
-            row: None,
-        }
-    }
-}
-
-fn marks(pair: &PairRecord<'_>, axis: &Axis) -> Markup {
-    let wakes = pair.wakes.iter().map(|one| Mark {
-        words: Some(&one.wake.title),
-        ..Mark::new(Kind::Wake(one.decision), one.at, &one.wake.severity)
-    });
-    let told = pair.investigations.iter().flat_map(|one| {
-        let row = axis.rows.get(&std::ptr::from_ref(*one));
-        of_investigation(one, row.copied())
-    });
-    let recoveries = pair.recoveries.iter();
-    let recoveries = recoveries.map(|one| Mark::new(Kind::Recovery, one.at, "info"));
-    let mut marks: Vec<_> = wakes.chain(told).chain(recoveries).collect();
-    marks.sort_by_key(|mark| mark.kind);
-    html! {
-        @for (place, mark) in merged(marks, axis) { (draw(place, &mark)) }
-    }
-}
-
-/// Its wake where the wake's row is gone, its question and its DM.
-fn of_investigation(one: &Investigation, row: Option<usize>) -> Vec<Mark<'_>> {
-    let mark = |kind, at| Mark::new(kind, at, &one.severity);
-    let failure = one.error.as_deref();
-    let mut marks = Vec::new();
-    if one.raised_at.is_none() && !one.late_diagnosis {
-        marks.push(mark(Kind::Wake(WakeDecision::Dispatched), one.asked_at()));
-    }
-    if one.was_asked() {
-        let kind = failure.map_or(Kind::Question, |_| Kind::Failure);
-        marks.push(Mark {
-            words: failure,
-            row,
-            ..mark(kind, one.asked_at())
+            severity: incident.map_or("", |one| &one.severity),
+            words,
+            row: incident.and_then(|one| rows.get(&std::ptr::from_ref(one)).copied()),
         });
-    }
-    let (kind, at) = match one.is_delivered() {
-        true => (Kind::Dm, one.delivered_at.unwrap_or(one.at)),
-        false => (Kind::Lost, one.at),
     };
-    marks.push(Mark {
-        words: failure.or(one.summary.as_deref()),
-        row,
-        ..mark(kind, at)
-    });
-    marks
+    let mut windows = Vec::new();
+    for one in pair.incidents.iter().copied() {
+        let mut point = |kind, at, words| add(Some(one), kind, at, at, words);
+        if let Some(at) = one.recovered_at {
+            point(Recovery, at, None);
+        }
+        for told in one
+            .investigations
+            .iter()
+            .map(|place| &page.record.investigations[*place])
+        {
+            let failure = told.error.as_deref();
+            if !told.late_diagnosis {
+                let at = told.raised_at.unwrap_or_else(|| told.begun_at());
+                point(Wake, at, told.title.as_deref());
+                windows.push((told.begun_at(), one.recovered_at));
+            }
+            if told.was_asked() {
+                point(
+                    failure.map_or(Question, |_| Failure),
+                    told.asked_at(),
+                    failure,
+                );
+            }
+            let kind = if told.is_delivered() { Message } else { Lost };
+            let at = told.delivered_at.unwrap_or(told.at);
+            point(kind, at, failure.or(told.summary.as_deref()));
+        }
+        add(
+            Some(one),
+            Kind::Incident,
+            one.first_wake_at,
+            one.end(),
+            one.title.as_deref(),
+        );
+    }
+    windows.sort();
+    let begun: Vec<_> = windows.iter().map(|(at, _)| *at).collect();
+    let nexts = begun.iter().skip(1).copied().chain([Timestamp::MAX]);
+    let ends = page.policy.window_ends(&begun).into_iter().zip(nexts);
+    for ((from, recovered_at), (end, next)) in windows.into_iter().zip(ends) {
+        let end = end.min(next).min(recovered_at.unwrap_or(end)).max(from);
+        add(None, Window, from, end, None);
+    }
+    for one in page
+        .record
+        .silences
+        .iter()
+        .filter(|one| one.holds(pair.pair))
+    {
+        add(None, Silence, one.from, one.until, one.reason.as_deref());
+    }
+    items
 }
 
-/// The marks with their places, those that would overlap as one. Marks of a kind must come together
-/// and in the order of time.
-fn merged<'a>(marks: Vec<Mark<'a>>, axis: &Axis) -> Vec<(f64, Mark<'a>)> {
-    let mut merged: Vec<(f64, Mark<'a>)> = Vec::new();
-    for mark in marks {
-        let Some(place) = axis.place(mark.first) else {
-            continue;
+/// Joins items of one kind that would overlap. Those of a kind must come together and in the order of
+/// time.
+fn merged<'a>(items: Vec<Item<'a>>, axis: &Axis) -> Vec<Item<'a>> {
+    let mut merged: Vec<Item<'a>> = Vec::new();
+    for item in items {
+        let is_sign = item.kind >= Question;
+        let place = axis.place(item.from);
+        let touches = |last: &&mut Item<'_>| match is_sign {
+            true => place - axis.place(last.from) < SIGN_WIDTH,
+            false => place - axis.place(last.to) < LEAST_GAP,
         };
-        let width = match mark.kind {
-            Kind::Wake(_) => 1.0,
-            _ => SYMBOL_WIDTH,
-        };
-        match merged.last_mut() {
-            Some((left, last)) if last.kind == mark.kind && place - *left < width => {
+        let last = merged.last_mut().filter(|last| last.kind == item.kind);
+        match last.filter(touches) {
+            Some(last) => {
                 last.count += 1;
-                last.severity = worst([last.severity, mark.severity]);
-                last.row = last.row.or(mark.row);
+                last.to = last.to.max(item.to);
+                last.severity = worse(last.severity, item.severity);
             }
-            _ => merged.push((place, mark)),
+            None => merged.push(item),
         }
     }
     merged
 }
 
-fn draw(place: f64, mark: &Mark<'_>) -> Markup {
-    let x = percent(place);
-    let title = title(mark);
-    let symbol = |name: &str, y: u32| {
-        html! { use href={ "#" (name) } x=(x) y=(y) { title { (title) } } }
-    };
-    let tick = |class: &str, width: u32, height: u32| {
-        html! {
-            rect class=(class) x=(x) y=(WAKE_Y - height / 2) width=(width) height=(height) { title { (title) } }
-        }
-    };
-    let shape = match mark.kind {
-        Kind::Wake(WakeDecision::HeldBack) => tick("h", 2, 8),
-        Kind::Wake(WakeDecision::Unknown) => tick("u", 2, 8),
-        Kind::Wake(WakeDecision::Dispatched) => tick(severity_class(mark.severity), 3, 20),
-        Kind::Question => symbol("question", QUESTION_Y),
-        Kind::Failure => symbol("failure", QUESTION_Y),
-        Kind::Dm => symbol("dm", DM_Y),
-        Kind::Lost => symbol("lost", DM_Y),
-        Kind::Recovery => symbol("recovery", WAKE_Y),
-    };
-    match mark.row {
+fn draw(item: &Item<'_>, axis: &Axis) -> Markup {
+    let (_, name, ..) = KINDS[item.kind as usize];
+    let mut title = format!("{} · {name}", period(item.from, item.to, axis.near()));
+    if item.count > 1 {
+        title += &format!(" × {}", item.count);
+    }
+    if let Some(words) = item.words {
+        let words: String = words.chars().take(LONGEST_WORDS).collect();
+        title += &format!(": {}", clean(&words));
+    }
+    let (from, to) = (axis.place(item.from), axis.place(item.to));
+    let (x, width) = (percent(from), percent((to - from).max(LEAST_WIDTH)));
+    let shape = shape(item.kind, &x, &width, item.severity, Some(&title));
+    match item.row {
         Some(row) => html! { a href={ "#i" (row) } { (shape) } },
         None => shape,
     }
 }
 
-/// The text that is shown when the pointer rests on a mark.
-fn title(mark: &Mark<'_>) -> String {
-    use WakeDecision::{Dispatched, HeldBack, Unknown};
-    let (one, many) = match mark.kind {
-        Kind::Wake(HeldBack) => ("wake held back", "wakes held back"),
-        Kind::Wake(Unknown) => ("wake, decision not known", "wakes, decision not known"),
-        Kind::Wake(Dispatched) => ("wake told", "wakes told"),
-        Kind::Question => ("question", "questions"),
-        Kind::Failure => (
-            "question without a diagnosis",
-            "questions without a diagnosis",
-        ),
-        Kind::Dm => ("DM", "DMs"),
-        Kind::Lost => ("DM not delivered", "DMs not delivered"),
-        Kind::Recovery => ("recovery told", "recoveries told"),
-    };
-    let told = format!("{} · {}", minute(mark.first), count(mark.count, one, many));
-    match mark.words {
-        Some(words) => {
-            let words: String = words.chars().take(LONGEST_WORDS).collect();
-            format!("{told}: {}", clean(&words))
-        }
-        None => told,
-    }
-}
-
-/// In words: for how long it was bad, how many wakes were told, and the last diagnosis.
-fn in_words(pair: &PairRecord<'_>) -> Markup {
-    let (dispatched, held) = (pair.dispatches().len(), pair.count(WakeDecision::HeldBack));
-    let unknown = pair.count(WakeDecision::Unknown);
-    let bad = pair.bad_for();
-    let told = &pair.investigations;
-    let diagnosed = told.iter().rev().find(|one| one.error.is_none());
-    let last = diagnosed.or(told.last());
+fn shape(kind: Kind, x: &str, width: &str, severity: &str, title: Option<&str>) -> Markup {
+    let (_, _, class, y, height) = KINDS[kind as usize];
+    let title = html! { @if let Some(title) = title { title { (title) } } };
+    let rect = format!("{class} {}", severity_class(severity));
     html! {
-        p.words {
-            @if bad.is_zero() { "Seen " (count(pair.spans().len() as u64, "time", "times")) }
-            @else { b { (length(bad)) } " bad" }
-            ", " (dispatched) " told, " (held) " held back"
-            @if unknown > 0 { ", " (unknown) " with no known decision" }
-            ". "
-            @if let Some(one) = last { (said(one)) }
-        }
-    }
-}
-
-/// The diagnosis, or the wake's title and the reason why there is no diagnosis. Without an engine no
-/// reason is given.
-pub(super) fn said(one: &Investigation) -> Markup {
-    let failure = one.failure();
-    let text = match (&failure, &one.title, &one.summary) {
-        (None, _, Some(summary)) => clean(summary),
-        (_, Some(title), _) => clean(title),
-        _ => String::new(),
-    };
-    html! {
-        span.t { (text) }
-        @if let Some(failure) = failure.filter(|_| one.has_engine()) {
-            " " span.reason { "No diagnosis: " (clean(&failure)) }
-        }
+        @if height == 0 { use href={ "#" (class) } x=(x) y=(y) { (title) } }
+        @else { rect class=(rect) x=(x) y=(y) width=(width) height=(height) { (title) } }
     }
 }

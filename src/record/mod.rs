@@ -1,66 +1,87 @@
-//! The record of what happened: wakes, investigations, DMs and recoveries. `history` joins it from the
-//! outcome log and the audit log, `replay` makes it from a replay. It is shown as a table, as JSON
-//! and as a page.
+//! The record of what happened, for whoever looks later: investigations, incidents and silences, read
+//! from outcome rows. `history` and `replay` show it as text, as JSON and as a page.
 
-mod join;
-mod pairs;
+mod group;
+mod incidents;
 mod rows;
+mod select;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::audit::wake::Wake;
-use crate::engine::Reason;
+use crate::audit::seams::{Row, TOOL_SEAM};
 use crate::incident::{Pair, Severity};
-use crate::snapshot::{Health, Snapshot};
-pub use join::{OwedDispatch, Watched, find_decisions, join_tools, link_in_order, note_fix};
-pub use pairs::{PairRecord, pairs, sum};
-pub use rows::{delivery, investigation, recovery, tool};
+use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
+use crate::report::counted;
+use crate::snapshot::Snapshot;
+pub use group::Group;
+pub use incidents::{Incident, PairRecord, pairs};
+pub use rows::{RECOVERY_SEAM, UNDELIVERED_SEAM, tool};
+pub use select::{Filter, Selection, Totals};
 
-/// All that is known, each list in the order of time.
+/// A tool that was called this long before a question, or after its answer, belongs to none of ours.
+const LONGEST_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
+
+/// All that is known.
 #[derive(Debug, Default)]
 pub struct Record {
-    pub wakes: Vec<WakeRecord>,
+    /// In the order in which they ended. A late diagnosis is one of its own.
     pub investigations: Vec<Investigation>,
-    /// Dispatches whose investigation has not ended.
-    pub owed: Vec<OwedDispatch>,
-    pub recoveries: Vec<Recovery>,
-    /// What the snapshot says of the pairs now.
-    pub resolutions: BTreeMap<Pair, Resolution>,
+    /// In the order in which they ended, or were last seen.
+    pub incidents: Vec<Incident>,
+    pub silences: Vec<Silence>,
+    parts: Vec<Incident>,
 }
 
-/// A wake, and what became of it.
-#[derive(Debug)]
-pub struct WakeRecord {
-    /// When it was raised. If its row has no time, the time of the row before it.
-    pub at: Timestamp,
-    pub wake: Wake,
-    pub decision: WakeDecision,
+/// A silence or an acknowledgement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Silence {
+    /// `probe`, `probe:category` or `all`.
+    pub of: String,
+    pub from: Timestamp,
+    pub until: Timestamp,
+    pub reason: Option<String>,
+    pub wakes: u64,
 }
 
-/// What a run did with a wake, in the order in which time lines draw them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WakeDecision {
-    HeldBack,
-    /// It is from before the first run, or no run has read it yet.
-    Unknown,
-    Dispatched,
+/// How many wakes were held back, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldBack {
+    pub repeat: u64,
+    pub buffered: u64,
+    pub silenced: u64,
+    pub acknowledged: u64,
 }
 
-/// An investigation: an outcome row, with the tools and the wake that belong to it.
+/// An investigation: an outcome row with the tools that were called for it.
 #[derive(Debug, Default, Serialize)]
 pub struct Investigation {
     /// When it ended.
     pub at: Timestamp,
+    /// `None` in the row of a program that writes none.
+    pub id: Option<String>,
     #[serde(flatten)]
     pub pair: Pair,
     pub severity: String,
+    pub title: Option<String>,
+    pub raised_at: Option<Timestamp>,
+    pub dispatched_at: Option<Timestamp>,
+    /// Of its incident, as is `last_wake_at`.
+    #[serde(skip)]
+    pub first_wake_at: Option<Timestamp>,
+    #[serde(skip)]
+    pub last_wake_at: Option<Timestamp>,
+    /// Since the pair's row before.
+    pub held_back: HeldBack,
     pub caller_session_id: String,
     pub dm_status: String,
-    /// When a later run delivered the DM.
+    /// When the message was delivered after all.
     pub delivered_at: Option<Timestamp>,
     pub duration_ms: u64,
     pub model_used: Option<String>,
@@ -78,14 +99,10 @@ pub struct Investigation {
     pub buffered_consecutive_count: Option<u64>,
     pub digest_size: Option<u64>,
     pub digest_session: Option<String>,
-    /// It brought no diagnosis, or its DM was not delivered.
+    /// It has no diagnosis, not even a late one, or its message was not delivered.
     pub failed: bool,
+    /// That of its incident.
     pub resolution: Resolution,
-    /// The title of its wake; `None` if the wake is not known.
-    #[serde(skip)]
-    pub title: Option<String>,
-    #[serde(skip)]
-    pub raised_at: Option<Timestamp>,
 }
 
 /// A tool that the engine called.
@@ -102,15 +119,7 @@ pub struct Tool {
     pub duration_ms: Option<u64>,
 }
 
-/// A recovery: the operator was told that a pair is well again.
-#[derive(Debug)]
-pub struct Recovery {
-    pub at: Timestamp,
-    pub healthy_at: Timestamp,
-    pub pair: Pair,
-}
-
-/// Whether a pair is still bad, by the snapshot.
+/// Whether what was wrong is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
@@ -120,89 +129,190 @@ pub enum Resolution {
     Unknown,
 }
 
-/// The sums over the whole record.
-#[derive(Debug, Default, PartialEq, Serialize)]
-pub struct Totals {
-    pub wakes: u64,
-    pub dispatched: u64,
-    pub held_back: u64,
-    /// Investigations without a diagnosis, or with a DM that was not delivered.
-    pub failed: u64,
-    pub tokens: u64,
-    /// In US dollars; `null` where the engine named none.
-    pub cost: Option<f64>,
+/// What a record is made from.
+#[derive(Debug, Default)]
+pub struct Sources {
+    parts: Vec<Incident>,
+    silences: Vec<Silence>,
+    tools: Vec<Tool>,
+    investigations: Vec<Investigation>,
+    /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
+    places: BTreeMap<(String, Pair, bool), usize>,
+    deliveries: Vec<(String, Pair, Timestamp)>,
+    recoveries: Vec<rows::Recovery>,
 }
 
-/// Gives wakes that have no time the one of the wake before them, or else of the first that has one.
-pub fn with_times(wakes: Vec<(Option<Timestamp>, Wake, WakeDecision)>) -> Vec<WakeRecord> {
-    let first = wakes.iter().find_map(|(at, ..)| *at);
-    let mut clock = first.unwrap_or(Timestamp::UNIX_EPOCH);
-    let records = wakes.into_iter().map(|(at, wake, decision)| {
-        clock = at.unwrap_or(clock);
-        WakeRecord {
-            at: clock,
-            wake,
-            decision,
+impl Sources {
+    /// Begins with what no row says yet. `parts`: the wakes of investigations that have not ended, and
+    /// the incidents that the state still holds, with what was held back since their last row.
+    /// `silences`: those that are not over.
+    pub fn new(parts: Vec<Incident>, silences: Vec<Silence>) -> Self {
+        Self {
+            parts,
+            silences,
+            ..Self::default()
         }
-    });
-    records.collect()
+    }
+
+    /// Takes a row of any seam. Of the completed rows of one investigation and pair the last one
+    /// counts: after a kill there may be two.
+    pub fn take(&mut self, row: &Row) {
+        if row.is_of(COMPLETED_SEAM) {
+            let Some(one) = rows::investigation(row) else {
+                return;
+            };
+            let id = one.id.clone().unwrap_or_else(|| one.at.to_string());
+            let key = (id, one.pair.clone(), one.late_diagnosis);
+            let next = self.investigations.len();
+            match *self.places.entry(key).or_insert(next) {
+                place if place == next => self.investigations.push(one),
+                place => self.investigations[place] = one,
+            }
+        } else if row.is_of(TOOL_SEAM) {
+            self.tools.extend(rows::tool(row));
+        } else if row.is_of(DELIVERED_SEAM) {
+            self.deliveries.extend(rows::delivery(row));
+        } else if row.is_of(RECOVERY_SEAM) {
+            self.recoveries.extend(rows::recovery(row));
+        } else if row.is_of(rows::SILENCE_SEAM) {
+            let silence = rows::silence(row);
+            let new = silence.filter(|one| !self.silences.contains(one));
+            self.silences.extend(new);
+        }
+    }
+
+    /// Makes the record. The snapshot says which services are well now.
+    pub fn record(mut self, snapshot: Option<&Snapshot>) -> Record {
+        for (id, pair, at) in self.deliveries {
+            let keys = [false, true].map(|late| (id.clone(), pair.clone(), late));
+            for place in keys.iter().filter_map(|key| self.places.get(key)) {
+                let one = &mut self.investigations[*place];
+                if !one.is_delivered() {
+                    one.delivered_at = Some(at);
+                }
+            }
+        }
+        for one in &mut self.investigations {
+            let late = one.id.clone().map(|id| (id, one.pair.clone(), true));
+            let has_late = late.is_some_and(|key| self.places.contains_key(&key));
+            one.failed = (one.error.is_some() && !has_late) || !one.is_delivered();
+        }
+        self.investigations.sort_by_key(|one| one.at);
+        join_tools(&mut self.investigations, self.tools);
+        let parts = &self.parts;
+        let mut incidents = incidents::group(&self.investigations, parts, &self.recoveries);
+        incidents::resolve(&mut incidents, snapshot);
+        for one in &incidents {
+            for place in &one.investigations {
+                self.investigations[*place].resolution = one.resolution;
+            }
+        }
+        Record {
+            incidents,
+            investigations: self.investigations,
+            silences: self.silences,
+            parts: self.parts,
+        }
+    }
 }
 
-impl WakeRecord {
-    pub fn pair(&self) -> Pair {
-        Pair::of(&self.wake)
+/// Adds each tool to the last investigation of its session that had begun when it was called.
+fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
+    let mut of_session: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (place, one) in investigations.iter().enumerate() {
+        let sessions = [Some(&one.caller_session_id), one.digest_session.as_ref()];
+        for session in sessions.into_iter().flatten() {
+            of_session.entry(session.clone()).or_default().push(place);
+        }
+    }
+    for tool in tools {
+        let places = of_session.get(&tool.session).map_or(&[][..], Vec::as_slice);
+        let at = tool.at.unwrap_or(Timestamp::MAX);
+        let begun = places.partition_point(|place| investigations[*place].asked_at() <= at);
+        let Some(place) = places.get(begun.saturating_sub(1)) else {
+            continue;
+        };
+        let one = &mut investigations[*place];
+        let nearest = at.clamp(one.asked_at(), one.at);
+        if tool.at.is_none() || nearest.duration_since(at).abs() <= LONGEST_DISTANCE {
+            one.tools.push(tool);
+        }
+    }
+    for one in investigations {
+        one.tools.sort_by_key(|tool| tool.at);
+    }
+}
+
+impl HeldBack {
+    pub fn sum(&self) -> u64 {
+        let counts = [self.repeat, self.buffered, self.silenced, self.acknowledged];
+        counts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.repeat = self.repeat.saturating_add(other.repeat);
+        self.buffered = self.buffered.saturating_add(other.buffered);
+        self.silenced = self.silenced.saturating_add(other.silenced);
+        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
+    }
+}
+
+/// `3 repeats, 1 silenced`.
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let repeats = if self.repeat == 1 {
+            "repeat"
+        } else {
+            "repeats"
+        };
+        let parts = counted([
+            (self.repeat, repeats),
+            (self.buffered, "buffered"),
+            (self.silenced, "silenced"),
+            (self.acknowledged, "acknowledged"),
+        ]);
+        f.write_str(&parts.join(", "))
+    }
+}
+
+impl Silence {
+    pub fn holds(&self, pair: &Pair) -> bool {
+        let category = self.of.strip_prefix(&pair.probe);
+        let category = category.and_then(|rest| rest.strip_prefix(':'));
+        self.of == "all" || self.of == pair.probe || category == Some(&pair.category)
     }
 }
 
 impl Investigation {
-    /// How long the engine took, in seconds.
-    pub fn seconds(&self) -> f64 {
-        self.duration_ms as f64 / 1_000.0
-    }
-
     /// Input and output tokens together; `None` if the engine named neither.
     pub fn tokens(&self) -> Option<u64> {
         let named = self.input_tokens.into_iter().chain(self.output_tokens);
         named.reduce(u64::saturating_add)
     }
 
+    /// When the question was asked.
     pub fn asked_at(&self) -> Timestamp {
         let length = SignedDuration::from_millis(i64::try_from(self.duration_ms).unwrap_or(0));
         self.at.checked_sub(length).unwrap_or(self.at)
     }
 
-    /// Whether an engine was configured.
-    pub fn has_engine(&self) -> bool {
-        self.error != Some(Reason::EngineUnavailable.to_string())
+    /// When its wake was dispatched, or else the first time that is known of it.
+    pub fn begun_at(&self) -> Timestamp {
+        self.dispatched_at.unwrap_or_else(|| self.asked_at())
     }
 
     /// Whether the engine was asked at all.
     pub fn was_asked(&self) -> bool {
-        let never_asked = [
-            Reason::EngineUnavailable,
-            Reason::BudgetSpent,
-            Reason::Backlog,
-            Reason::Interrupted,
-            Reason::Expired,
-        ];
-        let is_error = |reason: &Reason| self.error.as_ref() == Some(&reason.to_string());
-        !never_asked.iter().any(is_error)
+        self.duration_ms > 0 || self.model_used.is_some()
+    }
+
+    /// Whether the message left with its first try.
+    pub fn was_sent(&self) -> bool {
+        !self.dm_status.ends_with("failed_send")
     }
 
     pub fn is_delivered(&self) -> bool {
-        !self.dm_status.ends_with("failed_send") || self.delivered_at.is_some()
-    }
-
-    /// Short notes on it. The caller has its own words for a fix and for a digest of so many wakes.
-    pub fn notes(&self, fix: &str, digest: impl Fn(u64) -> String) -> Vec<String> {
-        let notes = [
-            (self.facts_first, "facts first"),
-            (self.late_diagnosis, "late diagnosis"),
-            (self.autofix_attempted, fix),
-        ];
-        let notes = notes.into_iter().filter(|(applies, _)| *applies);
-        let notes = notes.map(|(_, note)| note.to_owned());
-        notes.chain(self.digest_size.map(digest)).collect()
+        self.was_sent() || self.delivered_at.is_some()
     }
 
     /// Whether it belongs to this session, or to the digest of that name.
@@ -217,6 +327,21 @@ impl Investigation {
             Some(message) => format!("{error}: {message}"),
             None => error.clone(),
         })
+    }
+
+    pub fn failed_tools(&self) -> impl Iterator<Item = &Tool> {
+        self.tools.iter().filter(|tool| tool.is_failed())
+    }
+
+    /// What is special about it.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let notes = [
+            self.facts_first.then(|| "facts first".to_owned()),
+            self.late_diagnosis.then(|| "late diagnosis".to_owned()),
+            self.autofix_attempted.then(|| "fix attempted".to_owned()),
+            self.digest_size.map(|size| format!("digest of {size}")),
+        ];
+        notes.into_iter().flatten()
     }
 }
 
@@ -237,73 +362,16 @@ impl Tool {
     }
 }
 
-impl Resolution {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Resolved => "resolved",
-            Self::Active => "active",
-            Self::Unknown => "unknown",
-        }
+/// Returns the worse of two severities, the first among equals.
+pub fn worse<'a>(one: &'a str, other: &'a str) -> &'a str {
+    match Severity::named(other) > Severity::named(one) {
+        true => other,
+        false => one,
     }
 }
 
-impl Record {
-    /// Keeps what `keeps` says yes to, by pair and time.
-    pub fn retain(&mut self, keeps: impl Fn(&Pair, Timestamp) -> bool) {
-        self.wakes.retain(|one| keeps(&one.pair(), one.at));
-        self.investigations.retain(|one| keeps(&one.pair, one.at));
-        self.owed.retain(|one| keeps(&one.pair, one.at));
-        self.recoveries.retain(|one| keeps(&one.pair, one.at));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.wakes.is_empty() && self.investigations.is_empty() && self.owed.is_empty()
-    }
-
-    pub fn totals(&self) -> Totals {
-        let held_back = count(self.wakes.iter(), WakeDecision::HeldBack);
-        let unknown = count(self.wakes.iter(), WakeDecision::Unknown);
-        let told = self.investigations.iter();
-        let dispatched = told.clone().filter(|one| !one.late_diagnosis).count() + self.owed.len();
-        let tokens = told.clone().filter_map(Investigation::tokens);
-        let costs: Vec<f64> = told.clone().filter_map(|one| one.total_cost_usd).collect();
-        Totals {
-            wakes: (dispatched + held_back + unknown) as u64,
-            dispatched: dispatched as u64,
-            held_back: held_back as u64,
-            failed: told.filter(|one| one.failed).count() as u64,
-            tokens: tokens.fold(0, u64::saturating_add),
-            cost: (!costs.is_empty()).then(|| costs.iter().sum()),
-        }
-    }
-
-    /// Notes for each pair what the snapshot says of it now.
-    pub fn resolve(&mut self, snapshot: &Snapshot) {
-        let resolved = |one: PairRecord<'_>| {
-            let resolution = match snapshot.health(&one.pair.probe) {
-                // From before the last wake it says nothing.
-                Health::Healthy if snapshot.computed_at > one.last_wake() => Resolution::Resolved,
-                Health::Bad => Resolution::Active,
-                Health::Healthy | Health::Unknown => Resolution::Unknown,
-            };
-            (one.pair, resolution)
-        };
-        let resolutions: BTreeMap<_, _> = pairs(self).into_iter().map(resolved).collect();
-        for one in &mut self.investigations {
-            one.resolution = resolutions.get(&one.pair).copied().unwrap_or_default();
-        }
-        self.resolutions = resolutions;
-    }
-}
-
-/// How many of these wakes had this decision.
-fn count<'a>(wakes: impl Iterator<Item = &'a WakeRecord>, decision: WakeDecision) -> usize {
-    wakes.filter(|one| one.decision == decision).count()
-}
-
-/// The name of the worst of these severities.
-pub fn worst<'a>(severities: impl IntoIterator<Item = &'a str>) -> &'a str {
-    let severities = severities.into_iter();
-    let worst = severities.max_by_key(|name| Severity::named(name));
-    worst.unwrap_or("warning")
+/// `$0.0214`, `$12.35`.
+pub fn dollars(cost: f64) -> String {
+    let digits = if cost < 1.0 { 4 } else { 2 };
+    format!("${cost:.digits$}")
 }

@@ -1,32 +1,63 @@
-//! Reads rows of the outcome log and the audit log.
+//! Reads rows of the outcome log, and the tool calls of the audit log. A field that is missing or of
+//! another type is left out; a row without a time is none.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Investigation, Recovery, Tool};
+use super::{HeldBack, Investigation, Silence, Tool};
 use crate::audit::seams::Row;
 use crate::incident::Pair;
 use crate::text::quote;
 
-/// A DM that a later run delivered.
+pub const UNDELIVERED_SEAM: &str = "probe.dm_undelivered";
+pub const RECOVERY_SEAM: &str = "probe.recovery_told";
+pub const SILENCE_SEAM: &str = "probe.silence_over";
+
+/// A row of `probe.recovery_told`.
 #[derive(Debug)]
-pub struct Delivery {
-    at: Timestamp,
-    session: String,
-    queued_at: Option<Timestamp>,
+pub struct Recovery {
+    /// Of the incident's first investigation.
+    pub id: Option<String>,
+    pub pair: Pair,
+    pub healthy_at: Timestamp,
+    pub first_wake_at: Option<Timestamp>,
+    pub wakes: u64,
 }
 
-/// From a row of seam `probe.investigation_completed`. `None` without a time or a session.
+fn time(row: &Row, field: &str) -> Option<Timestamp> {
+    row.detail(field)?.parse().ok()
+}
+
+fn pair(row: &Row) -> Option<Pair> {
+    Some(Pair {
+        probe: row.detail("probe")?,
+        category: row.detail("issue_category")?,
+    })
+}
+
+/// From a row of `probe.investigation_completed`. One without a session is none of ours.
 pub fn investigation(row: &Row) -> Option<Investigation> {
     let named = |field| row.detail(field).unwrap_or_default();
     let flag = |field: &str| row.details()[field] == true;
-    let mut one = Investigation {
+    let filled = |field| row.detail(field).filter(|text| !text.is_empty());
+    // A late diagnosis counts nothing anew.
+    let counts = Some(&row.details()["held_back"]).filter(|_| !flag("late_diagnosis"));
+    let held_back = counts.and_then(|counts| HeldBack::deserialize(counts).ok());
+    Some(Investigation {
         at: row.emitted_at()?,
+        id: filled("id"),
         pair: Pair {
             probe: named("probe"),
             category: named("issue_category"),
         },
         severity: named("severity"),
+        title: filled("title"),
+        raised_at: time(row, "raised_at"),
+        dispatched_at: time(row, "dispatched_at"),
+        first_wake_at: time(row, "first_wake_at"),
+        last_wake_at: time(row, "last_wake_at"),
+        held_back: held_back.unwrap_or_default(),
         caller_session_id: row.text("caller_session_id")?,
         dm_status: named("dm_status"),
         duration_ms: row.number("investigation_duration_ms").unwrap_or(0),
@@ -36,9 +67,7 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
         total_cost_usd: row.details()["total_cost_usd"].as_f64(),
         error: row.detail("reasoning_error"),
         reasoning_error_message: row.detail("reasoning_error_message"),
-        summary: row
-            .detail("investigation_summary_text")
-            .filter(|text| !text.is_empty()),
+        summary: filled("investigation_summary_text"),
         autofix_attempted: flag("autofix_attempted"),
         facts_first: flag("facts_first"),
         late_diagnosis: flag("late_diagnosis"),
@@ -46,59 +75,38 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
         digest_size: row.number("digest_size"),
         digest_session: row.detail("digest_session"),
         ..Investigation::default()
-    };
-    one.failed = one.error.is_some() || !one.is_delivered();
-    Some(one)
-}
-
-/// From a row of seam `probe.dm_delivered`. Those of recoveries are left out: `recovery` has them.
-pub fn delivery(row: &Row) -> Option<Delivery> {
-    let is_recovery = row.details()["recovery"] == true;
-    let queued_at = row.detail("queued_at");
-    (!is_recovery).then_some(Delivery {
-        at: row.emitted_at()?,
-        session: row.text("caller_session_id")?,
-        queued_at: queued_at.and_then(|text| text.parse().ok()).map(to_micros),
     })
 }
 
-/// Cut to microseconds, as the times of rows are.
-fn to_micros(time: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+/// From a row of `probe.dm_delivered`: the investigation and the pair, and when that was.
+pub fn delivery(row: &Row) -> Option<(String, Pair, Timestamp)> {
+    Some((row.detail("id")?, pair(row)?, row.emitted_at()?))
 }
 
-impl Delivery {
-    /// Marks the DM as delivered in the oldest investigation of its session that has no delivery yet,
-    /// and in all investigations of the same digest.
-    pub fn note_in(&self, investigations: &mut [Investigation]) {
-        let is_open = |one: &&mut Investigation| {
-            one.is_in(&self.session)
-                && !one.is_delivered()
-                && self.queued_at.is_none_or(|queued| one.at >= queued)
-        };
-        let Some(at) = investigations.iter_mut().find(is_open).map(|one| one.at) else {
-            return;
-        };
-        for one in investigations.iter_mut().filter(is_open) {
-            if one.at == at {
-                one.delivered_at = Some(self.at);
-                one.failed = one.error.is_some();
-            }
-        }
-    }
-}
-
-/// From a row of seam `probe.recovered`.
 pub fn recovery(row: &Row) -> Option<Recovery> {
-    let at = row.emitted_at()?;
-    let healthy_at = row.detail("healthy_at");
     Some(Recovery {
-        at,
-        healthy_at: healthy_at.and_then(|text| text.parse().ok()).unwrap_or(at),
-        pair: Pair {
-            probe: row.detail("probe")?,
-            category: row.detail("issue_category")?,
-        },
+        id: row.detail("id"),
+        pair: pair(row)?,
+        healthy_at: time(row, "healthy_at").or(row.emitted_at())?,
+        first_wake_at: time(row, "first_wake_at"),
+        wakes: row.number("wakes").unwrap_or(0),
+    })
+}
+
+/// From a row of `probe.silence_over`, which names what was silenced as `pair`, or else by probe and
+/// category.
+pub fn silence(row: &Row) -> Option<Silence> {
+    let named = || {
+        let probe = row.detail("probe")?;
+        let category = row.detail("issue_category").filter(|name| !name.is_empty());
+        Some(category.map_or(probe.clone(), |category| format!("{probe}:{category}")))
+    };
+    Some(Silence {
+        of: row.detail("pair").or_else(named)?,
+        from: time(row, "from")?,
+        until: time(row, "until").or(row.emitted_at())?,
+        reason: row.detail("reason").filter(|text| !text.is_empty()),
+        wakes: row.number("wakes").unwrap_or(0),
     })
 }
 

@@ -1,19 +1,20 @@
-//! All rows of one session, oldest first, with their texts in full.
+//! All rows of one session in the order of time, with their texts in full.
 
+use std::collections::BTreeSet;
+
+use anyhow::anyhow;
 use jiff::Timestamp;
-use log::warn;
 use serde::Serialize;
 
 use super::read::Found;
-use super::table::{delivery, totals};
+use super::text;
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM};
-use crate::config::Config;
-use crate::message::{Lines, render};
-use crate::outcome::COMPLETED_SEAM;
-use crate::record::{Investigation, Totals, WakeDecision, WakeRecord, tool};
-use crate::state::Store;
-use crate::state::outbox::Message;
-use crate::state::undelivered;
+use crate::audit::wake::Wake;
+use crate::exit::{Exit, Problem};
+use crate::outcome::DELIVERED_SEAM;
+use crate::record::{
+    Investigation, RECOVERY_SEAM, Record, Selection, Totals, UNDELIVERED_SEAM, tool,
+};
 use crate::terminal::{Colour, Painter};
 use crate::text::{for_terminal, on_one_line};
 
@@ -40,63 +41,76 @@ impl Event {
     }
 }
 
-/// The events of a session, oldest first. The record in `found` must hold only this session.
+/// Returns the events of a session. A session of which nothing is known is an error that names those
+/// with similar names.
 pub(super) fn events(
     session: &str,
     since: Option<Timestamp>,
     found: &Found,
-    config: &Config,
-) -> Vec<Event> {
-    let record = &found.record;
-    let mut events: Vec<Event> = record.wakes.iter().map(wake).collect();
-    events.extend(record.investigations.iter().flat_map(investigation));
-    events.extend(record.recoveries.iter().map(|one| {
-        let text = format!("Healthy at {}.", one.healthy_at);
-        Event::new(one.at, "recovery", "told", text)
-    }));
+    shown: &Selection<'_>,
+) -> Result<Vec<Event>, Problem> {
+    let wakes = found.wakes.iter();
+    let mut events: Vec<Event> = wakes.filter_map(|one| wake(one, &found.record)).collect();
+    events.extend(
+        shown
+            .investigations
+            .iter()
+            .flat_map(|one| investigation(one)),
+    );
     events.extend(found.rows.iter().filter_map(row));
-    let queued = found.state.outbox.iter();
-    let queued = queued.filter(|one| one.subject().caller_session_id() == session);
-    events.extend(queued.map(queued_message));
-    let store = Store::at(&config.paths.state_dir);
-    match undelivered::list(&store, &found.state.outbox) {
-        Ok(entries) => {
-            let given_up = entries.into_iter().filter_map(|entry| entry.read.ok());
-            let given_up = given_up.filter(|one| one.caller_session_id == session);
-            events.extend(given_up.map(|one| {
-                let what = format!("given up: {}", one.reason);
-                Event::new(one.given_up_at, "message", what, text(&one.message))
-            }));
-        }
-        Err(error) => warn!("{error:#}"),
-    }
-    for secret in config.secrets() {
-        for event in &mut events {
-            event.text = secret.mask(std::mem::take(&mut event.text));
-        }
+    let pending = shown.incidents.iter().filter(|one| one.pending > 0);
+    events.extend(
+        pending.map(|one| Event::new(one.last_wake_at, "question", "not answered yet", "")),
+    );
+    if events.is_empty() {
+        return Err(unknown(session, &found.record));
     }
     events.retain(|event| since.is_none_or(|since| event.at >= since));
     events.sort_by_key(|event| event.at);
-    events
+    Ok(events)
 }
 
-fn wake(raised: &WakeRecord) -> Event {
-    let wake = &raised.wake;
-    let decision = match raised.decision {
-        WakeDecision::Dispatched => "dispatched",
-        WakeDecision::HeldBack => "held back",
-        WakeDecision::Unknown => "no run is known to have dispatched it",
+fn unknown(session: &str, record: &Record) -> Problem {
+    let all = record.investigations.iter();
+    let known = all.flat_map(|one| [Some(&one.caller_session_id), one.digest_session.as_ref()]);
+    let known: BTreeSet<&String> = known.flatten().collect();
+    let likeness = |known: &String| match known.contains(session) {
+        true => 1.0,
+        false => strsim::jaro(session, known),
     };
+    let close = known.into_iter().map(|known| (likeness(known), known));
+    let mut close: Vec<_> = close.filter(|(likeness, _)| *likeness > 0.8).collect();
+    close.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let names = close.iter().take(3).map(|(_, name)| on_one_line(name));
+    let names: Vec<_> = names.collect();
+    let next_step = match names.is_empty() {
+        true => "history --format json names all sessions".to_owned(),
+        false => format!("did you mean {}?", names.join(" or ")),
+    };
+    let error = anyhow!("there is no session '{}'", on_one_line(session));
+    Problem::new(Exit::Failed, error).with_next_step(next_step)
+}
+
+/// A wake without a time has no place among the others.
+fn wake(wake: &Wake, record: &Record) -> Option<Event> {
+    let at = wake.raised_at()?;
+    let is_dispatched = record.investigations.iter().any(|one| {
+        let is_of_pair = one.pair.probe == wake.probe && one.pair.category == wake.category;
+        one.raised_at == Some(at) && is_of_pair
+    });
+    let mut what = wake.severity.clone();
+    if is_dispatched {
+        what.push_str(", dispatched");
+    }
     let mut text = format!("{}\n\n{}", wake.title, wake.detail);
     if wake.snapshot_details != "{}" {
         text.push_str(&format!("\n\nsnapshot_details: {}", wake.snapshot_details));
     }
-    let what = format!("{}, {decision}", wake.severity);
-    Event::new(raised.at, "wake", what, text)
+    Some(Event::new(at, "wake", what, text))
 }
 
-/// The question, the answer and the DM. The DM gets the answer's time: how long Slack took is not
-/// known.
+/// The question, the answer and the message. The message has the answer's time: how long Slack took is
+/// not known.
 fn investigation(one: &Investigation) -> Vec<Event> {
     let mut events = Vec::new();
     if one.was_asked() {
@@ -109,27 +123,31 @@ fn investigation(one: &Investigation) -> Vec<Event> {
     let model = one.model_used.as_deref().unwrap_or("unknown model");
     let answer = match one.failure() {
         Some(failure) => format!("no diagnosis: {failure}"),
-        None => format!("{model}, {:.1} s", one.seconds()),
+        None => format!("{model}, {:.1} s", one.duration_ms as f64 / 1_000.0),
     };
     let summary = one.summary.as_deref().unwrap_or_default();
-    // The summary is the diagnosis, or else the text of the DM.
-    let (said, dm_text) = match one.error {
+    // The summary is the diagnosis, or else the text of the message.
+    let (answered, sent) = match one.error {
         None => (summary, ""),
         Some(_) => ("", summary),
     };
-    events.push(Event::new(one.at, "answer", answer, said));
-    let at = one.delivered_at.unwrap_or(one.at);
-    events.push(Event::new(at, "dm", delivery(one), dm_text));
+    events.push(Event::new(one.at, "answer", answer, answered));
+    let status = if one.was_sent() { "sent" } else { "not sent" };
+    let what: Vec<_> = [status.to_owned()].into_iter().chain(one.notes()).collect();
+    events.push(Event::new(one.at, "dm", what.join(", "), sent));
     events
 }
 
-/// A row of the audit log with all its details. Outcome rows are left out: `investigation` has them.
+/// Any other row, with all its details.
 fn row(row: &Row) -> Option<Event> {
     let seam = row.text("seam").unwrap_or_default();
+    let named = |field| row.detail(field).unwrap_or_default();
     let (kind, what) = match seam.as_str() {
-        COMPLETED_SEAM => return None,
         TOOL_SEAM => ("tool", tool(row)?.to_string()),
-        AUTOFIX_SEAM => ("fix", row.detail("status").unwrap_or_default()),
+        AUTOFIX_SEAM => ("fix", named("status")),
+        DELIVERED_SEAM => ("dm", "delivered".to_owned()),
+        UNDELIVERED_SEAM => ("dm", format!("given up: {}", named("reason"))),
+        RECOVERY_SEAM => ("recovery", "sent".to_owned()),
         other => (other, String::new()),
     };
     let details = row.details().as_object().into_iter().flatten();
@@ -141,24 +159,8 @@ fn row(row: &Row) -> Option<Event> {
     Some(Event::new(row.emitted_at()?, kind, what, lines.join("\n")))
 }
 
-fn queued_message(message: &Message) -> Event {
-    let what = match &message.cause {
-        Some(cause) => format!("queued: {cause}"),
-        None => "queued".to_owned(),
-    };
-    Event::new(message.queued_at, "message", what, text(message))
-}
-
-fn text(message: &Message) -> String {
-    let (place, now) = (&message.place, message.queued_at);
-    render(&message.content, place, &Lines::default(), now).text
-}
-
-/// A line for each event, its text indented below it, and the totals.
-pub(super) fn lines(events: &[Event], sum: &Totals, painter: Painter) -> Vec<String> {
-    if events.is_empty() {
-        return vec!["No such session.".to_owned()];
-    }
+/// Returns a line for each event, its text indented below it, and the totals.
+pub(super) fn lines(events: &[Event], totals: &Totals, painter: Painter) -> Vec<String> {
     let mut lines = Vec::new();
     for event in events {
         let at = event.at.strftime("%Y-%m-%d %H:%M:%S");
@@ -170,6 +172,6 @@ pub(super) fn lines(events: &[Event], sum: &Totals, painter: Painter) -> Vec<Str
             line => format!("    {line}"),
         }));
     }
-    lines.push(totals(sum));
+    lines.push(text::totals(totals));
     lines
 }

@@ -29,14 +29,19 @@ pub fn wake(probe: &str) -> Row {
     }
 }
 
-/// Returns an outcome row from this many minutes ago, with these further details.
+/// An outcome row of so many minutes ago, with these further details: an incident of one wake, unless they
+/// say otherwise.
 pub fn outcome_row(probe: &str, minutes: i64, more: &Value) -> Value {
     let at = Timestamp::now() - SignedDuration::from_mins(minutes);
+    let raised = (at - SignedDuration::from_secs(5)).to_string();
     let mut row = json!({
         "emitted_at": at.to_string(), "seam": "probe.investigation_completed", "source": "reasoning",
         "caller_session_id": format!("probe:{probe}:service_unhealthy"),
         "details": {
-            "probe": probe, "issue_category": "service_unhealthy", "severity": "critical",
+            "id": format!("{probe}-{minutes}"), "probe": probe, "issue_category": "service_unhealthy",
+            "severity": "critical", "title": format!("{probe} unreachable: HTTP 401"),
+            "raised_at": raised, "dispatched_at": raised, "first_wake_at": raised, "last_wake_at": raised,
+            "held_back": {"repeat": 0, "buffered": 0, "silenced": 0, "acknowledged": 0},
             "model_used": "m", "input_tokens": 800, "output_tokens": 90, "investigation_duration_ms": 4_200,
             "investigation_summary_text": "The token was revoked.", "dm_status": "sent", "autofix_attempted": false,
         },

@@ -11,7 +11,13 @@ macro_rules! needs {
 
 pub fn is_missing(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|folder| folder.join(tool).exists()) {
+    let is_there = std::env::split_paths(&path).any(|folder| folder.join(tool).exists());
+    is_passed_over(tool, is_there)
+}
+
+/// Whether a test that calls this tool is passed over. In CI a missing tool fails it.
+pub fn is_passed_over(tool: &str, is_there: bool) -> bool {
+    if is_there {
         return false;
     }
     assert!(

@@ -1,0 +1,84 @@
+//! The history for a person: a block for each group of incidents, and the totals. At a terminal they
+//! are wrapped to its width; nothing is cut.
+
+use jiff::Timestamp;
+
+use crate::record::{Group, Resolution, Selection, Totals, dollars};
+use crate::report::count;
+use crate::terminal::{Colour, Painter, width, wrap, wrapped};
+use crate::text::on_one_line;
+
+pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in &shown.groups {
+        lines.extend(block(group, now, painter));
+        lines.push(String::new());
+    }
+    if shown.groups.is_empty() {
+        lines.push("No investigations.".to_owned());
+    }
+    if shown.totals.wakes > 0 {
+        lines.push(totals(&shown.totals));
+    }
+    lines
+}
+
+/// `fly:service_unhealthy (critical), 14:32 to 15:10 UTC (38 min), recovered`, and below it what is
+/// known.
+fn block(group: &Group<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
+    let pair = &group.last.pair;
+    let (probe, category) = (&pair.probe, &pair.category);
+    let state = group.last.state().map(|state| format!(", {state}"));
+    let head = format!(
+        "{probe}:{category} ({}), {}{}",
+        group.severity(),
+        group.when(now),
+        state.unwrap_or_default()
+    );
+    let head = wrapped(&head, 0);
+    let colour = match group.last.resolution {
+        Resolution::Active => Colour::Red,
+        _ => Colour::Bold,
+    };
+    let mut lines: Vec<_> = head
+        .lines()
+        .map(|line| painter.paint(colour, line))
+        .collect();
+    lines.extend(indented(group.last.title.as_deref().unwrap_or_default()));
+    lines.extend(indented(&group.counts()));
+    lines.extend(indented(group.diagnosis().unwrap_or_default()));
+    lines.extend(
+        group
+            .problems()
+            .iter()
+            .flat_map(|problem| indented(problem)),
+    );
+    lines
+}
+
+/// Wraps a text at the terminal's width and indents it. Blank lines are left out.
+fn indented(text: &str) -> Vec<String> {
+    let columns = width().map_or(usize::MAX, |columns| columns - 2);
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let lines = lines.flat_map(|line| wrap(&on_one_line(line), columns));
+    lines.map(|line| format!("  {line}")).collect()
+}
+
+/// Returns the totals, wrapped at the terminal's width.
+pub(super) fn totals(totals: &Totals) -> String {
+    let cost = totals.cost.map(dollars);
+    let cost = cost.unwrap_or_else(|| "cost not named".to_owned());
+    let reasons = match totals.held_back {
+        0 => String::new(),
+        _ => format!(" ({})", totals.by_reason),
+    };
+    let totals = format!(
+        "Total: {}, {} dispatched, {} held back{reasons}, {} failed, {}, {cost}",
+        count(totals.wakes, "wake", "wakes"),
+        totals.dispatched,
+        totals.held_back,
+        totals.failed,
+        count(totals.tokens, "token", "tokens"),
+    );
+    wrapped(&totals, 0)
+}

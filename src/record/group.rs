@@ -1,0 +1,120 @@
+//! Incidents that are shown as one, in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{HeldBack, Incident, Investigation, Record, worse};
+use crate::incident::Pair;
+use crate::report::count;
+use crate::time::{period, span};
+
+/// One incident, or several of one pair and title that follow each other.
+#[derive(Debug)]
+pub struct Group<'a> {
+    pub last: &'a Incident,
+    /// Oldest first.
+    pub incidents: Vec<&'a Incident>,
+    pub investigations: Vec<&'a Investigation>,
+}
+
+/// Puts incidents together that are shown as one. The groups are in the order in which they ended, as
+/// the incidents must be.
+pub fn fold<'a>(record: &'a Record, incidents: &[&'a Incident]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut newest: BTreeMap<&Pair, usize> = BTreeMap::new();
+    for one in incidents {
+        let place = newest.get(&one.pair).copied();
+        let place = place.filter(|place| groups[*place].last.title == one.title);
+        let place = place.unwrap_or_else(|| {
+            groups.push(Group {
+                last: one,
+                incidents: Vec::new(),
+                investigations: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        newest.insert(&one.pair, place);
+        let group = &mut groups[place];
+        group.last = one;
+        group.incidents.push(one);
+        let investigations = one.investigations.iter();
+        let investigations = investigations.map(|place| &record.investigations[*place]);
+        group.investigations.extend(investigations);
+    }
+    groups.sort_by_key(|group| group.last.end());
+    groups
+}
+
+impl Group<'_> {
+    pub fn severity(&self) -> &str {
+        let severities = self.incidents.iter().map(|one| one.severity.as_str());
+        severities.reduce(worse).unwrap_or_default()
+    }
+
+    /// `14:32 to 15:10 UTC (38 min)` or `42 times, 08:00 to 16:53 UTC`.
+    pub fn when(&self, near: Timestamp) -> String {
+        let first = self.incidents.first().unwrap_or(&self.last);
+        let when = period(first.first_wake_at, self.last.end(), near);
+        match self.incidents.len() {
+            1 if self.last.length().as_secs() > 0 => {
+                format!("{when} ({})", span(self.last.length()))
+            }
+            1 => when,
+            times => format!("{times} times, {when}"),
+        }
+    }
+
+    /// `5 wakes (3 repeats held back), 2 messages`, and what else is special.
+    pub fn counts(&self) -> String {
+        let sum = |of: fn(&Incident) -> u64| self.incidents.iter().map(|one| of(one)).sum::<u64>();
+        let mut held_back = HeldBack::default();
+        self.incidents
+            .iter()
+            .for_each(|one| held_back.add(one.held_back));
+        let mut wakes = count(sum(|one| one.wakes), "wake", "wakes");
+        if held_back.sum() > 0 {
+            wakes += &format!(" ({held_back} held back)");
+        }
+        let messages = count(sum(|one| one.messages), "message", "messages");
+        let mut parts = vec![wakes, messages];
+        if sum(|one| one.pending) > 0 {
+            parts.push("investigation pending".to_owned());
+        }
+        for note in self.investigations.iter().flat_map(|one| one.notes()) {
+            if !parts.contains(&note) {
+                parts.push(note);
+            }
+        }
+        parts.join(", ")
+    }
+
+    /// The last diagnosis.
+    pub fn diagnosis(&self) -> Option<&str> {
+        let newest_first = self.incidents.iter().rev();
+        newest_first
+            .filter_map(|one| one.diagnosis.as_deref())
+            .next()
+    }
+
+    /// What failed, a line for each kind of failure.
+    pub fn problems(&self) -> Vec<String> {
+        let all = || self.investigations.iter();
+        let reasons: BTreeSet<_> = all().filter_map(|one| one.failure()).collect();
+        let reasons = reasons
+            .iter()
+            .map(|reason| format!("No diagnosis: {reason}"));
+        let mut problems: Vec<_> = reasons.collect();
+        let lost = all().filter(|one| !one.is_delivered()).count();
+        if lost > 0 {
+            problems.push(count(lost as u64, "message", "messages") + " not delivered");
+        }
+        let tools = all().flat_map(|one| one.failed_tools());
+        let tools: BTreeSet<_> = tools.map(ToString::to_string).collect();
+        if !tools.is_empty() {
+            let tools: Vec<_> = tools.into_iter().collect();
+            problems.push(format!("Tools that failed: {}", tools.join(", ")));
+        }
+        problems
+    }
+}

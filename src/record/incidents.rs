@@ -1,0 +1,248 @@
+//! Groups what is recorded into incidents, and incidents into pairs. Pure.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::rows::Recovery;
+use super::{HeldBack, Investigation, Resolution, worse};
+use crate::incident::{Pair, Severity};
+use crate::snapshot::{Health, Snapshot};
+
+/// What was wrong with one pair, from its first wake to its last, or to its recovery.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Incident {
+    #[serde(flatten)]
+    pub pair: Pair,
+    /// The worst of its wakes'.
+    pub severity: String,
+    /// Of its newest wake.
+    pub title: Option<String>,
+    pub first_wake_at: Timestamp,
+    pub last_wake_at: Timestamp,
+    pub recovered_at: Option<Timestamp>,
+    pub resolution: Resolution,
+    pub wakes: u64,
+    pub dispatched: u64,
+    /// Dispatched wakes whose investigation has not ended.
+    pub pending: u64,
+    pub held_back: HeldBack,
+    /// Alerts that were delivered.
+    pub messages: u64,
+    /// The last one.
+    pub diagnosis: Option<String>,
+    /// Whether the state has it as open.
+    #[serde(skip)]
+    pub is_open: bool,
+    /// The places of its investigations in the record.
+    #[serde(skip)]
+    pub investigations: Vec<usize>,
+}
+
+/// Returns the incidents in the order in which they ended. Of each investigation, each recovery and what
+/// the state knows a part is made, as if it were an incident of its own; then parts are joined.
+pub fn group(
+    investigations: &[Investigation],
+    known: &[Incident],
+    recoveries: &[Recovery],
+) -> Vec<Incident> {
+    // A late diagnosis and a recovery belong to the investigation whose id they name.
+    let mut first_wakes = BTreeMap::new();
+    for one in investigations.iter().rev() {
+        let first = one.first_wake_at.or(one.raised_at);
+        let first = first.unwrap_or_else(|| one.begun_at());
+        first_wakes.insert((one.id.as_ref(), &one.pair), first);
+    }
+    let first_wake = |id: &Option<String>, pair| {
+        let id = id.as_ref()?;
+        first_wakes.get(&(Some(id), pair)).copied()
+    };
+    let mut parts: Vec<Incident> = Vec::new();
+    for (place, one) in investigations.iter().enumerate() {
+        let first = first_wake(&one.id, &one.pair).or(one.raised_at);
+        let first = first.unwrap_or_else(|| one.begun_at());
+        // Another incident may have begun before a late diagnosis came.
+        let last = one.last_wake_at.or(one.raised_at);
+        let last = last.filter(|_| !one.late_diagnosis).unwrap_or(first);
+        let is_new = u64::from(!one.late_diagnosis);
+        parts.push(Incident {
+            pair: one.pair.clone(),
+            severity: one.severity.clone(),
+            title: one.title.clone(),
+            first_wake_at: first,
+            last_wake_at: last.max(first),
+            dispatched: is_new,
+            messages: if one.is_delivered() { is_new } else { 0 },
+            held_back: one.held_back,
+            diagnosis: one.summary.clone().filter(|_| one.error.is_none()),
+            investigations: vec![place],
+            ..Incident::default()
+        });
+    }
+    parts.extend(known.iter().cloned());
+    parts.extend(recoveries.iter().map(|one| {
+        let first = one.first_wake_at.or(first_wake(&one.id, &one.pair));
+        let first = first.unwrap_or(one.healthy_at);
+        Incident {
+            pair: one.pair.clone(),
+            first_wake_at: first,
+            last_wake_at: first,
+            recovered_at: Some(one.healthy_at),
+            wakes: one.wakes,
+            ..Incident::default()
+        }
+    }));
+    join(parts)
+}
+
+/// Joins parts of one pair that name the same first wake, or of which one begins before the other ended.
+fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
+    // Stable: of parts that begin together a recovery stays the last.
+    parts.sort_by_cached_key(|part| (part.pair.clone(), part.first_wake_at));
+    let mut incidents: Vec<Incident> = Vec::new();
+    for mut part in parts {
+        let before = incidents.last_mut().filter(|last| last.pair == part.pair);
+        match before {
+            Some(before) if before.includes(part.first_wake_at) => before.add(part),
+            before => {
+                // A repeat is inside a window, and no incident begins inside one.
+                if let Some(before) = before {
+                    before.held_back.add(HeldBack {
+                        repeat: std::mem::take(&mut part.held_back.repeat),
+                        ..HeldBack::default()
+                    });
+                    before.count();
+                }
+                part.count();
+                incidents.push(part);
+            }
+        }
+    }
+    // Nothing but a recovery is known of these.
+    incidents.retain(|one| !one.severity.is_empty() || !one.investigations.is_empty());
+    incidents.sort_by_key(|one| (one.end(), one.first_wake_at));
+    incidents
+}
+
+/// Notes for each incident whether it is over, as far as its recovery and the snapshot say.
+pub fn resolve(incidents: &mut [Incident], snapshot: Option<&Snapshot>) {
+    let mut pairs = BTreeSet::new();
+    for one in incidents.iter_mut().rev() {
+        let is_newest = pairs.insert(one.pair.clone());
+        let health = snapshot.map(|it| (it.health(&one.pair.probe), it.computed_at));
+        one.resolution = match health {
+            _ if one.recovered_at.is_some() => Resolution::Resolved,
+            // From before the last wake it says nothing.
+            Some((Health::Healthy, at)) if at > one.last_wake_at => Resolution::Resolved,
+            Some((Health::Bad, _)) if is_newest => Resolution::Active,
+            _ if one.is_open => Resolution::Active,
+            _ => Resolution::Unknown,
+        };
+    }
+}
+
+impl Incident {
+    fn includes(&self, from: Timestamp) -> bool {
+        let is_before_end = match self.recovered_at {
+            Some(recovered_at) => from < recovered_at,
+            None => from <= self.last_wake_at,
+        };
+        from == self.first_wake_at || is_before_end
+    }
+
+    fn add(&mut self, part: Self) {
+        if self.severity.is_empty() {
+            self.severity.clone_from(&part.severity);
+        }
+        self.severity = worse(&self.severity, &part.severity).to_owned();
+        self.title = part.title.or(self.title.take());
+        self.last_wake_at = self.last_wake_at.max(part.last_wake_at);
+        self.recovered_at = self.recovered_at.max(part.recovered_at);
+        self.wakes = self.wakes.max(part.wakes);
+        self.dispatched += part.dispatched;
+        self.pending += part.pending;
+        self.held_back.add(part.held_back);
+        self.messages += part.messages;
+        self.diagnosis = part.diagnosis.or(self.diagnosis.take());
+        self.is_open |= part.is_open;
+        self.investigations.extend(part.investigations);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let known = self.dispatched.saturating_add(self.held_back.sum());
+        self.wakes = self.wakes.max(known);
+    }
+
+    /// When it was well again, or else last seen.
+    pub fn end(&self) -> Timestamp {
+        self.recovered_at
+            .map_or(self.last_wake_at, |at| at.max(self.last_wake_at))
+    }
+
+    /// How it stands, where that is known.
+    pub fn state(&self) -> Option<&'static str> {
+        match self.resolution {
+            Resolution::Resolved if self.recovered_at.is_some() => Some("recovered"),
+            Resolution::Resolved => Some("healthy now"),
+            Resolution::Active => Some("still bad"),
+            Resolution::Unknown => None,
+        }
+    }
+
+    pub fn length(&self) -> SignedDuration {
+        self.end().duration_since(self.first_wake_at)
+    }
+}
+
+/// A pair with its incidents.
+#[derive(Debug, Serialize)]
+pub struct PairRecord<'a> {
+    #[serde(flatten)]
+    pub pair: &'a Pair,
+    /// That of its newest incident.
+    pub resolution: Resolution,
+    pub severity: &'a str,
+    pub first_wake_at: Timestamp,
+    pub last_wake_at: Timestamp,
+    pub dispatched: u64,
+    pub held_back: u64,
+    /// From the first wakes of its incidents to their ends.
+    pub bad_seconds: i64,
+    #[serde(skip)]
+    pub incidents: Vec<&'a Incident>,
+}
+
+/// Returns the pairs of these incidents, which must be in the order in which they ended. What is still
+/// bad comes first, then the most severe, then what was bad longest.
+pub fn pairs<'a>(incidents: &[&'a Incident]) -> Vec<PairRecord<'a>> {
+    let mut pairs: BTreeMap<&Pair, PairRecord<'_>> = BTreeMap::new();
+    for one in incidents {
+        let pair = pairs.entry(&one.pair).or_insert_with(|| PairRecord {
+            pair: &one.pair,
+            resolution: one.resolution,
+            severity: &one.severity,
+            first_wake_at: one.first_wake_at,
+            last_wake_at: one.last_wake_at,
+            dispatched: 0,
+            held_back: 0,
+            bad_seconds: 0,
+            incidents: Vec::new(),
+        });
+        pair.resolution = one.resolution;
+        pair.severity = worse(pair.severity, &one.severity);
+        pair.last_wake_at = one.last_wake_at;
+        pair.dispatched += one.dispatched;
+        pair.held_back = pair.held_back.saturating_add(one.held_back.sum());
+        pair.bad_seconds += one.length().as_secs();
+        pair.incidents.push(one);
+    }
+    let mut pairs: Vec<_> = pairs.into_values().collect();
+    pairs.sort_by_key(|one| {
+        let is_active = one.resolution == Resolution::Active;
+        Reverse((is_active, Severity::named(one.severity), one.bad_seconds))
+    });
+    pairs
+}

@@ -1,0 +1,105 @@
+//! What of a record is shown, and the sums over it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::group::{Group, fold};
+use super::{HeldBack, Incident, Investigation, Record};
+use crate::audit::wake::caller_session_id;
+use crate::incident::Pair;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    pub since: Option<Timestamp>,
+    pub probe: Option<&'a str>,
+    pub session: Option<&'a str>,
+    /// Only what failed: no diagnosis, a message that was not delivered, a tool.
+    pub failed: bool,
+    /// The newest so many.
+    pub limit: Option<usize>,
+}
+
+/// What a filter lets through, the newest last.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    pub investigations: Vec<&'a Investigation>,
+    /// Whatever the limit.
+    pub incidents: Vec<&'a Incident>,
+    pub groups: Vec<Group<'a>>,
+    /// Whatever the limit, and of those that did not fail, too.
+    pub totals: Totals,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    pub wakes: u64,
+    pub dispatched: u64,
+    pub held_back: u64,
+    #[serde(skip)]
+    pub by_reason: HeldBack,
+    /// Investigations without a diagnosis, or with a message that was not delivered.
+    pub failed: u64,
+    pub tokens: u64,
+    /// In US dollars; `null` where the engine named none.
+    pub cost: Option<f64>,
+}
+
+impl Record {
+    pub fn select(&self, filter: &Filter<'_>) -> Selection<'_> {
+        let picks = |pair: &Pair, last: Timestamp| {
+            filter.probe.is_none_or(|probe| probe == pair.probe)
+                && filter.since.is_none_or(|since| last >= since)
+        };
+        let is_own = |pair: &Pair| {
+            let session = || caller_session_id(&pair.probe, &pair.category);
+            filter.session.is_none_or(|asked| asked == session())
+        };
+        let in_session = |one: &Investigation| filter.session.is_none_or(|asked| one.is_in(asked));
+        let has_failed = |one: &Investigation| one.failed || one.failed_tools().next().is_some();
+        let picked = |one: &&Investigation| picks(&one.pair, one.at) && in_session(one);
+        let mut investigations: Vec<_> = self.investigations.iter().filter(picked).collect();
+        let mut totals = Totals::default();
+        investigations.iter().for_each(|one| totals.add(one));
+        for one in &self.parts {
+            if picks(&one.pair, one.last_wake_at) && is_own(&one.pair) {
+                totals.dispatched += one.dispatched;
+                totals.by_reason.add(one.held_back);
+            }
+        }
+        totals.held_back = totals.by_reason.sum();
+        totals.wakes = totals.dispatched.saturating_add(totals.held_back);
+        let is_shown = |one: &&Incident| {
+            let mut parts = one
+                .investigations
+                .iter()
+                .map(|at| &self.investigations[*at]);
+            picks(&one.pair, one.end())
+                && (is_own(&one.pair) || parts.clone().any(in_session))
+                && (!filter.failed || parts.any(has_failed))
+        };
+        let incidents: Vec<_> = self.incidents.iter().filter(is_shown).collect();
+        let mut groups = fold(self, &incidents);
+        investigations.retain(|one| !filter.failed || has_failed(one));
+        let most = filter.limit.unwrap_or(usize::MAX);
+        investigations.drain(..investigations.len().saturating_sub(most));
+        groups.drain(..groups.len().saturating_sub(most));
+        Selection {
+            investigations,
+            incidents,
+            groups,
+            totals,
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, one: &Investigation) {
+        self.dispatched += u64::from(!one.late_diagnosis);
+        self.by_reason.add(one.held_back);
+        self.failed += u64::from(one.failed);
+        self.tokens = self.tokens.saturating_add(one.tokens().unwrap_or(0));
+        if let Some(cost) = one.total_cost_usd {
+            self.cost = Some(self.cost.unwrap_or(0.0) + cost);
+        }
+    }
+}
