@@ -6,6 +6,7 @@ mod consent;
 mod finding;
 mod health;
 mod history;
+mod raise;
 mod replay;
 mod reset;
 mod run;
@@ -40,6 +41,7 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::State(StateCommand::Reset(args)) => reset::reset(global, args),
         Command::Status(args) => status::status(global, args),
         Command::Undelivered(args) => undelivered::undelivered(global, args),
+        Command::Raise(args) => raise::raise(global, args),
         Command::History(args) => history::history(global, args),
         Command::Check(args) => check::check(global, args),
         Command::Schedule(args) => schedule::schedule(global, args),

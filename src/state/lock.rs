@@ -40,6 +40,9 @@ pub struct Lock {
 struct Note {
     #[serde(serialize_with = "serialize_time")]
     last_run: Timestamp,
+    /// When the last run began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    begun: Option<Timestamp>,
     /// The last run before the first gap that no DM has told yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     unwatched_since: Option<Timestamp>,
@@ -112,7 +115,9 @@ impl Lock {
 
     /// Notes that a run begins now, and for how long nothing was watched before that no DM has told.
     pub fn note_begun(&mut self, untold: SignedDuration) -> io::Result<()> {
-        self.write_note(false, untold, Timestamp::now())
+        let now = Timestamp::now();
+        self.note.begun = Some(now);
+        self.write_note(false, untold, now)
     }
 
     /// Notes that a run ended now, with this exit code where it could be done.
@@ -190,6 +195,21 @@ pub fn last_run(state_dir: &Path) -> Option<Timestamp> {
 pub fn failing_since(state_dir: &Path) -> Option<Timestamp> {
     let file = open_own(&state_dir.join(FILE), File::options().read(true));
     Note::read(&file.ok()?)?.failing_since
+}
+
+/// Waits until `pace` has passed since the last run began, so that runs that are started by each write
+/// to the log do not follow each other without a pause.
+pub fn wait_for_pace(state_dir: &Path, pace: Duration) {
+    let left = || {
+        let file = open_own(&state_dir.join(FILE), File::options().read(true)).ok()?;
+        let elapsed = Timestamp::now().duration_since(Note::read(&file)?.begun?);
+        // A negative time means that the clock was set back: then nothing is waited for.
+        let left = pace.checked_sub(elapsed.try_into().ok()?)?;
+        Some(left).filter(|left| !left.is_zero())
+    };
+    while let Some(left) = left() {
+        std::thread::sleep(left);
+    }
 }
 
 /// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)); `None` if this system

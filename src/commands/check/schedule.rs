@@ -11,9 +11,11 @@ const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// `None` if the user has no such timer.
 pub(super) fn own_timer() -> Option<Finding> {
-    let timer = user_folder()?.join("probe-wake.timer");
-    let user = User::current_name();
-    timer.exists().then(|| judge(&user, Path::new(LINGERING)))
+    let user = User::current();
+    let timer = user_folder(&user)?.join("probe-wake.timer");
+    timer
+        .exists()
+        .then(|| judge(&user.name(), Path::new(LINGERING)))
 }
 
 fn judge(user: &str, lingering: &Path) -> Finding {

@@ -17,7 +17,7 @@ use crate::effects::{Effects, Live, Route};
 use crate::exit::{Ended, Problem};
 use crate::report::{Report, print_json};
 use crate::session::Session;
-use crate::state::lock::{Lock, RunHistory};
+use crate::state::lock::{Lock, RunHistory, wait_for_pace};
 use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::write_line;
 
@@ -47,6 +47,7 @@ type Told = (Report, State, RunHistory);
 /// `told` gets what the run did, also where it could not be ended.
 fn real_run(config: &Config, args: &RunArgs, told: &mut Option<Told>) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
+    wait_for_pace(&store.dir, Duration::from_secs(args.pace));
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let mut state = store.load()?;
     if let Err(error) = undelivered::forget_retried(&store, &mut state.outbox) {
