@@ -18,6 +18,8 @@ pub struct User {
     pub gid: u32,
     name: Option<String>,
     home: Option<PathBuf>,
+    /// Whether this process runs as another user, who is root.
+    used_sudo: bool,
 }
 
 impl User {
@@ -30,9 +32,10 @@ impl User {
     pub fn calling() -> Self {
         let id = |variable| std::env::var(variable).ok()?.parse().ok();
         match (id("SUDO_UID"), id("SUDO_GID")) {
-            (Some(uid), gid) if geteuid().is_root() && uid != 0 => {
-                Self::of(uid, gid.unwrap_or(uid))
-            }
+            (Some(uid), gid) if geteuid().is_root() && uid != 0 => Self {
+                used_sudo: true,
+                ..Self::of(uid, gid.unwrap_or(uid))
+            },
             _ => Self::current(),
         }
     }
@@ -42,21 +45,21 @@ impl User {
         self.name.clone().unwrap_or_else(|| self.uid.to_string())
     }
 
-    pub fn is_current(&self) -> bool {
-        self.uid == geteuid().as_raw()
+    pub fn used_sudo(&self) -> bool {
+        self.used_sudo
     }
 
     /// Returns where this user's files are looked for.
     pub fn home(&self) -> Home {
-        match self.is_current() {
-            true => Home::OfThisProcess,
-            false => Home::Of(self.home.clone()),
+        match self.used_sudo {
+            true => Home::Of(self.home.clone()),
+            false => Home::OfThisProcess,
         }
     }
 
     /// Does the work with the rights of this user, which root gives up in a thread of its own.
     pub fn act<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        if self.is_current() {
+        if !self.used_sudo {
             return Ok(work());
         }
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
@@ -83,6 +86,7 @@ impl User {
             gid,
             name: None,
             home: None,
+            used_sudo: false,
         })
     }
 
@@ -96,6 +100,7 @@ impl User {
             gid: gid.parse().ok()?,
             name: Some(name.to_owned()),
             home: Some(home.into()),
+            used_sudo: false,
         })
     }
 }
@@ -112,6 +117,7 @@ mod tests {
             gid: 100,
             name: Some("joshua".into()),
             home: Some("/home/joshua".into()),
+            used_sudo: false,
         };
         let line = "joshua:x:1000:100:Joshua,,,:/home/joshua:/bin/bash";
         assert_eq!(User::parse(line), Some(joshua));
@@ -124,7 +130,10 @@ mod tests {
         if !geteuid().is_root() {
             return;
         }
-        let user = User::of(4_242, 4_343);
+        let user = User {
+            used_sudo: true,
+            ..User::of(4_242, 4_343)
+        };
         let ids = || (geteuid().as_raw(), getegid().as_raw());
         assert_eq!(user.act(ids).unwrap(), (4_242, 4_343));
         assert_eq!(ids(), (0, 0));

@@ -110,7 +110,7 @@ const CANNOT_RUN: &str = "cannot run crontab: is cron installed?";
 
 fn crontab(user: &User) -> Command {
     let mut command = Command::new("crontab");
-    if !user.is_current() {
+    if user.used_sudo() {
         command.arg("-u").arg(user.name());
     }
     command.env("LC_ALL", "C");

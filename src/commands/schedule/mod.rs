@@ -6,7 +6,8 @@ mod crontab;
 mod systemd;
 mod unit_files;
 
-use std::os::unix::fs::lchown;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -53,8 +54,8 @@ fn systemd(flags: &Global, args: &SystemdArgs, user: User) -> Result<(), Problem
     let plan = Plan::load(flags, user)?;
     let units = systemd::units(&plan, args)?;
     let Some(folder) = &args.write else {
-        let texts: Vec<_> = units.into_iter().map(|(_, text)| text).collect();
-        return print(&texts.join("\n"));
+        let texts: String = units.into_iter().map(|(_, text)| text).collect();
+        return print(&texts);
     };
     plan.make_state_folder()?;
     let owner = if args.user {
@@ -111,17 +112,20 @@ impl Plan {
         })
     }
 
-    /// Makes the state folder, for the user whose runs these are.
-    fn make_state_folder(&self) -> Result<(), Problem> {
+    /// Makes the state folder, for the user whose runs these are. Where only root may make it, root
+    /// makes it and gives it to the user.
+    fn make_state_folder(&self) -> anyhow::Result<()> {
         let (dir, user) = (&self.config.paths.state_dir, &self.user);
-        let made = user.act(|| Store::create(dir))?;
-        if made.is_err() && !user.is_current() && !dir.exists() {
-            Store::create(dir)?;
+        let mut made = user.act(|| Store::create(dir))?.map(drop);
+        if made.is_err() && user.used_sudo() && DirBuilder::new().mode(0o700).create(dir).is_ok() {
             lchown(dir, Some(user.uid), Some(user.gid))
                 .context("cannot give the state folder away")?;
-            return Ok(());
+            made = Ok(());
         }
-        made.map(drop)
+        if let Err(problem) = made {
+            warn!("{problem}; the runs need it");
+        }
+        Ok(())
     }
 
     /// Warns of settings in this shell's environment, which the scheduled runs do not have.

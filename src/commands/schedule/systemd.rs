@@ -29,9 +29,10 @@ pub(super) fn units(
         true => own_service(plan, args)?,
         false => system_service(plan, args)?,
     };
-    let cadence = plan.config.cadence.as_secs_f64();
-    let mut units = vec![(SERVICE, service), (TIMER, timer(cadence))];
+    let timer = timer(plan.config.cadence.as_secs_f64());
+    let mut units = vec![(SERVICE, service + "\n"), (TIMER, timer)];
     if !args.no_path {
+        units[1].1.push('\n');
         units.push((PATH, path_unit(&plan.config.paths.audit_log)?));
     }
     Ok(units)
@@ -40,14 +41,13 @@ pub(super) fn units(
 /// Returns the commands that start the runs.
 pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
     let systemctl = systemctl(user, args.user);
-    let units = match args.no_path {
-        true => TIMER.to_owned(),
-        false => format!("{TIMER} {PATH}"),
-    };
     let mut commands = vec![
         format!("{systemctl} daemon-reload"),
-        format!("{systemctl} enable --now {units}"),
+        format!("{systemctl} enable --now {TIMER}"),
     ];
+    if !args.no_path {
+        commands.push(format!("{systemctl} enable --now {PATH}"));
+    }
     if args.user {
         // The runs go on while the user is logged out.
         commands.push(format!("loginctl enable-linger {}", user.name()));
