@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 const AFTER_HELP: &str = "\
@@ -41,6 +42,17 @@ pub struct Global {
     /// Say more: -v what is done, -vv each step
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 104)]
     pub verbose: u8,
+    #[arg(skip)]
+    pub home: Home,
+}
+
+/// Whose home folder the env file, the audit log and the state are looked for in. Cannot be typed.
+#[derive(Clone, Debug, Default)]
+pub enum Home {
+    #[default]
+    OfThisProcess,
+    /// Another user's; `None` where it is unknown.
+    Of(Option<PathBuf>),
 }
 
 // Deferred: building the flags of all commands would take a tenth of an idle run.
@@ -62,6 +74,8 @@ pub enum Command {
     Ack(AckArgs),
     /// List the messages that were given up, send them after all, or remove them
     Undelivered(UndeliveredArgs),
+    /// Append a wake to the audit log, where no Kora writes it
+    Raise(RaiseArgs),
     /// List what was wrong and what was said about it, newest last
     History(HistoryArgs),
     /// Is it set up? Each finding has a next step
@@ -126,6 +140,44 @@ pub struct UndeliveredArgs {
 }
 
 #[derive(Args, Debug)]
+pub struct RaiseArgs {
+    /// The service in trouble, such as nginx
+    #[arg(long, value_name = "NAME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(required_unless_present = "rows")]
+    pub probe: Option<String>,
+    /// How bad it is: critical, warning or info
+    #[arg(long, value_name = "SEVERITY", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(required_unless_present_any = ["rows", "recovered"])]
+    pub severity: Option<String>,
+    /// What is wrong, in one line
+    #[arg(long, value_name = "TEXT", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(required_unless_present_any = ["rows", "recovered"])]
+    pub title: Option<String>,
+    /// The kind of trouble: repeats of one probe and category are held back [service_unhealthy]
+    #[arg(long, value_name = "NAME", value_parser = text(), allow_hyphen_values = true)]
+    pub category: Option<String>,
+    /// More about it; - reads it from stdin
+    #[arg(long, value_name = "TEXT", value_parser = text(), allow_hyphen_values = true)]
+    pub detail: Option<String>,
+    /// A fact for the diagnosis; the value is taken as JSON where it is JSON. May be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = text(), allow_hyphen_values = true)]
+    pub set: Vec<String>,
+    /// Raise a recovery instead: of the category, or of all categories of the probe
+    #[arg(long)]
+    pub recovered: bool,
+    /// Read JSON objects from stdin, one a line, each with the details of a wake (probe, severity, title,
+    /// ...), or with probe, category and "recovered":true
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    #[arg(conflicts_with_all = ["probe", "severity", "title", "category", "detail", "set", "recovered"])]
+    pub rows: Option<String>,
+}
+
+/// Takes an argument that is not UTF-8, too: an alert must not be lost for a stray byte.
+fn text() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|text| text.to_string_lossy().into_owned())
+}
+
+#[derive(Args, Debug)]
 pub struct HistoryArgs {
     /// Only what happened since: 30m, 2h, 7d, 1w, today, yesterday, 2026-05-24 or '2026-05-24 14:00' (UTC)
     #[arg(long, value_name = "WHEN", value_hint = ValueHint::Other)]
@@ -167,7 +219,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
-    /// Print systemd units, or write them
+    /// Print systemd units: a service, a timer, and a path unit that starts a run at each write to the log
     Systemd(SystemdArgs),
     /// Print a crontab block, or install it
     Cron(CronArgs),
@@ -178,9 +230,15 @@ pub struct SystemdArgs {
     /// Units of your own service manager (systemctl --user), without root
     #[arg(long)]
     pub user: bool,
-    /// Write the units into this folder, and print the commands that enable them
+    /// Leave the path unit out: runs are started by the timer alone
+    #[arg(long)]
+    pub no_path: bool,
+    /// Write the units to DIR, make the state folder, and print the commands that start the units
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub write: Option<PathBuf>,
+    /// Remove the units from DIR, and print the commands that stop them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["write", "no_path"])]
+    pub remove: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -213,6 +271,9 @@ pub struct RunArgs {
     /// Wait up to SECS for another run to end, then exit 75
     #[arg(long, value_name = "SECS", default_value_t = 0, value_hint = ValueHint::Other)]
     pub wait: u64,
+    /// Before taking the lock, wait until SECS have passed since the last run began
+    #[arg(long, value_name = "SECS", default_value_t = 0, value_hint = ValueHint::Other)]
+    pub pace: u64,
     /// After SECS read no row and begin no question; 0: no limit
     /// [KORA_PROBE_WAKE_MAX_RUNTIME_SECONDS; 300]
     #[arg(long, value_name = "SECS", value_hint = ValueHint::Other)]

@@ -5,7 +5,7 @@
 //! |---|---|---|---|
 //! | ours: state folder, metrics | not followed | regular, ours, nobody else can write it | `open_own`, `append_own`, `create_anew` |
 //! | the operator's: env file, secrets | followed | as above, and its folder; root's is fine, too, and so is write permission for the owner's own group | `read_trusted` |
-//! | others': audit log, outcome log | followed | regular | `open_without_waiting`, `append_shared` |
+//! | others': audit log, outcome log | followed | regular | `open_without_waiting`, `open_shared`, `append_shared` |
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -166,9 +166,15 @@ fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     let mut options = File::options();
     options.append(true).create(true).mode(0o600);
-    let mut file = open(path, &mut options, OFlags::empty())?;
-    check_is_regular(&file.metadata()?)?;
+    let mut file = open_shared(path, &mut options)?;
     file.write_all(&with_line_end(line)?)
+}
+
+/// Opens a file that others write too. Links are followed; what is not a regular file is refused.
+pub fn open_shared(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = open(path, options, OFlags::empty())?;
+    check_is_regular(&file.metadata()?)?;
+    Ok(file)
 }
 
 /// Appends one JSON line to a file that only the lock's holder writes. No half line spoils the next

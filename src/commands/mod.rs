@@ -6,6 +6,7 @@ mod consent;
 mod finding;
 mod health;
 mod history;
+mod raise;
 mod replay;
 mod reset;
 mod run;
@@ -43,6 +44,7 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::Silence(args) => silence::silence(global, args),
         Command::Ack(args) => silence::ack(global, args),
         Command::Undelivered(args) => undelivered::undelivered(global, args),
+        Command::Raise(args) => raise::raise(global, args),
         Command::History(args) => history::history(global, args),
         Command::Check(args) => check::check(global, args),
         Command::Schedule(args) => schedule::schedule(global, args),

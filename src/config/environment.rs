@@ -16,7 +16,7 @@ use super::Warning;
 use super::env_file::{self, Content};
 use super::names::{is_known, meant_by, secrets};
 use super::variables::{self as var, Variable};
-use crate::cli::Global;
+use crate::cli::{Global, Home};
 use crate::exit::{Exit, Problem};
 use crate::files::read_trusted;
 use crate::secret::Secret;
@@ -50,7 +50,7 @@ impl Environment {
             .env_file
             .clone()
             .or_else(|| environment.path(&var::ENV_FILE));
-        let path = named.or_else(|| usual_env_file().filter(|path| path.exists()));
+        let path = named.or_else(|| usual_env_file(flags).filter(|path| path.exists()));
         if let Some(path) = path {
             let Content { settings, warnings } =
                 env_file::read(&path).map_err(|error| Problem::new(Exit::Usage, error))?;
@@ -274,8 +274,16 @@ fn token(variable: &str, value: String) -> Result<Secret, String> {
 }
 
 /// Returns the file that settings are kept in where no other is named.
-pub fn usual_env_file() -> Option<PathBuf> {
-    BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"))
+pub fn usual_env_file(flags: &Global) -> Option<PathBuf> {
+    home_folder(flags).map(|home| home.join(".config/probe-wake/env"))
+}
+
+/// Returns the home folder, where it is known.
+pub(super) fn home_folder(flags: &Global) -> Option<PathBuf> {
+    match &flags.home {
+        Home::OfThisProcess => BaseDirs::new().map(|dirs| dirs.home_dir().to_owned()),
+        Home::Of(home) => home.clone(),
+    }
 }
 
 fn non_empty(value: Option<&str>) -> Option<String> {

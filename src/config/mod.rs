@@ -116,6 +116,20 @@ pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> 
     Ok(env.only_in_process(names::names().filter(is_needed)))
 }
 
+/// Returns whether a setting names something below `/tmp` or `/var/tmp`.
+pub fn names_tmp(flags: &Global) -> Result<bool, Problem> {
+    let env = Environment::read(flags)?;
+    let mut values = names::names().filter_map(|name| env.get(&name));
+    Ok(values.any(|value| value.split_whitespace().any(is_in_tmp)))
+}
+
+/// Returns whether this path lies below `/tmp` or `/var/tmp`.
+pub fn is_in_tmp(path: &str) -> bool {
+    ["/tmp", "/var/tmp"]
+        .iter()
+        .any(|tmp| Path::new(path).starts_with(tmp))
+}
+
 /// Returns whether stderr goes to journald, which names the device and inode of its socket
 /// (systemd.exec(5)).
 pub fn stderr_is_journal() -> bool {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use directories::BaseDirs;
 
-use super::environment::{Environment, absolute};
-use super::variables::{self as var, Variable};
+use super::environment::{Environment, absolute, home_folder};
+use super::variables as var;
 use super::{Warning, warning};
-use crate::cli::Global;
+use crate::cli::{Global, Home};
 use crate::exit::Problem;
 
 /// Kora's name for its audit log.
@@ -35,6 +35,18 @@ impl Paths {
         Ok(paths)
     }
 
+    /// Reads where the audit log is. Where a flag names it, no setting is read: an unreadable env file
+    /// must not keep an alert from being raised.
+    pub fn audit_log(flags: &Global) -> Result<PathBuf, Problem> {
+        if let Some(named) = &flags.audit_log {
+            return absolute(named);
+        }
+        let env = Environment::read(flags)?;
+        let audit_log = absolute(&audit_log(flags, &env)?)?;
+        warning::print(&env.warnings());
+        Ok(audit_log)
+    }
+
     /// Returns the paths that a scheduled run finds by itself, from the env file and the home
     /// folder.
     pub fn of_scheduled_runs(flags: &Global) -> Result<Self, Problem> {
@@ -48,9 +60,10 @@ impl Paths {
     }
 
     pub(super) fn from(flags: &Global, env: &Environment) -> Result<Self, Problem> {
+        let state_dir = absolute(&state_dir(flags, env)?)?;
         let audit_log = absolute(&audit_log(flags, env)?)?;
         Ok(Self {
-            state_dir: absolute(&state_dir(flags, env)?)?,
+            state_dir,
             outcome_log: env.absolute_path(&var::OUTCOME_LOG)?,
             ..Self::of_log(audit_log, env)
         })
@@ -68,11 +81,10 @@ impl Paths {
     }
 }
 
-fn home_dirs(variable: &Variable) -> Result<BaseDirs, Problem> {
-    BaseDirs::new().ok_or_else(|| {
-        Problem::usage("the home folder is unknown")
-            .with_next_step(format!("set {}", variable.name))
-    })
+/// Returns the home folder, or says what to name where it is unknown.
+fn home(flags: &Global, next_step: &str) -> Result<PathBuf, Problem> {
+    let unknown = || Problem::usage("the home folder is unknown").with_next_step(next_step);
+    home_folder(flags).ok_or_else(unknown)
 }
 
 fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
@@ -91,8 +103,11 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         ));
         return Ok(home.join(LOG_NAME));
     }
-    let dirs = home_dirs(&var::AUDIT_LOG_PATH)?;
-    let [kora, hermes] = [".kora", ".hermes"].map(|name| dirs.home_dir().join(name));
+    let home = home(
+        flags,
+        "name the log with --audit-log or KORA_AUDIT_LOG_PATH",
+    )?;
+    let [kora, hermes] = [".kora", ".hermes"].map(|name| home.join(name));
     let is_legacy = !kora.exists() && hermes.exists();
     Ok(if is_legacy { hermes } else { kora }.join(LOG_NAME))
 }
@@ -116,12 +131,17 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         let first = folders.split(':').next().unwrap_or(&folders);
         return Ok(PathBuf::from(first));
     }
-    let dirs = home_dirs(&var::STATE_DIR)?;
-    let states = match dirs.state_dir() {
-        // Not `state_dir`: XDG_STATE_HOME, which may name it, is a variable of this process, too.
-        Some(_) if !env.has_process() => &dirs.home_dir().join(".local/state"),
-        Some(states) => states,
-        None => dirs.data_local_dir(),
+    let home = home(
+        flags,
+        "name a folder with --state-dir or KORA_PROBE_WAKE_STATE_DIR",
+    )?;
+    // XDG_STATE_HOME is this process's: a scheduled run does not have it.
+    let is_own = env.has_process() && matches!(flags.home, Home::OfThisProcess);
+    let states = match BaseDirs::new() {
+        Some(dirs) if is_own || dirs.state_dir().is_none() => {
+            dirs.state_dir().unwrap_or(dirs.data_local_dir()).to_owned()
+        }
+        _ => home.join(".local/state"),
     };
     Ok(states.join("probe-wake"))
 }

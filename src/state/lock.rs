@@ -181,6 +181,20 @@ fn read(file: &File) -> Option<Note> {
     serde_json::from_slice(line).ok()
 }
 
+/// Waits until `pace` has passed since the last run began, so that runs that are started by each write
+/// to the log do not follow each other without a pause.
+pub fn wait_for_pace(state_dir: &Path, pace: Duration) {
+    let left = || {
+        let elapsed = Timestamp::now().duration_since(note(state_dir)?.began?);
+        // A negative time means that the clock was set back: then nothing is waited for.
+        let left = pace.checked_sub(elapsed.try_into().ok()?)?;
+        Some(left).filter(|left| !left.is_zero())
+    };
+    while let Some(left) = left() {
+        std::thread::sleep(left);
+    }
+}
+
 /// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)); `None` if this system
 /// has no such list. To try the lock instead could make a run that starts now end with 75.
 pub fn is_held(state_dir: &Path) -> Option<bool> {

@@ -20,13 +20,14 @@ const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// Returns what was found, and whether anything of it starts runs.
 pub(super) fn look() -> (Vec<Finding>, bool) {
-    let user = User::current_name();
+    let current = User::current();
+    let user = current.name();
     let systemctl = match rustix::process::geteuid().is_root() {
         true => "systemctl",
         false => "sudo systemctl",
     };
     let system_folders = SYSTEM_FOLDERS.map(PathBuf::from);
-    let own_folder: Vec<_> = user_folder().into_iter().collect();
+    let own_folder: Vec<_> = user_folder(&current).into_iter().collect();
     let (mut findings, system_starts) = units_of("the system", &system_folders, systemctl);
     let (own, user_starts) = units_of(&user, &own_folder, "systemctl --user");
     findings.extend(own);

@@ -18,7 +18,7 @@ use crate::logger;
 use crate::report::{Report, print_json};
 use crate::run::Run;
 use crate::run::effects::{Effects, Live, Route};
-use crate::state::lock::{Lock, Note};
+use crate::state::lock::{Lock, Note, wait_for_pace};
 use crate::state::{State, Store, log_name, undelivered};
 use crate::terminal::{explain_interrupt, write_line};
 use crate::text::quote;
@@ -53,6 +53,7 @@ type Done = (Report, State, Note);
 /// `reported` gets what the run did, also where it could not be ended.
 fn real_run(config: &Config, args: &RunArgs, reported: &mut Option<Done>) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
+    wait_for_pace(&store.dir, Duration::from_secs(args.pace));
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let now = Timestamp::now();
     let (gap, unwatched) = (lock.gap(now), lock.unwatched(config.patience(), now));

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::{Plan, shell_word};
-use crate::config::usual_env_file;
 use crate::exit::Problem;
 
 /// The first and the last line of the block, by which it is found again.
@@ -19,12 +18,23 @@ const MINUTE: u128 = 60_000;
 /// a change in the env file counts.
 pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     let mut command = word(&plan.binary)?;
-    let (set, found) = (&plan.config.paths, &plan.found);
-    let usual = usual_env_file();
+    let (set, found) = (&plan.config.paths, plan.found.as_ref());
     for (flag, path, found) in [
-        ("--env-file", plan.env_file.as_ref(), usual.as_ref()),
-        ("--state-dir", Some(&set.state_dir), Some(&found.state_dir)),
-        ("--audit-log", Some(&set.audit_log), Some(&found.audit_log)),
+        (
+            "--env-file",
+            plan.env_file.as_ref(),
+            plan.usual_env_file.as_ref(),
+        ),
+        (
+            "--state-dir",
+            Some(&set.state_dir),
+            found.map(|found| &found.state_dir),
+        ),
+        (
+            "--audit-log",
+            Some(&set.audit_log),
+            found.map(|found| &found.audit_log),
+        ),
     ] {
         if let Some(path) = path.filter(|path| found != Some(*path)) {
             command.push_str(&format!(" {flag} {}", word(path)?));

@@ -1,5 +1,5 @@
-//! Reads and writes the user's crontab through `crontab`. Only the block between its marks is changed.
-//! If a mark is missing, nothing is changed.
+//! Reads and writes the user's crontab through `crontab`. Only the block between its two marker lines
+//! is changed. If one of them is missing, nothing is.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,30 +11,32 @@ use super::print;
 use crate::commands::user::User;
 use crate::exit::{Exit, Problem};
 
-pub(super) fn install(block: &str) -> Result<(), Problem> {
-    let old = read()?;
+pub(super) fn install(block: &str, user: &User) -> Result<(), Problem> {
+    let old = read(user)?;
     let new = replaced(&old, block)?;
     if new != old {
-        write(&new)?;
+        write(&new, user)?;
     }
     print(&format!(
-        "The crontab of {} starts the runs. To take that out again: probe-wake schedule cron --remove\n",
-        User::current_name()
+        "The crontab of {} starts the runs. To undo that: probe-wake schedule cron --remove\n",
+        user.name()
     ))
 }
 
-pub(super) fn remove() -> Result<(), Problem> {
-    let old = read()?;
+pub(super) fn remove(user: &User) -> Result<(), Problem> {
+    let old = read(user)?;
     let new = replaced(&old, "")?;
-    let name = User::current_name();
+    let name = user.name();
     if new == old {
         return print(&format!("The crontab of {name} starts no runs.\n"));
     }
-    write(&new)?;
-    print(&format!("The crontab of {name} starts no runs any more.\n"))
+    write(&new, user)?;
+    print(&format!(
+        "The crontab of {name} no longer starts the runs.\n"
+    ))
 }
 
-/// The crontab with this block in place of the old one, or at the end if there is none.
+/// Returns the crontab with this block in place of the old one, or at the end if there is none.
 fn replaced(old: &[u8], block: &str) -> Result<Vec<u8>, Problem> {
     let mut new = Vec::new();
     let mut place = None;
@@ -66,14 +68,13 @@ fn replaced(old: &[u8], block: &str) -> Result<Vec<u8>, Problem> {
 }
 
 fn unpaired() -> Problem {
-    let error = anyhow!("the crontab has a line '{BEGIN}' or '{END}' without its other half");
-    Problem::new(Exit::Failed, error)
-        .with_next_step("nothing was changed; mend it with: crontab -e")
+    let error = anyhow!("the crontab has a line '{BEGIN}' or '{END}' without the other");
+    Problem::new(Exit::Failed, error).with_next_step("nothing was changed; fix it with: crontab -e")
 }
 
-/// The user's crontab; empty where there is none.
-fn read() -> Result<Vec<u8>> {
-    let output = crontab().arg("-l").output().context(CANNOT_RUN)?;
+/// Reads the user's crontab; empty where there is none.
+fn read(user: &User) -> Result<Vec<u8>> {
+    let output = crontab(user).arg("-l").output().context(CANNOT_RUN)?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -85,8 +86,8 @@ fn read() -> Result<Vec<u8>> {
     bail!("cannot read the crontab: {}", said.trim());
 }
 
-fn write(content: &[u8]) -> Result<()> {
-    let mut command = crontab();
+fn write(content: &[u8], user: &User) -> Result<()> {
+    let mut command = crontab(user);
     if content.is_empty() {
         command.arg("-r");
     } else {
@@ -107,8 +108,11 @@ fn write(content: &[u8]) -> Result<()> {
 
 const CANNOT_RUN: &str = "cannot run crontab: is cron installed?";
 
-fn crontab() -> Command {
+fn crontab(user: &User) -> Command {
     let mut command = Command::new("crontab");
+    if user.used_sudo() {
+        command.arg("-u").arg(user.name());
+    }
     command.env("LC_ALL", "C");
     command
 }
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_are_no_pair_change_nothing() {
+    fn a_marker_line_without_the_other_changes_nothing() {
         for old in [
             "# BEGIN probe-wake\na\n",
             "a\n# END probe-wake\n",

@@ -1,16 +1,14 @@
-//! `schedule systemd|cron`: the unit and timer, or the crontab lines, that start the runs. Settings
-//! stay in the env file. Only what the scheduled runs cannot find by themselves is written down.
+//! `schedule systemd|cron`: the units, or the crontab lines, that start the runs of the user who calls.
+//! Settings stay in the env file: only what the scheduled runs cannot find by themselves is written down.
 
 mod cron;
 mod crontab;
 mod systemd;
 mod unit_files;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, anyhow};
 use log::warn;
@@ -22,29 +20,23 @@ use crate::cli::{CronArgs, Global, ScheduleCommand, SystemdArgs};
 use crate::config::{self, Config, Paths, usual_env_file};
 use crate::exit::{Ended, Exit, Problem};
 use crate::report;
+use crate::state::Store;
 
 pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
-    if let Some(user) = User::behind_sudo() {
-        return as_user(&user, command);
-    }
+    let user = User::calling();
+    let flags = Global {
+        home: user.home(),
+        ..flags.clone()
+    };
     match command {
-        ScheduleCommand::Systemd(args) => {
-            let plan = Plan::load(flags)?;
-            let units = systemd::units(&plan, args.user)?;
-            if let Some(folder) = &args.write {
-                unit_files::write(&units, folder, args.user)?;
-                plan.warn_of_unknown(flags)?;
-            } else {
-                print(&units)?;
-            }
-        }
-        ScheduleCommand::Cron(CronArgs { remove: true, .. }) => crontab::remove()?,
+        ScheduleCommand::Systemd(args) => systemd(&flags, args, user)?,
+        ScheduleCommand::Cron(CronArgs { remove: true, .. }) => crontab::remove(&user)?,
         ScheduleCommand::Cron(args) => {
-            let plan = Plan::load(flags)?;
+            let plan = Plan::load(&flags, user)?;
             let block = cron::block(&plan)?;
             if args.install {
-                crontab::install(&block)?;
-                plan.warn_of_unknown(flags)?;
+                crontab::install(&block, &plan.user)?;
+                plan.warn_of_unknown();
             } else {
                 print(&block)?;
             }
@@ -53,36 +45,96 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
     Ok(Exit::Done)
 }
 
+/// With sudo only the files of the system's service manager are touched as root.
+fn systemd(flags: &Global, args: &SystemdArgs, user: User) -> Result<(), Problem> {
+    let owner = if args.user { &user } else { &User::current() };
+    if let Some(folder) = &args.remove {
+        return owner.act(|| unit_files::remove(folder, &user, args.user))?;
+    }
+    let plan = Plan::load(flags, user)?;
+    let units = systemd::units(&plan, args)?;
+    let Some(folder) = &args.write else {
+        let texts: String = units.into_iter().map(|(_, text)| text).collect();
+        return print(&texts);
+    };
+    plan.make_state_folder()?;
+    let owner = if args.user {
+        &plan.user
+    } else {
+        &User::current()
+    };
+    owner.act(|| unit_files::write(&units, folder, &plan.user, args))??;
+    plan.warn_of_unknown();
+    Ok(())
+}
+
 /// What a schedule is made from.
 struct Plan {
     config: Config,
     binary: PathBuf,
+    /// The user whose runs these are.
+    user: User,
     /// The env file that was read, or else the usual one, which may be made later.
     env_file: Option<PathBuf>,
+    usual_env_file: Option<PathBuf>,
     /// The paths that the scheduled runs find by themselves, from the env file and the home folder.
-    found: Paths,
+    found: Option<Paths>,
+    /// Settings that only this process's environment has.
+    only_here: Vec<String>,
+    /// Whether a setting names something below `/tmp`.
+    names_tmp: bool,
 }
 
 impl Plan {
-    fn load(flags: &Global) -> Result<Self, Problem> {
-        let config = Config::load(flags)?;
-        let env_file = config.env_file.clone().or_else(usual_env_file);
+    fn load(flags: &Global, user: User) -> Result<Self, Problem> {
+        let read = || -> Result<_, Problem> {
+            let unknown = config::only_in_this_environment(flags)?;
+            let found = Paths::of_scheduled_runs(flags).ok();
+            Ok((
+                Config::load(flags)?,
+                found,
+                unknown,
+                config::names_tmp(flags)?,
+            ))
+        };
+        let (config, found, only_here, names_tmp) = user.act(read)??;
+        let usual_env_file = usual_env_file(flags);
+        let env_file = config.env_file.clone().or(usual_env_file.clone());
         Ok(Self {
             config,
-            binary: std::env::current_exe().context("the path of this binary is not known")?,
+            binary: std::env::current_exe().context("the path of this binary is unknown")?,
+            user,
             env_file: env_file.and_then(|file| std::path::absolute(file).ok()),
-            found: Paths::of_scheduled_runs(flags)?,
+            usual_env_file,
+            found,
+            only_here,
+            names_tmp,
         })
     }
 
-    /// Warns of settings in this shell's environment: the scheduled runs do not see them.
-    fn warn_of_unknown(&self, flags: &Global) -> Result<(), Problem> {
-        let file = self.env_file.as_deref().map(Path::display);
-        let file = file.map_or("an env file".to_owned(), |file| file.to_string());
-        for name in config::only_in_this_environment(flags)? {
-            warn!("{name} is set here, but the scheduled runs do not know it: put it into {file}");
+    /// Makes the state folder, for the user whose runs these are. Where only root may make it, root
+    /// makes it and gives it to the user.
+    fn make_state_folder(&self) -> anyhow::Result<()> {
+        let (dir, user) = (&self.config.paths.state_dir, &self.user);
+        let mut made = user.act(|| Store::create(dir))?.map(drop);
+        if made.is_err() && user.used_sudo() && DirBuilder::new().mode(0o700).create(dir).is_ok() {
+            lchown(dir, Some(user.uid), Some(user.gid))
+                .context("cannot give the state folder away")?;
+            made = Ok(());
+        }
+        if let Err(problem) = made {
+            warn!("{problem}; the runs need it");
         }
         Ok(())
+    }
+
+    /// Warns of settings in this shell's environment, which the scheduled runs do not have.
+    fn warn_of_unknown(&self) {
+        let file = self.env_file.as_deref().map(Path::display);
+        let file = file.map_or("an env file".to_owned(), |file| file.to_string());
+        for name in &self.only_here {
+            warn!("{name} is set here, but the scheduled runs do not know it: put it into {file}");
+        }
     }
 }
 
@@ -90,53 +142,7 @@ fn print(text: &str) -> Result<(), Problem> {
     Ok(report::print(text).context("cannot print the schedule")?)
 }
 
-/// With sudo, the command runs again as the user who called it, because the scheduled runs are that
-/// user's. Only the files of a system unit are written by root.
-fn as_user(user: &User, command: &ScheduleCommand) -> Ended {
-    let binary = std::env::current_exe().context("the path of this binary is not known")?;
-    let mut again = Command::new(&binary);
-    again.uid(user.uid).gid(user.gid);
-    again.env("HOME", &user.home).env("USER", &user.name);
-    let failed = || format!("cannot run {} as {}", binary.display(), user.name);
-    if let ScheduleCommand::Systemd(SystemdArgs {
-        user: false,
-        write: Some(folder),
-    }) = command
-    {
-        again.args(without_write()).stderr(Stdio::inherit());
-        let Output { status, stdout, .. } = again.output().with_context(failed)?;
-        if status.success() {
-            unit_files::write(&String::from_utf8_lossy(&stdout), folder, false)?;
-        }
-        return Ok(exit_of(status.code()));
-    }
-    again.args(std::env::args_os().skip(1));
-    Ok(exit_of(again.status().with_context(failed)?.code()))
-}
-
-/// The arguments without `--write DIR`.
-fn without_write() -> Vec<OsString> {
-    let mut typed = std::env::args_os().skip(1);
-    let mut kept = Vec::new();
-    while let Some(word) = typed.next() {
-        if word == "--write" {
-            typed.next();
-        } else if !word.as_bytes().starts_with(b"--write=") {
-            kept.push(word);
-        }
-    }
-    kept
-}
-
-fn exit_of(code: Option<i32>) -> Exit {
-    match code {
-        Some(0) => Exit::Done,
-        Some(2) => Exit::Usage,
-        _ => Exit::Failed,
-    }
-}
-
-/// A path as text without control characters.
+/// Returns a path as text, where it has no control characters.
 fn printable(path: &Path) -> Result<String, Problem> {
     match path.to_str() {
         Some(text) if !text.contains(char::is_control) => Ok(text.to_owned()),
@@ -144,7 +150,7 @@ fn printable(path: &Path) -> Result<String, Problem> {
     }
 }
 
-/// A path as a word of a shell command, quoted if it is not plain.
+/// Returns a path as a word of a shell command, quoted if it is not plain.
 fn shell_word(path: &Path) -> Result<String, Problem> {
     let text = printable(path)?;
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@,:=".contains(c);
@@ -156,7 +162,10 @@ fn shell_word(path: &Path) -> Result<String, Problem> {
 }
 
 fn cannot_stand(path: &Path) -> Problem {
-    let error = anyhow!("the path {} cannot stand in a schedule", path.display());
+    let error = anyhow!(
+        "the path {} cannot be written into a schedule",
+        path.display()
+    );
     Problem::new(Exit::Failed, error).with_next_step("move the file to a plainer path")
 }
 

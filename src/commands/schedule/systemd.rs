@@ -1,14 +1,18 @@
-//! The systemd unit and its timer.
+//! The systemd units: a service that is one run, a timer, and a path unit that starts the service
+//! when the log is written.
 
 use std::path::{Path, PathBuf};
 
 use super::{Plan, cannot_stand, printable, shell_word};
+use crate::cli::SystemdArgs;
 use crate::commands::user::User;
-use crate::config::Config;
+use crate::config::{self, Config, Paths};
 use crate::exit::Problem;
 
-pub(super) const SERVICE: &str = "probe-wake.service";
-pub(super) const TIMER: &str = "probe-wake.timer";
+const SERVICE: &str = "probe-wake.service";
+const TIMER: &str = "probe-wake.timer";
+pub(super) const PATH: &str = "probe-wake.path";
+pub(super) const UNITS: [&str; 3] = [SERVICE, TIMER, PATH];
 
 /// In seconds: what a run may need for Slack when its own time and the engine's are over.
 const TIME_FOR_SLACK: u64 = 120;
@@ -16,46 +20,88 @@ const TIME_FOR_SLACK: u64 = 120;
 /// Where the system's service manager looks for units.
 pub(super) const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 
-/// Both files in one text, each with its name above it. With `own`, they are for the user's service
-/// manager, otherwise for the system's.
-pub(super) fn units(plan: &Plan, own: bool) -> Result<String, Problem> {
-    let service = if own {
-        own_service(plan)?
-    } else {
-        system_service(plan)?
+/// Returns the units, each with the name of its file, which is also its first line.
+pub(super) fn units(
+    plan: &Plan,
+    args: &SystemdArgs,
+) -> Result<Vec<(&'static str, String)>, Problem> {
+    let service = match args.user {
+        true => own_service(plan, args)?,
+        false => system_service(plan, args)?,
     };
-    Ok(service + "\n" + &timer(plan.config.cadence.as_secs_f64()))
+    let timer = timer(plan.config.cadence.as_secs_f64());
+    let mut units = vec![(SERVICE, service + "\n"), (TIMER, timer)];
+    if !args.no_path {
+        units[1].1.push('\n');
+        units.push((PATH, path_unit(&plan.config.paths.audit_log)?));
+    }
+    Ok(units)
 }
 
-/// The command for the user's service manager or the system's, which needs root.
-pub(super) fn systemctl(own: bool) -> &'static str {
+/// Returns the commands that start the runs.
+pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
+    let systemctl = systemctl(user, args.user);
+    let mut commands = vec![
+        format!("{systemctl} daemon-reload"),
+        format!("{systemctl} enable --now {TIMER}"),
+    ];
+    if !args.no_path {
+        commands.push(format!("{systemctl} enable --now {PATH}"));
+    }
+    if args.user {
+        // The runs go on while the user is logged out.
+        commands.push(format!("loginctl enable-linger {}", user.name()));
+    }
+    commands
+}
+
+/// Returns the commands that stop these units when their files are gone. To stop comes first, since
+/// `disable` lets systemd forget them.
+pub(super) fn stop_commands(user: &User, own: bool, units: &[&str]) -> Vec<String> {
+    let systemctl = systemctl(user, own);
+    let started = units.iter().filter(|unit| **unit != SERVICE);
+    let started = started.copied().collect::<Vec<_>>().join(" ");
+    ["stop", "disable"]
+        .map(|verb| format!("{systemctl} {verb} {started}"))
+        .into()
+}
+
+/// Returns the command for the user's service manager, or the system's, which needs root.
+pub(super) fn systemctl(user: &User, own: bool) -> &'static str {
     match own {
         true => "systemctl --user",
-        false if rustix::process::geteuid().is_root() => "systemctl",
+        false if user.uid == 0 => "systemctl",
         false => "sudo systemctl",
     }
 }
 
-/// A unit for the system's service manager. It runs as this user.
-fn system_service(plan: &Plan) -> Result<String, Problem> {
-    let config = &plan.config;
-    let (user, systemctl) = (User::current_name(), systemctl(false));
-    let settings = settings(plan)?;
-    let state_dir = shell_word(&config.paths.state_dir)?;
-    let writable = writable(config)?;
-    let private_tmp = match needs_tmp(config, &plan.binary) {
+/// Returns the comment above the service: what to do with the units.
+fn comment(plan: &Plan, args: &SystemdArgs, folder: &str) -> Result<String, Problem> {
+    let state_dir = shell_word(&plan.config.paths.state_dir)?;
+    let commands = start_commands(&plan.user, args).into_iter();
+    let commands = [format!("mkdir -p -m 700 {state_dir}")]
+        .into_iter()
+        .chain(commands);
+    let commands: String = commands.map(|line| format!("#   {line}\n")).collect();
+    let user = plan.user.name();
+    Ok(format!(
+        "# {SERVICE}\n# The files go to {folder}. Then, the first command as {user}:\n{commands}"
+    ))
+}
+
+/// Returns a service for the system's service manager. It runs as the user who called.
+fn system_service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
+    let comment = comment(plan, args, SYSTEM_FOLDER)?;
+    let (user, settings, writable) = (plan.user.name(), settings(plan)?, writable(&plan.config)?);
+    let private_tmp = match needs_tmp(plan) {
         true => "",
         false => "PrivateTmp=yes\n",
     };
     Ok(format!(
         "\
-# {SERVICE}
-# Both files go to {SYSTEM_FOLDER}. Then, the first as {user}:
-#   mkdir -p -m 700 {state_dir}
-#   {systemctl} daemon-reload
-#   {systemctl} enable --now {TIMER}
+{comment}\
 [Unit]
-Description=Tell the operator of new wake rows in the audit log
+Description=Send the operator what is new in the audit log
 StartLimitIntervalSec=0
 Wants=network-online.target
 After=network-online.target
@@ -64,7 +110,7 @@ After=network-online.target
 Type=oneshot
 User={user}
 {settings}\
-# Used only where the line with the state folder is taken out
+# Used only where the line with the state folder is removed
 StateDirectory=probe-wake
 StateDirectoryMode=0700
 # The log is only read: a home folder is there read-only, and nothing but the state is writable
@@ -76,19 +122,15 @@ ProtectSystem=strict
     ))
 }
 
-/// A unit for the user's service manager, which has fewer means to confine it.
-fn own_service(plan: &Plan) -> Result<String, Problem> {
-    let (user, settings) = (User::current_name(), settings(plan)?);
-    let systemctl = systemctl(true);
+/// Returns a service for the user's own service manager, which has fewer means to confine it.
+fn own_service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
+    let comment = comment(plan, args, "~/.config/systemd/user")?;
+    let settings = settings(plan)?;
     Ok(format!(
         "\
-# {SERVICE}
-# Both files go to ~/.config/systemd/user. Then, the last so that it runs while {user} is logged out:
-#   {systemctl} daemon-reload
-#   {systemctl} enable --now {TIMER}
-#   loginctl enable-linger {user}
+{comment}\
 [Unit]
-Description=Tell the operator of new wake rows in the audit log
+Description=Send the operator what is new in the audit log
 StartLimitIntervalSec=0
 
 [Service]
@@ -99,7 +141,7 @@ Type=oneshot
     ))
 }
 
-/// The command and the settings that both kinds of units have.
+/// Returns the command and the settings that both kinds of services have.
 fn settings(plan: &Plan) -> Result<String, Problem> {
     let config = &plan.config;
     // systemd does not start a program that has one of these in its path.
@@ -111,7 +153,8 @@ fn settings(plan: &Plan) -> Result<String, Problem> {
     let (env_file, limit) = (env_file_line(plan)?, time_limit(config));
     Ok(format!(
         "\
-ExecStart={binary} run
+# A log that is written all the time costs one run a second
+ExecStart={binary} run --pace 1
 # What the env file says wins over what is said here
 {log}\
 Environment=\"KORA_PROBE_WAKE_STATE_DIR={state_dir}\"
@@ -120,14 +163,17 @@ Environment=\"KORA_PROBE_WAKE_STATE_DIR={state_dir}\"
 SuccessExitStatus=75
 # Above the run's own limit, so that a run ends by itself
 TimeoutStartSec={limit}
+# Without systemd's own lines about each run
+LogLevelMax=notice
 "
     ))
 }
 
-/// The log's path. It is left out if an env file names it, so that a change there counts.
+/// Returns the line with the log's path; none if an env file names it, so that a change there counts.
 fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
     let log = &plan.config.paths.audit_log;
-    if plan.config.env_file.is_some() && plan.found.audit_log == *log {
+    let is_found = |found: &Paths| found.audit_log == *log;
+    if plan.config.env_file.is_some() && plan.found.as_ref().is_some_and(is_found) {
         return Ok(String::new());
     }
     let log = text(log)?;
@@ -153,7 +199,27 @@ WantedBy=timers.target
     )
 }
 
-/// In seconds, more than the longest run takes.
+/// Returns a unit that starts the service of the same name when the log is written, made or replaced.
+/// Without a limit on how often: past it, systemd would watch no more.
+fn path_unit(log: &Path) -> Result<String, Problem> {
+    let log = unquoted(log)?;
+    Ok(format!(
+        "\
+# {PATH}
+[Unit]
+Description=Start probe-wake when the audit log is written
+
+[Path]
+PathModified={log}
+TriggerLimitIntervalSec=0
+
+[Install]
+WantedBy=paths.target
+"
+    ))
+}
+
+/// Returns more seconds than the longest run takes.
 fn time_limit(config: &Config) -> String {
     let Some(max_runtime) = config.max_runtime else {
         return "infinity".to_owned();
@@ -163,26 +229,27 @@ fn time_limit(config: &Config) -> String {
 }
 
 fn env_file_line(plan: &Plan) -> Result<String, Problem> {
-    let Some(path) = &plan.env_file else {
-        return Ok(String::new());
-    };
-    // systemd takes the rest of this line as the path and knows no quotes here. A backslash at the
-    // end would join the next line.
-    let text = printable(path)?.replace('%', "%%");
-    if text.ends_with(|c: char| c == '\\' || c.is_whitespace()) {
-        return Err(cannot_stand(path));
-    }
-    Ok(format!("EnvironmentFile=-{text}\n"))
+    let line = |path: &PathBuf| Ok(format!("EnvironmentFile=-{}\n", unquoted(path)?));
+    plan.env_file.as_ref().map_or(Ok(String::new()), line)
 }
 
-/// Whether a private `/tmp` would hide something that a run needs.
-fn needs_tmp(config: &Config, binary: &Path) -> bool {
-    let paths = &config.paths;
-    let files = [&config.metrics_file, &paths.outcome_log];
-    let files = files.into_iter().flatten().chain(&config.secret_files);
-    let files = files.chain([&paths.audit_log, &paths.state_dir]);
-    let mut needed = files.map(PathBuf::as_path).chain([binary]);
-    needed.any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"))
+/// Returns a path where systemd takes the rest of the line as it stands and knows no quotes. A
+/// backslash at the end would join the next line.
+fn unquoted(path: &Path) -> Result<String, Problem> {
+    let text = printable(path)?.replace('%', "%%");
+    match text.ends_with(|c: char| c == '\\' || c.is_whitespace()) {
+        true => Err(cannot_stand(path)),
+        false => Ok(text),
+    }
+}
+
+/// Returns whether a private `/tmp` would hide something that a run needs.
+fn needs_tmp(plan: &Plan) -> bool {
+    let (config, paths) = (&plan.config, &plan.config.paths);
+    let named = [&config.metrics_file, &paths.outcome_log, &plan.env_file];
+    let named = named.into_iter().flatten();
+    let mut needed = named.chain([&paths.audit_log, &paths.state_dir, &plan.binary]);
+    plan.names_tmp || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()))
 }
 
 /// Settings that need neither privileges nor a mount namespace.
@@ -216,7 +283,7 @@ CapabilityBoundingSet=
 AmbientCapabilities=
 ";
 
-/// The folders that a run writes into.
+/// Returns the lines with the folders that a run writes into.
 fn writable(config: &Config) -> Result<String, Problem> {
     let files = [&config.metrics_file, &config.paths.outcome_log];
     let folders = files.into_iter().flatten().filter_map(|file| file.parent());
@@ -225,13 +292,13 @@ fn writable(config: &Config) -> Result<String, Problem> {
     lines.collect()
 }
 
-/// A path as it stands between double quotes in a unit file; `%` is doubled.
+/// Returns a path as it stands between double quotes in a unit file; `%` is doubled.
 fn text(path: &Path) -> Result<String, Problem> {
     let text = printable(path)?.replace('%', "%%");
     Ok(text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A path as a word of a unit file, quoted where it is not plain.
+/// Returns a path as a word of a unit file, quoted where it is not plain.
 fn word(path: &Path) -> Result<String, Problem> {
     let text = text(path)?;
     Ok(if text.contains([' ', '\'', '\\']) {

@@ -1,48 +1,67 @@
-//! Section 9 of the contract: `schedule systemd`, checked with systemd's own tools.
+//! `schedule systemd`, checked with systemd's own tools. A booted systemd runs its units in `crate::systemd`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::support::{BINARY, Sandbox, copy_binary};
+use crate::support::{BINARY, Outcome, Sandbox, copy_binary};
 
-/// The two files as a person would cut them out of what is printed.
+/// The files as a person would cut them out of what is printed.
 struct Unit {
     service: String,
     timer: String,
+    /// `None` with `--no-path`.
+    path: Option<String>,
 }
 
 impl Unit {
     #[track_caller]
     fn of(sandbox: &Sandbox, flags: &str) -> Self {
-        let told = sandbox
+        let printed = sandbox
             .command(&format!("schedule systemd {flags}"))
             .exits(0);
-        let (service, timer) = told
-            .stdout
-            .split_once("# probe-wake.timer\n")
-            .expect("a timer");
-        assert!(service.starts_with("# probe-wake.service\n"), "{service}");
-        assert_eq!(told.stderr, "");
+        assert_eq!(printed.stderr, "");
+        Self::cut(&printed.stdout)
+    }
+
+    #[track_caller]
+    fn cut(printed: &str) -> Self {
+        assert!(printed.starts_with("# probe-wake.service\n"), "{printed}");
+        let at = |name: &str| printed.find(&format!("# {name}\n"));
+        let timer = at("probe-wake.timer").expect("a timer");
+        let path = at("probe-wake.path");
         Self {
-            service: service.to_owned(),
-            timer: format!("# probe-wake.timer\n{timer}"),
+            service: printed[..timer].to_owned(),
+            timer: printed[timer..path.unwrap_or(printed.len())].to_owned(),
+            path: path.map(|path| printed[path..].to_owned()),
         }
     }
 
+    /// Each file's name with its text.
+    fn files(&self) -> Vec<(&str, &str)> {
+        let mut files = vec![
+            ("probe-wake.service", self.service.as_str()),
+            ("probe-wake.timer", self.timer.as_str()),
+        ];
+        files.extend(self.path.as_deref().map(|path| ("probe-wake.path", path)));
+        files
+    }
+
     /// Writes them where systemd's tools can look at them.
-    fn written(&self, sandbox: &Sandbox) -> [PathBuf; 2] {
-        let give = |name: &str, text: &str| sandbox.give(&format!("units/{name}"), text);
-        [
-            give("probe-wake.service", &self.service),
-            give("probe-wake.timer", &self.timer),
-        ]
+    fn written(&self, sandbox: &Sandbox) -> Vec<PathBuf> {
+        let give = |(name, text)| sandbox.give(&format!("units/{name}"), text);
+        self.files().into_iter().map(give).collect()
     }
 
     #[track_caller]
     fn has(&self, line: &str) {
-        let all = format!("{}\n{}", self.service, self.timer);
-        assert!(all.lines().any(|one| one == line), "no {line:?} in\n{all}");
+        let mut lines = self.files().into_iter().flat_map(|(_, text)| text.lines());
+        assert!(
+            lines.any(|one| one == line),
+            "no {line:?} in {}",
+            self.service
+        );
     }
 }
 
@@ -95,14 +114,12 @@ fn paths_with_spaces_quotes_and_percents_are_verified_too() {
     let printed = sandbox
         .spawn(Command::new(&binary).args(["schedule", "systemd"]))
         .finish();
-    let (service, timer) = printed.stdout.split_once("# probe-wake.timer\n").unwrap();
-    let unit = Unit {
-        service: service.into(),
-        timer: timer.into(),
-    };
+    let unit = Unit::cut(&printed.stdout);
     verified(&sandbox, &unit);
     let doubled = named("env").display().to_string().replace('%', "%%");
     unit.has(&format!("EnvironmentFile=-{doubled}"));
+    let log = named("log").display().to_string().replace('%', "%%");
+    unit.has(&format!("PathModified={log}"));
     let quoted = named("log")
         .display()
         .to_string()
@@ -127,7 +144,7 @@ fn a_binary_that_systemd_would_not_start_is_refused() {
 fn its_exposure_is_rated_four_or_better() {
     needs!("systemd-analyze");
     let sandbox = Sandbox::new();
-    let [service, _] = Unit::of(&sandbox, "").written(&sandbox);
+    let service = Unit::of(&sandbox, "").written(&sandbox).remove(0);
     let judged = analyze(
         &["security", "--offline=true", "--threshold=40", "--no-pager"],
         &[service],
@@ -146,14 +163,20 @@ fn it_names_this_binary_its_settings_and_its_limits() {
     let sandbox = Sandbox::bare();
     let unit = Unit::of(&sandbox, "");
     let env_file = sandbox.path("home/.config/probe-wake/env");
-    unit.has(&format!("ExecStart={BINARY} run"));
+    unit.has(&format!("ExecStart={BINARY} run --pace 1"));
     unit.has(&format!("EnvironmentFile=-{}", env_file.display()));
     unit.has("Type=oneshot");
     unit.has("StateDirectory=probe-wake");
     unit.has("SuccessExitStatus=75");
     unit.has("LimitCORE=0");
+    unit.has("LogLevelMax=notice");
     unit.has("OnUnitActiveSec=30");
     unit.has("WantedBy=timers.target");
+    let log = sandbox.path("home/.kora/kora_audit_log.jsonl");
+    unit.has(&format!("PathModified={}", log.display()));
+    unit.has("TriggerLimitIntervalSec=0");
+    unit.has("WantedBy=paths.target");
+    assert!(Unit::of(&sandbox, "--no-path").path.is_none());
 }
 
 #[test]
@@ -201,7 +224,10 @@ fn a_unit_of_the_users_own_manager_is_verified_and_says_how_to_linger() {
     let sandbox = Sandbox::new();
     let unit = Unit::of(&sandbox, "--user");
     let all = &unit.service;
-    assert!(all.contains("\n#   systemctl --user enable --now probe-wake.timer\n"));
+    for name in ["timer", "path"] {
+        let start = format!("\n#   systemctl --user enable --now probe-wake.{name}\n");
+        assert!(all.contains(&start), "{all}");
+    }
     assert!(all.contains("\n#   loginctl enable-linger "), "{all}");
     // Settings that the user's manager has no right to.
     for line in [
@@ -219,17 +245,12 @@ fn a_unit_of_the_users_own_manager_is_verified_and_says_how_to_linger() {
     sandbox.spawn(&mut command).finish().exits(0).silent();
 }
 
-/// The two files in a folder.
-fn files(folder: &Path) -> [String; 2] {
-    ["probe-wake.service", "probe-wake.timer"]
-        .map(|name| fs::read_to_string(folder.join(name)).unwrap())
-}
-
 #[test]
-fn units_are_written_and_the_commands_that_enable_them_are_told() {
+fn units_are_written_and_removed_with_the_commands_that_start_and_stop_them() {
     let sandbox = Sandbox::bare();
     for (flags, folder) in [
         ("", "units"),
+        ("--no-path", "without"),
         ("--user", "home/.config/systemd/user"),
         ("--user", "elsewhere"),
     ] {
@@ -237,62 +258,139 @@ fn units_are_written_and_the_commands_that_enable_them_are_told() {
         // The second time changes nothing.
         let line = format!("schedule systemd {flags} --write {folder}");
         sandbox.command(&line).exits(0);
-        let told = sandbox.command(&line).exits(0);
-        let folder = sandbox.path(folder);
-        assert_eq!(files(&folder), [unit.service, unit.timer]);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
-        let told = told.prints("enable --now probe-wake.timer\n");
+        let printed = sandbox.command(&line).exits(0);
+        let shown = sandbox.path(folder);
+        for (name, text) in unit.files() {
+            assert_eq!(fs::read_to_string(shown.join(name)).unwrap(), text);
+            let starts = format!("enable --now {name}\n");
+            let is_started = name != "probe-wake.service";
+            assert_eq!(printed.stdout.contains(&starts), is_started);
+        }
+        let count = fs::read_dir(&shown).unwrap().count();
+        assert_eq!(count, unit.files().len());
         let needs_link = !folder.ends_with("systemd/user");
-        let link = format!("link {}/probe-wake.service\n", folder.display());
-        assert_eq!(told.stdout.contains(&link), needs_link, "{}", told.stdout);
+        let link = format!("link {}/probe-wake.service\n", shown.display());
+        assert_eq!(printed.stdout.contains(&link), needs_link);
+        let lingers = printed.stdout.contains("loginctl enable-linger");
+        assert_eq!(lingers, flags == "--user");
+        // The first file of a state folder that others can read would be too late.
+        let state = sandbox.path("home/.local/state/probe-wake");
+        assert_eq!(fs::metadata(state).unwrap().mode() & 0o777, 0o700);
+
+        let line = format!("schedule systemd {flags} --remove {folder}");
+        let line = line.replace("--no-path ", "");
+        let printed = sandbox.command(&line).exits(0);
+        printed
+            .prints(" stop probe-wake.timer")
+            .prints(" disable probe-wake.timer");
+        assert_eq!(fs::read_dir(&shown).unwrap().count(), 0);
+        sandbox.command(&line).exits(0).prints("holds no units");
     }
-    let (first, second) = (sandbox.path("units"), sandbox.path("again"));
-    fs::remove_file(first.join("probe-wake.timer")).unwrap();
-    std::os::unix::fs::symlink(&second, first.join("probe-wake.timer")).unwrap();
-    sandbox.command("schedule systemd --write units").exits(0);
-    assert!(!second.exists(), "a link was followed");
 }
 
 #[test]
-fn with_sudo_the_unit_is_the_calling_users() {
+fn a_path_unit_that_is_not_wanted_any_more_is_removed() {
+    let sandbox = Sandbox::bare();
+    sandbox.command("schedule systemd --write units").exits(0);
+    let line = "schedule systemd --no-path --write units";
+    let stop = "stop probe-wake.path\n";
+    sandbox.command(line).exits(0).prints(stop);
+    assert!(!sandbox.path("units/probe-wake.path").exists());
+    sandbox.command(line).exits(0).hides(stop);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_unit_is_not_followed() {
+    let sandbox = Sandbox::bare();
+    let elsewhere = sandbox.path("elsewhere");
+    fs::create_dir(sandbox.path("units")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, sandbox.path("units/probe-wake.timer")).unwrap();
+    sandbox.command("schedule systemd --write units").exits(0);
+    assert!(!elsewhere.exists());
+}
+
+/// A sandbox under sudo: a calling user with a home folder that `/etc/passwd` names, and one without.
+const SUDO: &str = "set -e
+    mount --make-rprivate /
+    mount -t tmpfs tmpfs /home
+    cp /etc/passwd passwd
+    echo joshua:x:4242:4242::/home/joshua: >> passwd
+    mount --bind passwd /etc/passwd
+    mkdir -p /home/joshua/.config/probe-wake
+    echo KORA_PROBE_WAKE_POLL_SEC=45 > /home/joshua/.config/probe-wake/env
+    chown -R 4242:4242 /home/joshua
+    chmod -R go= /home/joshua
+    export SUDO_GID=4242
+    ";
+
+fn under_sudo(sandbox: &Sandbox, script: &str) -> Outcome {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        &format!("{SUDO}{script}"),
+        "sh",
+        BINARY,
+    ]);
+    sandbox.spawn(&mut command).finish()
+}
+
+#[test]
+fn with_sudo_the_runs_are_the_calling_users() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let Some(nobody) = passwd_line("nobody") else {
-        return;
-    };
     let sandbox = Sandbox::bare();
-    sandbox.set("SUDO_UID", nobody[2].as_str());
-    sandbox.set("SUDO_USER", "nobody");
-    // A place from which that user can start it.
-    let binary = std::env::temp_dir().join(format!("probe-wake-{}", std::process::id()));
-    copy_binary(&binary);
-    let run = |line: &str| {
-        let arguments = line.split_whitespace();
-        sandbox
-            .spawn(Command::new(&binary).args(arguments))
-            .finish()
-    };
-    let printed = run("schedule systemd").exits(0).stdout;
-    let state = format!("STATE_DIR={}/.local/state/probe-wake\"\n", nobody[5]);
-    for part in ["\nUser=nobody\n", state.as_str()] {
-        assert!(printed.contains(part), "no {part} in {printed}");
+    let told = under_sudo(
+        &sandbox,
+        "export SUDO_UID=4242
+        $1 schedule systemd > printed
+        $1 schedule systemd --write units
+        $1 schedule systemd --user --write /home/joshua/.config/systemd/user
+        $1 schedule cron
+        cd units && cat probe-wake.service probe-wake.timer probe-wake.path | cmp ../printed -
+        stat -c %u *
+        stat -c '%u %a' /home/joshua/.local/state/probe-wake
+        stat -c %u /home/joshua/.config/systemd/user/probe-wake.path",
+    );
+    let told = told.exits(0);
+    let printed = fs::read_to_string(sandbox.path("printed")).unwrap();
+    for line in [
+        "User=joshua",
+        "OnUnitActiveSec=45",
+        "Environment=\"KORA_PROBE_WAKE_STATE_DIR=/home/joshua/.local/state/probe-wake\"",
+        "PathModified=/home/joshua/.kora/kora_audit_log.jsonl",
+        "EnvironmentFile=-/home/joshua/.config/probe-wake/env",
+    ] {
+        assert!(printed.lines().any(|one| one == line), "{line}: {printed}");
     }
-    run("schedule systemd --write units")
-        .exits(0)
-        .prints("sudo systemctl");
-    let written = files(&sandbox.path("units")).concat();
-    assert_eq!(written, printed);
-    run("schedule systemd --nonsense").exits(2);
-    fs::remove_file(binary).unwrap();
+    let told = told.prints("sudo systemctl enable").prints("sleep 45; ");
+    let told = told.prints("loginctl enable-linger joshua\n");
+    // The system's units belong to root, the state and the user's units to the user.
+    assert!(
+        told.stdout.ends_with("\n0\n0\n0\n4242 700\n4242\n"),
+        "{}",
+        told.stdout
+    );
 }
 
-fn passwd_line(user: &str) -> Option<Vec<String>> {
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    let line = users
-        .lines()
-        .find(|line| line.starts_with(&format!("{user}:")))?;
-    Some(line.split(':').map(str::to_owned).collect())
+#[test]
+fn with_sudo_a_user_without_a_name_has_to_name_the_state_folder() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let sandbox = Sandbox::bare();
+    let asked = "export SUDO_UID=4343; $1 schedule systemd";
+    under_sudo(&sandbox, asked).exits(2).warns("--state-dir");
+    let named = format!("{asked} --state-dir state --audit-log /srv/log --write units");
+    under_sudo(&sandbox, &named).exits(0);
+    let service = fs::read_to_string(sandbox.path("units/probe-wake.service")).unwrap();
+    assert!(service.contains("\nUser=4343\n"), "{service}");
+    assert_eq!(fs::metadata(sandbox.path("state")).unwrap().uid(), 4343);
+    let nowhere = named.replace("--state-dir state", "--state-dir missing/state");
+    let told = under_sudo(&sandbox, &nowhere).exits(0);
+    told.warns("cannot make the state folder");
 }
 
 #[track_caller]
@@ -336,6 +434,8 @@ fn what_lies_in_tmp_is_not_hidden_by_a_private_one() {
         "KORA_AUDIT_LOG_PATH",
         "KORA_PROBE_WAKE_STATE_DIR",
         "KORA_PROBE_WAKE_METRICS_FILE",
+        "KORA_SNAPSHOT_PATH",
+        "SSL_CERT_FILE",
     ] {
         let sandbox = Sandbox::bare();
         sandbox.set(variable, "/tmp/somewhere/file");
