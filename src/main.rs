@@ -18,6 +18,8 @@ mod audit;
 mod cli;
 mod commands;
 mod config;
+#[allow(dead_code)]
+mod context;
 mod debounce;
 #[cfg(test)]
 mod docs;
@@ -28,6 +30,7 @@ mod files;
 mod http;
 mod json;
 mod logger;
+mod mask;
 mod message;
 mod metrics;
 mod outcome;
@@ -42,6 +45,8 @@ mod snapshot;
 mod state;
 mod terminal;
 mod text;
+#[allow(dead_code)]
+mod time;
 
 use std::env;
 use std::mem::ManuallyDrop;
