@@ -39,9 +39,13 @@ impl Masker<'_> {
             let end = if whole.is_empty() { end } else { whole.len() };
             text.truncate(end);
         }
-        let own = |text, secret: &Secret| secret.mask(text);
-        let text = self.secrets.iter().fold(text, own);
-        FORMS.iter().fold(text, mask_form)
+        FORMS.iter().fold(self.own_tokens(text), mask_form)
+    }
+
+    /// Returns the text with the tokens that are set masked, and nothing else.
+    pub fn own_tokens(&self, text: String) -> String {
+        let mask = |text, secret: &Secret| secret.mask(text);
+        self.secrets.iter().fold(text, mask)
     }
 }
 
@@ -134,7 +138,8 @@ fn mask_form(text: String, form: &Form) -> String {
 fn find(text: &str, from: usize, form: &Form) -> Option<Range<usize>> {
     let starts = text[from..].match_indices(form.start);
     let starts = starts.map(|(at, _)| from + at);
-    let is_whole = |at: &usize| form.start.starts_with('-') || !text[..*at].ends_with(is_token_char);
+    let is_whole =
+        |at: &usize| form.start.starts_with('-') || !text[..*at].ends_with(is_token_char);
     let mut starts = starts.filter(is_whole);
     starts.find_map(|start| Some(start..start + (form.length)(&text[start..])?))
 }
@@ -156,8 +161,8 @@ fn api_key(text: &str) -> Option<usize> {
     let length = token(text, 11)?;
     let key = &text[..length];
     let is_named = key.starts_with("sk-ant-") || key.starts_with("sk-proj-");
-    let is_random = key.contains(|c: char| c.is_ascii_digit())
-        || key.split('-').any(|part| part.len() >= 16);
+    let is_random =
+        key.contains(|c: char| c.is_ascii_digit()) || key.split('-').any(|part| part.len() >= 16);
     (is_named || is_random).then_some(length)
 }
 
@@ -328,7 +333,8 @@ mod tests {
                 Masker { secrets: &secrets }.text(text)
             };
             assert_eq!(masker(secret.to_owned()), MASKED);
-            for (before, after) in [("Bearer ", ""), ("é=\"", "\" ü"), ("https://h/?k=", "&x=1")] {
+            for (before, after) in [("Bearer ", ""), ("é=\"", "\" ü"), ("https://h/?k=", "&x=1")]
+            {
                 if secret.contains("-----") && !secret.contains("END") {
                     continue;
                 }
@@ -389,7 +395,14 @@ mod tests {
 
     #[test]
     fn a_hostile_text_takes_no_longer_than_another() {
-        for text in ["eyJ", "eyJ.", "sk-", "xoxb-", "-----BEGIN A", "-----BEGIN A-----"] {
+        for text in [
+            "eyJ",
+            "eyJ.",
+            "sk-",
+            "xoxb-",
+            "-----BEGIN A",
+            "-----BEGIN A-----",
+        ] {
             let long = text.repeat(1_000_000 / text.len());
             let begun = std::time::Instant::now();
             Masker::default().text(long);

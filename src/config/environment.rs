@@ -243,7 +243,12 @@ fn token(variable: &str, value: String) -> Result<Secret, String> {
 
 /// The file that settings are kept in where no other is named.
 pub fn usual_env_file() -> Option<PathBuf> {
-    BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/env"))
+    usual_folder().map(|folder| folder.join("env"))
+}
+
+/// The folder of what the operator writes, where no other is named.
+pub fn usual_folder() -> Option<PathBuf> {
+    BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake"))
 }
 
 fn non_empty(value: Option<&str>) -> Option<String> {

@@ -20,6 +20,7 @@ use jiff::SignedDuration;
 use log::debug;
 
 use crate::cli::Global;
+use crate::context::Mode;
 use crate::debounce::Policy;
 use crate::engine::EngineConfig;
 use crate::exit::Problem;
@@ -27,7 +28,7 @@ use crate::http::{Endpoint, Http, ProxySettings};
 use crate::secret::Secret;
 use crate::slack::SlackConfig;
 pub use environment::usual_env_file;
-use environment::{Environment, absolute};
+use environment::{Environment, absolute, usual_folder};
 pub use paths::Paths;
 pub use screen::screen;
 use variables::{self as var, Variable};
@@ -40,6 +41,7 @@ pub struct Config {
     pub debounce: Policy,
     /// `None` where no engine is configured.
     pub engine: Option<EngineConfig>,
+    pub context: ContextConfig,
     /// Zero is no limit.
     pub max_investigations_per_hour: usize,
     pub slack: SlackConfig,
@@ -71,6 +73,16 @@ pub struct Config {
     pub secret_files: Vec<PathBuf>,
     /// What is wrong with the settings.
     pub warnings: Vec<Warning>,
+}
+
+/// What an engine is sent besides the alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextConfig {
+    pub mode: Mode,
+    /// How long before the alert it begins.
+    pub length: SignedDuration,
+    /// `None` where no home folder is known.
+    pub runbook_dir: Option<PathBuf>,
 }
 
 /// When the facts of an alert are sent although its diagnosis is not there yet.
@@ -192,10 +204,12 @@ impl Config {
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
         let engine_timeout =
             Duration::from_secs(env.number(&var::ENGINE_TIMEOUT_SECONDS, 1..=86_400));
+        let engine = engine::engine(env, engine_timeout)?;
         let mut config = Self {
             paths,
             debounce: debounce(env),
-            engine: engine::engine(env, engine_timeout)?,
+            context: context(env, engine.as_ref())?,
+            engine,
             max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
             slack: slack(env)?,
             proxy: ProxySettings {
@@ -240,6 +254,24 @@ fn seconds(number: u64) -> SignedDuration {
 /// The longest that a run may take, from a number of seconds of which 0 is no limit.
 pub fn time_limit(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+fn context(env: &Environment, engine: Option<&EngineConfig>) -> Result<ContextConfig, Problem> {
+    let is_local = engine.is_some_and(|engine| engine.url.is_loopback());
+    let mode = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "off" => Some(Mode::Off),
+        "kinds" => Some(Mode::Kinds),
+        "rows" => Some(Mode::Rows),
+        "auto" if is_local => Some(Mode::Rows),
+        "auto" => Some(Mode::Kinds),
+        _ => None,
+    };
+    let runbook_dir = env.absolute_path(&var::RUNBOOK_DIR)?;
+    Ok(ContextConfig {
+        mode: env.parsed(&var::CONTEXT, mode).unwrap_or(Mode::Kinds),
+        length: seconds(env.number(&var::CONTEXT_SECONDS, 1..=7 * 86_400)),
+        runbook_dir: runbook_dir.or_else(|| usual_folder().map(|dir| dir.join("runbooks"))),
+    })
 }
 
 fn facts_after(env: &Environment) -> FactsAfter {

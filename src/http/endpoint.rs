@@ -66,7 +66,7 @@ impl Endpoint {
 
     /// Whether the host is `localhost` or, read as an address, one of loopback's. A name that a
     /// resolver would turn into such an address (`127.1`, `127.0.0.1.example.com`) is not.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub fn is_loopback(&self) -> bool {
         match address(self.host()) {
             Some(IpAddr::V4(ip)) => ip.is_loopback(),
             Some(IpAddr::V6(ip)) => ip == Ipv6Addr::LOCALHOST,

@@ -14,8 +14,10 @@ use log::warn;
 
 use super::{LOOK_AGAIN, Session};
 use crate::audit::seams::{AUTOFIX_SEAM, Row, for_each_line_of_log, for_each_row};
+use crate::context::{Context, IncidentSoFar, Mode, Subject};
 use crate::effects::{Effects, Route};
-use crate::engine::{self, Answer, Failure, Metadata, Question, Reason};
+use crate::engine::{self, Answer, Failure, Knowledge, Metadata, Question, Reason};
+use crate::mask::Masker;
 use crate::message;
 use crate::outcome;
 use crate::state::outbox::{Dm, Follows};
@@ -434,16 +436,36 @@ fn autofix_attempted(
 }
 
 fn prompt(investigation: &Investigation) -> String {
-    let repeats = |before: &crate::debounce::Before| before.repeats.map_or(0, |held| held.count);
-    if !investigation.is_digest() {
-        let alert = &investigation.alert;
-        return engine::prompt(&alert.wake, repeats(&alert.before), &engine::fence());
-    }
-    let alerts = investigation.alerts();
-    let alerts: Vec<_> = alerts
-        .map(|alert| (&alert.wake, repeats(&alert.before)))
-        .collect();
-    engine::digest_prompt(&alerts, &engine::fence())
+    let subjects = investigation.alerts().map(|alert| {
+        let held = alert.before.repeats;
+        let incident = IncidentSoFar {
+            since: held.map(|held| held.since),
+            wakes: held.map_or(1, |held| held.count + 1),
+            held_back: vec![("repeats held back", held.map_or(0, |held| held.count))],
+            ..IncidentSoFar::default()
+        };
+        Subject {
+            wake: &alert.wake,
+            incident,
+            earlier: Vec::new(),
+        }
+    });
+    let context = Context {
+        mode: Mode::Off,
+        now: Timestamp::now(),
+        subjects: subjects.collect(),
+        snapshot: None,
+        others: Vec::new(),
+        tail: None,
+        masker: Masker::default(),
+    };
+    let wakes: Vec<_> = context.subjects.iter().map(|one| one.wake).collect();
+    let knowledge = Knowledge {
+        now: context.now,
+        runbook: "",
+        context: &context.render(),
+    };
+    engine::prompt(&wakes, &knowledge, &engine::fence())
 }
 
 /// The diagnosis, or the fallback's text.
