@@ -186,7 +186,18 @@ fn unescape(letter: u8) -> u8 {
 /// Returns the value's JSON text without white space: strings decoded and encoded again, `NaN` and
 /// `Infinity` as `null`, numbers as written.
 pub fn compact(raw: &[u8]) -> String {
-    rewrite(raw, |_| true)
+    rewrite(raw, usize::MAX, |_| true, |_, _| false, |text| text)
+}
+
+/// Returns the text as [`compact`] does, but stops soon after `most` bytes. Strings and keys pass through
+/// `mask`, and `hides` says, by key and value, which values are replaced by `"[masked]"`.
+pub fn compact_masked(
+    raw: &[u8],
+    most: usize,
+    hides: impl Fn(&str, &[u8]) -> bool,
+    mask: impl Fn(String) -> String,
+) -> String {
+    rewrite(raw, most, |_| true, hides, mask)
 }
 
 /// Parses a JSON text. An object may also contain what this module reads and serde_json refuses; a
@@ -195,29 +206,50 @@ pub fn compact(raw: &[u8]) -> String {
 pub fn parse(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok().or_else(|| {
         let is_finite = |number: &str| number.parse().is_ok_and(f64::is_finite);
-        let text = rewrite(whole_object(text)?, is_finite);
+        let object = whole_object(text)?;
+        let text = rewrite(object, usize::MAX, is_finite, |_, _| false, |text| text);
         serde_json::from_str(&text).ok()
     })
 }
 
-/// As [`compact`], but a number that `keeps` refuses becomes `null`.
-fn rewrite(raw: &[u8], keeps: impl Fn(&str) -> bool) -> String {
-    let mut text = String::with_capacity(raw.len());
+/// See [`compact`] and [`compact_masked`]. A number that is not kept becomes `null`.
+fn rewrite(
+    raw: &[u8],
+    most: usize,
+    keeps: impl Fn(&str) -> bool,
+    hides: impl Fn(&str, &[u8]) -> bool,
+    mask: impl Fn(String) -> String,
+) -> String {
+    let mut text = String::with_capacity(raw.len().min(most));
     let mut at = 0;
-    while let Some(&byte) = raw.get(at) {
+    while let Some(&byte) = raw.get(at).filter(|_| text.len() <= most) {
         let end = match byte {
             b'"' | b'N' | b'I' | b'-' | b'0'..=b'9' => scalar_end(raw, at).unwrap_or(raw.len()),
             _ => at + 1,
         };
-        let token = String::from_utf8_lossy(&raw[at..end]);
+        let token = &raw[at..end];
+        at = end;
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => {}
-            b'"' => text += &encode(string(&raw[at..end]).unwrap_or_default()),
+            b'"' => {
+                let said = string(token).unwrap_or_default();
+                let value = skip_white(raw, end);
+                let value = (raw.get(value) == Some(&b':')).then(|| skip_white(raw, value + 1));
+                let hidden = value.filter(|value| hides(&said, &raw[*value..]));
+                text += &encode(mask(said));
+                if let Some(value) = hidden {
+                    text += ":\"[masked]\"";
+                    at = value_end(raw, value).unwrap_or(raw.len());
+                }
+            }
             b'N' | b'I' => text += "null",
-            b'-' | b'0'..=b'9' if token == "-Infinity" || !keeps(&token) => text += "null",
-            _ => text += &token,
+            b'-' | b'0'..=b'9' => {
+                let number = String::from_utf8_lossy(token);
+                let is_kept = number != "-Infinity" && keeps(&number);
+                text += if is_kept { &number } else { "null" };
+            }
+            _ => text += &String::from_utf8_lossy(token),
         }
-        at = end;
     }
     text
 }

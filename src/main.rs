@@ -21,6 +21,7 @@ mod audit;
 mod cli;
 mod commands;
 mod config;
+mod context;
 #[cfg(test)]
 mod docs;
 mod engine;
@@ -30,6 +31,7 @@ mod http;
 mod incident;
 mod json;
 mod logger;
+mod mask;
 mod message;
 mod metrics;
 mod outcome;

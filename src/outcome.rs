@@ -15,7 +15,7 @@ use crate::files::{append_own, append_shared};
 use crate::incident::{HeldCounts, Incident, Scope, Silence};
 use crate::json::is_default;
 use crate::message::{Lines, render};
-use crate::state::outbox::{Content, Message, Outcome, Place, Record};
+use crate::state::outbox::{Content, Message, Outcome, Place, PromptSize, Record};
 use crate::state::queue::Alert;
 use crate::text::{rfc3339, serialize_time};
 
@@ -103,6 +103,8 @@ struct Completed {
     held_back: HeldCounts,
     #[serde(flatten)]
     usage: Usage,
+    /// How many bytes of the prompt were context, and how many were runbook; null where nothing was asked.
+    context: Option<PromptSize>,
     investigation_duration_ms: u64,
     investigation_summary_text: String,
     dm_status: &'static str,
@@ -160,6 +162,7 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
             .map(|incident| incident.unrecorded)
             .unwrap_or_default(),
         usage,
+        context: record.prompt,
         investigation_duration_ms: record.duration_ms,
         investigation_summary_text: summary(ended, now),
         dm_status: match (has_diagnosis, ended.is_sent) {

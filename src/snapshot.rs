@@ -59,6 +59,12 @@ impl Snapshot {
         }
     }
 
+    /// Returns every service with its health as the daemon wrote it, in the order of their names.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
+        let services = self.service_health.as_object().into_iter().flatten();
+        services.filter_map(|(name, health)| Some((name.as_str(), health.as_str()?)))
+    }
+
     pub fn health(&self, probe: &str) -> Health {
         match self.service_health[probe].as_str() {
             Some("healthy") => Health::Healthy,
@@ -86,6 +92,8 @@ mod tests {
         assert_eq!(fresh.health("fly"), Health::Healthy);
         assert_eq!(fresh.health("vercel"), Health::Bad);
         assert_eq!(fresh.health("sentry"), Health::Unknown);
+        let services: Vec<_> = fresh.services().collect();
+        assert_eq!(services, [("fly", "healthy"), ("vercel", "degraded")]);
         assert!(of("2026-05-24T14:34:59Z").is_none());
         assert!(of("2026-05-24T15:00:00Z").is_none());
         assert!(read("{}").is_none() && read("").is_none());

@@ -50,6 +50,32 @@ pub fn serialize_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<
     serializer.serialize_str(&rfc3339(*time))
 }
 
+/// Returns at most `limit` bytes, with a note where something was cut off.
+pub fn cut(text: &str, limit: usize) -> String {
+    const NOTE: &str = " [cut]";
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let most = limit.saturating_sub(NOTE.len());
+    let end = (0..=most).rev().find(|&at| text.is_char_boundary(at));
+    format!("{}{NOTE}", &text[..end.unwrap_or(0)])
+}
+
+/// Returns the length to which texts of these lengths are cut, so that they have `total` bytes together.
+pub fn common_limit(lengths: &[usize], total: usize) -> usize {
+    let mut sorted = lengths.to_vec();
+    sorted.sort_unstable();
+    let mut left = total;
+    for (index, &length) in sorted.iter().enumerate() {
+        let share = left / (sorted.len() - index);
+        if length > share {
+            return share;
+        }
+        left -= length;
+    }
+    usize::MAX
+}
+
 /// Lists the first of several names: `a, b and 4 more`.
 pub fn first_few(names: &[String], most: usize) -> String {
     let (first, more) = names.split_at(names.len().min(most));

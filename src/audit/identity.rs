@@ -36,7 +36,7 @@ impl Identity {
 }
 
 /// When the file was last written to; the Unix epoch where that is not told.
-pub(super) fn modified(meta: &Metadata) -> Timestamp {
+pub fn modified(meta: &Metadata) -> Timestamp {
     let time = meta.modified().ok().and_then(timestamp);
     time.unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -18,4 +18,6 @@ pub mod seams;
 mod search;
 mod siblings;
 pub mod source;
+#[allow(dead_code)]
+pub mod tail;
 pub mod wake;

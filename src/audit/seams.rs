@@ -117,7 +117,7 @@ pub fn for_each_row(
 }
 
 /// Hands on the lines that hold one of the needles.
-fn for_each_line(
+pub(super) fn for_each_line(
     source: impl Read,
     needles: &[&str],
     mut take: impl FnMut(&[u8]),

@@ -15,10 +15,12 @@ mod warning;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use directories::BaseDirs;
 use jiff::{SignedDuration, Timestamp};
 use log::debug;
 
 use crate::cli::Global;
+use crate::context::Mode;
 use crate::engine::EngineConfig;
 use crate::exit::Problem;
 use crate::http::{Endpoint, Http, ProxySettings};
@@ -38,6 +40,7 @@ pub struct Config {
     pub debounce: Rules,
     /// `None` where no engine is configured.
     pub engine: Option<EngineConfig>,
+    pub context: ContextConfig,
     /// Zero: no limit.
     pub max_investigations_per_hour: usize,
     pub slack: SlackConfig,
@@ -84,6 +87,16 @@ pub struct Config {
     pub warnings: Vec<Warning>,
     /// The lines of the env file, without its secrets.
     pub settings: Vec<(String, String)>,
+}
+
+/// What an engine is sent besides the alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextConfig {
+    pub mode: Mode,
+    /// How long before the alert it begins.
+    pub length: SignedDuration,
+    /// `None` where no home folder is known.
+    pub runbook_dir: Option<PathBuf>,
 }
 
 /// When the facts of an alert are sent without waiting any longer for its diagnosis.
@@ -240,10 +253,12 @@ impl Config {
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
         let engine_timeout =
             Duration::from_secs(env.number(&var::ENGINE_TIMEOUT_SECONDS, 1..=86_400));
+        let engine = engine::engine(env, engine_timeout)?;
         let mut config = Self {
             paths,
             debounce: debounce(env),
-            engine: engine::engine(env, engine_timeout)?,
+            context: context(env, engine.as_ref())?,
+            engine,
             max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
             slack: slack(env)?,
             proxy: ProxySettings {
@@ -298,6 +313,25 @@ fn limit(number: u64) -> Option<SignedDuration> {
 /// Returns how long a run may take, from a number of seconds; 0 means no limit.
 pub fn time_limit(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+fn context(env: &Environment, engine: Option<&EngineConfig>) -> Result<ContextConfig, Problem> {
+    let is_local = engine.is_some_and(|engine| engine.url.is_loopback());
+    let mode = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "off" => Some(Mode::Off),
+        "kinds" => Some(Mode::Kinds),
+        "rows" => Some(Mode::Rows),
+        "auto" if is_local => Some(Mode::Rows),
+        "auto" => Some(Mode::Kinds),
+        _ => None,
+    };
+    let runbook_dir = env.absolute_path(&var::RUNBOOK_DIR)?;
+    let usual = BaseDirs::new().map(|dirs| dirs.home_dir().join(".config/probe-wake/runbooks"));
+    Ok(ContextConfig {
+        mode: env.parsed(&var::CONTEXT, mode).unwrap_or(Mode::Kinds),
+        length: seconds(env.number(&var::CONTEXT_SECONDS, 1..=7 * 86_400)),
+        runbook_dir: runbook_dir.or(usual),
+    })
 }
 
 fn facts_after(env: &Environment) -> FactsAfter {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::context::Mode;
 
 const ENGINE: (&str, &str) = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
 
@@ -351,4 +352,36 @@ fn a_proxy_is_read_in_either_case_and_a_blank_one_is_unset() {
         let proxy = config(&[(name, value)]).proxy;
         assert_eq!(proxy.https_proxy.as_deref(), expected, "{name} {value:?}");
     }
+}
+
+#[test]
+fn rows_go_to_an_engine_on_loopback_unless_the_operator_decides() {
+    let mode = |url: &str, value: &str| {
+        let url = ("KORA_PROBE_ENGINE_URL", url);
+        config(&[url, ("KORA_PROBE_CONTEXT", value)]).context.mode
+    };
+    for (url, expected) in [
+        ("http://127.0.0.1:8642/v1", Mode::Rows),
+        ("http://[::1]:1", Mode::Rows),
+        ("http://localhost:1", Mode::Rows),
+        ("https://127.9.9.9", Mode::Rows),
+        ("https://localhost.example.com", Mode::Kinds),
+        ("https://127.0.0.1.nip.io", Mode::Kinds),
+        ("https://127.1", Mode::Kinds),
+        ("https://api.example.com", Mode::Kinds),
+    ] {
+        for value in ["", "auto", "AUTO", "everything"] {
+            assert_eq!(mode(url, value), expected, "{url} {value}");
+        }
+        for (value, chosen) in [
+            ("off", Mode::Off),
+            ("kinds", Mode::Kinds),
+            ("Rows", Mode::Rows),
+        ] {
+            assert_eq!(mode(url, value), chosen, "{url} {value}");
+        }
+    }
+    assert_eq!(config(&[]).context.mode, Mode::Kinds);
+    let warnings = config(&[("KORA_PROBE_CONTEXT", "everything")]).warnings;
+    assert!(warnings[0].message.contains("the default auto is used"));
 }

@@ -58,6 +58,12 @@ variables! {
         "The longest answer, in tokens (1 or more). Unset: 1024 for anthropic, no limit for openai.";
     ENGINE_TIMEOUT_SECONDS = "KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "60",
         "How long one investigation may take in all: 1 to 86400.";
+    CONTEXT = "KORA_PROBE_CONTEXT", "auto",
+        "What the engine gets of other rows. off: only the alert and its incident; kinds: also other alerts, service health, earlier diagnoses and which kinds of rows there were; rows: also the details of the last rows of each kind, masked; auto: rows where the engine's URL is on loopback, kinds elsewhere.";
+    CONTEXT_SECONDS = "KORA_PROBE_CONTEXT_SECONDS", "3600",
+        "How long before an alert its context begins: 1 to 604800.";
+    RUNBOOK_DIR = "KORA_PROBE_RUNBOOK_DIR", "",
+        "The folder of runbooks: site.md, PROBE:CATEGORY.md, PROBE.md and default.md. Unset: ~/.config/probe-wake/runbooks.";
     MAX_INVESTIGATIONS_PER_HOUR = "KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "0",
         "How often the engine may be asked within an hour, across runs; 0: no limit.";
     FACTS_AFTER_SECONDS = "KORA_PROBE_FACTS_AFTER_SECONDS", "30",

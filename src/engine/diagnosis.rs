@@ -1,5 +1,8 @@
 //! A text that is fit to be sent.
 
+use serde_json::Value;
+use unicode_width::UnicodeWidthChar;
+
 use super::failure::Reason;
 
 /// The engine's text: not empty, without white space and invisible characters at its ends, without
@@ -13,13 +16,15 @@ pub struct Diagnosis {
 impl Diagnosis {
     /// The reason is [`Reason::EmptyResponseText`], where nothing is left to be sent.
     pub fn new(text: &str) -> Result<Self, Reason> {
-        match without_thinking(trim(text)) {
-            "" => Err(Reason::EmptyResponseText),
-            text => Ok(Self {
-                text: text.to_owned(),
-                cut_short: None,
-            }),
+        let text = answer_in(text);
+        let text = trim(&text);
+        if !text.contains(is_visible) || is_tool_call(text) {
+            return Err(Reason::EmptyResponseText);
         }
+        Ok(Self {
+            text: text.to_owned(),
+            cut_short: None,
+        })
     }
 
     /// Notes that the engine ended the text early, and what its API calls that.
@@ -47,14 +52,88 @@ impl Diagnosis {
     }
 }
 
-/// Leaves out one leading block of thinking, which some servers send with the answer. What follows
-/// an opening tag that is never closed is all thinking.
-fn without_thinking(text: &str) -> &str {
-    let Some(thinking) = text.strip_prefix("<think>") else {
-        return text;
+/// The marks around what a model thinks before it answers.
+const THOUGHTS: [(&str, &str); 3] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("[THINK]", "[/THINK]"),
+];
+
+/// The marks around a tool call; some have none at its end.
+const TOOL_CALLS: [(&str, &str); 6] = [
+    ("<tool_call>", "</tool_call>"),
+    ("<function_calls>", "</function_calls>"),
+    ("<function=", "</function>"),
+    ("[TOOL_CALLS]", "\n\n"),
+    ("<|tool_call|>", "<|/tool_call|>"),
+    ("<|python_tag|>", "<|eom_id|>"),
+];
+
+/// Leaves out what some servers send with the answer: one leading block of thoughts, everything up to the
+/// unpaired end of one, and tool calls. What is begun and not ended goes on to the end.
+fn answer_in(text: &str) -> String {
+    let mut text = trim(final_channel(text));
+    if let Some((open, close)) = THOUGHTS.iter().find(|(open, _)| text.starts_with(open)) {
+        let answer = text[open.len()..].split_once(close);
+        text = answer.map_or("", |(_, answer)| answer);
+    }
+    for (open, close) in THOUGHTS {
+        while let Some((thoughts, answer)) = text.split_once(close) {
+            if thoughts.contains(open) {
+                break;
+            }
+            text = answer;
+        }
+    }
+    let mut text = text.to_owned();
+    for (open, close) in TOOL_CALLS {
+        while let Some(start) = text.find(open) {
+            let end = text[start..].find(close).map(|at| start + at + close.len());
+            text.replace_range(start..end.unwrap_or(text.len()), "");
+        }
+    }
+    text
+}
+
+/// The last `final` channel of gpt-oss's format; nothing where there are only other channels.
+fn final_channel(text: &str) -> &str {
+    const CHANNEL: &str = "<|channel|>";
+    let Some((_, last)) = text.rsplit_once("<|channel|>final") else {
+        return if text.contains(CHANNEL) { "" } else { text };
     };
-    let answer = thinking.split_once("</think>");
-    answer.map_or("", |(_, text)| trim(text))
+    let answer = last
+        .split_once("<|message|>")
+        .map_or("", |(_, answer)| answer);
+    let ends = ["<|return|>", "<|end|>", "<|start|>", "<|call|>"];
+    let end = ends.iter().filter_map(|mark| answer.find(mark)).min();
+    &answer[..end.unwrap_or(answer.len())]
+}
+
+/// Whether the text is nothing but a tool call in JSON, fenced or not.
+fn is_tool_call(text: &str) -> bool {
+    let inner = text.trim_matches('`').trim_start_matches("json");
+    let value: Value = serde_json::from_str(inner).unwrap_or_default();
+    let is_call = |call: &Value| {
+        let has = |name: &str| call.get(name).is_some();
+        let is_named = has("name") || has("function") || has("tool");
+        has("tool_calls")
+            || is_named && (has("arguments") || has("parameters") || has("args"))
+            || call["function"].is_object()
+    };
+    match &value {
+        Value::Array(calls) => !calls.is_empty() && calls.iter().all(is_call),
+        call => is_call(call),
+    }
+}
+
+/// Whether a reader sees anything of it.
+fn is_visible(c: char) -> bool {
+    let has_width = UnicodeWidthChar::width(c).is_some_and(|width| width > 0);
+    let is_blank = matches!(
+        c,
+        '\u{ad}' | '\u{2800}' | '\u{3164}' | '\u{115f}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+    );
+    has_width && !c.is_whitespace() && !c.is_control() && !is_blank
 }
 
 fn trim(text: &str) -> &str {
@@ -82,6 +161,49 @@ mod tests {
                 "<think>a</think><think>b</think>c",
                 Some("<think>b</think>c"),
             ),
+            ("hm, so</think>Down.", Some("Down.")),
+            ("hm</think> hm</think>\nDown.", Some("Down.")),
+            ("<think>a</think>b</think>Down.", Some("Down.")),
+            ("hm</think>", None),
+            ("<thinking>hm</thinking>Down.", Some("Down.")),
+            ("[THINK]hm[/THINK]Down.", Some("Down.")),
+            ("hm[/THINK]Down.", Some("Down.")),
+            ("[THINK]hm", None),
+            (
+                "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Down.<|return|>",
+                Some("Down."),
+            ),
+            (
+                "<|channel|>final <|constrain|>JSON<|message|>Down.",
+                Some("Down."),
+            ),
+            ("<|channel|>analysis<|message|>hm", None),
+            (
+                "<|channel|>commentary to=functions.x<|message|>{}<|call|>",
+                None,
+            ),
+            ("<tool_call>{\"name\":\"x\"}</tool_call>", None),
+            ("<tool_call>{\"name\":\"x\"}", None),
+            ("Down.\n<tool_call>{}</tool_call>", Some("Down.")),
+            ("<function=look>{}</function>", None),
+            ("[TOOL_CALLS][{\"name\":\"x\",\"arguments\":{}}]", None),
+            ("{\"name\":\"x\",\"arguments\":{}}", None),
+            ("[{\"name\":\"x\",\"parameters\":{}}]", None),
+            ("```json\n{\"name\":\"x\",\"arguments\":{}}\n```", None),
+            ("{\"tool_calls\":[]}", None),
+            (
+                "{\"type\":\"function\",\"function\":{\"name\":\"x\"}}",
+                None,
+            ),
+            ("{\"name\":\"fly\"}", Some("{\"name\":\"fly\"}")),
+            ("\u{200b}\u{200d}\u{2060}\u{ad}\u{e0041}\u{180e}", None),
+            (
+                "\u{202e} \u{2066}\u{61c}\u{fe0f}\u{3164}\u{2800}\u{34f}",
+                None,
+            ),
+            ("\u{2061}\u{2064}\u{206f}\u{fff9}\u{1d173}", None),
+            ("⚠️ Down. ❤️", Some("⚠️ Down. ❤️")),
+            ("。", Some("。")),
         ] {
             let result = Diagnosis::new(text);
             let result = result.as_ref().map(Diagnosis::text);

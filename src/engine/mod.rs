@@ -21,7 +21,7 @@ pub use api::{Api, EngineConfig, Metadata, Model, Question};
 pub use diagnosis::Diagnosis;
 pub use failure::{Failure, Reason};
 pub use models::{Lookup, look_up_model};
-pub use prompt::{digest_prompt, fence, prompt};
+pub use prompt::{Knowledge, fence, prompt};
 
 /// All APIs, the default first.
 pub static APIS: [&Api; 3] = [&kora::API, &openai::API, &anthropic::API];

@@ -66,7 +66,7 @@ impl Endpoint {
 
     /// Returns whether the host is `localhost` or a loopback address. A name that resolves to one
     /// (`127.1`, `127.0.0.1.example.com`) is not.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub fn is_loopback(&self) -> bool {
         match address(self.host()) {
             Some(IpAddr::V4(ip)) => ip.is_loopback(),
             Some(IpAddr::V6(ip)) => ip == Ipv6Addr::LOCALHOST,

@@ -1,6 +1,5 @@
 //! Begins a question. It is counted and committed before it is asked, on a thread of its own.
 
-use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,9 +11,10 @@ use jiff::Timestamp;
 use super::Run;
 use super::effects::{Answered, Effects};
 use super::next::is_in_budget;
-use crate::engine::{self, Answer, Metadata, Question, Reason};
+use crate::engine::{Answer, Metadata, Question, Reason};
 use crate::state::Durability;
-use crate::state::queue::{Investigation, Stage};
+use crate::state::outbox::PromptSize;
+use crate::state::queue::Stage;
 use crate::state::text::load_wake;
 
 /// A question that was asked.
@@ -24,6 +24,7 @@ pub(super) struct Asking {
     pub session: String,
     pub asked_at: Timestamp,
     pub answers: Receiver<Answered>,
+    pub prompt_size: PromptSize,
     /// Inode and length of the audit log when it was asked; `None` where there was none.
     pub log_end: Option<(u64, u64)>,
 }
@@ -63,12 +64,14 @@ impl<E: Effects> Run<'_, E> {
         }
         self.note_unsaved(Durability::Full);
         self.commit_unsaved()?;
-        let Some((engine, one)) = self.config.engine.as_ref().zip(self.investigation(id)) else {
+        let one = self.investigation(id).cloned();
+        let Some((engine, one)) = self.config.engine.as_ref().zip(one) else {
             return Ok(());
         };
+        let (prompt, prompt_size) = self.prompt(&one);
         let session = one.subject().caller_session_id();
         let question = Question {
-            prompt: self.prompt(one),
+            prompt,
             key: id.to_owned(),
             asked_at: now,
             caller_session_id: session.clone(),
@@ -84,30 +87,11 @@ impl<E: Effects> Run<'_, E> {
             id: id.to_owned(),
             session,
             asked_at: now,
+            prompt_size,
             log_end: log_end(&self.config.paths.audit_log),
             answers: self.effects.ask(engine, question),
         });
         Ok(())
-    }
-
-    fn prompt(&self, one: &Investigation) -> String {
-        let texts = self.effects.texts();
-        let wakes: Vec<Cow<'_, _>> = one
-            .alerts
-            .iter()
-            .map(|alert| load_wake(&alert.wake, texts))
-            .collect();
-        let repeats = |alert: &crate::state::queue::Alert| alert.held_back.counts.repeat;
-        match wakes.as_slice() {
-            [wake] => engine::prompt(wake, repeats(&one.alerts[0]), &engine::fence()),
-            _ => {
-                let alerts = wakes.iter().zip(&one.alerts);
-                let alerts: Vec<_> = alerts
-                    .map(|(wake, alert)| (wake.as_ref(), repeats(alert)))
-                    .collect();
-                engine::digest_prompt(&alerts, &engine::fence())
-            }
-        }
     }
 }
 

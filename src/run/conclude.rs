@@ -14,8 +14,8 @@ use super::ask::{Asking, log_end};
 use super::effects::Effects;
 use crate::audit::seams::{AUTOFIX_SEAM, Row, for_each_line_of_log, for_each_row};
 use crate::engine::{Answer, Failure, Reason};
-use crate::message::{self, Lines};
-use crate::state::outbox::{Content, Message, Outcome, Place, Record};
+use crate::message;
+use crate::state::outbox::{Content, Message, Outcome, Place, PromptSize, Record};
 use crate::state::queue::{Investigation, Retry, Stage};
 use crate::state::text::load_wake;
 use crate::state::{Durability, EngineFailure};
@@ -27,7 +27,8 @@ const MOST_RETRY_BYTES: usize = 4 * 1024 * 1024;
 /// What an investigation comes to.
 struct Ending {
     answer: Answer,
-    was_asked: bool,
+    /// `None`: nothing was asked.
+    prompt: Option<PromptSize>,
     took: Duration,
     autofix_attempted: bool,
 }
@@ -46,7 +47,7 @@ impl<E: Effects> Run<'_, E> {
         let autofix_attempted = autofix_attempted(log, asking.log_end, &asking.session, &asked);
         let ending = Ending {
             answer: answered.answer,
-            was_asked: true,
+            prompt: Some(asking.prompt_size),
             took: answered.took,
             autofix_attempted,
         };
@@ -58,7 +59,7 @@ impl<E: Effects> Run<'_, E> {
     pub(super) fn refuse(&mut self, id: &str, reason: Reason) -> Result<()> {
         let ending = Ending {
             answer: Answer::without(reason),
-            was_asked: false,
+            prompt: None,
             took: Duration::ZERO,
             autofix_attempted: false,
         };
@@ -132,17 +133,13 @@ impl<E: Effects> Run<'_, E> {
     }
 
     /// A wake can be megabytes long: its text is made only where somebody reads it.
-    pub(super) fn text_for_report(&self, message: &Message) -> Option<String> {
-        self.keeps_wakes.then(|| {
-            let content = self.loaded(&message.content);
-            message::render(
-                &content,
-                &message.place,
-                &Lines::default(),
-                self.effects.now(),
-            )
-            .text
-        })
+    pub(super) fn text_for_report(&mut self, message: &Message) -> Option<String> {
+        if !self.keeps_wakes {
+            return None;
+        }
+        let lines = self.lines(message);
+        let content = self.loaded(&message.content);
+        Some(message::render(&content, &message.place, &lines, self.effects.now()).text)
     }
 
     /// Returns the content with its whole texts.
@@ -253,7 +250,7 @@ fn result(ended: &Investigation, ending: &Ending, now: Timestamp) -> Message {
     message.investigation = Some(ended.id.clone());
     message.record = Some(Record {
         ended_at: now,
-        was_asked: ending.was_asked,
+        prompt: ending.prompt,
         usage: ending.answer.usage.clone(),
         duration_ms: u64::try_from(ending.took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX),
         error: failure.map(|failure| failure.reason.to_string()),

@@ -33,6 +33,11 @@ pub trait Effects {
         Timestamp::now()
     }
     fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()>;
+    /// Where outcome rows are, the oldest first.
+    fn outcome_files(&self) -> Vec<PathBuf>;
+    fn is_replay(&self) -> bool {
+        false
+    }
     /// Where the long texts are.
     fn texts(&self) -> &Folder;
     /// Asks the engine, once. The answer comes while this thread does other things.
@@ -148,6 +153,10 @@ impl Effects for Live {
         self.store.texts()
     }
 
+    fn outcome_files(&self) -> Vec<PathBuf> {
+        outcome_files(&self.store)
+    }
+
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
         ask(&self.http, engine, question)
     }
@@ -218,6 +227,10 @@ impl Effects for Live {
     }
 }
 
+fn outcome_files(store: &Store) -> Vec<PathBuf> {
+    vec![store.path(outcome::TURNED_FILE), store.path(outcome::FILE)]
+}
+
 /// Asks on a thread of its own, which a run that ends without waiting for it takes along.
 fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
     let (sender, receiver) = mpsc::channel();
@@ -281,6 +294,10 @@ impl Effects for DryRun {
         self.store.texts()
     }
 
+    fn outcome_files(&self) -> Vec<PathBuf> {
+        outcome_files(&self.store)
+    }
+
     fn silences(&self) -> Vec<Silence> {
         silences::list(&self.store)
     }
@@ -324,6 +341,7 @@ pub struct Replay {
     /// What kept the last message from being printed: the next commit ends the replay with it.
     failure: Option<io::Error>,
     texts: Folder,
+    log: PathBuf,
 }
 
 impl Replay {
@@ -336,6 +354,7 @@ impl Replay {
             rows: keeps_rows.then(Vec::new),
             failure: None,
             texts: Folder::new(Path::new(""), "texts"),
+            log: config.paths.audit_log.clone(),
         }
     }
 }
@@ -354,6 +373,14 @@ impl Effects for Replay {
 
     fn texts(&self) -> &Folder {
         &self.texts
+    }
+
+    fn outcome_files(&self) -> Vec<PathBuf> {
+        vec![self.log.clone()]
+    }
+
+    fn is_replay(&self) -> bool {
+        true
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {

@@ -10,6 +10,7 @@ mod conclude;
 pub mod effects;
 mod give_up;
 pub mod hand_over;
+mod knowledge;
 mod look;
 mod next;
 mod notice;
@@ -40,6 +41,7 @@ use crate::state::{Durability, State, log_name};
 use ask::Asking;
 use effects::{Answered, Effects, Route};
 use hand_over::HandingOver;
+use knowledge::Known;
 use next::{Clock, Progress, RunRules, Step, next};
 use reactions::Reactions;
 
@@ -72,6 +74,7 @@ pub struct Run<'a, E: Effects> {
     /// The silences, once they were read in this look.
     silences: Option<Vec<Silence>>,
     reactions: Reactions,
+    known: Known,
     /// The ids of the investigations that this look has queued.
     batch: Vec<String>,
     /// Why the log is read no more in this run.
@@ -124,6 +127,7 @@ impl<'a, E: Effects> Run<'a, E> {
             reported: HashMap::new(),
             silences: None,
             reactions: Reactions::default(),
+            known: Known::default(),
             batch: Vec::new(),
             problem: None,
             warned: HashSet::new(),

@@ -14,7 +14,7 @@ use super::effects::{Effects, Route};
 use super::turn::{self, Failed, Verdict};
 use crate::incident::{Incident, Pair};
 use crate::logger::warn_lasting;
-use crate::message::{self, Lines, MAY_BE_REPEAT, continued};
+use crate::message::{self, MAY_BE_REPEAT, continued};
 use crate::outcome;
 use crate::report::count;
 use crate::slack::{PART_LIMIT, Posted, Thread, next_message};
@@ -92,11 +92,7 @@ impl<E: Effects> Run<'_, E> {
                 let log = self.state.logs.get_mut(&message.log);
                 take_held_back(&mut message, log);
             }
-            let lines = Lines {
-                unwatched: message.unwatched.map(SignedDuration::from_secs),
-                handed_over: message.hand_over.as_ref().and_then(|one| one.done),
-                ..Lines::default()
-            };
+            let lines = self.lines(&message);
             let content = self.loaded(&message.content);
             let text = message::render(&content, &message.place, &lines, self.effects.now());
             if let (Some(id), true) = (message.investigation.clone(), self.keeps_wakes) {

@@ -186,6 +186,13 @@ pub struct Pause {
     pub count: u32,
 }
 
+/// How many bytes of a prompt are context, and how many are runbook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptSize {
+    pub context: usize,
+    pub runbook: usize,
+}
+
 /// A message's way to the fallback command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandOver {
@@ -201,7 +208,8 @@ pub struct HandOver {
 #[serde(default)]
 pub struct Record {
     pub ended_at: Timestamp,
-    pub was_asked: bool,
+    /// `None`: nothing was asked.
+    pub prompt: Option<PromptSize>,
     pub usage: Usage,
     pub duration_ms: u64,
     /// The reason why there is no diagnosis, and the peer's own words.

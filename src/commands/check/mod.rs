@@ -1,6 +1,7 @@
 //! `check`: is it set up? Each line is a finding, with a next step if there is something to do. It
 //! fails if something would keep an alert from arriving.
 
+mod context;
 mod log;
 mod machine;
 mod peers;
@@ -48,6 +49,7 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     if args.ask_engine {
         items.push(("question", peers::question(&config, &http)));
     }
+    items.extend(context::context(&config, Timestamp::now()));
     items.push(("operator", peers::operator(&config)));
     items.push(("slack", peers::slack(&config, &http, args.send_test_dm)));
     if args.send_test_dm {

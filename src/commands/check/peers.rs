@@ -8,7 +8,7 @@ use crate::audit::wake::Wake;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{self, Failure, Lookup, Metadata, Question, Reason};
+use crate::engine::{self, Failure, Knowledge, Lookup, Metadata, Question, Reason};
 use crate::http::Http;
 use crate::slack::{self, Posted};
 use crate::terminal::Waiting;
@@ -79,11 +79,16 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         return failed("not asked: no engine is configured", SET_ENGINE);
     };
     let wake = made_up_wake();
-    let fence = engine::fence();
+    let (fence, now) = (engine::fence(), Timestamp::now());
+    let nothing = Knowledge {
+        now,
+        runbook: "",
+        context: "",
+    };
     let question = Question {
-        prompt: engine::prompt(&wake, 0, &fence),
+        prompt: engine::prompt(&[&wake], &nothing, &fence),
         key: fence,
-        asked_at: Timestamp::now(),
+        asked_at: now,
         caller_session_id: wake.caller_session_id(),
         metadata: Metadata::of(&wake),
     };

@@ -1,0 +1,346 @@
+//! What an investigation knows besides its alert: the incident so far, the health of all services, other
+//! alerts, earlier investigations and the log around it. Pure over what was read: it is cut to its
+//! budget, masked and rendered here, the same for the same input. [`crate::audit::tail`] reads the log,
+//! [`earlier`] the outcome rows, [`runbook`] what the operator wrote.
+
+pub mod earlier;
+mod lines;
+pub mod runbook;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+use crate::audit::row::SEAM;
+use crate::audit::tail::{Kind, Tail};
+use crate::audit::wake::Wake;
+use crate::mask::Masker;
+use crate::snapshot::Snapshot;
+use crate::text::{cut, on_one_line};
+use crate::time::{date, span};
+use earlier::{Earlier, OUTCOME_SEAM};
+
+pub use lines::{also, before, runbook_link, runbook_quote};
+
+/// All of the context fits into this many bytes.
+pub const MOST_BYTES: usize = 8 * 1024;
+/// What each part may take; the log around it has what is left.
+const MOST_INCIDENT: usize = 1_500;
+const MOST_SERVICES: usize = 700;
+const MOST_OTHERS: usize = 2_000;
+const MOST_EARLIER: usize = 1_700;
+const MOST_LINE: usize = 1_200;
+/// The most bytes of a text within a line.
+const MOST_TEXT: usize = 300;
+
+/// What the engine is sent of other rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing but the alert and its incident.
+    Off,
+    /// Everything but the details of other seams' rows.
+    Kinds,
+    /// The details of each kind's last rows too.
+    Rows,
+}
+
+/// A wake that is asked about, with what is known of its pair. A digest has several.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    pub wake: &'a Wake,
+    pub incident: IncidentSoFar,
+    /// Investigations before this incident, the oldest first.
+    pub earlier: Vec<Earlier>,
+}
+
+/// A pair's incident, this wake included.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentSoFar {
+    pub since: Option<Timestamp>,
+    pub wakes: u64,
+    /// Messages before this one.
+    pub messages: u64,
+    /// How many wakes were held back, each with a word for why: `repeats held back`.
+    pub held_back: Vec<(&'static str, u64)>,
+    /// Titles of its earlier wakes, those like this one's left out.
+    pub earlier_titles: Vec<String>,
+    pub last_diagnosis: Option<String>,
+}
+
+/// The wakes of another pair in the time before the alert.
+#[derive(Clone, Debug)]
+pub struct OtherAlert {
+    pub probe: String,
+    pub category: String,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub wakes: u64,
+    /// The worst.
+    pub severity: String,
+    /// The last wake's.
+    pub title: String,
+    pub detail: String,
+    pub recovered: Option<Timestamp>,
+}
+
+/// What is gathered for one question.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    pub mode: Mode,
+    /// When the question is asked.
+    pub now: Timestamp,
+    pub subjects: Vec<Subject<'a>>,
+    /// A fresh one.
+    pub snapshot: Option<&'a Snapshot>,
+    pub others: Vec<OtherAlert>,
+    pub tail: Option<&'a Tail>,
+    pub masker: Masker<'a>,
+}
+
+impl Context<'_> {
+    /// Returns what the prompt says besides the alert, in at most [`MOST_BYTES`].
+    pub fn render(&self) -> String {
+        let mut text = self.incidents();
+        if self.mode != Mode::Off {
+            text += &self.services();
+            text += &self.other_alerts();
+            text += &self.earlier();
+            text += &self.log_around(MOST_BYTES - text.len());
+        }
+        text
+    }
+
+    /// The pair's name where there are several alerts.
+    fn named(&self, subject: &Subject) -> String {
+        match self.subjects.len() {
+            1 => String::new(),
+            _ => format!("{} {}: ", subject.wake.probe, subject.wake.category),
+        }
+    }
+
+    fn incidents(&self) -> String {
+        let is_single = self.subjects.len() == 1;
+        let subjects = self.subjects.iter();
+        let subjects = subjects.filter(|one| is_single || one.incident.wakes > 1);
+        let lines = subjects.map(|subject| {
+            let incident = &subject.incident;
+            let mut line = self.named(subject);
+            match incident.since.filter(|_| incident.wakes > 1) {
+                None => line += "this is its first alert.",
+                Some(since) => {
+                    let (since, count) = (self.time(since), incident.wakes);
+                    line += &format!("{count} alerts since {since}, this one included.");
+                }
+            }
+            let sent = [("messages sent before", incident.messages)];
+            for (what, count) in sent.iter().chain(&incident.held_back) {
+                if *count > 0 {
+                    line += &format!(" {what}: {count}.");
+                }
+            }
+            for title in incident.earlier_titles.iter().rev().take(3).rev() {
+                line += &format!(" Earlier title: {}.", cut(title, MOST_TEXT / 2));
+            }
+            if let Some(diagnosis) = &incident.last_diagnosis {
+                line += &format!(" The last diagnosis, a guess: {}", quoted(diagnosis));
+            }
+            self.line(&line)
+        });
+        section(
+            "The incident so far",
+            lines.collect(),
+            MOST_INCIDENT,
+            "others",
+        )
+    }
+
+    fn services(&self) -> String {
+        let Some(snapshot) = self.snapshot else {
+            return String::new();
+        };
+        let age = span(self.now.duration_since(snapshot.computed_at));
+        let services = snapshot
+            .services()
+            .map(|(name, health)| format!("{name} {health}"));
+        let services = services.collect::<Vec<_>>().join(", ");
+        let line = self.line(&cut(&services, MOST_SERVICES - 100));
+        let title = format!("Service health as seen {age} ago");
+        section(&title, vec![line], MOST_SERVICES, "services")
+    }
+
+    fn other_alerts(&self) -> String {
+        let pairs = self
+            .subjects
+            .iter()
+            .map(|one| (&one.wake.probe, &one.wake.category));
+        let pairs: Vec<_> = pairs.collect();
+        let others = self.others.iter();
+        let others = others.filter(|other| !pairs.contains(&(&other.probe, &other.category)));
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|other| (other.last, &other.probe, &other.category));
+        let lines = others.iter().map(|other| {
+            let recovered = other
+                .recovered
+                .map(|at| format!("recovered {}", self.time(at)));
+            self.line(&format!(
+                "{} {} ({}), {}, {}: {} / {}",
+                other.probe,
+                other.category,
+                other.severity,
+                self.times(other.wakes, other.first, other.last),
+                recovered.as_deref().unwrap_or("no recovery seen"),
+                cut(&other.title, MOST_TEXT),
+                cut(&other.detail, MOST_TEXT),
+            ))
+        });
+        section(
+            "Other alerts, the latest last",
+            lines.collect(),
+            MOST_OTHERS,
+            "older alerts",
+        )
+    }
+
+    fn earlier(&self) -> String {
+        let all = self.subjects.iter().flat_map(|subject| {
+            let name = self.named(subject);
+            let all = subject.earlier.iter();
+            all.map(move |earlier| (earlier.at, name.clone(), earlier))
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|(at, name, _)| (*at, name.clone()));
+        let lines = all.iter().map(|(at, name, earlier)| {
+            let over = earlier
+                .recovered_after
+                .map(|after| format!(", over after {}", span(after)));
+            let diagnosis = earlier.diagnosis.as_deref().map(quoted);
+            self.line(&format!(
+                "{name}{}{}: {} {}",
+                self.time(*at),
+                over.unwrap_or_default(),
+                earlier.title.as_deref().unwrap_or_default(),
+                diagnosis.as_deref().unwrap_or("(no diagnosis)"),
+            ))
+        });
+        let title =
+            "Earlier incidents of this pair, the latest last, each with the guess made then";
+        section(title, lines.collect(), MOST_EARLIER, "older ones")
+    }
+
+    fn log_around(&self, most: usize) -> String {
+        let Some(tail) = self.tail else {
+            return String::new();
+        };
+        let sessions = self.subjects.iter().map(|one| one.wake.caller_session_id());
+        let sessions: Vec<_> = sessions.collect();
+        let is_own = |kind: &&Kind| sessions.contains(&kind.session);
+        // What other parts of the context say is left out.
+        let is_new = |kind: &&Kind| match (kind.seam.as_str(), is_own(kind)) {
+            (SEAM, true) => kind.count > 1,
+            (SEAM, false) | (OUTCOME_SEAM, true) => false,
+            _ => true,
+        };
+        let kinds = tail.kinds.iter().filter(is_new);
+        let (own, others): (Vec<_>, Vec<_>) = kinds.partition(is_own);
+        let commonest_first = |rows| {
+            let kinds = own.iter().chain(&others).rev();
+            let lines: Vec<_> = kinds.map(|kind| self.kind(kind, rows)).collect();
+            (lines.iter().map(String::len).sum::<usize>(), lines)
+        };
+        let from = tail.cut_at.unwrap_or(tail.window.from);
+        let mut title = format!(
+            "The log from {} to {}, kinds of rows, the rarest first",
+            self.time(from),
+            self.time(tail.window.until)
+        );
+        if tail.cut_at.is_some() {
+            title += " (cut: what is older was not read)";
+        }
+        if tail.left_out > 0 {
+            title += &format!(" (cut: {} rows too many or too long)", tail.left_out);
+        }
+        let most = most.saturating_sub(title.len() + 2);
+        let (size, mut lines) = commonest_first(usize::MAX);
+        if size > most {
+            (_, lines) = commonest_first(1);
+        }
+        let mut lines = fitting(lines, most, "commoner kinds");
+        lines.reverse();
+        titled(&title, &lines)
+    }
+
+    /// A kind's line and below it that many of its newest rows.
+    fn kind(&self, kind: &Kind, rows: usize) -> String {
+        let session = match kind.session.as_str() {
+            "" => String::new(),
+            session => format!("in {session}"),
+        };
+        let names = [&kind.seam, &kind.fields, &session].map(String::as_str);
+        let names = names.into_iter().filter(|name| !name.is_empty());
+        let names = names.collect::<Vec<_>>().join(" ");
+        let times = self.times(kind.count, kind.first, kind.last);
+        let mut text = self.line(&format!("{names}: {times}"));
+        if self.mode == Mode::Rows || kind.seam == SEAM {
+            let hidden = kind.rows.len().saturating_sub(rows);
+            for (at, details) in &kind.rows[hidden..] {
+                text += &format!("  {} {}\n", self.time(*at), on_one_line(details));
+            }
+        }
+        text
+    }
+
+    /// A masked line of its own.
+    fn line(&self, text: &str) -> String {
+        let text = on_one_line(&self.masker.text(text.to_owned()));
+        format!("- {}\n", cut(text.trim_end(), MOST_LINE))
+    }
+
+    /// A time with its date where that is another than today's.
+    fn time(&self, time: Timestamp) -> String {
+        let format = match date(time) == date(self.now) {
+            true => "%H:%M:%S",
+            false => "%Y-%m-%d %H:%M:%S",
+        };
+        time.strftime(format).to_string()
+    }
+
+    fn times(&self, count: u64, first: Timestamp, last: Timestamp) -> String {
+        match count {
+            1 => format!("once, {}", self.time(first)),
+            _ => format!("{count} times, {} to {}", self.time(first), self.time(last)),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", cut(text.trim(), MOST_TEXT + MOST_TEXT / 2))
+}
+
+fn section(title: &str, lines: Vec<String>, most: usize, what: &str) -> String {
+    titled(title, &fitting(lines, most - title.len() - 2, what))
+}
+
+fn titled(title: &str, lines: &[String]) -> String {
+    match lines {
+        [] => String::new(),
+        lines => format!("{title}:\n{}", lines.concat()),
+    }
+}
+
+/// The last lines that fit together, below a note on how many others there are.
+fn fitting(mut lines: Vec<String>, most: usize, what: &str) -> Vec<String> {
+    const NOTE: usize = 60;
+    if lines.iter().map(String::len).sum::<usize>() <= most {
+        return lines;
+    }
+    let mut left = most.saturating_sub(NOTE);
+    let fit = lines.iter().rev().take_while(|line| {
+        let fits = line.len() <= left;
+        left = left.saturating_sub(line.len());
+        fits
+    });
+    let dropped = lines.len() - fit.count();
+    lines.drain(..dropped);
+    lines.insert(0, format!("- [cut: {dropped} {what}]\n"));
+    lines
+}

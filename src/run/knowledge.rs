@@ -1,0 +1,256 @@
+//! Gathers what an investigation knows besides its alert, for the prompt and for the message. What is read for
+//! that is kept for the other questions of the run.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Run;
+use super::effects::Effects;
+use crate::audit::tail::{Tail, Window};
+use crate::audit::wake::Wake;
+use crate::context::earlier::{Earlier, Past};
+use crate::context::runbook::{self, Runbook};
+use crate::context::{Context, IncidentSoFar, Mode, OtherAlert, Subject};
+use crate::context::{also, before, runbook_link, runbook_quote};
+use crate::engine::{self, Knowledge};
+use crate::incident::{Incident, Pair};
+use crate::logger::warn_lasting;
+use crate::mask::Masker;
+use crate::message::Lines;
+use crate::snapshot::Snapshot;
+use crate::state::outbox::{Message, Outcome, PromptSize};
+use crate::state::queue::{Alert, Investigation};
+use crate::state::text::load_wake;
+
+/// How long the log around one alert serves for other questions.
+const TAIL_PERIOD: Duration = Duration::from_secs(30);
+/// How many bytes of outcome rows are read.
+const MOST_OUTCOMES: u64 = 8 * 1024 * 1024;
+
+/// What was read so far.
+#[derive(Default)]
+pub(super) struct Known {
+    tail: Option<(Duration, Tail)>,
+    past: Option<Past>,
+}
+
+impl<E: Effects> Run<'_, E> {
+    /// Returns the prompt, and how much of it is context and runbook.
+    pub(super) fn prompt(&mut self, one: &Investigation) -> (String, PromptSize) {
+        let now = self.effects.now();
+        let wakes: Vec<Wake> = {
+            let texts = self.effects.texts();
+            let wakes = one.alerts.iter().map(|alert| load_wake(&alert.wake, texts));
+            wakes.map(Cow::into_owned).collect()
+        };
+        let mode = self.config.context.mode;
+        self.read_past();
+        if mode != Mode::Off {
+            self.read_tail(&one.alerts, now);
+        }
+        let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now);
+        let subjects = wakes.iter().zip(&one.alerts);
+        let from = one
+            .alerts
+            .iter()
+            .map(|alert| raised(alert))
+            .min()
+            .unwrap_or(now);
+        let context = Context {
+            mode,
+            now,
+            subjects: subjects
+                .map(|(wake, alert)| self.subject(wake, alert, now))
+                .collect(),
+            snapshot: snapshot.as_ref().filter(|_| mode != Mode::Off),
+            others: self.others(&one.alerts, from, now),
+            tail: self
+                .known
+                .tail
+                .as_ref()
+                .map(|(_, tail)| tail)
+                .filter(|_| mode != Mode::Off),
+            masker: self.masker(),
+        };
+        let context = context.render();
+        let runbook = self.runbook(&one.alerts).text;
+        let knowledge = Knowledge {
+            now,
+            runbook: &runbook,
+            context: &context,
+        };
+        let wakes: Vec<&Wake> = wakes.iter().collect();
+        let size = PromptSize {
+            context: context.len(),
+            runbook: runbook.len(),
+        };
+        (engine::prompt(&wakes, &knowledge, &engine::fence()), size)
+    }
+
+    /// Returns what a message about these alerts says besides its content.
+    pub(super) fn lines(&mut self, message: &Message) -> Lines {
+        let mut lines = Lines {
+            unwatched: message.unwatched.map(SignedDuration::from_secs),
+            handed_over: message.hand_over.as_ref().and_then(|one| one.done),
+            ..Lines::default()
+        };
+        let alerts = message.content.alerts();
+        let [alert] = alerts else {
+            return lines;
+        };
+        let outcome = message.content.outcome();
+        if !message.content.is_alert() {
+            return lines;
+        }
+        let now = self.effects.now();
+        let runbook = self.runbook(alerts).own;
+        if let Some(Outcome::Diagnosis { .. }) = outcome {
+            lines.runbook = runbook_link(runbook.as_deref());
+            return lines;
+        }
+        self.read_past();
+        let length = self.config.context.length;
+        let others = self.others(alerts, now, now);
+        let earlier = self.known.past.as_ref().and_then(|past| {
+            let wake = &alert.wake;
+            past.diagnosed(&wake.probe, &wake.category, alert.dispatch.since)
+        });
+        let paragraph = [
+            also(&others, length),
+            before(earlier, now),
+            runbook_quote(runbook.as_deref()),
+        ];
+        lines.before = paragraph
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("\n");
+        lines
+    }
+
+    fn masker(&self) -> Masker<'_> {
+        Masker {
+            secrets: &self.secrets,
+        }
+    }
+
+    fn read_past(&mut self) {
+        if self.known.past.is_none() {
+            let files = self.effects.outcome_files();
+            let files = files.iter().map(|file| file.as_path());
+            self.known.past = Some(Past::read(files, MOST_OUTCOMES, self.masker()));
+        }
+    }
+
+    fn read_tail(&mut self, alerts: &[Alert], now: Timestamp) {
+        let elapsed = self.begun.elapsed();
+        let is_recent = |(read, _): &(Duration, Tail)| elapsed.saturating_sub(*read) < TAIL_PERIOD;
+        if self.known.tail.as_ref().is_some_and(is_recent) && !self.effects.is_replay() {
+            return;
+        }
+        let first = alerts
+            .iter()
+            .map(|alert| raised(alert))
+            .min()
+            .unwrap_or(now);
+        let window = Window {
+            from: first
+                .checked_sub(self.config.context.length)
+                .unwrap_or(Timestamp::MIN),
+            until: now,
+        };
+        let log = &self.config.paths.audit_log;
+        let tail = match self.effects.is_replay() {
+            true => Tail::of_replay(log, u64::MAX, window, self.masker()),
+            false => Tail::of_log(log, window, self.masker()),
+        };
+        self.known.tail = Some((elapsed, tail));
+    }
+
+    fn incident(&self, pair: &Pair) -> Option<&Incident> {
+        self.state.logs.get(&self.log)?.incidents.get(pair)
+    }
+
+    fn subject<'w>(&self, wake: &'w Wake, alert: &Alert, now: Timestamp) -> Subject<'w> {
+        let since = alert.dispatch.since;
+        let past = self.known.past.as_ref();
+        let (probe, category) = (&wake.probe, &wake.category);
+        let last = past.and_then(|past| past.diagnosed(probe, category, now));
+        let last = last.filter(|last| last.at >= since);
+        let incident = self.incident(&Pair::of(wake));
+        let held = incident
+            .map(|incident| incident.held_back.counts)
+            .unwrap_or_default();
+        let titles = incident
+            .map(|incident| incident.titles.clone())
+            .unwrap_or_default();
+        Subject {
+            wake,
+            incident: IncidentSoFar {
+                since: Some(since),
+                wakes: incident.map_or(1, |incident| incident.wakes),
+                messages: alert.dispatch.number - 1,
+                held_back: vec![
+                    ("repeats held back", held.repeat),
+                    ("silenced", held.silenced),
+                    ("acknowledged", held.acknowledged),
+                ],
+                earlier_titles: titles
+                    .into_iter()
+                    .filter(|title| *title != wake.title)
+                    .collect(),
+                last_diagnosis: last.and_then(|last: &Earlier| last.diagnosis.clone()),
+            },
+            earlier: past
+                .map(|past| past.last(probe, category, since))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The wakes of other pairs from the time before `from` on.
+    fn others(&self, alerts: &[Alert], from: Timestamp, now: Timestamp) -> Vec<OtherAlert> {
+        let from = from
+            .checked_sub(self.config.context.length)
+            .unwrap_or(Timestamp::MIN);
+        let is_asked =
+            |one: &Incident| alerts.iter().any(|alert| Pair::of(&alert.wake) == one.pair);
+        let log = self.state.logs.get(&self.log);
+        let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
+        let others = incidents.filter(|one| {
+            one.wakes > 0 && (from..=now).contains(&one.last_raised) && !is_asked(one)
+        });
+        let others = others.map(|one| OtherAlert {
+            probe: one.pair.probe.clone(),
+            category: one.pair.category.clone(),
+            first: one.first_wake,
+            last: one.last_raised,
+            wakes: one.wakes,
+            severity: one.worst.name().to_owned(),
+            title: one.title.clone(),
+            detail: one.detail.clone(),
+            recovered: one.recovered,
+        });
+        others.collect()
+    }
+
+    fn runbook(&self, alerts: &[Alert]) -> Runbook {
+        let Some(dir) = &self.config.context.runbook_dir else {
+            return Runbook::default();
+        };
+        let pairs = alerts
+            .iter()
+            .map(|alert| (alert.wake.probe.as_str(), alert.wake.category.as_str()));
+        let runbook = runbook::read(dir, pairs, self.masker());
+        for warning in &runbook.warnings {
+            warn_lasting("runbook", warning, warning);
+        }
+        runbook
+    }
+}
+
+/// When the alert was raised, or read where its row does not say.
+fn raised(alert: &Alert) -> Timestamp {
+    alert.wake.raised_at().unwrap_or(alert.read_at)
+}
