@@ -10,8 +10,7 @@ use std::io::{self, Read};
 use memchr::{memchr, memmem, memrchr};
 use sha2::{Digest, Sha256};
 
-use super::hash::hex;
-use super::position::RowProof;
+use super::proof::Proof;
 use super::row::SEAM;
 
 /// The longest line that is held, without its `\n` and the NUL bytes before it.
@@ -75,7 +74,7 @@ pub struct Lines<R> {
     row_before: Option<RowBefore>,
     /// The overlong line that is being passed, and the one that was returned last.
     overlong: Option<Passing>,
-    overlong_row: Option<RowProof>,
+    overlong_row: Option<Proof>,
 }
 
 /// A row that is no longer in the buffer. It is hashed only where its proof is asked for.
@@ -85,13 +84,13 @@ enum RowBefore {
         bytes: Vec<u8>,
     },
     /// It was too long to be kept.
-    Hashed(RowProof),
+    Hashed(Proof),
 }
 
 impl RowBefore {
-    fn proof(&self) -> RowProof {
+    fn proof(&self) -> Proof {
         match self {
-            Self::Kept { start, bytes } => RowProof::of(*start, bytes),
+            Self::Kept { start, bytes } => Proof::of(*start, bytes),
             Self::Hashed(proof) => proof.clone(),
         }
     }
@@ -162,16 +161,26 @@ impl<R: Read> Lines<R> {
 
     /// The last complete row, up to and with the one last returned; after `None`, the source's
     /// last. `None` where there was no complete row yet.
-    pub fn last_row(&self) -> Option<RowProof> {
-        self.overlong_row
-            .clone()
-            .or_else(|| self.row_ending_at(self.passed))
+    pub fn last_row(&self) -> Option<Proof> {
+        if let Some(row) = &self.overlong_row {
+            return Some(row.clone());
+        }
+        let Some((start, end)) = self.row_at(self.passed) else {
+            return self.row_before.as_ref().map(RowBefore::proof);
+        };
+        let row = &self.buffer[start..end];
+        Some(Proof::of(self.offset(start), row))
     }
 
-    /// The row before the line that was returned last, which was not overlong; `None` where it is the
-    /// first.
-    pub fn row_before_line(&self) -> Option<RowProof> {
-        self.row_ending_at(self.line)
+    /// The line that was returned last, without its `\n`; not where it was overlong.
+    pub fn line(&self) -> &[u8] {
+        let start = skip_nuls(&self.buffer, self.line);
+        &self.buffer[start..self.passed.saturating_sub(1).max(start)]
+    }
+
+    /// What the lines are read from.
+    pub fn source(&self) -> &R {
+        &self.source
     }
 
     /// After `None`: what is behind the source's last `\n`.
@@ -218,10 +227,10 @@ impl<R: Read> Lines<R> {
     /// The line that begins here and was passed last.
     fn line_from(&mut self, line: usize) -> Line<'_> {
         self.line = line;
-        let start = skip_nuls(&self.buffer, line);
+        let start = self.offset(skip_nuls(&self.buffer, line));
         Line {
-            start: self.offset(start),
-            bytes: &self.buffer[start..self.passed - 1],
+            start,
+            bytes: self.line(),
             overlong: None,
         }
     }
@@ -251,12 +260,7 @@ impl<R: Read> Lines<R> {
             holds_seam,
             ..
         } = passing;
-        self.overlong_row = Some(RowProof {
-            start,
-            end: self.base,
-            sha256: hex(hash),
-            is_undated: false,
-        });
+        self.overlong_row = Some(Proof::hashed(start, self.base, hash));
         Some(Line {
             start,
             bytes: &[],
@@ -335,16 +339,8 @@ impl<R: Read> Lines<R> {
         (self.passed, self.complete) = (self.front, self.front);
     }
 
-    /// The row whose `\n` is right before this index of the buffer.
-    fn row_ending_at(&self, end: usize) -> Option<RowProof> {
-        let Some((start, end)) = self.row_at(end) else {
-            return self.row_before.as_ref().map(RowBefore::proof);
-        };
-        let row = &self.buffer[start..end];
-        Some(RowProof::of(self.offset(start), row))
-    }
-
-    /// Where in the buffer that row lies; `None` where it lies before the buffer.
+    /// Where in the buffer the row lies whose `\n` is right before this index; `None` where that lies
+    /// before the buffer.
     fn row_at(&self, end: usize) -> Option<(usize, usize)> {
         if end == self.front {
             return None;
@@ -385,9 +381,9 @@ mod tests {
     const WAKE: &[u8] = b"{\"seam\":\"probe.wake_requested\"}\n";
 
     /// A line as it was returned, with what `read` and `last_row` said of it.
-    type Seen = (u64, Vec<u8>, Option<Overlong>, u64, Option<RowProof>);
+    type Seen = (u64, Vec<u8>, Option<Overlong>, u64, Option<Proof>);
     /// What is left at the end: unfinished offset, bytes and length flag, lines read, last mark.
-    type End = (u64, Vec<u8>, Option<Overlong>, u64, Option<RowProof>);
+    type End = (u64, Vec<u8>, Option<Overlong>, u64, Option<Proof>);
 
     /// Gives out at most as many bytes a read as the script says, and is interrupted where it says
     /// 0.
@@ -459,14 +455,7 @@ mod tests {
             if bytes.len() == row.len() {
                 return (seen, (start, kept, overlong, read, mark));
             }
-            let overlong_row = RowProof {
-                is_undated: false,
-                ..RowProof::of(start, row)
-            };
-            mark = Some(match overlong {
-                Some(_) => overlong_row,
-                None => RowProof::of(start, row),
-            });
+            mark = Some(Proof::of(start, row));
             read += 1;
             if overlong.is_some() || holds_seam(bytes) {
                 seen.push((start, kept, overlong, read, mark.clone()));

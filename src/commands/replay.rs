@@ -6,9 +6,8 @@ use std::io;
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 
-use crate::audit::checkpoint::Checkpoint;
-use crate::audit::generation::Generation;
-use crate::audit::position::Position;
+use crate::audit::file::LogFile;
+use crate::audit::generations::Checkpoint;
 use crate::audit::seams::Row;
 use crate::audit::wake::Wake;
 use crate::cli::{Global, RecordFormat, ReplayArgs};
@@ -30,15 +29,14 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         config.engine = None;
     }
     let log = &config.paths.audit_log;
-    let generation = Generation::open(log).map_err(|error| {
+    let file = LogFile::open(log).map_err(|error| {
         let error = anyhow!("cannot read the audit log {}: {error}", log.display());
         Problem::new(Exit::Failed, error).with_next_step("name a JSONL file, plain or gzip")
     })?;
     let format = args.format.format;
     let is_text = format == RecordFormat::Text;
     let mut state = State::default();
-    let start = Position::start_of(&generation, Timestamp::now());
-    state.begin(log, Checkpoint::new(start));
+    state.begin(log, Checkpoint::of_file(&file));
     let effects = Replay::new(&config, !is_text).keeping_rows(format == RecordFormat::Html);
     let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(!is_text);

@@ -48,8 +48,8 @@ fn lines(store: &Store, state: &State) -> Vec<String> {
 }
 
 fn add_log(lines: &mut Vec<String>, log: &str, kept: &LogState) {
-    let position = &kept.checkpoint.position;
-    let (offset, seen_at) = (position.offset, minute(position.seen_at));
+    let checkpoint = &kept.checkpoint;
+    let (offset, seen_at) = (checkpoint.offset(), minute(checkpoint.seen_at));
     lines.push(format!("log: {}", for_terminal(log)));
     lines.push(format!("  position: byte {offset} (looked at {seen_at})"));
     lines.push(format!("  stamps: {}", kept.stamps.len()));

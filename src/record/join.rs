@@ -305,7 +305,11 @@ mod tests {
         });
         WakeRecord {
             at: at(second),
-            wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
+            wake: read_rows(row.to_string().as_bytes())
+                .wakes()
+                .next()
+                .unwrap()
+                .clone(),
             decision: WakeDecision::Unknown,
         }
     }

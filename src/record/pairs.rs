@@ -185,7 +185,11 @@ mod tests {
             let row = json!({"seam": "probe.wake_requested", "details": {"probe": probe, "category": "c"}});
             WakeRecord {
                 at: at(*minute),
-                wake: read_rows(row.to_string().as_bytes()).wakes.remove(0),
+                wake: read_rows(row.to_string().as_bytes())
+                    .wakes()
+                    .next()
+                    .unwrap()
+                    .clone(),
                 decision: WakeDecision::Dispatched,
             }
         };

@@ -15,7 +15,7 @@ use anyhow::{Error, Result};
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::generations::Checkpoint;
 use crate::config::{Config, FactsAfter};
 use crate::debounce::Decision;
 use crate::effects::{Effects, Route};
@@ -23,7 +23,7 @@ use crate::engine::Failure;
 use crate::report::{Report, WakeReport};
 use crate::secret::Secret;
 use crate::state::queue::Alert;
-use crate::state::{Durability, State, log_name};
+use crate::state::{Durability, State};
 
 /// How often the log is looked at while an engine or Slack is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -99,12 +99,13 @@ struct Outgoing {
 
 impl<'a, E: Effects> Session<'a, E> {
     pub fn new(config: &'a Config, state: State, effects: E, report: Report) -> Self {
+        let log_name = state.log_key(&config.paths.audit_log);
         Self {
             config,
             state,
             effects,
             report,
-            log_name: log_name(&config.paths.audit_log),
+            log_name,
             secrets: config.secrets(),
             unsaved: None,
             keeps_wakes: false,
@@ -204,7 +205,6 @@ impl<'a, E: Effects> Session<'a, E> {
     /// Forgets what no decision and no DM will need again.
     fn prune(&mut self, now: Timestamp) {
         if let Some(log) = self.state.logs.get_mut(&self.log_name) {
-            log.checkpoint.forget_done();
             log.stamps.prune(&self.config.debounce, now);
             log.episodes.prune(now);
         }

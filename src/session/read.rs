@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use log::{info, warn};
+use log::info;
 
 use super::{LOOK_AGAIN, Session};
-use crate::audit::checkpoint::Checkpoint;
-use crate::audit::reader::{self, Look, WakeSink};
+use crate::audit::generations::Checkpoint;
+use crate::audit::row::Event;
 use crate::audit::wake::Wake;
+use crate::audit::wakes::{self, Summary, Wakes};
 use crate::config::Config;
 use crate::debounce::{Decision, Pair, Stamps};
 use crate::effects::Effects;
@@ -48,7 +49,7 @@ struct Intake<'a, E> {
     untold_bytes: usize,
 }
 
-impl<E: Effects> WakeSink for Intake<'_, E> {
+impl<E: Effects> Intake<'_, E> {
     fn take(&mut self, wake: Wake) {
         let wake = wake.masked(self.secrets);
         let now = self.effects.now(wake.raised_at());
@@ -94,12 +95,41 @@ impl<E: Effects> WakeSink for Intake<'_, E> {
         });
     }
 
-    fn warn(&mut self, warning: &str) {
-        warn!("{warning}");
-    }
-
     fn is_full(&self) -> bool {
         self.untold >= MOST_UNTOLD || self.untold_bytes >= MOST_UNTOLD_BYTES
+    }
+}
+
+/// What a look came to, and why reading broke off.
+struct Look {
+    summary: Summary,
+    problem: Option<anyhow::Error>,
+}
+
+impl<E: Effects> Intake<'_, E> {
+    /// Pulls wakes as long as there is room for them.
+    fn pull(&mut self, wakes: Result<Wakes<'_>>) -> Look {
+        let mut look = Look {
+            summary: Summary::default(),
+            problem: None,
+        };
+        let mut wakes = match wakes {
+            Ok(wakes) => wakes,
+            Err(problem) => {
+                look.problem = Some(problem);
+                return look;
+            }
+        };
+        while !self.is_full() {
+            match wakes.next() {
+                None => break,
+                Some(Ok(Event::Wake(wake))) => self.take(wake),
+                Some(Ok(Event::Recovery(_))) => {}
+                Some(Err(problem)) => look.problem = Some(problem),
+            }
+        }
+        look.summary = wakes.finish();
+        look
     }
 }
 
@@ -145,7 +175,7 @@ impl<E: Effects> Session<'_, E> {
         };
         let was_full = self.is_full;
         self.take_in(|checkpoint, intake| {
-            has_room(intake, was_full).then(|| reader::look(&log, checkpoint, now, intake))
+            has_room(intake, was_full).then(|| intake.pull(wakes::look(&log, checkpoint, now)))
         });
         Ok(())
     }
@@ -153,10 +183,9 @@ impl<E: Effects> Session<'_, E> {
     /// Reads a whole file, as a replay does, and works off what it held.
     pub fn replay(&mut self) -> Result<()> {
         let log = self.config.paths.audit_log.clone();
-        let now = Timestamp::now();
         loop {
             self.take_in(|checkpoint, intake| {
-                Some(reader::read_file(&log, checkpoint, now, intake))
+                Some(intake.pull(wakes::read_file(&log, checkpoint)))
             });
             while let Some(id) = self.next_investigation() {
                 self.investigate(&id)?;
@@ -199,7 +228,7 @@ impl<E: Effects> Session<'_, E> {
         if look.is_some() {
             self.is_full = intake.is_full();
         }
-        self.report.position.after = kept.checkpoint.position.offset;
+        self.report.position.after = kept.checkpoint.offset();
         if let Some(look) = look {
             self.note_look(look, decided);
         }
@@ -214,15 +243,22 @@ impl<E: Effects> Session<'_, E> {
     }
 
     fn note_look(&mut self, look: Look, decided: u64) {
+        let Look {
+            summary: mut look,
+            problem,
+        } = look;
+        self.problem = problem;
         let report = &mut self.report;
         self.state.counters.rows += look.rows;
         report.rows.read += look.rows;
         report.rows.malformed += look.malformed;
         report.position.rotated |= look.rotated;
         report.position.gap |= look.gap;
-        let is_new = look.warnings.iter().any(|told| !self.warned.contains(told));
-        if is_new {
-            report.tally.missed += u64::from(look.missing);
+        let log = self.config.paths.audit_log.display();
+        let missing = format!("{log} does not exist");
+        if look.missing && report.rows.read == 0 && !self.warned.contains(&missing) {
+            report.tally.missed += 1;
+            look.warnings.push(missing);
         }
         report.tally.missed += look.missed;
         look.warnings
@@ -234,7 +270,6 @@ impl<E: Effects> Session<'_, E> {
         if decided > 0 {
             self.note_unsaved(Durability::Full);
         }
-        self.problem = look.problem;
     }
 
     /// Where a batch holds many wakes to dispatch, they are one investigation. The batch lies in

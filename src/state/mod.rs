@@ -19,7 +19,8 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::generations::Checkpoint;
+use crate::audit::names::{known_key, log_key};
 use crate::debounce::Stamps;
 pub use counters::Counters;
 pub use episodes::{Episode, Episodes};
@@ -125,20 +126,29 @@ fn parse(bytes: &[u8]) -> Result<State> {
 impl State {
     /// The part of the state that belongs to one audit log; `None` before its first run.
     pub fn log(&self, log: &Path) -> Option<&LogState> {
-        self.logs.get(&log_name(log))
+        self.logs.get(&self.log_key(log))
     }
 
     pub fn log_mut(&mut self, log: &Path) -> Option<&mut LogState> {
-        self.logs.get_mut(&log_name(log))
+        self.logs.get_mut(&self.log_key(log))
     }
 
     /// Stamps a log that has no position yet.
     pub fn begin(&mut self, log: &Path, checkpoint: Checkpoint) {
-        self.logs.insert(log_name(log), LogState::new(checkpoint));
+        self.logs
+            .insert(self.log_key(log), LogState::new(checkpoint));
+    }
+
+    /// The name under which a log is kept, perhaps by another spelling of its path.
+    pub fn log_key(&self, log: &Path) -> String {
+        let logs = self.logs.iter().map(|(key, kept)| (key, &kept.checkpoint));
+        known_key(log, logs)
+            .cloned()
+            .unwrap_or_else(|| log_key(log))
     }
 }
 
 /// A log's path as text: the name under which its state is kept.
 pub fn log_name(log: &Path) -> String {
-    log.to_string_lossy().into_owned()
+    log_key(log)
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::queue::{Alert, Investigation};
 use super::{State, VERSION};
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::generations::Checkpoint;
 use crate::audit::wake::Wake;
 use crate::debounce::{Before, HeldBack};
 

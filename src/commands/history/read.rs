@@ -65,7 +65,7 @@ pub(super) fn read(
     let kept = state.log(&paths.audit_log);
     let watched = Watched {
         since: lock::first_run(&paths.state_dir),
-        until: kept.map(|log| log.checkpoint.position.seen_at),
+        until: kept.map(|log| log.checkpoint.seen_at),
     };
     find_decisions(&mut record, &config.debounce, watched);
     Ok(Found {
@@ -149,7 +149,7 @@ struct AuditLog<'a> {
 
 impl AuditLog<'_> {
     fn take(&mut self, line: &[u8]) {
-        let wakes = read_rows(line).wakes;
+        let wakes: Vec<Wake> = read_rows(line).wakes().cloned().collect();
         if wakes.is_empty() {
             let row = Row::parse(line).map(|row| row.masked(&self.secrets));
             row.into_iter().for_each(|row| self.take_row(row));

@@ -99,7 +99,7 @@ fn print_report<E: Effects>(session: &mut Session<E>) -> anyhow::Result<()> {
 /// What a run is, whatever its effects are.
 fn one_run<E: Effects>(session: &mut Session<E>, config: &Config) -> Result<(), Problem> {
     let kept = session.state.log(&config.paths.audit_log);
-    let before = kept.map(|kept| kept.checkpoint.position.offset);
+    let before = kept.map(|kept| kept.checkpoint.offset());
     session.report.position.before = before.unwrap_or_default();
     session.report.position.after = session.report.position.before;
     drop_given_up(session, config)?;
@@ -130,8 +130,7 @@ fn drop_given_up<E: Effects>(session: &mut Session<E>, config: &Config) -> anyho
 fn first_run<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
     let checkpoint = checkpoint_at(log, ResetPosition::End)?;
-    let position = &checkpoint.position;
-    if position.identity.is_none() {
+    if checkpoint.current().is_none() {
         let log = log.display();
         warn!("{log} does not exist yet: it will be read from its start");
     }
@@ -139,8 +138,8 @@ fn first_run<E: Effects>(session: &mut Session<E>, config: &Config) -> anyhow::R
         warn!("{variable} is not set: alerts stay queued until it is");
     }
     session.report.first_run = true;
-    session.report.position.before = position.offset;
-    session.report.position.after = position.offset;
+    session.report.position.before = checkpoint.offset();
+    session.report.position.after = checkpoint.offset();
     session.begin(checkpoint);
     Ok(())
 }

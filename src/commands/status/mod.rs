@@ -134,7 +134,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         running: runs.is_running,
         last_run: runs.last,
         overdue: is_overdue,
-        position: kept.map(|kept| kept.checkpoint.position.offset),
+        position: kept.map(|kept| kept.checkpoint.offset()),
         lag,
         held_back: quiet_pairs(kept, config, now),
         outbox: outbox.collect(),
