@@ -9,8 +9,9 @@ pub(super) const MAGIC_BYTES: u64 = 6;
 pub(super) const ENDINGS: [&str; 7] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".lzma", ".Z"];
 
 /// How a file that the log may have been rotated into is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
+    #[default]
     None,
     Gzip,
     /// Its content cannot be read here. The compression's name.

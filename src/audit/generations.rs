@@ -2,16 +2,18 @@
 //! read. Content proves both; identity and times make the common case quick, and decide between
 //! files whose content agrees.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 use memchr::memrchr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::file::LogFile;
-use super::names::{self, age};
+use super::look::full_view;
+use super::names::text_of;
 use super::proof::Proof;
 use super::row::is_whole;
 use super::stat::{Stat, is_racy};
@@ -19,8 +21,6 @@ use crate::json::is_default;
 
 /// How long rows are still looked for in each generation that was left.
 const LATE_ROWS: SignedDuration = SignedDuration::from_mins(10);
-/// How many generations are kept whose file is gone: one that is restored is not read again.
-pub(super) const MOST_GONE: usize = 64;
 /// The first run looks for the last line end in steps of this size.
 const BACKWARD_CHUNK: u64 = 64 * 1024;
 /// The offset of a generation that counts as read whole, however long it is.
@@ -31,27 +31,18 @@ pub(super) const WHOLE: u64 = u64::MAX;
 pub struct Checkpoint {
     /// In the order in which they are read; the one at the log's path last.
     pub(super) generations: Vec<Generation>,
-    /// The folders of the log's files, as they were listed last.
+    /// The folders of the log's files and when each changed, as they were listed last.
     #[serde(default)]
-    pub(super) folders: Vec<Folder>,
+    pub(super) folders: Vec<(String, Timestamp)>,
     /// When something new was found last, or the first run was.
     pub seen_at: Timestamp,
-}
-
-/// A folder that changes when a file in it is renamed, made or removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Folder {
-    #[serde(with = "path_text")]
-    pub path: PathBuf,
-    pub modified: Timestamp,
 }
 
 /// The life of one file of the log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Generation {
-    /// Where it was seen last.
-    #[serde(with = "path_text")]
-    pub path: PathBuf,
+    /// Where it was seen last, as [`text_of`] has it.
+    pub path: String,
     /// How it begins. Missing where it had no whole row yet, or cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Proof>,
@@ -61,7 +52,7 @@ pub(super) struct Generation {
     /// The last row before the offset. Missing at offset 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_row: Option<Proof>,
-    /// What stands between the offset and here was seen to be no whole row, and said so.
+    /// What stands between the offset and here was reported: it is no whole row.
     #[serde(default, skip_serializing_if = "is_default")]
     pub judged: u64,
     #[serde(rename = "file")]
@@ -98,55 +89,29 @@ fn is_read_whole(offset: &u64) -> bool {
 }
 
 impl Generation {
-    /// Of this file, with nothing read.
-    pub fn unread(file: &LogFile) -> Self {
-        Self {
-            path: file.path.clone(),
-            key: file.key.clone(),
-            stat: file.stat.clone(),
-            status: Status::Unread,
-            ..Self::default()
+    /// Notes which file it is in.
+    pub fn see(&mut self, path: &Path, stat: &Stat, is_plain: bool, now: Timestamp) {
+        self.path = text_of(path);
+        if self.stat != *stat {
+            self.is_racy = is_plain && is_racy(stat.modified, now);
+            self.stat = stat.clone();
         }
     }
 
-    /// Of this file, which counts as read whole.
-    pub fn read_whole(file: &LogFile, now: Timestamp) -> Self {
-        let mut generation = Self {
-            offset: WHOLE,
-            ..Self::unread(file)
-        };
-        generation.note_read(file, now);
-        generation
+    /// Puts it after this row.
+    pub fn move_after(&mut self, row: Proof) {
+        self.offset = row.end;
+        self.last_row = Some(row);
     }
 
-    /// Of this plain file, read up to its last row; one without its line end counts where nobody is
-    /// to write it.
-    fn read_to_end(file: &LogFile, is_finished: bool, now: Timestamp) -> Result<Self> {
-        let mut generation = Self::unread(file);
-        let end = line_end_before(file, file.stat.size)?.unwrap_or(0);
-        let mut row = (end, file.stat.size);
-        let tail = row.1 - row.0;
-        if !(is_finished && tail < BACKWARD_CHUNK && is_whole(&file.read_range(row.0, row.1)?)) {
-            let start = line_end_before(file, end.saturating_sub(1))?;
-            row = (start.unwrap_or(0), end);
-        }
-        if row.1 > 0 {
-            let mut hash = Sha256::new();
-            let mut bytes = std::io::Read::take(file.read_from(row.0)?, row.1 - row.0);
-            std::io::copy(&mut bytes, &mut hash)?;
-            generation.last_row = Some(Proof::hashed(row.0, row.1, hash));
-            generation.offset = row.1;
-        }
-        generation.note_read(file, now);
-        Ok(generation)
-    }
-
-    /// Notes that it was read to the end of this file.
-    pub fn note_read(&mut self, file: &LogFile, now: Timestamp) {
-        self.key = file.key.clone().or(self.key.take());
-        self.stat = file.stat.clone();
-        self.is_racy = file.is_plain() && is_racy(self.stat.modified, now);
-        self.status = Status::Read;
+    /// Whether the file, which is plain, is still its own and has only grown.
+    pub fn goes_on_in(&self, file: &LogFile) -> io::Result<bool> {
+        let is_own = file.stat.is_same_file(&self.stat) && file.stat.size >= self.stat.size;
+        let begins = |key: &Proof| file.beginning_to(key.end).as_ref() == Some(key);
+        let holds = |row: &Proof| file.holds(row);
+        Ok(is_own
+            && self.key.as_ref().is_none_or(begins)
+            && self.last_row.as_ref().map_or(Ok(true), holds)?)
     }
 
     /// Whether nothing is known of it but its file.
@@ -159,86 +124,89 @@ impl Generation {
         self.offset != WHOLE
     }
 
-    /// Whether late rows are looked for at any time. A time in the future is a clock that was set
-    /// back.
+    /// Whether it was left so lately that late rows are looked for each time. A time in the future
+    /// is a clock that was set back.
     pub fn was_left_lately(&self, now: Timestamp) -> bool {
-        self.left_at
-            .is_some_and(|left_at| now.duration_since(left_at).abs() < LATE_ROWS)
+        let since = self
+            .left_at
+            .map(|left_at| now.duration_since(left_at).abs());
+        self.is_followed() && since.is_some_and(|since| since < LATE_ROWS)
+    }
+
+    /// Passes over what this file holds. A last row without its line end counts where nobody is to
+    /// complete it.
+    fn pass_over(&mut self, file: &LogFile, is_finished: bool) -> io::Result<()> {
+        self.status = Status::Read;
+        if !file.is_plain() {
+            self.offset = WHOLE;
+            return Ok(());
+        }
+        let size = file.stat.size;
+        let line_end = line_end_before(file, size)?;
+        let tail = size - line_end;
+        let is_row = is_finished && tail < BACKWARD_CHUNK;
+        let (start, end) = match is_row && is_whole(&file.read_range(line_end, size)?) {
+            true => (line_end, size),
+            false => (line_end_before(file, line_end.saturating_sub(1))?, line_end),
+        };
+        if end > 0 {
+            let mut hash = Sha256::new();
+            io::copy(&mut file.read_from(start)?.take(end - start), &mut hash)?;
+            self.move_after(Proof::hashed(start, end, hash));
+        }
+        Ok(())
     }
 }
 
 impl Checkpoint {
     /// Begins a log at its end: every file that is there counts as read whole.
     pub fn at_end(log: &Path, now: Timestamp) -> Result<Self> {
-        let mut checkpoint = Self::beside(log, now)?;
-        let current = match open_log(log)? {
-            Some(file) => Generation::read_to_end(&file, false, now)
-                .with_context(|| format!("cannot read {}", log.display()))?,
-            None => Self::no_file(log),
-        };
-        checkpoint.generations.push(current);
-        Ok(checkpoint)
+        Self::first(log, now, false)
     }
 
     /// Begins a log at the start of the file at its path. The files beside it count as read whole.
     pub fn at_start(log: &Path, now: Timestamp) -> Result<Self> {
-        let mut checkpoint = Self::beside(log, now)?;
-        let current = open_log(log)?.map(|file| Generation::unread(&file));
-        checkpoint
-            .generations
-            .push(current.unwrap_or_else(|| Self::no_file(log)));
+        Self::first(log, now, true)
+    }
+
+    fn first(log: &Path, now: Timestamp, reads_current: bool) -> Result<Self> {
+        let (view, _) = full_view(log, &Self::default(), now)?;
+        let mut checkpoint = view.checkpoint.unwrap_or_default();
+        for segment in view
+            .segments
+            .iter()
+            .filter(|one| !one.is_current || !reads_current)
+        {
+            let generation = &mut checkpoint.generations[segment.generation];
+            let opened = LogFile::open(&segment.path);
+            let passed = opened.and_then(|file| generation.pass_over(&file, !segment.is_current));
+            passed.with_context(|| format!("cannot read {}", segment.path.display()))?;
+        }
+        for generation in &mut checkpoint.generations {
+            // Only what was at the path is known to have been left now.
+            let modified = generation.stat.modified;
+            generation.left_at = generation.left_at.map(|left_at| left_at.min(modified));
+        }
+        if !view.has_log {
+            let path = text_of(log);
+            let status = Status::Gone;
+            checkpoint.generations.push(Generation {
+                path,
+                status,
+                ..Generation::default()
+            });
+        }
+        checkpoint.seen_at = now;
         Ok(checkpoint)
     }
 
     /// Begins to read a single file, as a replay does.
-    pub fn of_file(file: &LogFile) -> Self {
+    pub fn of_one_file() -> Self {
+        let generations = vec![Generation::default()];
         Self {
-            generations: vec![Generation::unread(file)],
+            generations,
             ..Self::default()
         }
-    }
-
-    fn no_file(log: &Path) -> Generation {
-        Generation {
-            path: log.to_owned(),
-            status: Status::Gone,
-            ..Generation::default()
-        }
-    }
-
-    fn beside(log: &Path, now: Timestamp) -> Result<Self> {
-        let failed = || format!("cannot list the files beside {}", log.display());
-        let listing = names::list(log, None).with_context(failed)?;
-        let mut generations = Vec::new();
-        for (path, _) in listing.files {
-            let Ok(file) = LogFile::open(&path) else {
-                continue;
-            };
-            let generation = match file.is_plain() {
-                true => Generation::read_to_end(&file, true, now).with_context(failed)?,
-                false => Generation::read_whole(&file, now),
-            };
-            let left_at = Some(file.stat.modified.min(now)).filter(|_| generation.is_followed());
-            generations.push(Generation {
-                left_at,
-                ..generation
-            });
-        }
-        generations.sort_by_cached_key(|one| age(&one.path, &one.stat, true));
-        let mut checkpoint = Self {
-            generations,
-            folders: Vec::new(),
-            seen_at: now,
-        };
-        checkpoint.note_folders(listing.folders, now);
-        Ok(checkpoint)
-    }
-
-    /// Notes the folders as they were listed; not those that could have changed since without a
-    /// change of their time.
-    pub(super) fn note_folders(&mut self, folders: Vec<Folder>, now: Timestamp) {
-        let is_racy = folders.iter().any(|folder| is_racy(folder.modified, now));
-        self.folders = if is_racy { Vec::new() } else { folders };
     }
 
     /// The position in the file at the log's path, or in the one that was there last.
@@ -252,14 +220,22 @@ impl Checkpoint {
         let current = current.filter(|current| current.status != Status::Gone);
         current.map(|current| &current.stat)
     }
+
+    /// Notes the folders as they were listed; none where one could have changed since without a
+    /// change of its time.
+    pub(super) fn note_folders(&mut self, folders: &[(PathBuf, Timestamp)], now: Timestamp) {
+        let is_racy = folders.iter().any(|(_, modified)| is_racy(*modified, now));
+        let folders = folders.iter().filter(|_| !is_racy);
+        self.folders = folders.map(|(path, time)| (text_of(path), *time)).collect();
+    }
 }
 
 /// Opens the file at the log's path. `None`: there is none.
 pub fn open_log(log: &Path) -> Result<Option<LogFile>> {
     match LogFile::open_plain(log) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some).map_err(|error| {
-            anyhow::anyhow!(
+            anyhow!(
                 "cannot read the audit log {}: {error}; name the right file with --audit-log or \
                  KORA_AUDIT_LOG_PATH",
                 log.display()
@@ -268,32 +244,15 @@ pub fn open_log(log: &Path) -> Result<Option<LogFile>> {
     }
 }
 
-/// The offset after the last `\n` below `before`.
-fn line_end_before(file: &LogFile, before: u64) -> std::io::Result<Option<u64>> {
+/// The offset after the last `\n` below `before`, or 0.
+fn line_end_before(file: &LogFile, before: u64) -> io::Result<u64> {
     let mut end = before;
     while end > 0 {
         let start = end.saturating_sub(BACKWARD_CHUNK);
         if let Some(found) = memrchr(b'\n', &file.read_range(start, end)?) {
-            return Ok(Some(start + found as u64 + 1));
+            return Ok(start + found as u64 + 1);
         }
         end = start;
     }
-    Ok(None)
-}
-
-/// Paths in the state, whatever their bytes are.
-mod path_text {
-    use std::path::{Path, PathBuf};
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::names::{path_of, text_of};
-
-    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&text_of(path))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-        String::deserialize(from).map(|text| path_of(&text))
-    }
+    Ok(0)
 }

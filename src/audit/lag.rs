@@ -1,12 +1,12 @@
 //! How much of the log is unread.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::generations::Checkpoint;
+use super::lines::Line;
 use super::look::view;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,27 +31,19 @@ pub fn lag(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Lag> {
         waiting: view.waiting,
         ..Lag::default()
     };
-    for segment in &view.segments {
-        let content = segment.file.read_from(table[segment.generation].offset);
-        let counted = content.and_then(|content| lag.count(content));
-        counted.with_context(|| format!("cannot read {}", segment.file.path.display()))?;
+    for mut segment in view.segments {
+        let counted = segment.open(table).and_then(|(_, mut lines)| {
+            let start = lines.unfinished().start;
+            while lines.next()?.is_some() {}
+            let Line {
+                start: end, bytes, ..
+            } = lines.unfinished();
+            Ok((end + bytes.len() as u64 - start, lines.read()))
+        });
+        let (bytes, rows) =
+            counted.with_context(|| format!("cannot read {}", segment.path.display()))?;
+        lag.bytes += bytes;
+        lag.rows += rows;
     }
     Ok(lag)
-}
-
-impl Lag {
-    fn count(&mut self, mut content: impl Read) -> io::Result<()> {
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match content.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(read) => {
-                    self.bytes += read as u64;
-                    self.rows += bytecount::count(&buffer[..read], b'\n') as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
 }

@@ -43,15 +43,6 @@ pub struct Overlong {
     pub holds_seam: bool,
 }
 
-/// What is behind the last `\n` of the source.
-#[derive(Debug, PartialEq)]
-pub struct Unfinished<'a> {
-    pub start: u64,
-    /// Empty where there is nothing, or where it is overlong.
-    pub bytes: &'a [u8],
-    pub overlong: Option<Overlong>,
-}
-
 /// A lending reader of the lines that matter. It holds at most [`MAX_LINE`] and one chunk.
 pub struct Lines<R> {
     source: R,
@@ -71,29 +62,10 @@ pub struct Lines<R> {
     complete: usize,
     read: u64,
     /// The last complete row before the buffer.
-    row_before: Option<RowBefore>,
+    row_before: Option<Proof>,
     /// The overlong line that is being passed, and the one that was returned last.
     overlong: Option<Passing>,
     overlong_row: Option<Proof>,
-}
-
-/// A row that is no longer in the buffer. It is hashed only where its proof is asked for.
-enum RowBefore {
-    Kept {
-        start: u64,
-        bytes: Vec<u8>,
-    },
-    /// It was too long to be kept.
-    Hashed(Proof),
-}
-
-impl RowBefore {
-    fn proof(&self) -> Proof {
-        match self {
-            Self::Kept { start, bytes } => Proof::of(*start, bytes),
-            Self::Hashed(proof) => proof.clone(),
-        }
-    }
 }
 
 /// An overlong line on its way through the buffer.
@@ -137,7 +109,7 @@ impl<R: Read> Lines<R> {
     /// source. An error is the source's own; all that was passed before it stays passed.
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         if let Some(row) = self.overlong_row.take() {
-            self.row_before = Some(RowBefore::Hashed(row));
+            self.row_before = Some(row);
         }
         loop {
             if self.overlong.is_some() {
@@ -165,10 +137,12 @@ impl<R: Read> Lines<R> {
         if let Some(row) = &self.overlong_row {
             return Some(row.clone());
         }
-        let Some((start, end)) = self.row_at(self.passed) else {
-            return self.row_before.as_ref().map(RowBefore::proof);
-        };
-        let row = &self.buffer[start..end];
+        if self.passed == self.front {
+            return self.row_before.clone();
+        }
+        let line = line_start(&self.buffer[self.front..], self.passed - 1 - self.front);
+        let start = skip_nuls(&self.buffer, self.front + line);
+        let row = &self.buffer[start..self.passed];
         Some(Proof::of(self.offset(start), row))
     }
 
@@ -184,11 +158,11 @@ impl<R: Read> Lines<R> {
     }
 
     /// After `None`: what is behind the source's last `\n`.
-    pub fn unfinished(&self) -> Unfinished<'_> {
+    pub fn unfinished(&self) -> Line<'_> {
         match &self.overlong {
             Some(Passing {
                 start, holds_seam, ..
-            }) => Unfinished {
+            }) => Line {
                 start: *start,
                 bytes: &[],
                 overlong: Some(Overlong {
@@ -197,7 +171,7 @@ impl<R: Read> Lines<R> {
             },
             None => {
                 let start = skip_nuls(&self.buffer[..self.filled], self.passed);
-                Unfinished {
+                Line {
                     start: self.offset(start),
                     bytes: &self.buffer[start..self.filled],
                     overlong: None,
@@ -272,7 +246,7 @@ impl<R: Read> Lines<R> {
     /// buffer's front.
     fn refill(&mut self) -> io::Result<usize> {
         if self.overlong.is_none() {
-            self.keep_last_row();
+            self.row_before = self.last_row();
             self.keep_from(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
         let old = self.filled;
@@ -289,21 +263,6 @@ impl<R: Read> Lines<R> {
             });
         }
         Ok(self.filled - old)
-    }
-
-    /// Keeps the last row of the buffer, if there is a complete one, before it is dropped.
-    fn keep_last_row(&mut self) {
-        let Some((start, end)) = self.row_at(self.passed) else {
-            return;
-        };
-        let mut bytes = match self.row_before.take() {
-            Some(RowBefore::Kept { bytes, .. }) => bytes,
-            _ => Vec::new(),
-        };
-        bytes.clear();
-        bytes.extend_from_slice(&self.buffer[start..end]);
-        let start = self.offset(start);
-        self.row_before = Some(RowBefore::Kept { start, bytes });
     }
 
     fn read_chunk(&mut self) -> io::Result<()> {
@@ -337,16 +296,6 @@ impl<R: Read> Lines<R> {
         self.make_room(self.filled);
         self.buffer.copy_within(index..index + length, self.front);
         (self.passed, self.complete) = (self.front, self.front);
-    }
-
-    /// Where in the buffer the row lies whose `\n` is right before this index; `None` where that lies
-    /// before the buffer.
-    fn row_at(&self, end: usize) -> Option<(usize, usize)> {
-        if end == self.front {
-            return None;
-        }
-        let line = line_start(&self.buffer[self.front..], end - 1 - self.front);
-        Some((skip_nuls(&self.buffer, self.front + line), end))
     }
 
     fn offset(&self, index: usize) -> u64 {
@@ -415,7 +364,7 @@ mod tests {
             let (start, bytes, overlong) = (line.start, line.bytes.to_vec(), line.overlong);
             seen.push((start, bytes, overlong, lines.read(), lines.last_row()));
         }
-        let Unfinished {
+        let Line {
             start,
             bytes,
             overlong,

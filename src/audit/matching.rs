@@ -6,33 +6,36 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 
 use super::compression::Compression;
-use super::file::{End, LogFile};
-use super::generations::{Generation, Status, WHOLE};
+use super::file::End;
+use super::generations::{Generation, Status};
+use super::proof::Proof;
 use super::stat::Stat;
 
 /// How long after its last change a compressed file is taken for one that is still being written.
 const BEING_WRITTEN: SignedDuration = SignedDuration::from_mins(10);
 
 /// A file of the log as it was found. Generations go by their number in the table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Found {
     pub path: PathBuf,
     pub stat: Stat,
     pub is_current: bool,
+    /// The generation whose file this is, unchanged since that was read. Then the file was not
+    /// examined.
+    pub unchanged: Option<usize>,
     pub compression: Compression,
-    /// Of the content, in bytes; [`WHOLE`] where it is not known.
+    pub key: Option<Proof>,
+    /// The first bytes of the content.
+    pub head: Vec<u8>,
+    /// Of the content, in bytes; `WHOLE` where it is not known.
     pub length: u64,
     pub end: End,
-    /// The generation whose file this is, unchanged since that was read.
-    pub unchanged: Option<usize>,
-    /// Those that begin as this file does.
+    /// The generations that begin as this file does.
     pub alike: Vec<usize>,
     /// Those whose last row is there, too.
     pub holds: Vec<usize>,
     /// Why it could not be examined.
     pub failure: Option<io::Error>,
-    /// What it is read by, where it was examined.
-    pub file: Option<LogFile>,
 }
 
 /// What a file is.
@@ -44,8 +47,7 @@ pub(super) enum Fate {
         is_proven: bool,
     },
     New,
-    /// Content that is read in another file, or was when it was in the file of a generation that is
-    /// gone.
+    /// A copy of what is in another file, or was when it was in the file of this generation.
     Copy {
         of: Option<usize>,
     },
@@ -55,41 +57,24 @@ pub(super) enum Fate {
     Unreadable,
 }
 
-impl Found {
-    pub fn new(path: PathBuf, stat: Stat, is_current: bool, unchanged: Option<usize>) -> Self {
-        Self {
-            path,
-            stat,
-            is_current,
-            compression: Compression::None,
-            length: WHOLE,
-            end: End::Whole,
-            unchanged,
-            alike: Vec::new(),
-            holds: Vec::new(),
-            failure: None,
-            file: None,
+impl Fate {
+    fn is_file_of(generation: usize) -> Self {
+        let is_proven = true;
+        Self::GoesOn {
+            generation,
+            is_proven,
         }
     }
+}
 
-    /// Whether the content is a prefix of the other one's.
-    pub fn is_part_of(&self, whole: &Self) -> io::Result<bool> {
-        match (&self.file, &whole.file) {
-            (Some(part), Some(whole)) => part.is_part_of(whole),
-            (Some(part), None) => part.is_part_of(&LogFile::open(&whole.path)?),
-            (None, _) => Ok(false),
-        }
-    }
-
-    /// Whether it may still be written by what compresses it. A time in the future is a clock that
-    /// was set back: it must not hold up the rows for long.
-    pub fn is_fresh(&self, now: Timestamp) -> bool {
-        now.duration_since(self.stat.modified).abs() < BEING_WRITTEN
-    }
-
-    fn is_plain(&self) -> bool {
-        self.compression == Compression::None
-    }
+/// What is found out so far.
+struct Matching<'a> {
+    table: &'a [Generation],
+    found: &'a [Found],
+    now: Timestamp,
+    fates: Vec<Option<Fate>>,
+    /// Which generations were not found yet.
+    is_free: Vec<bool>,
 }
 
 /// Finds out what each file is. `is_part` compares the content of two: is the first a prefix of the
@@ -98,186 +83,203 @@ pub(super) fn match_files<E>(
     table: &[Generation],
     found: &[Found],
     now: Timestamp,
-    mut is_part: impl FnMut(usize, usize) -> Result<bool, E>,
+    is_part: impl Fn(&Found, &Found) -> Result<bool, E>,
 ) -> Result<Vec<Fate>, E> {
-    let mut fates: Vec<Option<Fate>> = Vec::new();
-    let mut is_free = vec![true; table.len()];
-    for file in found {
-        let unchanged = file.unchanged.filter(|generation| is_free[*generation]);
-        fates.push(if let Some(generation) = unchanged {
-            is_free[generation] = false;
-            Some(Fate::GoesOn {
-                generation,
-                is_proven: true,
-            })
-        } else if let Some(failure) = &file.failure {
-            Some(match failure.kind() {
-                io::ErrorKind::PermissionDenied => Fate::Unreadable,
-                _ => Fate::Waits,
-            })
-        } else if file.end == End::Early && file.is_fresh(now) {
-            Some(Fate::Waits)
-        } else {
-            None
-        });
+    let mut matching = Matching {
+        table,
+        found,
+        now,
+        fates: found.iter().map(|file| file.fate_alone(now)).collect(),
+        is_free: vec![true; table.len()],
+    };
+    for generation in found.iter().filter_map(|file| file.unchanged) {
+        matching.is_free[generation] = false;
     }
-    // Where several files could be a generation, the one with its identity is it, then the one that
-    // holds most; and a file is the generation of which it holds most.
-    let mut pairs = Vec::new();
-    for (number, file) in found
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| fates[*number].is_none())
-    {
-        for &generation in &file.holds {
-            let Generation { offset, stat, .. } = &table[generation];
-            let is_own = stat.is_same_file(&file.stat);
-            let rank = (
-                is_own,
-                *offset,
-                file.length,
-                file.is_current,
-                file.is_plain(),
-            );
-            pairs.push((rank, generation, number));
-        }
-    }
-    pairs.sort_by(|(one, ..), (other, ..)| other.cmp(one));
-    for &((is_own, ..), generation, number) in &pairs {
-        if is_free[generation] && fates[number].is_none() {
-            let others = pairs
-                .iter()
-                .filter(|(_, other, _)| *other == generation)
-                .count();
-            let is_proven = is_own || others == 1;
-            fates[number] = Some(Fate::GoesOn {
-                generation,
-                is_proven,
-            });
-            is_free[generation] = false;
-        }
-    }
+    matching.match_content();
     for (number, file) in found.iter().enumerate() {
-        if fates[number].is_none() {
-            fates[number] = Some(if let Compression::Unreadable(_) = file.compression {
-                judge_unreadable(table, &mut is_free, found, number, now)
-            } else if file.is_current {
-                Fate::New
-            } else if let Some(of) = consumed(table, &is_free, found, number) {
+        if matching.fates[number].is_none() {
+            let fate = if let Compression::Unreadable(_) = file.compression {
+                matching.judge_unreadable(file)
+            } else if let (Some(of), false) = (matching.consumed(number), file.is_current) {
                 Fate::Copy { of: Some(of) }
-            } else if is_copy(found, &fates, number, &mut is_part)? {
+            } else if !file.is_current && matching.is_copy(number, &is_part)? {
                 Fate::Copy { of: None }
             } else {
-                Fate::New
-            });
-        }
-        // A generation that was empty is known by its file alone.
-        let is_own = |one: &Generation| one.is_blank() && one.stat.is_same_file(&file.stat);
-        let is_empty = |one: &Generation| one.status == Status::Read && one.stat.size == 0;
-        let own = (0..table.len()).find(|one| is_own(&table[*one]) && is_empty(&table[*one]));
-        if let (Some(Fate::New), Some(generation)) = (fates[number], own) {
-            fates[number] = Some(Fate::GoesOn {
-                generation,
-                is_proven: true,
-            });
+                matching.judge_new(file)
+            };
+            matching.fates[number] = Some(fate);
         }
     }
-    Ok(fates
-        .into_iter()
-        .map(|fate| fate.unwrap_or(Fate::New))
-        .collect())
+    Ok(matching.fates.into_iter().flatten().collect())
 }
 
-/// The generation of which the file is a copy that was made before its offset was reached, and of
-/// which nothing else is left. Where another generation or file begins alike, too, that alone is no
-/// proof: then the file must not have changed since the generation was read.
-fn consumed(
-    table: &[Generation],
-    is_free: &[bool],
-    found: &[Found],
-    number: usize,
-) -> Option<usize> {
-    let file = &found[number];
-    let is_alone = |generation: &usize| {
-        let mut others = found
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != number);
-        file.alike.len() == 1 && others.all(|(_, other)| !other.alike.contains(generation))
-    };
-    let free = file
-        .alike
-        .iter()
-        .copied()
-        .filter(|generation| is_free[*generation]);
-    { free }.find(|generation| {
-        let Generation { offset, stat, .. } = &table[*generation];
-        let is_older = file.stat.modified <= stat.modified;
-        file.end == End::Whole
-            && file.length < *offset
-            && (*offset == WHOLE || !stat.is_same_file(&file.stat))
-            && (is_older || is_alone(generation))
-    })
+impl Found {
+    /// What it is, where that can be said of it alone.
+    fn fate_alone(&self, now: Timestamp) -> Option<Fate> {
+        if let Some(generation) = self.unchanged {
+            return Some(Fate::is_file_of(generation));
+        }
+        match self.failure.as_ref().map(io::Error::kind) {
+            Some(io::ErrorKind::PermissionDenied) => Some(Fate::Unreadable),
+            Some(_) => Some(Fate::Waits),
+            None => (self.end == End::Early && self.is_fresh(now)).then_some(Fate::Waits),
+        }
+    }
+
+    /// Whether it may still be written by what compresses it. A time in the future is a clock that
+    /// was set back: it must not hold up the rows for long.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        now.duration_since(self.stat.modified).abs() < BEING_WRITTEN
+    }
+
+    /// Whether it has the time of another one: a compression keeps it. Some tools cut it to the
+    /// second.
+    fn has_time(&self, time: Timestamp) -> bool {
+        let own = self.stat.modified;
+        let is_cut = own.subsec_nanosecond() == 0;
+        own == time || is_cut && own.as_second() == time.as_second()
+    }
+
+    /// Whether it was certainly not changed since then.
+    fn is_older_than(&self, time: Timestamp) -> bool {
+        let own = self.stat.modified;
+        let is_cut = own.subsec_nanosecond() == 0;
+        own <= time && (!is_cut || own.as_second() < time.as_second())
+    }
+
+    fn is_plain(&self) -> bool {
+        self.compression == Compression::None
+    }
 }
 
-/// Whether the content is a prefix of another file's. Of files with the same content one is read.
-fn is_copy<E>(
-    found: &[Found],
-    fates: &[Option<Fate>],
-    number: usize,
-    is_part: &mut impl FnMut(usize, usize) -> Result<bool, E>,
-) -> Result<bool, E> {
-    let file = &found[number];
-    for (other_number, other) in found.iter().enumerate() {
-        let is_matched = match fates[other_number] {
-            Some(Fate::GoesOn { generation, .. }) => {
-                // What was not opened is compared where it begins alike.
-                if other.unchanged.is_some() && !file.alike.contains(&generation) {
-                    continue;
-                }
-                true
+impl Matching<'_> {
+    /// Finds generations by their content. Where several files could be one, that with its identity
+    /// is it, then the one that holds most; and a file is the generation of which it holds most.
+    fn match_content(&mut self) {
+        let mut pairs = Vec::new();
+        let open = (0..self.found.len()).filter(|number| self.fates[*number].is_none());
+        for (number, file) in open.map(|number| (number, &self.found[number])) {
+            for &generation in file.holds.iter().filter(|one| self.is_free[**one]) {
+                let Generation { offset, stat, .. } = &self.table[generation];
+                let is_own = stat.is_same_file(&file.stat);
+                let rank = (*offset, file.length, file.is_current, file.is_plain());
+                pairs.push((is_own, rank, generation, number));
             }
-            Some(Fate::New) | None => other.is_current,
-            _ => continue,
-        };
-        let rank = (file.length, false, file.is_plain(), number);
-        let other_rank = (other.length, is_matched, other.is_plain(), other_number);
-        if other_number != number && rank < other_rank && is_part(number, other_number)? {
-            return Ok(true);
+        }
+        pairs.sort_unstable_by(|one, other| other.cmp(one));
+        for &(is_own, _, generation, number) in &pairs {
+            if self.is_free[generation] && self.fates[number].is_none() {
+                let files = pairs.iter().filter(|pair| pair.2 == generation).count();
+                let is_proven = is_own || files == 1;
+                self.fates[number] = Some(Fate::GoesOn {
+                    generation,
+                    is_proven,
+                });
+                self.is_free[generation] = false;
+            }
+        }
+        // What counts as read whole is known by its file alone.
+        for number in 0..self.found.len() {
+            let stat = &self.found[number].stat;
+            let is_own = |one: &Generation| !one.is_followed() && one.stat.is_same_file(stat);
+            let own = self.free().find(|(_, one)| is_own(one));
+            let own = own.map(|(generation, _)| generation);
+            if let (None, Some(generation)) = (self.fates[number], own) {
+                self.fates[number] = Some(Fate::is_file_of(generation));
+                self.is_free[generation] = false;
+            }
         }
     }
-    Ok(false)
-}
 
-/// A compression keeps the time of the file that it was made of. Some tools cut it to the second.
-/// Nothing is said of one that is still being made of the file beside it.
-fn judge_unreadable(
-    table: &[Generation],
-    is_free: &mut [bool],
-    found: &[Found],
-    number: usize,
-    now: Timestamp,
-) -> Fate {
-    let file = &found[number];
-    let time = file.stat.modified;
-    let is_time = |other: Timestamp| {
-        let is_cut = time.subsec_nanosecond() == 0 && time.as_second() == other.as_second();
-        time == other || is_cut
-    };
-    let mut read =
-        (0..table.len()).filter(|one| is_free[*one] && table[*one].status != Status::Unread);
-    if let Some(generation) = read.find(|one| is_time(table[*one].stat.modified)) {
-        is_free[generation] = false;
-        return Fate::GoesOn {
-            generation,
-            is_proven: true,
-        };
+    fn free(&self) -> impl Iterator<Item = (usize, &Generation)> {
+        let table = self.table.iter().enumerate();
+        table.filter(|(number, _)| self.is_free[*number])
     }
-    let plain = file.path.with_extension("");
-    let is_being_made =
-        |other: &Found| other.path == plain && (file.is_fresh(now) || is_time(other.stat.modified));
-    match found.iter().any(is_being_made) {
-        true => Fate::Copy { of: None },
-        false => Fate::Unreadable,
+
+    /// The generation of which the file is a copy that was made before its offset was reached, and
+    /// of which nothing else is left. Where another generation or file begins alike, too, that alone
+    /// is no proof: then the file must not have changed since the generation was read.
+    fn consumed(&self, number: usize) -> Option<usize> {
+        let file = &self.found[number];
+        let is_alone = |generation: usize| {
+            let mut others = self
+                .found
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != number);
+            file.alike.len() == 1 && !others.any(|(_, other)| other.alike.contains(&generation))
+        };
+        let mut free = self.free();
+        let found = free.find(|(generation, one)| {
+            file.end == End::Whole
+                && file.length < one.offset
+                && file.alike.contains(generation)
+                && !one.stat.is_same_file(&file.stat)
+                && (file.is_older_than(one.stat.modified) || is_alone(*generation))
+        });
+        found.map(|(generation, _)| generation)
+    }
+
+    /// Whether the content is a prefix of another file's. Of files with the same content one is
+    /// read.
+    fn is_copy<E>(
+        &self,
+        number: usize,
+        is_part: impl Fn(&Found, &Found) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let file = &self.found[number];
+        for (other_number, other) in self.found.iter().enumerate() {
+            let is_read = match self.fates[other_number] {
+                // What was not examined is compared where it begins alike.
+                Some(Fate::GoesOn { generation, .. }) => {
+                    other.unchanged.is_none() || file.alike.contains(&generation)
+                }
+                Some(Fate::New) | None => true,
+                _ => false,
+            };
+            let is_matched = matches!(self.fates[other_number], Some(Fate::GoesOn { .. }));
+            let rank = (file.length, false, file.is_plain(), number);
+            let is_certain = is_matched || other.is_current;
+            let other_rank = (other.length, is_certain, other.is_plain(), other_number);
+            if is_read && rank < other_rank && is_part(file, other)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A file in a compression that cannot be read: it is known by its time, and nothing is said of
+    /// one that is still being made of the file beside it.
+    fn judge_unreadable(&mut self, file: &Found) -> Fate {
+        let mut free = self.free().filter(|(_, one)| one.status != Status::Unread);
+        let read = free.find(|(_, one)| file.has_time(one.stat.modified));
+        let read = read.map(|(generation, _)| generation);
+        drop(free);
+        if let Some(generation) = read {
+            self.is_free[generation] = false;
+            return Fate::is_file_of(generation);
+        }
+        let plain = file.path.with_extension("");
+        let mut made_of = self.found.iter().filter(|other| other.path == plain);
+        let is_being_made =
+            made_of.any(|other| file.is_fresh(self.now) || file.has_time(other.stat.modified));
+        if is_being_made {
+            Fate::Copy { of: None }
+        } else {
+            Fate::Unreadable
+        }
+    }
+
+    /// A generation that was empty is known by its file alone.
+    fn judge_new(&mut self, file: &Found) -> Fate {
+        let own = self.free().find(|(_, one)| {
+            let was_empty = one.is_blank() && one.status == Status::Read && one.stat.size == 0;
+            was_empty && one.stat.is_same_file(&file.stat)
+        });
+        let own = own.map(|(generation, _)| generation);
+        own.map_or(Fate::New, |generation| {
+            self.is_free[generation] = false;
+            Fate::is_file_of(generation)
+        })
     }
 }

@@ -6,13 +6,15 @@
 mod compression;
 pub mod file;
 pub mod generations;
-pub mod hash;
 pub mod lag;
 mod lines;
 mod look;
 mod matching;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod model;
 pub mod names;
-mod proof;
+pub mod proof;
 pub mod row;
 pub mod seams;
 mod stat;

@@ -13,21 +13,22 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 
 use super::compression::ENDINGS;
-use super::generations::{Checkpoint, Folder};
-use super::stat::{self, Stat};
+use super::generations::Checkpoint;
+use super::stat::{Stat, modified};
 
 /// What was beside a log at one moment.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Listing {
     /// Each with its inode: a name that means another file is another listing.
     pub files: BTreeSet<(PathBuf, u64)>,
-    /// The folders that hold files of the log, and the log's own.
-    pub folders: Vec<Folder>,
+    /// The log's own folder and those that hold files of it, each with when it last changed.
+    pub folders: Vec<(PathBuf, Timestamp)>,
 }
 
 /// Lists the files that the log may have been rotated into: beside the log (beside the link and
 /// beside its target, where the path is a symbolic link) and in the folders directly below. Where
-/// the link led to `old_target` before, also the files between the two by their names.
+/// the link led to `old_target` before, also the files between the two by their names. A folder that
+/// may not be read holds nothing for us.
 pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing> {
     let target = fs::canonicalize(log).unwrap_or_else(|_| log.to_owned());
     let mut listing = Listing::default();
@@ -35,73 +36,44 @@ pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing>
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             continue;
         };
-        let old_name = old_target.filter(|_| path == target && path != log);
-        let old_name = old_name
-            .and_then(Path::file_name)
-            .filter(|old| *old != name);
-        let is_of_log = |entry: &DirEntry| {
-            let other = entry.file_name();
+        let old_name = old_target.and_then(Path::file_name);
+        let old_name = old_name.filter(|old| path == target && path != log && *old != name);
+        let is_of_log = |other: &OsStr| {
             is_rotated(name.as_bytes(), other.as_bytes())
-                || old_name.is_some_and(|old| is_between(old, name, &other))
+                || old_name.is_some_and(|old| is_between(old, name, other))
         };
         // The folder of a bare file name.
-        let folder = if folder.as_os_str().is_empty() {
+        let own = if folder.as_os_str().is_empty() {
             Path::new(".")
         } else {
             folder
         };
-        let mut below = Vec::new();
-        listing.add(folder, true, |entry| match is_folder(entry) {
-            true => {
-                below.push(entry.path());
-                false
+        let mut folders = vec![own.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let opened = fs::metadata(&folder).and_then(|meta| Ok((meta, fs::read_dir(&folder)?)));
+            let (meta, entries) = match opened.map_err(|error| (error.kind(), error)) {
+                Err((io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied, _)) => continue,
+                Err((_, error)) => return Err(error),
+                Ok(opened) => opened,
+            };
+            let before = listing.files.len();
+            for entry in entries {
+                let entry = entry?;
+                if is_folder(&entry) {
+                    folders.extend((folder == own).then(|| entry.path()));
+                } else if is_of_log(&entry.file_name()) {
+                    listing.files.insert((entry.path(), entry.ino()));
+                }
             }
-            false => is_of_log(entry),
-        })?;
-        for folder in below {
-            listing.add(&folder, false, |entry| {
-                !is_folder(entry) && is_of_log(entry)
-            })?;
+            if folder == own || listing.files.len() > before {
+                listing.folders.push((folder, modified(&meta)));
+            }
         }
     }
     listing
         .files
         .retain(|(path, _)| path != log && *path != target);
     Ok(listing)
-}
-
-impl Listing {
-    /// A folder that may not be read holds nothing for us.
-    fn add(
-        &mut self,
-        folder: &Path,
-        is_own: bool,
-        mut is_of_log: impl FnMut(&DirEntry) -> bool,
-    ) -> io::Result<()> {
-        let is_passed = |error: &io::Error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-            )
-        };
-        let opened = fs::metadata(folder).and_then(|meta| Ok((meta, fs::read_dir(folder)?)));
-        let (meta, entries) = match opened {
-            Err(error) if is_passed(&error) => return Ok(()),
-            opened => opened?,
-        };
-        let before = self.files.len();
-        for entry in entries {
-            let entry = entry?;
-            if is_of_log(&entry) {
-                self.files.insert((entry.path(), entry.ino()));
-            }
-        }
-        if is_own || self.files.len() > before {
-            let (path, modified) = (folder.to_owned(), stat::modified(&meta));
-            self.folders.push(Folder { path, modified });
-        }
-        Ok(())
-    }
 }
 
 /// A folder, or a link to one.
@@ -202,40 +174,27 @@ pub fn log_key(log: &Path) -> String {
     text_of(&path)
 }
 
-/// A path as text, and no two paths as the same: a byte that is not UTF-8 is `//` and two hex
-/// digits, since a path that was cleaned has no `//` of its own.
+/// A path as text, and no two paths as the same. One that is not UTF-8 is `//` and its bytes in hex:
+/// no clean path begins so.
 pub fn text_of(path: &Path) -> String {
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        text += chunk.valid();
-        chunk
-            .invalid()
-            .iter()
-            .for_each(|byte| text += &format!("//{byte:02x}"));
-    }
-    text
+    let in_hex = || {
+        let bytes = path.as_os_str().as_bytes().iter();
+        "//".to_owned() + &bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    path.to_str().map_or_else(in_hex, str::to_owned)
 }
 
 /// The path that a text from [`text_of`] or [`log_key`] stands for.
 pub fn path_of(text: &str) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("//") {
-        let digits = rest.get(at + 2..at + 4);
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.extend_from_slice(rest[..at].as_bytes());
-                bytes.push(byte);
-                rest = &rest[at + 4..];
-            }
-            None => {
-                bytes.extend_from_slice(rest[..=at].as_bytes());
-                rest = &rest[at + 1..];
-            }
-        }
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    PathBuf::from(OsString::from_vec(bytes))
+    let Some(digits) = text.strip_prefix("//") else {
+        return PathBuf::from(text);
+    };
+    let byte = |pair: &[u8]| {
+        let pair = str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    let bytes = digits.as_bytes().chunks(2).filter_map(byte);
+    OsString::from_vec(bytes.collect()).into()
 }
 
 /// The key under which a log is known already, perhaps by another spelling of its path; `None`
@@ -263,9 +222,4 @@ pub fn known_key<'a>(
             || place.is_some() && place_of(&path) == place
     });
     logs.next().map(|(known, _)| known)
-}
-
-/// The time when a folder last changed.
-pub(super) fn folder_time(path: &Path) -> Option<Timestamp> {
-    fs::metadata(path).ok().map(|meta| stat::modified(&meta))
 }

@@ -185,7 +185,7 @@ fn parts(log: &Path, since: Option<Timestamp>) -> io::Result<(Vec<(LogFile, u64)
 fn files(log: &Path) -> io::Result<Vec<LogFile>> {
     let mut found: Vec<LogFile> = Vec::new();
     match LogFile::open_plain(log) {
-        Ok(current) => found.push(current.closed()),
+        Ok(current) => found.push(current),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -193,7 +193,7 @@ fn files(log: &Path) -> io::Result<Vec<LogFile>> {
     let opened = listed
         .iter()
         .filter_map(|(path, _)| LogFile::open(path).ok());
-    let mut rotated: Vec<LogFile> = opened.map(LogFile::closed).collect();
+    let mut rotated: Vec<LogFile> = opened.collect();
     rotated.sort_by_cached_key(|file| Reverse(age(&file.path, &file.stat, false)));
     for file in rotated {
         let is_copy = found.iter().any(|other| other.head() == file.head());

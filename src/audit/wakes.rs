@@ -13,11 +13,12 @@ use log::warn;
 use memchr::memmem;
 
 use super::file::{Content, LogFile};
-use super::generations::{Checkpoint, Generation};
-use super::lines::{Line, Lines, Overlong, Unfinished};
+use super::generations::{Checkpoint, Generation, Status};
+use super::lines::{Line, Lines, Overlong};
 use super::look::{Segment, View, view};
 use super::proof::Proof;
 use super::row::{Event, Rows, SEAM, is_whole, read_rows};
+use super::stat::Stat;
 
 /// What one look at the log came to.
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ pub struct Wakes<'a> {
 /// A segment that is being read.
 struct Reading {
     segment: Segment,
+    file: LogFile,
     lines: Lines<Content>,
     /// Where the line begins that the events are from.
     line: u64,
@@ -64,6 +66,20 @@ struct Reading {
     pulled: Range<usize>,
     /// Set once all lines were read.
     end: Option<End>,
+}
+
+impl Reading {
+    fn new(segment: Segment, file: LogFile, lines: Lines<Content>) -> Self {
+        Self {
+            segment,
+            file,
+            lines,
+            line: 0,
+            events: Vec::new().into_iter(),
+            pulled: 0..0,
+            end: None,
+        }
+    }
 }
 
 /// What stands after the last line end.
@@ -83,19 +99,38 @@ pub fn look<'a>(log: &Path, checkpoint: &'a mut Checkpoint, now: Timestamp) -> R
 pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Result<Wakes<'a>> {
     let opened = LogFile::open(path);
     let file = opened.with_context(|| format!("cannot read {}", path.display()))?;
-    let segment = Segment {
-        generation: 0,
-        file,
-        is_current: false,
-        // Nobody appends to it any more: a last row without its line end counts.
-        is_finished: true,
-    };
+    // Nobody appends to it any more: a last row without its line end counts.
+    let segments = vec![Segment::of(file, 0, false)];
+    let has_log = true;
     let view = View {
-        segments: vec![segment],
-        has_log: true,
+        segments,
+        has_log,
         ..View::default()
     };
     Ok(Wakes::new(checkpoint, view, Timestamp::now()))
+}
+
+impl Segment {
+    /// Opens the file, if it was not open yet, and its lines that were not read. Fails with
+    /// `NotFound` where another file has its name now.
+    pub(super) fn open(&mut self, table: &[Generation]) -> io::Result<(LogFile, Lines<Content>)> {
+        let generation = &table[self.generation];
+        let file = match (self.file.take(), self.is_current) {
+            (Some(file), _) => file,
+            (None, true) => LogFile::open_plain(&self.path)?,
+            (None, false) => LogFile::open(&self.path)?,
+        };
+        let is_own = match file.is_plain() {
+            true => generation.goes_on_in(&file)?,
+            false => file.stat == generation.stat,
+        };
+        // A replay begins with a generation that nothing is known of.
+        if !is_own && generation.stat != Stat::default() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let lines = Lines::new(file.read_from(generation.offset)?, generation.offset);
+        Ok((file, lines))
+    }
 }
 
 impl<'a> Wakes<'a> {
@@ -146,7 +181,12 @@ impl<'a> Wakes<'a> {
         let Some(reading) = self.reading.take() else {
             return;
         };
-        let Reading { segment, lines, .. } = &reading;
+        let Reading {
+            segment,
+            file,
+            lines,
+            ..
+        } = &reading;
         let generation = &mut self.checkpoint.generations[segment.generation];
         let is_cut = reading.events.len() > 0;
         let row = match &reading.end {
@@ -159,63 +199,52 @@ impl<'a> Wakes<'a> {
             _ => lines.last_row(),
         };
         if let Some(row) = row {
-            generation.offset = row.end;
-            generation.last_row = Some(row);
+            generation.move_after(row);
         }
         if let (Some(end), false) = (&reading.end, is_cut) {
-            generation.note_read(&segment.file, self.now);
+            generation.key = file.key().or(generation.key.take());
+            generation.see(&file.path, &file.stat, file.is_plain(), self.now);
+            generation.status = Status::Read;
             generation.judged = if segment.is_finished { end.offset } else { 0 };
         }
         self.summary.rows += lines.read() - u64::from(is_cut);
     }
 
-    fn begin(&mut self, segment: Segment) -> io::Result<()> {
-        let offset = self.checkpoint.generations[segment.generation].offset;
-        let lines = Lines::new(segment.file.read_from(offset)?, offset);
-        self.reading = Some(Reading {
-            segment,
-            lines,
-            line: offset,
-            events: Vec::new().into_iter(),
-            pulled: 0..0,
-            end: None,
-        });
-        Ok(())
-    }
-
     /// Where nobody appends to it any more, a last row without its line end is read as well, if it
     /// is whole.
     fn end(&mut self, reading: &mut Reading) {
-        let segment = &reading.segment;
-        let Unfinished {
+        let Reading { segment, file, .. } = &*reading;
+        let Line {
             start,
             bytes,
             overlong,
         } = reading.lines.unfinished();
         let is_row = !segment.is_current && is_whole(bytes);
-        let length = match segment.file.is_gzip() {
+        let length = match file.is_gzip() {
             true => start + bytes.len() as u64,
-            false => segment.file.stat.size,
+            false => file.stat.size,
         };
-        reading.line = start;
+        let row = is_row.then(|| Proof::of(start, bytes));
+        let mut events = Vec::new();
         if is_row {
-            reading.events = read_rows(bytes).events.into_iter();
+            events = read_rows(bytes).events;
             self.summary.rows += 1;
         } else if segment.is_finished {
             let malformed = memmem::find(bytes, SEAM.as_bytes()).map(|_| 0);
             self.note_unreadable(segment, start, overlong, malformed);
         }
-        reading.end = Some(End {
-            row: is_row.then(|| Proof::of(start, bytes)),
-            offset: length,
-        });
         if let Some(damage) = &reading.lines.source().damage {
-            let path = segment.file.path.display();
+            let path = segment.path.display();
             self.summary.missed += 1;
             self.warn(&format!(
                 "{path} is damaged ({damage}): rows after that point may have been missed"
             ));
         }
+        (reading.line, reading.events) = (start, events.into_iter());
+        reading.end = Some(End {
+            row,
+            offset: length,
+        });
     }
 
     fn note_unreadable(
@@ -225,7 +254,7 @@ impl<'a> Wakes<'a> {
         overlong: Option<Overlong>,
         malformed: Option<u64>,
     ) {
-        let path = segment.file.path.display();
+        let path = segment.path.display();
         if let Some(Overlong { holds_seam }) = overlong {
             let wake = match holds_seam {
                 true => ": a wake may have been in it",
@@ -265,17 +294,17 @@ impl Iterator for Wakes<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Some(mut reading) = self.reading.take() else {
-                let segment = self.segments.next()?;
-                let path = segment.file.path.clone();
-                match self.begin(segment) {
-                    Ok(()) => continue,
+                let mut segment = self.segments.next()?;
+                match segment.open(&self.checkpoint.generations) {
+                    Ok((file, lines)) => self.reading = Some(Reading::new(segment, file, lines)),
                     // It was moved meanwhile: the next look finds it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         self.segments = Vec::new().into_iter();
                         return None;
                     }
-                    Err(error) => return self.break_off(&path, error),
+                    Err(error) => return self.break_off(&segment.path, error),
                 }
+                continue;
             };
             if let Some((event, range)) = reading.events.next() {
                 reading.pulled = range;
@@ -303,7 +332,7 @@ impl Iterator for Wakes<'_> {
                     Err(error) => failure = Some(error),
                 }
             }
-            let path = failure.is_some().then(|| reading.segment.file.path.clone());
+            let path = failure.is_some().then(|| reading.segment.path.clone());
             self.reading = Some(reading);
             if is_over || failure.is_some() {
                 self.settle();

@@ -29,14 +29,14 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         config.engine = None;
     }
     let log = &config.paths.audit_log;
-    let file = LogFile::open(log).map_err(|error| {
+    LogFile::open(log).map_err(|error| {
         let error = anyhow!("cannot read the audit log {}: {error}", log.display());
         Problem::new(Exit::Failed, error).with_next_step("name a JSONL file, plain or gzip")
     })?;
     let format = args.format.format;
     let is_text = format == RecordFormat::Text;
     let mut state = State::default();
-    state.begin(log, Checkpoint::of_file(&file));
+    state.begin(log, Checkpoint::of_one_file());
     let effects = Replay::new(&config, !is_text).keeping_rows(format == RecordFormat::Html);
     let report = Report::new(log_name(log), false);
     let mut session = Session::new(&config, state, effects, report).keeping_wakes(!is_text);

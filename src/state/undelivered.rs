@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Store;
 use super::outbox::{Dm, Outbox};
-use crate::audit::hash::sha256;
+use crate::audit::proof::sha256;
 use crate::files::open_own;
 use crate::text::serialize_time;
 
