@@ -285,9 +285,15 @@ pub struct ReplayArgs {
     /// The audit log, plain or gzip
     #[arg(value_name = "LOG")]
     pub log: PathBuf,
-    /// Ask no engine, even if one is configured
+    /// Only what was raised since: 30m, 2h, 7d, 1w, today, yesterday, 2026-05-24 or '2026-05-24 14:00' (UTC)
+    #[arg(long, value_name = "WHEN", value_hint = ValueHint::Other)]
+    pub since: Option<String>,
+    /// Only this probe
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+    pub probe: Option<String>,
+    /// Ask the configured engine about each alert; it may cost money
     #[arg(long)]
-    pub no_engine: bool,
+    pub ask_engine: bool,
     #[command(flatten)]
     pub format: RecordFormatArg,
 }

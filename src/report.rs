@@ -99,6 +99,8 @@ pub struct Tally {
     pub dispatched: u64,
     pub held_back: u64,
     pub sent: u64,
+    /// Messages of this run that were delivered or printed.
+    pub sent_messages: u64,
     /// Messages that went to `undelivered/`.
     pub undelivered: u64,
     /// Parts of the log that could not be read: wakes may have been in them.

@@ -5,9 +5,13 @@ use std::path::Path;
 /// How many first bytes tell a compression.
 pub(super) const MAGIC_BYTES: u64 = 6;
 
+/// What a compression adds to a file's name.
+pub(super) const ENDINGS: [&str; 7] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".lzma", ".Z"];
+
 /// How a file that the log may have been rotated into is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
+    #[default]
     None,
     Gzip,
     /// Its content cannot be read here. The compression's name.

@@ -10,8 +10,7 @@ use std::io::{self, Read};
 use memchr::{memchr, memmem, memrchr};
 use sha2::{Digest, Sha256};
 
-use super::hash::hex;
-use super::position::RowProof;
+use super::proof::Proof;
 use super::row::SEAM;
 
 /// The longest line that is held, without its `\n` and the NUL bytes before it.
@@ -44,15 +43,6 @@ pub struct Overlong {
     pub holds_seam: bool,
 }
 
-/// What is behind the last `\n` of the source.
-#[derive(Debug, PartialEq)]
-pub struct Unfinished<'a> {
-    pub start: u64,
-    /// Empty where there is nothing, or where it is overlong.
-    pub bytes: &'a [u8],
-    pub overlong: Option<Overlong>,
-}
-
 /// A lending reader of the lines that matter. It holds at most [`MAX_LINE`] and one chunk.
 pub struct Lines<R> {
     source: R,
@@ -72,29 +62,10 @@ pub struct Lines<R> {
     complete: usize,
     read: u64,
     /// The last complete row before the buffer.
-    row_before: Option<RowBefore>,
+    row_before: Option<Proof>,
     /// The overlong line that is being passed, and the one that was returned last.
     overlong: Option<Passing>,
-    overlong_row: Option<RowProof>,
-}
-
-/// A row that is no longer in the buffer. It is hashed only where its proof is asked for.
-enum RowBefore {
-    Kept {
-        start: u64,
-        bytes: Vec<u8>,
-    },
-    /// It was too long to be kept.
-    Hashed(RowProof),
-}
-
-impl RowBefore {
-    fn proof(&self) -> RowProof {
-        match self {
-            Self::Kept { start, bytes } => RowProof::of(*start, bytes),
-            Self::Hashed(proof) => proof.clone(),
-        }
-    }
+    overlong_row: Option<Proof>,
 }
 
 /// An overlong line on its way through the buffer.
@@ -138,7 +109,7 @@ impl<R: Read> Lines<R> {
     /// source. An error is the source's own; all that was passed before it stays passed.
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         if let Some(row) = self.overlong_row.take() {
-            self.row_before = Some(RowBefore::Hashed(row));
+            self.row_before = Some(row);
         }
         loop {
             if self.overlong.is_some() {
@@ -162,24 +133,36 @@ impl<R: Read> Lines<R> {
 
     /// The last complete row, up to and with the one last returned; after `None`, the source's
     /// last. `None` where there was no complete row yet.
-    pub fn last_row(&self) -> Option<RowProof> {
-        self.overlong_row
-            .clone()
-            .or_else(|| self.row_ending_at(self.passed))
+    pub fn last_row(&self) -> Option<Proof> {
+        if let Some(row) = &self.overlong_row {
+            return Some(row.clone());
+        }
+        if self.passed == self.front {
+            return self.row_before.clone();
+        }
+        let line = line_start(&self.buffer[self.front..], self.passed - 1 - self.front);
+        let start = skip_nuls(&self.buffer, self.front + line);
+        let row = &self.buffer[start..self.passed];
+        Some(Proof::of(self.offset(start), row))
     }
 
-    /// The row before the line that was returned last, which was not overlong; `None` where it is the
-    /// first.
-    pub fn row_before_line(&self) -> Option<RowProof> {
-        self.row_ending_at(self.line)
+    /// The line that was returned last, without its `\n`; not where it was overlong.
+    pub fn line(&self) -> &[u8] {
+        let start = skip_nuls(&self.buffer, self.line);
+        &self.buffer[start..self.passed.saturating_sub(1).max(start)]
+    }
+
+    /// What the lines are read from.
+    pub fn source(&self) -> &R {
+        &self.source
     }
 
     /// After `None`: what is behind the source's last `\n`.
-    pub fn unfinished(&self) -> Unfinished<'_> {
+    pub fn unfinished(&self) -> Line<'_> {
         match &self.overlong {
             Some(Passing {
                 start, holds_seam, ..
-            }) => Unfinished {
+            }) => Line {
                 start: *start,
                 bytes: &[],
                 overlong: Some(Overlong {
@@ -188,7 +171,7 @@ impl<R: Read> Lines<R> {
             },
             None => {
                 let start = skip_nuls(&self.buffer[..self.filled], self.passed);
-                Unfinished {
+                Line {
                     start: self.offset(start),
                     bytes: &self.buffer[start..self.filled],
                     overlong: None,
@@ -218,10 +201,10 @@ impl<R: Read> Lines<R> {
     /// The line that begins here and was passed last.
     fn line_from(&mut self, line: usize) -> Line<'_> {
         self.line = line;
-        let start = skip_nuls(&self.buffer, line);
+        let start = self.offset(skip_nuls(&self.buffer, line));
         Line {
-            start: self.offset(start),
-            bytes: &self.buffer[start..self.passed - 1],
+            start,
+            bytes: self.line(),
             overlong: None,
         }
     }
@@ -251,12 +234,7 @@ impl<R: Read> Lines<R> {
             holds_seam,
             ..
         } = passing;
-        self.overlong_row = Some(RowProof {
-            start,
-            end: self.base,
-            sha256: hex(hash),
-            is_undated: false,
-        });
+        self.overlong_row = Some(Proof::hashed(start, self.base, hash));
         Some(Line {
             start,
             bytes: &[],
@@ -268,7 +246,7 @@ impl<R: Read> Lines<R> {
     /// buffer's front.
     fn refill(&mut self) -> io::Result<usize> {
         if self.overlong.is_none() {
-            self.keep_last_row();
+            self.row_before = self.last_row();
             self.keep_from(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
         let old = self.filled;
@@ -285,21 +263,6 @@ impl<R: Read> Lines<R> {
             });
         }
         Ok(self.filled - old)
-    }
-
-    /// Keeps the last row of the buffer, if there is a complete one, before it is dropped.
-    fn keep_last_row(&mut self) {
-        let Some((start, end)) = self.row_at(self.passed) else {
-            return;
-        };
-        let mut bytes = match self.row_before.take() {
-            Some(RowBefore::Kept { bytes, .. }) => bytes,
-            _ => Vec::new(),
-        };
-        bytes.clear();
-        bytes.extend_from_slice(&self.buffer[start..end]);
-        let start = self.offset(start);
-        self.row_before = Some(RowBefore::Kept { start, bytes });
     }
 
     fn read_chunk(&mut self) -> io::Result<()> {
@@ -335,24 +298,6 @@ impl<R: Read> Lines<R> {
         (self.passed, self.complete) = (self.front, self.front);
     }
 
-    /// The row whose `\n` is right before this index of the buffer.
-    fn row_ending_at(&self, end: usize) -> Option<RowProof> {
-        let Some((start, end)) = self.row_at(end) else {
-            return self.row_before.as_ref().map(RowBefore::proof);
-        };
-        let row = &self.buffer[start..end];
-        Some(RowProof::of(self.offset(start), row))
-    }
-
-    /// Where in the buffer that row lies; `None` where it lies before the buffer.
-    fn row_at(&self, end: usize) -> Option<(usize, usize)> {
-        if end == self.front {
-            return None;
-        }
-        let line = line_start(&self.buffer[self.front..], end - 1 - self.front);
-        Some((skip_nuls(&self.buffer, self.front + line), end))
-    }
-
     fn offset(&self, index: usize) -> u64 {
         self.base + (index - self.front) as u64
     }
@@ -385,9 +330,9 @@ mod tests {
     const WAKE: &[u8] = b"{\"seam\":\"probe.wake_requested\"}\n";
 
     /// A line as it was returned, with what `read` and `last_row` said of it.
-    type Seen = (u64, Vec<u8>, Option<Overlong>, u64, Option<RowProof>);
+    type Seen = (u64, Vec<u8>, Option<Overlong>, u64, Option<Proof>);
     /// What is left at the end: unfinished offset, bytes and length flag, lines read, last mark.
-    type End = (u64, Vec<u8>, Option<Overlong>, u64, Option<RowProof>);
+    type End = (u64, Vec<u8>, Option<Overlong>, u64, Option<Proof>);
 
     /// Gives out at most as many bytes a read as the script says, and is interrupted where it says
     /// 0.
@@ -419,7 +364,7 @@ mod tests {
             let (start, bytes, overlong) = (line.start, line.bytes.to_vec(), line.overlong);
             seen.push((start, bytes, overlong, lines.read(), lines.last_row()));
         }
-        let Unfinished {
+        let Line {
             start,
             bytes,
             overlong,
@@ -459,14 +404,7 @@ mod tests {
             if bytes.len() == row.len() {
                 return (seen, (start, kept, overlong, read, mark));
             }
-            let overlong_row = RowProof {
-                is_undated: false,
-                ..RowProof::of(start, row)
-            };
-            mark = Some(match overlong {
-                Some(_) => overlong_row,
-                None => RowProof::of(start, row),
-            });
+            mark = Some(Proof::of(start, row));
             read += 1;
             if overlong.is_some() || holds_seam(bytes) {
                 seen.push((start, kept, overlong, read, mark.clone()));

@@ -1,23 +1,23 @@
-//! The audit log: bytes → complete lines (`lines`) → wakes (`row`, `wake`), with the offset behind
-//! each row, and where the old content went when the log was rotated (`rotation`).
+//! The audit log: bytes → complete lines (`lines`) → wakes (`row`, `wake`), pulled one by one
+//! (`wakes`), with a table of how far each generation of the log was read (`generations`). A look
+//! (`look`) lists the files of the log where something changed (`names`), examines them (`file`), and
+//! finds out which generation is in which (`matching`).
 
-pub mod checkpoint;
 mod compression;
-mod found;
-pub mod generation;
-pub mod hash;
-pub mod identity;
-pub mod known;
-pub mod lines;
-pub mod plan;
-pub mod position;
-pub mod reader;
-pub mod rotation;
+pub mod file;
+pub mod generations;
+pub mod lag;
+mod lines;
+mod look;
+mod matching;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod model;
+pub mod names;
+pub mod proof;
 pub mod row;
 pub mod seams;
-mod search;
-mod siblings;
-pub mod source;
-#[allow(dead_code)]
+pub mod stat;
 pub mod tail;
 pub mod wake;
+pub mod wakes;

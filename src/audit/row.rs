@@ -1,23 +1,45 @@
-//! One line of the audit log → the wakes in it. In a line that is not one JSON object every whole
+//! One line of the audit log → the wakes and recoveries in it. In a line that is not one JSON object every whole
 //! row is saved. Relies on `lines` to hand over only lines that hold the seam's name as plain text,
 //! each within the limit of its length.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
-use super::wake::Wake;
+use super::wake::{Recovery, Wake};
 use crate::json;
 
 /// The name by which a row says that it is a wake.
 pub const SEAM: &str = "probe.wake_requested";
+/// The name by which a row says that a service is well again. It also names [`SEAM`], as what it
+/// ends, so that one search finds both.
+pub const RECOVERED_SEAM: &str = "probe.recovered";
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a line that holds the seam's name contains.
 #[derive(Debug, Default, PartialEq)]
 pub struct Rows {
-    pub wakes: Vec<Wake>,
+    /// Each with where it is in the line.
+    pub events: Vec<(Event, Range<usize>)>,
     /// Where in the line the first bytes are that belong to no whole row, if there are any.
     pub malformed: Option<u64>,
+}
+
+/// A row that means something to us.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Wake(Wake),
+    Recovery(Recovery),
+}
+
+impl Rows {
+    pub fn wakes(&self) -> impl Iterator<Item = &Wake> {
+        self.events.iter().filter_map(|(event, _)| match event {
+            Event::Wake(wake) => Some(wake),
+            Event::Recovery(_) => None,
+        })
+    }
 }
 
 /// Reads one line, given without its `\n`. White space, NUL bytes and a byte order mark around rows
@@ -25,7 +47,10 @@ pub struct Rows {
 pub fn read_rows(line: &[u8]) -> Rows {
     match only_object(line) {
         Some(object) => Rows {
-            wakes: wake(object).into_iter().collect(),
+            events: event(&line[object.clone()])
+                .map(|event| (event, object))
+                .into_iter()
+                .collect(),
             malformed: None,
         },
         None => salvage(line),
@@ -37,10 +62,10 @@ pub fn is_whole(line: &[u8]) -> bool {
     only_object(line).is_some()
 }
 
-fn only_object(line: &[u8]) -> Option<&[u8]> {
+fn only_object(line: &[u8]) -> Option<Range<usize>> {
     let start = skip_padding(line, 0);
     let end = json::object_at(line, start).ok()?;
-    (skip_padding(line, end) == line.len()).then(|| &line[start..end])
+    (skip_padding(line, end) == line.len()).then_some(start..end)
 }
 
 /// Saves every whole row of a line in which rows are torn or run together. A row is any whole
@@ -67,7 +92,8 @@ fn salvage(line: &[u8]) -> Rows {
                 at = end;
                 let object = &line[start..end];
                 if own_seam(object).is_some() {
-                    rows.wakes.extend(wake(object));
+                    rows.events
+                        .extend(event(object).map(|event| (event, start..end)));
                     rows.judge_rest(&line[..start], behind_row);
                     behind_row = end;
                 }
@@ -101,10 +127,14 @@ fn skip_padding(line: &[u8], at: usize) -> usize {
             .count()
 }
 
-/// The wake that a whole object is, if it is one.
-fn wake(object: &[u8]) -> Option<Wake> {
+/// What a whole object means to us, if anything.
+fn event(object: &[u8]) -> Option<Event> {
     let [seam, emitted_at, details] = json::last_of(object, ["seam", "emitted_at", "details"]);
-    (json::string(seam?)? == SEAM).then(|| Wake::from_row(emitted_at, details))
+    match json::string(seam?)?.as_str() {
+        SEAM => Some(Event::Wake(Wake::from_row(emitted_at, details))),
+        RECOVERED_SEAM => Recovery::from_row(emitted_at, details).map(Event::Recovery),
+        _ => None,
+    }
 }
 
 fn own_seam(object: &[u8]) -> Option<String> {
@@ -134,17 +164,15 @@ mod tests {
 
     /// The one wake of a line of which nothing is malformed.
     fn wake_of(line: impl AsRef<[u8]>) -> Wake {
-        let Rows {
-            mut wakes,
-            malformed,
-        } = read_rows(line.as_ref());
-        assert_eq!((wakes.len(), malformed), (1, None));
-        wakes.remove(0)
+        let rows = read_rows(line.as_ref());
+        let wakes: Vec<_> = rows.wakes().cloned().collect();
+        assert_eq!((wakes.len(), rows.malformed), (1, None));
+        wakes[0].clone()
     }
 
     fn found(line: impl AsRef<[u8]>) -> (usize, Option<u64>) {
-        let Rows { wakes, malformed } = read_rows(line.as_ref());
-        (wakes.len(), malformed)
+        let Rows { events, malformed } = read_rows(line.as_ref());
+        (events.len(), malformed)
     }
 
     #[test]
@@ -202,6 +230,57 @@ mod tests {
             found(format!("{ROW}\u{feff}{ROW}")),
             (2, Some(ROW.len() as u64))
         );
+    }
+
+    #[test]
+    fn a_recovery_names_what_it_ends() {
+        let recovery = |details: &str| {
+            let line = format!(
+                r#"{{"emitted_at":"2026-05-24T14:32:00Z","seam":"probe.recovered","details":{details}}}"#
+            );
+            read_rows(line.as_bytes())
+                .events
+                .pop()
+                .map(|(event, _)| event)
+        };
+        for (details, category) in [
+            (
+                r#"{"probe":"fly","category":"a","ends":"probe.wake_requested"}"#,
+                Some("a"),
+            ),
+            (
+                r#"{"probe":"fly","category":7,"ends":"probe.wake_requested"}"#,
+                Some("7"),
+            ),
+            (
+                r#"{"probe":"fly","category":"","ends":"probe.wake_requested"}"#,
+                Some("unknown"),
+            ),
+            (
+                r#"{"probe":"fly","category":null,"ends":"probe.wake_requested"}"#,
+                None,
+            ),
+            (r#"{"ends":"probe.wake_requested","probe":"fly"}"#, None),
+        ] {
+            let expected = Recovery {
+                probe: "fly".into(),
+                category: category.map(str::to_owned),
+                emitted_at: Some("2026-05-24T14:32:00Z".into()),
+            };
+            assert_eq!(
+                recovery(details),
+                Some(Event::Recovery(expected)),
+                "{details}"
+            );
+        }
+        for details in [
+            r#"{"probe":"fly"}"#,
+            r#"{"probe":"fly","ends":"probe.recovered"}"#,
+            r#"{"probe":"fly","ends":["probe.wake_requested"]}"#,
+            r#""probe.wake_requested""#,
+        ] {
+            assert_eq!(recovery(details), None, "{details}");
+        }
     }
 
     #[test]
@@ -277,7 +356,7 @@ mod tests {
             for cut in 0..torn.len() {
                 let line = [&torn.as_bytes()[..cut], ROW.as_bytes()].concat();
                 let expected = Rows {
-                    wakes: vec![full()],
+                    events: vec![(Event::Wake(full()), cut..line.len())],
                     malformed: (cut > 0).then_some(0),
                 };
                 assert_eq!(
@@ -352,7 +431,7 @@ mod tests {
             let whole = json!({"emitted_at": 1, "seam": SEAM, "details": whole}).to_string();
             let cut = cut.index(torn.len());
             let line = [&torn.as_bytes()[..cut], whole.as_bytes()].concat();
-            let expected = Rows { wakes: vec![wake_of(&whole)], malformed: (cut > 0).then_some(0) };
+            let expected = Rows { events: vec![(Event::Wake(wake_of(&whole)), cut..line.len())], malformed: (cut > 0).then_some(0) };
             prop_assert_eq!(read_rows(&line), expected);
         }
     }

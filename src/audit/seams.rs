@@ -9,9 +9,8 @@ use jiff::Timestamp;
 use memchr::memmem::Finder;
 use serde_json::Value;
 
-use super::generation::Generation;
-use super::siblings::{age, siblings};
-use super::source::UpToDamage;
+use super::file::LogFile;
+use super::names::{age, list};
 use crate::files::open_without_waiting;
 use crate::json;
 use crate::secret::Secret;
@@ -152,58 +151,53 @@ pub fn for_each_line_of_log(
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<bool> {
     let (parts, is_whole) = parts(log, since)?;
-    for (generation, from) in parts.iter().rev() {
-        let mut damage = None;
-        let source = UpToDamage {
-            source: generation.read_from(*from)?.take(MOST_BYTES),
-            damage: &mut damage,
-        };
-        for_each_line(source, needles, &mut take)?;
+    for (file, from) in parts.iter().rev() {
+        for_each_line(file.read_from(*from)?.take(MOST_BYTES), needles, &mut take)?;
     }
     Ok(is_whole)
 }
 
 /// The files to read, the newest first, each with the offset to read it from, and whether that is
 /// all of them.
-fn parts(log: &Path, since: Option<Timestamp>) -> io::Result<(Vec<(Generation, u64)>, bool)> {
+fn parts(log: &Path, since: Option<Timestamp>) -> io::Result<(Vec<(LogFile, u64)>, bool)> {
     let mut left = MOST_BYTES;
     let mut parts = Vec::new();
-    for generation in generations(log)? {
-        if since.is_some_and(|since| generation.modified < since) {
+    for file in files(log)? {
+        if since.is_some_and(|since| file.stat.modified < since) {
             continue;
         }
-        let (length, is_gzip) = (generation.length, generation.is_gzip());
+        let (length, is_gzip) = (file.stat.size, file.is_gzip());
         let size = length.saturating_mul(if is_gzip { GZIP_RATIO } else { 1 });
         if size > left {
             if !is_gzip {
-                parts.push((generation, size - left));
+                parts.push((file, size - left));
             }
             return Ok((parts, false));
         }
         left -= size;
-        parts.push((generation, 0));
+        parts.push((file, 0));
     }
     Ok((parts, true))
 }
 
 /// The log and the files it was rotated into, the newest first, copies left out. A log that is not
 /// there has only the others; one that cannot be read is an error.
-fn generations(log: &Path) -> io::Result<Vec<Generation>> {
-    let mut found: Vec<Generation> = Vec::new();
-    match Generation::open_plain(log) {
-        Ok(current) => found.push(current.closed()),
+fn files(log: &Path) -> io::Result<Vec<LogFile>> {
+    let mut found: Vec<LogFile> = Vec::new();
+    match LogFile::open_plain(log) {
+        Ok(current) => found.push(current),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let rotated = siblings(log, "").paths;
-    let opened = rotated
+    let listed = list(log, None)?.files;
+    let opened = listed
         .iter()
-        .filter_map(|path| Generation::open(path).ok());
-    let mut rotated: Vec<Generation> = opened.map(Generation::closed).collect();
-    rotated.sort_by_cached_key(|file| Reverse(age(file, false)));
+        .filter_map(|(path, _)| LogFile::open(path).ok());
+    let mut rotated: Vec<LogFile> = opened.collect();
+    rotated.sort_by_cached_key(|file| Reverse(age(&file.path, &file.stat, false)));
     for file in rotated {
-        let is_copy = found.iter().any(|other| other.head == file.head);
-        if !file.head.is_empty() && !is_copy {
+        let is_copy = found.iter().any(|other| other.head() == file.head());
+        if !file.head().is_empty() && !is_copy {
             found.push(file);
         }
     }

@@ -3,6 +3,7 @@
 //! and no row is taken for a wake again.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -14,10 +15,10 @@ use jiff::Timestamp;
 use memchr::memmem;
 
 use super::compression::Compression;
-use super::identity::modified;
+use super::names::list;
 use super::row::{SEAM, read_rows};
 use super::seams::for_each_line;
-use super::siblings::siblings;
+use super::stat::modified;
 use crate::files::open_without_waiting;
 use crate::json;
 use crate::mask::Masker;
@@ -105,7 +106,8 @@ impl Tail {
 /// The log and the files that it was rotated into, the newest first, without those last written before
 /// the window and those that are being compressed.
 fn newest_first(log: &Path, from: Timestamp) -> Vec<PathBuf> {
-    let paths = siblings(log, "").paths;
+    let listing = list(log, None).unwrap_or_default();
+    let paths: BTreeSet<PathBuf> = listing.files.into_iter().map(|(path, _)| path).collect();
     let is_copy = |path: &Path| paths.contains(&path.with_extension(""));
     let rotated = paths.iter().filter_map(|path| {
         let modified = modified(&path.metadata().ok()?);
@@ -205,8 +207,8 @@ impl<'a> Grouping<'a> {
                 .filter(|name| name.starts_with(b"\"probe:"))
                 .and_then(json::string),
             Some(_) => read_rows(line)
-                .wakes
-                .pop()
+                .wakes()
+                .last()
                 .map(|wake| wake.caller_session_id()),
         };
         let session = session

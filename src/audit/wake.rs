@@ -5,6 +5,7 @@ use std::str;
 
 use serde::{Deserialize, Serialize};
 
+use super::row::SEAM;
 use crate::json;
 use crate::secret::Secret;
 use crate::text::label;
@@ -37,6 +38,44 @@ pub struct Stored {
     pub file: String,
     /// How many bytes the texts take.
     pub length: usize,
+}
+
+/// A row that says that a service is well again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recovery {
+    /// As `category`, no control characters and at most 200 characters, once it went through
+    /// [`Recovery::masked`].
+    pub probe: String,
+    /// `None` is every category of the probe.
+    pub category: Option<String>,
+    /// As the row has it, where that is an RFC 3339 time.
+    pub emitted_at: Option<String>,
+}
+
+impl Recovery {
+    /// As [`Wake::masked`].
+    pub fn masked(self, secrets: &[Secret]) -> Self {
+        let mask = |text, secret: &Secret| secret.mask(text);
+        let masked = |text| label(&secrets.iter().fold(text, mask));
+        Self {
+            probe: masked(self.probe),
+            category: self.category.map(masked),
+            ..self
+        }
+    }
+
+    /// From the JSON text of the row's `emitted_at` and `details`; `None` where these do not say
+    /// that it ends wakes.
+    pub(super) fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Option<Self> {
+        let names = ["probe", "category", "ends"];
+        let [probe, category, ends] = json::last_of(details?, names);
+        let category = category.filter(|raw| !is_null(raw));
+        (json::string(ends?)? == SEAM).then(|| Self {
+            probe: text(probe, "unknown"),
+            category: category.map(|raw| text(Some(raw), "unknown")),
+            emitted_at: time(emitted_at),
+        })
+    }
 }
 
 /// The name under which the engine keeps a pair's investigations.
@@ -136,9 +175,7 @@ impl Wake {
             snapshot_details: json::compact(object_unless_null(snapshot)),
             envelope_enabled: enabled == Some(b"true"),
             envelope_fix_name: text(fix_name, "(none)"),
-            emitted_at: emitted_at
-                .and_then(json::string)
-                .filter(|time| time.parse::<jiff::Timestamp>().is_ok()),
+            emitted_at: time(emitted_at),
             stored: None,
         }
     }
@@ -146,8 +183,16 @@ impl Wake {
 
 /// What is missing or null counts as an empty object. `NaN` and the infinities are null.
 fn object_unless_null(raw: Option<&[u8]>) -> &[u8] {
-    let is_null = |raw: &[u8]| matches!(raw, b"null" | b"NaN" | b"Infinity" | b"-Infinity");
     raw.filter(|raw| !is_null(raw)).unwrap_or(b"{}")
+}
+
+fn is_null(raw: &[u8]) -> bool {
+    matches!(raw, b"null" | b"NaN" | b"Infinity" | b"-Infinity")
+}
+
+fn time(raw: Option<&[u8]>) -> Option<String> {
+    let text = raw.and_then(json::string);
+    text.filter(|time| time.parse::<jiff::Timestamp>().is_ok())
 }
 
 fn text(raw: Option<&[u8]>, default: &str) -> String {

@@ -24,13 +24,10 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::audit::checkpoint::Checkpoint;
-use crate::audit::position::{Position, behind_last_line};
-use crate::audit::rotation;
+use crate::audit::generations::Checkpoint;
 use crate::cli::{Cli, Command, Format, ResetPosition, StateCommand};
 use crate::exit::Ended;
 use crate::report::{print_json, print_lines};
-use crate::state::log_name;
 
 /// Carries out what was typed.
 pub fn execute(cli: &Cli) -> Ended {
@@ -55,12 +52,10 @@ pub fn execute(cli: &Cli) -> Ended {
 /// The checkpoint from which a log is to be read. One that does not exist yet is read from its start.
 fn checkpoint_at(log: &Path, place: ResetPosition) -> Result<Checkpoint> {
     let now = Timestamp::now();
-    let position = match (rotation::open_log(log)?, place) {
-        (Some(generation), ResetPosition::End) => behind_last_line(&generation, now)?,
-        (Some(generation), ResetPosition::Start) => Position::start_of(&generation, now),
-        (None, _) => Position::start(log_name(log), None, now),
-    };
-    Ok(Checkpoint::first(log, position))
+    match place {
+        ResetPosition::End => Checkpoint::at_end(log, now),
+        ResetPosition::Start => Checkpoint::at_start(log, now),
+    }
 }
 
 /// Prints lines for a person, or one JSON object.

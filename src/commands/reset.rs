@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use log::warn;
 
 use super::{checkpoint_at, consent};
-use crate::audit::checkpoint::Checkpoint;
-use crate::audit::reader::{self, WakeSink};
-use crate::audit::wake::Wake;
+use crate::audit::generations::Checkpoint;
+use crate::audit::row::Event;
+use crate::audit::wakes;
 use crate::cli::{Global, ResetArgs, ResetPosition};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
@@ -22,7 +22,7 @@ use crate::state::lock::Lock;
 use crate::state::outbox::{Content, Message, Outcome, Place};
 use crate::state::queue::Investigation;
 use crate::state::undelivered;
-use crate::state::{self, Durability, State, Store, log_name};
+use crate::state::{self, Durability, State, Store};
 
 pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let paths = Paths::load(flags)?;
@@ -105,7 +105,7 @@ fn forget(
         done.push(format!("The incidents of {} are forgotten.", log.display()));
     }
     if let Some(checkpoint) = position {
-        let offset = checkpoint.position.offset;
+        let offset = checkpoint.offset();
         match state.log_mut(log) {
             Some(kept) => kept.checkpoint = checkpoint,
             None => state.begin(log, checkpoint, Timestamp::now()),
@@ -118,16 +118,23 @@ fn forget(
 /// What a reset drops, in words. A log that cannot be read may hold wakes, and is named too.
 fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     let whole = is_whole(args);
-    let mut unread = Counter(0);
+    let mut unread = 0;
     let mut unknown = Vec::new();
     for (name, kept) in &state.logs {
-        let is_passed_over = args.position == Some(ResetPosition::End) && *name == log_name(log);
+        let is_passed_over =
+            args.position == Some(ResetPosition::End) && *name == state.log_key(log);
         if whole || is_passed_over {
             let mut checkpoint = kept.checkpoint.clone();
             let now = Timestamp::now();
-            let look = reader::look(Path::new(name), &mut checkpoint, now, &mut unread);
-            let problem = look.problem.iter();
-            unknown.extend(problem.map(|error| format!("unread rows ({error:#})")));
+            let events = wakes::look(Path::new(name), &mut checkpoint, now);
+            let events = events.map(|events| events.quietly().collect::<Result<Vec<_>>>());
+            match events.flatten() {
+                Ok(events) => {
+                    let is_wake = |event: &&Event| matches!(event, Event::Wake(_));
+                    unread += events.iter().filter(is_wake).count() as u64;
+                }
+                Err(error) => unknown.push(format!("unread rows ({error:#})")),
+            }
         }
     }
     let (dms, investigations) = match whole || args.outbox {
@@ -135,7 +142,7 @@ fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
         false => (0, 0),
     };
     let counted = [
-        (unread.0, "unread wake", "unread wakes"),
+        (unread, "unread wake", "unread wakes"),
         (dms as u64, "queued message", "queued messages"),
         (investigations as u64, "investigation", "investigations"),
     ];
@@ -144,22 +151,7 @@ fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     counted.chain(unknown).collect()
 }
 
-/// Counts the wakes of a log.
-struct Counter(u64);
-
-impl WakeSink for Counter {
-    fn take(&mut self, _: Wake) {
-        self.0 += 1;
-    }
-
-    fn warn(&mut self, _: &str) {}
-
-    fn is_full(&self) -> bool {
-        false
-    }
-}
-
-/// Renames an unreadable state. It is kept because a person may still find messages in it.
+/// Renames an unreadable state. It is kept because a person may still find DMs in it.
 fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     let old = store.path(state::FILE);
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");

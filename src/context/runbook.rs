@@ -7,7 +7,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::audit::identity::modified;
+use crate::audit::stat::modified;
 use crate::files::read_trusted;
 use crate::mask::Masker;
 use crate::text::{common_limit, cut};

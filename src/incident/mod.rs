@@ -525,7 +525,7 @@ fn row_hash(wake: &Wake) -> Option<u64> {
         .emitted_at
         .as_ref()
         .filter(|_| wake.raised_at().is_some())?;
-    let hash = crate::audit::hash::sha256(
+    let hash = crate::audit::proof::sha256(
         [time, &wake.title, &wake.detail]
             .map(String::as_str)
             .join("\0")

@@ -110,7 +110,10 @@ impl<E: Effects> Run<'_, E> {
         let Some(ended) = self.state.queue.remove(index) else {
             return;
         };
-        let message = result(&ended, &ending, now);
+        let mut message = result(&ended, &ending, now);
+        if self.effects.is_replay() && !self.rules.has_engine {
+            message.content.leave_unsaid();
+        }
         self.schedule_retry(&ended, answer, &message, now);
         let failure = answer
             .result

@@ -3,15 +3,17 @@
 
 use std::collections::VecDeque;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use jiff::Timestamp;
-use log::{info, warn};
+use log::info;
 
 use super::Run;
 use super::effects::Effects;
 use super::next::{MOST_NEW, MOST_NEW_BYTES, room_taken};
-use crate::audit::reader::{self, Look, WakeSink};
+use crate::audit::generations::Checkpoint;
+use crate::audit::row::Event;
 use crate::audit::wake::Wake;
+use crate::audit::wakes::{self, Summary};
 use crate::incident::{Decision, Incident, Pair, Reason, Silence};
 use crate::outcome;
 use crate::random::random_id;
@@ -20,60 +22,68 @@ use crate::state::outbox::{Content, Message, Place};
 use crate::state::queue::{Alert, Investigation, Stage};
 use crate::state::{Durability, LogState, outbox};
 
-/// Collects the wakes of one look.
-struct Collected {
-    wakes: Vec<Wake>,
-    bytes: usize,
-}
-
-impl WakeSink for Collected {
-    fn take(&mut self, wake: Wake) {
-        self.bytes += wake.size();
-        self.wakes.push(wake);
-    }
-
-    fn warn(&mut self, warning: &str) {
-        warn!("{warning}");
-    }
-
-    fn is_full(&self) -> bool {
-        self.wakes.len() >= MOST_NEW || self.bytes >= MOST_NEW_BYTES
-    }
-}
-
 impl<E: Effects> Run<'_, E> {
     /// Decides on what was held back and is due now, then on what is new, as far as there is room for it.
     pub(super) fn look(&mut self) -> Result<()> {
         self.progress.looked = self.begun.elapsed();
         self.progress.is_fresh = true;
-        let Some(mut kept) = self.state.logs.remove(&self.log) else {
-            self.progress.is_blind = true;
-            return Ok(());
-        };
         self.silences = None;
         let now = self.effects.now();
-        self.decide_on_due(&mut kept, now);
-        if !self.is_outbox_full() {
-            let log = self.config.paths.audit_log.clone();
-            let (_, bytes) = room_taken(&self.state);
-            let mut collected = Collected {
-                wakes: Vec::new(),
-                bytes,
-            };
-            let look = reader::look(&log, &mut kept.checkpoint, now, &mut collected);
-            self.progress.was_full = collected.is_full();
-            let decided = collected.wakes.len();
-            for wake in collected.wakes {
-                self.decide(&mut kept, wake, now);
+        let is_full = self.is_outbox_full();
+        self.with_log(|run, kept| {
+            run.decide_on_due(kept, now);
+            if !is_full {
+                let mut checkpoint = std::mem::take(&mut kept.checkpoint);
+                run.read(&mut checkpoint, kept, now);
+                kept.checkpoint = checkpoint;
+                run.report.position.after = kept.checkpoint.offset();
             }
-            self.note_rows(&mut kept, look.rows, now);
-            self.note_look(look, decided);
-            self.report.position.after = kept.checkpoint.position.offset;
-        }
-        self.end_silences(&mut kept, now);
-        self.state.logs.insert(self.log.clone(), kept);
+            run.end_silences(kept, now);
+        });
         self.make_digest();
         Ok(())
+    }
+
+    /// Does something with what is remembered of the log, which is taken out of the state meanwhile.
+    pub(super) fn with_log(&mut self, act: impl FnOnce(&mut Self, &mut LogState)) {
+        match self.state.logs.remove(&self.log) {
+            Some(mut kept) => {
+                act(self, &mut kept);
+                self.state.logs.insert(self.log.clone(), kept);
+            }
+            None => self.progress.is_blind = true,
+        }
+    }
+
+    /// Pulls what is new, as long as there is room for it.
+    fn read(&mut self, checkpoint: &mut Checkpoint, kept: &mut LogState, now: Timestamp) {
+        let log = self.config.paths.audit_log.clone();
+        let mut wakes = match wakes::look(&log, checkpoint, now) {
+            Ok(wakes) => wakes,
+            Err(problem) => return self.stop_reading(problem),
+        };
+        loop {
+            let (count, bytes) = room_taken(&self.state);
+            self.progress.was_full = count >= MOST_NEW || bytes >= MOST_NEW_BYTES;
+            if self.progress.was_full {
+                break;
+            }
+            match wakes.next() {
+                None => break,
+                Some(Ok(Event::Wake(wake))) => self.decide(kept, wake, now),
+                Some(Ok(Event::Recovery(recovery))) => self.note_recovery(kept, recovery, now),
+                Some(Err(problem)) => self.stop_reading(problem),
+            }
+        }
+        let summary = wakes.finish();
+        self.note_rows(kept, summary.rows, now);
+        self.note_summary(summary);
+    }
+
+    /// What was read before is decided on and committed all the same.
+    fn stop_reading(&mut self, problem: Error) {
+        self.problem = Some(problem);
+        self.progress.is_blind = true;
     }
 
     fn silences(&mut self) -> Vec<Silence> {
@@ -253,7 +263,7 @@ impl<E: Effects> Run<'_, E> {
         self.queue_message(Message::new(&self.log.clone(), content, place, now));
     }
 
-    fn note_look(&mut self, look: Look, decided: usize) {
+    fn note_summary(&mut self, look: Summary) {
         let report = &mut self.report;
         self.state.counters.rows += look.rows;
         report.rows.read += look.rows;
@@ -270,13 +280,6 @@ impl<E: Effects> Run<'_, E> {
             .for_each(|one| self.warn_once(one));
         if look.moved {
             self.note_unsaved(Durability::CheckpointOnly);
-        }
-        if decided > 0 {
-            self.note_unsaved(Durability::Full);
-        }
-        if look.problem.is_some() {
-            self.problem = look.problem;
-            self.progress.is_blind = true;
         }
     }
 

@@ -28,7 +28,7 @@ use anyhow::{Error, Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::generations::Checkpoint;
 use crate::config::{Config, FactsAfter};
 use crate::incident::{Decision, MessageRef, Pair, Silence};
 use crate::logger::warn_lasting;
@@ -37,7 +37,7 @@ use crate::report::{Report, WakeReport, count};
 use crate::secret::Secret;
 use crate::state::outbox::Message;
 use crate::state::queue::Investigation;
-use crate::state::{Durability, State, log_name};
+use crate::state::{Durability, State};
 use ask::Asking;
 use effects::{Answered, Effects, Route};
 use hand_over::HandingOver;
@@ -110,11 +110,11 @@ impl<'a, E: Effects> Run<'a, E> {
         };
         Self {
             config,
-            state,
             begun_at: effects.now(),
             effects,
             report,
-            log: log_name(&config.paths.audit_log),
+            log: state.log_key(&config.paths.audit_log),
+            state,
             secrets: config.secrets(),
             rules,
             progress: Progress::default(),
@@ -326,7 +326,6 @@ impl<'a, E: Effects> Run<'a, E> {
     fn prune(&mut self, now: Timestamp) {
         let mut forgotten = 0;
         if let Some(log) = self.state.logs.get_mut(&self.log) {
-            log.checkpoint.forget_done();
             forgotten = log.incidents.prune(&self.config.debounce, now);
         }
         if forgotten > 0 {

@@ -3,13 +3,13 @@
 
 use super::Run;
 use super::effects::Effects;
-use crate::audit::wake::Wake;
+use crate::audit::wake::{Recovery, Wake};
 use crate::incident::{Dispatch, Incident, Pair};
 use crate::outcome;
 use crate::snapshot::{Health, Snapshot};
-use crate::state::Durability;
 use crate::state::outbox::{Content, Message, Place};
 use crate::state::queue::Alert;
+use crate::state::{Durability, LogState};
 use jiff::Timestamp;
 
 impl<E: Effects> Run<'_, E> {
@@ -42,6 +42,31 @@ impl<E: Effects> Run<'_, E> {
             if !is_new && snapshot.health(&pair.probe) == Health::Healthy {
                 self.end_incident(&pair, snapshot.computed_at, now);
             }
+        }
+    }
+
+    /// Ends the incidents that a row of the log ends. A recovery of a pair that nothing is wrong with says
+    /// nothing.
+    pub(super) fn note_recovery(&mut self, kept: &mut LogState, row: Recovery, now: Timestamp) {
+        let row = row.masked(&self.secrets);
+        let healthy_at = row.emitted_at.as_ref().and_then(|at| at.parse().ok());
+        let is_meant = |one: &&mut Incident| {
+            let is_category = row
+                .category
+                .as_ref()
+                .is_none_or(|it| *it == one.pair.category);
+            one.pair.probe == row.probe && is_category && one.recovered.is_none()
+        };
+        let mut ended = Vec::new();
+        for incident in kept.incidents.iter_mut().filter(is_meant) {
+            ended.push(incident.clone());
+            incident.recover(healthy_at, now);
+        }
+        for incident in ended {
+            let healthy_at = healthy_at
+                .filter(|at| *at >= incident.first_wake)
+                .unwrap_or(now);
+            self.announce_recovery(&incident, healthy_at);
         }
     }
 

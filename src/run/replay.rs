@@ -5,12 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Run;
 use super::effects::Replay;
+use crate::audit::row::Event;
 use crate::audit::wake::Wake;
 
 impl Run<'_, Replay> {
-    /// Does what runs would have done, one every cadence. A wake without a time of its own is taken to have
+    /// Does what runs would have done, one every cadence. A row without a time of its own is taken to have
     /// come right after the one before it.
-    pub fn replay(&mut self, wakes: impl Iterator<Item = Result<Wake>>) -> Result<()> {
+    pub fn replay(&mut self, events: impl Iterator<Item = Result<Event>>) -> Result<()> {
         self.progress.is_blind = true;
         let cadence = SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
         let length = self
@@ -19,17 +20,29 @@ impl Run<'_, Replay> {
             .map_or(SignedDuration::ZERO, |_| cadence);
         let mut batch: Vec<(Timestamp, Wake)> = Vec::new();
         let mut clock = self.effects.clock;
-        for wake in wakes {
-            let wake = wake?;
-            clock = wake.raised_at().unwrap_or(clock);
-            let is_in = |(began, _): &(Timestamp, Wake)| {
-                let since = clock.duration_since(*began);
-                !since.is_negative() && since < length
-            };
-            if !batch.first().is_some_and(is_in) {
-                self.replay_batch(std::mem::take(&mut batch))?;
+        for event in events {
+            match event? {
+                Event::Wake(wake) => {
+                    clock = wake.raised_at().unwrap_or(clock);
+                    let is_in = |(began, _): &(Timestamp, Wake)| {
+                        let since = clock.duration_since(*began);
+                        !since.is_negative() && since < length
+                    };
+                    if !batch.first().is_some_and(is_in) {
+                        self.replay_batch(std::mem::take(&mut batch))?;
+                    }
+                    batch.push((clock, wake));
+                }
+                Event::Recovery(recovery) => {
+                    self.replay_batch(std::mem::take(&mut batch))?;
+                    let at = recovery.emitted_at.as_ref().and_then(|at| at.parse().ok());
+                    clock = at.unwrap_or(clock);
+                    self.replay_due(clock)?;
+                    self.effects.clock = clock;
+                    self.with_log(|run, kept| run.note_recovery(kept, recovery, clock));
+                    self.work()?;
+                }
             }
-            batch.push((clock, wake));
         }
         self.replay_batch(batch)?;
         self.replay_due(Timestamp::MAX)
@@ -40,14 +53,12 @@ impl Run<'_, Replay> {
             return Ok(());
         };
         self.replay_due(*began)?;
-        let Some(mut kept) = self.state.logs.remove(&self.log) else {
-            return Ok(());
-        };
-        for (at, wake) in batch {
-            self.effects.clock = at;
-            self.decide(&mut kept, wake, at);
-        }
-        self.state.logs.insert(self.log.clone(), kept);
+        self.with_log(|run, kept| {
+            for (at, wake) in batch {
+                run.effects.clock = at;
+                run.decide(kept, wake, at);
+            }
+        });
         self.make_digest();
         self.work()
     }
@@ -56,23 +67,14 @@ impl Run<'_, Replay> {
     fn replay_due(&mut self, until: Timestamp) -> Result<()> {
         let rules = &self.config.debounce;
         loop {
-            let Some(kept) = self.state.logs.get(&self.log) else {
-                return Ok(());
-            };
-            let due = kept
-                .incidents
-                .iter()
-                .filter_map(|one| one.due_at(rules))
-                .min();
+            let log = self.state.logs.get(&self.log);
+            let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
+            let due = incidents.filter_map(|one| one.due_at(rules)).min();
             let Some(due) = due.filter(|due| *due <= until) else {
                 return Ok(());
             };
             self.effects.clock = due;
-            let Some(mut kept) = self.state.logs.remove(&self.log) else {
-                return Ok(());
-            };
-            self.decide_on_due(&mut kept, due);
-            self.state.logs.insert(self.log.clone(), kept);
+            self.with_log(|run, kept| run.decide_on_due(kept, due));
             self.make_digest();
             self.work()?;
         }

@@ -170,7 +170,10 @@ impl<E: Effects> Run<'_, E> {
         );
         let was_made = self.progress.made.contains(id);
         match was_made {
-            true => self.report.tally.sent += message.content.alerts().len() as u64,
+            true => {
+                self.report.tally.sent += message.content.alerts().len() as u64;
+                self.report.tally.sent_messages += 1;
+            }
             false => self.report.outbox.delivered += 1,
         }
         if message.is_recorded_unsent {

@@ -20,7 +20,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::generations::Checkpoint;
+use crate::audit::names::{known_key, log_key};
 use crate::incident::{Incidents, MessageRef};
 use crate::json::is_default;
 pub use counters::Counters;
@@ -190,11 +191,12 @@ fn parse(bytes: &[u8]) -> Result<State, Unusable> {
 impl State {
     /// The part of the state that belongs to one audit log; `None` before its first run.
     pub fn log(&self, log: &Path) -> Option<&LogState> {
-        self.logs.get(&log_name(log))
+        self.logs.get(&self.log_key(log))
     }
 
     pub fn log_mut(&mut self, log: &Path) -> Option<&mut LogState> {
-        self.logs.get_mut(&log_name(log))
+        let key = self.log_key(log);
+        self.logs.get_mut(&key)
     }
 
     /// Begins with a log that has no checkpoint yet.
@@ -208,7 +210,15 @@ impl State {
                 ..Quiet::default()
             },
         };
-        self.logs.insert(log_name(log), kept);
+        self.logs.insert(self.log_key(log), kept);
+    }
+
+    /// Returns the name under which a log is kept, perhaps by another spelling of its path.
+    pub fn log_key(&self, log: &Path) -> String {
+        let logs = self.logs.iter().map(|(key, kept)| (key, &kept.checkpoint));
+        known_key(log, logs)
+            .cloned()
+            .unwrap_or_else(|| log_key(log))
     }
 
     pub fn message(&self, id: &str) -> Option<&Message> {
@@ -331,9 +341,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// A log's path as text: the name under which its state is kept.
-pub fn log_name(log: &Path) -> String {
-    log.to_string_lossy().into_owned()
 }

@@ -283,6 +283,13 @@ impl Content {
         }
     }
 
+    /// Says nothing about what the investigation came to.
+    pub fn leave_unsaid(&mut self) {
+        if let Self::Alert { outcome, .. } | Self::Result { outcome, .. } = self {
+            *outcome = Outcome::Unsaid;
+        }
+    }
+
     /// Whether it tells the operator of alerts.
     pub fn is_alert(&self) -> bool {
         matches!(self, Self::Alert { .. } | Self::Announcement { .. })

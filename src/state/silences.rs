@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use log::warn;
 
 use super::{Folder, Store};
-use crate::audit::hash::sha256;
+use crate::audit::proof::sha256;
 use crate::incident::Silence;
 
 pub const FOLDER: &str = "silences";

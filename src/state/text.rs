@@ -10,7 +10,7 @@ use log::warn;
 use serde::{Deserialize, Serialize};
 
 use super::Folder;
-use crate::audit::hash::sha256;
+use crate::audit::proof::sha256;
 use crate::audit::wake::{Stored, Wake};
 
 /// Longer texts, in bytes, are not kept in the state itself.

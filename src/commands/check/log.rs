@@ -6,8 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use memchr::{memchr, memmem};
 
-use crate::audit::generation::Generation;
-use crate::audit::rotation;
+use crate::audit::file::LogFile;
+use crate::audit::generations::open_log;
 use crate::audit::row::{SEAM, is_whole, read_rows};
 use crate::commands::finding::{Finding, failed, ok};
 use crate::json;
@@ -23,8 +23,8 @@ const LINES_JUDGED: usize = 1_000;
 pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
     let shown = log.display();
     let other_file = "name the right file with KORA_AUDIT_LOG_PATH";
-    let end = match rotation::open_log(log) {
-        Ok(Some(generation)) => End::of(&generation),
+    let end = match open_log(log) {
+        Ok(Some(file)) => End::of(&file),
         Ok(None) => {
             let next = format!("{other_file}, or wait until the first row is written");
             return failed(format!("{shown} does not exist"), next);
@@ -51,9 +51,9 @@ struct End {
 }
 
 impl End {
-    fn of(log: &Generation) -> std::io::Result<Self> {
-        let start = log.length.saturating_sub(MAX_BYTES);
-        let mut bytes = log.read_range(start, log.length)?;
+    fn of(log: &LogFile) -> std::io::Result<Self> {
+        let start = log.stat.size.saturating_sub(MAX_BYTES);
+        let mut bytes = log.read_range(start, log.stat.size)?;
         if start > 0 {
             // The first line is most likely cut.
             let first = memchr(b'\n', &bytes).map_or(0, |end| end + 1);
@@ -80,7 +80,7 @@ impl End {
         let seam = memmem::Finder::new(SEAM);
         let lines = self.bytes.split(|byte| *byte == b'\n');
         let hits = lines.filter(|line| seam.find(line).is_some());
-        hits.map(|line| read_rows(line).wakes.len()).sum()
+        hits.map(|line| read_rows(line).wakes().count()).sum()
     }
 
     fn describe(&self, last_row: &[u8], now: Timestamp) -> String {

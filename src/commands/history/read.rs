@@ -60,7 +60,11 @@ pub(super) fn read(
     needles.extend(session.map(plain_part));
     needles.extend(session.map(|_| SEAM));
     read_log(&paths.audit_log, since, &needles, |line| {
-        let raised = read_rows(line).wakes.into_iter();
+        let raised = read_rows(line)
+            .wakes()
+            .cloned()
+            .collect::<Vec<_>>()
+            .into_iter();
         let raised = raised.map(|wake| wake.masked(&secrets));
         wakes.extend(raised.filter(|wake| session == Some(&wake.caller_session_id())));
         let row = Row::parse(line).filter(|row| !row.is_of(COMPLETED_SEAM));

@@ -4,6 +4,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use super::one_run;
+use crate::audit::names::log_key;
 use crate::cli::{RunArgs, To};
 use crate::commands::print_as;
 use crate::config::Config;
@@ -12,8 +13,8 @@ use crate::message::{Lines, render};
 use crate::report::{Report, WakeReport, count};
 use crate::run::Run;
 use crate::run::effects::DryRun;
+use crate::state::Store;
 use crate::state::outbox::{Content, Message, Outbox};
-use crate::state::{Store, log_name};
 use crate::text::{for_terminal, on_one_line};
 
 /// Shows the next run and does nothing of it: nothing is written, asked or sent, and no lock is taken.
@@ -25,7 +26,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
         To::Stdout => Vec::new(),
     };
     let pending = state.outbox.len();
-    let report = Report::new(log_name(&config.paths.audit_log), true);
+    let report = Report::new(log_key(&config.paths.audit_log), true);
     let mut run = Run::new(config, state, DryRun { store }, report).keeping_wakes(true);
     one_run(&mut run, config)?;
     let mut report = run.report;

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::checkpoint_at;
+use crate::audit::names::log_key;
 use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::exit::{Ended, Exit, Problem, guarded};
@@ -19,7 +20,7 @@ use crate::report::{Report, print_json};
 use crate::run::Run;
 use crate::run::effects::{Effects, Live, Route};
 use crate::state::lock::{Lock, Note, wait_for_pace};
-use crate::state::{State, Store, log_name, undelivered};
+use crate::state::{State, Store, undelivered};
 use crate::terminal::{explain_interrupt, write_line};
 use crate::text::quote;
 
@@ -101,7 +102,7 @@ fn locked_run(
     let state = store.load()?;
     let is_json = args.format.format == Format::Json;
     let effects = Live::new(config, store, args.to, is_json);
-    let report = Report::new(log_name(&config.paths.audit_log), false);
+    let report = Report::new(log_key(&config.paths.audit_log), false);
     let mut run = Run::new(config, state, effects, report)
         .keeping_wakes(is_json)
         .after_unwatched(unwatched);
@@ -147,7 +148,7 @@ fn print_report<E: Effects>(run: &mut Run<E>) -> anyhow::Result<()> {
 /// What a run is, whatever its effects are.
 fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem> {
     let kept = run.state.log(&config.paths.audit_log);
-    let before = kept.map(|kept| kept.checkpoint.position.offset);
+    let before = kept.map(|kept| kept.checkpoint.offset());
     run.report.position.before = before.unwrap_or_default();
     run.report.position.after = run.report.position.before;
     reconcile(run, config)?;
@@ -178,8 +179,7 @@ fn reconcile<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()
 fn first_run<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
     let checkpoint = checkpoint_at(log, ResetPosition::End)?;
-    let position = &checkpoint.position;
-    if position.identity.is_none() {
+    if checkpoint.current().is_none() {
         let log = log.display();
         warn!("{log} does not exist yet: it will be read from its start");
     }
@@ -187,8 +187,8 @@ fn first_run<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()
         warn!("{variable} is not set: alerts stay queued until it is");
     }
     run.report.first_run = true;
-    run.report.position.before = position.offset;
-    run.report.position.after = position.offset;
+    run.report.position.before = checkpoint.offset();
+    run.report.position.after = checkpoint.offset();
     run.begin(checkpoint);
     Ok(())
 }

@@ -153,7 +153,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         running: runs.is_running,
         last_run: runs.last(),
         overdue: is_overdue,
-        position: kept.map(|kept| kept.checkpoint.position.offset),
+        position: kept.map(|kept| kept.checkpoint.offset()),
         lag,
         last_row: kept.map(|kept| kept.quiet.since),
         outbox: state.outbox.iter().map(|one| queued(one, now)).collect(),

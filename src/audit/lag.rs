@@ -1,0 +1,49 @@
+//! How much of the log is unread.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::generations::Checkpoint;
+use super::lines::Line;
+use super::look::view;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    pub bytes: u64,
+    pub rows: u64,
+    /// The next look will report a gap.
+    pub gap: bool,
+    /// There is no file at the log's path, and nothing that was not read elsewhere.
+    pub missing: bool,
+    /// A file that is perhaps being written: what it holds is read later.
+    pub waiting: Option<PathBuf>,
+}
+
+/// Measures what a look would read.
+pub fn lag(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Lag> {
+    let view = view(log, checkpoint, now)?;
+    let table = &view.checkpoint.as_ref().unwrap_or(checkpoint).generations;
+    let mut lag = Lag {
+        gap: view.gap,
+        missing: !view.has_log && view.segments.is_empty() && view.waiting.is_none(),
+        waiting: view.waiting,
+        ..Lag::default()
+    };
+    for mut segment in view.segments {
+        let counted = segment.open(table).and_then(|(_, mut lines)| {
+            let start = lines.unfinished().start;
+            while lines.next()?.is_some() {}
+            let Line {
+                start: end, bytes, ..
+            } = lines.unfinished();
+            Ok((end + bytes.len() as u64 - start, lines.read()))
+        });
+        let (bytes, rows) =
+            counted.with_context(|| format!("cannot read {}", segment.path.display()))?;
+        lag.bytes += bytes;
+        lag.rows += rows;
+    }
+    Ok(lag)
+}

@@ -1,0 +1,455 @@
+//! One look at the log and the files beside it: what is to be read, and the table as it is then.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::compression::Compression;
+use super::file::{End, LogFile};
+use super::generations::{Checkpoint, Generation, Status, WHOLE, open_log};
+use super::matching::{Fate, Found, match_files};
+use super::names::{age, list, path_of};
+use super::stat::{Stat, modified};
+
+/// How long a rotation is given to end before the files are looked for again, and how often.
+const ROTATING: Duration = Duration::from_millis(5);
+const MOST_LOOKS: usize = 10;
+/// How many generations are kept whose file is gone: one that is restored is not read again.
+const MOST_GONE: usize = 64;
+
+/// What a look found.
+#[derive(Default)]
+pub(super) struct View {
+    /// The table as it is now; `None` where it is as it was.
+    pub checkpoint: Option<Checkpoint>,
+    /// What is to be read, in this order.
+    pub segments: Vec<Segment>,
+    /// There is a file at the log's path.
+    pub has_log: bool,
+    /// The generation that was at the path is not there any more.
+    pub rotated: bool,
+    /// Rows may have been missed.
+    pub gap: bool,
+    /// A file that is perhaps being written, or could not be examined.
+    pub waiting: Option<PathBuf>,
+    pub warnings: Vec<String>,
+    /// Files that may hold wakes and cannot be read.
+    pub missed: u64,
+}
+
+/// A part of a generation that is to be read.
+pub(super) struct Segment {
+    /// Its number in the table.
+    pub generation: usize,
+    pub path: PathBuf,
+    /// Where it is open already.
+    pub file: Option<LogFile>,
+    pub is_current: bool,
+    /// Nobody is to append to it any more.
+    pub is_finished: bool,
+}
+
+/// Looks at as little as tells what is new.
+pub(super) fn view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<View> {
+    if let Some(view) = quick_view(log, checkpoint, now) {
+        return Ok(view);
+    }
+    let (mut view, mut is_of_one_moment) = full_view(log, checkpoint, now)?;
+    for _ in 1..MOST_LOOKS {
+        if is_of_one_moment {
+            break;
+        }
+        thread::sleep(ROTATING);
+        (view, is_of_one_moment) = full_view(log, checkpoint, now)?;
+    }
+    Ok(view)
+}
+
+/// What is new where the file at the path has only grown and nothing was rotated; `None` where that
+/// is not so.
+fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<View> {
+    let (current, others) = checkpoint.generations.split_last()?;
+    let is_unread = |one: &Generation| one.status == Status::Unread;
+    if current.status == Status::Gone || others.iter().any(is_unread) {
+        return None;
+    }
+    let mut view = View {
+        has_log: true,
+        ..View::default()
+    };
+    let previous = others.iter().rposition(Generation::is_followed);
+    for (number, one) in others.iter().enumerate() {
+        if Some(number) == previous || one.was_left_lately(now) {
+            let file = growth(one, &path_of(&one.path))?;
+            view.segments
+                .extend(file.map(|file| Segment::of(file, number, false)));
+        }
+    }
+    if let Some(file) = growth(current, log)? {
+        let time_of = |path: &String| fs::metadata(path_of(path)).ok().as_ref().map(modified);
+        let mut folders = checkpoint.folders.iter();
+        if checkpoint.folders.is_empty() || folders.any(|(path, time)| time_of(path) != Some(*time))
+        {
+            return None;
+        }
+        view.segments.push(Segment::of(file, others.len(), true));
+    }
+    Some(view)
+}
+
+impl Segment {
+    pub fn of(file: LogFile, generation: usize, is_current: bool) -> Self {
+        Self {
+            generation,
+            path: file.path.clone(),
+            file: Some(file),
+            is_current,
+            is_finished: !is_current,
+        }
+    }
+}
+
+/// The generation's file, if it is still at this path and has more to read: `Some(None)` where it is
+/// as it was, `None` where there is more to find out.
+fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
+    let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
+    let Some(stat) = stat.filter(|stat| stat.is_same_file(&generation.stat)) else {
+        return (generation.status == Status::Gone).then_some(None);
+    };
+    let is_read = generation.status == Status::Read;
+    if is_read && stat == generation.stat && !generation.is_racy {
+        return Some(None);
+    }
+    let file = LogFile::open_plain(path).ok()?;
+    let goes_on = generation.goes_on_in(&file).unwrap_or(false);
+    let is_unchanged = is_read && file.stat == generation.stat;
+    goes_on.then(|| Some(file).filter(|_| !is_unchanged))
+}
+
+/// Examines all files of the log that are not as they were. Also returns whether nothing was renamed
+/// or changed meanwhile.
+pub(super) fn full_view(
+    log: &Path,
+    checkpoint: &Checkpoint,
+    now: Timestamp,
+) -> Result<(View, bool)> {
+    let failed = || format!("cannot read {}", log.display());
+    let table = &checkpoint.generations;
+    let old_target = table.last().map(|last| path_of(&last.path));
+    let listing = list(log, old_target.as_deref()).with_context(failed)?;
+    let mut found = find(log, &listing.files, table);
+    let unchanged: HashSet<_> = found.iter().filter_map(|file| file.unchanged).collect();
+    let candidates = table
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| !unchanged.contains(number));
+    let candidates: Vec<_> = candidates.collect();
+    // The file at the path comes last: a copy that was made of it before is part of it.
+    for file in found
+        .iter_mut()
+        .rev()
+        .filter(|file| file.unchanged.is_none())
+    {
+        if file.is_current {
+            match open_log(log)? {
+                Some(opened) => file.examine(&opened, &candidates).with_context(failed)?,
+                None => file.is_current = false,
+            }
+        } else {
+            let opened = LogFile::open(&file.path);
+            let examined = opened.and_then(|opened| file.examine(&opened, &candidates));
+            file.failure = examined.err();
+        }
+    }
+    let is_part = |part: &Found, whole: &Found| match part.is_part_of(whole) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        is_part if !table.is_empty() => is_part,
+        _ => Ok(false),
+    };
+    let fates = match_files(table, &found, now, is_part).with_context(failed)?;
+    let is_of_one_moment = list(log, old_target.as_deref()).with_context(failed)?.files
+        == listing.files
+        && found.iter().all(|file| file.is_still_there(log));
+    let mut view = renew(checkpoint, &found, &fates, now);
+    if let Some(renewed) = &mut view.checkpoint {
+        renewed.note_folders(&listing.folders, now);
+    }
+    Ok((view, is_of_one_moment))
+}
+
+/// The files to look at, the one at the log's path first, with the generations whose files are
+/// unchanged.
+fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> Vec<Found> {
+    let is_known = |one: &Generation| match one.status {
+        Status::Read => !one.is_racy,
+        Status::Unread => !one.is_racy && !one.is_blank(),
+        Status::Gone => false,
+    };
+    let known = table.iter().enumerate().filter(|(_, one)| is_known(one));
+    let known: HashMap<_, _> = known
+        .map(|(number, one)| (one.stat.key(), number))
+        .collect();
+    let listed = listed.iter().map(|(path, _)| path.clone());
+    let paths: BTreeSet<_> = listed
+        .chain(table.iter().map(|one| path_of(&one.path)))
+        .collect();
+    let real_path = fs::canonicalize(log).unwrap_or_else(|_| log.to_owned());
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for (path, is_current) in [(real_path, true)]
+        .into_iter()
+        .chain(paths.into_iter().map(|path| (path, false)))
+    {
+        let meta = fs::metadata(&path)
+            .ok()
+            .filter(|meta| is_current || meta.is_file());
+        let stat = meta.map(|meta| Stat::of(&meta));
+        // There may be more names of one file.
+        let Some(stat) = stat.filter(|stat| seen.insert(stat.key())) else {
+            continue;
+        };
+        let unchanged = known.get(&stat.key()).copied();
+        let unchanged = unchanged.filter(|number| table[*number].stat == stat);
+        let length = WHOLE;
+        found.push(Found {
+            path,
+            stat,
+            is_current,
+            unchanged,
+            length,
+            ..Found::default()
+        });
+    }
+    found
+}
+
+impl Found {
+    /// Finds out how the file begins and ends, and which of these generations it holds.
+    fn examine(&mut self, file: &LogFile, table: &[(usize, &Generation)]) -> io::Result<()> {
+        self.stat = file.stat.clone();
+        self.compression = file.compression;
+        self.key = file.key();
+        self.head = file.head().to_vec();
+        let mut beginnings = HashMap::new();
+        let (mut rows, mut numbers) = (Vec::new(), Vec::new());
+        for &(number, one) in table {
+            let Some(key) = one.key.as_ref() else {
+                continue;
+            };
+            let begin = beginnings
+                .entry(key.end)
+                .or_insert_with(|| file.beginning_to(key.end));
+            if begin.as_ref() != Some(key) {
+                continue;
+            }
+            self.alike.push(number);
+            match &one.last_row {
+                Some(row) => {
+                    rows.push(row);
+                    numbers.push(number);
+                }
+                None if one.offset == 0 => self.holds.push(number),
+                None => {}
+            }
+        }
+        if table.is_empty() && file.is_gzip() {
+            // The first run does not need to know how much there is.
+            return Ok(());
+        }
+        let (length, end, holds) = file.examine(&rows)?;
+        let holds = numbers.into_iter().zip(holds);
+        self.holds
+            .extend(holds.filter_map(|(number, holds)| holds.then_some(number)));
+        (self.length, self.end) = (length, end);
+        Ok(())
+    }
+
+    /// Whether the content is a prefix of the other one's.
+    fn is_part_of(&self, whole: &Self) -> io::Result<bool> {
+        let is_alike = whole.unchanged.is_some() || whole.head.starts_with(&self.head);
+        if self.head.is_empty() || !is_alike {
+            return Ok(false);
+        }
+        let open = |file: &Self| match file.is_current {
+            true => LogFile::open_plain(&file.path),
+            false => LogFile::open(&file.path),
+        };
+        open(self)?.is_part_of(&open(whole)?)
+    }
+
+    /// Whether the file is as it was found; the log may have grown.
+    fn is_still_there(&self, log: &Path) -> bool {
+        let path = if self.is_current { log } else { &self.path };
+        let now = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
+        let has_grown = |now: &Stat| {
+            self.is_current && now.is_same_file(&self.stat) && now.size >= self.stat.size
+        };
+        self.unchanged.is_some() || now.is_some_and(|now| now == self.stat || has_grown(&now))
+    }
+}
+
+/// Makes the new table, and says what is to be read.
+fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestamp) -> View {
+    let table = &checkpoint.generations;
+    let waiting = found
+        .iter()
+        .zip(fates)
+        .find(|(_, fate)| **fate == Fate::Waits);
+    let mut view = View {
+        has_log: found.iter().any(|file| file.is_current),
+        waiting: waiting.map(|(file, _)| file.path.clone()),
+        ..View::default()
+    };
+    let is_cut = found
+        .iter()
+        .any(|file| file.compression != Compression::None);
+    let mut place: Vec<Option<&Found>> = vec![None; table.len()];
+    let mut entries = Vec::new();
+    for (file, fate) in found.iter().zip(fates) {
+        view.warn_of(file, *fate);
+        let (mut number, mut one) = (table.len(), Generation::default());
+        if let Fate::GoesOn {
+            generation,
+            is_proven,
+        } = *fate
+        {
+            place[generation] = Some(file);
+            one = table[generation].clone();
+            number = if is_proven { generation } else { number };
+        }
+        let is_to_read = one.take_over(file, *fate, view.has_log, now);
+        // What is known goes before what is new, and the current file last.
+        let order = (file.is_current, number, age(&file.path, &file.stat, is_cut));
+        entries.push((order, one, is_to_read.then_some(file)));
+    }
+    for (number, one) in table
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| place[*number].is_none())
+    {
+        let is_replaced = || found.iter().any(|file| file.stat.is_same_file(&one.stat));
+        if one.is_blank() || !one.is_followed() && is_replaced() {
+            continue;
+        }
+        let mut one = one.clone();
+        one.left_at = one.left_at.or(view.has_log.then_some(now));
+        let is_last = number + 1 == table.len() && one.status != Status::Gone;
+        let is_missed = is_last || one.status == Status::Unread;
+        let is_copied = fates.contains(&Fate::Copy { of: Some(number) });
+        one.status = match view.waiting {
+            Some(_) if is_missed => Status::Unread,
+            _ => Status::Gone,
+        };
+        if is_missed && one.status == Status::Gone && !is_copied {
+            view.gap = true;
+            view.warnings.push(format!(
+                "{}: what was read last (up to byte {}, {}) is in no file any more: rows may have \
+                 been missed",
+                path_of(&one.path).display(),
+                one.offset,
+                checkpoint.seen_at
+            ));
+        }
+        let order = (false, number, age(&path_of(&one.path), &one.stat, is_cut));
+        entries.push((order, one, None));
+    }
+    entries.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    let is_gone = |one: &Generation| one.status == Status::Gone;
+    let gone = entries.iter().filter(|(_, one, _)| is_gone(one)).count();
+    let mut surplus = gone.saturating_sub(MOST_GONE);
+    let mut generations = Vec::new();
+    for (_, one, to_read) in entries {
+        if is_gone(&one) && surplus > 0 {
+            surplus -= 1;
+            continue;
+        }
+        view.segments.extend(to_read.map(|file| Segment {
+            generation: generations.len(),
+            path: file.path.clone(),
+            file: None,
+            is_current: file.is_current,
+            is_finished: one.left_at.is_some() || file.compression == Compression::Gzip,
+        }));
+        generations.push(one);
+    }
+    let is_idle = view.segments.is_empty() && view.waiting.is_none() && view.missed == 0;
+    if is_idle && !view.has_log {
+        return View::default();
+    }
+    view.rotated = match (place.last(), table.last()) {
+        (Some(Some(file)), _) => !file.is_current,
+        (_, Some(last)) => !view.gap && !is_gone(last),
+        _ => false,
+    };
+    view.checkpoint = Some(Checkpoint {
+        generations,
+        ..checkpoint.clone()
+    });
+    view
+}
+
+impl View {
+    fn warn_of(&mut self, file: &Found, fate: Fate) {
+        let why = match (&file.failure, file.compression) {
+            (Some(failure), _) => failure.to_string(),
+            (None, Compression::Unreadable(name)) if fate == Fate::Unreadable => {
+                format!("it is compressed with {name}, and only gzip can be read")
+            }
+            _ => return,
+        };
+        self.gap |= fate == Fate::Unreadable;
+        self.missed += 1;
+        let path = file.path.display();
+        self.warnings.push(format!(
+            "cannot read {path}: {why}: rows may have been missed"
+        ));
+    }
+}
+
+impl Generation {
+    /// Takes over what was found of its file. Returns whether that is to be read.
+    fn take_over(&mut self, file: &Found, fate: Fate, has_log: bool, now: Timestamp) -> bool {
+        if matches!(fate, Fate::Copy { .. } | Fate::Unreadable) {
+            self.offset = WHOLE;
+        }
+        let is_left_now = has_log && !file.is_current && self.left_at.is_none();
+        let is_unread = file.is_current || is_left_now || self.status == Status::Unread;
+        let done = if is_unread {
+            self.offset
+        } else {
+            self.offset.max(self.judged)
+        };
+        let is_as_read = file.unchanged.is_some() && self.status == Status::Read && !is_left_now;
+        let is_readable = !matches!(file.compression, Compression::Unreadable(_));
+        let is_to_read = match fate {
+            Fate::GoesOn { .. } => is_readable && !is_as_read && file.length > done,
+            Fate::New => file.length > 0 || file.end != End::Whole,
+            _ => false,
+        };
+        if fate != Fate::Waits {
+            self.key = file.key.clone().or(self.key.take());
+        }
+        self.see(
+            &file.path,
+            &file.stat,
+            file.compression == Compression::None,
+            now,
+        );
+        self.status = match is_to_read || fate == Fate::Waits {
+            true => Status::Unread,
+            false => Status::Read,
+        };
+        self.left_at = match (file.is_current, is_left_now) {
+            (true, _) => None,
+            (_, true) => Some(now),
+            _ => self.left_at,
+        };
+        is_to_read
+    }
+}

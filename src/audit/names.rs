@@ -1,0 +1,225 @@
+//! Which files belong to a log: those that its name says it was rotated into, and what order they
+//! are in; and the name under which the state keeps a log.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirEntry};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::compression::ENDINGS;
+use super::generations::Checkpoint;
+use super::stat::{Stat, modified};
+
+/// What was beside a log at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Each with its inode: a name that means another file is another listing.
+    pub files: BTreeSet<(PathBuf, u64)>,
+    /// The log's own folder and those that hold files of it, each with when it last changed.
+    pub folders: Vec<(PathBuf, Timestamp)>,
+}
+
+/// Lists the files that the log may have been rotated into: beside the log (beside the link and
+/// beside its target, where the path is a symbolic link) and in the folders directly below. Where
+/// the link led to `old_target` before, also the files between the two by their names. A folder that
+/// may not be read holds nothing for us.
+pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing> {
+    let target = fs::canonicalize(log).unwrap_or_else(|_| log.to_owned());
+    let mut listing = Listing::default();
+    for path in BTreeSet::from([log, &target]) {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            continue;
+        };
+        let old_name = old_target.and_then(Path::file_name);
+        let old_name = old_name.filter(|old| path == target && path != log && *old != name);
+        let is_of_log = |other: &OsStr| {
+            is_rotated(name.as_bytes(), other.as_bytes())
+                || old_name.is_some_and(|old| is_between(old, name, other))
+        };
+        // The folder of a bare file name.
+        let own = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        let mut folders = vec![own.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let opened = fs::metadata(&folder).and_then(|meta| Ok((meta, fs::read_dir(&folder)?)));
+            let (meta, entries) = match opened.map_err(|error| (error.kind(), error)) {
+                Err((io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied, _)) => continue,
+                Err((_, error)) => return Err(error),
+                Ok(opened) => opened,
+            };
+            let before = listing.files.len();
+            for entry in entries {
+                let entry = entry?;
+                if is_folder(&entry) {
+                    folders.extend((folder == own).then(|| entry.path()));
+                } else if is_of_log(&entry.file_name()) {
+                    listing.files.insert((entry.path(), entry.ino()));
+                }
+            }
+            if folder == own || listing.files.len() > before {
+                listing.folders.push((folder, modified(&meta)));
+            }
+        }
+    }
+    listing
+        .files
+        .retain(|(path, _)| path != log && *path != target);
+    Ok(listing)
+}
+
+/// A folder, or a link to one.
+fn is_folder(entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
+        kind => kind.is_ok_and(|kind| kind.is_dir()),
+    }
+}
+
+/// Whether this is a name that a log of that name is rotated to.
+fn is_rotated(log: &[u8], name: &[u8]) -> bool {
+    let name = without_ending(name);
+    let dot = log
+        .iter()
+        .rposition(|byte| *byte == b'.')
+        .filter(|dot| *dot > 0);
+    let (stem, extension) = log.split_at(dot.unwrap_or(log.len()));
+    let after = name.strip_prefix(log);
+    let inside = name
+        .strip_prefix(stem)
+        .and_then(|rest| rest.strip_suffix(extension));
+    after == Some(b".old") || after.into_iter().chain(inside).any(is_stamp)
+}
+
+/// A separator and a number or timestamp.
+fn is_stamp(text: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_digit() || b"-_.:+TZ".contains(byte);
+    matches!(text, [b'.' | b'-' | b'_', b'0'..=b'9', rest @ ..] if rest.iter().all(is_part))
+}
+
+/// Whether a name shares the beginning that two have in common, and stands between them: what
+/// stands before both was there before the log was first read.
+fn is_between(old: &OsStr, new: &OsStr, name: &OsStr) -> bool {
+    let [old, new, name] = [old, new, name].map(|name| without_ending(name.as_bytes()));
+    let shared = old
+        .iter()
+        .zip(new)
+        .take_while(|(old, new)| old == new)
+        .count();
+    // By length first, since numbers may not be padded.
+    let order = |name: &[u8]| (name.len(), name.to_vec());
+    let is_between = order(old) < order(name) && order(name) < order(new);
+    shared > 0 && name.starts_with(&old[..shared]) && is_between
+}
+
+/// A name without the ending of a compression.
+fn without_ending(name: &[u8]) -> &[u8] {
+    let mut endings = ENDINGS.iter();
+    let plain = endings.find_map(|ending| name.strip_suffix(ending.as_bytes()));
+    plain.unwrap_or(name)
+}
+
+/// Orders files by their age, the oldest first, by the time of the last row. Within a second the
+/// names come before the time's fraction, since that is lost where a file was compressed
+/// (`is_cut`): `.2` is older than `.1`, and names with a date are older the smaller they are.
+pub(super) fn age(path: &Path, stat: &Stat, is_cut: bool) -> (i64, Reverse<u64>, i32, OsString) {
+    let name = path.file_name().unwrap_or_default();
+    let fraction = match is_cut {
+        true => 0,
+        false => stat.modified.subsec_nanosecond(),
+    };
+    let number = Reverse(number_in(&name.to_string_lossy()));
+    (stat.modified.as_second(), number, fraction, name.to_owned())
+}
+
+/// How often a file was rotated, by its name. After a date there is no such number.
+fn number_in(name: &str) -> u64 {
+    let mut before = name;
+    while let Some((rest, part)) = before.rsplit_once('.') {
+        let digits = rest.bytes().filter(u8::is_ascii_digit).count();
+        if let Ok(number) = part.parse() {
+            return if digits < 8 && part.len() < 6 {
+                number
+            } else {
+                0
+            };
+        }
+        before = rest;
+    }
+    0
+}
+
+/// The name under which the state keeps a log: its path, absolute and without `.` and `..`, no link
+/// resolved. See [`text_of`] for bytes that are not UTF-8.
+pub fn log_key(log: &Path) -> String {
+    let mut path = PathBuf::new();
+    for part in std::path::absolute(log)
+        .as_deref()
+        .unwrap_or(log)
+        .components()
+    {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            part => path.push(part),
+        }
+    }
+    text_of(&path)
+}
+
+/// A path as text, and no two paths as the same. One that is not UTF-8 is `//` and its bytes in hex:
+/// no clean path begins so.
+pub fn text_of(path: &Path) -> String {
+    let in_hex = || {
+        let bytes = path.as_os_str().as_bytes().iter();
+        "//".to_owned() + &bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    path.to_str().map_or_else(in_hex, str::to_owned)
+}
+
+/// The path that a text from [`text_of`] or [`log_key`] stands for.
+pub fn path_of(text: &str) -> PathBuf {
+    let Some(digits) = text.strip_prefix("//") else {
+        return PathBuf::from(text);
+    };
+    let byte = |pair: &[u8]| {
+        let pair = str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    let bytes = digits.as_bytes().chunks(2).filter_map(byte);
+    OsString::from_vec(bytes.collect()).into()
+}
+
+/// The key under which a log is known already, perhaps by another spelling of its path; `None`
+/// where it is a new log.
+pub fn known_key<'a>(
+    log: &Path,
+    logs: impl Iterator<Item = (&'a String, &'a Checkpoint)> + Clone,
+) -> Option<&'a String> {
+    let key = log_key(log);
+    if let Some((known, _)) = logs.clone().find(|(known, _)| **known == key) {
+        return Some(known);
+    }
+    let stat_of = |path: &Path| fs::metadata(path).ok().map(|meta| Stat::of(&meta));
+    // A log that is not there now is known by its folder.
+    let place_of = |path: &Path| {
+        let folder = fs::canonicalize(path.parent()?).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    let (stat, place) = (stat_of(log), place_of(log));
+    let mut logs = logs.filter(|(known, checkpoint)| {
+        let path = path_of(known);
+        let is_same = |other: &Stat| stat.as_ref().is_some_and(|stat| stat.is_same_file(other));
+        stat_of(&path).as_ref().is_some_and(is_same)
+            || checkpoint.current().is_some_and(is_same)
+            || place.is_some() && place_of(&path) == place
+    });
+    logs.next().map(|(known, _)| known)
+}
