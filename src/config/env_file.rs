@@ -33,9 +33,9 @@ pub struct Content {
 /// where they are sent.
 pub fn read(path: &Path) -> Result<Content> {
     let shown = path.display();
-    let (bytes, meta) =
+    let (text, meta) =
         read_trusted(path, MAX_BYTES).with_context(|| format!("cannot read env file {shown}"))?;
-    let mut content = parse(&String::from_utf8_lossy(&bytes), path);
+    let mut content = parse(&text, path);
     if is_readable_by_others(&meta) {
         let message = format!("env file {shown} can be read by others");
         let next_step = format!("chmod 600 {shown}");

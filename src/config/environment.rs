@@ -248,9 +248,9 @@ impl Environment {
 
 fn token_in_file(variable: &str, path: &Path) -> Result<Secret, String> {
     let shown = path.display();
-    let (bytes, _) = read_trusted(path, MAX_SECRET_BYTES)
+    let (text, _) = read_trusted(path, MAX_SECRET_BYTES)
         .map_err(|error| format!("{variable}: cannot read {shown}: {error}"))?;
-    match String::from_utf8_lossy(&bytes).trim() {
+    match text.trim() {
         "" => Err(format!("{variable}: {shown} is empty")),
         value => token(variable, value.to_owned()),
     }
