@@ -61,7 +61,8 @@ fn parse(text: &str, path: &Path) -> Content {
             None => Some(("ignored: it is not KEY=value".to_owned(), "write KEY=value")),
         };
         if let Some((what, next_step)) = doubt {
-            let number = line_number(text, line);
+            let before = &text[..line.as_ptr() as usize - text.as_ptr() as usize];
+            let number = before.matches('\n').count() + 1;
             let message = format!("env file {}, line {number}: {what}", path.display());
             content
                 .warnings
@@ -72,12 +73,6 @@ fn parse(text: &str, path: &Path) -> Content {
         }
     }
     content
-}
-
-/// Returns the number of the line in which this part of the text begins, counted from 1.
-fn line_number(text: &str, part: &str) -> usize {
-    let before = part.as_ptr() as usize - text.as_ptr() as usize;
-    text[..before].matches('\n').count() + 1
 }
 
 struct Scanner<'a> {

@@ -142,9 +142,10 @@ impl Environment {
         parse(&text).or_else(|| {
             let used = if default.is_empty() { "unset" } else { default };
             let name = variable.name;
+            let message = format!("{name}: '{text}' is not usable: the default {used} is used");
             self.warn(Warning::new(
                 "settings",
-                format!("{name}: '{text}' is not usable: the default {used} is used"),
+                message,
                 "set a usable value, or none",
             ));
             parse(default)
@@ -182,14 +183,9 @@ impl Environment {
             Some(value) => token(name, value),
             None => token_in_file(&file_variable, &self.secret_file(name)?),
         };
-        let warn = |why| {
-            self.warn(Warning::new(
-                "secrets",
-                format!("{why}: taken as unset"),
-                "name a file that the runs can read and only its owner can write",
-            ));
-        };
-        secret.map_err(warn).ok()
+        let next_step = "name a file that the runs can read and only its owner can write";
+        let warning = |why| Warning::new("secrets", format!("{why}: taken as unset"), next_step);
+        secret.map_err(|why| self.warn(warning(why))).ok()
     }
 
     /// Adds a warning, once.
@@ -231,12 +227,8 @@ impl Environment {
         let warning = |(name, place): (String, _)| {
             if !is_known(&name) {
                 let message = format!("{name} in the {place} is not a setting of probe-wake");
-                let meant = meant_by(&name, is_set)?;
-                return Some(Warning::new(
-                    "settings",
-                    message,
-                    format!("did you mean {meant}?"),
-                ));
+                let next_step = format!("did you mean {}?", meant_by(&name, is_set)?);
+                return Some(Warning::new("settings", message, next_step));
             }
             let breaks = self.get(&name)?.contains('\n');
             let message = format!("the value of {name} in the {place} has a line break");

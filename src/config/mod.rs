@@ -36,7 +36,7 @@ pub use warning::Warning;
 pub struct Config {
     pub paths: Paths,
     pub debounce: Policy,
-    /// `None` where no engine is configured.
+    /// `None`: no engine is configured.
     pub engine: Option<EngineConfig>,
     /// Zero: no limit.
     pub max_investigations_per_hour: usize,
@@ -213,7 +213,11 @@ impl Config {
             debounce: debounce(env),
             engine: engine::engine(env, engine_timeout)?,
             max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
-            slack: slack(env)?,
+            slack: SlackConfig {
+                api_url: endpoint(&var::SLACK_API_URL, &env.text(&var::SLACK_API_URL))?,
+                token: env.secret(var::SLACK_BOT_TOKEN.name),
+                operator: env.get(var::SLACK_USER_ID.name),
+            },
             proxy: ProxySettings {
                 https_proxy: env.either_case(&var::HTTPS_PROXY),
                 no_proxy: env.either_case(&var::NO_PROXY),
@@ -306,12 +310,4 @@ fn debounce(env: &Environment) -> Policy {
 
 fn endpoint(variable: &Variable, url: &str) -> Result<Endpoint, Problem> {
     Endpoint::parse(url).map_err(|error| Problem::usage(format!("{}: {error}", variable.name)))
-}
-
-fn slack(env: &Environment) -> Result<SlackConfig, Problem> {
-    Ok(SlackConfig {
-        api_url: endpoint(&var::SLACK_API_URL, &env.text(&var::SLACK_API_URL))?,
-        token: env.secret(var::SLACK_BOT_TOKEN.name),
-        operator: env.get(var::SLACK_USER_ID.name),
-    })
 }
