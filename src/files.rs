@@ -4,7 +4,7 @@
 //! | whose file | links | checks | functions |
 //! |---|---|---|---|
 //! | ours: state folder, metrics | not followed | regular, ours, nobody else can write it | `open_own`, `append_own`, `create_anew` |
-//! | the operator's: env file, secrets | followed | as above, and its folder; root's is fine, too, and so is write permission for the owner's own group | `read_trusted` |
+//! | the operator's: env file, secrets | followed | as above, and its folder; root's is fine, too, and so is write permission for the owner's own group | `open_trusted`, `read_trusted` |
 //! | others': audit log, outcome log | followed | regular | `open_without_waiting`, `open_shared`, `append_shared` |
 
 use std::collections::HashSet;
@@ -69,21 +69,9 @@ pub fn sync_folder(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Reads a file that decides what this program does, or as whom: it and its folder must be ours or
+/// Opens a file that decides what this program does, or as whom: it and its folder must be ours or
 /// root's, and others must not be able to write or replace it. Links are followed, since Kubernetes
-/// mounts secrets as links. More than `max_bytes` is an error.
-pub fn read_trusted(path: &Path, max_bytes: u64) -> io::Result<(Vec<u8>, Metadata)> {
-    let (file, meta) = open_trusted(path)?;
-    let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        let what = format!("it is longer than {max_bytes} bytes");
-        return Err(io::Error::other(what));
-    }
-    Ok((bytes, meta))
-}
-
-/// Opens a file under the rules of [`read_trusted`].
+/// mounts secrets as links.
 pub fn open_trusted(path: &Path) -> io::Result<(File, Metadata)> {
     let file = open_without_waiting(path)?;
     let meta = file.metadata()?;
@@ -96,6 +84,19 @@ pub fn open_trusted(path: &Path) -> io::Result<(File, Metadata)> {
         check_folder_of(&fs::canonicalize(path)?)?;
     }
     Ok((file, meta))
+}
+
+/// Reads a file as [`open_trusted`] opens it. More than `max_bytes` is an error; what is not UTF-8
+/// becomes U+FFFD.
+pub fn read_trusted(path: &Path, max_bytes: u64) -> io::Result<(String, Metadata)> {
+    let (file, meta) = open_trusted(path)?;
+    let mut bytes = Vec::new();
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let what = format!("it is longer than {max_bytes} bytes");
+        return Err(io::Error::other(what));
+    }
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), meta))
 }
 
 /// Fails unless only the owner, who must be this user or root, can write the file. The error says

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::endpoint;
 use super::environment::Environment;
 use super::variables as var;
-use crate::engine::{APIS, Api, EngineConfig, Model};
+use crate::engine::{APIS, EngineConfig, Model};
 use crate::exit::Problem;
 
 /// Returns the engine, or `None` if a setting is missing that its API needs.
@@ -13,7 +13,13 @@ pub(super) fn engine(
     env: &Environment,
     timeout: Duration,
 ) -> Result<Option<EngineConfig>, Problem> {
-    let api = api(env)?;
+    let name = env.text(&var::ENGINE_API);
+    let api = APIS.into_iter().find(|api| api.name == name);
+    let api = api.ok_or_else(|| {
+        let names = APIS.map(|api| api.name).join(", ");
+        let variable = var::ENGINE_API.name;
+        Problem::usage(format!("{variable} is '{name}': it must be one of {names}"))
+    })?;
     let token = env.secret(var::ENGINE_TOKEN.name);
     let token = token.or_else(|| env.secret(api.token_variable?));
     let default_url = api.default_url.filter(|_| token.is_some());
@@ -36,14 +42,4 @@ pub(super) fn engine(
         max_tokens: env.optional_number(&var::ENGINE_MAX_TOKENS, 1..=10_000_000),
         timeout,
     }))
-}
-
-fn api(env: &Environment) -> Result<&'static Api, Problem> {
-    let name = env.text(&var::ENGINE_API);
-    let known = APIS.into_iter().find(|api| api.name == name);
-    known.ok_or_else(|| {
-        let names = APIS.map(|api| api.name).join(", ");
-        let variable = var::ENGINE_API.name;
-        Problem::usage(format!("{variable} is '{name}': it must be one of {names}"))
-    })
 }

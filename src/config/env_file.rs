@@ -33,9 +33,9 @@ pub struct Content {
 /// where they are sent.
 pub fn read(path: &Path) -> Result<Content> {
     let shown = path.display();
-    let (bytes, meta) =
+    let (text, meta) =
         read_trusted(path, MAX_BYTES).with_context(|| format!("cannot read env file {shown}"))?;
-    let mut content = parse(&String::from_utf8_lossy(&bytes), path);
+    let mut content = parse(&text, path);
     if is_readable_by_others(&meta) {
         let message = format!("env file {shown} can be read by others");
         let next_step = format!("chmod 600 {shown}");
@@ -61,7 +61,8 @@ fn parse(text: &str, path: &Path) -> Content {
             None => Some(("ignored: it is not KEY=value".to_owned(), "write KEY=value")),
         };
         if let Some((what, next_step)) = doubt {
-            let number = line_number(text, line);
+            let before = &text[..line.as_ptr() as usize - text.as_ptr() as usize];
+            let number = before.matches('\n').count() + 1;
             let message = format!("env file {}, line {number}: {what}", path.display());
             content
                 .warnings
@@ -72,12 +73,6 @@ fn parse(text: &str, path: &Path) -> Content {
         }
     }
     content
-}
-
-/// Returns the number of the line in which this part of the text begins, counted from 1.
-fn line_number(text: &str, part: &str) -> usize {
-    let before = part.as_ptr() as usize - text.as_ptr() as usize;
-    text[..before].matches('\n').count() + 1
 }
 
 struct Scanner<'a> {

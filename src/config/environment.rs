@@ -151,9 +151,10 @@ impl Environment {
         parse(&text).or_else(|| {
             let used = if default.is_empty() { "unset" } else { default };
             let name = variable.name;
+            let message = format!("{name}: '{text}' is not usable: the default {used} is used");
             self.warn(Warning::new(
                 "settings",
-                format!("{name}: '{text}' is not usable: the default {used} is used"),
+                message,
                 "set a usable value, or none",
             ));
             parse(default)
@@ -191,14 +192,9 @@ impl Environment {
             Some(value) => token(name, value),
             None => token_in_file(&file_variable, &self.secret_file(name)?),
         };
-        let warn = |why| {
-            self.warn(Warning::new(
-                "secrets",
-                format!("{why}: taken as unset"),
-                "name a file that the runs can read and only its owner can write",
-            ));
-        };
-        secret.map_err(warn).ok()
+        let next_step = "name a file that the runs can read and only its owner can write";
+        let warning = |why| Warning::new("secrets", format!("{why}: taken as unset"), next_step);
+        secret.map_err(|why| self.warn(warning(why))).ok()
     }
 
     /// Adds a warning, once.
@@ -240,12 +236,8 @@ impl Environment {
         let warning = |(name, place): (String, _)| {
             if !is_known(&name) {
                 let message = format!("{name} in the {place} is not a setting of probe-wake");
-                let meant = meant_by(&name, is_set)?;
-                return Some(Warning::new(
-                    "settings",
-                    message,
-                    format!("did you mean {meant}?"),
-                ));
+                let next_step = format!("did you mean {}?", meant_by(&name, is_set)?);
+                return Some(Warning::new("settings", message, next_step));
             }
             let breaks = self.get(&name)?.contains('\n');
             let message = format!("the value of {name} in the {place} has a line break");
@@ -257,9 +249,9 @@ impl Environment {
 
 fn token_in_file(variable: &str, path: &Path) -> Result<Secret, String> {
     let shown = path.display();
-    let (bytes, _) = read_trusted(path, MAX_SECRET_BYTES)
+    let (text, _) = read_trusted(path, MAX_SECRET_BYTES)
         .map_err(|error| format!("{variable}: cannot read {shown}: {error}"))?;
-    match String::from_utf8_lossy(&bytes).trim() {
+    match text.trim() {
         "" => Err(format!("{variable}: {shown} is empty")),
         value => token(variable, value.to_owned()),
     }

@@ -38,7 +38,7 @@ pub use warning::Warning;
 pub struct Config {
     pub paths: Paths,
     pub debounce: Rules,
-    /// `None` where no engine is configured.
+    /// `None`: no engine is configured.
     pub engine: Option<EngineConfig>,
     pub context: ContextConfig,
     /// Zero: no limit.
@@ -260,7 +260,11 @@ impl Config {
             context: context(env, engine.as_ref())?,
             engine,
             max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
-            slack: slack(env)?,
+            slack: SlackConfig {
+                api_url: endpoint(&var::SLACK_API_URL, &env.text(&var::SLACK_API_URL))?,
+                token: env.secret(var::SLACK_BOT_TOKEN.name),
+                operator: env.get(var::SLACK_USER_ID.name),
+            },
             proxy: ProxySettings {
                 https_proxy: env.either_case(&var::HTTPS_PROXY),
                 no_proxy: env.either_case(&var::NO_PROXY),
@@ -373,12 +377,4 @@ fn debounce(env: &Environment) -> Rules {
 
 fn endpoint(variable: &Variable, url: &str) -> Result<Endpoint, Problem> {
     Endpoint::parse(url).map_err(|error| Problem::usage(format!("{}: {error}", variable.name)))
-}
-
-fn slack(env: &Environment) -> Result<SlackConfig, Problem> {
-    Ok(SlackConfig {
-        api_url: endpoint(&var::SLACK_API_URL, &env.text(&var::SLACK_API_URL))?,
-        token: env.secret(var::SLACK_BOT_TOKEN.name),
-        operator: env.get(var::SLACK_USER_ID.name),
-    })
 }

@@ -47,7 +47,6 @@ pub fn read<'a>(
         let path = dir.join(&name);
         match read_trusted(&path, LONGEST_FILE) {
             Ok((text, _)) => {
-                let text = String::from_utf8_lossy(&text);
                 let text = masker.own_tokens(text.trim().to_owned());
                 let is_own = name != SITE && name != DEFAULT && runbook.own.is_none();
                 runbook.own = runbook.own.or_else(|| is_own.then(|| text.clone()));

@@ -13,6 +13,8 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration;
 
+use super::endpoint::address;
+
 #[derive(Debug)]
 pub(super) struct SystemResolver;
 
@@ -26,7 +28,8 @@ impl Resolver for SystemResolver {
         let (sender, resolved) = mpsc::sync_channel(1);
         let (its_uri, its_config) = (uri.clone(), config.clone());
         let ask = move || drop(sender.send(ask_system(&its_uri, &its_config)));
-        if thread::Builder::new().spawn(ask).is_err() {
+        let is_address = address(uri.host().unwrap_or_default()).is_some();
+        if is_address || thread::Builder::new().spawn(ask).is_err() {
             return ask_system(uri, config);
         }
         let in_time = resolved.recv_timeout(*timeout.after);

@@ -162,7 +162,7 @@ fn as_a_page_it_shows_what_another_setting_would_have_done() {
     );
     world.set("KORA_PROBE_DEBOUNCE_SECONDS", "3600");
     page(&world)
-        .prints(">10 alerts<")
+        .prints(">11 alerts<")
         .prints("repeats are held back for 1 h");
 }
 
