@@ -5,6 +5,7 @@
 #[macro_use]
 mod support;
 
+mod booted;
 mod commands;
 mod debounce;
 mod dm;

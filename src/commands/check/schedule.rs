@@ -15,7 +15,7 @@ pub(super) fn own_timer() -> Option<Finding> {
     let timer = user_folder(&user)?.join("probe-wake.timer");
     timer
         .exists()
-        .then(|| judge(&user.name(), Path::new(LINGERING)))
+        .then(|| judge(&user.name, Path::new(LINGERING)))
 }
 
 fn judge(user: &str, lingering: &Path) -> Finding {
