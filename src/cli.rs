@@ -42,17 +42,10 @@ pub struct Global {
     /// Say more: -v what is done, -vv each step
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 104)]
     pub verbose: u8,
+    /// The home folder of another user than this process's, for whom the settings are read. Empty where
+    /// it is unknown.
     #[arg(skip)]
-    pub home: Home,
-}
-
-/// Whose home folder the env file, the audit log and the state are looked for in. Cannot be typed.
-#[derive(Clone, Debug, Default)]
-pub enum Home {
-    #[default]
-    OfThisProcess,
-    /// Another user's; `None` where it is unknown.
-    Of(Option<PathBuf>),
+    pub home: Option<PathBuf>,
 }
 
 // Deferred: building the flags of all commands would take a tenth of an idle run.
@@ -140,37 +133,37 @@ pub struct UndeliveredArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(allow_hyphen_values = true)]
 pub struct RaiseArgs {
     /// The service in trouble, such as nginx
-    #[arg(long, value_name = "NAME", value_parser = text(), allow_hyphen_values = true)]
-    #[arg(required_unless_present = "rows")]
+    #[arg(long, value_name = "NAME", value_parser = text(), required_unless_present = "rows")]
     pub probe: Option<String>,
     /// How bad it is: critical, warning or info
-    #[arg(long, value_name = "SEVERITY", value_parser = text(), allow_hyphen_values = true)]
-    #[arg(required_unless_present_any = ["rows", "recovered"])]
+    #[arg(long, value_name = "SEVERITY", value_parser = text(), required_unless_present_any = NO_WAKE)]
     pub severity: Option<String>,
     /// What is wrong, in one line
-    #[arg(long, value_name = "TEXT", value_parser = text(), allow_hyphen_values = true)]
-    #[arg(required_unless_present_any = ["rows", "recovered"])]
+    #[arg(long, value_name = "TEXT", value_parser = text(), required_unless_present_any = NO_WAKE)]
     pub title: Option<String>,
     /// The kind of trouble: repeats of one probe and category are held back [service_unhealthy]
-    #[arg(long, value_name = "NAME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", value_parser = text())]
     pub category: Option<String>,
     /// More about it; - reads it from stdin
-    #[arg(long, value_name = "TEXT", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = text())]
     pub detail: Option<String>,
     /// A fact for the diagnosis; the value is taken as JSON where it is JSON. May be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = text())]
     pub set: Vec<String>,
-    /// Raise a recovery instead: of the category, or of all categories of the probe
+    /// The service is well again: ends what was raised in this category, or in all of the probe's
     #[arg(long)]
     pub recovered: bool,
-    /// Read JSON objects from stdin, one a line, each with the details of a wake (probe, severity, title,
-    /// ...), or with probe, category and "recovered":true
-    #[arg(long, value_name = "-", value_parser = ["-"])]
-    #[arg(conflicts_with_all = ["probe", "severity", "title", "category", "detail", "set", "recovered"])]
+    /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),
+    /// or a probe, perhaps a category, and "recovered":true
+    #[arg(long, value_name = "-", value_parser = ["-"], exclusive = true)]
     pub rows: Option<String>,
 }
+
+/// Flags with which `raise` needs neither a severity nor a title.
+const NO_WAKE: [&str; 2] = ["rows", "recovered"];
 
 /// Takes an argument that is not UTF-8, too: an alert must not be lost for a stray byte.
 fn text() -> impl TypedValueParser<Value = String> {

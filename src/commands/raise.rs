@@ -3,7 +3,6 @@
 
 use std::fs::{File, read_link};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 use std::path::Path;
 use std::thread::sleep;
@@ -11,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
-use log::{info, warn};
+use log::info;
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::audit::row::SEAM;
@@ -30,23 +28,13 @@ const RECOVERY_SEAM: &str = "probe.recovered";
 /// No run reads a longer line.
 const LONGEST_ROW: usize = 4 * 1024 * 1024;
 
-/// As JSON a detail takes at most six times its length, so that its row can be read.
-const LONGEST_DETAIL: usize = 512 * 1024;
+/// What is taken of a detail on stdin. As JSON it may be six times as long, and its row is still read.
+const LONGEST_DETAIL: u64 = 512 * 1024;
 
-const MOST_STDIN: usize = 16 * 1024 * 1024;
+const LONGEST_STDIN: u64 = 16 * 1024 * 1024;
 
 /// How long to wait until another writer has finished the log's last line.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A row, with the only keys that Kora's own reader allows.
-#[derive(Serialize)]
-struct Row {
-    emitted_at: String,
-    seam: &'static str,
-    details: Map<String, Value>,
-    caller_session_id: Option<String>,
-    source: Option<String>,
-}
 
 pub fn raise(flags: &Global, args: &RaiseArgs) -> Ended {
     let log = Paths::audit_log(flags)?;
@@ -55,20 +43,19 @@ pub fn raise(flags: &Global, args: &RaiseArgs) -> Ended {
         None => row_of_flags(args).map(|row| vec![row]),
     };
     let rows = rows.map_err(|error| Problem::usage(format!("{error:#}; nothing was raised")))?;
-    if !rows.is_empty() {
-        append(&log, rows.concat())
-            .with_context(|| format!("cannot append to {}", log.display()))?;
-    }
+    let failed = || format!("cannot append to {}", log.display());
+    append(&log, rows.concat()).with_context(failed)?;
     info!("{} rows were appended to {}", rows.len(), log.display());
     Ok(Exit::Done)
 }
 
 fn row_of_flags(args: &RaiseArgs) -> Result<String> {
     let mut details = Map::new();
-    let detail = match args.detail.as_deref() {
-        Some("-") => Some(detail_of_stdin()?),
-        typed => typed.map(str::to_owned),
-    };
+    let mut detail = args.detail.clone();
+    if detail.as_deref() == Some("-") {
+        let text = String::from_utf8_lossy(&read_stdin(LONGEST_DETAIL)?).into_owned();
+        detail = Some(text.trim_end_matches(['\r', '\n']).to_owned());
+    }
     for (name, value) in [
         ("probe", &args.probe),
         ("severity", &args.severity),
@@ -92,21 +79,11 @@ fn fact(text: &str) -> Result<(String, Value)> {
     Ok((key.to_owned(), parsed.unwrap_or_else(|_| value.into())))
 }
 
-fn detail_of_stdin() -> Result<String> {
-    let mut bytes = read_stdin(LONGEST_DETAIL)?;
-    if bytes.len() > LONGEST_DETAIL {
-        bytes.truncate(LONGEST_DETAIL);
-        warn!("the detail is cut after {LONGEST_DETAIL} bytes");
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 fn rows_of_stdin() -> Result<Vec<String>> {
-    let bytes = read_stdin(MOST_STDIN)?;
+    let bytes = read_stdin(LONGEST_STDIN)?;
     ensure!(
-        bytes.len() <= MOST_STDIN,
-        "stdin holds more than {MOST_STDIN} bytes"
+        (bytes.len() as u64) < LONGEST_STDIN,
+        "stdin holds over 16 MiB"
     );
     let lines = bytes.split(|byte| *byte == b'\n').enumerate();
     lines
@@ -121,41 +98,35 @@ fn rows_of_stdin() -> Result<Vec<String>> {
         .collect()
 }
 
-/// Reads stdin to its end, or one byte more than `most`.
-fn read_stdin(most: usize) -> Result<Vec<u8>> {
+/// Reads what stdin holds, and no more than this.
+fn read_stdin(most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut stdin = io::stdin().lock().take(most as u64 + 1);
-    stdin.read_to_end(&mut bytes).context("cannot read stdin")?;
+    let read = io::stdin().lock().take(most).read_to_end(&mut bytes);
+    read.context("cannot read stdin")?;
     Ok(bytes)
 }
 
-/// Makes the log's line from the details of a wake, or of a recovery where `recovered` is true.
+/// Makes the log's line from the details of a wake, or of a recovery where `recovered` is true. Kora's
+/// own reader allows no other keys beside `details`.
 fn row(mut details: Map<String, Value>) -> Result<String> {
     let probe = name(&details, "probe")?.context("the probe is missing or empty")?;
-    let category = name(&details, "category")?;
-    let is_recovery = details.remove("recovered") == Some(true.into());
-    let (seam, category) = match is_recovery {
-        true => {
-            details = Map::from_iter([("ends".to_owned(), SEAM.into())]);
-            (RECOVERY_SEAM, category)
-        }
-        false => (SEAM, category.or(Some("service_unhealthy".to_owned()))),
-    };
+    let mut category = name(&details, "category")?;
     let has_title = details.get("title").is_some_and(|title| !title.is_null());
-    ensure!(is_recovery || has_title, "the title is missing");
-    details.insert("probe".to_owned(), probe.into());
-    details.extend(category.map(|category| ("category".to_owned(), category.into())));
-    let row = serde_json::to_string(&Row {
-        emitted_at: rfc3339(Timestamp::now()),
-        seam,
-        details,
-        caller_session_id: None,
-        source: None,
-    })?;
-    ensure!(
-        row.len() <= LONGEST_ROW,
-        "the row is longer than {LONGEST_ROW} bytes"
+    let seam = if details.remove("recovered") == Some(true.into()) {
+        details = Map::from_iter([("ends".to_owned(), SEAM.into())]);
+        RECOVERY_SEAM
+    } else {
+        ensure!(has_title, "the title is missing");
+        category.get_or_insert("service_unhealthy".to_owned());
+        SEAM
+    };
+    let names = [("probe", Some(probe)), ("category", category)].into_iter();
+    details.extend(names.filter_map(|(key, name)| Some((key.into(), name?.into()))));
+    let (now, details) = (rfc3339(Timestamp::now()), Value::Object(details));
+    let row = format!(
+        r#"{{"emitted_at":"{now}","seam":"{seam}","details":{details},"caller_session_id":null,"source":null}}"#
     );
+    ensure!(row.len() <= LONGEST_ROW, "the row is over 4 MiB");
     Ok(row + "\n")
 }
 
@@ -174,23 +145,25 @@ fn name(details: &Map<String, Value>, key: &str) -> Result<Option<String>> {
 }
 
 fn append(log: &Path, mut bytes: String) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
     let mut file = open_or_make(log)?;
     let begun = Instant::now();
-    while !ends_a_line(&file)? {
-        if begun.elapsed() >= PATIENCE {
-            bytes.insert(0, '\n');
-            break;
+    while !ends_with_line_feed(&file)? && !bytes.starts_with('\n') {
+        match begun.elapsed() < PATIENCE {
+            true => sleep(PATIENCE / 50),
+            false => bytes.insert(0, '\n'),
         }
-        sleep(PATIENCE / 50);
     }
     file.write_all(bytes.as_bytes())
 }
 
-fn ends_a_line(file: &File) -> io::Result<bool> {
+/// Returns whether the last line is finished. So it is in an empty file, of which nothing is read.
+fn ends_with_line_feed(file: &File) -> io::Result<bool> {
     let mut last = *b"\n";
-    let length = file.metadata()?.len();
-    // Where the file is truncated meanwhile, nothing is read.
-    let _ = file.read_at(&mut last, length.saturating_sub(1))?;
+    let end = file.metadata()?.len();
+    let _ = file.read_at(&mut last, end.saturating_sub(1))?;
     Ok(last == *b"\n")
 }
 
@@ -205,33 +178,38 @@ fn open_or_make(log: &Path) -> io::Result<File> {
     // Where the log is a link to a missing file, that file is made.
     let target = read_link(log).map(|target| log.with_file_name("").join(target));
     let log = target.as_deref().unwrap_or(log);
-    let existing = log.ancestors().find(|path| path.is_dir()).unwrap_or(log);
-    let names = log.strip_prefix(existing).unwrap_or(log).components();
-    let mut names: Vec<_> = names.map(|name| name.as_os_str()).collect();
-    let file_name = names.pop().unwrap_or_default();
-    // By descriptors, so that nobody can put a link in the place of what was made.
-    let mut folder = File::open(existing)?;
-    for name in names {
-        let made = mkdirat(&folder, name, Mode::from(0o750));
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(&folder, name, flags, Mode::empty())?;
-        folder = match made {
-            Err(Errno::EXIST) => opened.into(),
-            made => made.and(Ok(give_away(opened, &folder)?))?,
-        };
-    }
+    let (Some(above), Some(name)) = (log.parent(), log.file_name()) else {
+        return open();
+    };
+    let above = open_or_make_folder(above)?;
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    match openat(&folder, file_name, flags, Mode::from(0o640)) {
+    match openat(&above, name, flags, Mode::from(0o640)) {
         // Another writer was faster.
         Err(Errno::EXIST) => open(),
-        made => give_away(made?, &folder),
+        made => Ok(give_away(made?.into(), &above)),
+    }
+}
+
+/// As [`open_or_make`], by descriptors, so that nobody can put a link in the place of what was made.
+fn open_or_make_folder(path: &Path) -> io::Result<File> {
+    let (false, Some(above), Some(name)) = (path.is_dir(), path.parent(), path.file_name()) else {
+        return File::open(path);
+    };
+    let above = open_or_make_folder(above)?;
+    let made = mkdirat(&above, name, Mode::from(0o750));
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match (made, openat(&above, name, flags, Mode::empty())) {
+        (Ok(()), opened) => Ok(give_away(opened?.into(), &above)),
+        (Err(Errno::EXIST), opened) => Ok(opened?.into()),
+        (Err(error), _) => Err(error.into()),
     }
 }
 
 /// Gives what was made to the owner and the group of its folder, as far as this user may.
-fn give_away(made: OwnedFd, folder: &File) -> io::Result<File> {
-    let above = folder.metadata()?;
-    let (owner, group) = (Some(above.uid()), Some(above.gid()));
-    let _ = fchown(&made, owner, group).or_else(|_| fchown(&made, None, group));
-    Ok(made.into())
+fn give_away(made: File, folder: &File) -> File {
+    if let Ok(above) = folder.metadata() {
+        let (owner, group) = (Some(above.uid()), Some(above.gid()));
+        let _ = fchown(&made, owner, group).or_else(|_| fchown(&made, None, group));
+    }
+    made
 }

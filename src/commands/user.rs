@@ -1,25 +1,23 @@
 //! Users of this machine, from `/etc/passwd`. The runs of a schedule are those of the user who calls;
 //! with sudo, that is not the user of this process.
 
-use std::io;
 use std::path::PathBuf;
-use std::thread;
+use std::{fs, io, thread};
 
 use anyhow::{Context, Result};
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::cli::Home;
-
-/// A user, with the name and the home folder that `/etc/passwd` has, if any.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct User {
     pub uid: u32,
     pub gid: u32,
-    name: Option<String>,
-    home: Option<PathBuf>,
-    /// Whether this process runs as another user, who is root.
-    used_sudo: bool,
+    /// The id where `/etc/passwd` has no line for it, as with LDAP.
+    pub name: String,
+    /// Empty where it is unknown.
+    pub home: PathBuf,
+    /// Whether this process runs as root for this user.
+    pub used_sudo: bool,
 }
 
 impl User {
@@ -31,33 +29,16 @@ impl User {
     /// Returns the user who called: with sudo, the one who typed it.
     pub fn calling() -> Self {
         let id = |variable| std::env::var(variable).ok()?.parse().ok();
-        match (id("SUDO_UID"), id("SUDO_GID")) {
-            (Some(uid), gid) if geteuid().is_root() && uid != 0 => Self {
-                used_sudo: true,
-                ..Self::of(uid, gid.unwrap_or(uid))
-            },
-            _ => Self::current(),
-        }
+        let uid = id("SUDO_UID").filter(|uid| geteuid().is_root() && *uid != 0);
+        let Some(uid) = uid else {
+            return Self::current();
+        };
+        let user = Self::of(uid, id("SUDO_GID").unwrap_or(uid));
+        let used_sudo = true;
+        Self { used_sudo, ..user }
     }
 
-    /// Returns the name, or the id where there is none.
-    pub fn name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.uid.to_string())
-    }
-
-    pub fn used_sudo(&self) -> bool {
-        self.used_sudo
-    }
-
-    /// Returns where this user's files are looked for.
-    pub fn home(&self) -> Home {
-        match self.used_sudo {
-            true => Home::Of(self.home.clone()),
-            false => Home::OfThisProcess,
-        }
-    }
-
-    /// Does the work with the rights of this user, which root gives up in a thread of its own.
+    /// Does the work with the rights of this user: root gives its own up in another thread.
     pub fn act<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         if !self.used_sudo {
             return Ok(work());
@@ -74,19 +55,18 @@ impl User {
             let ended = thread.join();
             ended.unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
         });
-        done.with_context(|| format!("cannot act as {}", self.name()))
+        done.with_context(|| format!("cannot act as {}", self.name))
     }
 
     fn of(uid: u32, gid: u32) -> Self {
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let mut users = passwd.lines().filter_map(Self::parse);
-        let known = users.find(|user| user.uid == uid);
-        known.unwrap_or(Self {
+        let name = uid.to_string();
+        users.find(|user| user.uid == uid).unwrap_or(Self {
             uid,
             gid,
-            name: None,
-            home: None,
-            used_sudo: false,
+            name,
+            ..Self::default()
         })
     }
 
@@ -98,8 +78,8 @@ impl User {
         Some(Self {
             uid: uid.parse().ok()?,
             gid: gid.parse().ok()?,
-            name: Some(name.to_owned()),
-            home: Some(home.into()),
+            name: name.to_owned(),
+            home: home.into(),
             used_sudo: false,
         })
     }
@@ -115,8 +95,8 @@ mod tests {
         let joshua = User {
             uid: 1000,
             gid: 100,
-            name: Some("joshua".into()),
-            home: Some("/home/joshua".into()),
+            name: "joshua".into(),
+            home: "/home/joshua".into(),
             used_sudo: false,
         };
         let line = "joshua:x:1000:100:Joshua,,,:/home/joshua:/bin/bash";
@@ -137,6 +117,6 @@ mod tests {
         let ids = || (geteuid().as_raw(), getegid().as_raw());
         assert_eq!(user.act(ids).unwrap(), (4_242, 4_343));
         assert_eq!(ids(), (0, 0));
-        assert_eq!(user.name(), "4242");
+        assert_eq!((user.name.as_str(), user.home), ("4242", PathBuf::new()));
     }
 }

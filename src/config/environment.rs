@@ -16,7 +16,7 @@ use super::Warning;
 use super::env_file::{self, Content};
 use super::names::{is_known, meant_by, secrets};
 use super::variables::{self as var, Variable};
-use crate::cli::{Global, Home};
+use crate::cli::Global;
 use crate::exit::{Exit, Problem};
 use crate::files::read_trusted;
 use crate::secret::Secret;
@@ -272,10 +272,9 @@ pub fn usual_env_file(flags: &Global) -> Option<PathBuf> {
 
 /// Returns the home folder, where it is known.
 pub(super) fn home_folder(flags: &Global) -> Option<PathBuf> {
-    match &flags.home {
-        Home::OfThisProcess => BaseDirs::new().map(|dirs| dirs.home_dir().to_owned()),
-        Home::Of(home) => home.clone(),
-    }
+    let of_this_process = || BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
+    let home = flags.home.clone().or_else(of_this_process);
+    home.filter(|home| !home.as_os_str().is_empty())
 }
 
 fn non_empty(value: Option<&str>) -> Option<String> {

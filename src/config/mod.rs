@@ -132,15 +132,13 @@ pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> 
 /// Returns whether a setting names something below `/tmp` or `/var/tmp`.
 pub fn names_tmp(flags: &Global) -> Result<bool, Problem> {
     let env = Environment::read(flags)?;
-    let mut values = names::names().filter_map(|name| env.get(&name));
-    Ok(values.any(|value| value.split_whitespace().any(is_in_tmp)))
+    Ok(names::names().any(|name| env.get(&name).is_some_and(|value| is_in_tmp(&value))))
 }
 
-/// Returns whether this path lies below `/tmp` or `/var/tmp`.
-pub fn is_in_tmp(path: &str) -> bool {
-    ["/tmp", "/var/tmp"]
-        .iter()
-        .any(|tmp| Path::new(path).starts_with(tmp))
+/// Returns whether this is a path below `/tmp` or `/var/tmp`, or names one after a space.
+pub fn is_in_tmp(text: &str) -> bool {
+    let mut words = text.split(' ');
+    words.any(|word| word.starts_with("/tmp/") || word.starts_with("/var/tmp/"))
 }
 
 /// Returns whether stderr goes to journald, which names the device and inode of its socket

@@ -7,14 +7,14 @@ use directories::BaseDirs;
 use super::environment::{Environment, absolute, home_folder};
 use super::variables as var;
 use super::{Warning, warning};
-use crate::cli::{Global, Home};
+use crate::cli::Global;
 use crate::exit::Problem;
 
 /// Kora's name for its audit log.
 const LOG_NAME: &str = "kora_audit_log.jsonl";
 
 /// The paths; enough for the commands that use no network.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Paths {
     pub audit_log: PathBuf,
     pub state_dir: PathBuf,
@@ -136,7 +136,7 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         "name a folder with --state-dir or KORA_PROBE_WAKE_STATE_DIR",
     )?;
     // XDG_STATE_HOME is this process's: a scheduled run does not have it.
-    let is_own = env.has_process() && matches!(flags.home, Home::OfThisProcess);
+    let is_own = env.has_process() && flags.home.is_none();
     let states = match BaseDirs::new() {
         Some(dirs) if is_own || dirs.state_dir().is_none() => {
             dirs.state_dir().unwrap_or(dirs.data_local_dir()).to_owned()

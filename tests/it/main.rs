@@ -6,6 +6,7 @@
 #[macro_use]
 mod support;
 
+mod booted;
 mod commands;
 mod debounce;
 mod dm;

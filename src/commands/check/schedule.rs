@@ -21,7 +21,7 @@ const LINGERING: &str = "/var/lib/systemd/linger";
 /// Returns what was found, and whether anything of it starts runs.
 pub(super) fn look() -> (Vec<Finding>, bool) {
     let current = User::current();
-    let user = current.name();
+    let user = current.name.clone();
     let systemctl = match rustix::process::geteuid().is_root() {
         true => "systemctl",
         false => "sudo systemctl",

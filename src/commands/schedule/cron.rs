@@ -18,23 +18,15 @@ const MINUTE: u128 = 60_000;
 /// a change in the env file counts.
 pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     let mut command = word(&plan.binary)?;
-    let (set, found) = (&plan.config.paths, plan.found.as_ref());
+    let (set, found) = (&plan.config.paths, &plan.found);
     for (flag, path, found) in [
         (
             "--env-file",
             plan.env_file.as_ref(),
             plan.usual_env_file.as_ref(),
         ),
-        (
-            "--state-dir",
-            Some(&set.state_dir),
-            found.map(|found| &found.state_dir),
-        ),
-        (
-            "--audit-log",
-            Some(&set.audit_log),
-            found.map(|found| &found.audit_log),
-        ),
+        ("--state-dir", Some(&set.state_dir), Some(&found.state_dir)),
+        ("--audit-log", Some(&set.audit_log), Some(&found.audit_log)),
     ] {
         if let Some(path) = path.filter(|path| found != Some(*path)) {
             command.push_str(&format!(" {flag} {}", word(path)?));

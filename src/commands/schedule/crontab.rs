@@ -19,14 +19,14 @@ pub(super) fn install(block: &str, user: &User) -> Result<(), Problem> {
     }
     print(&format!(
         "The crontab of {} starts the runs. To undo that: probe-wake schedule cron --remove\n",
-        user.name()
+        user.name
     ))
 }
 
 pub(super) fn remove(user: &User) -> Result<(), Problem> {
     let old = read(user)?;
     let new = replaced(&old, "")?;
-    let name = user.name();
+    let name = &user.name;
     if new == old {
         return print(&format!("The crontab of {name} starts no runs.\n"));
     }
@@ -110,8 +110,8 @@ const CANNOT_RUN: &str = "cannot run crontab: is cron installed?";
 
 fn crontab(user: &User) -> Command {
     let mut command = Command::new("crontab");
-    if user.used_sudo() {
-        command.arg("-u").arg(user.name());
+    if user.used_sudo {
+        command.arg("-u").arg(&user.name);
     }
     command.env("LC_ALL", "C");
     command

@@ -25,7 +25,7 @@ use crate::state::Store;
 pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
     let user = User::calling();
     let flags = Global {
-        home: user.home(),
+        home: user.used_sudo.then(|| user.home.clone()),
         ..flags.clone()
     };
     match command {
@@ -78,7 +78,7 @@ struct Plan {
     env_file: Option<PathBuf>,
     usual_env_file: Option<PathBuf>,
     /// The paths that the scheduled runs find by themselves, from the env file and the home folder.
-    found: Option<Paths>,
+    found: Paths,
     /// Settings that only this process's environment has.
     only_here: Vec<String>,
     /// Whether a setting names something below `/tmp`.
@@ -89,7 +89,7 @@ impl Plan {
     fn load(flags: &Global, user: User) -> Result<Self, Problem> {
         let read = || -> Result<_, Problem> {
             let unknown = config::only_in_this_environment(flags)?;
-            let found = Paths::of_scheduled_runs(flags).ok();
+            let found = Paths::of_scheduled_runs(flags).unwrap_or_default();
             Ok((
                 Config::load(flags)?,
                 found,
@@ -117,7 +117,7 @@ impl Plan {
     fn make_state_folder(&self) -> anyhow::Result<()> {
         let (dir, user) = (&self.config.paths.state_dir, &self.user);
         let mut made = user.act(|| Store::create(dir))?.map(drop);
-        if made.is_err() && user.used_sudo() && DirBuilder::new().mode(0o700).create(dir).is_ok() {
+        if made.is_err() && user.used_sudo && DirBuilder::new().mode(0o700).create(dir).is_ok() {
             lchown(dir, Some(user.uid), Some(user.gid))
                 .context("cannot give the state folder away")?;
             made = Ok(());

@@ -2,11 +2,12 @@
 //! when the log is written.
 
 use std::path::{Path, PathBuf};
+use std::{fs, iter};
 
 use super::{Plan, cannot_stand, printable, shell_word};
 use crate::cli::SystemdArgs;
 use crate::commands::user::User;
-use crate::config::{self, Config, Paths};
+use crate::config::{self, Config};
 use crate::exit::Problem;
 
 const SERVICE: &str = "probe-wake.service";
@@ -17,6 +18,9 @@ pub(super) const UNITS: [&str; 3] = [SERVICE, TIMER, PATH];
 /// In seconds: what a run may need for Slack when its own time and the engine's are over.
 const TIME_FOR_SLACK: u64 = 120;
 
+/// Links that lead to each other in a circle are not followed for ever.
+const MOST_LINKS: usize = 8;
+
 /// Where the system's service manager looks for units.
 pub(super) const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 
@@ -25,10 +29,7 @@ pub(super) fn units(
     plan: &Plan,
     args: &SystemdArgs,
 ) -> Result<Vec<(&'static str, String)>, Problem> {
-    let service = match args.user {
-        true => own_service(plan, args)?,
-        false => system_service(plan, args)?,
-    };
+    let service = service(plan, args)?;
     let timer = timer(plan.config.cadence.as_secs_f64());
     let mut units = vec![(SERVICE, service + "\n"), (TIMER, timer)];
     if !args.no_path {
@@ -43,6 +44,8 @@ pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
     let systemctl = systemctl(user, args.user);
     let mut commands = vec![
         format!("{systemctl} daemon-reload"),
+        // The first run only notes what the log holds: no alert may be among it.
+        format!("{systemctl} start {SERVICE}"),
         format!("{systemctl} enable --now {TIMER}"),
     ];
     if !args.no_path {
@@ -50,7 +53,7 @@ pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
     }
     if args.user {
         // The runs go on while the user is logged out.
-        commands.push(format!("loginctl enable-linger {}", user.name()));
+        commands.push(format!("loginctl enable-linger {}", user.name));
     }
     commands
 }
@@ -75,84 +78,33 @@ pub(super) fn systemctl(user: &User, own: bool) -> &'static str {
     }
 }
 
-/// Returns the comment above the service: what to do with the units.
-fn comment(plan: &Plan, args: &SystemdArgs, folder: &str) -> Result<String, Problem> {
-    let state_dir = shell_word(&plan.config.paths.state_dir)?;
-    let commands = start_commands(&plan.user, args).into_iter();
-    let commands = [format!("mkdir -p -m 700 {state_dir}")]
-        .into_iter()
-        .chain(commands);
-    let commands: String = commands.map(|line| format!("#   {line}\n")).collect();
-    let user = plan.user.name();
-    Ok(format!(
-        "# {SERVICE}\n# The files go to {folder}. Then, the first command as {user}:\n{commands}"
-    ))
-}
-
-/// Returns a service for the system's service manager. It runs as the user who called.
-fn system_service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
-    let comment = comment(plan, args, SYSTEM_FOLDER)?;
-    let (user, settings, writable) = (plan.user.name(), settings(plan)?, writable(&plan.config)?);
-    let private_tmp = match needs_tmp(plan) {
-        true => "",
-        false => "PrivateTmp=yes\n",
-    };
-    Ok(format!(
-        "\
-{comment}\
-[Unit]
-Description=Send the operator what is new in the audit log
-StartLimitIntervalSec=0
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=oneshot
-User={user}
-{settings}\
-# Used only where the line with the state folder is removed
-StateDirectory=probe-wake
-StateDirectoryMode=0700
-# The log is only read: a home folder is there read-only, and nothing but the state is writable
-ProtectHome=read-only
-ProtectSystem=strict
-{private_tmp}{writable}\
-{HARDENING}{HARDENING_BY_ROOT}\
-"
-    ))
-}
-
-/// Returns a service for the user's own service manager, which has fewer means to confine it.
-fn own_service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
-    let comment = comment(plan, args, "~/.config/systemd/user")?;
-    let settings = settings(plan)?;
-    Ok(format!(
-        "\
-{comment}\
-[Unit]
-Description=Send the operator what is new in the audit log
-StartLimitIntervalSec=0
-
-[Service]
-Type=oneshot
-{settings}\
-{HARDENING}\
-"
-    ))
-}
-
-/// Returns the command and the settings that both kinds of services have.
-fn settings(plan: &Plan) -> Result<String, Problem> {
-    let config = &plan.config;
+/// Returns the service. Its first lines say what to do with the units.
+fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
     // systemd does not start a program that has one of these in its path.
     if printable(&plan.binary)?.contains(['"', '\'', '\\']) {
         return Err(cannot_stand(&plan.binary));
     }
-    let binary = word(&plan.binary)?;
-    let (log, state_dir) = (audit_log_line(plan)?, text(&config.paths.state_dir)?);
-    let (env_file, limit) = (env_file_line(plan)?, time_limit(config));
+    let (user, state_dir) = (&plan.user.name, &plan.config.paths.state_dir);
+    let (folder, network, confinement) = match args.user {
+        true => ("~/.config/systemd/user", "", String::new()),
+        false => (SYSTEM_FOLDER, NETWORK, confinement(plan)?),
+    };
+    let start = start_commands(&plan.user, args).join("\n#   ");
+    let (mkdir, state_dir) = (shell_word(state_dir)?, text(state_dir)?);
+    let (binary, limit) = (word(&plan.binary)?, time_limit(&plan.config));
+    let (log, env_file) = (audit_log_line(plan)?, env_file_line(plan)?);
     Ok(format!(
         "\
+# {SERVICE}
+# The files go to {folder}. Then, the first command as {user}:
+#   mkdir -p -m 700 {mkdir}
+#   {start}
+[Unit]
+Description=Send the operator what is new in the audit log
+StartLimitIntervalSec=0
+{network}
+[Service]
+Type=oneshot
 # A log that is written all the time costs one run a second
 ExecStart={binary} run --pace 1
 # What the env file says wins over what is said here
@@ -165,15 +117,41 @@ SuccessExitStatus=75
 TimeoutStartSec={limit}
 # Without systemd's own lines about each run
 LogLevelMax=notice
+{confinement}{HARDENING}\
 "
+    ))
+}
+
+const NETWORK: &str = "\
+Wants=network-online.target
+After=network-online.target
+";
+
+/// Returns the lines that only the system's service manager has the means for. A private `/tmp` is
+/// none of them where it would hide something that a run needs.
+fn confinement(plan: &Plan) -> Result<String, Problem> {
+    let (user, writable, paths) = (&plan.user.name, writable(&plan.config)?, &plan.config.paths);
+    let needed = [&paths.audit_log, &paths.state_dir, &plan.binary];
+    let mut needed = needed.into_iter().chain(&plan.env_file);
+    let is_needed = plan.names_tmp || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()));
+    let private_tmp = if is_needed { "" } else { "PrivateTmp=yes\n" };
+    Ok(format!(
+        "\
+User={user}
+# Used only where the line with the state folder is removed
+StateDirectory=probe-wake
+StateDirectoryMode=0700
+# The log is only read: a home folder is there read-only, and nothing but the state is writable
+ProtectHome=read-only
+ProtectSystem=strict
+{private_tmp}{writable}{HARDENING_BY_ROOT}"
     ))
 }
 
 /// Returns the line with the log's path; none if an env file names it, so that a change there counts.
 fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
     let log = &plan.config.paths.audit_log;
-    let is_found = |found: &Paths| found.audit_log == *log;
-    if plan.config.env_file.is_some() && plan.found.as_ref().is_some_and(is_found) {
+    if plan.config.env_file.is_some() && plan.found.audit_log == *log {
         return Ok(String::new());
     }
     let log = text(log)?;
@@ -200,9 +178,13 @@ WantedBy=timers.target
 }
 
 /// Returns a unit that starts the service of the same name when the log is written, made or replaced.
-/// Without a limit on how often: past it, systemd would watch no more.
+/// There is no limit on how often: past it, systemd would watch no more. Where the log is a link,
+/// systemd watches the file that it leads to only while there is one, so that it is named, too.
 fn path_unit(log: &Path) -> Result<String, Problem> {
-    let log = unquoted(log)?;
+    let next = |path: &PathBuf| Some(path.with_file_name("").join(fs::read_link(path).ok()?));
+    let paths = iter::successors(Some(log.to_owned()), next).take(MOST_LINKS);
+    let line = |path: PathBuf| Ok(format!("PathModified={}\n", unquoted(&path)?));
+    let paths: String = paths.map(line).collect::<Result<_, Problem>>()?;
     Ok(format!(
         "\
 # {PATH}
@@ -210,7 +192,7 @@ fn path_unit(log: &Path) -> Result<String, Problem> {
 Description=Start probe-wake when the audit log is written
 
 [Path]
-PathModified={log}
+{paths}\
 TriggerLimitIntervalSec=0
 
 [Install]
@@ -241,15 +223,6 @@ fn unquoted(path: &Path) -> Result<String, Problem> {
         true => Err(cannot_stand(path)),
         false => Ok(text),
     }
-}
-
-/// Returns whether a private `/tmp` would hide something that a run needs.
-fn needs_tmp(plan: &Plan) -> bool {
-    let (config, paths) = (&plan.config, &plan.config.paths);
-    let named = [&config.metrics_file, &paths.outcome_log, &plan.env_file];
-    let named = named.into_iter().flatten();
-    let mut needed = named.chain([&paths.audit_log, &paths.state_dir, &plan.binary]);
-    plan.names_tmp || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()))
 }
 
 /// Settings that need neither privileges nor a mount namespace.

@@ -8,13 +8,13 @@ use anyhow::Context;
 
 use super::systemd::{PATH, SYSTEM_FOLDER, UNITS, start_commands, stop_commands, systemctl};
 use super::{print, shell_word};
-use crate::cli::{Home, SystemdArgs};
+use crate::cli::SystemdArgs;
 use crate::commands::user::User;
 use crate::exit::Problem;
 use crate::files::create_anew;
 
-/// Writes the units into the folder, and prints the commands that start them. A path unit that is
-/// there and not wanted any more is removed.
+/// Writes the units into the folder, and prints the commands that start them. A path unit that was
+/// there and is not wanted any more is removed.
 pub(super) fn write(
     units: &[(&str, String)],
     folder: &Path,
@@ -24,67 +24,49 @@ pub(super) fn write(
     let folder = std::path::absolute(folder).context("the folder to write to")?;
     let failed = || format!("cannot write the units to {}", folder.display());
     fs::create_dir_all(&folder).with_context(failed)?;
-    for (name, text) in units {
-        create_anew(&folder.join(name), 0o644)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .with_context(failed)?;
-    }
     let mut commands = Vec::new();
-    if args.no_path && remove_file(&folder.join(PATH)).with_context(failed)? {
+    if args.no_path && fs::remove_file(folder.join(PATH)).is_ok() {
         commands.extend(stop_commands(user, args.user, &[PATH]));
     }
-    if !is_looked_at(&folder, user, args.user) {
-        for (name, _) in units {
-            let file = shell_word(&folder.join(name))?;
-            commands.push(format!("{} link {file}", systemctl(user, args.user)));
+    for (name, text) in units {
+        let path = folder.join(name);
+        create_anew(&path, 0o644)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(failed)?;
+        if !is_looked_at(&folder, user, args.user) {
+            let systemctl = systemctl(user, args.user);
+            commands.push(format!("{systemctl} link {}", shell_word(&path)?));
         }
     }
     commands.extend(start_commands(user, args));
-    let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
-    print_commands("Wrote", &names, "to", &folder, "start", &commands)
+    let (commands, shown) = (commands.join("\n  "), folder.display());
+    print(&format!(
+        "Wrote {} units to {shown}. To start the runs:\n  {commands}\n",
+        units.len()
+    ))
 }
 
 /// Removes the units from the folder, and prints the commands that stop them.
 pub(super) fn remove(folder: &Path, user: &User, own: bool) -> Result<(), Problem> {
     let mut removed = Vec::new();
     for name in UNITS {
-        let file = folder.join(name);
-        let failed = || format!("cannot remove {}", file.display());
-        if remove_file(&file).with_context(failed)? {
-            removed.push(name);
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => {
+                done.with_context(|| format!("cannot remove {}", path.display()))?;
+                removed.push(name);
+            }
         }
     }
+    let (shown, names) = (folder.display(), removed.join(", "));
     if removed.is_empty() {
-        return print(&format!(
-            "{} holds no units of probe-wake.\n",
-            folder.display()
-        ));
+        return print(&format!("{shown} holds no units of probe-wake.\n"));
     }
-    let commands = stop_commands(user, own, &removed);
-    print_commands("Removed", &removed, "from", folder, "stop", &commands)
-}
-
-fn print_commands(
-    done: &str,
-    names: &[&str],
-    direction: &str,
-    folder: &Path,
-    verb: &str,
-    commands: &[String],
-) -> Result<(), Problem> {
-    let (names, folder) = (names.join(", "), folder.display());
-    let commands: String = commands.iter().map(|line| format!("  {line}\n")).collect();
+    let commands = stop_commands(user, own, &removed).join("\n  ");
     print(&format!(
-        "{done} {names} {direction} {folder}. To {verb} the runs:\n{commands}"
+        "Removed {names} from {shown}. To stop the runs:\n  {commands}\n"
     ))
-}
-
-/// Removes a file, and returns whether there was one.
-fn remove_file(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        removed => removed.map(|()| true),
-    }
 }
 
 fn is_looked_at(folder: &Path, user: &User, own: bool) -> bool {
@@ -96,9 +78,9 @@ fn is_looked_at(folder: &Path, user: &User, own: bool) -> bool {
 
 /// Returns where the service manager of the user looks for units.
 pub fn user_folder(user: &User) -> Option<PathBuf> {
-    let config = match user.home() {
-        Home::OfThisProcess => directories::BaseDirs::new()?.config_dir().to_owned(),
-        Home::Of(home) => home?.join(".config"),
+    let config = match user.used_sudo {
+        true => user.home.join(".config"),
+        false => directories::BaseDirs::new()?.config_dir().to_owned(),
     };
     Some(config.join("systemd/user"))
 }

@@ -7,6 +7,7 @@ pub mod tools;
 pub mod browser;
 pub mod engine;
 pub mod faults;
+pub mod machine;
 pub mod outcome;
 pub mod parallel;
 pub mod rotating;

@@ -1,0 +1,304 @@
+//! The units of `schedule systemd` under a booted systemd, hardened, as another user than root.
+
+use std::fs;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::machine::Machine;
+use crate::support::{BINARY, Engine, Reply, SLACK_TOKEN, Slack};
+
+/// The timer's cadence here, in seconds.
+const CADENCE: u64 = 5;
+
+/// More than the path unit needs on a busy machine, and less than the timer.
+const SOON: Duration = Duration::from_secs(3);
+
+const LOG: &str = "/home/me/.kora/kora_audit_log.jsonl";
+
+/// A machine whose `me` has settings, and no log, state or schedule yet.
+struct Booted {
+    machine: Machine,
+    slack: Slack,
+    engine: Engine,
+    /// Whether the units are those of the user's own manager.
+    is_own: bool,
+}
+
+impl Booted {
+    fn new(name: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let (slack, engine) = (Slack::start(), Engine::start());
+        let machine = Machine::boot(name, BINARY)?;
+        let env = format!(
+            "KORA_SLACK_API_URL={}\nKORA_SLACK_BOT_TOKEN={SLACK_TOKEN}\nKORA_SLACK_JOSHUA_USER_ID=U1\n\
+             KORA_PROBE_ENGINE_URL={}\nKORA_PROBE_WAKE_POLL_SEC={CADENCE}\n",
+            slack.base(),
+            engine.url(),
+        );
+        machine.write("/run/env", &env);
+        machine.sh("chmod 644 /run/env");
+        machine
+            .sh_as_me("mkdir -p .config/probe-wake; umask 077; cp /run/env .config/probe-wake/env");
+        Some(Self {
+            machine,
+            slack,
+            engine,
+            is_own: name == "user",
+        })
+    }
+
+    /// Writes the units as `sudo` would, and runs the commands that are printed.
+    fn schedule(&self) {
+        self.machine.sh(&format!(
+            "export SUDO_UID=4242 SUDO_GID=4242
+            probe-wake schedule systemd --write /etc/systemd/system > /run/printed
+            sed -n 's/^  sudo //p' /run/printed > /run/commands
+            . /run/commands"
+        ));
+    }
+
+    fn settle(&self) {
+        let line = "while SYSTEMCTL show -p ActiveState probe-wake.service | grep -q activating
+            do sleep 0.01; done";
+        match self.is_own {
+            true => self
+                .machine
+                .sh_as_me(&line.replace("SYSTEMCTL", "systemctl --user")),
+            false => self.machine.sh(&line.replace("SYSTEMCTL", "systemctl")),
+        };
+    }
+
+    /// As `me`, raises a wake while no run is under way, and waits for its message; how long that took.
+    #[track_caller]
+    fn raise(&self, probe: &str, within: Duration) -> Duration {
+        // What is written in the moment in which a run ends is read when the timer starts the next.
+        self.settle();
+        self.raise_at_any_time(probe, within)
+    }
+
+    #[track_caller]
+    fn raise_at_any_time(&self, probe: &str, within: Duration) -> Duration {
+        let line = format!("probe-wake raise --probe {probe} --severity critical --title T");
+        self.machine.sh_as_me(&line);
+        self.wait_for(probe, Instant::now(), within)
+    }
+
+    #[track_caller]
+    fn wait_for(&self, probe: &str, since: Instant, within: Duration) -> Duration {
+        loop {
+            let elapsed = since.elapsed();
+            let texts = self.slack.texts();
+            if texts
+                .iter()
+                .any(|text| text.contains(&format!("· {probe}\n")))
+            {
+                return elapsed;
+            }
+            if elapsed > within {
+                let journal = self
+                    .machine
+                    .sh("journalctl -n 50; systemctl status 'probe-wake.*'; true");
+                panic!("no message of {probe} within {within:?}: {texts:?}\n{journal}");
+            }
+            sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+#[test]
+#[ignore = "boots a machine"]
+fn alerts_leave_at_once_through_rotations_a_stop_and_a_reboot() {
+    let Some(booted) = Booted::new("system") else {
+        return;
+    };
+    let machine = &booted.machine;
+    booted.schedule();
+    // The first alert: neither the log nor its folder existed before.
+    booted.raise("first", SOON);
+    machine.sh(&format!(
+        "test \"$(stat -c %U /home/me/.kora {LOG} | uniq)\" = me"
+    ));
+    booted.raise("second", SOON);
+    println!("at rest: {:?}", booted.raise("third", SOON));
+
+    for (number, rotation) in [
+        "mv LOG LOG.1; install -o me -g me -m 640 /dev/null LOG",
+        "mv LOG LOG.1",
+        "cp -p LOG LOG.1; truncate -s 0 LOG",
+        // Behind a link from now on, for which the units are written anew, and its target rotated.
+        "mv LOG LOG.1; mkdir -p /srv/logs; chown me: /srv/logs; ln -s /srv/logs/audit.jsonl LOG
+        export SUDO_UID=4242; probe-wake schedule systemd --write /etc/systemd/system
+        systemctl daemon-reload",
+        "mv /srv/logs/audit.jsonl /srv/logs/audit.jsonl.1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        machine.sh(&rotation.replace("LOG", LOG));
+        booted.raise(&format!("rotated-{number}"), SOON);
+        booted.raise(&format!("after-{number}"), SOON);
+    }
+    machine.sh(&format!("rm {LOG}"));
+    booted.raise("no-link-again", SOON);
+
+    stop_in_the_middle(&booted);
+    reboot(&booted);
+    let units = machine.sh("systemctl show -p Result,ActiveState probe-wake.path probe-wake.timer");
+    assert_eq!(
+        units.matches("Result=success\nActiveState=active").count(),
+        2,
+        "{units}"
+    );
+    let judged = machine.sh("systemd-analyze security --threshold=40 probe-wake.service");
+    assert!(judged.contains("Overall exposure level"), "{judged}");
+
+    // Without the path unit there is the timer.
+    machine.sh("systemctl stop probe-wake.path");
+    booted.raise("timer", Duration::from_secs(CADENCE) + SOON);
+    take_away(&booted);
+}
+
+/// A stop while the engine is asked: the next run asks again.
+fn stop_in_the_middle(booted: &Booted) {
+    let asked = booted.engine.requests().len();
+    booted.engine.script([Reply::Hang]);
+    let line = "probe-wake raise --probe stopped --severity critical --title T";
+    booted.machine.sh_as_me(line);
+    booted.engine.wait_for(asked + 1);
+    booted.machine.sh("systemctl stop probe-wake.service");
+    assert!(!booted.slack.texts().concat().contains("stopped"));
+    booted.wait_for(
+        "stopped",
+        Instant::now(),
+        Duration::from_secs(CADENCE) + SOON,
+    );
+}
+
+/// A wake that is raised while the machine is down is told after it is up again.
+fn reboot(booted: &Booted) {
+    let log = booted.machine.path(LOG);
+    booted.machine.reboot(|| {
+        let mut raise = Command::new(BINARY);
+        raise.args([
+            "raise",
+            "--probe",
+            "reboot",
+            "--severity",
+            "critical",
+            "--title",
+            "T",
+        ]);
+        let raised = raise.arg("--audit-log").arg(&log).status();
+        assert!(raised.unwrap().success());
+    });
+    booted.wait_for(
+        "reboot",
+        Instant::now(),
+        Duration::from_secs(CADENCE) + SOON,
+    );
+    booted.raise("after-reboot", SOON);
+}
+
+/// The units are removed with the commands that are printed, and nothing is left.
+fn take_away(booted: &Booted) {
+    booted.machine.sh("systemctl start probe-wake.path
+        export SUDO_UID=4242 SUDO_GID=4242
+        probe-wake schedule systemd --remove /etc/systemd/system > /run/printed
+        sed -n 's/^  sudo //p' /run/printed > /run/commands
+        . /run/commands
+        test -z \"$(find /etc/systemd/system -name 'probe-wake*')\"
+        test -z \"$(systemctl list-units --all --no-legend 'probe-wake*')\"");
+}
+
+#[test]
+#[ignore = "boots a machine"]
+fn a_log_that_is_written_all_the_time_costs_one_run_a_second_and_hides_no_alert() {
+    let Some(booted) = Booted::new("busy") else {
+        return;
+    };
+    booted.schedule();
+    booted.raise("first", SOON);
+    let log = booted.machine.path(LOG);
+    let writer = std::thread::spawn(move || {
+        use std::io::Write;
+        let mut log = fs::OpenOptions::new().append(true).open(log).unwrap();
+        for number in 0..400 {
+            writeln!(log, "{{\"seam\":\"x\",\"number\":{number}}}").unwrap();
+            sleep(Duration::from_millis(20));
+        }
+    });
+    sleep(Duration::from_secs(1));
+    let lock = || {
+        fs::read_to_string(
+            booted
+                .machine
+                .path("/home/me/.local/state/probe-wake/state.lock"),
+        )
+    };
+    let runs = || {
+        let note: serde_json::Value = serde_json::from_str(lock().unwrap().trim()).unwrap();
+        note["runs"].as_u64().unwrap()
+    };
+    let (before, begun) = (runs(), Instant::now());
+    for number in 0..5 {
+        booted.raise_at_any_time(&format!("busy-{number}"), SOON);
+        sleep(Duration::from_millis(300));
+    }
+    let (count, seconds) = (runs() - before, begun.elapsed().as_secs());
+    assert!(count <= seconds + 2, "{count} runs in {seconds} s");
+    writer.join().unwrap();
+    booted.raise("at-rest-again", SOON);
+    let state = booted
+        .machine
+        .sh("systemctl is-active probe-wake.path probe-wake.timer");
+    assert_eq!(state, "active\nactive\n");
+    journal(&booted);
+}
+
+/// A run's problems have their priority in the journal, and systemd's lines about each run are not there.
+fn journal(booted: &Booted) {
+    booted.machine.sh_as_me(&format!(
+        "echo '{{\"seam\":\"probe.wake_requested\",' >> {LOG}"
+    ));
+    let begun = Instant::now();
+    let lines = loop {
+        let read = "journalctl -u probe-wake.service -o json --output-fields=PRIORITY,MESSAGE";
+        let lines = booted.machine.sh(read);
+        if lines.contains("malformed") {
+            break lines;
+        }
+        assert!(begun.elapsed() < SOON, "{lines}");
+    };
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (said, priority) = (line["MESSAGE"].as_str(), line["PRIORITY"].as_str());
+        let priority: u8 = priority.unwrap().parse().unwrap();
+        let is_ours = said.unwrap().starts_with("probe-wake: warning: ");
+        assert!(priority == 4 || !is_ours && priority < 6, "{line}");
+    }
+}
+
+#[test]
+#[ignore = "boots a machine"]
+fn the_users_own_manager_runs_the_units_without_a_login() {
+    let Some(booted) = Booted::new("user") else {
+        return;
+    };
+    let machine = &booted.machine;
+    // Before the first login there is no manager of the user's own.
+    machine.sh("loginctl enable-linger me; until test -S /run/user/4242/bus; do sleep 0.05; done");
+    machine.sh_as_me(
+        "probe-wake schedule systemd --user --write ~/.config/systemd/user > printed
+        sed -n 's/^  systemctl/systemctl/p' printed > commands
+        grep -q '^  loginctl enable-linger me$' printed
+        . ./commands",
+    );
+    booted.raise("own", SOON);
+    booted.raise("own-again", SOON);
+    machine.reboot(|| ());
+    booted.raise("without-login", Duration::from_secs(CADENCE) + SOON);
+    booted.raise("without-login-again", SOON);
+}
