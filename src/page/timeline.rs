@@ -9,7 +9,8 @@ use maud::{Markup, html};
 
 use super::table::{severity, state};
 use super::{Page, clean, severity_class};
-use crate::record::{Incident, PairRecord, pairs, worse};
+use crate::debounce::Pair;
+use crate::record::{Incident, bad_for, by_pair, worse};
 use crate::report::count;
 use crate::time::{period, span};
 
@@ -154,7 +155,7 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
                     }
                 }
             }
-            @for pair in pairs(&page.shown.incidents) { (lane(page, &pair, axis, &rows)) }
+            @for pair in by_pair(&page.shown.incidents) { (lane(page, &pair, axis, &rows)) }
         }
     }
 }
@@ -162,20 +163,24 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
 /// The table's row of each incident.
 type Rows = HashMap<*const Incident, usize>;
 
-fn lane(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis, rows: &Rows) -> Markup {
-    let probe = clean(&pair.pair.probe);
-    let mut items = items(page, pair, rows);
+fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis, rows: &Rows) -> Markup {
+    let Some(last) = incidents.last() else {
+        return html! {};
+    };
+    let probe = clean(&last.pair.probe);
+    let severities = incidents.iter().map(|one| one.severity.as_str());
+    let bad_for = bad_for(incidents);
+    let mut items = items(page, &last.pair, incidents, rows);
     items.retain(|item| item.from <= axis.to && item.to >= axis.from);
     items.sort_by_key(|item| (item.kind, item.from));
     html! {
         article.pair {
             div.name {
-                b.t { (probe) } " " (severity(pair.severity)) " "
-                @if let Some(last) = pair.incidents.last() { (state(last)) }
-                div.category { (clean(&pair.pair.category)) }
+                b.t { (probe) } " " (severity(severities.reduce(worse).unwrap_or_default())) " " (state(last))
+                div.category { (clean(&last.pair.category)) }
                 div.category {
-                    (count(pair.incidents.len() as u64, "incident", "incidents"))
-                    @if pair.bad_seconds > 0 { ", bad for " (span(SignedDuration::from_secs(pair.bad_seconds))) }
+                    (count(incidents.len() as u64, "incident", "incidents"))
+                    @if !bad_for.is_zero() { ", bad for " (span(bad_for)) }
                 }
             }
             svg.lane width="100%" height=(HEIGHT) role="group" aria-label={ "Time line of " (probe) } {
@@ -199,7 +204,12 @@ struct Item<'a> {
     row: Option<usize>,
 }
 
-fn items<'a>(page: &'a Page<'_>, pair: &PairRecord<'a>, rows: &Rows) -> Vec<Item<'a>> {
+fn items<'a>(
+    page: &'a Page<'_>,
+    pair: &Pair,
+    incidents: &[&'a Incident],
+    rows: &Rows,
+) -> Vec<Item<'a>> {
     let mut items: Vec<Item<'a>> = Vec::new();
     let mut add = |incident: Option<&'a Incident>, kind, from, to, words| {
         items.push(Item {
@@ -213,7 +223,7 @@ fn items<'a>(page: &'a Page<'_>, pair: &PairRecord<'a>, rows: &Rows) -> Vec<Item
         });
     };
     let mut windows = Vec::new();
-    for one in pair.incidents.iter().copied() {
+    for one in incidents.iter().copied() {
         let mut point = |kind, at, words| add(Some(one), kind, at, at, words);
         if let Some(at) = one.recovered_at {
             point(Recovery, at, None);
@@ -256,12 +266,7 @@ fn items<'a>(page: &'a Page<'_>, pair: &PairRecord<'a>, rows: &Rows) -> Vec<Item
         let end = end.min(next).min(recovered_at.unwrap_or(end)).max(from);
         add(None, Window, from, end, None);
     }
-    for one in page
-        .record
-        .silences
-        .iter()
-        .filter(|one| one.holds(pair.pair))
-    {
+    for one in page.shown.silences.iter().filter(|one| one.holds(pair)) {
         add(None, Silence, one.from, one.until, one.reason.as_deref());
     }
     items

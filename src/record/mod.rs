@@ -20,7 +20,7 @@ use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
 use crate::report::counted;
 use crate::snapshot::Snapshot;
 pub use group::Group;
-pub use incidents::{Incident, PairRecord, pairs};
+pub use incidents::{Incident, bad_for, by_pair};
 pub use rows::{RECOVERY_SEAM, UNDELIVERED_SEAM, tool};
 pub use select::{Filter, Selection, Totals};
 
@@ -34,7 +34,7 @@ pub struct Record {
     pub investigations: Vec<Investigation>,
     /// In the order in which they ended, or were last seen.
     pub incidents: Vec<Incident>,
-    pub silences: Vec<Silence>,
+    silences: Vec<Silence>,
     parts: Vec<Incident>,
 }
 
@@ -276,10 +276,14 @@ impl fmt::Display for HeldBack {
 }
 
 impl Silence {
-    pub fn holds(&self, pair: &Pair) -> bool {
-        let category = self.of.strip_prefix(&pair.probe);
-        let category = category.and_then(|rest| rest.strip_prefix(':'));
-        self.of == "all" || self.of == pair.probe || category == Some(&pair.category)
+    pub fn holds(&self, Pair { probe, category }: &Pair) -> bool {
+        ["all", probe, &format!("{probe}:{category}")].contains(&self.of.as_str())
+    }
+
+    /// Whether it holds any pair of this probe.
+    pub fn concerns(&self, probe: &str) -> bool {
+        let rest = self.of.strip_prefix(probe);
+        self.of == "all" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 }
 

@@ -394,7 +394,7 @@ fn a_session_is_shown_in_the_order_of_time_and_in_full() {
         format!("{}: {}", text("kind"), text("what"))
     });
     let expected = [
-        "wake: critical, dispatched",
+        "wake: critical",
         "question: about this wake",
         "tool: fly_logs execution_error (HTTPError)",
         "answer: m, 4.2 s",
