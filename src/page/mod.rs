@@ -121,25 +121,22 @@ fn cards(page: &Page<'_>) -> Markup {
             names.push(name);
         }
     }
+    let services = count(names.len() as u64, "service", "services");
+    let alerts = count(dispatched, "alert", "alerts");
     let tokens = count(page.shown.totals.tokens, "token", "tokens");
     let cost = page.shown.totals.cost.map(dollars);
+    let cost = cost.unwrap_or_else(|| "cost not named".to_owned());
+    let failures = match page.now {
+        Some(_) => format!("{failed} failed"),
+        None => "in this rehearsal".to_owned(),
+    };
+    let of_wakes = format!("of {}", count(wakes, "wake", "wakes"));
+    let is_alarm = failed > 0 && page.now.is_some();
     let cards = [
-        (
-            still_bad,
-            count(names.len() as u64, "service", "services"),
-            first_few(&names, 3),
-        ),
-        (
-            failed > 0,
-            count(dispatched, "alert", "alerts"),
-            format!("{failed} failed"),
-        ),
-        (
-            false,
-            format!("{held_back} held back"),
-            format!("of {}", count(wakes, "wake", "wakes")),
-        ),
-        (false, cost.unwrap_or_else(|| "no price".to_owned()), tokens),
+        (still_bad, services, first_few(&names, 3)),
+        (is_alarm, alerts, failures),
+        (false, format!("{held_back} held back"), of_wakes),
+        (false, tokens, cost),
     ];
     html! {
         section.cards aria-label="In short" {

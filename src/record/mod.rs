@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::seams::{Row, TOOL_SEAM};
 use crate::debounce::{Pair, Severity};
+use crate::engine::Reason;
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
 use crate::report::counted;
 use crate::snapshot::Snapshot;
@@ -308,6 +309,11 @@ impl Investigation {
     /// Whether the engine was asked at all.
     pub fn was_asked(&self) -> bool {
         self.duration_ms > 0 || self.model_used.is_some()
+    }
+
+    /// Whether no engine was configured, which is a choice and no failure to explain.
+    pub fn lacks_engine(&self) -> bool {
+        self.error == Some(Reason::EngineUnavailable.to_string())
     }
 
     /// Whether the message left with its first try.

@@ -457,6 +457,8 @@ fn incidents_of_one_pair_and_title_in_a_row_are_folded() {
         done("f", "fly", 240, 240, titled("slow")),
     ];
     rows.push(recovered("f", "fly", 250, 240, 1));
+    // Whether two rows without a title are about the same is not known.
+    rows.extend([20, 21].map(|minute| row("investigation_completed", "neon", minute, json!({}))));
     let record = record(&rows);
     let shown = record.select(&Filter::default());
     let now = at(300);
@@ -465,6 +467,8 @@ fn incidents_of_one_pair_and_title_in_a_row_are_folded() {
     assert_eq!(
         words,
         [
+            "08:20 UTC: 1 wake, 1 message",
+            "08:21 UTC: 1 wake, 1 message",
             "09:10 UTC: 2 wakes (1 repeat held back), 1 message",
             "3 times, 08:00 to 10:00 UTC: 7 wakes (4 repeats held back), 3 messages",
             "11:00 UTC: 2 wakes (1 repeat held back), 1 message",
