@@ -101,7 +101,7 @@ fn settings(policy: &Policy) -> String {
     }
 }
 
-/// A few numbers, each with what is behind it.
+/// A few numbers, each with what it is made of.
 fn cards(page: &Page<'_>) -> Markup {
     let Totals {
         wakes,

@@ -223,40 +223,29 @@ fn items<'a>(
         });
     };
     let mut windows = Vec::new();
-    for one in incidents.iter().copied() {
-        let mut point = |kind, at, words| add(Some(one), kind, at, at, words);
-        if let Some(at) = one.recovered_at {
+    for incident in incidents.iter().copied() {
+        let title = incident.title.as_deref();
+        let (first, end) = (incident.first_wake_at, incident.end());
+        add(Some(incident), Kind::Incident, first, end, title);
+        let mut point = |kind, at, words| add(Some(incident), kind, at, at, words);
+        if let Some(at) = incident.recovered_at {
             point(Recovery, at, None);
         }
-        for told in one
-            .investigations
-            .iter()
-            .map(|place| &page.record.investigations[*place])
-        {
-            let failure = told.error.as_deref();
-            if !told.late_diagnosis {
-                let at = told.raised_at.unwrap_or_else(|| told.begun_at());
-                point(Wake, at, told.title.as_deref());
-                windows.push((told.begun_at(), one.recovered_at));
+        for place in &incident.investigations {
+            let one = &page.record.investigations[*place];
+            let (title, failure) = (one.title.as_deref(), one.error.as_deref());
+            if !one.late_diagnosis {
+                point(Wake, one.raised_at.unwrap_or(one.begun_at()), title);
+                windows.push((one.begun_at(), incident.recovered_at));
             }
-            if told.was_asked() {
-                point(
-                    failure.map_or(Question, |_| Failure),
-                    told.asked_at(),
-                    failure,
-                );
+            if one.was_asked() {
+                let kind = failure.map_or(Question, |_| Failure);
+                point(kind, one.asked_at(), failure);
             }
-            let kind = if told.is_delivered() { Message } else { Lost };
-            let at = told.delivered_at.unwrap_or(told.at);
-            point(kind, at, failure.or(told.summary.as_deref()));
+            let kind = if one.is_delivered() { Message } else { Lost };
+            let words = failure.map_or(one.summary.as_deref(), |_| title);
+            point(kind, one.delivered_at.unwrap_or(one.at), words);
         }
-        add(
-            Some(one),
-            Kind::Incident,
-            one.first_wake_at,
-            one.end(),
-            one.title.as_deref(),
-        );
     }
     windows.sort();
     let begun: Vec<_> = windows.iter().map(|(at, _)| *at).collect();

@@ -157,12 +157,12 @@ fn of_two_rows_of_one_investigation_the_last_counts() {
         done("a", "vercel", 0, 0, other.clone()),
         done("a", "fly", 0, 0, json!({})),
     ]);
-    let told = record
+    let failed = record
         .investigations
         .iter()
         .map(|one| (one.pair.probe.as_str(), one.failed));
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        failed.collect::<Vec<_>>(),
         [("fly", false), ("vercel", false)]
     );
 }
@@ -204,10 +204,10 @@ fn a_later_delivery_is_that_of_the_id_and_the_pair() {
         row("dm_delivered", "fly", 7, json!({"id": "a"})),
     ];
     let record = record(&rows);
-    let told = record.investigations.iter();
-    let told = told.map(|one| (one.delivered_at.map(minute), one.failed));
+    let deliveries = record.investigations.iter();
+    let deliveries = deliveries.map(|one| (one.delivered_at.map(minute), one.failed));
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        deliveries.collect::<Vec<_>>(),
         [(Some(6), false), (None, true), (None, true)]
     );
     let messages: Vec<_> = record.incidents.iter().map(|one| one.messages).collect();
