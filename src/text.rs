@@ -86,6 +86,19 @@ pub fn first_few(names: &[String], most: usize) -> String {
     }
 }
 
+/// Returns the known names that somebody may have meant who wrote this one, the likeliest first: those
+/// that hold it, and those that are nearly the same.
+pub fn close_names(written: &str, known: impl Iterator<Item = String>) -> Vec<String> {
+    let likeness = |known: &str| match known.contains(written) {
+        true => 1.0,
+        false => strsim::jaro(written, known),
+    };
+    let mut close: Vec<_> = known.map(|known| (likeness(&known), known)).collect();
+    close.retain(|(likeness, _)| *likeness > 0.8);
+    close.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    close.into_iter().map(|(_, known)| known).take(3).collect()
+}
+
 fn replace(text: &str, is_bad: impl Fn(char) -> bool, by: char) -> String {
     text.chars()
         .map(|c| if is_bad(c) { by } else { c })
@@ -124,6 +137,17 @@ mod tests {
         assert_eq!(first_few(&[], 2), "");
         assert_eq!(first_few(&names, 3), "a, b, c");
         assert_eq!(first_few(&names, 2), "a, b and 1 more");
+    }
+
+    #[test]
+    fn names_that_are_meant_are_close() {
+        let close = |written: &str| {
+            let known = ["fly:service", "flying:circus", "vercel:service"];
+            close_names(written, known.into_iter().map(str::to_owned))
+        };
+        assert_eq!(close("fly"), ["fly:service", "flying:circus"]);
+        assert_eq!(close("fly:servce"), ["fly:service"]);
+        assert_eq!(close("neon"), [""; 0]);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::incident::Rules;
-use crate::record::{Investigation, Record, Resolution, Selection, dollars, pairs};
-use crate::report::{self, count, counted};
+use crate::record::{Record, Resolution, Selection, Totals, by_pair, dollars};
+use crate::report::{self, count};
 use crate::text::{first_few, for_terminal};
 use crate::time::{clock, period, span};
 use timeline::Axis;
@@ -73,6 +73,7 @@ fn document(page: &Page<'_>) -> Markup {
                         (cards(page))
                         (timeline::timeline(page, &axis))
                         (table::table(page, &axis))
+                        (table::silences(page, &axis))
                     } @else {
                         section.empty {
                             h2 { "No alert" }
@@ -100,49 +101,42 @@ fn settings(policy: &Rules) -> String {
     }
 }
 
-/// A few numbers, each with what is behind it.
+/// A few numbers, each with what it is made of.
 fn cards(page: &Page<'_>) -> Markup {
-    let totals = &page.shown.totals;
-    let pairs = pairs(&page.shown.incidents);
-    let still_bad = pairs.iter().any(|one| one.resolution == Resolution::Active);
-    let mut names = Vec::new();
-    for one in &pairs {
-        if !names.contains(&one.pair.probe) {
-            names.push(clean(&one.pair.probe));
+    let Totals {
+        wakes,
+        dispatched,
+        failed,
+        held_back,
+        ..
+    } = page.shown.totals;
+    let incidents = &page.shown.incidents;
+    let still_bad = incidents
+        .iter()
+        .any(|one| one.resolution == Resolution::Active);
+    let mut names: Vec<String> = Vec::new();
+    for pair in by_pair(incidents) {
+        let name = clean(&pair[0].pair.probe);
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
-    let number = |is: fn(&&&Investigation) -> bool| {
-        page.shown.investigations.iter().filter(is).count() as u64
+    let services = count(names.len() as u64, "service", "services");
+    let alerts = count(dispatched, "alert", "alerts");
+    let tokens = count(page.shown.totals.tokens, "token", "tokens");
+    let cost = page.shown.totals.cost.map(dollars);
+    let cost = cost.unwrap_or_else(|| "cost not named".to_owned());
+    let failures = match page.now {
+        Some(_) => format!("{failed} failed"),
+        None => "in this rehearsal".to_owned(),
     };
-    let outcomes = counted([
-        (number(|one| one.error.is_none()), "with a diagnosis"),
-        (number(|one| one.error.is_some()), "without"),
-        (number(|one| !one.is_delivered()), "not delivered"),
-    ]);
-    let tokens = count(totals.tokens, "token", "tokens");
-    let questions = count(number(|one| one.was_asked()), "question", "questions");
-    let held_back = format!("{} held back", totals.held_back);
+    let of_wakes = format!("of {}", count(wakes, "wake", "wakes"));
+    let is_alarm = failed > 0 && page.now.is_some();
     let cards = [
-        (
-            still_bad,
-            count(names.len() as u64, "service", "services"),
-            first_few(&names, 3),
-        ),
-        (
-            totals.failed > 0,
-            count(totals.dispatched, "alert", "alerts"),
-            outcomes.join(", "),
-        ),
-        (
-            false,
-            held_back,
-            format!("of {}", count(totals.wakes, "wake", "wakes")),
-        ),
-        (
-            false,
-            totals.cost.map_or(tokens.clone(), dollars),
-            format!("{tokens} in {questions}"),
-        ),
+        (still_bad, services, first_few(&names, 3)),
+        (is_alarm, alerts, failures),
+        (false, format!("{held_back} held back"), of_wakes),
+        (false, tokens, cost),
     ];
     html! {
         section.cards aria-label="In short" {

@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::timeline::Axis;
 use super::{Page, clean, severity_class};
-use crate::record::{Group, Incident, Resolution, dollars};
+use crate::record::{Group, Incident, Resolution, Silence};
 use crate::report::count;
+use crate::time::period;
 
 pub(super) fn table(page: &Page<'_>, axis: &Axis) -> Markup {
     html! {
@@ -14,11 +15,33 @@ pub(super) fn table(page: &Page<'_>, axis: &Axis) -> Markup {
             table {
                 thead {
                     tr {
-                        @for head in ["Service", "When", "What was wrong, and why", "Cost"] { th scope="col" { (head) } }
+                        @for head in ["Service", "When", "What was wrong, and why"] { th scope="col" { (head) } }
                     }
                 }
                 tbody {
                     @for (number, group) in page.shown.groups.iter().enumerate().rev() { (row(number, group, axis)) }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn silences(page: &Page<'_>, axis: &Axis) -> Markup {
+    let words = |one: &Silence| {
+        let when = period(one.from, one.until, axis.near());
+        let wakes = count(one.wakes, "wake", "wakes");
+        let reason = one
+            .reason
+            .as_ref()
+            .map(|reason| format!(": {}", clean(reason)));
+        format!("{when}, {wakes}{}", reason.unwrap_or_default())
+    };
+    html! {
+        @if !page.shown.silences.is_empty() {
+            section.silences {
+                h2 { "Silences" }
+                ul {
+                    @for one in &page.shown.silences { li { b.t { (clean(&one.of)) } " " span.t { (words(one)) } } }
                 }
             }
         }
@@ -42,7 +65,6 @@ fn row(number: usize, group: &Group<'_>, axis: &Axis) -> Markup {
                 @for problem in group.problems() { p.t.problem { (clean(&problem)) } }
                 p.notes { (group.counts()) }
             }
-            td.cost { (cost(group)) }
         }
     }
 }
@@ -58,20 +80,4 @@ pub(super) fn state(one: &Incident) -> Markup {
         _ => "resolved",
     };
     html! { @if let Some(words) = one.state() { span class={ "chip " (class) } { (words) } } }
-}
-
-fn cost(group: &Group<'_>) -> Markup {
-    let all = || group.investigations.iter();
-    let seconds = all()
-        .map(|one| one.duration_ms as f64 / 1_000.0)
-        .sum::<f64>();
-    let tokens = all()
-        .filter_map(|one| one.tokens())
-        .fold(0, u64::saturating_add);
-    let costs: Vec<f64> = all().filter_map(|one| one.total_cost_usd).collect();
-    html! {
-        @if seconds > 0.0 { div { (format!("{seconds:.1} s")) } }
-        @if tokens > 0 { div { (count(tokens, "token", "tokens")) } }
-        @if !costs.is_empty() { div { (dollars(costs.iter().sum())) } }
-    }
 }

@@ -9,7 +9,8 @@ use maud::{Markup, html};
 
 use super::table::{severity, state};
 use super::{Page, clean, severity_class};
-use crate::record::{Incident, PairRecord, pairs, worse};
+use crate::incident::Pair;
+use crate::record::{Incident, bad_for, by_pair, worse};
 use crate::report::count;
 use crate::time::{period, span};
 
@@ -154,7 +155,7 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
                     }
                 }
             }
-            @for pair in pairs(&page.shown.incidents) { (lane(page, &pair, axis, &rows)) }
+            @for pair in by_pair(&page.shown.incidents) { (lane(page, &pair, axis, &rows)) }
         }
     }
 }
@@ -162,20 +163,24 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
 /// The table's row of each incident.
 type Rows = HashMap<*const Incident, usize>;
 
-fn lane(page: &Page<'_>, pair: &PairRecord<'_>, axis: &Axis, rows: &Rows) -> Markup {
-    let probe = clean(&pair.pair.probe);
-    let mut items = items(page, pair, rows);
+fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis, rows: &Rows) -> Markup {
+    let Some(last) = incidents.last() else {
+        return html! {};
+    };
+    let probe = clean(&last.pair.probe);
+    let severities = incidents.iter().map(|one| one.severity.as_str());
+    let bad_for = bad_for(incidents);
+    let mut items = items(page, &last.pair, incidents, rows);
     items.retain(|item| item.from <= axis.to && item.to >= axis.from);
     items.sort_by_key(|item| (item.kind, item.from));
     html! {
         article.pair {
             div.name {
-                b.t { (probe) } " " (severity(pair.severity)) " "
-                @if let Some(last) = pair.incidents.last() { (state(last)) }
-                div.category { (clean(&pair.pair.category)) }
+                b.t { (probe) } " " (severity(severities.reduce(worse).unwrap_or_default())) " " (state(last))
+                div.category { (clean(&last.pair.category)) }
                 div.category {
-                    (count(pair.incidents.len() as u64, "incident", "incidents"))
-                    @if pair.bad_seconds > 0 { ", bad for " (span(SignedDuration::from_secs(pair.bad_seconds))) }
+                    (count(incidents.len() as u64, "incident", "incidents"))
+                    @if !bad_for.is_zero() { ", bad for " (span(bad_for)) }
                 }
             }
             svg.lane width="100%" height=(HEIGHT) role="group" aria-label={ "Time line of " (probe) } {
@@ -199,7 +204,12 @@ struct Item<'a> {
     row: Option<usize>,
 }
 
-fn items<'a>(page: &'a Page<'_>, pair: &PairRecord<'a>, rows: &Rows) -> Vec<Item<'a>> {
+fn items<'a>(
+    page: &'a Page<'_>,
+    pair: &Pair,
+    incidents: &[&'a Incident],
+    rows: &Rows,
+) -> Vec<Item<'a>> {
     let mut items: Vec<Item<'a>> = Vec::new();
     let mut add = |incident: Option<&'a Incident>, kind, from, to, words| {
         items.push(Item {
@@ -213,40 +223,29 @@ fn items<'a>(page: &'a Page<'_>, pair: &PairRecord<'a>, rows: &Rows) -> Vec<Item
         });
     };
     let mut windows = Vec::new();
-    for one in pair.incidents.iter().copied() {
-        let mut point = |kind, at, words| add(Some(one), kind, at, at, words);
-        if let Some(at) = one.recovered_at {
+    for incident in incidents.iter().copied() {
+        let title = incident.title.as_deref();
+        let (first, end) = (incident.first_wake_at, incident.end());
+        add(Some(incident), Kind::Incident, first, end, title);
+        let mut point = |kind, at, words| add(Some(incident), kind, at, at, words);
+        if let Some(at) = incident.recovered_at {
             point(Recovery, at, None);
         }
-        for told in one
-            .investigations
-            .iter()
-            .map(|place| &page.record.investigations[*place])
-        {
-            let failure = told.error.as_deref();
-            if !told.late_diagnosis {
-                let at = told.raised_at.unwrap_or_else(|| told.begun_at());
-                point(Wake, at, told.title.as_deref());
-                windows.push((told.begun_at(), one.recovered_at));
+        for place in &incident.investigations {
+            let one = &page.record.investigations[*place];
+            let (title, failure) = (one.title.as_deref(), one.error.as_deref());
+            if !one.late_diagnosis {
+                point(Wake, one.raised_at.unwrap_or(one.begun_at()), title);
+                windows.push((one.begun_at(), incident.recovered_at));
             }
-            if told.was_asked() {
-                point(
-                    failure.map_or(Question, |_| Failure),
-                    told.asked_at(),
-                    failure,
-                );
+            if one.was_asked() {
+                let kind = failure.map_or(Question, |_| Failure);
+                point(kind, one.asked_at(), failure);
             }
-            let kind = if told.is_delivered() { Message } else { Lost };
-            let at = told.delivered_at.unwrap_or(told.at);
-            point(kind, at, failure.or(told.summary.as_deref()));
+            let kind = if one.is_delivered() { Message } else { Lost };
+            let words = failure.map_or(one.summary.as_deref(), |_| title);
+            point(kind, one.delivered_at.unwrap_or(one.at), words);
         }
-        add(
-            Some(one),
-            Kind::Incident,
-            one.first_wake_at,
-            one.end(),
-            one.title.as_deref(),
-        );
     }
     windows.sort();
     let begun: Vec<_> = windows.iter().map(|(at, _)| *at).collect();
@@ -256,12 +255,7 @@ fn items<'a>(page: &'a Page<'_>, pair: &PairRecord<'a>, rows: &Rows) -> Vec<Item
         let end = end.min(next).min(recovered_at.unwrap_or(end)).max(from);
         add(None, Window, from, end, None);
     }
-    for one in page
-        .record
-        .silences
-        .iter()
-        .filter(|one| one.holds(pair.pair))
-    {
+    for one in page.shown.silences.iter().filter(|one| one.holds(pair)) {
         add(None, Silence, one.from, one.until, one.reason.as_deref());
     }
     items

@@ -25,7 +25,8 @@ pub fn fold<'a>(record: &'a Record, incidents: &[&'a Incident]) -> Vec<Group<'a>
     let mut newest: BTreeMap<&Pair, usize> = BTreeMap::new();
     for one in incidents {
         let place = newest.get(&one.pair).copied();
-        let place = place.filter(|place| groups[*place].last.title == one.title);
+        let place =
+            place.filter(|place| one.title.is_some() && groups[*place].last.title == one.title);
         let place = place.unwrap_or_else(|| {
             groups.push(Group {
                 last: one,
@@ -100,7 +101,8 @@ impl Group<'_> {
     /// What failed, a line for each kind of failure.
     pub fn problems(&self) -> Vec<String> {
         let all = || self.investigations.iter();
-        let reasons: BTreeSet<_> = all().filter_map(|one| one.failure()).collect();
+        let failed = all().filter(|one| !one.lacks_engine());
+        let reasons: BTreeSet<_> = failed.filter_map(|one| one.failure()).collect();
         let reasons = reasons
             .iter()
             .map(|reason| format!("No diagnosis: {reason}"));

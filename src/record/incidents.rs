@@ -197,52 +197,25 @@ impl Incident {
     }
 }
 
-/// A pair with its incidents.
-#[derive(Debug, Serialize)]
-pub struct PairRecord<'a> {
-    #[serde(flatten)]
-    pub pair: &'a Pair,
-    /// That of its newest incident.
-    pub resolution: Resolution,
-    pub severity: &'a str,
-    pub first_wake_at: Timestamp,
-    pub last_wake_at: Timestamp,
-    pub dispatched: u64,
-    pub held_back: u64,
-    /// From the first wakes of its incidents to their ends.
-    pub bad_seconds: i64,
-    #[serde(skip)]
-    pub incidents: Vec<&'a Incident>,
-}
-
-/// Returns the pairs of these incidents, which must be in the order in which they ended. What is still
-/// bad comes first, then the most severe, then what was bad longest.
-pub fn pairs<'a>(incidents: &[&'a Incident]) -> Vec<PairRecord<'a>> {
-    let mut pairs: BTreeMap<&Pair, PairRecord<'_>> = BTreeMap::new();
+/// Returns the incidents of each pair, in the order in which they come. What is still bad comes first, then
+/// the most severe, then what was bad longest.
+pub fn by_pair<'a>(incidents: &[&'a Incident]) -> Vec<Vec<&'a Incident>> {
+    let mut pairs: BTreeMap<&Pair, Vec<&Incident>> = BTreeMap::new();
     for one in incidents {
-        let pair = pairs.entry(&one.pair).or_insert_with(|| PairRecord {
-            pair: &one.pair,
-            resolution: one.resolution,
-            severity: &one.severity,
-            first_wake_at: one.first_wake_at,
-            last_wake_at: one.last_wake_at,
-            dispatched: 0,
-            held_back: 0,
-            bad_seconds: 0,
-            incidents: Vec::new(),
-        });
-        pair.resolution = one.resolution;
-        pair.severity = worse(pair.severity, &one.severity);
-        pair.last_wake_at = one.last_wake_at;
-        pair.dispatched += one.dispatched;
-        pair.held_back = pair.held_back.saturating_add(one.held_back.sum());
-        pair.bad_seconds += one.length().as_secs();
-        pair.incidents.push(one);
+        pairs.entry(&one.pair).or_default().push(one);
     }
     let mut pairs: Vec<_> = pairs.into_values().collect();
-    pairs.sort_by_key(|one| {
-        let is_active = one.resolution == Resolution::Active;
-        Reverse((is_active, Severity::named(one.severity), one.bad_seconds))
+    pairs.sort_by_key(|incidents| {
+        let all = || incidents.iter();
+        let is_active = all().any(|one| one.resolution == Resolution::Active);
+        let worst = all().map(|one| Severity::named(&one.severity)).max();
+        Reverse((is_active, worst, bad_for(incidents)))
     });
     pairs
+}
+
+/// Returns for how long these incidents lasted together.
+pub fn bad_for(incidents: &[&Incident]) -> SignedDuration {
+    let lengths = incidents.iter().map(|one| one.length());
+    lengths.fold(SignedDuration::ZERO, SignedDuration::saturating_add)
 }

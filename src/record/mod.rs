@@ -15,12 +15,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::seams::{Row, TOOL_SEAM};
+use crate::engine::Reason;
 use crate::incident::{Pair, Severity};
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
 use crate::report::counted;
 use crate::snapshot::Snapshot;
 pub use group::Group;
-pub use incidents::{Incident, PairRecord, pairs};
+pub use incidents::{Incident, bad_for, by_pair};
 pub use rows::{RECOVERY_SEAM, UNDELIVERED_SEAM, tool};
 pub use select::{Filter, Selection, Totals};
 
@@ -34,7 +35,7 @@ pub struct Record {
     pub investigations: Vec<Investigation>,
     /// In the order in which they ended, or were last seen.
     pub incidents: Vec<Incident>,
-    pub silences: Vec<Silence>,
+    silences: Vec<Silence>,
     parts: Vec<Incident>,
 }
 
@@ -276,10 +277,14 @@ impl fmt::Display for HeldBack {
 }
 
 impl Silence {
-    pub fn holds(&self, pair: &Pair) -> bool {
-        let category = self.of.strip_prefix(&pair.probe);
-        let category = category.and_then(|rest| rest.strip_prefix(':'));
-        self.of == "all" || self.of == pair.probe || category == Some(&pair.category)
+    pub fn holds(&self, Pair { probe, category }: &Pair) -> bool {
+        ["all", probe, &format!("{probe}:{category}")].contains(&self.of.as_str())
+    }
+
+    /// Whether it holds any pair of this probe.
+    pub fn concerns(&self, probe: &str) -> bool {
+        let rest = self.of.strip_prefix(probe);
+        self.of == "all" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 }
 
@@ -304,6 +309,11 @@ impl Investigation {
     /// Whether the engine was asked at all.
     pub fn was_asked(&self) -> bool {
         self.duration_ms > 0 || self.model_used.is_some()
+    }
+
+    /// Whether no engine was configured, which is a choice and no failure to explain.
+    pub fn lacks_engine(&self) -> bool {
+        self.error == Some(Reason::EngineUnavailable.to_string())
     }
 
     /// Whether the message left with its first try.

@@ -158,22 +158,25 @@ mod tests {
                 tool.is_failed(),
             )
         };
-        let told = |tool: &str, status: &str, exception: Option<&str>, failed| {
+        let expected = |tool: &str, status: &str, exception: Option<&str>, failed| {
             let exception = exception.map(str::to_owned);
             (tool.to_owned(), status.to_owned(), exception, failed)
         };
         let kora = json!({"tool_name": "fly_logs", "tool_status": "execution_error", "exc_type": "HTTPError"});
-        let failed = told("fly_logs", "execution_error", Some("HTTPError"), true);
+        let failed = expected("fly_logs", "execution_error", Some("HTTPError"), true);
         assert_eq!(read(kora), failed);
         let ok = json!({"tool_name": "fly_logs", "tool_status": "ok"});
-        assert_eq!(read(ok), told("fly_logs", "ok", None, false));
+        assert_eq!(read(ok), expected("fly_logs", "ok", None, false));
         let other =
             json!({"tool": "a", "name": "b", "ok": false, "result_summary": "HTTP 401\nno"});
-        assert_eq!(read(other), told("a", "failed", Some("HTTP 401 no"), true));
+        assert_eq!(
+            read(other),
+            expected("a", "failed", Some("HTTP 401 no"), true)
+        );
         assert_eq!(
             read(json!({"ok": true, "tool": "a"})),
-            told("a", "ok", None, false)
+            expected("a", "ok", None, false)
         );
-        assert_eq!(read(json!(null)), told("?", "called", None, false));
+        assert_eq!(read(json!(null)), expected("?", "called", None, false));
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::group::{Group, fold};
-use super::{HeldBack, Incident, Investigation, Record};
+use super::{HeldBack, Incident, Investigation, Record, Silence};
 use crate::audit::wake::caller_session_id;
 use crate::incident::Pair;
 
@@ -26,6 +26,7 @@ pub struct Selection<'a> {
     /// Whatever the limit.
     pub incidents: Vec<&'a Incident>,
     pub groups: Vec<Group<'a>>,
+    pub silences: Vec<&'a Silence>,
     /// Whatever the limit, and of those that did not fail, too.
     pub totals: Totals,
 }
@@ -83,7 +84,12 @@ impl Record {
         let most = filter.limit.unwrap_or(usize::MAX);
         investigations.drain(..investigations.len().saturating_sub(most));
         groups.drain(..groups.len().saturating_sub(most));
+        let silences = self.silences.iter().filter(|one| {
+            filter.probe.is_none_or(|probe| one.concerns(probe))
+                && filter.since.is_none_or(|since| one.until >= since)
+        });
         Selection {
+            silences: silences.collect(),
             investigations,
             incidents,
             groups,

@@ -157,12 +157,12 @@ fn of_two_rows_of_one_investigation_the_last_counts() {
         done("a", "vercel", 0, 0, other.clone()),
         done("a", "fly", 0, 0, json!({})),
     ]);
-    let told = record
+    let failed = record
         .investigations
         .iter()
         .map(|one| (one.pair.probe.as_str(), one.failed));
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        failed.collect::<Vec<_>>(),
         [("fly", false), ("vercel", false)]
     );
 }
@@ -204,10 +204,10 @@ fn a_later_delivery_is_that_of_the_id_and_the_pair() {
         row("dm_delivered", "fly", 7, json!({"id": "a"})),
     ];
     let record = record(&rows);
-    let told = record.investigations.iter();
-    let told = told.map(|one| (one.delivered_at.map(minute), one.failed));
+    let deliveries = record.investigations.iter();
+    let deliveries = deliveries.map(|one| (one.delivered_at.map(minute), one.failed));
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        deliveries.collect::<Vec<_>>(),
         [(Some(6), false), (None, true), (None, true)]
     );
     let messages: Vec<_> = record.incidents.iter().map(|one| one.messages).collect();
@@ -297,10 +297,6 @@ fn an_incident_is_resolved_by_its_recovery_or_a_newer_snapshot() {
             of_investigations.collect::<Vec<_>>(),
             expected,
             "{snapshot:?}"
-        );
-        assert_eq!(
-            pairs(&record.select(&Filter::default()).incidents)[0].resolution,
-            expected[2]
         );
     }
 }
@@ -461,6 +457,8 @@ fn incidents_of_one_pair_and_title_in_a_row_are_folded() {
         done("f", "fly", 240, 240, titled("slow")),
     ];
     rows.push(recovered("f", "fly", 250, 240, 1));
+    // Whether two rows without a title are about the same is not known.
+    rows.extend([20, 21].map(|minute| row("investigation_completed", "neon", minute, json!({}))));
     let record = record(&rows);
     let shown = record.select(&Filter::default());
     let now = at(300);
@@ -469,6 +467,8 @@ fn incidents_of_one_pair_and_title_in_a_row_are_folded() {
     assert_eq!(
         words,
         [
+            "08:20 UTC: 1 wake, 1 message",
+            "08:21 UTC: 1 wake, 1 message",
             "09:10 UTC: 2 wakes (1 repeat held back), 1 message",
             "3 times, 08:00 to 10:00 UTC: 7 wakes (4 repeats held back), 3 messages",
             "11:00 UTC: 2 wakes (1 repeat held back), 1 message",
@@ -518,9 +518,8 @@ fn the_pairs_that_are_still_bad_come_first_then_the_worst_then_the_longest() {
     let snapshot = Snapshot::of(at(20), json!({"active": "unhealthy"}));
     let record = record_with(Sources::default(), &rows, Some(&snapshot));
     let shown = record.select(&Filter::default());
-    let order = pairs(&shown.incidents)
-        .into_iter()
-        .map(|one| one.pair.probe.clone());
+    let order = by_pair(&shown.incidents).into_iter();
+    let order = order.map(|one| one[0].pair.probe.clone());
     assert_eq!(
         order.collect::<Vec<_>>(),
         ["active", "critical", "long", "short"]

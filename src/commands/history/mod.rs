@@ -14,7 +14,7 @@ use crate::cli::{Global, HistoryArgs, RecordFormat};
 use crate::config::Config;
 use crate::exit::{Ended, Exit, Problem};
 use crate::page;
-use crate::record::{Filter, Incident, Investigation, PairRecord, Totals, pairs};
+use crate::record::{Filter, Incident, Investigation, Totals};
 use crate::report::{print_json, print_lines};
 use crate::snapshot::Snapshot;
 use crate::terminal::Painter;
@@ -27,7 +27,6 @@ struct History<'a> {
     version: u32,
     investigations: &'a [&'a Investigation],
     incidents: &'a [&'a Incident],
-    pairs: Vec<PairRecord<'a>>,
     totals: &'a Totals,
     /// With `--session`: all that happened in it, oldest first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +59,6 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
                 version: 1,
                 investigations: &shown.investigations,
                 incidents: &shown.incidents[shown.incidents.len().saturating_sub(most)..],
-                pairs: pairs(&shown.incidents),
                 totals: &shown.totals,
                 events: events.as_deref(),
             })

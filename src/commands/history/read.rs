@@ -39,36 +39,46 @@ pub(super) fn read(
     let mut sources = sources(&paths.state_dir);
     let mut rows = Vec::new();
     let mut wakes = Vec::new();
-    let mut take = |row: Row| {
-        sources.take(&row);
+    // Whoever writes the audit log says nothing there about our messages and silences.
+    let mut take = |row: Row, is_ours: bool| {
+        let row = row.masked(&secrets);
+        if is_ours || row.is_of(TOOL_SEAM) {
+            sources.take(&row);
+        }
         let is_of_session = session.is_some_and(|session| row.is_in(session));
         if is_of_session && !row.is_of(COMPLETED_SEAM) {
             rows.push(row);
         }
     };
     for file in [TURNED_FILE, FILE].map(|name| paths.state_dir.join(name)) {
-        for_each_row(&file, 0, "probe.", |row| take(row.masked(&secrets)))
+        for_each_row(&file, 0, "probe.", |row| take(row, true))
             .with_context(|| format!("cannot read {}", file.display()))?;
     }
     if let Some(named) = &paths.outcome_log {
         read_log(named, since, &[COMPLETED_SEAM], |line| {
             let row = Row::parse(line).filter(|row| row.is_of(COMPLETED_SEAM));
-            row.into_iter().for_each(|row| take(row.masked(&secrets)));
+            row.into_iter().for_each(|row| take(row, true));
         })?;
     }
     let mut needles = vec![TOOL_SEAM];
-    needles.extend(session.map(plain_part));
-    needles.extend(session.map(|_| SEAM));
+    needles.extend(
+        session
+            .into_iter()
+            .flat_map(|session| [plain_part(session), SEAM]),
+    );
     read_log(&paths.audit_log, since, &needles, |line| {
-        let raised = read_rows(line)
-            .wakes()
-            .cloned()
-            .collect::<Vec<_>>()
-            .into_iter();
-        let raised = raised.map(|wake| wake.masked(&secrets));
-        wakes.extend(raised.filter(|wake| session == Some(&wake.caller_session_id())));
-        let row = Row::parse(line).filter(|row| !row.is_of(COMPLETED_SEAM));
-        row.into_iter().for_each(|row| take(row.masked(&secrets)));
+        if let Some(session) = session {
+            let raised = read_rows(line)
+                .wakes()
+                .cloned()
+                .collect::<Vec<_>>()
+                .into_iter();
+            let raised = raised.map(|wake| wake.masked(&secrets));
+            wakes.extend(raised.filter(|wake| wake.caller_session_id() == session));
+        }
+        Row::parse(line)
+            .into_iter()
+            .for_each(|row| take(row, false));
     })?;
     Ok(Found {
         record: sources.record(snapshot),

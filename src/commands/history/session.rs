@@ -16,7 +16,7 @@ use crate::record::{
     Investigation, RECOVERY_SEAM, Record, Selection, Totals, UNDELIVERED_SEAM, tool,
 };
 use crate::terminal::{Colour, Painter};
-use crate::text::{for_terminal, on_one_line};
+use crate::text::{close_names, for_terminal, on_one_line};
 
 /// Something that happened in a session.
 #[derive(Debug, Serialize)]
@@ -49,20 +49,20 @@ pub(super) fn events(
     found: &Found,
     shown: &Selection<'_>,
 ) -> Result<Vec<Event>, Problem> {
-    let wakes = found.wakes.iter();
-    let mut events: Vec<Event> = wakes.filter_map(|one| wake(one, &found.record)).collect();
-    events.extend(
-        shown
-            .investigations
-            .iter()
-            .flat_map(|one| investigation(one)),
-    );
+    let mut events: Vec<Event> = found.wakes.iter().filter_map(wake).collect();
+    events.extend(shown.investigations.iter().copied().flat_map(investigation));
     events.extend(found.rows.iter().filter_map(row));
     let pending = shown.incidents.iter().filter(|one| one.pending > 0);
-    events.extend(
-        pending.map(|one| Event::new(one.last_wake_at, "question", "not answered yet", "")),
-    );
-    if events.is_empty() {
+    let pending = pending.map(|one| (one.last_wake_at, "not answered yet"));
+    events.extend(pending.map(|(at, what)| Event::new(at, "question", what, "")));
+    let is_known = || {
+        found
+            .record
+            .investigations
+            .iter()
+            .any(|one| one.is_in(session))
+    };
+    if events.is_empty() && !is_known() {
         return Err(unknown(session, &found.record));
     }
     events.retain(|event| since.is_none_or(|since| event.at >= since));
@@ -73,40 +73,29 @@ pub(super) fn events(
 fn unknown(session: &str, record: &Record) -> Problem {
     let all = record.investigations.iter();
     let known = all.flat_map(|one| [Some(&one.caller_session_id), one.digest_session.as_ref()]);
-    let known: BTreeSet<&String> = known.flatten().collect();
-    let likeness = |known: &String| match known.contains(session) {
-        true => 1.0,
-        false => strsim::jaro(session, known),
-    };
-    let close = known.into_iter().map(|known| (likeness(known), known));
-    let mut close: Vec<_> = close.filter(|(likeness, _)| *likeness > 0.8).collect();
-    close.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-    let names = close.iter().take(3).map(|(_, name)| on_one_line(name));
-    let names: Vec<_> = names.collect();
-    let next_step = match names.is_empty() {
+    let known: BTreeSet<_> = known.flatten().map(|known| on_one_line(known)).collect();
+    let close = close_names(session, known.into_iter());
+    let next_step = match close.is_empty() {
         true => "history --format json names all sessions".to_owned(),
-        false => format!("did you mean {}?", names.join(" or ")),
+        false => format!("did you mean {}?", close.join(" or ")),
     };
     let error = anyhow!("there is no session '{}'", on_one_line(session));
     Problem::new(Exit::Failed, error).with_next_step(next_step)
 }
 
 /// A wake without a time has no place among the others.
-fn wake(wake: &Wake, record: &Record) -> Option<Event> {
-    let at = wake.raised_at()?;
-    let is_dispatched = record.investigations.iter().any(|one| {
-        let is_of_pair = one.pair.probe == wake.probe && one.pair.category == wake.category;
-        one.raised_at == Some(at) && is_of_pair
-    });
-    let mut what = wake.severity.clone();
-    if is_dispatched {
-        what.push_str(", dispatched");
-    }
-    let mut text = format!("{}\n\n{}", wake.title, wake.detail);
+fn wake(wake: &Wake) -> Option<Event> {
+    let (title, detail) = (&wake.title, &wake.detail);
+    let mut text = format!("{title}\n\n{detail}");
     if wake.snapshot_details != "{}" {
-        text.push_str(&format!("\n\nsnapshot_details: {}", wake.snapshot_details));
+        text += &format!("\n\nsnapshot_details: {}", wake.snapshot_details);
     }
-    Some(Event::new(at, "wake", what, text))
+    Some(Event::new(
+        wake.raised_at()?,
+        "wake",
+        wake.severity.as_str(),
+        text,
+    ))
 }
 
 /// The question, the answer and the message. The message has the answer's time: how long Slack took is

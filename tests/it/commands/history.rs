@@ -141,8 +141,8 @@ fn each_incident_is_a_block_the_newest_last() {
 fn as_json_there_are_investigations_incidents_and_totals() {
     let held = json!({"held_back": {"repeat": 2, "silenced": 1}});
     let sandbox = with_rows(&[outcome_row("fly", 9, &held)]);
-    let told = json_of(&sandbox, "");
-    let one = &told["investigations"][0];
+    let found = json_of(&sandbox, "");
+    let one = &found["investigations"][0];
     assert_eq!(
         (&one["id"], &one["title"]),
         (&json!("fly-9"), &json!("fly unreachable: HTTP 401"))
@@ -151,7 +151,7 @@ fn as_json_there_are_investigations_incidents_and_totals() {
         one["raised_at"].is_string() && one["resolution"] == "unknown",
         "{one}"
     );
-    let incident = &told["incidents"][0];
+    let incident = &found["incidents"][0];
     for (field, expected) in [
         ("probe", json!("fly")),
         ("category", json!("service_unhealthy")),
@@ -168,7 +168,7 @@ fn as_json_there_are_investigations_incidents_and_totals() {
         assert_eq!(incident[field], expected, "{field}");
     }
     let totals = json!({"wakes": 4, "dispatched": 1, "held_back": 3, "failed": 0, "tokens": 890, "cost": null});
-    assert_eq!(told["totals"], totals);
+    assert_eq!(found["totals"], totals);
 }
 
 #[test]
@@ -297,9 +297,9 @@ fn the_snapshot_says_what_is_well_now() {
     let health = json!({"fly": "healthy", "vercel": "unhealthy"});
     let snapshot = json!({"computed_at": minutes_ago(0), "service_health": health});
     sandbox.give("cache/daemon_snapshot.json", &snapshot.to_string());
-    let told = json_of(&sandbox, "");
+    let found = json_of(&sandbox, "");
     for list in ["investigations", "incidents"] {
-        let mut states = column(told[list].clone(), "/resolution");
+        let mut states = column(found[list].clone(), "/resolution");
         states.sort_by_key(Value::to_string);
         assert_eq!(states, ["active", "resolved", "unknown"], "{list}");
     }
@@ -354,14 +354,14 @@ fn a_hostile_text_steers_no_terminal_and_begins_no_block() {
     let title = json!({"title": hostile, "investigation_summary_text": hostile});
     let sandbox = with_rows(&[outcome_row("fly", 1, &title)]);
     for command in ["history".to_owned(), format!("history --session {FLY}")] {
-        let told = sandbox.command(&command).exits(0).prints("three");
+        let found = sandbox.command(&command).exits(0).prints("three");
         let steers = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || c == '\u{202e}';
-        assert!(!told.stdout.contains(steers), "{:?}", told.stdout);
-        let flush = told
+        assert!(!found.stdout.contains(steers), "{:?}", found.stdout);
+        let flush = found
             .stdout
             .lines()
             .filter(|line| line.starts_with(['o', 't', '\t']));
-        assert_eq!(flush.count(), 0, "{:?}", told.stdout);
+        assert_eq!(flush.count(), 0, "{:?}", found.stdout);
     }
 }
 
@@ -389,12 +389,12 @@ fn a_session_is_shown_in_the_order_of_time_and_in_full() {
     sandbox.append_raw(tool_called(FLY, 10 * 60 + 2, &failed_tool()));
     let session = format!("--session {FLY}");
     let events = json_of(&sandbox, &session)["events"].clone();
-    let told = events.as_array().unwrap().iter().map(|event| {
+    let found = events.as_array().unwrap().iter().map(|event| {
         let text = |field: &str| event[field].as_str().unwrap();
         format!("{}: {}", text("kind"), text("what"))
     });
     let expected = [
-        "wake: critical, dispatched",
+        "wake: critical",
         "question: about this wake",
         "tool: fly_logs execution_error (HTTPError)",
         "answer: m, 4.2 s",
@@ -402,7 +402,7 @@ fn a_session_is_shown_in_the_order_of_time_and_in_full() {
         "dm: delivered",
         "wake: critical",
     ];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(found.collect::<Vec<_>>(), expected);
     let mut text = sandbox
         .command(&format!("history {session}"))
         .exits(0)
@@ -423,10 +423,11 @@ fn a_session_is_shown_in_the_order_of_time_and_in_full() {
 fn a_session_that_is_not_known_names_those_that_are_close() {
     let sandbox = with_rows(&[outcome("fly", 3, ""), outcome("sentry", 3, "")]);
     for close in ["fly", "probe:fly", "probe:fly:service_unhealty"] {
-        let told = sandbox
+        let found = sandbox
             .command(&format!("history --session {close}"))
             .exits(1);
-        told.warns(&format!("no session '{close}'"))
+        found
+            .warns(&format!("no session '{close}'"))
             .warns(&format!("did you mean {FLY}"));
     }
     let far = sandbox

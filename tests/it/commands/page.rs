@@ -103,17 +103,18 @@ fn it_answers_at_the_top_and_draws_what_happened() {
         "All times are UTC",
         "3 services",
         "4 alerts",
-        "3 with a diagnosis, 1 without, 1 not delivered",
+        "2 failed",
         "2 held back",
         "of 6 wakes",
         "$0.0123",
-        "3560 tokens in 4 questions",
+        "3560 tokens",
         "fly unreachable: HTTP 401",
         "The token was revoked.",
         "No diagnosis: engine_exception:Timeout: no answer",
         "1 message not delivered",
         "(16 min)",
         "silence: db move",
+        ", 0 wakes: db move",
     ] {
         assert!(dom.contains(text), "{text} in:\n{dom}");
     }
