@@ -351,7 +351,8 @@ impl Incident {
     fn open_window(&mut self, rules: &Rules, now: Timestamp) {
         let window = rules.window_after(self.backoff);
         let is_soon = |last| within(now, last, window * 2);
-        self.backoff = match self.last_dispatch.is_some_and(is_soon) {
+        let grows = rules.backoff_factor > 1.0 && self.last_dispatch.is_some_and(is_soon);
+        self.backoff = match grows {
             true => self.backoff.saturating_add(1),
             false => 0,
         };
