@@ -271,9 +271,31 @@ impl Incident {
         silences: &[Silence],
         now: Timestamp,
     ) -> Decision {
-        self.held_back.counts.remove(held.reason);
-        self.unrecorded.remove(held.reason);
+        if !held.is_said {
+            self.held_back.counts.remove(held.reason);
+        }
+        if !held.is_recorded {
+            self.unrecorded.remove(held.reason);
+        }
         self.judge(&held.wake, rules, silences, now)
+    }
+
+    /// Takes out what was held back, for a message that says it.
+    pub fn take_held_back(&mut self) -> HeldBack {
+        let held = [&mut self.escalation, &mut self.silenced];
+        held.into_iter()
+            .flatten()
+            .for_each(|one| one.is_said = true);
+        std::mem::take(&mut self.held_back)
+    }
+
+    /// Takes out what was held back, for an outcome row that says it.
+    pub fn take_unrecorded(&mut self) -> HeldCounts {
+        let held = [&mut self.escalation, &mut self.silenced];
+        held.into_iter()
+            .flatten()
+            .for_each(|one| one.is_recorded = true);
+        std::mem::take(&mut self.unrecorded)
     }
 
     fn judge(

@@ -89,7 +89,7 @@ impl Story {
                 String::new()
             }
             ("sent", _) => {
-                self.incident().held_back = HeldBack::default();
+                self.incident().take_held_back();
                 String::new()
             }
             ("prune", _) => {
@@ -151,7 +151,11 @@ fn tell(name: &str, rules: Rules, story: &str) {
         let expected = expected.trim();
         match words[1] {
             "is" => assert!(told.is(words[0], &words[2..]), "{name}: {line}"),
-            _ => assert_eq!(told.go_on(words[0], &words[1..]), expected, "{name}: {line}"),
+            _ => assert_eq!(
+                told.go_on(words[0], &words[1..]),
+                expected,
+                "{name}: {line}"
+            ),
         }
     }
 }
@@ -615,12 +619,25 @@ fn what_was_held_back_is_counted_until_a_message_says_it() {
          12  critical : repeat
          12  is repeats 1",
     );
+    tell(
+        "nor does it take away another one where a message has counted it",
+        rules(),
+        "0   warning  : alert 1
+         1   critical : repeat
+         2   sent
+         3   warning  : repeat
+         10  due      : critical alert 2
+         10  is repeats 1",
+    );
     let mut incident = Incident::default();
     for (at, raised) in [("0", "0"), ("1", "-60"), ("2", "1"), ("3", "-30")] {
         let wake = wake(&format!("warning@{raised}"), at);
         incident.decide(&wake, &rules(), &[], minute(at));
     }
-    assert_eq!(incident.held_back.newest.map(minutes_since_begin), Some(1.0));
+    assert_eq!(
+        incident.held_back.newest.map(minutes_since_begin),
+        Some(1.0)
+    );
     assert_eq!(incident.unrecorded.repeat, 3);
 }
 

@@ -314,7 +314,7 @@ impl<E: Effects> Run<'_, E> {
                 };
                 let row = outcome::completed(&ended, incident.as_deref(), now);
                 if let Some(incident) = incident {
-                    incident.unrecorded = Default::default();
+                    incident.take_unrecorded();
                 }
                 self.effects.record(&row);
             }
@@ -383,9 +383,7 @@ fn take_held_back(message: &mut Message, log: Option<&mut LogState>) {
     };
     for alert in message.content.alerts_mut() {
         if let Some(incident) = incident(log, &alert.wake) {
-            alert
-                .held_back
-                .merge(std::mem::take(&mut incident.held_back));
+            alert.held_back.merge(incident.take_held_back());
         }
     }
 }
