@@ -139,7 +139,7 @@ impl<E: Effects> Run<'_, E> {
         let at_fault = match self.rules.route {
             Route::Slack => {
                 let state = &mut self.state;
-                turn::note_delivery(&mut state.outbox, &mut state.slack, sending, now)
+                turn::note_delivery(id, &mut state.outbox, &mut state.slack, sending, now)
             }
             _ => None,
         };
@@ -203,6 +203,9 @@ impl<E: Effects> Run<'_, E> {
         let elapsed = self.begun.elapsed();
         let cause = posted.cause().to_owned();
         let sending = &mut self.progress.sending;
+        if !matches!(posted, Posted::RateLimited { .. }) {
+            sending.limited_in_a_row = 0;
+        }
         match posted {
             Posted::RateLimited { retry_after, .. } => {
                 sending.limited_in_a_row += 1;
@@ -230,8 +233,10 @@ impl<E: Effects> Run<'_, E> {
                 }
                 return self.commit_unsaved();
             }
+            // A message that was in doubt before has had its one more try.
             Posted::NotSent { .. } | Posted::Unknown { .. }
-                if !was_doubtful && sending.second_try.as_deref() != Some(id) =>
+                if sending.second_try.as_deref() != Some(id)
+                    && !(was_doubtful && matches!(posted, Posted::Unknown { .. })) =>
             {
                 sending.second_try = Some(id.to_owned());
                 sending.again = Some((id.to_owned(), elapsed + RETRY_PAUSE));
