@@ -19,11 +19,14 @@ use crate::state::{Durability, LogState, outbox};
 /// Collects the wakes of one look.
 struct Collected {
     wakes: Vec<Wake>,
+    /// With those of earlier looks of which nothing was sent yet.
+    count: usize,
     bytes: usize,
 }
 
 impl WakeSink for Collected {
     fn take(&mut self, wake: Wake) {
+        self.count += 1;
         self.bytes += wake.size();
         self.wakes.push(wake);
     }
@@ -33,7 +36,7 @@ impl WakeSink for Collected {
     }
 
     fn is_full(&self) -> bool {
-        self.wakes.len() >= MOST_NEW || self.bytes >= MOST_NEW_BYTES
+        self.count >= MOST_NEW || self.bytes >= MOST_NEW_BYTES
     }
 }
 
@@ -42,6 +45,7 @@ impl<E: Effects> Run<'_, E> {
     pub(super) fn look(&mut self) -> Result<()> {
         self.progress.looked = self.begun.elapsed();
         self.progress.is_fresh = true;
+        self.progress.was_full = false;
         let Some(mut kept) = self.state.logs.remove(&self.log) else {
             self.progress.is_blind = true;
             return Ok(());
@@ -53,10 +57,9 @@ impl<E: Effects> Run<'_, E> {
             let (count, bytes) = room_taken(&self.state);
             let mut collected = Collected {
                 wakes: Vec::new(),
+                count,
                 bytes,
             };
-            collected.wakes.reserve(0);
-            let _ = count;
             let look = reader::look(&log, &mut kept.checkpoint, now, &mut collected);
             self.progress.was_full = collected.is_full();
             let decided = collected.wakes.len();

@@ -135,7 +135,7 @@ impl<'a> Choice<'a> {
 
     fn look(&self) -> Option<Step> {
         let is_recent = self.clock.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
-        let is_needed = !(self.progress.is_fresh && is_recent);
+        let is_needed = !(self.progress.is_fresh && is_recent) || self.progress.was_full;
         let can_look = !self.progress.is_blind && !self.is_past_its_time() && self.has_room();
         (is_needed && can_look).then_some(Step::Look)
     }
