@@ -519,7 +519,7 @@ impl Incident {
     }
 
     /// Whether nothing about the pair will be needed again.
-    fn is_forgotten(&self, rules: &Rules, now: Timestamp) -> bool {
+    pub fn is_forgotten(&self, rules: &Rules, now: Timestamp) -> bool {
         let window = rules.window_after(self.backoff);
         let live =
             |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));

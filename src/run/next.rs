@@ -117,6 +117,7 @@ pub fn next(state: &State, progress: &Progress, rules: &RunRules, clock: Clock) 
         .or_else(|| choice.send())
         .or_else(|| choice.ask())
         .or_else(|| choice.recover())
+        .or_else(|| choice.send_first_of(true))
         .unwrap_or_else(|| choice.wait())
 }
 
@@ -269,15 +270,25 @@ impl<'a> Choice<'a> {
         if let Some(step) = outbox.iter().find_map(|one| self.give_up(one)) {
             return Some(step);
         }
-        if !self.can_send() {
+        match &self.progress.sending.again {
+            Some((id, at)) if self.can_send() => {
+                let is_time = self.clock.elapsed >= *at;
+                is_time.then(|| Step::Send(id.clone()))
+            }
+            _ => self.send_first_of(false),
+        }
+    }
+
+    /// Sends the next part of the first message in the order; what is long waits for everything else that
+    /// the run can do.
+    fn send_first_of(&self, is_long: bool) -> Option<Step> {
+        let sending = &self.progress.sending;
+        if !self.can_send() || sending.again.is_some() {
             return None;
         }
-        if let Some((id, at)) = &self.progress.sending.again {
-            let is_time = self.clock.elapsed >= *at;
-            return is_time.then(|| Step::Send(id.clone()));
-        }
-        let sendable = outbox.iter().filter(|one| self.is_sendable(one));
-        let next = turn::next(sendable, self.state, &self.progress.sending, self.clock.now);
+        let outbox = self.state.outbox.iter();
+        let sendable = outbox.filter(|one| one.is_long() == is_long && self.is_sendable(one));
+        let next = turn::next(sendable, self.state, sending, self.clock.now);
         next.map(|one| Step::Send(one.id.clone()))
     }
 

@@ -829,6 +829,23 @@ fn one_question_is_asked_at_a_time_new_ones_first() {
             wait(4),
         ),
         (
+            "before the parts of a message beyond its tenth",
+            |case| {
+                case.make([begun("m", 10)]);
+                case.queue("a");
+            },
+            ask("a"),
+        ),
+        (
+            "which are sent while it is awaited",
+            |case| {
+                case.make([begun("m", 10)]);
+                case.queue("a");
+                case.asking("a");
+            },
+            send("m"),
+        ),
+        (
             "what is printed leaves earlier investigations alone",
             |case| {
                 case.queue("old");
