@@ -1,4 +1,4 @@
-//! The built binary against loopback servers, in a sandbox: a folder for each section of the contract.
+//! The built binary against loopback servers, in a sandbox: a folder for each part of what it does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -7,10 +7,10 @@ mod support;
 
 mod commands;
 mod debounce;
-mod dm;
 mod input;
 mod investigation;
 mod many_hosts;
+mod messages;
 mod position;
 mod run;
 mod security;
