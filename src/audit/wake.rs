@@ -224,6 +224,7 @@ impl Wake {
             envelope_enabled: false,
             envelope_fix_name: "(none)".into(),
             emitted_at: Some("2026-05-24T14:32:00.123456Z".into()),
+            stored: None,
         }
     }
 }
@@ -254,6 +255,7 @@ mod tests {
             envelope_enabled: false,
             envelope_fix_name: "(none)".into(),
             emitted_at: None,
+            stored: None,
         }
     }
 

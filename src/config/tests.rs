@@ -113,6 +113,12 @@ fn every_number_is_read_as_its_help_says() {
             ["none", "1s", "-", "-", "-", "8784h", "-", "-"],
         ),
         (
+            "KORA_PROBE_CONTEXT_SECONDS",
+            "1h",
+            |config| format!("{:#}", config.context.length),
+            ["-", "1s", "-", "-", "-", "-", "-", "-"],
+        ),
+        (
             "KORA_PROBE_FALLBACK_AFTER_SECONDS",
             "5m",
             |config| format!("{:#}", config.fallback_after),

@@ -55,7 +55,9 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
     let text = fs::read(log).unwrap();
     let wakes = text.split(|byte| *byte == b'\n');
     let wakes = wakes.filter(|line| memchr::memmem::find(line, SEAM.as_bytes()).is_some());
-    let mut wakes: Vec<Wake> = wakes.flat_map(|line| read_rows(line).wakes).collect();
+    let mut wakes: Vec<Wake> = wakes
+        .flat_map(|line| read_rows(line).wakes().cloned().collect::<Vec<_>>())
+        .collect();
     let wake = wakes.pop().unwrap();
     let raised = wake.raised_at().unwrap();
     let window = Window {

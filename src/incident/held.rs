@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::silence::SilenceNote;
 use crate::audit::wake::Wake;
+use crate::json::is_default;
 
 /// Why a wake is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +102,11 @@ pub struct Held {
     pub wake: Wake,
     pub reason: Reason,
     pub read_at: Timestamp,
+    /// Whether a message has counted it among what was held back, and whether an outcome row has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_said: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_recorded: bool,
 }
 
 impl Held {
@@ -109,6 +115,8 @@ impl Held {
             wake: wake.clone(),
             reason,
             read_at,
+            is_said: false,
+            is_recorded: false,
         }
     }
 }

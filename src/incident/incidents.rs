@@ -40,6 +40,9 @@ impl Incidents {
     ) -> Decision {
         let pair = Pair::of(wake);
         let incident = self.0.entry(pair).or_default();
+        if incident.is_forgotten(rules, now) {
+            *incident = Incident::default();
+        }
         incident.decide(wake, rules, silences, now)
     }
 

@@ -278,9 +278,31 @@ impl Incident {
         silences: &[Silence],
         now: Timestamp,
     ) -> Decision {
-        self.held_back.counts.remove(held.reason);
-        self.unrecorded.remove(held.reason);
+        if !held.is_said {
+            self.held_back.counts.remove(held.reason);
+        }
+        if !held.is_recorded {
+            self.unrecorded.remove(held.reason);
+        }
         self.judge(&held.wake, rules, silences, now)
+    }
+
+    /// Takes out what was held back, for a message that says it.
+    pub fn take_held_back(&mut self) -> HeldBack {
+        let held = [&mut self.escalation, &mut self.silenced];
+        held.into_iter()
+            .flatten()
+            .for_each(|one| one.is_said = true);
+        std::mem::take(&mut self.held_back)
+    }
+
+    /// Takes out what was held back, for an outcome row that says it.
+    pub fn take_unrecorded(&mut self) -> HeldCounts {
+        let held = [&mut self.escalation, &mut self.silenced];
+        held.into_iter()
+            .flatten()
+            .for_each(|one| one.is_recorded = true);
+        std::mem::take(&mut self.unrecorded)
     }
 
     fn judge(
@@ -361,7 +383,8 @@ impl Incident {
     fn open_window(&mut self, rules: &Rules, now: Timestamp) {
         let window = rules.window_after(self.backoff);
         let is_soon = |last| within(now, last, window * 2);
-        self.backoff = match self.last_dispatch.is_some_and(is_soon) {
+        let grows = rules.backoff_factor > 1.0 && self.last_dispatch.is_some_and(is_soon);
+        self.backoff = match grows {
             true => self.backoff.saturating_add(1),
             false => 0,
         };
@@ -500,7 +523,7 @@ impl Incident {
     }
 
     /// Whether nothing about the pair will be needed again.
-    fn is_forgotten(&self, rules: &Rules, now: Timestamp) -> bool {
+    pub fn is_forgotten(&self, rules: &Rules, now: Timestamp) -> bool {
         let window = rules.window_after(self.backoff);
         let live =
             |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));

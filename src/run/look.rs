@@ -28,6 +28,7 @@ impl<E: Effects> Run<'_, E> {
         self.progress.looked = self.begun.elapsed();
         self.progress.is_fresh = true;
         self.silences = None;
+        self.progress.was_full = false;
         let now = self.effects.now();
         let is_full = self.is_outbox_full();
         self.with_log(|run, kept| {

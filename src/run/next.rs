@@ -137,6 +137,7 @@ pub fn next(state: &State, progress: &Progress, rules: &RunRules, clock: Clock) 
         .or_else(|| choice.recover())
         .or_else(|| choice.react())
         .or_else(|| choice.notice())
+        .or_else(|| choice.send_first_of(true))
         .unwrap_or_else(|| choice.wait())
 }
 
@@ -155,7 +156,7 @@ impl<'a> Choice<'a> {
 
     fn look(&self) -> Option<Step> {
         let is_recent = self.clock.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
-        let is_needed = !(self.progress.is_fresh && is_recent);
+        let is_needed = !(self.progress.is_fresh && is_recent) || self.progress.was_full;
         let can_look = !self.progress.is_blind && !self.is_past_its_time() && self.has_room();
         (is_needed && can_look).then_some(Step::Look)
     }
@@ -289,15 +290,25 @@ impl<'a> Choice<'a> {
         if let Some(step) = outbox.iter().find_map(|one| self.give_up(one)) {
             return Some(step);
         }
-        if !self.can_send() {
+        match &self.progress.sending.again {
+            Some((id, at)) if self.can_send() => {
+                let is_time = self.clock.elapsed >= *at;
+                is_time.then(|| Step::Send(id.clone()))
+            }
+            _ => self.send_first_of(false),
+        }
+    }
+
+    /// Sends the next part of the first message in the order; what is long waits for everything else that
+    /// the run can do.
+    fn send_first_of(&self, is_long: bool) -> Option<Step> {
+        let sending = &self.progress.sending;
+        if !self.can_send() || sending.again.is_some() {
             return None;
         }
-        if let Some((id, at)) = &self.progress.sending.again {
-            let is_time = self.clock.elapsed >= *at;
-            return is_time.then(|| Step::Send(id.clone()));
-        }
-        let sendable = outbox.iter().filter(|one| self.is_sendable(one));
-        let next = turn::next(sendable, self.state, &self.progress.sending, self.clock.now);
+        let outbox = self.state.outbox.iter();
+        let sendable = outbox.filter(|one| one.is_long() == is_long && self.is_sendable(one));
+        let next = turn::next(sendable, self.state, sending, self.clock.now);
         next.map(|one| Step::Send(one.id.clone()))
     }
 

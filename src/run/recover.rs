@@ -20,7 +20,11 @@ impl<E: Effects> Run<'_, E> {
         let Some(log) = self.state.logs.get(&self.log) else {
             return;
         };
-        let is_waiting = |one: &&Incident| one.recovered.is_none() && one.first_message.is_some();
+        let rules = &self.config.debounce;
+        let is_waiting = |one: &&Incident| {
+            let is_known = !one.is_forgotten(rules, now) && one.recovered.is_none();
+            is_known && one.first_message.is_some()
+        };
         let waiting: Vec<Pair> = log
             .incidents
             .iter()

@@ -137,7 +137,7 @@ impl<E: Effects> Run<'_, E> {
         let at_fault = match self.rules.route {
             Route::Slack => {
                 let state = &mut self.state;
-                turn::note_delivery(&mut state.outbox, &mut state.slack, sending, now)
+                turn::note_delivery(id, &mut state.outbox, &mut state.slack, sending, now)
             }
             _ => None,
         };
@@ -204,6 +204,9 @@ impl<E: Effects> Run<'_, E> {
         let elapsed = self.begun.elapsed();
         let cause = posted.cause().to_owned();
         let sending = &mut self.progress.sending;
+        if !matches!(posted, Posted::RateLimited { .. }) {
+            sending.limited_in_a_row = 0;
+        }
         match posted {
             Posted::RateLimited { retry_after, .. } => {
                 sending.limited_in_a_row += 1;
@@ -231,8 +234,10 @@ impl<E: Effects> Run<'_, E> {
                 }
                 return self.commit_unsaved();
             }
+            // A message that was in doubt before has had its one more try.
             Posted::NotSent { .. } | Posted::Unknown { .. }
-                if !was_doubtful && sending.second_try.as_deref() != Some(id) =>
+                if sending.second_try.as_deref() != Some(id)
+                    && !(was_doubtful && matches!(posted, Posted::Unknown { .. })) =>
             {
                 sending.second_try = Some(id.to_owned());
                 sending.again = Some((id.to_owned(), elapsed + RETRY_PAUSE));
@@ -317,7 +322,7 @@ impl<E: Effects> Run<'_, E> {
                 };
                 rows.push(outcome::completed(&ended, incident.as_deref(), now));
                 if let Some(incident) = incident {
-                    incident.unrecorded = Default::default();
+                    incident.take_unrecorded();
                 }
             }
             rows.iter().for_each(|row| self.record_row(row));
@@ -386,9 +391,7 @@ fn take_held_back(message: &mut Message, log: Option<&mut LogState>) {
     };
     for alert in message.content.alerts_mut() {
         if let Some(incident) = incident(log, &alert.wake) {
-            alert
-                .held_back
-                .merge(std::mem::take(&mut incident.held_back));
+            alert.held_back.merge(incident.take_held_back());
         }
     }
 }

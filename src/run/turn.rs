@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::incident::Severity;
 use crate::state::outbox::{Message, Outbox, Pause, Place};
 use crate::state::{SlackState, State};
 
@@ -32,8 +31,8 @@ pub struct Sending {
     pub has_stopped: bool,
     /// Whether Slack, or the settings, were at fault.
     pub is_slack_at_fault: bool,
-    /// Whether Slack took a message.
-    pub is_slack_well: bool,
+    /// The messages that Slack took, in whole or in part.
+    pub taken: HashSet<String>,
     /// The message whose failure may be its own fault, and how it failed.
     pub suspect: Option<(String, Failed)>,
     /// A message that gets one more try, at this time since the run's beginning.
@@ -69,7 +68,7 @@ pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestam
         && !message.is_retried
         && !sending.tried.contains(&message.id)
         && !is_paused
-        && !(is_slack_paused && message.was_tried && !sending.is_slack_well)
+        && !(is_slack_paused && message.was_tried && sending.taken.is_empty())
 }
 
 /// Returns for how long Slack has asked to be left alone.
@@ -107,16 +106,22 @@ fn has_witness(slack: &SlackState, now: Timestamp) -> bool {
     since.is_some_and(|since| !since.is_negative() && since < WITNESS_PERIOD)
 }
 
-/// First the words by which the operator hears of an alert, critical ones first; then replies; then further
-/// parts. What was at fault itself goes after everything else.
-fn order(message: &Message, index: usize) -> (bool, u8, Reverse<Severity>, usize) {
-    let (class, severity) = match message {
-        one if one.is_first_word() => (0, one.severity()),
-        one if one.parts() == 0 => (1, Severity::Info),
-        one if !one.is_long() => (2, Severity::Info),
-        _ => (3, Severity::Info),
+/// First the words by which the operator hears of an alert, critical ones first, then by dispatch; then
+/// replies in the order they were queued; then further parts. What was at fault itself goes after everything
+/// else.
+fn order(message: &Message, index: usize) -> impl Ord + use<> {
+    let class = match message {
+        one if one.is_first_word() => 0,
+        one if one.parts() == 0 => 1,
+        one if !one.is_long() => 2,
+        _ => 3,
     };
-    (message.faults > 0, class, Reverse(severity), index)
+    let alerts = message.content.alerts().iter();
+    let rank = (class == 0).then(|| {
+        let dispatched = alerts.map(|alert| alert.dispatched_at).min();
+        (Reverse(message.severity()), dispatched)
+    });
+    (message.faults > 0, class, rank, index)
 }
 
 /// What follows from a try that was refused or whose answer stayed unknown.
@@ -145,7 +150,7 @@ pub fn note_failure(
     if how == Failed::Unknown {
         message.pause = Some(Pause::after(message.pause.as_ref(), now));
     }
-    if sending.is_slack_well {
+    if sending.taken.iter().any(|id| *id != message.id) {
         return count_fault(message, now);
     }
     let Some((_, suspected)) = sending.suspect else {
@@ -162,14 +167,16 @@ pub fn note_failure(
     Verdict::Slack
 }
 
-/// Notes that Slack took a message. Returns a message that is to be given up, since it was at fault too often.
+/// Notes that Slack took a message or a part of it. Returns a message that is to be given up, since it was
+/// at fault too often.
 pub fn note_delivery(
+    id: &str,
     outbox: &mut Outbox,
     slack: &mut SlackState,
     sending: &mut Sending,
     now: Timestamp,
 ) -> Option<String> {
-    sending.is_slack_well = true;
+    sending.taken.insert(id.to_owned());
     sending.limited_in_a_row = 0;
     *slack = SlackState::default();
     for message in outbox.iter_mut() {

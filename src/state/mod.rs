@@ -250,9 +250,14 @@ impl State {
         self.outbox.remove(index)
     }
 
-    /// Tells everything that waits for a message where it stands. `None`: it was given up.
+    /// Lets everything that waits for a message know where it stands. `None`: it was given up.
     pub fn settle(&mut self, id: &str, place: Option<&Place>) {
-        let waits = |one: &Option<Place>| *one == Some(Place::After(id.to_owned()));
+        let after = Place::After(id.to_owned());
+        if let Some(place) = place {
+            let following = self.outbox.iter_mut().filter(|one| one.place == after);
+            following.for_each(|one| one.place = place.clone());
+        }
+        let waits = |one: &Option<Place>| one.as_ref() == Some(&after);
         for investigation in &mut self.queue {
             let follows = match &mut investigation.stage {
                 Stage::Announced(follows) => follows,

@@ -1,5 +1,4 @@
-//! Tests of the built binary, in a sandbox and against servers on loopback: for what crosses a process. Rules that are
-//! pure have tables of unit tests beside their code.
+//! The built binary against loopback servers, in a sandbox: a folder for each part of what it does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -9,10 +8,10 @@ mod support;
 mod booted;
 mod commands;
 mod debounce;
-mod dm;
 mod input;
 mod investigation;
 mod many_hosts;
+mod messages;
 mod position;
 mod run;
 mod security;

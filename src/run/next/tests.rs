@@ -1,1 +1,979 @@
+use super::*;
+use crate::audit::wake::Wake;
+use crate::incident::Dispatch;
+use crate::run::turn::Failed;
+use crate::slack::Thread;
+use crate::state::outbox::{Content, Fixed, Outcome, Place};
+use crate::state::queue::{Alert, Retry, Stage};
 
+/// All that the next step depends on. A time is in seconds; the run began at 0.
+struct Case {
+    state: State,
+    progress: Progress,
+    rules: RunRules,
+    elapsed: u64,
+}
+
+fn second(seconds: i64) -> Timestamp {
+    let begin: Timestamp = "2026-05-24T14:00:00Z".parse().expect("a time");
+    begin + SignedDuration::from_secs(seconds)
+}
+
+impl Case {
+    /// A run of one second with an engine and Slack, which has just looked at the log and found nothing.
+    fn new() -> Self {
+        Self {
+            state: State::default(),
+            progress: Progress {
+                is_fresh: true,
+                ..Progress::default()
+            },
+            rules: RunRules {
+                max_runtime: Some(Duration::from_secs(300)),
+                facts_after: Some(SignedDuration::from_secs(30)),
+                has_engine: true,
+                questions_per_hour: 0,
+                outbox_ttl: Some(SignedDuration::from_hours(24)),
+                tell_recovery: false,
+                quiet: None,
+                fallback_after: None,
+                route: Route::Slack,
+            },
+            elapsed: 1,
+        }
+    }
+
+    fn queue(&mut self, ids: &str) {
+        for id in ids.split_whitespace() {
+            self.state.queue.push_back(investigation(id, Stage::New));
+        }
+    }
+
+    /// Messages that this run made.
+    fn make(&mut self, messages: impl IntoIterator<Item = Message>) {
+        for message in messages {
+            self.progress.made.insert(message.id.clone());
+            self.state.outbox.push_back(message);
+        }
+    }
+
+    fn asking(&mut self, id: &str) {
+        self.progress.asking = Some(id.to_owned());
+    }
+
+    fn next(&self) -> Step {
+        let elapsed = Duration::from_secs(self.elapsed);
+        let now = second(self.elapsed.try_into().expect("a short run"));
+        next(
+            &self.state,
+            &self.progress,
+            &self.rules,
+            Clock { now, elapsed },
+        )
+    }
+}
+
+fn alert(severity: &str) -> Alert {
+    Alert {
+        wake: Wake {
+            severity: severity.to_owned(),
+            ..Wake::sample()
+        },
+        dispatch: Dispatch {
+            number: 1,
+            since: second(0),
+            counted: None,
+        },
+        read_at: second(0),
+        dispatched_at: second(0),
+        held_back: Default::default(),
+        recovered: None,
+    }
+}
+
+/// A word before a hyphen is the severity: `critical-1`; without one it is a warning.
+fn investigation(id: &str, stage: Stage) -> Investigation {
+    let severity = id
+        .split_once('-')
+        .map_or("warning", |(severity, _)| severity);
+    Investigation {
+        id: id.to_owned(),
+        log: "log".to_owned(),
+        queued_at: second(0),
+        attempts: 0,
+        alerts: vec![alert(severity)],
+        stage,
+    }
+}
+
+fn announced(id: &str) -> Investigation {
+    investigation(id, Stage::Announced(None))
+}
+
+fn retrying(id: &str, asked: i64) -> Investigation {
+    let retry = Retry {
+        place: None,
+        asked_at: second(asked),
+        tries: 0,
+        until: second(100_000),
+    };
+    investigation(id, Stage::Retrying(retry))
+}
+
+fn fallback(id: &str) -> Message {
+    let severity = id
+        .split_once('-')
+        .map_or("warning", |(severity, _)| severity);
+    let content = Content::Alert {
+        alerts: vec![alert(severity)],
+        outcome: Outcome::Unsaid,
+    };
+    Message {
+        id: id.to_owned(),
+        ..Message::new("log", content, Place::TopLevel, second(0))
+    }
+}
+
+fn reply(id: &str) -> Message {
+    let content = Content::Result {
+        alerts: vec![alert("critical")],
+        outcome: Outcome::Unsaid,
+    };
+    let place = Place::Thread(Thread {
+        channel: "D1".to_owned(),
+        ts: "1.1".to_owned(),
+        operator: None,
+    });
+    Message {
+        id: id.to_owned(),
+        ..Message::new("log", content, place, second(0))
+    }
+}
+
+/// A message of which so many parts were delivered.
+fn begun(id: &str, parts: u32) -> Message {
+    let mut message = fallback(id);
+    message.fixed = Some(Fixed {
+        parts,
+        sent: 10,
+        ..Fixed::new("x".repeat(100), 100)
+    });
+    message
+}
+
+fn send(id: &str) -> Step {
+    Step::Send(id.to_owned())
+}
+
+fn ask(id: &str) -> Step {
+    Step::Ask(id.to_owned())
+}
+
+fn announce(ids: &str) -> Step {
+    Step::Announce(ids.split_whitespace().map(str::to_owned).collect())
+}
+
+fn refuse(id: &str, reason: Reason) -> Step {
+    Step::Refuse(id.to_owned(), reason)
+}
+
+fn wait(seconds: u64) -> Step {
+    Step::Wait(Duration::from_secs(seconds))
+}
+
+type Change = fn(&mut Case);
+
+#[track_caller]
+fn check(cases: &[(&str, Change, Step)]) {
+    for (name, change, expected) in cases {
+        let mut case = Case::new();
+        change(&mut case);
+        assert_eq!(case.next(), *expected, "{name}");
+    }
+}
+
+#[test]
+fn the_log_is_looked_at_before_anything_that_takes_time_and_every_5_seconds() {
+    check(&[
+        ("nothing to do", |_| (), Step::Done),
+        (
+            "at the start",
+            |case| case.progress.is_fresh = false,
+            Step::Look,
+        ),
+        (
+            "before a question",
+            |case| {
+                case.queue("a");
+                case.progress.is_fresh = false;
+            },
+            Step::Look,
+        ),
+        (
+            "before a part",
+            |case| {
+                case.make([fallback("m")]);
+                case.progress.is_fresh = false;
+            },
+            Step::Look,
+        ),
+        (
+            "while the engine is awaited",
+            |case| {
+                case.queue("a");
+                case.asking("a");
+                case.elapsed = 5;
+            },
+            Step::Look,
+        ),
+        (
+            "while Slack is awaited",
+            |case| {
+                case.make([fallback("m")]);
+                case.state.slack.limited_until = Some(second(20));
+                case.elapsed = 5;
+            },
+            Step::Look,
+        ),
+        (
+            "rows were left since there was no room",
+            |case| case.progress.was_full = true,
+            Step::Look,
+        ),
+        (
+            "an answer goes before",
+            |case| {
+                case.queue("a");
+                case.asking("a");
+                case.progress.is_answered = true;
+                case.progress.is_fresh = false;
+            },
+            Step::Conclude,
+        ),
+        (
+            "the log cannot be read",
+            |case| {
+                case.progress.is_blind = true;
+                case.progress.is_fresh = false;
+            },
+            Step::Done,
+        ),
+        (
+            "past the run's time",
+            |case| {
+                case.progress.is_fresh = false;
+                case.elapsed = 300;
+            },
+            Step::Done,
+        ),
+        (
+            "past any time without a limit",
+            |case| {
+                case.progress.is_fresh = false;
+                case.rules.max_runtime = None;
+                case.elapsed = 100_000;
+            },
+            Step::Look,
+        ),
+    ]);
+}
+
+#[test]
+fn no_row_is_read_while_too_much_has_had_nothing_sent() {
+    let with = |number: usize, was_full: bool, change: fn(&mut Investigation)| {
+        let mut case = Case::new();
+        case.rules.facts_after = None;
+        for number in 0..number {
+            let mut one = investigation(&number.to_string(), Stage::New);
+            change(&mut one);
+            case.state.queue.push_back(one);
+        }
+        case.asking("0");
+        case.progress.is_fresh = false;
+        case.progress.was_full = was_full;
+        case.next() == Step::Look
+    };
+    let large = |one: &mut Investigation| one.alerts[0].wake.detail = "x".repeat(1 << 20);
+    let is_announced = |one: &mut Investigation| one.stage = Stage::Announced(None);
+    for (number, was_full, change, expected) in [
+        (255, false, (|_| ()) as fn(&mut Investigation), true),
+        (256, false, |_| (), false),
+        (256, false, is_announced, true),
+        (3, false, large, true),
+        (4, false, large, false),
+        // The next look brings many rows, or none.
+        (127, true, |_| (), true),
+        (128, true, |_| (), false),
+    ] {
+        assert_eq!(
+            with(number, was_full, change),
+            expected,
+            "{number} {was_full}"
+        );
+    }
+}
+
+#[test]
+fn a_known_reason_ends_an_investigation_without_a_question() {
+    let unreachable = Reason::ConnectionError;
+    check(&[
+        (
+            "no engine",
+            |case| {
+                case.queue("a b");
+                case.rules.has_engine = false;
+            },
+            refuse("a", Reason::EngineUnavailable),
+        ),
+        (
+            "no engine, announced by an earlier run",
+            |case| {
+                case.state.queue.push_back(announced("a"));
+                case.rules.has_engine = false;
+            },
+            refuse("a", Reason::EngineUnavailable),
+        ),
+        (
+            "no engine, past the run's time",
+            |case| {
+                case.queue("a");
+                case.rules.has_engine = false;
+                case.elapsed = 300;
+            },
+            refuse("a", Reason::EngineUnavailable),
+        ),
+        (
+            "one interrupted attempt",
+            |case| {
+                case.queue("a");
+                case.state.queue[0].attempts = 1;
+            },
+            ask("a"),
+        ),
+        (
+            "two interrupted attempts",
+            |case| {
+                case.queue("a");
+                case.state.queue[0].attempts = 2;
+            },
+            refuse("a", Reason::Interrupted),
+        ),
+        (
+            "too long in the queue",
+            |case| {
+                case.queue("a");
+                case.state.queue[0].queued_at = second(-86_400);
+            },
+            refuse("a", Reason::Expired),
+        ),
+        (
+            "one wake found the engine unreachable",
+            |case| {
+                case.queue("a");
+                case.progress.unreachable_in_a_row = 1;
+                case.progress.unreachable = Some(Reason::ConnectionError);
+            },
+            ask("a"),
+        ),
+        (
+            "two in a row did",
+            |case| {
+                case.queue("a");
+                case.progress.unreachable_in_a_row = 2;
+                case.progress.unreachable = Some(Reason::ConnectionError);
+            },
+            refuse("a", unreachable),
+        ),
+        (
+            "the budget is not spent",
+            |case| {
+                case.queue("a");
+                case.rules.questions_per_hour = 2;
+                case.state.questions = vec![second(-3_599), second(-3_600), second(3_600)];
+            },
+            ask("a"),
+        ),
+        (
+            "the budget is spent",
+            |case| {
+                case.queue("a");
+                case.rules.questions_per_hour = 2;
+                case.state.questions = vec![second(-3_598), second(0)];
+            },
+            refuse("a", Reason::BudgetSpent),
+        ),
+        (
+            "not the one that is being asked",
+            |case| {
+                case.queue("a");
+                case.state.queue[0].attempts = 2;
+                case.asking("a");
+            },
+            wait(4),
+        ),
+    ]);
+}
+
+#[test]
+fn facts_are_announced_when_one_is_due_critical_first() {
+    check(&[
+        (
+            "not due",
+            |case| {
+                case.queue("a b");
+                case.asking("a");
+                case.progress.looked = Duration::from_secs(29);
+                case.elapsed = 29;
+            },
+            wait(1),
+        ),
+        (
+            "due",
+            |case| {
+                case.queue("a info-1 critical-1");
+                case.asking("a");
+                case.state.queue[1].queued_at = second(10);
+                case.progress.looked = Duration::from_secs(30);
+                case.elapsed = 30;
+            },
+            announce("critical-1 a info-1"),
+        ),
+        (
+            "a clock set back makes it due",
+            |case| {
+                case.queue("a");
+                case.asking("a");
+                case.state.queue[0].queued_at = second(500);
+            },
+            announce("a"),
+        ),
+        (
+            "at once",
+            |case| {
+                case.queue("a");
+                case.rules.facts_after = Some(SignedDuration::ZERO);
+            },
+            announce("a"),
+        ),
+        (
+            "while announced ones are pending",
+            |case| {
+                case.state.queue.push_back(announced("old"));
+                case.queue("a");
+            },
+            announce("a"),
+        ),
+        (
+            "not while one is only retried",
+            |case| {
+                case.state.queue.push_back(retrying("old", 0));
+                case.queue("a");
+            },
+            ask("a"),
+        ),
+        (
+            "while messages of earlier runs can be sent",
+            |case| {
+                case.state.outbox.push_back(fallback("old"));
+                case.queue("a");
+            },
+            announce("a"),
+        ),
+        (
+            "not while they cannot be sent",
+            |case| {
+                case.state.outbox.push_back(Message {
+                    given_up: Some("no_text".to_owned()),
+                    ..fallback("old")
+                });
+                case.progress.sending.unwritable.insert("old".to_owned());
+                case.queue("a");
+            },
+            ask("a"),
+        ),
+        (
+            "nor where this run made them",
+            |case| {
+                case.make([fallback("new")]);
+                case.queue("a");
+            },
+            send("new"),
+        ),
+        (
+            "past the run's time",
+            |case| {
+                case.queue("a critical-1");
+                case.elapsed = 300;
+            },
+            announce("critical-1 a"),
+        ),
+        (
+            "never",
+            |case| {
+                case.state.queue.push_back(announced("old"));
+                case.queue("a");
+                case.rules.facts_after = None;
+            },
+            ask("a"),
+        ),
+        (
+            "never, past the run's time",
+            |case| {
+                case.queue("a");
+                case.rules.facts_after = None;
+                case.elapsed = 300;
+            },
+            Step::Done,
+        ),
+        (
+            "not on stdout",
+            |case| {
+                case.queue("a");
+                case.progress.queued.insert("a".to_owned());
+                case.rules.facts_after = Some(SignedDuration::ZERO);
+                case.rules.route = Route::Stdout;
+            },
+            ask("a"),
+        ),
+    ]);
+}
+
+#[test]
+fn no_more_than_256_announced_investigations_are_pending() {
+    let case = |pending: usize, new: &str| {
+        let mut case = Case::new();
+        let pending = (0..pending).map(|number| announced(&number.to_string()));
+        case.state.queue.extend(pending);
+        case.queue(new);
+        case
+    };
+    assert_eq!(case(255, "a b").next(), announce("a"));
+    assert_eq!(case(256, "a b").next(), refuse("a", Reason::Backlog));
+    let mut asked = case(256, "a");
+    asked.asking("a");
+    assert_eq!(asked.next(), announce("a"));
+    let mut large = case(4, "a");
+    for one in large.state.queue.iter_mut() {
+        one.alerts[0].wake.detail = "x".repeat(1 << 20);
+    }
+    assert_eq!(large.next(), refuse("a", Reason::Backlog));
+}
+
+#[test]
+fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_first() {
+    check(&[
+        (
+            "a message",
+            |case| {
+                case.make([fallback("m")]);
+                case.queue("a");
+            },
+            send("m"),
+        ),
+        (
+            "the first in the order",
+            |case| {
+                case.state
+                    .outbox
+                    .extend([reply("reply"), fallback("old"), fallback("critical-1")]);
+            },
+            send("critical-1"),
+        ),
+        (
+            "too old",
+            |case| {
+                case.make([fallback("m"), fallback("old")]);
+                case.state.outbox[1].queued_at = second(-86_400);
+            },
+            Step::GiveUp("old".to_owned(), "expired".to_owned()),
+        ),
+        (
+            "too old where there is no limit",
+            |case| {
+                case.make([fallback("old")]);
+                case.state.outbox[0].queued_at = second(-864_000);
+                case.rules.outbox_ttl = None;
+            },
+            send("old"),
+        ),
+        (
+            "to be given up",
+            |case| {
+                case.make([fallback("m"), fallback("bad")]);
+                case.state.outbox[1].given_up = Some("no_text".to_owned());
+            },
+            Step::GiveUp("bad".to_owned(), "no_text".to_owned()),
+        ),
+        (
+            "given up already, and its file could not be written",
+            |case| {
+                case.make([fallback("m"), fallback("bad")]);
+                case.state.outbox[1].given_up = Some("no_text".to_owned());
+                case.progress.sending.unwritable.insert("bad".to_owned());
+            },
+            send("m"),
+        ),
+        (
+            "too old, and Slack is not set",
+            |case| {
+                case.make([fallback("old")]);
+                case.state.outbox[0].queued_at = second(-86_400);
+                case.rules.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
+            },
+            Step::GiveUp("old".to_owned(), "expired".to_owned()),
+        ),
+        (
+            "Slack is not set",
+            |case| {
+                case.make([fallback("m")]);
+                case.rules.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
+            },
+            Step::Done,
+        ),
+        (
+            "the run sends no more",
+            |case| {
+                case.make([fallback("m")]);
+                case.progress.sending.has_stopped = true;
+            },
+            Step::Done,
+        ),
+        (
+            "one more try that is not due yet: the question begins",
+            |case| {
+                case.make([fallback("m"), fallback("n")]);
+                case.queue("a");
+                case.progress.sending.again = Some(("m".to_owned(), Duration::from_secs(2)));
+            },
+            ask("a"),
+        ),
+        (
+            "nothing else is sent before it",
+            |case| {
+                case.make([fallback("m"), fallback("n")]);
+                case.progress.sending.again = Some(("m".to_owned(), Duration::from_secs(2)));
+            },
+            wait(1),
+        ),
+        (
+            "one more try that is due",
+            |case| {
+                case.make([fallback("n"), fallback("m")]);
+                case.progress.sending.again = Some(("m".to_owned(), Duration::from_secs(1)));
+            },
+            send("m"),
+        ),
+        (
+            "another one tells whose fault it is",
+            |case| {
+                case.make([fallback("m"), reply("n")]);
+                let sending = &mut case.progress.sending;
+                sending.tried.insert("m".to_owned());
+                sending.suspect = Some(("m".to_owned(), Failed::Refused));
+            },
+            send("n"),
+        ),
+        (
+            "there is no other",
+            |case| {
+                case.make([fallback("m")]);
+                let sending = &mut case.progress.sending;
+                sending.tried.insert("m".to_owned());
+                sending.suspect = Some(("m".to_owned(), Failed::Refused));
+            },
+            Step::Done,
+        ),
+        (
+            "on stdout, what this run made",
+            |case| {
+                case.state.outbox.push_back(fallback("old"));
+                case.make([fallback("m")]);
+                case.rules.route = Route::Stdout;
+            },
+            send("m"),
+        ),
+        (
+            "on stdout, once",
+            |case| {
+                case.make([fallback("m")]);
+                case.progress.sending.tried.insert("m".to_owned());
+                case.rules.route = Route::Stdout;
+            },
+            Step::Done,
+        ),
+        (
+            "nowhere in a dry run",
+            |case| {
+                case.make([fallback("m")]);
+                case.rules.route = Route::Nowhere;
+            },
+            Step::Done,
+        ),
+    ]);
+}
+
+#[test]
+fn past_the_runs_time_what_it_made_goes_out_and_the_rest_waits() {
+    check(&[
+        (
+            "a message of an earlier run",
+            |case| {
+                case.state.outbox.push_back(fallback("old"));
+                case.elapsed = 300;
+            },
+            Step::Done,
+        ),
+        (
+            "one that this run made",
+            |case| {
+                case.state.outbox.push_back(fallback("critical-old"));
+                case.make([fallback("m")]);
+                case.elapsed = 300;
+            },
+            send("m"),
+        ),
+        (
+            "up to its tenth part",
+            |case| {
+                case.make([begun("m", 9)]);
+                case.elapsed = 300;
+            },
+            send("m"),
+        ),
+        (
+            "and no further",
+            |case| {
+                case.make([begun("m", 10)]);
+                case.elapsed = 300;
+            },
+            Step::Done,
+        ),
+        (
+            "no question is begun",
+            |case| {
+                case.state.queue.push_back(announced("a"));
+                case.elapsed = 300;
+            },
+            Step::Done,
+        ),
+        (
+            "the one under way is awaited",
+            |case| {
+                case.state.queue.push_back(announced("a"));
+                case.asking("a");
+                case.elapsed = 300;
+                case.progress.looked = Duration::from_secs(300);
+            },
+            wait(5),
+        ),
+    ]);
+}
+
+#[test]
+fn one_question_is_asked_at_a_time_new_ones_first() {
+    check(&[
+        (
+            "critical first, then oldest",
+            |case| {
+                case.rules.facts_after = None;
+                case.state.queue.push_back(announced("critical-old"));
+                case.queue("info-1 a b critical-1 critical-2");
+            },
+            ask("critical-1"),
+        ),
+        (
+            "then announced ones, likewise",
+            |case| {
+                case.state.queue.push_back(retrying("retried", -60));
+                case.state.queue.extend(["a", "critical-1"].map(announced));
+            },
+            ask("critical-1"),
+        ),
+        (
+            "then a retry that is due",
+            |case| {
+                case.state.queue.push_back(retrying("not due", -58));
+                case.state.queue.push_back(retrying("due", -59));
+            },
+            ask("due"),
+        ),
+        (
+            "once a run",
+            |case| {
+                case.state.queue.push_back(retrying("due", -60));
+                case.progress.retried.insert("due".to_owned());
+            },
+            Step::Done,
+        ),
+        (
+            "the budget postpones a retry",
+            |case| {
+                case.state.queue.push_back(retrying("due", -60));
+                case.rules.questions_per_hour = 1;
+                case.state.questions.push(second(-60));
+            },
+            Step::Done,
+        ),
+        (
+            "and so does an engine that cannot be reached",
+            |case| {
+                case.state.queue.push_back(retrying("due", -60));
+                case.progress.unreachable_in_a_row = 2;
+                case.progress.unreachable = Some(Reason::ConnectionError);
+            },
+            Step::Done,
+        ),
+        (
+            "none while another is awaited",
+            |case| {
+                case.queue("a b");
+                case.asking("a");
+            },
+            wait(4),
+        ),
+        (
+            "before the parts of a message beyond its tenth",
+            |case| {
+                case.make([begun("m", 10)]);
+                case.queue("a");
+            },
+            ask("a"),
+        ),
+        (
+            "which are sent while it is awaited",
+            |case| {
+                case.make([begun("m", 10)]);
+                case.queue("a");
+                case.asking("a");
+            },
+            send("m"),
+        ),
+        (
+            "what is printed leaves earlier investigations alone",
+            |case| {
+                case.queue("old");
+                case.rules.route = Route::Stdout;
+            },
+            Step::Done,
+        ),
+    ]);
+}
+
+#[test]
+fn recoveries_are_looked_for_when_all_else_is_done() {
+    check(&[
+        (
+            "once",
+            |case| case.rules.tell_recovery = true,
+            Step::Recover,
+        ),
+        (
+            "and not again",
+            |case| {
+                case.rules.tell_recovery = true;
+                case.progress.has_recovered = true;
+            },
+            Step::Done,
+        ),
+        (
+            "after messages and questions",
+            |case| {
+                case.rules.tell_recovery = true;
+                case.queue("a");
+            },
+            ask("a"),
+        ),
+        (
+            "before it waits",
+            |case| {
+                case.rules.tell_recovery = true;
+                case.queue("a");
+                case.asking("a");
+            },
+            Step::Recover,
+        ),
+        (
+            "not on stdout",
+            |case| {
+                case.rules.tell_recovery = true;
+                case.rules.route = Route::Stdout;
+            },
+            Step::Done,
+        ),
+    ]);
+}
+
+#[test]
+fn a_run_waits_until_the_next_thing_is_due() {
+    check(&[
+        (
+            "the next look",
+            |case| {
+                case.queue("a");
+                case.asking("a");
+                case.elapsed = 3;
+            },
+            wait(2),
+        ),
+        (
+            "the end of its time, when facts go out",
+            |case| {
+                case.queue("a");
+                case.asking("a");
+                case.rules.facts_after = Some(SignedDuration::from_secs(1_000));
+                case.progress.looked = Duration::from_secs(298);
+                case.elapsed = 298;
+            },
+            wait(2),
+        ),
+        (
+            "a rate limit",
+            |case| {
+                case.make([fallback("m")]);
+                case.state.slack.limited_until = Some(second(3));
+            },
+            wait(2),
+        ),
+        (
+            "up to 30 s of one",
+            |case| {
+                case.make([fallback("m")]);
+                case.state.slack.limited_until = Some(second(31));
+            },
+            wait(4),
+        ),
+        (
+            "and no longer",
+            |case| {
+                case.make([fallback("m")]);
+                case.state.slack.limited_until = Some(second(32));
+            },
+            Step::Done,
+        ),
+        (
+            "not where nothing waits for it",
+            |case| {
+                case.state.slack.limited_until = Some(second(3));
+            },
+            Step::Done,
+        ),
+        (
+            "nor past the run's time",
+            |case| {
+                case.make([fallback("m")]);
+                case.rules.max_runtime = Some(Duration::from_secs(3));
+                case.state.slack.limited_until = Some(second(4));
+            },
+            Step::Done,
+        ),
+        (
+            "questions begin meanwhile",
+            |case| {
+                case.make([fallback("m")]);
+                case.queue("a");
+                case.state.slack.limited_until = Some(second(3));
+            },
+            ask("a"),
+        ),
+    ]);
+}
