@@ -179,6 +179,7 @@ impl Wake {
             envelope_enabled: false,
             envelope_fix_name: "(none)".into(),
             emitted_at: Some("2026-05-24T14:32:00.123456Z".into()),
+            stored: None,
         }
     }
 }
@@ -209,6 +210,7 @@ mod tests {
             envelope_enabled: false,
             envelope_fix_name: "(none)".into(),
             emitted_at: None,
+            stored: None,
         }
     }
 
