@@ -3,6 +3,7 @@
 //! other programs read them as they read the audit log.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -266,21 +267,30 @@ fn row(
     }
 }
 
-/// Appends to the file that was asked for, or to the default one in the state folder. Kora's readers
-/// warn of seams that they do not know, so that those of this program stay in its own file.
+/// Appends to the file in the state folder, and what others know to the named one as well: Kora's readers warn
+/// of seams that they do not know.
 pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<()> {
-    let named = named.filter(|_| row.seam == COMPLETED_SEAM);
-    let default = state_dir.join(FILE);
-    if fs::metadata(&default).is_ok_and(|meta| meta.len() > MOST_BYTES) {
-        let turned = fs::rename(&default, state_dir.join(TURNED_FILE));
-        turned.with_context(|| format!("cannot rename {}", default.display()))?;
+    let own = state_dir.join(FILE);
+    if fs::metadata(&own).is_ok_and(|meta| meta.len() > MOST_BYTES) {
+        let turned = fs::rename(&own, state_dir.join(TURNED_FILE));
+        turned.with_context(|| format!("cannot rename {}", own.display()))?;
     }
-    let appended = append_own(&default, row).map(drop);
-    appended.with_context(|| format!("cannot append to {}", default.display()))?;
-    match named {
+    let appended = append_own(&own, row).map(drop);
+    let appended = appended.with_context(|| format!("cannot append to {}", own.display()));
+    let is_own = |path: &&Path| is_same_file(path, &own);
+    match named.filter(|path| row.seam == COMPLETED_SEAM && !is_own(path)) {
         Some(path) => {
             append_shared(path, row).with_context(|| format!("cannot append to {}", path.display()))
         }
         None => Ok(()),
     }
+    .and(appended)
 }
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    one == other || id(one).is_some() && id(one) == id(other)
+}
+
+#[cfg(test)]
+mod tests;
