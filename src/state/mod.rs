@@ -113,6 +113,7 @@ impl Default for State {
 }
 
 /// Why a state file cannot be used, and what helps.
+#[derive(Debug)]
 struct Unusable {
     error: anyhow::Error,
     way_out: String,
@@ -302,3 +303,6 @@ impl State {
 pub fn log_name(log: &Path) -> String {
     log.to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests;
