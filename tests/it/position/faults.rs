@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::{Calls, Fault, World, assert_told, at_each_call, wake};
+use crate::support::{Calls, Fault, World, assert_all_sent, at_each_call, wake};
 
 /// A row that was read; one behind it in the file rotated twice, one in the file rotated once, and one in the
 /// new file are not.
@@ -28,9 +28,9 @@ fn nothing_is_passed_over(fault: Fault, names: &'static [&'static str]) {
         if outcome.code == Some(3) {
             // A file that could not be read was passed over, and that was told.
             outcome.warns("rows may have been missed");
-            assert_told(world, &probes[3..], 1);
+            assert_all_sent(world, &probes[3..], 1);
         } else {
-            assert_told(world, &probes, 1);
+            assert_all_sent(world, &probes, 1);
         }
     });
     assert!(calls > 3, "only {calls} calls of {names:?}");

@@ -14,7 +14,7 @@ fn begun() -> World {
 
 /// One run that must tell these probes, in this order, and see no gap.
 #[track_caller]
-fn assert_told(world: &World, probes: &[&str]) {
+fn assert_all_sent(world: &World, probes: &[&str]) {
     let before = world.slack.texts().len();
     let report = world.report(0);
     assert_eq!(report["position"]["gap"], false);
@@ -51,9 +51,9 @@ fn rows_on_both_sides_of_a_rotation_are_told_once() {
         rotate(&world, "kora_audit_log.jsonl.1");
         let probes = ["a", "b", "c", "d", "e", "f"];
         world.append(probes.map(wake));
-        assert_told(&world, &[&["unread1", "unread2"], &probes[..]].concat());
+        assert_all_sent(&world, &[&["unread1", "unread2"], &probes[..]].concat());
         world.append([wake("later")]);
-        assert_told(&world, &["later"]);
+        assert_all_sent(&world, &["later"]);
     }
 }
 
@@ -62,7 +62,7 @@ fn an_empty_new_log_leaves_the_rest_of_the_old_one_to_be_told() {
     for rotate in [rename_and_create, copy_and_truncate] {
         let world = begun();
         rotate(&world, "kora_audit_log.jsonl.1");
-        assert_told(&world, &["unread1", "unread2"]);
+        assert_all_sent(&world, &["unread1", "unread2"]);
     }
 }
 
@@ -76,5 +76,5 @@ fn a_log_emptied_without_a_copy_is_a_gap() {
     assert_eq!(outcome.json()["position"]["gap"], true);
     outcome.warns("probe-wake: warning: ");
     assert_eq!(world.slack.texts().len(), 2);
-    assert_told(&world, &[]);
+    assert_all_sent(&world, &[]);
 }

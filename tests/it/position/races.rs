@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::rotating::told;
-use crate::support::{Engine, Reply, Rotating, World, assert_told, other_row, wake};
+use crate::support::{Engine, Reply, Rotating, World, assert_all_sent, other_row, wake};
 
 /// A run that stands still in its first question to the engine while `meanwhile` happens; what it told.
 fn during_a_run(log: &Rotating, meanwhile: impl FnOnce()) -> Vec<String> {
@@ -74,7 +74,7 @@ fn the_wakes_of_a_line_are_told_once_where_a_run_is_killed_between_them() {
         }
         world.run().exits(0);
         let told = ["first", "second", "third"].map(str::to_owned);
-        assert_told(&world, &told, 0);
+        assert_all_sent(&world, &told, 0);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{Calls, Fault, World, assert_told, at_each_call, run_with, wake};
+use crate::support::{Calls, Fault, World, assert_all_sent, at_each_call, run_with, wake};
 
 const PROBES: [&str; 2] = ["fly", "sentry"];
 
@@ -20,7 +20,7 @@ fn kill_at_each(calls: Calls, fewest: usize) {
         // A call that only some runs make may not be reached.
         assert!(matches!(outcome.code, None | Some(0)), "{call}");
         world.run().exits(0);
-        let repeated = assert_told(world, &PROBES.map(str::to_owned), 1);
+        let repeated = assert_all_sent(world, &PROBES.map(str::to_owned), 1);
         repeats.fetch_add(repeated, Ordering::Relaxed);
     });
     assert!(kills > fewest, "only {kills} calls");
@@ -50,7 +50,7 @@ fn two_runs_killed_one_after_the_other_lose_nothing() {
         let outcomes = [first, second].map(|n| run_with(&world, Fault::Kill, "write", n));
         let killed = outcomes.iter().filter(|one| one.code.is_none()).count();
         world.run().exits(0);
-        assert_told(&world, &PROBES.map(str::to_owned), killed);
+        assert_all_sent(&world, &PROBES.map(str::to_owned), killed);
         kills += killed;
     }
     println!("pairs of kills at a write: {kills} kills");

@@ -6,7 +6,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::{World, assert_told, is_marked, wake};
+use crate::support::{World, assert_all_sent, is_marked, wake};
 
 /// A small generator of its own, so that a run's seed says all (splitmix64).
 struct Random(u64);
@@ -65,7 +65,7 @@ fn runs_killed_at_random_moments_lose_nothing() {
         }
     }
     world.raise([wake("last.")]).exits(0);
-    let repeats = assert_told(&world, &probes, kills);
+    let repeats = assert_all_sent(&world, &probes, kills);
     let texts = world.slack.texts();
     let marked = texts.iter().filter(|text| is_marked(text)).count();
     let interrupted = texts

@@ -1,7 +1,7 @@
 //! A run of two wakes of which one system call fails, for each call that a full or a failing disk or a dead peer
 //! can refuse: the run ends with a message and a code of its own, and a healthy run makes up for it.
 
-use crate::support::{Calls, Fault, Outcome, World, assert_told, at_each_call, wake};
+use crate::support::{Calls, Fault, Outcome, World, assert_all_sent, at_each_call, wake};
 
 const PROBES: [&str; 2] = ["fly", "sentry"];
 
@@ -25,7 +25,7 @@ fn fail_each(
         |world, _, outcome| {
             judge(world, outcome);
             world.run().exits(0);
-            assert_told(world, &PROBES.map(str::to_owned), 1);
+            assert_all_sent(world, &PROBES.map(str::to_owned), 1);
         },
     );
     assert!(failed > fewest, "only {failed} calls of {names:?}");

@@ -2,7 +2,7 @@
 //! loses nothing, repeats nothing unmarked, and tells no result before its facts.
 
 use crate::support::{
-    Calls, Fault, Post, Row, World, assert_nothing_is_left, assert_told_in_threads, at_each_call,
+    Calls, Fault, Post, Row, World, assert_nothing_is_left, assert_sent_in_threads, at_each_call,
     is_marked, wake,
 };
 
@@ -46,7 +46,7 @@ fn kill_at_each(
 
 #[track_caller]
 fn told_in_threads(world: &World) {
-    assert_told_in_threads(world, &rows(), 1);
+    assert_sent_in_threads(world, &rows(), 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Outcome, World, assert_told, assert_told_in_threads, mounting, wake};
+use crate::support::{Outcome, World, assert_all_sent, assert_sent_in_threads, mounting, wake};
 
 fn two_wakes() -> World {
     let world = World::stamped();
@@ -24,7 +24,7 @@ fn is_made_up_for(world: &World, interruptions: usize) {
     let asked = world.engine.requests().len() + world.slack.requests().len();
     assert!(asked == 0 || interruptions > 0, "{asked} requests");
     world.run().exits(0);
-    assert_told(world, &["fly", "sentry"].map(str::to_owned), interruptions);
+    assert_all_sent(world, &["fly", "sentry"].map(str::to_owned), interruptions);
 }
 
 /// A disk with so many free pages of 4 KiB while the run is on; what it holds then stays.
@@ -125,7 +125,7 @@ fn a_disk_that_fills_up_while_facts_go_out_loses_nothing() {
     let told = |world: &World, outcome: Outcome| {
         assert!(matches!(outcome.code, Some(0 | 1)), "{}", outcome.stderr);
         world.run().exits(0);
-        assert_told_in_threads(world, &["fly", "sentry"].map(wake), 1);
+        assert_sent_in_threads(world, &["fly", "sentry"].map(wake), 1);
     };
     for pages in 0..6 {
         let world = facts_first();

@@ -30,7 +30,8 @@ pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, copy_binary};
 pub use server::Server;
 pub use slack::{Post, Slack};
 pub use telling::{
-    assert_nothing_is_left, assert_told, assert_told_in_threads, is_marked, plain, unable,
+    assert_all_sent, assert_nothing_is_left, assert_sent, assert_sent_in_threads, is_marked, plain,
+    reply, unable, unmarked,
 };
 pub use wire::{Reply, Request};
 pub use world::{DEAD_URL, World};

@@ -97,28 +97,56 @@ impl Row {
         self.details["probe"].as_str().expect("a probe")
     }
 
-    /// The fallback DM's text, as section 7 of the contract has it.
+    /// The message with this diagnosis.
+    pub fn diagnosed(&self, diagnosis: &str) -> String {
+        let (headline, status) = (self.headline(), self.status_line());
+        format!("{headline}\n{diagnosis}\n\n{}\n{status}", self.fact_line())
+    }
+
+    /// The message where there is no diagnosis, for this reason.
     pub fn fallback(&self, reason: &str) -> String {
         self.facts_ending_in(&format!(
             "I was unable to investigate — engine returned: {reason}"
         ))
     }
 
-    /// The text of the facts whose result follows, as section 6 of the contract has it.
+    /// The message with the facts, which the result follows.
     pub fn facts(&self) -> String {
         self.facts_ending_in("The investigation follows in this thread.")
     }
 
     fn facts_ending_in(&self, end: &str) -> String {
-        let in_full = self.in_full();
-        format!("🚨 Probe alert · {}\n{in_full}\n\n{end}", self.probe())
+        let (headline, in_full) = (self.headline(), self.in_full());
+        format!("{headline}\n{in_full}\n\n{end}\n\n{}", self.status_line())
     }
 
-    /// What a DM holds of the row, from the probe's name to the detail.
+    pub fn headline(&self) -> String {
+        let sign = match self.text("severity") {
+            "critical" => "🚨",
+            "warning" => "⚠️",
+            "info" => "ℹ️",
+            _ => "🔔",
+        };
+        format!("{sign} Probe alert · {}", self.probe())
+    }
+
+    /// From the probe's name to the detail.
     pub fn in_full(&self) -> String {
-        let text = |field: &str| self.details[field].as_str().expect("a text");
-        let (severity, title, detail) = (text("severity"), text("title"), text("detail"));
-        format!("{} ({severity}): {title}\n\n{detail}", self.probe())
+        format!("{}\n\n{}", self.fact_line(), self.text("detail"))
+    }
+
+    pub fn fact_line(&self) -> String {
+        let (severity, title) = (self.text("severity"), self.text("title"));
+        format!("{} ({severity}): {title}", self.probe())
+    }
+
+    /// Where the row is not old and nothing was held back.
+    pub fn status_line(&self) -> String {
+        format!("{} · raised HH:MM UTC", self.text("category"))
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.details[field].as_str().expect("a text")
     }
 }
 

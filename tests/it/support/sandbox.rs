@@ -72,7 +72,7 @@ impl Sandbox {
         self.path("state")
     }
 
-    /// A file of the state folder, or what `undelivered.jsonl` and its like hold; empty where it is not there.
+    /// A file of the state folder; empty where it is not there.
     pub fn state_file(&self, name: &str) -> String {
         fs::read_to_string(self.state_dir().join(name)).unwrap_or_default()
     }
@@ -81,14 +81,25 @@ impl Sandbox {
         serde_json::from_str(&self.state_file("state.json")).expect("the state")
     }
 
-    /// The DMs that are queued.
+    /// The messages that are queued.
     pub fn outbox(&self) -> Vec<Value> {
         self.state()["outbox"].as_array().expect("a list").clone()
     }
 
-    /// Why each undelivered DM was given up.
+    /// The messages that were given up, in that order.
+    pub fn undelivered(&self) -> Vec<Value> {
+        let folder = fs::read_dir(self.state_dir().join("undelivered"));
+        let files = folder.into_iter().flatten().flatten();
+        let read = |file: fs::DirEntry| fs::read(file.path()).expect("an undelivered message");
+        let parsed = files.map(|file| serde_json::from_slice(&read(file)).expect("JSON"));
+        let mut messages: Vec<Value> = parsed.collect();
+        messages.sort_by_key(|one| one["given_up_at"].as_str().map(str::to_owned));
+        messages
+    }
+
+    /// Why each of them was given up.
     pub fn given_up(&self) -> Vec<Value> {
-        column(self.state_rows("undelivered.jsonl"), "/reason")
+        column(self.undelivered(), "/reason")
     }
 
     /// The rows of a JSONL file in the state folder.
@@ -305,7 +316,7 @@ fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// Contract, section 10: the tokens appear nowhere but in their own header.
+/// The tokens appear nowhere but in their own header.
 #[track_caller]
 pub fn assert_no_secrets(root: &Path, output: &Output) {
     let clean = |what: &str, bytes: &[u8]| {

@@ -15,6 +15,7 @@ pub struct Slack(Server);
 pub struct Post {
     pub at: Instant,
     pub channel: String,
+    /// Without the times of day: see [`without_times`].
     pub text: String,
     /// The message in whose thread it is a reply.
     pub thread_ts: Option<String>,
@@ -85,7 +86,7 @@ impl Slack {
         posted.map(Post::of).collect()
     }
 
-    /// The texts of all posts as they went over the wire, in order.
+    /// The texts of all posts in order, without the times of day.
     pub fn texts(&self) -> Vec<String> {
         self.posts().into_iter().map(|post| post.text).collect()
     }
@@ -112,12 +113,45 @@ impl Post {
         Self {
             at: request.at,
             channel: text(&body["channel"]).expect("a channel"),
-            text: text(&body["text"]).expect("a text"),
+            text: without_times(&text(&body["text"]).expect("a text")),
             thread_ts: text(&body["thread_ts"]),
             ts: text(&answer["ts"]).filter(|_| answer["ok"] == true),
             body,
         }
     }
+}
+
+/// Puts `HH:MM UTC` in the place of each time in a text, its date included, so that a test can say what it
+/// expects at any time of day.
+pub fn without_times(text: &str) -> String {
+    let (before, last) = text.rsplit_once(" UTC").unwrap_or(("", text));
+    if before.is_empty() {
+        return last.to_owned();
+    }
+    let parts = before.split(" UTC");
+    let whole: Vec<_> = parts
+        .map(|part| without_time(part).unwrap_or_else(|| part.to_owned()))
+        .collect();
+    format!("{} UTC{last}", whole.join(" UTC"))
+}
+
+/// The text with `HH:MM` for the time that ends it; `None` where none does.
+fn without_time(text: &str) -> Option<String> {
+    let (before, time) = text.split_at_checked(text.len().checked_sub(5)?)?;
+    let is_time = time.bytes().enumerate().all(|(index, byte)| match index {
+        2 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    let before = match before.rsplitn(3, ' ').collect::<Vec<_>>()[..] {
+        ["", month, rest] if is_month(month) => rest.trim_end_matches(|c: char| c.is_ascii_digit()),
+        _ => before,
+    };
+    is_time.then(|| format!("{before}HH:MM"))
+}
+
+fn is_month(word: &str) -> bool {
+    const MONTHS: &str = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
+    MONTHS.split(' ').any(|month| month == word)
 }
 
 impl Deref for Slack {

@@ -46,6 +46,8 @@ impl World {
         sandbox.set("KORA_SLACK_API_URL", slack.base());
         sandbox.set("KORA_SLACK_BOT_TOKEN", SLACK_TOKEN);
         sandbox.set("KORA_SLACK_JOSHUA_USER_ID", "U0JOSHUA");
+        // The pause after a run in which Slack was at fault is one cadence.
+        sandbox.set("KORA_PROBE_WAKE_POLL_SEC", "0.1");
         Self {
             engine,
             slack,
@@ -92,7 +94,7 @@ impl World {
         self
     }
 
-    /// Leaves the DMs about these rows in the outbox: a run without a token for Slack, which does not wait.
+    /// Leaves the messages about these rows in the outbox: a run without a token for Slack.
     #[track_caller]
     pub fn queue(&self, rows: impl IntoIterator<Item = Row>) {
         self.unset("KORA_SLACK_BOT_TOKEN");
@@ -122,13 +124,18 @@ impl World {
         assert_eq!(run.kill().code, None);
     }
 
+    /// Waits until the pause is over that follows a run in which Slack was at fault.
+    pub fn wait_for_pause(&self) {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+
     /// Slack is another server now, or none at all.
     pub fn reach_slack_at(&self, base: impl Into<String>) {
         self.set("KORA_SLACK_API_URL", base.into());
     }
 
     /// Raises a wake of its own that this reply answers, in a run that ends well: the reason, or null, and the
-    /// DM's text below its headline.
+    /// diagnosis, with the lines after the status line.
     #[track_caller]
     pub fn told(&self, reply: Reply) -> (Value, String) {
         let probe = format!("p{}", self.slack.requests().len());
@@ -139,12 +146,15 @@ impl World {
         let text = self.slack.texts().pop().expect("a DM");
         let error = wakes[0]["error"].take();
         assert_eq!(wakes[0]["reasoning_invoked"], error.is_null());
-        let headline = format!("🚨 Probe alert · {probe}\n");
-        let below = text.strip_prefix(&headline).expect("the headline");
         if let Some(reason) = error.as_str() {
             assert_eq!(text, row.fallback(reason));
+            return (error, String::new());
         }
-        (error, below.to_owned())
+        let headline = row.headline() + "\n";
+        let facts = format!("\n\n{}\n{}", row.fact_line(), row.status_line());
+        let text = text.strip_prefix(&headline).expect("the headline");
+        let (diagnosis, notes) = text.split_once(&facts).expect("the facts");
+        (error, format!("{diagnosis}{notes}"))
     }
 
     /// The reason why this reply is no diagnosis.
@@ -153,7 +163,7 @@ impl World {
         let (error, text) = self.told(reply);
         error
             .as_str()
-            .unwrap_or_else(|| panic!("told: {text}"))
+            .unwrap_or_else(|| panic!("a diagnosis: {text}"))
             .to_owned()
     }
 
