@@ -472,7 +472,7 @@ const IN_FULL: &str = "🚨 fly (critical): fly is down\n\nThe detail of fly.\n\
 fn digest(content: &Content, lines: &Lines) -> (String, String) {
     let Rendered { text, further } = render(content, &Place::TopLevel, lines, at(NOW));
     let (first, rest) = text.split_at(further);
-    (first.to_owned(), rest.trim_start().to_owned())
+    (first.trim_end().to_owned(), rest.to_owned())
 }
 
 #[test]
