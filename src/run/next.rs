@@ -310,9 +310,10 @@ impl<'a> Choice<'a> {
 
     /// Breaker and budget postpone a retry.
     fn is_retry_due(&self, one: &Investigation) -> bool {
+        let now = self.clock.now;
         let is_due = one
             .retry()
-            .is_some_and(|retry| retry.is_due(self.clock.now));
+            .is_some_and(|retry| retry.is_due(now) && !retry.is_over(now));
         is_due && !self.progress.retried.contains(&one.id) && self.refusal(one).is_none()
     }
 
