@@ -208,16 +208,21 @@ impl State {
         self.outbox.remove(index)
     }
 
-    /// Tells everything that waits for a message where it stands. `None`: it was given up.
+    /// Tells everything that waits for a message where it stands. `None`: it was given up, and the caller
+    /// changes what follows it in the outbox.
     pub fn settle(&mut self, id: &str, place: Option<&Place>) {
-        let waits = |one: &Option<Place>| *one == Some(Place::After(id.to_owned()));
+        let after = Place::After(id.to_owned());
+        if let Some(place) = place {
+            let following = self.outbox.iter_mut().filter(|one| one.place == after);
+            following.for_each(|one| one.place = place.clone());
+        }
         for investigation in &mut self.queue {
             let follows = match &mut investigation.stage {
                 Stage::Announced(follows) => follows,
                 Stage::Retrying(retry) => &mut retry.place,
                 Stage::New => continue,
             };
-            if waits(follows) {
+            if follows.as_ref() == Some(&after) {
                 *follows = place.cloned();
             }
         }

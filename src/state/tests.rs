@@ -512,7 +512,13 @@ mod settled {
         });
         for place in [Some(thread), Some(Place::TopLevel), None] {
             let mut state = state_after("m1");
+            let mut reply = message("down", "found");
+            reply.place = Place::After("m1".to_owned());
+            state.outbox.push_back(reply);
             state.settle("m1", place.as_ref());
+            if let Some(place) = &place {
+                assert_eq!(state.outbox[0].place, *place);
+            }
             let expected = [place.clone(), place, other.clone()];
             assert_eq!(places(&state), expected);
         }
