@@ -435,8 +435,8 @@ fn next_part(message: &Message, texts: &crate::state::Folder, route: Route) -> O
     }
     let end = fixed.sent + left.len() - rest.len();
     let is_last = text.get(end..).is_none_or(|rest| rest.trim().is_empty());
-    // Below other lines that end a message it is one more.
-    let note = match (is_doubtful, end == fixed.further && !message.is_reply()) {
+    // It stands directly below the status line that ends an alert.
+    let note = match (is_doubtful, end == text.len() && !message.is_reply()) {
         (false, _) => String::new(),
         (true, true) => format!("\n{MAY_BE_REPEAT}"),
         (true, false) => format!("\n\n{MAY_BE_REPEAT}"),
