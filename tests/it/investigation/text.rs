@@ -1,4 +1,4 @@
-//! Section 6 of the contract: what makes an answer fit to be sent, whichever API it came by.
+//! What makes an answer fit to be sent, whichever API it came by.
 
 use serde_json::json;
 
@@ -14,17 +14,14 @@ fn world() -> World {
 fn a_text_that_was_cut_short_is_sent_with_a_line_that_says_so() {
     let openai = world().speaking("openai");
     let text = openai.diagnosis(completion("length", json!({"content": "The app is"})));
-    assert_eq!(
-        text,
-        "The app is\n\nThe engine cut this text short (length)."
-    );
+    assert_eq!(text, "The app is\nThe engine cut this text short (length).");
     let anthropic = world().speaking("anthropic");
     let half = json!([{"type": "text", "text": "The app is"}]);
     for stop in ["max_tokens", "model_context_window_exceeded"] {
         let text = anthropic.diagnosis(message(stop, half.clone()));
         assert_eq!(
             text,
-            format!("The app is\n\nThe engine cut this text short ({stop}).")
+            format!("The app is\nThe engine cut this text short ({stop}).")
         );
     }
 }
