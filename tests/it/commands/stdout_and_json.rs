@@ -1,8 +1,8 @@
-//! Section 9 of the contract: `--to stdout`, the report's schema, and what the program never says.
+//! `--to stdout`, the report's schema, and what the program never says.
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, World, plain, wake};
+use crate::support::{DEAD_URL, Engine, World, plain, wake, without_times};
 
 #[track_caller]
 fn assert_keys(object: &Value, keys: &[&str]) {
@@ -19,14 +19,14 @@ fn assert_keys(object: &Value, keys: &[&str]) {
 }
 
 #[test]
-fn the_report_has_the_contracts_shape() {
+fn the_report_has_these_fields_and_no_others() {
     let world = World::stamped();
     world.append([wake("fly")]);
     let before = world.report(0)["position"]["after"].take();
     world.append_raw("\n");
     world.append([wake("sentry").at("2020-01-02T03:04:05.678901Z")]);
     let mut report = world.report(0);
-    let told = report["wakes"][0].take();
+    let wake = report["wakes"][0].take();
     let expected = json!({
         "version": 1, "audit_log": world.log(), "first_run": false, "dry_run": false,
         "position": {"before": before, "after": world.log_length(), "rotated": false, "gap": false},
@@ -35,7 +35,7 @@ fn the_report_has_the_contracts_shape() {
     });
     assert_eq!(report, expected);
     assert_keys(
-        &told,
+        &wake,
         &[
             "probe",
             "category",
@@ -44,6 +44,7 @@ fn the_report_has_the_contracts_shape() {
             "dispatched",
             "debounce_skipped",
             "buffered_skipped",
+            "silenced",
             "reasoning_invoked",
             "dm_sent",
             "facts_first",
@@ -55,18 +56,21 @@ fn the_report_has_the_contracts_shape() {
 }
 
 #[test]
-fn a_wake_that_was_told_is_reported_whole() {
+fn a_wake_that_was_sent_is_reported_whole() {
     let world = World::stamped();
     world.append([wake("fly")]);
-    let mut told = world.report(0)["wakes"][0].take();
-    assert!(told["emitted_at"].take().is_string());
+    let mut reported = world.report(0)["wakes"][0].take();
+    assert!(reported["emitted_at"].take().is_string());
+    let text = reported["dm_text"].take();
+    assert_eq!(without_times(text.as_str().unwrap()), plain("fly"));
     let expected = json!({
         "probe": "fly", "category": "service_unhealthy", "severity": "critical", "emitted_at": null,
-        "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "reasoning_invoked": true,
+        "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "silenced": false,
+        "reasoning_invoked": true,
         "dm_sent": true, "facts_first": false, "error": null, "caller_session_id": "probe:fly:service_unhealthy",
-        "dm_text": plain("fly"),
+        "dm_text": null,
     });
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
@@ -77,7 +81,7 @@ fn a_wake_without_a_time_has_none_in_the_report() {
 }
 
 #[test]
-fn a_dm_that_waits_is_reported_as_pending() {
+fn a_message_that_waits_is_reported_as_pending() {
     let world = World::stamped();
     world.slack.never();
     world.reach_slack_at(DEAD_URL);
@@ -93,7 +97,7 @@ fn a_dm_that_waits_is_reported_as_pending() {
 }
 
 #[test]
-fn to_stdout_prints_the_dms_unescaped_and_parted_by_a_blank_line() {
+fn to_stdout_prints_the_messages_unescaped_and_separated_by_a_blank_line() {
     let world = World::stamped();
     world.slack.never();
     world.engine.script([
@@ -102,16 +106,18 @@ fn to_stdout_prints_the_dms_unescaped_and_parted_by_a_blank_line() {
     ]);
     world.append([wake("fly"), wake("sentry"), wake("fly")]);
     let outcome = world.command("run --to stdout").exits(0);
-    let expected = "🚨 Probe alert · fly\na < b & c\n\n🚨 Probe alert · sentry\nSecond.\nLine.\n";
+    let [fly, sentry] = [("fly", "a < b & c"), ("sentry", "Second.\nLine.")]
+        .map(|(probe, text)| wake(probe).diagnosed(text));
+    let expected = format!("{fly} · 1 repeat held back\n\n{sentry}\n");
     assert_eq!(
-        (outcome.stdout.as_str(), outcome.stderr.as_str()),
+        (without_times(&outcome.stdout), outcome.stderr.as_str()),
         (expected, "")
     );
     world.command("run --to stdout").exits(0).silent();
 }
 
 #[test]
-fn to_stdout_sets_the_stamp_too() {
+fn to_stdout_opens_the_window_too() {
     let world = World::stamped();
     world.slack.never();
     world.append([wake("fly")]);
@@ -120,7 +126,7 @@ fn to_stdout_sets_the_stamp_too() {
 }
 
 #[test]
-fn at_its_most_talkative_it_tells_no_secret() {
+fn at_its_most_verbose_it_prints_no_secret() {
     let world = World::stamped();
     world.append([wake("fly")]);
     world.command("run -vv").exits(0);
