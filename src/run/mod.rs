@@ -290,6 +290,9 @@ impl<'a, E: Effects> Run<'a, E> {
             return Ok(());
         }
         let kept = self.state.outbox.len() - std::mem::take(&mut self.in_report);
+        let printed = self.state.outbox.iter().skip(kept);
+        let ids: Vec<_> = printed.map(|message| message.id.clone()).collect();
+        ids.iter().for_each(|id| self.record(id, true));
         self.state.outbox.truncate(kept);
         self.note_unsaved(Durability::Full);
         self.commit_unsaved()

@@ -254,6 +254,9 @@ impl<'a> Choice<'a> {
     fn send(&self) -> Option<Step> {
         let (route, outbox) = (self.rules.route, &self.state.outbox);
         if route.is_printed() {
+            if self.progress.sending.has_stopped {
+                return None;
+            }
             let is_next = |one: &&Message| {
                 let is_made = self.progress.made.contains(&one.id);
                 is_made && !self.progress.sending.tried.contains(&one.id)
