@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, World, plain, wake, without_times};
+use crate::support::{DEAD_URL, Engine, World, column, plain, wake, without_times};
 
 #[track_caller]
 fn assert_keys(object: &Value, keys: &[&str]) {
@@ -114,6 +114,27 @@ fn to_stdout_prints_the_messages_unescaped_and_separated_by_a_blank_line() {
         (expected, "")
     );
     world.command("run --to stdout").exits(0).silent();
+}
+
+#[test]
+fn to_stdout_as_json_the_report_has_the_messages_and_nothing_is_left() {
+    let world = World::stamped();
+    world.slack.never();
+    world.append(["fly", "sentry"].map(wake));
+    let report = world
+        .command("run --to stdout --format json")
+        .exits(0)
+        .json();
+    assert_eq!(column(report["wakes"].clone(), "/dm_sent"), [true, true]);
+    let texts = column(report["wakes"].clone(), "/dm_text");
+    let texts = texts
+        .iter()
+        .map(|text| without_times(text.as_str().unwrap()));
+    assert_eq!(texts.collect::<Vec<_>>(), ["fly", "sentry"].map(plain));
+    assert_eq!(report["outbox"]["pending"], 0);
+    assert_eq!(world.outbox().len(), 0);
+    let statuses = column(world.state_rows("outcomes.jsonl"), "/details/dm_status");
+    assert_eq!(statuses, ["sent", "sent"]);
 }
 
 #[test]

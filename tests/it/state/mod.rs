@@ -1,4 +1,4 @@
-//! Section 8: state and outcomes.
+//! The state folder: commits on bad disks, outcome rows, torn files.
 
 mod disk;
 mod outcomes;
