@@ -201,8 +201,10 @@ impl<'a, E: Effects> Run<'a, E> {
             message.unwatched = self.unwatched.map(|length| length.as_secs());
             self.says_unwatched = true;
         }
-        if self.rules.route == Route::Report {
-            self.in_report += 1;
+        match self.rules.route {
+            Route::Report => self.in_report += 1,
+            Route::SlackWithout(variable) => message.cause = Some(format!("{variable} is not set")),
+            _ => {}
         }
         self.note_message(&message);
         self.progress.made.insert(message.id.clone());
