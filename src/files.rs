@@ -12,6 +12,8 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -20,6 +22,8 @@ use serde::Serialize;
 /// The bit of a folder's mode (`/tmp` has 1777) with which nobody can replace another user's file
 /// in it.
 const STICKY: u32 = 0o1000;
+/// How long another writer may take to finish its line.
+const UNFINISHED_LINE: Duration = Duration::from_millis(500);
 
 /// Opens a file to read it, whatever it is. `O_NONBLOCK` keeps a FIFO without a writer from
 /// blocking.
@@ -162,12 +166,17 @@ fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
     !names.is_empty() && all.all(|name| name == own[0])
 }
 
-/// Appends one JSON line to a file that others write, too: in a single write, so that lines do not
-/// mix.
+/// Appends one JSON line to a file that others write, too: in a single write, so that lines do not mix, and
+/// never after a line that somebody has not finished. A missing file is not created.
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
-    let mut options = File::options();
-    options.append(true).create(true).mode(0o600);
-    let mut file = open_shared(path, &mut options)?;
+    let mut file = open_shared(path, File::options().read(true).append(true))?;
+    let begun = Instant::now();
+    while !is_at_line_start(&file)? {
+        if begun.elapsed() >= UNFINISHED_LINE {
+            return Err(io::Error::other("its last line is unfinished"));
+        }
+        sleep(UNFINISHED_LINE / 20);
+    }
     file.write_all(&with_line_end(line)?)
 }
 
@@ -178,18 +187,23 @@ pub fn open_shared(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Appends one JSON line to a file that only the lock's holder writes. No half line spoils the next
-/// one: a line that cannot be written whole is cut off again, and after one that a crash left
-/// unfinished a new line is begun.
+/// Whether the last line is finished, or there is none.
+fn is_at_line_start(file: &File) -> io::Result<bool> {
+    let mut last = *b"\n";
+    if let Some(at) = file.metadata()?.len().checked_sub(1) {
+        file.read_at(&mut last, at)?;
+    }
+    Ok(last == *b"\n")
+}
+
+/// Appends one JSON line to a file that only the lock's holder writes. No half line spoils the next one: a
+/// line that cannot be written whole is cut off again, and after one that a crash left unfinished a new line
+/// is begun.
 pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     let mut file = open_own(path, File::options().read(true).append(true).create(true))?;
     let end = file.metadata()?.len();
     let mut bytes = with_line_end(line)?;
-    let mut last = *b"\n";
-    if end > 0 {
-        file.read_exact_at(&mut last, end - 1)?;
-    }
-    if last != *b"\n" {
+    if !is_at_line_start(&file)? {
         bytes.insert(0, b'\n');
     }
     file.write_all(&bytes).inspect_err(|_| {

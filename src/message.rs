@@ -147,8 +147,9 @@ fn digest(alerts: &[Alert], end: &str, notes: &[String], now: Timestamp) -> Rend
         end.to_owned(),
         notes.join("\n"),
     ];
-    let Rendered { mut text, further } = whole(&first);
+    let Rendered { mut text, .. } = whole(&first);
     text.push_str("\n\n");
+    let further = text.len();
     let in_full = sorted.iter().map(|alert| {
         let (wake, status) = (&alert.wake, status_line(alert, now));
         format!(

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::audit::wake::{Wake, caller_session_id};
 use crate::engine::Usage;
-use crate::files::{append_own, append_shared};
+use crate::files::{append_own, append_shared, is_same_file};
 use crate::incident::{HeldCounts, Incident, Scope, Silence};
 use crate::json::is_default;
 use crate::message::{Lines, render};
@@ -297,19 +297,18 @@ fn row(
     }
 }
 
-/// Appends to the file that was asked for, or to the default one in the state folder. Kora's readers
-/// warn of seams that they do not know, so that those of this program stay in its own file.
-/// Returns whether it was the named one.
+/// Appends to the file in the state folder, and what others know to the named one as well: Kora's readers warn
+/// of seams that they do not know. Returns whether that was done.
 pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<bool> {
-    let named = named.filter(|_| row.seam == COMPLETED_SEAM);
-    let default = state_dir.join(FILE);
-    if fs::metadata(&default).is_ok_and(|meta| meta.len() > MOST_BYTES) {
-        let turned = fs::rename(&default, state_dir.join(TURNED_FILE));
-        turned.with_context(|| format!("cannot rename {}", default.display()))?;
+    let own = state_dir.join(FILE);
+    if fs::metadata(&own).is_ok_and(|meta| meta.len() > MOST_BYTES) {
+        let turned = fs::rename(&own, state_dir.join(TURNED_FILE));
+        turned.with_context(|| format!("cannot rename {}", own.display()))?;
     }
-    let appended = append_own(&default, row).map(drop);
-    appended.with_context(|| format!("cannot append to {}", default.display()))?;
-    match named {
+    let appended = append_own(&own, row).map(drop);
+    let appended = appended.with_context(|| format!("cannot append to {}", own.display()));
+    let is_own = |path: &&Path| *path == own || is_same_file(path, &own);
+    match named.filter(|path| row.seam == COMPLETED_SEAM && !is_own(path)) {
         Some(path) => {
             append_shared(path, row)
                 .with_context(|| format!("cannot append to {}", path.display()))?;
@@ -317,4 +316,8 @@ pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<bool>
         }
         None => Ok(false),
     }
+    .and_then(|is_named| appended.map(|()| is_named))
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,8 +251,10 @@ impl<'a, E: Effects> Run<'a, E> {
             message.unwatched = self.unwatched.map(|length| length.as_secs());
             self.says_unwatched = true;
         }
-        if self.rules.route == Route::Report {
-            self.in_report += 1;
+        match self.rules.route {
+            Route::Report => self.in_report += 1,
+            Route::SlackWithout(variable) => message.cause = Some(format!("{variable} is not set")),
+            _ => {}
         }
         self.note_message(&message);
         self.progress.made.insert(message.id.clone());
@@ -350,6 +352,9 @@ impl<'a, E: Effects> Run<'a, E> {
             return Ok(());
         }
         let kept = self.state.outbox.len() - std::mem::take(&mut self.in_report);
+        let printed = self.state.outbox.iter().skip(kept);
+        let ids: Vec<_> = printed.map(|message| message.id.clone()).collect();
+        ids.iter().for_each(|id| self.record(id, true));
         self.state.outbox.truncate(kept);
         self.note_unsaved(Durability::Full);
         self.commit_unsaved()

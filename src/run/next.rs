@@ -275,6 +275,9 @@ impl<'a> Choice<'a> {
     fn send(&self) -> Option<Step> {
         let (route, outbox) = (self.rules.route, &self.state.outbox);
         if route.is_printed() {
+            if self.progress.sending.has_stopped {
+                return None;
+            }
             let is_next = |one: &&Message| {
                 let is_made = self.progress.made.contains(&one.id);
                 is_made && !self.progress.sending.tried.contains(&one.id)
@@ -379,9 +382,10 @@ impl<'a> Choice<'a> {
 
     /// Breaker and budget postpone a retry.
     fn is_retry_due(&self, one: &Investigation) -> bool {
+        let now = self.clock.now;
         let is_due = one
             .retry()
-            .is_some_and(|retry| retry.is_due(self.clock.now));
+            .is_some_and(|retry| retry.is_due(now) && !retry.is_over(now));
         is_due && !self.progress.retried.contains(&one.id) && self.refusal(one).is_none()
     }
 

@@ -45,6 +45,10 @@ impl<E: Effects> Run<'_, E> {
         leave_other_operator(message, self.config.slack.operator.as_deref());
         let was_doubtful = message.may_be_repeat();
         self.fix_text(id);
+        if self.rules.route == Route::Report {
+            self.put_into_report(id);
+            return Ok(());
+        }
         let texts = self.effects.texts();
         let Some(message) = self.state.message(id) else {
             return Ok(());
@@ -57,11 +61,7 @@ impl<E: Effects> Run<'_, E> {
         self.set_reach(id, before.max(part.end));
         self.note_unsaved(Durability::Full);
         self.commit_unsaved()?;
-        let posted = match self.rules.route {
-            // The report has it.
-            Route::Report => Posted::Delivered(None),
-            _ => self.effects.post(&part.text, thread.as_ref()),
-        };
+        let posted = self.effects.post(&part.text, thread.as_ref());
         if let Posted::Delivered(own) = posted {
             return self.part_delivered(id, &part, thread.or(own), before);
         }
@@ -155,10 +155,6 @@ impl<E: Effects> Run<'_, E> {
         let now = self.effects.now();
         self.record(id, true);
         self.note_unsaved(Durability::Full);
-        if self.rules.route == Route::Report {
-            self.progress.sending.tried.insert(id.to_owned());
-            return Ok(());
-        }
         let Some(message) = self.state.remove_message(id) else {
             return Ok(());
         };
@@ -183,6 +179,16 @@ impl<E: Effects> Run<'_, E> {
         }
         self.report_sent(id);
         Ok(())
+    }
+
+    /// The report has its text now. It stays queued until that is printed: see [`Run::report_is_out`].
+    fn put_into_report(&mut self, id: &str) {
+        self.progress.sending.tried.insert(id.to_owned());
+        if let Some(message) = self.state.message_mut(id) {
+            message.unfix();
+            self.report.tally.sent += message.content.alerts().len() as u64;
+        }
+        self.report_sent(id);
     }
 
     fn report_sent(&mut self, id: &str) {
@@ -248,6 +254,8 @@ impl<E: Effects> Run<'_, E> {
                 sending.is_slack_at_fault = true;
             }
             Posted::Unknown { .. } => self.judge(id, Failed::Unknown, &cause),
+            // What stdout does not take says nothing about Slack.
+            _ if self.rules.route.is_printed() => sending.has_stopped = true,
             _ => self.judge(id, Failed::Refused, &cause),
         }
         self.state.counters.failed += 1;
@@ -334,11 +342,9 @@ impl<E: Effects> Run<'_, E> {
 
     /// Writes the outcome rows of messages that were not tried in this run.
     pub(super) fn record_the_rest(&mut self) {
-        let unrecorded = self
-            .state
-            .outbox
-            .iter()
-            .filter(|message| message.record.is_some());
+        let outbox = &self.state.outbox;
+        let unrecorded = outbox.iter().take(outbox.len() - self.in_report);
+        let unrecorded = unrecorded.filter(|message| message.record.is_some());
         let ids: Vec<_> = unrecorded.map(|message| message.id.clone()).collect();
         ids.iter().for_each(|id| self.record(id, false));
     }
@@ -349,6 +355,7 @@ impl<E: Effects> Run<'_, E> {
         let sending = &self.progress.sending;
         let (why, number) = match self.rules.route {
             Route::SlackWithout(variable) => (format!("{variable} is not set"), outbox.len()),
+            Route::Stdout if sending.has_stopped => return,
             Route::Stdout | Route::Report => (
                 "they are for Slack".to_owned(),
                 outbox.len() - self.in_report,
@@ -441,8 +448,8 @@ fn next_part(message: &Message, texts: &crate::state::Folder, route: Route) -> O
     }
     let end = fixed.sent + left.len() - rest.len();
     let is_last = text.get(end..).is_none_or(|rest| rest.trim().is_empty());
-    // Below other lines that end a message it is one more.
-    let note = match (is_doubtful, end == fixed.further && !message.is_reply()) {
+    // It stands directly below the status line that ends an alert.
+    let note = match (is_doubtful, end == text.len() && !message.is_reply()) {
         (false, _) => String::new(),
         (true, true) => format!("\n{MAY_BE_REPEAT}"),
         (true, false) => format!("\n\n{MAY_BE_REPEAT}"),

@@ -360,22 +360,31 @@ mod tests {
                 "MessageFault",
                 "msg_too_long no_text invalid_blocks msg_blocks_too_long",
             ),
-            ("ThreadGone", "cannot_reply_to_message thread_not_found"),
+            (
+                "ThreadGone",
+                "cannot_reply_to_message thread_not_found restricted_action_thread_locked \
+                 restricted_action_thread_only_channel restricted_action_non_threadable_channel",
+            ),
             (
                 "Settings",
                 "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope \
                  channel_not_found",
             ),
-            ("Refused", "message_limit_exceeded new_in_2027"),
+            (
+                "Refused",
+                "message_limit_exceeded restricted_action is_archived new_in_2027",
+            ),
         ] {
             for code in codes.split(' ') {
                 for status in [200, 400] {
                     let body = format!(r#"{{"ok":false,"error":"{code}"}}"#);
-                    assert_eq!(
-                        kind(judge(&reply(status, &[], &body), false)),
-                        meaning,
-                        "{status} {code}"
-                    );
+                    let reply = reply(status, &[], &body);
+                    assert_eq!(kind(judge(&reply, false)), meaning, "{status} {code}");
+                    let in_thread = match code {
+                        "channel_not_found" => "ThreadGone",
+                        _ => meaning,
+                    };
+                    assert_eq!(kind(judge(&reply, true)), in_thread, "{status} {code}");
                 }
             }
         }
@@ -434,8 +443,8 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_as_long_as_told_within_bounds() {
-        for (told, seconds) in [
+    fn a_rate_limit_lasts_as_long_as_slack_says_within_bounds() {
+        for (header, seconds) in [
             ("7", 7),
             ("0", 0),
             ("120", 120),
@@ -444,8 +453,8 @@ mod tests {
             ("Wed, 21 Oct 2026 07:28:00 GMT", 5),
             ("-1", 5),
         ] {
-            let posted = judge(&reply(429, &[("retry-after", told)], ""), false);
-            assert_eq!(kind(posted), format!("wait {seconds}"), "{told}");
+            let posted = judge(&reply(429, &[("retry-after", header)], ""), false);
+            assert_eq!(kind(posted), format!("wait {seconds}"), "{header}");
         }
     }
 
@@ -461,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_the_token_is_told_or_why_not() {
+    fn auth_test_names_the_tokens_owner_or_the_error() {
         let ask = |body: &str| {
             let server = answering(answer("200 OK", body));
             auth_test(&Http::default(), &config(&server.url))

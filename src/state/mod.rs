@@ -143,6 +143,7 @@ impl Default for State {
 }
 
 /// Why a state file cannot be used, and what helps.
+#[derive(Debug)]
 struct Unusable {
     error: anyhow::Error,
     way_out: String,
@@ -250,21 +251,21 @@ impl State {
         self.outbox.remove(index)
     }
 
-    /// Lets everything that waits for a message know where it stands. `None`: it was given up.
+    /// Tells everything that waits for a message where it stands. `None`: it was given up, and the caller
+    /// changes what follows it in the outbox.
     pub fn settle(&mut self, id: &str, place: Option<&Place>) {
         let after = Place::After(id.to_owned());
         if let Some(place) = place {
             let following = self.outbox.iter_mut().filter(|one| one.place == after);
             following.for_each(|one| one.place = place.clone());
         }
-        let waits = |one: &Option<Place>| one.as_ref() == Some(&after);
         for investigation in &mut self.queue {
             let follows = match &mut investigation.stage {
                 Stage::Announced(follows) => follows,
                 Stage::Retrying(retry) => &mut retry.place,
                 Stage::New => continue,
             };
-            if waits(follows) {
+            if follows.as_ref() == Some(&after) {
                 *follows = place.cloned();
             }
         }
@@ -347,3 +348,6 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,8 @@ pub fn list(store: &Store, outbox: &Outbox) -> Result<Vec<Entry>> {
     };
     let files = files.into_iter().filter(|file| !is_queued(file));
     let mut entries: Vec<Entry> = files.map(|file| read(&folder, file)).collect();
-    entries.sort_by_key(|entry| entry.read.as_ref().ok().map(|one| one.given_up_at));
+    let times = |one: &Undelivered| (one.given_up_at, one.message.queued_at);
+    entries.sort_by_key(|entry| entry.read.as_ref().ok().map(times));
     Ok(entries)
 }
 

@@ -104,12 +104,11 @@ fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
     let name = on_one_line(&wake.caller_session_id);
     let severity = on_one_line(&wake.severity);
     lines.push(format!("\n{name} ({severity}): {decision}"));
-    let prompt = match &wake.error {
-        None => "The engine would be asked".to_owned(),
-        Some(reason) => format!("The engine would not be asked ({reason}), or else"),
-    };
+    if let Some(reason) = &wake.error {
+        lines.push(format!("  The engine would not be asked: {reason}"));
+    }
     for (title, text) in [
-        (prompt.as_str(), &wake.prompt),
+        ("The engine would be asked", &wake.prompt),
         ("The message", &wake.dm_text),
     ] {
         if let Some(text) = text {

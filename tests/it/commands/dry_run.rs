@@ -1,10 +1,10 @@
-//! Section 9 of the contract: a dry run says what the next run would do, and does nothing.
+//! A dry run says what the next run would do, and does nothing.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{World, column, wake};
+use crate::support::{World, column, wake, without_times};
 
 /// The report of a dry run, which must exit with this code and change no file.
 #[track_caller]
@@ -21,7 +21,7 @@ fn dry(world: &World, code: i32) -> Value {
 }
 
 #[test]
-fn a_first_run_is_told_and_no_folder_is_made() {
+fn a_first_run_is_announced_and_no_folder_is_made() {
     let world = World::new().quiet();
     world.append([wake("fly")]);
     let report = dry(&world, 0);
@@ -31,7 +31,7 @@ fn a_first_run_is_told_and_no_folder_is_made() {
 }
 
 #[test]
-fn each_new_wake_is_told_with_its_decision_and_nobody_is_asked() {
+fn each_new_wake_has_its_decision_and_nobody_is_asked() {
     let world = World::stamped().quiet();
     world.append([wake("fly"), wake("fly"), wake("sentry")]);
     for _ in 0..2 {
@@ -52,7 +52,7 @@ fn its_decisions_are_those_of_the_run_that_follows() {
     let world = World::stamped();
     world.raise([wake("fly")]).exits(0).silent();
     world.append([wake("fly"), wake("sentry"), wake("sentry")]);
-    let (told, done) = (dry(&world, 0), world.report(0));
+    let (announced, done) = (dry(&world, 0), world.report(0));
     for field in [
         "/probe",
         "/category",
@@ -60,7 +60,7 @@ fn its_decisions_are_those_of_the_run_that_follows() {
         "/buffered_skipped",
     ] {
         let of = |report: &Value| column(report["wakes"].clone(), field);
-        assert_eq!(of(&told), of(&done), "{field}");
+        assert_eq!(of(&announced), of(&done), "{field}");
     }
 }
 
@@ -78,15 +78,14 @@ fn as_text_it_names_the_wake() {
 }
 
 #[test]
-fn without_an_engine_the_dm_is_known() {
+fn without_an_engine_the_message_is_known() {
     let world = World::stamped().without_engine();
     world.slack.never();
     let row = wake("fly");
     world.append([row.clone()]);
-    assert_eq!(
-        dry(&world, 0)["wakes"][0]["dm_text"],
-        row.fallback("engine_unavailable")
-    );
+    let report = dry(&world, 0);
+    let text = report["wakes"][0]["dm_text"].as_str().unwrap();
+    assert_eq!(without_times(text), row.fallback("engine_unavailable"));
 }
 
 #[test]
@@ -118,7 +117,7 @@ fn a_state_that_cannot_be_read_stops_it_too() {
 }
 
 #[test]
-fn what_becomes_of_queued_dms_is_told_as_it_will_be() {
+fn it_says_what_becomes_of_queued_messages() {
     let says = |change: fn(&World), text: &str| {
         let world = World::stamped();
         world.slack.maybe();
@@ -126,14 +125,14 @@ fn what_becomes_of_queued_dms_is_told_as_it_will_be() {
         change(&world);
         world.command("run --dry-run").exits(0).prints(text);
     };
-    says(|_| (), "First, 2 queued DMs would be delivered.");
+    says(|_| (), "First, 2 queued messages would be delivered.");
     says(
         |world| world.unset("KORA_SLACK_BOT_TOKEN"),
-        "2 queued DMs would stay queued: KORA_SLACK_BOT_TOKEN is not set.",
+        "2 queued messages would stay queued: KORA_SLACK_BOT_TOKEN is not set.",
     );
     says(
         |world| world.shift_state(-25),
-        "2 queued DMs would go to undelivered.jsonl.",
+        "2 queued messages would go to undelivered/.",
     );
     says(
         |world| {
@@ -141,16 +140,16 @@ fn what_becomes_of_queued_dms_is_told_as_it_will_be() {
             state["outbox"][0]["given_up"] = json!("no_text");
             world.give("state/state.json", &state.to_string());
         },
-        "1 queued DM would go to undelivered.jsonl.",
+        "1 queued message would go to undelivered/.",
     );
     says(
         |world| world.set("KORA_AUDIT_LOG_PATH", world.path("another.jsonl")),
-        "First, 2 queued DMs would be delivered.",
+        "First, 2 queued messages would be delivered.",
     );
 }
 
 #[test]
-fn an_engine_that_would_not_be_asked_is_not_said_to_be() {
+fn it_says_why_the_engine_would_not_be_asked() {
     let world = World::stamped();
     world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "1");
     world.raise([wake("fly")]).exits(0);
@@ -158,7 +157,7 @@ fn an_engine_that_would_not_be_asked_is_not_said_to_be() {
     world
         .command("run --dry-run")
         .exits(0)
-        .prints("The engine would not be asked (investigation_budget_spent)");
+        .prints("The engine would not be asked: investigation_budget_spent");
 }
 
 #[test]
@@ -173,7 +172,7 @@ fn what_an_earlier_run_dispatched_is_not_said_to_be_dispatched_again() {
 }
 
 #[test]
-fn a_recovery_is_told() {
+fn it_shows_a_recovery() {
     let world = World::stamped();
     world.set("KORA_PROBE_TELL_RECOVERY", "true");
     world.raise([wake("fly")]).exits(0);

@@ -1,4 +1,4 @@
-//! Issue 5: the heartbeat, by healthchecks.io's convention.
+//! The heartbeat, by healthchecks.io's convention.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn asked(monitor: &Slack) -> Vec<String> {
 }
 
 #[test]
-fn a_run_that_ended_well_is_told() {
+fn a_run_that_ended_well_is_reported() {
     let (world, monitor) = watched();
     world.run().exits(0).silent();
     world.raise([wake("fly"), wake("fly")]).exits(0).silent();
@@ -32,7 +32,7 @@ fn a_run_that_ended_well_is_told() {
 }
 
 #[test]
-fn a_run_that_left_something_is_told_as_a_failure() {
+fn a_run_that_left_something_is_reported_as_a_failure() {
     let (world, monitor) = watched();
     world.reach_slack_at(DEAD_URL);
     world.raise([wake("fly")]).exits(3);
@@ -40,7 +40,7 @@ fn a_run_that_left_something_is_told_as_a_failure() {
 }
 
 #[test]
-fn a_run_that_could_not_be_done_is_told_as_a_failure() {
+fn a_run_that_could_not_be_done_is_reported_as_a_failure() {
     let (world, monitor) = watched();
     fs::write(world.state_dir().join("state.json"), "{").unwrap();
     world.run().exits(1);
@@ -48,7 +48,7 @@ fn a_run_that_could_not_be_done_is_told_as_a_failure() {
 }
 
 #[test]
-fn a_log_that_is_missing_is_told_as_a_failure_from_the_second_run_on() {
+fn a_log_that_is_missing_is_reported_as_a_failure_from_the_second_run_on() {
     let (world, monitor) = (World::new(), Slack::start());
     let url = format!("http://{}/ping/uuid", monitor.address());
     world.set("KORA_PROBE_WAKE_HEARTBEAT_URL", url);
@@ -59,12 +59,9 @@ fn a_log_that_is_missing_is_told_as_a_failure_from_the_second_run_on() {
     first
         .warns("kora_audit_log.jsonl does not exist yet")
         .warns("KORA_SLACK_BOT_TOKEN is not set");
-    for _ in 0..2 {
-        world
-            .run()
-            .exits(3)
-            .warns("kora_audit_log.jsonl does not exist");
-    }
+    let second = world.run().exits(3);
+    second.warns("kora_audit_log.jsonl does not exist");
+    world.run().exits(3);
     let asked = asked(&monitor);
     assert_eq!(asked[0], "GET /ping/uuid");
     assert_eq!(asked[1..], ["GET /ping/uuid/fail", "GET /ping/uuid/fail"]);
@@ -85,7 +82,7 @@ fn a_monitor_that_hangs_does_not_hold_the_next_run_up() {
 }
 
 #[test]
-fn a_run_that_found_the_lock_held_tells_nothing() {
+fn a_run_that_found_the_lock_held_reports_nothing() {
     let (world, monitor) = watched();
     world.engine.script([Reply::text(503, "").held()]);
     world.append([wake("fly")]);
@@ -99,7 +96,7 @@ fn a_run_that_found_the_lock_held_tells_nothing() {
 }
 
 #[test]
-fn what_is_no_real_run_tells_nothing() {
+fn other_commands_and_a_dry_run_report_nothing() {
     let (world, monitor) = watched();
     monitor.never();
     for line in ["run --dry-run", "status", "check", "history"] {

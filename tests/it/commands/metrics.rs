@@ -1,4 +1,4 @@
-//! Issue 5: Prometheus text for node_exporter's textfile collector.
+//! Prometheus text for node_exporter's textfile collector.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,7 +103,7 @@ fn what_happened_is_counted() {
 }
 
 #[test]
-fn a_dm_that_waits_is_seen_and_no_success() {
+fn a_message_that_waits_is_seen_and_is_not_a_success() {
     let world = measured();
     let before = value(&world, "last_success_timestamp_seconds");
     world.slack.never();

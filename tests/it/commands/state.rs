@@ -1,22 +1,22 @@
-//! Section 9 of the contract: `state show` and `state reset`, which loses nothing that is queued.
+//! `state show` and `state reset`, which loses nothing that is queued.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use crate::support::{Calls, Fault, World, at_each_call_of, at_once, plain, wake};
+use crate::support::{Calls, Fault, World, at_each_call_of, at_once, column, plain, wake};
 
-/// A world with one DM in the outbox.
+/// A world with one message in the outbox.
 fn queued() -> World {
     let world = World::stamped();
     world.queue([wake("fly")]);
     world
 }
 
-/// How many DMs Slack has got after one more run.
+/// How many messages Slack has got after one more run.
 #[track_caller]
-fn told(world: &World) -> usize {
+fn sent(world: &World) -> usize {
     world.run().exits(0).silent();
     world.slack.texts().len()
 }
@@ -71,9 +71,9 @@ fn reset_makes_the_next_run_a_first_run() {
 fn reset_of_the_position_to_the_start_replays_the_log() {
     let world = World::new();
     world.append([wake("fly"), wake("sentry")]);
-    assert_eq!(told(&world), 0);
+    assert_eq!(sent(&world), 0);
     world.command("state reset --position start").exits(0);
-    assert_eq!(told(&world), 2);
+    assert_eq!(sent(&world), 2);
 }
 
 #[test]
@@ -81,14 +81,15 @@ fn reset_of_the_position_to_the_end_passes_over_what_is_there() {
     let world = World::stamped();
     world.append([wake("fly")]);
     world.command("state reset --position end --yes").exits(0);
-    assert_eq!(told(&world), 0);
+    assert_eq!(sent(&world), 0);
     world.append([wake("sentry")]);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
 }
 
-/// A world with a queued DM, an untold wake in the queue and two unread ones.
+/// A world with a queued message, a new investigation and two unread wakes.
 fn with_something_of_all() -> World {
     let world = World::stamped();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");
     world.queue([wake("fly")]);
     world.reach_slack_at(crate::support::DEAD_URL);
     world.append([wake("sentry")]);
@@ -100,12 +101,12 @@ fn with_something_of_all() -> World {
 
 #[test]
 fn without_a_yes_what_would_be_dropped_is_counted_and_nothing_is_touched() {
-    const ALL: &str = "2 unread wakes, 1 queued DM, 1 investigation;";
+    const ALL: &str = "2 unread wakes, 1 queued message, 1 investigation;";
     let cases = [
         ("", ALL),
         ("--position end", "2 unread wakes;"),
-        ("--outbox", "1 queued DM, 1 investigation;"),
-        ("--outbox --debounce", "1 queued DM, 1 investigation;"),
+        ("--outbox", "1 queued message, 1 investigation;"),
+        ("--outbox --debounce", "1 queued message, 1 investigation;"),
         ("--outbox --position end", ALL),
     ];
     at_once(cases, |(flags, counted)| {
@@ -117,12 +118,12 @@ fn without_a_yes_what_would_be_dropped_is_counted_and_nothing_is_touched() {
             .warns("--yes");
         let after = world.snapshot(&["state.lock"]);
         assert!(before == after, "{flags:?} changed something");
-        assert_eq!(told(&world), 4, "{flags:?}");
+        assert_eq!(sent(&world), 4, "{flags:?}");
     });
 }
 
 #[test]
-fn position_and_debounce_touch_neither_dms_nor_investigations_and_ask_nothing_about_them() {
+fn position_and_debounce_touch_neither_messages_nor_investigations() {
     let cases = [
         ("--position end --yes", 2),
         ("--position start", 4),
@@ -138,13 +139,13 @@ fn position_and_debounce_touch_neither_dms_nor_investigations_and_ask_nothing_ab
             (&before["queue"], &before["outbox"]),
             "{flags}"
         );
-        // Read from the start, the first two wakes are repeats.
-        assert_eq!(told(&world), wakes, "{flags}");
+        // Read from the start, the first two wakes were read before.
+        assert_eq!(sent(&world), wakes, "{flags}");
     });
     let world = World::stamped();
     world.queue([wake("fly")]);
     world.command("state reset --position end").exits(0);
-    assert_eq!(told(&world), 1, "nothing was unread");
+    assert_eq!(sent(&world), 1, "nothing was unread");
 }
 
 #[test]
@@ -179,40 +180,41 @@ fn rows_that_cannot_be_counted_take_a_yes_too() {
 }
 
 #[test]
-fn what_was_not_told_goes_to_undelivered_and_can_be_sent_after_all() {
+fn what_was_not_sent_goes_to_undelivered_and_can_be_sent_after_all() {
     at_once(["--yes", "--outbox --yes"], |flags| {
         let world = with_something_of_all();
         let outcome = world.command(&format!("state reset {flags}")).exits(0);
         let outcome = outcome.prints("This gives up ");
-        outcome.prints("2 DMs went to undelivered.jsonl.");
+        outcome.prints("2 messages went to undelivered/.");
         let after = world.state();
         assert_eq!(
             (&after["queue"], &after["outbox"]),
             (&json!([]), &json!([]))
         );
-        for row in world.state_rows("undelivered.jsonl") {
-            for time in ["given_up_at", "queued_at"] {
-                assert_eq!(row[time].as_str().unwrap().len(), 27, "{row}");
-            }
-        }
+        let rows = world.state_rows("outcomes.jsonl");
+        let seams = column(rows.clone(), "/seam");
+        let (completed, undelivered) = ("probe.investigation_completed", "probe.dm_undelivered");
+        assert_eq!(seams, [completed, undelivered, undelivered]);
+        let probes = column(rows, "/details/probe");
+        assert_eq!(probes, ["fly", "fly", "sentry"]);
         world.command("undelivered --retry").exits(0);
         assert_eq!(
-            told(&world),
+            sent(&world),
             if flags == "--yes" { 2 } else { 4 },
             "{flags}"
         );
         let texts = world.slack.texts();
         assert_eq!(texts[0], plain("fly"));
-        assert_eq!(
-            texts[1],
-            "🚨 Probe alert · sentry\nsentry (critical): sentry unreachable: HTTP 401\n\n\
-             sentry probe reported status=unhealthy. error='HTTP 401'."
-        );
+        // The facts alone, with no word of an investigation.
+        let row = wake("sentry");
+        let (headline, status) = (row.headline(), row.status_line());
+        let facts = format!("{headline}\n{}\n\n{status}", row.in_full());
+        assert_eq!(texts[1], facts);
     });
 }
 
 #[test]
-fn a_retry_after_a_reset_that_was_killed_tells_a_wake_once() {
+fn a_retry_after_a_reset_that_was_killed_sends_an_alert_once() {
     let world = World::stamped();
     world.append([wake("fly")]);
     world.kill_while_asking();
@@ -221,7 +223,7 @@ fn a_retry_after_a_reset_that_was_killed_tells_a_wake_once() {
     // As if it had been killed between the two files.
     fs::write(world.state_dir().join("state.json"), before).unwrap();
     world.command("undelivered --retry").exits(0);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
     assert_eq!(world.slack.texts().len(), 1);
 }
 
@@ -258,7 +260,7 @@ fn the_state_is_kept_once() {
     }
 }
 
-/// Each wake that was not told is delivered, undelivered or still owed, exactly once.
+/// Each alert is delivered, undelivered or still in the queue, and only one of these.
 #[test]
 fn a_reset_that_is_killed_neither_loses_nor_doubles() {
     needs!("strace");
@@ -276,11 +278,11 @@ fn a_reset_that_is_killed_neither_loses_nor_doubles() {
         Calls::Visible,
         prepare,
         |world, call, _| {
-            let rows = world.state_rows("undelivered.jsonl").len();
-            let owed = world.state()["queue"].as_array().unwrap().len();
-            half.fetch_add(usize::from(owed > 0 && rows > 0), Ordering::Relaxed);
+            let given_up = world.undelivered().len();
+            let queued = world.state()["queue"].as_array().unwrap().len();
+            half.fetch_add(usize::from(queued > 0 && given_up > 0), Ordering::Relaxed);
             let _ = world.run();
-            assert_eq!(rows + world.slack.texts().len(), 2, "{call}");
+            assert_eq!(given_up + world.slack.texts().len(), 2, "{call}");
             world.command(reset).exits(0);
             world.command("undelivered --retry").exits(0);
             world.run().exits(0).silent();
@@ -309,27 +311,27 @@ fn a_log_can_be_read_from_its_start_before_the_first_run() {
         .prints("There is no state");
     assert!(!world.state_dir().exists());
     world.command("state reset --position start").exits(0);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
 }
 
 #[test]
 fn reset_of_the_position_keeps_the_windows() {
     let world = World::stamped();
     world.append([wake("fly")]);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
     world.command("state reset --position start").exits(0);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
 }
 
 #[test]
 fn reset_of_the_debounce_keeps_the_position() {
     let world = World::stamped();
     world.append([wake("fly")]);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
     world.command("state reset --debounce").exits(0);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
     world.append([wake("fly")]);
-    assert_eq!(told(&world), 2);
+    assert_eq!(sent(&world), 2);
 }
 
 #[test]
@@ -349,7 +351,7 @@ fn reset_of_the_outbox_keeps_position_and_windows() {
 }
 
 #[test]
-fn a_reset_that_cannot_open_the_log_gives_up_no_dm() {
+fn a_reset_that_cannot_open_the_log_gives_nothing_up() {
     let world = queued();
     fs::rename(world.log(), world.path("kept")).unwrap();
     fs::create_dir(world.log()).unwrap();
@@ -362,10 +364,10 @@ fn a_reset_that_cannot_open_the_log_gives_up_no_dm() {
         before == world.snapshot(&["state.lock"]),
         "something was reset"
     );
-    assert_eq!(world.state_file("undelivered.jsonl"), "");
+    assert_eq!(world.undelivered().len(), 0);
     fs::remove_dir(world.log()).unwrap();
     fs::rename(world.path("kept"), world.log()).unwrap();
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
 }
 
 #[test]
@@ -403,5 +405,5 @@ fn after_an_unreadable_state_the_log_can_be_read_from_its_start() {
     world.append([wake("fly")]);
     fs::write(world.state_dir().join("state.json"), "{ broken").unwrap();
     world.command("state reset --position start --yes").exits(0);
-    assert_eq!(told(&world), 1);
+    assert_eq!(sent(&world), 1);
 }

@@ -1,8 +1,8 @@
-//! `--to stdout`, the report's schema, and what the program never prints.
+//! `--to stdout`, the report's schema, and what the program never says.
 
 use serde_json::{Value, json};
 
-use crate::support::{DEAD_URL, Engine, World, plain, wake};
+use crate::support::{DEAD_URL, Engine, World, column, plain, wake, without_times};
 
 #[track_caller]
 fn assert_keys(object: &Value, keys: &[&str]) {
@@ -19,7 +19,7 @@ fn assert_keys(object: &Value, keys: &[&str]) {
 }
 
 #[test]
-fn the_report_has_its_documented_shape() {
+fn the_report_has_these_fields_and_no_others() {
     let world = World::stamped();
     world.append([wake("fly")]);
     let before = world.report(0)["position"]["after"].take();
@@ -44,6 +44,7 @@ fn the_report_has_its_documented_shape() {
             "dispatched",
             "debounce_skipped",
             "buffered_skipped",
+            "silenced",
             "reasoning_invoked",
             "dm_sent",
             "facts_first",
@@ -55,16 +56,19 @@ fn the_report_has_its_documented_shape() {
 }
 
 #[test]
-fn a_wake_that_was_sent_is_reported_in_full() {
+fn a_wake_that_was_sent_is_reported_whole() {
     let world = World::stamped();
     world.append([wake("fly")]);
     let mut reported = world.report(0)["wakes"][0].take();
     assert!(reported["emitted_at"].take().is_string());
+    let text = reported["dm_text"].take();
+    assert_eq!(without_times(text.as_str().unwrap()), plain("fly"));
     let expected = json!({
         "probe": "fly", "category": "service_unhealthy", "severity": "critical", "emitted_at": null,
-        "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "reasoning_invoked": true,
+        "dispatched": true, "debounce_skipped": false, "buffered_skipped": false, "silenced": false,
+        "reasoning_invoked": true,
         "dm_sent": true, "facts_first": false, "error": null, "caller_session_id": "probe:fly:service_unhealthy",
-        "dm_text": plain("fly"),
+        "dm_text": null,
     });
     assert_eq!(reported, expected);
 }
@@ -93,7 +97,7 @@ fn a_message_that_waits_is_reported_as_pending() {
 }
 
 #[test]
-fn to_stdout_prints_messages_unescaped_and_separated_by_a_blank_line() {
+fn to_stdout_prints_the_messages_unescaped_and_separated_by_a_blank_line() {
     let world = World::stamped();
     world.slack.never();
     world.engine.script([
@@ -102,16 +106,39 @@ fn to_stdout_prints_messages_unescaped_and_separated_by_a_blank_line() {
     ]);
     world.append([wake("fly"), wake("sentry"), wake("fly")]);
     let outcome = world.command("run --to stdout").exits(0);
-    let expected = "🚨 Probe alert · fly\na < b & c\n\n🚨 Probe alert · sentry\nSecond.\nLine.\n";
+    let [fly, sentry] = [("fly", "a < b & c"), ("sentry", "Second.\nLine.")]
+        .map(|(probe, text)| wake(probe).diagnosed(text));
+    let expected = format!("{fly} · 1 repeat held back\n\n{sentry}\n");
     assert_eq!(
-        (outcome.stdout.as_str(), outcome.stderr.as_str()),
+        (without_times(&outcome.stdout), outcome.stderr.as_str()),
         (expected, "")
     );
     world.command("run --to stdout").exits(0).silent();
 }
 
 #[test]
-fn to_stdout_counts_as_a_dispatch() {
+fn to_stdout_as_json_the_report_has_the_messages_and_nothing_is_left() {
+    let world = World::stamped();
+    world.slack.never();
+    world.append(["fly", "sentry"].map(wake));
+    let report = world
+        .command("run --to stdout --format json")
+        .exits(0)
+        .json();
+    assert_eq!(column(report["wakes"].clone(), "/dm_sent"), [true, true]);
+    let texts = column(report["wakes"].clone(), "/dm_text");
+    let texts = texts
+        .iter()
+        .map(|text| without_times(text.as_str().unwrap()));
+    assert_eq!(texts.collect::<Vec<_>>(), ["fly", "sentry"].map(plain));
+    assert_eq!(report["outbox"]["pending"], 0);
+    assert_eq!(world.outbox().len(), 0);
+    let statuses = column(world.state_rows("outcomes.jsonl"), "/details/dm_status");
+    assert_eq!(statuses, ["sent", "sent"]);
+}
+
+#[test]
+fn to_stdout_opens_the_window_too() {
     let world = World::stamped();
     world.slack.never();
     world.append([wake("fly")]);
@@ -120,7 +147,7 @@ fn to_stdout_counts_as_a_dispatch() {
 }
 
 #[test]
-fn no_secret_is_logged_at_any_level() {
+fn at_its_most_verbose_it_prints_no_secret() {
     let world = World::stamped();
     world.append([wake("fly")]);
     world.command("run -vv").exits(0);

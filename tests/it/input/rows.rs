@@ -1,10 +1,10 @@
-//! Section 2 of the contract: what counts as a wake, and what is read where a field is odd or missing.
+//! What counts as a wake, and what is read where a field is odd or missing.
 
 use serde_json::{Value, json};
 
 use crate::support::{World, other_row, wake};
 
-/// The probes told by one run over these lines, which must exit so.
+/// The probes that the engine is asked about in one run over these lines, which must exit so.
 #[track_caller]
 fn probes(lines: &[&[u8]], code: i32) -> Vec<String> {
     let world = World::stamped().without_debounce();
@@ -62,7 +62,7 @@ fn a_whole_row_glued_to_a_torn_one_counts_and_the_rest_is_malformed() {
 }
 
 #[test]
-fn a_line_over_four_mebibytes_is_passed_over_and_missed_where_it_holds_the_seam() {
+fn a_line_over_four_mebibytes_is_passed_over_and_reported_where_it_holds_the_seam() {
     let filler = "x".repeat(5 << 20);
     let row = wake("fly").line();
     let plain = other_row(&filler);

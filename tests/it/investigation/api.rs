@@ -1,4 +1,4 @@
-//! Section 6 of the contract: which API is asked, with which token, and the key that names a wake.
+//! Which API is asked, with which token, and the key that names a wake.
 
 use serde_json::json;
 

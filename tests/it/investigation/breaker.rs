@@ -1,4 +1,4 @@
-//! Section 6 of the contract: after two wakes in a row that did not reach the engine, a run asks no more.
+//! After two wakes in a row whose question did not reach the engine, a run asks no more.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn reasons(replies: impl IntoIterator<Item = Reply>, wakes: usize) -> (Vec<Value
 }
 
 #[test]
-fn after_two_in_a_row_that_were_not_reached_the_engine_is_asked_no_more_in_this_run() {
+fn after_two_questions_in_a_row_that_did_not_reach_it_the_engine_is_asked_no_more() {
     let cut = json!("engine_exception:ConnectionError");
     assert_eq!(reasons([Reply::Cut, Reply::Cut], 4), (vec![cut; 4], 2));
 }

@@ -1,4 +1,4 @@
-//! Section 6 of the contract: so many investigations an hour, across runs.
+//! At most so many questions an hour, across runs.
 
 use serde_json::Value;
 
@@ -25,13 +25,14 @@ fn it_holds_within_a_run_and_across_runs() {
     assert_eq!(reasons(&world, 3), [Value::Null, Value::Null, SPENT.into()]);
     assert_eq!(reasons(&world, 1), [SPENT]);
     assert_eq!(world.engine.requests().len(), 2);
-    assert_eq!(world.slack.texts()[3], wake("probe0").fallback(SPENT));
+    let again = wake("probe0").fallback(SPENT) + " · alert 2 since HH:MM UTC";
+    assert_eq!(world.slack.texts()[3], again);
     world.shift_state(-1);
     assert_eq!(reasons(&world, 3), [Value::Null, Value::Null, SPENT.into()]);
 }
 
 #[test]
-fn a_question_that_brought_nothing_counts_and_one_not_asked_does_not() {
+fn a_question_without_a_diagnosis_counts_and_one_that_was_not_asked_does_not() {
     let world = world("1");
     world.engine.script([Reply::text(503, "")]);
     assert_eq!(reasons(&world, 2), ["engine_exception:HTTP503", SPENT]);
@@ -40,7 +41,7 @@ fn a_question_that_brought_nothing_counts_and_one_not_asked_does_not() {
 }
 
 #[test]
-fn a_question_that_a_run_did_not_live_to_hear_answered_counts() {
+fn a_question_of_a_run_that_was_killed_counts() {
     let world = world("1");
     world.append([wake("fly")]);
     world.kill_while_asking();

@@ -1,4 +1,4 @@
-//! Issue 4: a server of the engines' APIs that others wrote. `.ci/run` installs fakellm into the target folder.
+//! A server of the engines' APIs that others wrote. `.ci/run` installs fakellm into the target folder.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -103,12 +103,13 @@ fn fakellm_diagnoses_and_refuses_over_both_apis() {
             format!("{}{base}{slash}", fakellm.url),
         );
         let limited = wake("sentry").set("detail", "too many");
-        world.append([wake("fly"), limited.clone()]);
+        let fly = wake("fly");
+        world.append([fly.clone(), limited.clone()]);
         world.run().exits(0).warns("Rate limit exceeded");
-        let diagnosed = "🚨 Probe alert · fly\nThe app is down.\nNext step: restart it.";
+        let diagnosed = fly.diagnosed("The app is down.\nNext step: restart it.");
         assert_eq!(
             world.slack.texts(),
-            [diagnosed.to_owned(), limited.fallback("mock_error")],
+            [diagnosed, limited.fallback("mock_error")],
             "{api}"
         );
         let details = &world.state_rows("outcomes.jsonl")[0]["details"];

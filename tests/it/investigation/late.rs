@@ -1,23 +1,21 @@
-//! Section 6 of the contract: a diagnosis that an engine could not give at first is asked for again in later runs,
-//! and goes into the thread of the fallback.
-
-use std::time::Duration;
+//! An investigation that failed for a reason that may pass is retried in later runs, and the late diagnosis goes
+//! into the thread of the fallback.
 
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{DEAD_URL, Engine, Reply, World, at_once, key, plain, unable, wake};
+use crate::support::{DEAD_URL, Engine, Reply, World, at_once, key, plain, reply, unable, wake};
 
-/// A late diagnosis is hoped for so many seconds.
-fn hoping(seconds: &str) -> World {
+/// A failed investigation is retried for so many seconds.
+fn retrying(seconds: &str) -> World {
     let world = World::stamped();
     world.set("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", seconds);
     world
 }
 
-/// Fly's question failed, and its fallback was told.
+/// Fly's question failed, and its fallback was sent.
 fn failed() -> World {
-    let world = hoping("7200");
+    let world = retrying("7200");
     world.engine.script([Reply::text(503, "")]);
     world.append([wake("fly")]);
     assert_eq!(world.report(0)["investigations"]["owed"], 1);
@@ -48,7 +46,7 @@ fn it_goes_into_the_thread_of_the_fallback() {
     );
     assert_eq!(
         (posts[1].text.as_str(), posts[1].thread_ts.as_deref()),
-        (&*plain("fly"), Some("1.1"))
+        (&*reply("fly"), Some("1.1"))
     );
     let questions = world.engine.questions();
     assert_eq!(key(&questions[0]), key(&questions[1]));
@@ -65,8 +63,8 @@ fn it_goes_into_the_thread_of_the_fallback() {
 }
 
 #[test]
-fn behind_facts_it_goes_into_their_thread() {
-    let world = hoping("7200");
+fn after_facts_it_goes_into_their_thread() {
+    let world = retrying("7200");
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
     world.engine.script([Reply::text(503, "")]);
     world.raise([wake("fly")]).exits(0);
@@ -76,9 +74,9 @@ fn behind_facts_it_goes_into_their_thread() {
     let texts = [
         wake("fly").facts(),
         unable("fly", "engine_exception:HTTP503"),
-        plain("fly"),
+        reply("fly"),
     ];
-    assert!(posts.iter().map(|post| &post.text).eq(&texts));
+    assert_eq!(world.slack.texts(), texts);
     assert!(
         posts[1..]
             .iter()
@@ -87,8 +85,8 @@ fn behind_facts_it_goes_into_their_thread() {
 }
 
 #[test]
-fn it_is_asked_for_six_times_at_growing_pauses_and_then_no_word_is_said() {
-    let world = hoping("86400");
+fn it_is_tried_six_times_at_growing_pauses_and_then_nothing_is_sent() {
+    let world = retrying("86400");
     world.engine.usually(|_, _| Reply::text(503, ""));
     world.raise([wake("fly")]).exits(0);
     for (tries, minutes) in [1, 2, 4, 8, 16, 32].into_iter().enumerate() {
@@ -106,7 +104,7 @@ fn it_is_asked_for_six_times_at_growing_pauses_and_then_no_word_is_said() {
 }
 
 #[test]
-fn it_is_hoped_for_where_the_reason_may_pass() {
+fn only_a_reason_that_may_pass_is_retried() {
     let coded = json!({"error": {"type": "overloaded_error", "message": "busy"}});
     let replies = [
         (Reply::text(503, ""), 1),
@@ -122,7 +120,7 @@ fn it_is_hoped_for_where_the_reason_may_pass() {
         (Reply::text(200, "<html>"), 0),
     ];
     at_once(replies, |(reply, owed)| {
-        let world = hoping("7200");
+        let world = retrying("7200");
         world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "1");
         world.engine.script([reply]);
         world.append([wake("fly")]);
@@ -136,7 +134,7 @@ fn it_is_hoped_for_where_the_reason_may_pass() {
 }
 
 #[test]
-fn a_later_answer_that_does_not_pass_ends_it() {
+fn a_later_reason_that_does_not_pass_ends_it() {
     let world = failed();
     world.engine.script([Reply::text(401, "")]);
     pass(&world, 5);
@@ -150,7 +148,7 @@ fn a_later_answer_that_does_not_pass_ends_it() {
 
 #[test]
 fn a_budget_that_is_spent_passes_and_postpones_without_a_count() {
-    let world = hoping("86400");
+    let world = retrying("86400");
     world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "1");
     world.append(["fly", "sentry"].map(wake));
     world.run().exits(0).warns("investigation_budget_spent");
@@ -161,12 +159,12 @@ fn a_budget_that_is_spent_passes_and_postpones_without_a_count() {
     assert_eq!(asked(&world), 1);
     pass(&world, 30);
     world.run().exits(0).silent();
-    assert_eq!(world.slack.texts()[2], plain("sentry"));
+    assert_eq!(world.slack.texts()[2], reply("sentry"));
     assert_eq!(asked(&world), 2);
 }
 
 #[test]
-fn an_engine_that_is_given_up_postpones_it_without_a_count() {
+fn an_engine_that_is_not_reached_postpones_it_without_a_count() {
     let world = failed();
     let url = world.engine.url();
     world.set("KORA_PROBE_ENGINE_URL", DEAD_URL);
@@ -177,7 +175,7 @@ fn an_engine_that_is_given_up_postpones_it_without_a_count() {
     world.set("KORA_PROBE_ENGINE_URL", url);
     world.run().exits(0);
     let posts = world.slack.posts();
-    let late = posts.iter().find(|post| post.text == plain("fly"));
+    let late = posts.iter().find(|post| post.text == reply("fly"));
     assert_eq!(
         late.unwrap().thread_ts.as_deref(),
         Some("1.1"),
@@ -186,8 +184,8 @@ fn an_engine_that_is_given_up_postpones_it_without_a_count() {
 }
 
 #[test]
-fn interrupted_is_no_reason_that_passes() {
-    let world = hoping("7200");
+fn interrupted_is_not_a_reason_that_may_pass() {
+    let world = retrying("7200");
     world.append([wake("fly")]);
     for _ in 0..2 {
         world.kill_while_asking();
@@ -199,7 +197,7 @@ fn interrupted_is_no_reason_that_passes() {
 
 #[test]
 fn its_time_runs_from_the_dispatch() {
-    let world = hoping("600");
+    let world = retrying("600");
     world.engine.script([Reply::text(503, "")]);
     world.raise([wake("fly")]).exits(0);
     pass(&world, 11);
@@ -222,27 +220,25 @@ fn what_is_newer_goes_first() {
     let world = failed();
     pass(&world, 2);
     world.raise([wake("sentry")]).exits(0).silent();
-    assert_eq!(world.slack.texts()[1..], ["sentry", "fly"].map(plain));
+    assert_eq!(world.slack.texts()[1..], [plain("sentry"), reply("fly")]);
 }
 
 #[test]
-fn a_long_run_asks_for_it_no_second_time() {
-    let world = hoping("7200");
+fn a_long_run_does_not_ask_again() {
+    let world = retrying("7200");
     world
         .engine
         .script([Reply::text(503, ""), Engine::answer("At last.").held()]);
     world.append(["fly", "sentry"].map(wake));
     let run = world.start("run");
     world.engine.wait_for(2);
-    // The run holds its state itself: what is in the file is for those that only look.
-    std::thread::sleep(Duration::from_millis(200));
     world.engine.release();
     run.finish().exits(0);
     assert_eq!(asked(&world), 2);
 }
 
 #[test]
-fn a_run_killed_while_it_asks_has_used_up_a_try_and_told_nothing() {
+fn a_run_killed_while_it_asks_has_used_up_a_try_and_sent_nothing() {
     let world = failed();
     pass(&world, 1);
     world.kill_while_asking();
@@ -256,13 +252,14 @@ fn a_run_killed_while_it_asks_has_used_up_a_try_and_told_nothing() {
 
 #[test]
 fn it_waits_for_a_fallback_that_slack_does_not_have_yet() {
-    let world = hoping("7200");
+    let world = retrying("7200");
     world.engine.script([Reply::text(503, "")]);
     world.slack.die();
     world.raise([wake("fly")]).exits(3);
     pass(&world, 1);
     world.run().exits(3);
     world.slack.revive();
+    world.wait_for_pause();
     world.run().exits(0).silent();
     let posts = world.slack.posts();
     assert_eq!(
@@ -271,7 +268,7 @@ fn it_waits_for_a_fallback_that_slack_does_not_have_yet() {
     );
     assert_eq!(
         (posts[1].text.as_str(), posts[1].thread_ts.as_deref()),
-        (&*plain("fly"), Some("1.1"))
+        (&*reply("fly"), Some("1.1"))
     );
 }
 
@@ -280,12 +277,12 @@ fn a_clock_set_back_does_not_put_it_off() {
     let world = failed();
     world.shift_state(5);
     world.run().exits(0).silent();
-    assert_eq!(world.slack.texts()[1], plain("fly"));
+    assert_eq!(world.slack.texts()[1], reply("fly"));
 }
 
 #[test]
-fn at_most_64_are_hoped_for_and_the_oldest_are_dropped() {
-    let world = hoping("7200");
+fn at_most_64_are_retried_and_the_oldest_are_dropped() {
+    let world = retrying("7200");
     world.engine.usually(|_, _| Reply::text(503, ""));
     world.append((0..66).map(|number| wake(&format!("p{number}."))));
     assert_eq!(world.report(0)["investigations"]["owed"], 64);
@@ -294,5 +291,5 @@ fn at_most_64_are_hoped_for_and_the_oldest_are_dropped() {
     world.run().exits(0).silent();
     let texts = world.slack.texts();
     assert_eq!(texts.len(), 66 + 64);
-    assert_eq!(texts[66], "🚨 Probe alert · p2.\nFound.");
+    assert_eq!(texts[66], "🔎 Diagnosis · p2.\nFound.");
 }

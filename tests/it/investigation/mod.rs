@@ -1,4 +1,4 @@
-//! Section 6: the engine.
+//! What the engine is asked, and what becomes of its answers.
 
 mod api;
 mod breaker;

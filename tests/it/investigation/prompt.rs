@@ -1,4 +1,4 @@
-//! Section 6 of the contract: what the engine is told, and how the row's words are kept apart.
+//! What the engine is told, and how the row's words are kept apart.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Section 6 of the contract: what the engine is asked, and the reason for each way in which it can fail.
+//! What the engine is asked, and the reason for each way in which it can fail.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
@@ -8,16 +8,16 @@ use serde_json::json;
 
 use crate::support::{ENGINE_TOKEN, Engine, Reply, World, wake};
 
-/// One wake in a world prepared so: its reason, told to the operator and in the report alike.
+/// The reason of one wake in a world prepared so, in the message and in the report alike.
 #[track_caller]
 fn reason_in(world: &World) -> String {
     let row = wake("fly");
     world.append([row.clone()]);
     let report = world.report(0);
-    let told = &report["wakes"][0];
-    assert_eq!(told["reasoning_invoked"], false);
-    assert_eq!(told["dm_sent"], true);
-    let reason = told["error"].as_str().expect("a reason").to_owned();
+    let wake = &report["wakes"][0];
+    assert_eq!(wake["reasoning_invoked"], false);
+    assert_eq!(wake["dm_sent"], true);
+    let reason = wake["error"].as_str().expect("a reason").to_owned();
     assert_eq!(world.slack.texts(), [row.fallback(&reason)]);
     reason
 }
@@ -33,7 +33,7 @@ fn reason_for(reply: Reply) -> String {
 }
 
 #[test]
-fn the_request_is_the_contracts() {
+fn the_request_of_the_kora_api_has_all_its_fields() {
     let world = World::stamped();
     world.raise([wake("fly")]).exits(0).silent();
     let request = world.engine.requests().remove(0);

@@ -1,4 +1,4 @@
-//! Issue 12: audit logs of several hosts, brought into one file by real rsyslogd processes on loopback. The
+//! Audit logs of several hosts, brought into one file by real rsyslogd processes on loopback. The
 //! configurations are those of the man page; only names, ports and paths differ.
 
 use std::collections::HashSet;
@@ -272,7 +272,7 @@ fn line(host: usize, row: usize) -> String {
 
 #[test]
 #[ignore = "three rsyslogd processes and twenty runs: ten seconds"]
-fn rows_of_two_hosts_are_told_once_though_the_receiver_is_killed() {
+fn rows_of_two_hosts_are_sent_once_though_the_receiver_is_killed() {
     needs!("rsyslogd");
     needs!("logrotate");
     let mut hosts = Hosts::start();
@@ -295,13 +295,13 @@ fn rows_of_two_hosts_are_told_once_though_the_receiver_is_killed() {
     let twice = hosts.wait_for_all();
     hosts.run();
     println!("{} rows, {twice} of them twice", hosts.written.len());
-    let told = hosts.world.slack.texts();
+    let sent = hosts.world.slack.texts();
     for host in 0..HOSTS {
         for number in 0..PAIRS_PER_HOST {
             let about = plain(&probe(host, number));
-            let times = told.iter().filter(|text| text.starts_with(&about)).count();
-            assert_eq!(times, 1, "{about}\n{told:?}");
+            let times = sent.iter().filter(|text| text.starts_with(&about)).count();
+            assert_eq!(times, 1, "{about}\n{sent:?}");
         }
     }
-    assert_eq!(told.len(), HOSTS * PAIRS_PER_HOST);
+    assert_eq!(sent.len(), HOSTS * PAIRS_PER_HOST);
 }

@@ -1,5 +1,5 @@
 //! A state folder that cannot be written: full, read-only, not ours, of too small a quota. The run exits 1 and
-//! sends nothing that it could not remember, and the next healthy run makes up for it.
+//! sends nothing that it could not remember, and the next healthy run does it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

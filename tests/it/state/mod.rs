@@ -1,6 +1,5 @@
-//! Section 8: state and outcomes.
+//! The state folder: commits on bad disks, outcome rows, torn files.
 
 mod disk;
 mod outcomes;
 mod torn_lines;
-mod version1;

@@ -1,4 +1,4 @@
-//! Lines that were cut short, and streams that take none: what stands behind a torn line stays whole, a shared
+//! Lines that were cut short, and streams that take none: what follows a torn line stays whole, a shared
 //! outcome log gets one plain append, and a stderr or stdout that is full stops no alert.
 
 use std::fs;
@@ -35,19 +35,16 @@ fn an_outcome_row_that_is_cut_short_is_taken_back() {
 }
 
 #[test]
-fn a_row_behind_a_torn_one_begins_on_a_line_of_its_own() {
-    let world = World::stamped_with(Slack::refusing("alert · fly", "no_text"));
-    for file in ["outcomes.jsonl", "undelivered.jsonl"] {
-        fs::write(world.state_dir().join(file), "{\"whole\":1}\n{\"torn\":").unwrap();
-    }
-    world.raise(["fly", "sentry"].map(wake)).exits(3);
-    for (file, rows) in [("outcomes.jsonl", 2), ("undelivered.jsonl", 1)] {
-        let lines = rows_of(&world.state_file(file));
-        assert_eq!(lines[0], Some(json!({"whole": 1})));
-        assert_eq!(lines[1], None, "what was torn stays as it is");
-        assert_eq!(lines[2..].len(), rows, "{file}");
-        assert!(lines[2..].iter().all(Option::is_some), "{file}");
-    }
+fn a_row_after_a_torn_one_begins_on_a_line_of_its_own() {
+    let world = World::stamped();
+    let file = world.state_dir().join("outcomes.jsonl");
+    fs::write(file, "{\"whole\":1}\n{\"torn\":").unwrap();
+    world.raise(["fly", "sentry"].map(wake)).exits(0);
+    let lines = rows_of(&world.state_file("outcomes.jsonl"));
+    assert_eq!(lines[0], Some(json!({"whole": 1})));
+    assert_eq!(lines[1], None, "what was torn stays as it is");
+    assert_eq!(lines[2..].len(), 2);
+    assert!(lines[2..].iter().all(Option::is_some));
 }
 
 #[test]
@@ -55,14 +52,17 @@ fn a_shared_outcome_log_gets_one_append_and_nothing_else() {
     needs!("strace");
     let world = World::stamped();
     let shared = world.path("shared.jsonl");
-    fs::write(&shared, "{\"somebody\":").unwrap();
+    fs::write(&shared, "{\"somebody\":1}\n").unwrap();
     world.set("KORA_PROBE_OUTCOME_LOG", &shared);
     world.append([wake("fly")]);
     let trace = "exec strace -f -s 0 -o trace -e trace=?open,openat,write,ftruncate,lseek -P shared.jsonl -P \
                  \"$PWD/shared.jsonl\" \"$0\" \"$@\"";
     run_in_shell(&world, trace, "run").exits(0);
     let text = fs::read_to_string(&shared).unwrap();
-    assert!(text.starts_with("{\"somebody\":{\"emitted_at\":"), "{text}");
+    assert!(
+        text.starts_with("{\"somebody\":1}\n{\"emitted_at\":"),
+        "{text}"
+    );
     let trace = fs::read_to_string(world.path("trace")).unwrap();
     let calls: Vec<_> = trace.lines().filter(|line| !line.contains("+++")).collect();
     assert_eq!(calls.len(), 2, "{trace}");
@@ -85,20 +85,19 @@ fn an_outcome_log_that_takes_nothing_is_a_warning() {
 }
 
 #[test]
-fn an_undelivered_file_that_takes_nothing_keeps_the_dm() {
+fn an_undelivered_folder_that_takes_nothing_keeps_the_message() {
     let world = World::stamped_with(Slack::refusing("alert · fly", "no_text"));
-    let file = world.state_dir().join("undelivered.jsonl");
-    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    let folder = world.state_dir().join("undelivered");
+    fs::write(&folder, "").unwrap();
     world.append(["fly", "sentry"].map(wake));
-    world.run().exits(3).warns("undelivered.jsonl");
+    world.run().exits(3).warns("undelivered");
     assert_eq!(world.slack.texts(), ["fly", "sentry"].map(plain));
-    fs::remove_file(&file).unwrap();
     world.run().exits(3);
-    assert!(
-        world
-            .state_file("undelivered.jsonl")
-            .contains("alert · fly")
-    );
+    assert_eq!(world.slack.texts().len(), 2, "it was tried again");
+    fs::remove_file(&folder).unwrap();
+    world.run().exits(3).warns("went to undelivered/: no_text");
+    assert_eq!(world.given_up(), ["no_text"]);
+    world.run().exits(0).silent();
 }
 
 #[test]
@@ -115,21 +114,18 @@ fn a_stderr_that_takes_nothing_stops_nothing() {
 }
 
 #[test]
-fn a_stdout_that_takes_nothing_keeps_the_dms_of_a_run_to_stdout() {
+fn a_stdout_that_takes_nothing_keeps_the_messages_of_a_run_to_stdout() {
     for (line, code) in [("run --to stdout", 3), ("run --to stdout --format json", 1)] {
         let world = World::stamped();
         world.append(["fly", "sentry"].map(wake));
         run_in_shell(&world, "exec \"$0\" \"$@\" >/dev/full", line).exits(code);
         world.run().exits(0);
-        for (text, probe) in world.slack.texts().iter().zip(["fly", "sentry"]) {
-            assert!(text.starts_with(&plain(probe)), "{line}: {text}");
-        }
-        assert_eq!(world.slack.texts().len(), 2, "{line}");
+        assert_eq!(world.slack.texts(), ["fly", "sentry"].map(plain), "{line}");
     }
 }
 
 #[test]
-fn a_stdout_that_takes_no_report_is_told_and_the_dms_are_out() {
+fn a_stdout_that_takes_no_report_is_an_error_and_the_messages_are_sent() {
     let world = World::stamped();
     world.append([wake("fly")]);
     run_in_shell(&world, "exec \"$0\" \"$@\" >/dev/full", "run --format json")
@@ -140,12 +136,12 @@ fn a_stdout_that_takes_no_report_is_told_and_the_dms_are_out() {
 }
 
 #[test]
-fn a_state_of_a_later_version_is_left_alone_and_the_dms_with_it() {
+fn a_state_of_a_later_version_is_left_alone() {
     let world = World::stamped();
     world.reach_slack_at(DEAD_URL);
     world.raise([wake("fly")]).exits(3);
     let state = world.state_file("state.json");
-    let later = state.replace("\"version\": 2", "\"version\": 3");
+    let later = state.replace("\"version\": 3", "\"version\": 4");
     assert_ne!(state, later);
     fs::write(world.state_dir().join("state.json"), &later).unwrap();
     world.reach_slack_at(world.slack.base());
@@ -153,10 +149,12 @@ fn a_state_of_a_later_version_is_left_alone_and_the_dms_with_it() {
         .run()
         .exits(1)
         .warns("state.json")
-        .warns("version 3")
-        .warns("probe-wake state reset");
+        .warns("version 4")
+        .warns("install that version")
+        .hides("state reset");
     assert_eq!(world.state_file("state.json"), later);
     fs::write(world.state_dir().join("state.json"), &state).unwrap();
+    world.wait_for_pause();
     world.run().exits(0);
     assert_eq!(world.slack.texts(), [plain("fly")]);
 }

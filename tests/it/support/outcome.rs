@@ -34,7 +34,11 @@ impl Outcome {
             self.stderr
         );
         let is_mute = self.stdout.is_empty() && self.stderr.is_empty();
-        assert!(code == 0 || !is_mute, "exit {code} without a word");
+        // A lasting problem is not printed by every run.
+        assert!(
+            matches!(code, 0 | 3) || !is_mute,
+            "exit {code} without a word"
+        );
         self
     }
 

@@ -90,9 +90,15 @@ impl Sandbox {
     /// The messages that were given up, in that order.
     pub fn undelivered(&self) -> Vec<Value> {
         let folder = fs::read_dir(self.state_dir().join("undelivered"));
-        let files = folder.into_iter().flatten().flatten();
-        let read = |file: fs::DirEntry| fs::read(file.path()).expect("an undelivered message");
-        let parsed = files.map(|file| serde_json::from_slice(&read(file)).expect("JSON"));
+        let paths = folder
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|file| file.path());
+        // A killed process may leave a file that has not got its name yet.
+        let named = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        let read = |path: PathBuf| fs::read(path).expect("an undelivered message");
+        let parsed = named.map(|path| serde_json::from_slice(&read(path)).expect("JSON"));
         let mut messages: Vec<Value> = parsed.collect();
         messages.sort_by_key(|one| one["given_up_at"].as_str().map(str::to_owned));
         messages

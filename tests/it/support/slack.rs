@@ -15,7 +15,7 @@ pub struct Slack(Server);
 pub struct Post {
     pub at: Instant,
     pub channel: String,
-    /// Without the times of day: see [`without_times`].
+    /// Without the times of day, see [`without_times`], and without the lines about other alerts.
     pub text: String,
     /// The thread it is a reply in.
     pub thread_ts: Option<String>,
@@ -113,12 +113,22 @@ impl Post {
         Self {
             at: request.at,
             channel: text(&body["channel"]).expect("a channel"),
-            text: without_times(&text(&body["text"]).expect("a text")),
+            text: without_other_alerts(&without_times(&text(&body["text"]).expect("a text"))),
             thread_ts: text(&body["thread_ts"]),
             ts: text(&answer["ts"]).filter(|_| answer["ok"] == true),
             body,
         }
     }
+}
+
+/// The text without the paragraph that names the alerts of other pairs: which ones these are depends on what
+/// else a test raises.
+fn without_other_alerts(text: &str) -> String {
+    let paragraphs = text.split("\n\n");
+    let kept: Vec<_> = paragraphs
+        .filter(|one| !one.starts_with("Also in the last hour: "))
+        .collect();
+    kept.join("\n\n")
 }
 
 /// Puts `HH:MM UTC` in the place of each time in a text, its date included, so that a test can say what it
