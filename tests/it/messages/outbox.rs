@@ -105,10 +105,7 @@ fn within_a_cadence_of_such_a_run_only_what_was_never_tried_is_tried() {
     world
         .raise([wake("sentry").set("severity", "info")])
         .exits(0);
-    assert_eq!(
-        probes(&world.slack.texts()),
-        ["fly", "sentry", "fly"]
-    );
+    assert_eq!(probes(&world.slack.texts()), ["fly", "sentry", "fly"]);
     world.slack.script([Slack::refusal("invalid_auth")]);
     world.raise([wake("vercel")]).exits(3);
     pass(&world, 601);
@@ -162,7 +159,10 @@ fn two_messages_that_slack_refuses_delay_none_that_is_new() {
         world.raise([wake(&probe)]);
         let mut taken = world.slack.posts();
         taken.retain(|post| post.ts.is_some());
-        assert!(taken.iter().any(|post| post.text.contains(&probe)), "{probe}");
+        assert!(
+            taken.iter().any(|post| post.text.contains(&probe)),
+            "{probe}"
+        );
         pass(&world, 61);
     }
     assert_eq!(world.undelivered().len(), 2);
