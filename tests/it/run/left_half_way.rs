@@ -1,4 +1,4 @@
-//! Section 3 of the contract: a run whose time is over leaves the rest to the next, which goes on where it
+//! A run whose time is over leaves the rest to the next, which goes on where it
 //! stopped. Logs that share a state folder share its queue, and no position.
 
 use std::fs;
@@ -16,7 +16,7 @@ fn slow(world: &World, wakes: usize) {
 }
 
 fn late(probe: &str) -> String {
-    format!("🚨 Probe alert · {probe}\nLate.")
+    wake(probe).diagnosed("Late.")
 }
 
 #[test]
