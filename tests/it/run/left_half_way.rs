@@ -119,7 +119,8 @@ fn all_that_was_read_is_decided_also_past_the_time() {
     );
     let report = world.report(0);
     assert_eq!(report["wakes"].as_array().unwrap().len(), 1);
-    assert_eq!(world.slack.texts(), [late("a"), plain("b")]);
+    let a = late("a") + " · 3 repeats held back";
+    assert_eq!(world.slack.texts(), [a, plain("b")]);
 }
 
 #[test]
@@ -175,5 +176,6 @@ fn a_reset_of_the_position_leaves_an_interrupted_investigation_alone() {
     assert_eq!(world.slack.texts(), ["fly", "sentry"].map(plain));
     world.command("state reset --position start").exits(0);
     world.run().exits(0);
-    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(plain));
+    let second = |probe: &str| plain(probe) + " · alert 2 since HH:MM UTC";
+    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(second));
 }

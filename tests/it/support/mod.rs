@@ -28,7 +28,7 @@ pub use rotating::Rotating;
 pub use row::{Row, other_row, outcome_row, wake};
 pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, copy_binary};
 pub use server::Server;
-pub use slack::{Post, Slack};
+pub use slack::{Post, Slack, without_times};
 pub use telling::{
     assert_all_sent, assert_nothing_is_left, assert_sent, assert_sent_in_threads, is_marked, plain,
     reply, unable, unmarked,
