@@ -11,7 +11,6 @@ use std::str;
 
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
-use memchr::memmem;
 
 use super::compression::Compression;
 use super::identity::modified;
@@ -200,11 +199,12 @@ impl<'a> Grouping<'a> {
         let is_short = |value: &&[u8]| value.starts_with(b"\"") && value.len() <= LONGEST_VALUE;
         let values = values.map(|value| value.filter(is_short));
         // A wake belongs to the session in which it is investigated, whatever its row says.
-        let session = match memmem::find(seam, SEAM.as_bytes()) {
-            None => session
+        let session = match seam.strip_suffix(b"\"").map(|seam| &seam[1..]) == Some(SEAM.as_bytes())
+        {
+            false => session
                 .filter(|name| name.starts_with(b"\"probe:"))
                 .and_then(json::string),
-            Some(_) => read_rows(line)
+            true => read_rows(line)
                 .wakes
                 .pop()
                 .map(|wake| wake.caller_session_id()),
@@ -220,23 +220,20 @@ impl<'a> Grouping<'a> {
             key.extend_from_slice(part);
             key.push(0);
         }
-        if !self.groups.contains_key(key) {
-            if self.groups.len() == MOST_KINDS {
+        let is_full = self.groups.len() == MOST_KINDS;
+        let group = match self.groups.get_mut(key) {
+            Some(group) => group,
+            None if is_full => {
                 self.left_out += 1;
                 return None;
             }
-            let (first, last) = (at, at);
-            self.groups.insert(
-                key.clone(),
-                Group {
-                    count: 0,
-                    first,
-                    last,
-                    rows: Vec::new(),
-                },
-            );
-        }
-        let group = self.groups.get_mut(key)?;
+            None => self.groups.entry(key.clone()).or_insert(Group {
+                count: 0,
+                first: at,
+                last: at,
+                rows: Vec::new(),
+            }),
+        };
         group.count += 1;
         group.first = group.first.min(at);
         group.last = group.last.max(at);
@@ -287,5 +284,249 @@ impl<'a> Grouping<'a> {
                 .oldest
                 .filter(|oldest| is_cut && *oldest > self.window.from),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::time::{Duration, SystemTime};
+
+    use flate2::Compression as Level;
+    use flate2::write::GzEncoder;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::context::Folder;
+    use crate::secret::Secret;
+
+    const LOG: &str = "kora_audit_log.jsonl";
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-05-24T{time}Z").parse().unwrap()
+    }
+
+    fn window() -> Window {
+        Window {
+            from: at("13:33:00"),
+            until: at("14:33:00"),
+        }
+    }
+
+    fn row(time: &str, seam: &str, details: Value) -> String {
+        let at = at(time).to_string();
+        let session = Value::Null;
+        let row = json!({"emitted_at": at, "seam": seam, "details": details, "caller_session_id": session});
+        format!("{row}\n")
+    }
+
+    fn tool(time: &str, name: &str) -> String {
+        row(time, "mcp.tool_called", json!({"tool_name": name, "n": 1}))
+    }
+
+    fn read(log: &Path) -> Tail {
+        Tail::of_log(log, window(), Masker::default())
+    }
+
+    /// Each kind with its count and times: `mcp.tool_called tool_name=a 2 14:00 14:10`.
+    fn shown(tail: &Tail) -> Vec<String> {
+        let minute = |time: Timestamp| time.strftime("%H:%M").to_string();
+        let kinds = tail.kinds.iter().map(|kind| {
+            let (first, last) = (minute(kind.first), minute(kind.last));
+            let (seam, fields, count) = (&kind.seam, &kind.fields, kind.count);
+            format!("{seam} {fields} {count} {first} {last}")
+        });
+        kinds.collect()
+    }
+
+    #[test]
+    fn rows_are_grouped_by_seam_and_short_strings_the_rarest_and_latest_first() {
+        let folder = Folder::new();
+        let long = "x".repeat(LONGEST_VALUE);
+        let rows = [
+            tool("13:32:59", "early"),
+            tool("13:33:00", "a"),
+            tool("14:00:00", "b"),
+            tool("14:10:00", "b"),
+            row(
+                "14:11:00",
+                "x",
+                json!({"action": "go", "status": "ok", "kind": 7, "endpoint": long}),
+            ),
+            row("14:12:00", "x", json!({"action": "go", "status": "ok"})),
+            row("14:20:00", "y", Value::Null),
+            row("14:33:00", "y", json!([{"tool_name": "inner"}])),
+            tool("14:33:01", "late"),
+        ];
+        let tail = read(&folder.write(LOG, rows.concat()));
+        let expected = [
+            "mcp.tool_called tool_name=a 1 13:33 13:33",
+            "y  2 14:20 14:33",
+            "x action=go status=ok 2 14:11 14:12",
+            "mcp.tool_called tool_name=b 2 14:00 14:10",
+        ];
+        assert_eq!(shown(&tail), expected);
+        assert_eq!((tail.left_out, tail.cut_at), (0, None));
+        assert_eq!(
+            tail.kinds[1].rows[1],
+            (at("14:33:00"), r#"[{"tool_name":"inner"}]"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn of_each_kind_the_newest_rows_are_kept_in_order_and_cut() {
+        let folder = Folder::new();
+        let text = |n: usize| row("14:00:00", "x", json!({"n": n}));
+        let long = row("14:02:00", "x", json!({"text": "é".repeat(500_000)}));
+        let late = row("13:59:00", "x", json!({"n": 9}));
+        let rows = [text(1), text(2), text(3), long, late].concat();
+        let tail = read(&folder.write(LOG, rows));
+        let details: Vec<_> = tail.kinds[0]
+            .rows
+            .iter()
+            .map(|(_, details)| details.as_str())
+            .collect();
+        assert_eq!(details[..2], [r#"{"n":2}"#, r#"{"n":3}"#]);
+        assert!(details[2].starts_with(r#"{"text":"éé"#) && details[2].ends_with("é [cut]"));
+        assert!(details[2].len() <= MOST_DETAILS);
+    }
+
+    #[test]
+    fn wakes_and_sessions_of_investigations_are_told_apart() {
+        let folder = Folder::new();
+        let in_session = |session: &str| {
+            format!(
+                "{{\"emitted_at\":\"2026-05-24T14:00:00Z\",\"seam\":\"x\",\"caller_session_id\":\"{session}\"}}\n"
+            )
+        };
+        let rows = [
+            in_session("probe:fly:down"),
+            in_session("D0OP:1"),
+            in_session("D0OP:2"),
+            row("14:00:00", SEAM, json!({"probe": "fly"})),
+        ];
+        let tail = read(&folder.write(LOG, rows.concat()));
+        let mut sessions: Vec<_> = tail
+            .kinds
+            .iter()
+            .map(|kind| (&*kind.session, kind.count))
+            .collect();
+        sessions.sort_unstable();
+        assert_eq!(
+            sessions,
+            [("", 2), ("probe:fly:down", 1), ("probe:fly:unknown", 1)]
+        );
+    }
+
+    #[test]
+    fn what_is_no_row_is_passed_over() {
+        let folder = Folder::new();
+        let whole = tool("14:00:00", "a");
+        let text = [
+            b"\xef\xbb\xbf",
+            whole.as_bytes(),
+            b"\0\0\0\0",
+            whole.as_bytes(),
+            b"\r\n\n[]\n{}\nnull\n{\"seam\":1,\"emitted_at\":\"2026-05-24T14:00:00Z\"}\n",
+            b"{\"seam\":\"x\",\"emitted_at\":\"today\"}\n\xff\xfe{\n",
+            b"{\"seam\":\"x\"}\n{\"emitted_at\":\"2026-05-24T14:00:00Z\"}\n{\"seam\":\"x\",\"details\":{\"tool_n",
+            &b"x".repeat(5 * 1024 * 1024),
+            b"\n",
+            whole.trim_end().as_bytes(),
+        ];
+        let tail = read(&folder.write(LOG, text.concat()));
+        assert_eq!(shown(&tail), ["mcp.tool_called tool_name=a 3 14:00 14:00"]);
+        assert!(tail.left_out > 0);
+    }
+
+    #[test]
+    fn hostile_kinds_and_details_take_bounded_space_and_are_masked() {
+        let folder = Folder::new();
+        let secrets = [Secret::new("our-own-token-1".to_owned())];
+        let mut rows = String::new();
+        for n in 0..3_000 {
+            rows += &tool("14:00:00", &format!("our-own-token-1 \u{1b}[2J {n}"));
+        }
+        let token =
+            json!({"Authorization": "Bearer x", "text": "our-own-token-1 sk-1234567890abc"});
+        rows += &row("14:00:00", "x", token);
+        let masker = Masker { secrets: &secrets };
+        let tail = Tail::of_log(&folder.write(LOG, rows), window(), masker);
+        assert_eq!((tail.kinds.len(), tail.left_out), (MOST_KINDS, 2_001));
+        let told = format!("{:?}", tail.kinds);
+        assert!(
+            !told.contains("our-own-token-1") && !told.contains("u{1b}"),
+            "{}",
+            tail.kinds[0].fields
+        );
+    }
+
+    #[test]
+    fn the_log_is_read_through_its_rotated_files_up_to_a_limit() {
+        let folder = Folder::new();
+        let log = folder.write(LOG, tool("14:30:00", "c"));
+        folder.write(&format!("{LOG}.1"), tool("14:20:00", "b"));
+        let gzip = |text: &[u8]| {
+            let mut gzip = GzEncoder::new(Vec::new(), Level::default());
+            gzip.write_all(text).unwrap();
+            gzip.finish().unwrap()
+        };
+        folder.write(
+            &format!("{LOG}.2.gz"),
+            gzip(tool("14:10:00", "a").as_bytes()),
+        );
+        folder.write(
+            &format!("{LOG}.1.gz"),
+            gzip(tool("14:20:00", "b").as_bytes()),
+        );
+        folder.write(&format!("{LOG}.3.zst"), b"\x28\xb5\x2f\xfd");
+        let old = folder.write(&format!("{LOG}.4"), tool("14:00:00", "of another clock"));
+        let yesterday = at("13:00:00") - Duration::from_secs(86_400);
+        let file = fs::File::options().write(true).open(old).unwrap();
+        file.set_modified(SystemTime::from(yesterday)).unwrap();
+        let expected = ["c 1 14:30", "b 1 14:20", "a 1 14:10"];
+        let told = shown(&read(&log));
+        assert_eq!(told.len(), 3, "{told:?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.contains(expected), "{told}");
+        }
+        // Eight megabytes of the log itself leave nothing of the others.
+        let noise = tool("14:29:00", "n").repeat(100_000);
+        let log = folder.write(
+            LOG,
+            tool("14:01:00", "too far back") + &noise + &tool("14:30:00", "c"),
+        );
+        let tail = read(&log);
+        assert_eq!(tail.kinds.len(), 2);
+        assert_eq!(tail.cut_at, Some(at("14:29:00")));
+        fs::remove_file(&log).unwrap();
+        assert_eq!(shown(&read(&log)).len(), 2);
+    }
+
+    #[test]
+    fn a_replay_does_not_see_what_comes_after_its_row() {
+        let folder = Folder::new();
+        let rows = [tool("14:00:00", "a"), tool("14:00:00", "b")];
+        let log = folder.write(LOG, rows.concat());
+        let mut gzip = GzEncoder::new(Vec::new(), Level::default());
+        gzip.write_all(rows.concat().as_bytes()).unwrap();
+        let gzip = folder.write("log.gz", gzip.finish().unwrap());
+        for path in [log, gzip] {
+            let tail = |end| shown(&Tail::of_replay(&path, end, window(), Masker::default())).len();
+            assert_eq!(tail(rows[0].len() as u64), 1);
+            assert_eq!(tail(u64::MAX), 2);
+            assert_eq!(tail(0), 0);
+        }
+    }
+
+    #[test]
+    fn a_fifo_or_a_folder_is_no_log() {
+        let folder = Folder::new();
+        let fifo = folder.0.join(LOG);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        assert_eq!(read(&fifo).kinds, []);
+        assert_eq!(read(&folder.0).kinds, []);
     }
 }

@@ -8,6 +8,8 @@ mod lines;
 pub mod runbook;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub use tests::Folder;
 
 use jiff::Timestamp;
 
