@@ -140,6 +140,16 @@ fn ask_about(name: &str, log: &Path, mode: Mode) -> Asked {
     ask(log, Some(&snapshot), runbook.trim(), mode, now)
 }
 
+/// A whole prompt, for the man page.
+pub fn example() -> String {
+    ask_about(
+        "rotated_token",
+        &scenario("rotated_token").join("log.jsonl"),
+        Mode::Rows,
+    )
+    .prompt
+}
+
 /// Each scenario with what its truth names, and of this what only the details of rows can say.
 const SCENARIOS: [(&str, &[&str], &[&str]); 8] = [
     (
