@@ -116,19 +116,11 @@ fn newest_first(log: &Path, from: Timestamp) -> Vec<PathBuf> {
     [log.to_owned()].into_iter().chain(rotated).collect()
 }
 
-/// The rows of a kind while they are read. The newest of them are kept, the oldest of these first.
-struct Group {
-    count: u64,
-    first: Timestamp,
-    last: Timestamp,
-    rows: Vec<(Timestamp, Vec<u8>)>,
-}
-
 struct Grouping<'a> {
     window: Window,
     masker: Masker<'a>,
-    /// By seam, session and values as they stand in the rows, with NUL bytes between them.
-    groups: HashMap<Vec<u8>, Group>,
+    /// By seam, session and values as they stand in the rows.
+    kinds: HashMap<Vec<u8>, Kind>,
     left_out: u64,
     oldest: Option<Timestamp>,
 }
@@ -138,7 +130,7 @@ impl<'a> Grouping<'a> {
         Self {
             window,
             masker,
-            groups: HashMap::new(),
+            kinds: HashMap::new(),
             left_out: 0,
             oldest: None,
         }
@@ -173,18 +165,17 @@ impl<'a> Grouping<'a> {
     }
 
     fn add_lines(&mut self, source: impl Read, mut is_cut: bool) -> io::Result<()> {
-        let mut key = Vec::new();
         for_each_line(source, &[""], |line| {
             if line.len() > LONGEST_ROW {
                 self.left_out += 1;
             } else if !std::mem::take(&mut is_cut) {
-                self.add(line, &mut key);
+                self.add(line);
             }
         })
     }
 
     /// Adds a row that has a seam and a time. A torn one may have both; its details are nothing then.
-    fn add(&mut self, line: &[u8], key: &mut Vec<u8>) -> Option<()> {
+    fn add(&mut self, line: &[u8]) -> Option<()> {
         let start = memchr::memchr(b'{', line)?;
         let names = ["seam", "emitted_at", "details", "caller_session_id"];
         let [seam, at, details, session] = json::last_of(&line[start..], names);
@@ -199,81 +190,77 @@ impl<'a> Grouping<'a> {
         let is_short = |value: &&[u8]| value.starts_with(b"\"") && value.len() <= LONGEST_VALUE;
         let values = values.map(|value| value.filter(is_short));
         // A wake belongs to the session in which it is investigated, whatever its row says.
-        let session = match seam.strip_suffix(b"\"").map(|seam| &seam[1..]) == Some(SEAM.as_bytes())
-        {
-            false => session
-                .filter(|name| name.starts_with(b"\"probe:"))
-                .and_then(json::string),
+        let session = match seam.get(1..seam.len() - 1) == Some(SEAM.as_bytes()) {
             true => read_rows(line)
                 .wakes
                 .pop()
                 .map(|wake| wake.caller_session_id()),
+            false => json::string(
+                session
+                    .filter(|name| name.starts_with(b"\"probe:"))
+                    .unwrap_or_default(),
+            ),
         };
-        let session = session
-            .map(|session| label(&self.masker.text(session)))
-            .unwrap_or_default();
-        key.clear();
-        for part in [seam, session.as_bytes()]
-            .into_iter()
-            .chain(values.map(Option::unwrap_or_default))
-        {
-            key.extend_from_slice(part);
-            key.push(0);
-        }
-        let is_full = self.groups.len() == MOST_KINDS;
-        let group = match self.groups.get_mut(key) {
-            Some(group) => group,
+        let session = label(&self.masker.text(session.unwrap_or_default()));
+        let [tool_name, action, endpoint, kind, status] = values.map(Option::unwrap_or_default);
+        let key = [
+            seam,
+            session.as_bytes(),
+            tool_name,
+            action,
+            endpoint,
+            kind,
+            status,
+        ]
+        .join(&0);
+        let is_full = self.kinds.len() == MOST_KINDS;
+        let kind = match self.kinds.get_mut(&key) {
+            Some(kind) => kind,
             None if is_full => {
                 self.left_out += 1;
                 return None;
             }
-            None => self.groups.entry(key.clone()).or_insert(Group {
-                count: 0,
-                first: at,
-                last: at,
-                rows: Vec::new(),
-            }),
+            None => {
+                let text = |raw| json::string(raw).map(|text| label(&self.masker.text(text)));
+                let fields = KIND_FIELDS.iter().zip(values);
+                let fields =
+                    fields.filter_map(|(name, raw)| Some(format!("{name}={}", text(raw?)?)));
+                self.kinds.entry(key).or_insert(Kind {
+                    seam: text(seam).unwrap_or_default(),
+                    fields: fields.collect::<Vec<_>>().join(" "),
+                    session,
+                    count: 0,
+                    first: at,
+                    last: at,
+                    rows: Vec::new(),
+                })
+            }
         };
-        group.count += 1;
-        group.first = group.first.min(at);
-        group.last = group.last.max(at);
+        kind.count += 1;
+        kind.first = kind.first.min(at);
+        kind.last = kind.last.max(at);
         // A row of the same time comes after those that stand before it in the log.
-        let place = group.rows.partition_point(|(other, _)| *other <= at);
-        if place > 0 || group.rows.len() < ROWS_KEPT {
+        let place = kind.rows.partition_point(|(other, _)| *other <= at);
+        if place > 0 || kind.rows.len() < ROWS_KEPT {
             // Most are pushed out again, so only those are masked at once that would take much memory.
             let kept = match details.len() {
-                ..=MOST_RAW => details.to_vec(),
-                _ => self.masker.details(details, MOST_DETAILS).into_bytes(),
+                ..=MOST_RAW => String::from_utf8_lossy(details).into_owned(),
+                _ => self.masker.details(details, MOST_DETAILS),
             };
-            group.rows.insert(place, (at, kept));
-            group
-                .rows
-                .drain(..group.rows.len().saturating_sub(ROWS_KEPT));
+            kind.rows.insert(place, (at, kept));
+            kind.rows.drain(..kind.rows.len().saturating_sub(ROWS_KEPT));
         }
         Some(())
     }
 
     fn finish(self, is_cut: bool) -> Tail {
-        let text = |raw| json::string(raw).map(|text| label(&self.masker.text(text)));
-        let details = |raw: &[u8]| cut(&self.masker.details(raw, MOST_DETAILS), MOST_DETAILS);
-        let kinds = self.groups.iter().map(|(key, group)| {
-            let mut parts = key.split(|byte| *byte == 0);
-            let mut part = || parts.next().unwrap_or_default();
-            let (seam, session) = (part(), String::from_utf8_lossy(part()));
-            let fields =
-                KIND_FIELDS.map(|name| text(part()).map(|value| format!("{name}={value}")));
-            let rows = group.rows.iter();
-            Kind {
-                seam: text(seam).unwrap_or_default(),
-                fields: fields.into_iter().flatten().collect::<Vec<_>>().join(" "),
-                session: session.into_owned(),
-                count: group.count,
-                first: group.first,
-                last: group.last,
-                rows: rows.map(|(at, raw)| (*at, details(raw))).collect(),
-            }
-        });
-        let mut kinds: Vec<Kind> = kinds.collect();
+        let mut kinds: Vec<Kind> = self.kinds.into_values().collect();
+        for (_, details) in kinds.iter_mut().flat_map(|kind| &mut kind.rows) {
+            *details = cut(
+                &self.masker.details(details.as_bytes(), MOST_DETAILS),
+                MOST_DETAILS,
+            );
+        }
         let name = |kind: &Kind| (kind.seam.clone(), kind.fields.clone(), kind.session.clone());
         kinds.sort_by_cached_key(|kind| (kind.count, Reverse(kind.last), name(kind)));
         Tail {

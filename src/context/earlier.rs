@@ -39,31 +39,21 @@ pub struct Earlier {
 pub struct Past(HashMap<(String, String), Vec<Earlier>>);
 
 impl Past {
-    /// Reads the last so many bytes of outcome rows, `files` being the oldest first. In a replay the only
+    /// Reads outcome rows, the last `most` bytes of each file, the oldest file first. In a replay the only
     /// file is the log itself. What cannot be read is left out.
-    pub fn read<'a>(
-        files: impl DoubleEndedIterator<Item = &'a Path>,
-        most: u64,
-        masker: Masker,
-    ) -> Self {
-        let mut left = most;
-        let length = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
-        let starts = files.rev().map(|path| {
-            let start = length(path).saturating_sub(left);
-            left = left.saturating_sub(length(path));
-            (path, start)
-        });
-        let starts: Vec<_> = starts.collect();
+    pub fn read<'a>(files: impl IntoIterator<Item = &'a Path>, most: u64, masker: Masker) -> Self {
         let mut past = Self::default();
-        for (path, start) in starts.into_iter().rev() {
-            let _ = for_each_row(path, start, "probe.", |row| {
+        for path in files {
+            let length = fs::metadata(path).map_or(0, |meta| meta.len());
+            let _ = for_each_row(path, length.saturating_sub(most), "probe.", |row| {
                 past.add(&row, masker);
             });
         }
         past
     }
 
-    fn add(&mut self, row: &Row, masker: Masker) -> Option<()> {
+    /// Adds what a row says; rows come in their own order. Returns `None` for one that says nothing.
+    pub fn add(&mut self, row: &Row, masker: Masker) -> Option<()> {
         let time = |field| row.detail(field)?.parse().ok();
         let written = row.emitted_at()?;
         let id = row.detail("id");
@@ -260,7 +250,7 @@ mod tests {
             .collect();
         let folder = Folder::new();
         let path = folder.write("rows", &rows);
-        let past = Past::read([path.as_path()].into_iter(), 1_000, Masker::default());
+        let past = Past::read([path.as_path()], 1_000, Masker::default());
         assert!((1..4).contains(&past.of("fly", "down").count()));
         assert_eq!(read(&[rows]).of("fly", "down").count(), MOST_KEPT);
         let long = outcome("1", "11T10:00", |details| {
@@ -270,7 +260,7 @@ mod tests {
         let text = diagnoses(&past.last("fly", "down", at("20T10:00")))[0].to_owned();
         assert!(text.len() <= MOST_DIAGNOSIS && text.ends_with("é [cut]"));
         assert!(
-            Past::read([Path::new("/nowhere")].into_iter(), 1, Masker::default())
+            Past::read([Path::new("/nowhere")], 1, Masker::default())
                 .0
                 .is_empty()
         );

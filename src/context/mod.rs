@@ -22,7 +22,6 @@ use crate::text::{cut, on_one_line};
 use crate::time::{date, span};
 use earlier::{Earlier, OUTCOME_SEAM};
 
-
 /// All of the context fits into this many bytes.
 pub const MOST_BYTES: usize = 8 * 1024;
 /// What each part may take; the log around it has what is left.
