@@ -158,9 +158,19 @@ pub struct RaiseArgs {
     pub recovered: bool,
     /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),
     /// or a probe, perhaps a category, and "recovered":true
-    #[arg(long, value_name = "-", value_parser = ["-"], exclusive = true)]
+    #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with_all = OF_ONE_ROW)]
     pub rows: Option<String>,
 }
+
+const OF_ONE_ROW: [&str; 7] = [
+    "probe",
+    "severity",
+    "title",
+    "category",
+    "detail",
+    "set",
+    "recovered",
+];
 
 /// Flags with which `raise` needs neither a severity nor a title.
 const NO_WAKE: [&str; 2] = ["rows", "recovered"];
