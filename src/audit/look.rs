@@ -85,7 +85,8 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
     };
     let previous = others.iter().rposition(Generation::is_followed);
     for (number, one) in others.iter().enumerate() {
-        if Some(number) == previous || one.was_left_lately(now) {
+        let is_watched = Some(number) == previous || one.was_left_lately(now);
+        if is_watched && one.status != Status::Gone {
             let file = growth(one, &path_of(&one.path))?;
             view.segments
                 .extend(file.map(|file| Segment::of(file, number, false)));
@@ -119,9 +120,7 @@ impl Segment {
 /// as it was, `None` where there is more to find out.
 fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
     let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
-    let Some(stat) = stat.filter(|stat| stat.is_same_file(&generation.stat)) else {
-        return (generation.status == Status::Gone).then_some(None);
-    };
+    let stat = stat.filter(|stat| stat.is_same_file(&generation.stat))?;
     let is_read = generation.status == Status::Read;
     if is_read && stat == generation.stat && !generation.is_racy {
         return Some(None);
@@ -187,7 +186,7 @@ pub(super) fn full_view(
 /// unchanged.
 fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> Vec<Found> {
     let is_known = |one: &Generation| match one.status {
-        Status::Read => !one.is_racy,
+        Status::Read => !one.is_racy || !one.is_followed(),
         Status::Unread => !one.is_racy && !one.is_blank(),
         Status::Gone => false,
     };
@@ -226,6 +225,21 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
             ..Found::default()
         });
     }
+    // A copy may be all that is left of what it was made of.
+    let kept: HashSet<_> = found.iter().filter_map(|file| file.unchanged).collect();
+    let lost = table
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| !kept.contains(number));
+    let lost = lost.filter(|(_, one)| one.status != Status::Gone);
+    let lost: HashSet<_> = lost.filter_map(|(_, one)| one.key.as_ref()).collect();
+    for file in &mut found {
+        file.unchanged = file.unchanged.filter(|number| {
+            let one = &table[*number];
+            let is_copy = !one.is_followed() && one.judged > 0;
+            !is_copy || one.key.as_ref().is_none_or(|key| !lost.contains(key))
+        });
+    }
     found
 }
 
@@ -254,7 +268,7 @@ impl Found {
                     rows.push(row);
                     numbers.push(number);
                 }
-                None if one.offset == 0 => self.holds.push(number),
+                None if one.is_followed() => self.holds.push(number),
                 None => {}
             }
         }
@@ -416,9 +430,15 @@ impl Generation {
     /// Takes over what was found of its file. Returns whether that is to be read.
     fn take_over(&mut self, file: &Found, fate: Fate, has_log: bool, now: Timestamp) -> bool {
         if matches!(fate, Fate::Copy { .. } | Fate::Unreadable) {
-            self.offset = WHOLE;
+            (self.offset, self.judged) = (WHOLE, file.length);
         }
-        let is_left_now = has_log && !file.is_current && self.left_at.is_none();
+        let has_grown = file.unchanged.is_none() && file.length > self.judged;
+        if !self.is_followed() && self.judged > 0 && has_grown && fate != Fate::Waits {
+            // What was added to a copy is new.
+            self.offset = self.judged;
+        }
+        let is_left_now =
+            has_log && !file.is_current && self.is_followed() && self.left_at.is_none();
         let is_unread = file.is_current || is_left_now || self.status == Status::Unread;
         let done = if is_unread {
             self.offset

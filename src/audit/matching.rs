@@ -1,5 +1,6 @@
 //! Which generation is in which file: a pure function over the table and what was found.
 
+use std::cmp::Reverse;
 use std::io;
 use std::path::PathBuf;
 
@@ -68,13 +69,17 @@ impl Fate {
 }
 
 /// What is found out so far.
-struct Matching<'a> {
+struct Matching<'a, F> {
     table: &'a [Generation],
     found: &'a [Found],
     now: Timestamp,
+    is_part: F,
     fates: Vec<Option<Fate>>,
     /// Which generations were not found yet.
     is_free: Vec<bool>,
+    /// The generation that each file is known to be of by its identity alone: one that had no row
+    /// yet, or one that counts as read whole.
+    own: Vec<Option<usize>>,
 }
 
 /// Finds out what each file is. `is_part` compares the content of two: is the first a prefix of the
@@ -85,29 +90,31 @@ pub(super) fn match_files<E>(
     now: Timestamp,
     is_part: impl Fn(&Found, &Found) -> Result<bool, E>,
 ) -> Result<Vec<Fate>, E> {
+    let own = |file: &Found| {
+        let is_own = |one: &Generation| {
+            let had_no_row = one.is_blank() && one.status == Status::Read && one.is_followed();
+            let is_meant = had_no_row || !one.is_followed() && !file.is_current;
+            is_meant && one.stat.is_same_file(&file.stat)
+        };
+        table.iter().position(is_own)
+    };
     let mut matching = Matching {
         table,
         found,
         now,
+        is_part,
         fates: found.iter().map(|file| file.fate_alone(now)).collect(),
         is_free: vec![true; table.len()],
+        own: found.iter().map(own).collect(),
     };
     for generation in found.iter().filter_map(|file| file.unchanged) {
         matching.is_free[generation] = false;
     }
+    matching.keep_copies()?;
     matching.match_content();
-    for (number, file) in found.iter().enumerate() {
+    for number in 0..found.len() {
         if matching.fates[number].is_none() {
-            let fate = if let Compression::Unreadable(_) = file.compression {
-                matching.judge_unreadable(file)
-            } else if let (Some(of), false) = (matching.consumed(number), file.is_current) {
-                Fate::Copy { of: Some(of) }
-            } else if !file.is_current && matching.is_copy(number, &is_part)? {
-                Fate::Copy { of: None }
-            } else {
-                matching.judge_new(file)
-            };
-            matching.fates[number] = Some(fate);
+            matching.fates[number] = Some(matching.judge(number)?);
         }
     }
     Ok(matching.fates.into_iter().flatten().collect())
@@ -140,11 +147,11 @@ impl Found {
         own == time || is_cut && own.as_second() == time.as_second()
     }
 
-    /// Whether it was certainly not changed since then.
-    fn is_older_than(&self, time: Timestamp) -> bool {
+    /// Whether it was not changed since then. A time that was cut to the second proves less.
+    fn is_older_than(&self, time: Timestamp, is_cut_enough: bool) -> bool {
         let own = self.stat.modified;
         let is_cut = own.subsec_nanosecond() == 0;
-        own <= time && (!is_cut || own.as_second() < time.as_second())
+        own <= time && (!is_cut || is_cut_enough || own.as_second() < time.as_second())
     }
 
     fn is_plain(&self) -> bool {
@@ -152,96 +159,155 @@ impl Found {
     }
 }
 
-impl Matching<'_> {
+impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
+    fn go_on(&mut self, number: usize, generation: usize, is_proven: bool) -> Fate {
+        self.is_free[generation] = false;
+        let fate = Fate::GoesOn {
+            generation,
+            is_proven,
+        };
+        self.fates[number] = Some(fate);
+        fate
+    }
+
+    /// What was a copy may be all that is left now of what it was made of; not where another file
+    /// still holds all of it.
+    fn keep_copies(&mut self) -> Result<(), E> {
+        for (number, file) in self.found.iter().enumerate() {
+            let whole =
+                |number: usize| self.own[number].filter(|one| !self.table[*one].is_followed());
+            let (Some(copy), None) = (whole(number), self.fates[number]) else {
+                continue;
+            };
+            for (other_number, other) in self.found.iter().enumerate() {
+                let is_original = whole(other_number).is_none() && other.length >= file.length;
+                if is_original && (self.is_part)(file, other)? {
+                    self.go_on(number, copy, true);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Finds generations by their content. Where several files could be one, that with its identity
     /// is it, then the one that holds most; and a file is the generation of which it holds most.
     fn match_content(&mut self) {
         let mut pairs = Vec::new();
-        let open = (0..self.found.len()).filter(|number| self.fates[*number].is_none());
-        for (number, file) in open.map(|number| (number, &self.found[number])) {
-            for &generation in file.holds.iter().filter(|one| self.is_free[**one]) {
+        let mut files = vec![0; self.table.len()];
+        for (number, file) in self.found.iter().enumerate() {
+            let holds = file.holds.iter().filter(|one| self.is_free[**one]);
+            for &generation in holds.filter(|_| self.fates[number].is_none()) {
                 let Generation { offset, stat, .. } = &self.table[generation];
                 let is_own = stat.is_same_file(&file.stat);
                 let rank = (*offset, file.length, file.is_current, file.is_plain());
                 pairs.push((is_own, rank, generation, number));
+                files[generation] += 1;
             }
         }
         pairs.sort_unstable_by(|one, other| other.cmp(one));
-        for &(is_own, _, generation, number) in &pairs {
+        for (is_own, _, generation, number) in pairs {
             if self.is_free[generation] && self.fates[number].is_none() {
-                let files = pairs.iter().filter(|pair| pair.2 == generation).count();
-                let is_proven = is_own || files == 1;
-                self.fates[number] = Some(Fate::GoesOn {
+                let was_left = self.table[generation].left_at.is_some();
+                self.go_on(
+                    number,
                     generation,
-                    is_proven,
-                });
-                self.is_free[generation] = false;
-            }
-        }
-        // What counts as read whole is known by its file alone.
-        for number in 0..self.found.len() {
-            let stat = &self.found[number].stat;
-            let is_own = |one: &Generation| !one.is_followed() && one.stat.is_same_file(stat);
-            let own = self.free().find(|(_, one)| is_own(one));
-            let own = own.map(|(generation, _)| generation);
-            if let (None, Some(generation)) = (self.fates[number], own) {
-                self.fates[number] = Some(Fate::is_file_of(generation));
-                self.is_free[generation] = false;
+                    files[generation] == 1 || is_own && was_left,
+                );
             }
         }
     }
 
-    fn free(&self) -> impl Iterator<Item = (usize, &Generation)> {
-        let table = self.table.iter().enumerate();
-        table.filter(|(number, _)| self.is_free[*number])
+    /// Says what a file is that no generation goes on in by its content.
+    fn judge(&mut self, number: usize) -> Result<Fate, E> {
+        let file = &self.found[number];
+        let own = self.own[number].filter(|own| self.is_free[*own]);
+        let own_whole = own.filter(|own| !self.table[*own].is_followed());
+        if let Compression::Unreadable(_) = file.compression {
+            return Ok(self.judge_unreadable(number));
+        }
+        if !file.is_current {
+            if let Some(of) = self.consumed(number) {
+                return Ok(Fate::Copy { of });
+            }
+            if let Some(own) = own_whole {
+                return Ok(self.go_on(number, own, true));
+            }
+            if self.is_copy(number)? {
+                return Ok(Fate::Copy { of: None });
+            }
+        }
+        Ok(own.map_or(Fate::New, |own| self.go_on(number, own, false)))
     }
 
     /// The generation of which the file is a copy that was made before its offset was reached, and
     /// of which nothing else is left. Where another generation or file begins alike, too, that alone
-    /// is no proof: then the file must not have changed since the generation was read.
-    fn consumed(&self, number: usize) -> Option<usize> {
+    /// is no proof: then the file must not have changed since the generation was read. Where it did,
+    /// `Some(None)`: rows may have been missed.
+    fn consumed(&self, number: usize) -> Option<Option<usize>> {
         let file = &self.found[number];
+        let is_own = |one: &Generation| one.stat.is_same_file(&file.stat);
+        let alike = file
+            .alike
+            .iter()
+            .copied()
+            .filter(|one| !is_own(&self.table[*one]));
+        let is_at_hand = |one: &Generation| {
+            let mut stats = self.found.iter().map(|found| &found.stat);
+            stats.any(|stat| stat.is_same_file(&one.stat))
+        };
         let is_alone = |generation: usize| {
             let mut others = self
                 .found
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != number);
-            file.alike.len() == 1 && !others.any(|(_, other)| other.alike.contains(&generation))
+            alike.clone().count() == 1
+                && !others.any(|(_, other)| other.alike.contains(&generation))
         };
-        let mut free = self.free();
-        let found = free.find(|(generation, one)| {
-            file.end == End::Whole
-                && file.length < one.offset
-                && file.alike.contains(generation)
-                && !one.stat.is_same_file(&file.stat)
-                && (file.is_older_than(one.stat.modified) || is_alone(*generation))
-        });
-        found.map(|(generation, _)| generation)
+        alike
+            .clone()
+            .filter(|one| self.is_free[*one])
+            .find_map(|generation| {
+                let one = &self.table[generation];
+                let is_alone = is_alone(generation);
+                let is_older = file.is_older_than(one.stat.modified, is_alone);
+                let is_copy = file.end == End::Whole
+                    && file.length < one.offset
+                    && (one.is_followed() || one.judged == 0 && !is_at_hand(one))
+                    && (is_alone || is_older && one.status != Status::Gone);
+                is_copy.then_some(Some(generation).filter(|_| is_older))
+            })
     }
 
     /// Whether the content is a prefix of another file's. Of files with the same content one is
     /// read.
-    fn is_copy<E>(
-        &self,
-        number: usize,
-        is_part: impl Fn(&Found, &Found) -> Result<bool, E>,
-    ) -> Result<bool, E> {
+    fn is_copy(&self, number: usize) -> Result<bool, E> {
         let file = &self.found[number];
+        let is_own = |number: usize| self.own[number].is_some_and(|own| self.is_free[own]);
+        let rank = (
+            file.length,
+            is_own(number),
+            file.is_plain(),
+            Reverse(number),
+        );
         for (other_number, other) in self.found.iter().enumerate() {
-            let is_read = match self.fates[other_number] {
+            let (is_read, is_certain) = match self.fates[other_number] {
                 // What was not examined is compared where it begins alike.
-                Some(Fate::GoesOn { generation, .. }) => {
-                    other.unchanged.is_none() || file.alike.contains(&generation)
-                }
-                Some(Fate::New) | None => true,
-                _ => false,
+                Some(Fate::GoesOn { generation, .. }) => (
+                    other.unchanged.is_none() || file.alike.contains(&generation),
+                    true,
+                ),
+                Some(Fate::New) | None => (true, other.is_current || is_own(other_number)),
+                _ => (false, false),
             };
-            let is_matched = matches!(self.fates[other_number], Some(Fate::GoesOn { .. }));
-            let rank = (file.length, false, file.is_plain(), number);
-            let is_certain = is_matched || other.is_current;
-            let other_rank = (other.length, is_certain, other.is_plain(), other_number);
-            if is_read && rank < other_rank && is_part(file, other)? {
+            let other_rank = (
+                other.length,
+                is_certain,
+                other.is_plain(),
+                Reverse(other_number),
+            );
+            if is_read && rank < other_rank && (self.is_part)(file, other)? {
                 return Ok(true);
             }
         }
@@ -250,36 +316,23 @@ impl Matching<'_> {
 
     /// A file in a compression that cannot be read: it is known by its time, and nothing is said of
     /// one that is still being made of the file beside it.
-    fn judge_unreadable(&mut self, file: &Found) -> Fate {
-        let mut free = self.free().filter(|(_, one)| one.status != Status::Unread);
-        let read = free.find(|(_, one)| file.has_time(one.stat.modified));
-        let read = read.map(|(generation, _)| generation);
-        drop(free);
-        if let Some(generation) = read {
-            self.is_free[generation] = false;
-            return Fate::is_file_of(generation);
+    fn judge_unreadable(&mut self, number: usize) -> Fate {
+        let file = &self.found[number];
+        let is_it = |number: &usize| {
+            let one = &self.table[*number];
+            self.is_free[*number]
+                && one.status != Status::Unread
+                && file.has_time(one.stat.modified)
+        };
+        if let Some(generation) = (0..self.table.len()).find(is_it) {
+            return self.go_on(number, generation, true);
         }
         let plain = file.path.with_extension("");
         let mut made_of = self.found.iter().filter(|other| other.path == plain);
-        let is_being_made =
-            made_of.any(|other| file.is_fresh(self.now) || file.has_time(other.stat.modified));
-        if is_being_made {
-            Fate::Copy { of: None }
-        } else {
-            Fate::Unreadable
+        let is_time = |other: &Found| file.is_fresh(self.now) || file.has_time(other.stat.modified);
+        match made_of.any(is_time) {
+            true => Fate::Copy { of: None },
+            false => Fate::Unreadable,
         }
-    }
-
-    /// A generation that was empty is known by its file alone.
-    fn judge_new(&mut self, file: &Found) -> Fate {
-        let own = self.free().find(|(_, one)| {
-            let was_empty = one.is_blank() && one.status == Status::Read && one.stat.size == 0;
-            was_empty && one.stat.is_same_file(&file.stat)
-        });
-        let own = own.map(|(generation, _)| generation);
-        own.map_or(Fate::New, |generation| {
-            self.is_free[generation] = false;
-            Fate::is_file_of(generation)
-        })
     }
 }

@@ -200,9 +200,9 @@ impl<'a> Wakes<'a> {
         };
         if let Some(row) = row {
             generation.move_after(row);
+            generation.key = file.key().or(generation.key.take());
         }
         if let (Some(end), false) = (&reading.end, is_cut) {
-            generation.key = file.key().or(generation.key.take());
             generation.see(&file.path, &file.stat, file.is_plain(), self.now);
             generation.status = Status::Read;
             generation.judged = if segment.is_finished { end.offset } else { 0 };
