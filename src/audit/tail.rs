@@ -197,13 +197,13 @@ impl<'a> Grouping<'a> {
                 .wakes()
                 .last()
                 .map(|wake| wake.caller_session_id()),
-            false => json::string(
-                session
-                    .filter(|name| name.starts_with(b"\"probe:"))
-                    .unwrap_or_default(),
-            ),
+            false => session
+                .filter(|name| name.starts_with(b"\"probe:"))
+                .and_then(json::string),
         };
-        let session = label(&self.masker.text(session.unwrap_or_default()));
+        let session = session
+            .map(|session| label(&self.masker.text(session)))
+            .unwrap_or_default();
         let [tool_name, action, endpoint, kind, status] = values.map(Option::unwrap_or_default);
         let key = [
             seam,
