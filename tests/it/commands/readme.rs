@@ -1,4 +1,4 @@
-//! The README's sample row becomes the README's DM, and the picture in `man` shows what Slack really gets.
+//! The README's sample row becomes the README's message, and the picture in `man` shows what Slack really gets.
 //! `UPDATE_DOCS=1 cargo test readme` draws it anew.
 
 use std::fmt::Write as _;
@@ -26,19 +26,25 @@ fn block(language: &str) -> String {
 fn posts(facts_after: &str) -> Vec<Post> {
     let world = World::stamped();
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", facts_after);
-    let dm = block("text");
-    let diagnosis = dm.split_once('\n').expect("a first line").1;
+    let message = block("text");
+    let diagnosis = message.split_once('\n').expect("a first line").1;
+    let diagnosis = diagnosis.split("\n\n").next().expect("a diagnosis");
     world.engine.script([Engine::answer(diagnosis)]);
     let row = block("json").replace('\n', "");
-    // A wake raised long ago would be told so.
-    let now = jiff::Timestamp::now().to_string();
-    world.append_raw(row.replace("2026-05-24T14:32:00.123456Z", &now) + "\n");
+    // The age of a wake that was raised long ago would be in its status line.
+    let now = jiff::Timestamp::now();
+    world.append_raw(row.replace("2026-05-24T14:32:00.123456Z", &now.to_string()) + "\n");
     world.run().exits(0).silent();
-    world.slack.posts()
+    let raised = now.strftime("raised %H:%M UTC").to_string();
+    let mut posts = world.slack.posts();
+    for post in &mut posts {
+        post.text = post.text.replace(&raised, "raised 14:32 UTC");
+    }
+    posts
 }
 
 #[test]
-fn the_sample_row_becomes_the_sample_dm() {
+fn the_sample_row_becomes_the_sample_message() {
     let posts = posts("30");
     assert_eq!(posts.len(), 1);
     assert_eq!(posts[0].text, block("text"));
