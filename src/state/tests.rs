@@ -220,10 +220,10 @@ mod texts {
         // The message about it names the same file.
         state.outbox.push_back(message(&detail, "found"));
         store.commit(&mut state, Durability::Full).unwrap();
-        assert_eq!(dir.files("texts"), [file.clone()]);
+        assert_eq!(dir.files("texts"), std::slice::from_ref(&file));
         state.queue.clear();
         store.commit(&mut state, Durability::Full).unwrap();
-        assert_eq!(dir.files("texts"), [file.clone()]);
+        assert_eq!(dir.files("texts"), std::slice::from_ref(&file));
         assert_eq!(written(), before, "it was written again");
         state.outbox.clear();
         store.commit(&mut state, Durability::Full).unwrap();

@@ -3,7 +3,10 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::support::{DIAGNOSIS, Post, Reply, Row, World, column, wake};
+use crate::support::{
+    Calls, DIAGNOSIS, Fault, Post, Reply, Row, World, assert_nothing_is_left, assert_sent,
+    at_each_call, column, wake,
+};
 
 /// A digest from so many wakes on.
 fn digesting(least: &str) -> World {
@@ -149,6 +152,26 @@ fn with_facts_first_the_list_goes_ahead_and_the_result_follows_it() {
         ];
         assert_eq!(texts_and_threads(&world.slack.posts()), expected);
     }
+}
+
+#[test]
+fn a_run_that_is_killed_with_a_digest_neither_loses_nor_doubles() {
+    needs!("strace");
+    let prepare = || {
+        let world = digesting("2");
+        world.append(["fly", "sentry"].map(wake));
+        world
+    };
+    at_each_call(Fault::Kill, Calls::Visible, prepare, |world, call, _| {
+        world.run().exits(0);
+        let posts = world.slack.posts();
+        let is_first = |post: &&Post| post.thread_ts.is_none();
+        let (lists, facts): (Vec<_>, Vec<_>) = posts.iter().partition(is_first);
+        let repeats =
+            assert_sent(&lists, "the list", &posts) + assert_sent(&facts, "the facts", &posts);
+        assert!(repeats <= 1, "{call}: {posts:?}");
+        assert_nothing_is_left(world);
+    });
 }
 
 /// So many wakes with 16 KiB each: nothing of them is lost, and the question stays small.
