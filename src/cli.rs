@@ -206,6 +206,9 @@ pub struct CheckArgs {
     /// Also send the operator a test message
     #[arg(long)]
     pub send_test_dm: bool,
+    /// Also run the fallback command with a test text
+    #[arg(long)]
+    pub test_fallback: bool,
     #[command(flatten)]
     pub format: FormatArg,
 }

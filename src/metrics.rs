@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ pub struct RunEnd<'a> {
     pub exit: Exit,
     pub state: &'a State,
     pub runs: &'a Note,
+    /// The key of the audit log in the state.
+    pub log: &'a str,
     /// `None` where the log cannot be read.
     pub lag_bytes: Option<u64>,
 }
@@ -42,23 +44,29 @@ pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> 
     replace(path, &text)
 }
 
-/// Replaces the file whole, readable by all: the collector runs as another user. What is no regular
-/// file was not made by a run, and replacing `/dev/stdout` would harm others.
+/// Replaces the file whole, readable by all: the collector runs as another user. Each run makes a new
+/// version of its own name. A device, such as `/dev/null`, is written as it is.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_char_device() => return fs::write(path, text),
         Ok(meta) => check_is_regular(&meta)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     // The collector reads what ends in .prom and nothing else.
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
     let mut file = create_anew(&new, 0o644)?;
     // Whatever the umask is.
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    fs::rename(&new, path)
+    let written = file
+        .set_permissions(Permissions::from_mode(0o644))
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 fn text(end: &RunEnd<'_>) -> String {
@@ -134,10 +142,14 @@ fn last_run(now: Timestamp, exit: Exit) -> [Metric; 2] {
     ]
 }
 
-fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
+fn gauges(end: &RunEnd<'_>) -> [Metric; 6] {
     let success = end.runs.last_success.map_or(0.0, seconds);
     let (state, lag_bytes) = (end.state, end.lag_bytes);
     let oldest = state.outbox.iter().map(|one| one.queued_at).min();
+    let last_row = state
+        .logs
+        .get(end.log)
+        .map(|log| log.quiet.since.min(end.now));
     let age = |oldest| (seconds(end.now) - seconds(oldest)).max(0.0);
     [
         (
@@ -147,8 +159,13 @@ fn gauges(end: &RunEnd<'_>) -> [Metric; 5] {
         ),
         (
             "lag_bytes",
-            "Bytes of the audit log behind the position; NaN where it cannot be read",
+            "Bytes of the audit log that are unread; NaN where it cannot be read",
             lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
+        ),
+        (
+            "last_row_timestamp_seconds",
+            "When the audit log last had a new row, or since when one is awaited",
+            last_row.map_or(f64::NAN, seconds),
         ),
         (
             "outbox_dms",
@@ -195,6 +212,7 @@ mod tests {
                 runs: 3,
                 ..Note::default()
             },
+            log: "/log",
             lag_bytes: Some(7),
         });
         assert!(text.contains(

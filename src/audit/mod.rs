@@ -12,7 +12,7 @@ mod look;
 mod matching;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod model;
+mod tests;
 pub mod names;
 pub mod proof;
 pub mod row;

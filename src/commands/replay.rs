@@ -20,7 +20,7 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::incident::{Decision, Incidents, Pair, Rules};
 use crate::outcome;
 use crate::page;
-use crate::record::{Filter, Sources};
+use crate::record::{Filter, Incident, Sources};
 use crate::report::{Report, count, print_json, print_lines};
 use crate::run::Run;
 use crate::run::effects::Replay;
@@ -104,8 +104,13 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         RecordFormat::Text => print_lines(&summary(&config, &only, &run.report, &counts)?),
         RecordFormat::Json => print_json(&run.report),
         RecordFormat::Html => {
-            let rows = run.effects.rows.unwrap_or_default();
-            print_page(&config, &rows)
+            let log = run.state.log(log);
+            let clock = run.effects.clock;
+            let parts = log
+                .into_iter()
+                .flat_map(|log| Incident::of_state(log, &config.debounce, clock));
+            let sources = Sources::new(parts.collect(), Vec::new());
+            print_page(&config, sources, &run.effects.rows.unwrap_or_default())
         }
     }
     .context("cannot print the report")?;
@@ -220,9 +225,8 @@ fn count_due(incidents: &mut Incidents, rules: &Rules, until: Timestamp) -> u64 
     dispatched
 }
 
-fn print_page(config: &Config, rows: &[outcome::Row]) -> io::Result<()> {
+fn print_page(config: &Config, mut sources: Sources, rows: &[outcome::Row]) -> io::Result<()> {
     let log = &config.paths.audit_log;
-    let mut sources = Sources::default();
     let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
     rows.for_each(|row| sources.take(&Row::of(row)));
     let record = sources.record(None);

@@ -56,6 +56,12 @@ impl HeldCounts {
         }
     }
 
+    /// Returns how many there were for any reason.
+    pub fn total(&self) -> u64 {
+        let counts = [self.repeat, self.buffered, self.silenced, self.acknowledged];
+        counts.into_iter().fold(0, u64::saturating_add)
+    }
+
     fn of(&mut self, reason: Reason) -> Option<&mut u64> {
         match reason {
             Reason::Repeat => Some(&mut self.repeat),
@@ -66,11 +72,11 @@ impl HeldCounts {
         }
     }
 
-    fn merge(&mut self, other: Self) {
-        self.repeat += other.repeat;
-        self.buffered += other.buffered;
-        self.silenced += other.silenced;
-        self.acknowledged += other.acknowledged;
+    pub fn merge(&mut self, other: Self) {
+        self.repeat = self.repeat.saturating_add(other.repeat);
+        self.buffered = self.buffered.saturating_add(other.buffered);
+        self.silenced = self.silenced.saturating_add(other.silenced);
+        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{HeldBack, Incident, Investigation, Record, worse};
+use super::{HeldCounts, Incident, Investigation, Record, worse};
 use crate::incident::Pair;
 use crate::report::count;
 use crate::time::{period, span};
@@ -69,12 +69,12 @@ impl Group<'_> {
     /// `5 wakes (3 repeats held back), 2 messages`, and what else is special.
     pub fn counts(&self) -> String {
         let sum = |of: fn(&Incident) -> u64| self.incidents.iter().map(|one| of(one)).sum::<u64>();
-        let mut held_back = HeldBack::default();
+        let mut held_back = HeldCounts::default();
         self.incidents
             .iter()
-            .for_each(|one| held_back.add(one.held_back));
+            .for_each(|one| held_back.merge(one.held_back));
         let mut wakes = count(sum(|one| one.wakes), "wake", "wakes");
-        if held_back.sum() > 0 {
+        if held_back.total() > 0 {
             wakes += &format!(" ({held_back} held back)");
         }
         let messages = count(sum(|one| one.messages), "message", "messages");

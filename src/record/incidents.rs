@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::rows::Recovery;
-use super::{HeldBack, Investigation, Resolution, worse};
-use crate::incident::{Pair, Severity};
+use super::{HeldCounts, Investigation, Resolution, worse};
+use crate::incident::{Pair, Rules, Severity};
 use crate::snapshot::{Health, Snapshot};
+use crate::state::LogState;
 
 /// What was wrong with one pair, from its first wake to its last, or to its recovery.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -28,7 +29,7 @@ pub struct Incident {
     pub dispatched: u64,
     /// Dispatched wakes whose investigation has not ended.
     pub pending: u64,
-    pub held_back: HeldBack,
+    pub held_back: HeldCounts,
     /// Alerts that were delivered.
     pub messages: u64,
     /// The last one.
@@ -39,6 +40,23 @@ pub struct Incident {
     /// The places of its investigations in the record.
     #[serde(skip)]
     pub investigations: Vec<usize>,
+}
+
+impl Incident {
+    /// Returns what the state has of a log's incidents: what its rows do not say yet.
+    pub fn of_state(log: &LogState, rules: &Rules, now: Timestamp) -> impl Iterator<Item = Self> {
+        let incidents = log.incidents.iter().filter(|one| one.wakes > 0);
+        incidents.map(move |one| Self {
+            pair: one.pair.clone(),
+            severity: one.worst.name().to_owned(),
+            title: Some(one.title.clone()).filter(|title| !title.is_empty()),
+            first_wake_at: one.first_wake,
+            last_wake_at: one.last_raised,
+            held_back: one.unrecorded,
+            is_open: one.is_open(rules, now),
+            ..Self::default()
+        })
+    }
 }
 
 /// Returns the incidents in the order in which they ended. Of each investigation, each recovery and what
@@ -109,9 +127,9 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
             before => {
                 // A repeat is inside a window, and no incident begins inside one.
                 if let Some(before) = before {
-                    before.held_back.add(HeldBack {
+                    before.held_back.merge(HeldCounts {
                         repeat: std::mem::take(&mut part.held_back.repeat),
-                        ..HeldBack::default()
+                        ..HeldCounts::default()
                     });
                     before.count();
                 }
@@ -163,7 +181,7 @@ impl Incident {
         self.wakes = self.wakes.max(part.wakes);
         self.dispatched += part.dispatched;
         self.pending += part.pending;
-        self.held_back.add(part.held_back);
+        self.held_back.merge(part.held_back);
         self.messages += part.messages;
         self.diagnosis = part.diagnosis.or(self.diagnosis.take());
         self.is_open |= part.is_open;
@@ -172,7 +190,7 @@ impl Incident {
     }
 
     fn count(&mut self) {
-        let known = self.dispatched.saturating_add(self.held_back.sum());
+        let known = self.dispatched.saturating_add(self.held_back.total());
         self.wakes = self.wakes.max(known);
     }
 

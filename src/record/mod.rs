@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::audit::seams::{Row, TOOL_SEAM};
 use crate::engine::Reason;
-use crate::incident::{Pair, Severity};
+use crate::incident::{HeldCounts, Pair, Severity};
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
 use crate::report::counted;
 use crate::snapshot::Snapshot;
@@ -50,16 +50,6 @@ pub struct Silence {
     pub wakes: u64,
 }
 
-/// How many wakes were held back, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct HeldBack {
-    pub repeat: u64,
-    pub buffered: u64,
-    pub silenced: u64,
-    pub acknowledged: u64,
-}
-
 /// An investigation: an outcome row with the tools that were called for it.
 #[derive(Debug, Default, Serialize)]
 pub struct Investigation {
@@ -79,7 +69,7 @@ pub struct Investigation {
     #[serde(skip)]
     pub last_wake_at: Option<Timestamp>,
     /// Since the pair's row before.
-    pub held_back: HeldBack,
+    pub held_back: HeldCounts,
     pub caller_session_id: String,
     pub dm_status: String,
     /// When the message was delivered after all.
@@ -244,22 +234,7 @@ fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
     }
 }
 
-impl HeldBack {
-    pub fn sum(&self) -> u64 {
-        let counts = [self.repeat, self.buffered, self.silenced, self.acknowledged];
-        counts.into_iter().fold(0, u64::saturating_add)
-    }
-
-    pub fn add(&mut self, other: Self) {
-        self.repeat = self.repeat.saturating_add(other.repeat);
-        self.buffered = self.buffered.saturating_add(other.buffered);
-        self.silenced = self.silenced.saturating_add(other.silenced);
-        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
-    }
-}
-
-/// `3 repeats, 1 silenced`.
-impl fmt::Display for HeldBack {
+impl fmt::Display for HeldCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let repeats = if self.repeat == 1 {
             "repeat"

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{HeldBack, Investigation, Silence, Tool};
+use super::{HeldCounts, Investigation, Silence, Tool};
 use crate::audit::seams::Row;
 use crate::incident::Pair;
 use crate::text::quote;
@@ -43,7 +43,7 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
     let filled = |field| row.detail(field).filter(|text| !text.is_empty());
     // A late diagnosis counts nothing anew.
     let counts = Some(&row.details()["held_back"]).filter(|_| !flag("late_diagnosis"));
-    let held_back = counts.and_then(|counts| HeldBack::deserialize(counts).ok());
+    let held_back = counts.and_then(|counts| HeldCounts::deserialize(counts).ok());
     Some(Investigation {
         at: row.emitted_at()?,
         id: filled("id"),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::group::{Group, fold};
-use super::{HeldBack, Incident, Investigation, Record, Silence};
+use super::{HeldCounts, Incident, Investigation, Record, Silence};
 use crate::audit::wake::caller_session_id;
 use crate::incident::Pair;
 
@@ -37,7 +37,7 @@ pub struct Totals {
     pub dispatched: u64,
     pub held_back: u64,
     #[serde(skip)]
-    pub by_reason: HeldBack,
+    pub by_reason: HeldCounts,
     /// Investigations without a diagnosis, or with a message that was not delivered.
     pub failed: u64,
     pub tokens: u64,
@@ -64,10 +64,10 @@ impl Record {
         for one in &self.parts {
             if picks(&one.pair, one.last_wake_at) && is_own(&one.pair) {
                 totals.dispatched += one.dispatched;
-                totals.by_reason.add(one.held_back);
+                totals.by_reason.merge(one.held_back);
             }
         }
-        totals.held_back = totals.by_reason.sum();
+        totals.held_back = totals.by_reason.total();
         totals.wakes = totals.dispatched.saturating_add(totals.held_back);
         let is_shown = |one: &&Incident| {
             let mut parts = one
@@ -101,7 +101,7 @@ impl Record {
 impl Totals {
     fn add(&mut self, one: &Investigation) {
         self.dispatched += u64::from(!one.late_diagnosis);
-        self.by_reason.add(one.held_back);
+        self.by_reason.merge(one.held_back);
         self.failed += u64::from(one.failed);
         self.tokens = self.tokens.saturating_add(one.tokens().unwrap_or(0));
         if let Some(cost) = one.total_cost_usd {

@@ -221,9 +221,9 @@ fn what_the_state_knows_is_part_of_the_incidents() {
         severity: "critical".into(),
         first_wake_at: at(first),
         last_wake_at: at(last),
-        held_back: HeldBack {
+        held_back: HeldCounts {
             repeat,
-            ..HeldBack::default()
+            ..HeldCounts::default()
         },
         is_open: true,
         ..Incident::default()

@@ -206,7 +206,7 @@ pub fn run(handed: &Handed) -> Result<()> {
 }
 
 /// Whether the command may be run: an executable file of ours or root's that others cannot change.
-fn check(path: &Path) -> Result<()> {
+pub fn check(path: &Path) -> Result<()> {
     let failed = |error: std::io::Error| anyhow!(error).context(path.display().to_string());
     let (_, meta) = open_trusted(path).map_err(failed)?;
     if meta.permissions().mode() & 0o111 == 0 {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use log::info;
 
 use super::Run;
+use super::ask::log_end;
 use super::effects::Effects;
 use super::next::{MOST_NEW, MOST_NEW_BYTES, room_taken};
 use crate::audit::generations::Checkpoint;
@@ -28,6 +29,7 @@ impl<E: Effects> Run<'_, E> {
         self.progress.looked = self.begun.elapsed();
         self.progress.is_fresh = true;
         self.silences = None;
+        self.log_end = log_end(&self.config.paths.audit_log);
         self.progress.was_full = false;
         let now = self.effects.now();
         let is_full = self.is_outbox_full();

@@ -77,6 +77,8 @@ pub struct Run<'a, E: Effects> {
     known: Known,
     /// The ids of the investigations that this look has queued.
     batch: Vec<String>,
+    /// Inode and length of the log when it was looked at last.
+    log_end: Option<(u64, u64)>,
     /// Why the log is read no more in this run.
     pub problem: Option<Error>,
     /// Warnings that were printed already, where they would be found again.
@@ -129,6 +131,7 @@ impl<'a, E: Effects> Run<'a, E> {
             reactions: Reactions::default(),
             known: Known::default(),
             batch: Vec::new(),
+            log_end: None,
             problem: None,
             warned: HashSet::new(),
             unwatched: None,
@@ -288,6 +291,14 @@ impl<'a, E: Effects> Run<'a, E> {
             incident.first_message.get_or_insert_with(|| it.clone());
             incident.newest_message = Some(it);
         }
+    }
+
+    /// Whether the log was written since it was looked at, and could still be read in this run.
+    pub fn log_has_changed(&mut self) -> bool {
+        let is_read = !self.progress.is_blind && !self.progress.was_full;
+        let has_changed = ask::log_end(&self.config.paths.audit_log) != self.log_end;
+        self.progress.is_fresh = false;
+        is_read && has_changed && !self.report.dry_run
     }
 
     fn log_file_name(&self) -> String {

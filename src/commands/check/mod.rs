@@ -55,6 +55,8 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     if args.send_test_dm {
         items.push(("test message", peers::test_message(&config, &http)));
     }
+    items.extend(peers::reactions(&config, &http).map(|one| ("reactions", one)));
+    items.extend(peers::fallback(&config, args.test_fallback).map(|one| ("fallback", one)));
     let ok = items.iter().all(|(_, one)| one.level != Level::Failed);
     let entry = |(subject, finding)| Entry { subject, finding };
     let findings = Findings {

@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::config::variables as var;
 use crate::engine::{self, Failure, Knowledge, Lookup, Metadata, Question, Reason};
 use crate::http::Http;
-use crate::slack::{self, Posted};
+use crate::run::hand_over::{self, Handed};
+use crate::slack::{self, Posted, Thread};
 use crate::terminal::Waiting;
 use crate::text::{first_few, quote};
 
@@ -108,6 +109,65 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
             engine_step(&failure),
         ),
     }
+}
+
+/// Whether reactions can be read, where they acknowledge: a made-up message is asked for, which Slack does not
+/// have.
+pub(super) fn reactions(config: &Config, http: &Http) -> Option<Finding> {
+    let name = config.ack_reaction.as_ref()?;
+    let made_up = Thread {
+        channel: "D0000000000".to_owned(),
+        ts: "1.000000".to_owned(),
+        operator: None,
+    };
+    Some(
+        match slack::has_reaction(http, &config.slack, &made_up, name) {
+            Err(cause) if cause == "missing_scope" => warning(
+                format!(":{name}: acknowledges nothing: Slack says missing_scope"),
+                "add the scope reactions:read to the Slack app, and install it again",
+            ),
+            Err(cause) if ["channel_not_found", "message_not_found"].contains(&cause.as_str()) => {
+                ok(format!(":{name}: on an alert acknowledges its incident"))
+            }
+            Ok(_) => ok(format!(":{name}: on an alert acknowledges its incident")),
+            Err(cause) => warning(
+                format!("whether :{name}: can be read is unknown: {cause}"),
+                "correct the findings about slack first",
+            ),
+        },
+    )
+}
+
+/// Whether the fallback command can be run; `is_tried`: it is, with a test text.
+pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
+    let set = || format!("set {} to an executable file", var::FALLBACK_COMMAND.name);
+    let Some(command) = &config.fallback_command else {
+        return is_tried.then(|| failed("not run: no fallback command is set", set()));
+    };
+    let shown = command.display();
+    let result = match is_tried {
+        true => hand_over::run(&Handed {
+            command: command.clone(),
+            text: format!("{TEST_MESSAGE}\n"),
+            variables: vec![
+                ("PROBE_WAKE_PROBE", "probe-wake-check".to_owned()),
+                ("PROBE_WAKE_CATEGORY", "made_up".to_owned()),
+                ("PROBE_WAKE_SEVERITY", "info".to_owned()),
+                (
+                    "PROBE_WAKE_TITLE",
+                    "A test of the fallback command".to_owned(),
+                ),
+            ],
+            removed: config.secret_variables(),
+            settings: config.settings.clone(),
+        }),
+        false => hand_over::check(command),
+    };
+    Some(match result {
+        Ok(()) if is_tried => ok(format!("{shown} took a test text")),
+        Ok(()) => ok(format!("{shown}; it was not run")),
+        Err(error) => failed(format!("{shown}: {error:#}"), set()),
+    })
 }
 
 fn made_up_wake() -> Wake {

@@ -12,10 +12,11 @@ use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::incident::Pair;
 use crate::outcome::{COMPLETED_SEAM, FILE, TURNED_FILE};
-use crate::record::{Incident, Record, Sources};
+use crate::record::{Incident, Record, Silence, Sources};
 use crate::snapshot::Snapshot;
 use crate::state::queue::Investigation;
-use crate::state::{State, Store};
+
+use crate::state::{State, Store, silences};
 
 /// What was found.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(super) fn read(
 ) -> Result<Found> {
     let paths = &config.paths;
     let secrets = config.secrets();
-    let mut sources = sources(&paths.state_dir);
+    let mut sources = sources(config);
     let mut rows = Vec::new();
     let mut wakes = Vec::new();
     // Whoever writes the audit log says nothing there about our messages and silences.
@@ -88,12 +89,32 @@ pub(super) fn read(
 }
 
 /// Reads what the state holds. Without a readable one the record is made from the rows alone.
-fn sources(state_dir: &Path) -> Sources {
-    let state = Store::at(state_dir).load().unwrap_or_else(|problem| {
+fn sources(config: &Config) -> Sources {
+    let now = Timestamp::now();
+    let mut store = Store::at(&config.paths.state_dir);
+    let state = store.load().unwrap_or_else(|problem| {
         warn!("what is queued is left out: {problem}");
         State::default()
     });
-    Sources::new(state.queue.iter().flat_map(pending).collect(), Vec::new())
+    let log = state.log(&config.paths.audit_log);
+    let parts = log
+        .into_iter()
+        .flat_map(|log| Incident::of_state(log, &config.debounce, now));
+    let parts = parts.chain(state.queue.iter().flat_map(pending));
+    let silences = silences::list(&store)
+        .into_iter()
+        .filter(|one| !one.is_over(now));
+    let silences = silences.map(|one| Silence {
+        of: one.scope.to_string(),
+        from: one.since,
+        until: one.until,
+        reason: one.reason,
+        wakes: log
+            .and_then(|log| log.silenced.get(&one.scope.to_string()))
+            .copied()
+            .unwrap_or(0),
+    });
+    Sources::new(parts.collect(), silences.collect())
 }
 
 /// Returns the wakes of an investigation that has not ended. One that is asked about again has an
@@ -104,8 +125,8 @@ fn pending(one: &Investigation) -> impl Iterator<Item = Incident> {
         pair: Pair::of(&alert.wake),
         severity: alert.wake.severity.clone(),
         title: Some(alert.wake.title.chars().take(200).collect()),
-        first_wake_at: one.queued_at,
-        last_wake_at: one.queued_at,
+        first_wake_at: alert.dispatch.since,
+        last_wake_at: alert.dispatch.since,
         dispatched: 1,
         pending: 1,
         ..Incident::default()

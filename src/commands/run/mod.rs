@@ -27,6 +27,9 @@ use crate::text::quote;
 /// After a longer time without runs, a log without rows is watched anew.
 const QUIET_GAP: SignedDuration = SignedDuration::from_mins(15);
 
+/// How often a run begins again at most because the log was written while it ended.
+const MOST_LAST_LOOKS: u32 = 3;
+
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     let mut config = Config::load(flags)?;
     if let Some(seconds) = args.max_runtime {
@@ -38,11 +41,12 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     explain_interrupt();
     // Monitoring comes when the lock is released: it holds nobody up.
     let mut done = None;
-    let ended = guarded(|| real_run(&config, args, &mut done));
+    let mut beats = true;
+    let ended = guarded(|| real_run(&config, args, &mut done, &mut beats));
     if let Some(path) = &config.metrics_file {
         monitoring::write_metrics(path, &config, done.as_ref(), &ended);
     }
-    if let Some(url) = &config.heartbeat {
+    if let Some(url) = config.heartbeat.as_ref().filter(|_| beats) {
         monitoring::beat(&config, url, &ended);
     }
     ended
@@ -51,8 +55,13 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
 /// What the metrics say about a run.
 type Done = (Report, State, Note);
 
-/// `reported` gets what the run did, also where it could not be ended.
-fn real_run(config: &Config, args: &RunArgs, reported: &mut Option<Done>) -> Ended {
+/// `reported` gets what the run did, also where it could not be ended; `beats` whether the heartbeat is due.
+fn real_run(
+    config: &Config,
+    args: &RunArgs,
+    reported: &mut Option<Done>,
+    beats: &mut bool,
+) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     wait_for_pace(&store.dir, Duration::from_secs(args.pace));
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
@@ -75,6 +84,11 @@ fn real_run(config: &Config, args: &RunArgs, reported: &mut Option<Done>) -> End
         Ok(exit) => (*exit, logger::last_problem()),
         Err(problem) => (problem.exit, Some(problem.what())),
     };
+    let now = Timestamp::now();
+    *beats = monitoring::is_beat_due(config, &lock.note, exit, now);
+    if *beats {
+        lock.note.heartbeat = Some((now, exit == Exit::Done));
+    }
     let left = match reported {
         Some((report, ..)) => report.unwatched.unwrap_or_default(),
         None => unwatched,
@@ -155,8 +169,14 @@ fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem>
     if before.is_none() {
         first_run(run, config)?;
     }
-    run.work()?;
-    run.finish()?;
+    // A last look before the lock is let go: a write meanwhile started no other run.
+    for _ in 0..MOST_LAST_LOOKS {
+        run.work()?;
+        run.finish()?;
+        if !run.log_has_changed() {
+            break;
+        }
+    }
     Ok(())
 }
 

@@ -1,22 +1,34 @@
 //! What those who watch the runs from outside learn once a run is over.
 
-use std::fs::{self, Metadata};
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::Done;
+use crate::audit::lag::lag;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::http::Endpoint;
 use crate::metrics::{self, RunEnd};
-use crate::report::Report;
+use crate::state::State;
+use crate::state::lock::Note;
 use crate::terminal::Waiting;
 
 /// A monitor that does not answer must not hold up the next run.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether the heartbeat is asked after a run that ended like this: where the result is the same as last time,
+/// at most once a cadence.
+pub(super) fn is_beat_due(config: &Config, note: &Note, exit: Exit, now: Timestamp) -> bool {
+    let Some((at, was_well)) = note.heartbeat else {
+        return true;
+    };
+    let since = now.duration_since(at);
+    let cadence = SignedDuration::try_from(config.cadence).unwrap_or(SignedDuration::MAX);
+    since >= cadence || since.is_negative() || was_well != (exit == Exit::Done)
+}
 
 /// Reports to a monitor that expects to be asked after each run how this one ended. A run that found the
 /// lock held reports nothing: the one that holds it does.
@@ -43,14 +55,15 @@ pub(super) fn write_metrics(path: &Path, config: &Config, done: Option<&Done>, e
         Err(problem) => problem.exit,
     };
     let written = match done {
-        Some((report, state, runs)) => metrics::write(
+        Some((_, state, runs)) => metrics::write(
             path,
             &RunEnd {
                 now,
                 exit,
                 state,
                 runs,
-                lag_bytes: lag_bytes(&config.paths.audit_log, report),
+                log: &state.log_key(&config.paths.audit_log),
+                lag_bytes: lag_bytes(config, state),
             },
         ),
         None if exit == Exit::Locked => Ok(()),
@@ -61,7 +74,9 @@ pub(super) fn write_metrics(path: &Path, config: &Config, done: Option<&Done>, e
     }
 }
 
-fn lag_bytes(log: &Path, report: &Report) -> Option<u64> {
-    let meta = fs::metadata(log).ok().filter(Metadata::is_file)?;
-    Some(meta.len().saturating_sub(report.position.after))
+/// Returns how much of the log is unread; `None` where it cannot be read.
+fn lag_bytes(config: &Config, state: &State) -> Option<u64> {
+    let log = &config.paths.audit_log;
+    let lag = lag(log, &state.log(log)?.checkpoint, Timestamp::now()).ok()?;
+    (!lag.missing).then_some(lag.bytes)
 }
