@@ -10,14 +10,14 @@ pub mod lag;
 mod lines;
 mod look;
 mod matching;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;
 pub mod names;
 pub mod proof;
 pub mod row;
 pub mod seams;
 pub mod stat;
 pub mod tail;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 pub mod wake;
 pub mod wakes;
