@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 const AFTER_HELP: &str = "\
@@ -158,9 +159,19 @@ pub struct RaiseArgs {
     pub recovered: bool,
     /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),
     /// or a probe, perhaps a category, and "recovered":true
-    #[arg(long, value_name = "-", value_parser = ["-"], exclusive = true)]
+    #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with_all = OF_ONE_ROW)]
     pub rows: Option<String>,
 }
+
+const OF_ONE_ROW: [&str; 7] = [
+    "probe",
+    "severity",
+    "title",
+    "category",
+    "detail",
+    "set",
+    "recovered",
+];
 
 /// Flags with which `raise` needs neither a severity nor a title.
 const NO_WAKE: [&str; 2] = ["rows", "recovered"];
@@ -355,4 +366,28 @@ pub enum RecordFormat {
 pub enum ResetPosition {
     Start,
     End,
+}
+
+/// Returns what to type in place of a command that other programs have.
+pub fn tip(error: &clap::Error) -> Option<&'static str> {
+    let typed = match error.get(ContextKind::InvalidSubcommand)? {
+        ContextValue::String(typed) => typed.as_str(),
+        _ => return None,
+    };
+    Some(match typed {
+        "mute" | "snooze" | "pause" => "alerts are held back by 'probe-wake silence'",
+        "acknowledge" | "resolve" => "an open incident is acknowledged by 'probe-wake ack'",
+        "tail" | "watch" | "start" | "daemon" => {
+            "there is no daemon: 'probe-wake schedule' shows what starts 'probe-wake run'"
+        }
+        "test" | "doctor" | "verify" => "the set-up is checked by 'probe-wake check'",
+        "send" | "alert" | "trigger" | "notify" => {
+            "an alert is raised by 'probe-wake raise'; a test message is sent by 'probe-wake check --send-test-dm'"
+        }
+        "list" | "ls" | "show" | "open" => {
+            "what is open is listed by 'probe-wake status', what was by 'probe-wake history'"
+        }
+        "log" | "logs" | "report" => "what was sent is listed by 'probe-wake history'",
+        _ => return None,
+    })
 }

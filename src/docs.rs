@@ -12,6 +12,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::cli::Cli;
 use crate::config::variables::VARIABLES;
+use crate::context;
 use crate::engine::Reason;
 use crate::exit::Exit;
 
@@ -322,6 +323,44 @@ fn the_man_pages_are_up_to_date() {
     for (name, page) in pages() {
         hold(&repository().join("man").join(name), &page);
     }
+}
+
+/// The marks around the example of a prompt in probe-wake(7).
+const PROMPT_BEGINS: &str = ".\\\" A prompt begins.\n.nf\n";
+const PROMPT_ENDS: &str = ".fi\n.\\\" A prompt ends.\n";
+
+#[test]
+fn the_prompt_in_the_man_page_is_what_the_program_says() {
+    let path = repository().join("man/probe-wake.7");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(PROMPT_BEGINS).unwrap();
+    let (_, after) = rest.split_once(PROMPT_ENDS).unwrap();
+    let mut example = String::new();
+    for line in context::example().lines() {
+        let pieces = in_pieces(line, 76);
+        example += &pieces.join("\n  ").replace('\\', "\\e");
+        example.push('\n');
+    }
+    hold(
+        &path,
+        &[before, PROMPT_BEGINS, &example, PROMPT_ENDS, after].concat(),
+    );
+}
+
+/// The line in pieces of at most `most` bytes, cut at spaces where there are any.
+fn in_pieces(line: &str, most: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for word in line.split_inclusive([' ', ',']) {
+        let last = pieces.len() - 1;
+        match pieces[last].len() + word.len() > most {
+            true => pieces.push(word.to_owned()),
+            false => pieces[last].push_str(word),
+        }
+    }
+    pieces
+        .iter()
+        .map(|piece| piece.trim_end().to_owned())
+        .collect()
 }
 
 #[test]

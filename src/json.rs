@@ -109,20 +109,15 @@ fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
     let mut found = [None; N];
     for (key, value) in members(object) {
-        if let Some(wanted) = names.iter().position(|name| is_string(key, name)) {
+        let escaped = memchr(b'\\', key).and_then(|_| string(key));
+        let said = escaped
+            .as_deref()
+            .map_or(&key[1..key.len() - 1], str::as_bytes);
+        if let Some(wanted) = names.iter().position(|name| name.as_bytes() == said) {
             found[wanted] = Some(value);
         }
     }
     found
-}
-
-/// Returns whether this raw string says this text.
-fn is_string(raw: &[u8], text: &str) -> bool {
-    let inner = &raw[1..raw.len() - 1];
-    match memchr(b'\\', inner) {
-        None => inner == text.as_bytes(),
-        Some(_) => string(raw).is_some_and(|said| said == text),
-    }
 }
 
 /// Decodes the string that `raw` begins with; `None` if it begins with something else. A lone

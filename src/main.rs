@@ -50,7 +50,7 @@ mod time;
 
 use std::env;
 use std::mem::ManuallyDrop;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
@@ -70,7 +70,13 @@ fn main() -> ExitCode {
     let mut command = ManuallyDrop::new(cli::Cli::command().color(help_colour));
     let matches = command.try_get_matches_from_mut(env::args_os());
     let parsed = matches.and_then(|matches| cli::Cli::from_arg_matches(&matches));
-    let cli = parsed.unwrap_or_else(|error| error.exit());
+    let cli = parsed.unwrap_or_else(|error| {
+        let _ = error.print();
+        if let Some(tip) = cli::tip(&error) {
+            eprintln!("\n  tip: {tip}");
+        }
+        process::exit(error.exit_code());
+    });
     logger::init(cli.global.verbose, config::stderr_is_journal());
     exit::log_panics();
     match exit::guarded(|| commands::execute(&cli)) {

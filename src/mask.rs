@@ -6,8 +6,6 @@ use std::ops::Range;
 use crate::json;
 use crate::secret::Secret;
 
-const MASKED: &str = "[masked]";
-
 /// Masks with the tokens that are set, whatever they look like, and by form.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Masker<'a> {
@@ -28,10 +26,10 @@ impl Masker<'_> {
 
     /// Masking may shorten a text, so more is kept than is shown: nothing that is cut here is seen.
     fn string(&self, mut text: String, most: usize) -> String {
-        if text.trim_start().starts_with('{') {
-            if let Some(object) = json::whole_object(text.as_bytes()) {
-                return self.details(object, most);
-            }
+        if text.trim_start().starts_with('{')
+            && let Some(object) = json::whole_object(text.as_bytes())
+        {
+            return self.details(object, most);
         }
         if let Some((end, _)) = text.char_indices().nth(most.saturating_mul(8)) {
             // Half a secret is not recognised, so none is cut in two.
@@ -49,82 +47,99 @@ impl Masker<'_> {
     }
 }
 
-/// Whether the value of this key is masked. A yes or no is no secret, nor is a number of several tokens.
-fn is_hidden(key: &str, value: &[u8]) -> bool {
-    let is_number = matches!(value.first(), Some(b'-' | b'0'..=b'9'));
-    match value.first() {
-        Some(b'"' | b'{' | b'[' | b'-' | b'0'..=b'9') => names_secret(key, is_number),
-        _ => false,
-    }
-}
-
-/// Words that end the name of a secret, written together.
-const SECRET_NAMES: [&str; 14] = [
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "passphrase",
-    "authorization",
-    "cookie",
-    "credential",
-    "apikey",
-    "accesskey",
-    "secretkey",
-    "privatekey",
-    "signingkey",
-    "encryptionkey",
-];
+/// Words that end the name of a secret, without what stands between them.
+const SECRETS: &str = "token secret password passwd passphrase authorization cookie credential apikey \
+     accesskey secretkey privatekey signingkey encryptionkey";
 
 /// Words after the name of a secret that still mean the secret itself.
-const SUFFIXES: [&str; 12] = [
-    "value", "header", "hash", "base", "raw", "text", "string", "plain", "pem", "old", "new", "b64",
-];
+const SUFFIXES: &str = "value header hash base raw text string plain pem old new b64";
 
-/// Whether the key names a secret: `apiKey`, `X-Api-Key`, `set_cookie`, but not `token_count`.
-fn names_secret(key: &str, only_one: bool) -> bool {
+/// Whether the value of this key is masked: `apiKey`, `X-Api-Key`, `set_cookie`, but not `token_count`. A yes
+/// or no is no secret, nor is a number of several tokens.
+fn is_hidden(key: &str, value: &[u8]) -> bool {
+    let is_number = match value.first() {
+        Some(b'"' | b'{' | b'[') => false,
+        Some(b'-' | b'0'..=b'9') => true,
+        _ => return false,
+    };
     let letters = key.chars().filter(char::is_ascii_alphanumeric);
-    let letters: String = letters.collect::<String>().to_ascii_lowercase();
-    let mut name = letters.trim_end_matches(|c: char| c.is_ascii_digit());
-    if let Some(rest) = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)) {
-        name = rest;
-    }
-    let ends_as_secret = |name: &str| SECRET_NAMES.iter().any(|secret| name.ends_with(secret));
-    let singular = name.strip_suffix('s').filter(|_| !only_one);
+    let letters: String = letters.map(|c| c.to_ascii_lowercase()).collect();
+    let name = letters.trim_end_matches(|c: char| c.is_ascii_digit());
+    let name = SUFFIXES
+        .split(' ')
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(name);
+    let ends_as_secret = |name: &str| {
+        SECRETS
+            .split_whitespace()
+            .any(|secret| name.ends_with(secret))
+    };
+    let singular = name.strip_suffix('s').filter(|_| !is_number);
     ends_as_secret(name) || singular.is_some_and(ends_as_secret)
 }
 
-/// How a kind of secret begins, and how long it is, if it is one, in a text that begins with it.
-struct Form {
-    start: &'static str,
-    length: fn(&str) -> Option<usize>,
-}
+const PEM: &str = "-----BEGIN ";
 
-const FORMS: [Form; 12] = [
-    form("xoxb-", |text| token(text, 11)),
-    form("xoxp-", |text| token(text, 11)),
-    form("xapp-", |text| token(text, 11)),
-    form("sk-", api_key),
-    form("sk_live_", |text| token(text, 16)),
-    form("ghp_", |text| token(text, 10)),
-    form("gho_", |text| token(text, 10)),
-    form("ghs_", |text| token(text, 10)),
-    form("github_pat_", |text| token(text, 20)),
-    form("AKIA", access_key_id),
-    form("eyJ", json_web_token),
-    form("-----BEGIN ", pem),
+/// How secrets begin that are known by their form.
+const FORMS: [&str; 12] = [
+    "xoxb-",
+    "xoxp-",
+    "xapp-",
+    "sk-",
+    "sk_live_",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "AKIA",
+    "eyJ",
+    PEM,
 ];
 
-const fn form(start: &'static str, length: fn(&str) -> Option<usize>) -> Form {
-    Form { start, length }
+/// How long the secret of this form is that the text begins with, if it is one.
+fn length(form: &str, text: &str) -> Option<usize> {
+    let run = |text: &str, is_part: &dyn Fn(char) -> bool| {
+        text.find(|c| !is_part(c)).unwrap_or(text.len())
+    };
+    let token = run(text, &is_token_char);
+    match form {
+        // Other words begin so too, such as `sk-learn`.
+        "sk-" => {
+            let key = &text[..token];
+            let is_named = key.starts_with("sk-ant-") || key.starts_with("sk-proj-");
+            let is_random = key.contains(|c: char| c.is_ascii_digit());
+            let is_long = key.split('-').any(|part| part.len() >= 16);
+            (token >= 11 && (is_named || is_random || is_long)).then_some(token)
+        }
+        "AKIA" => {
+            let id = run(text, &|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+            (id >= 20).then_some(id)
+        }
+        // A JSON web token has three parts or more; the last may be empty.
+        "eyJ" => {
+            let rest = text[token..].strip_prefix('.')?;
+            let payload = run(rest, &is_token_char);
+            let is_token = token >= 8 && payload >= 2 && rest[payload..].starts_with('.');
+            is_token.then(|| run(text, &|c| is_token_char(c) || c == '.'))
+        }
+        // To the end of its last line, or of the text where that is missing.
+        PEM => {
+            let label = text[PEM.len()..].split("-----").next()?;
+            let is_label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+            let end = format!("-----END {label}-----");
+            let length = || text.find(&end).map_or(text.len(), |at| at + end.len());
+            (!label.is_empty() && label.chars().all(is_label)).then(length)
+        }
+        _ => (token >= 11).then_some(token),
+    }
 }
 
-fn mask_form(text: String, form: &Form) -> String {
+fn mask_form(text: String, form: &&str) -> String {
     let mut masked = String::new();
     let mut rest = 0;
     while let Some(range) = find(&text, rest, form) {
         masked += &text[rest..range.start];
-        masked += MASKED;
+        masked += "[masked]";
         rest = range.end;
     }
     match rest {
@@ -135,65 +150,22 @@ fn mask_form(text: String, form: &Form) -> String {
 
 /// The first secret of this form at `from` or later. Only a PEM block begins within a word: the line
 /// feed before it may be written as `\n`.
-fn find(text: &str, from: usize, form: &Form) -> Option<Range<usize>> {
-    let starts = text[from..].match_indices(form.start);
+fn find(text: &str, from: usize, form: &str) -> Option<Range<usize>> {
+    let starts = text[from..].match_indices(form);
     let starts = starts.map(|(at, _)| from + at);
-    let is_whole =
-        |at: &usize| form.start.starts_with('-') || !text[..*at].ends_with(is_token_char);
-    let mut starts = starts.filter(is_whole);
-    starts.find_map(|start| Some(start..start + (form.length)(&text[start..])?))
+    let mut starts = starts.filter(|at| form == PEM || !text[..*at].ends_with(is_token_char));
+    starts.find_map(|start| Some(start..start + length(form, &text[start..])?))
 }
 
 fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
 
-fn run(text: &str, is_part: impl Fn(char) -> bool) -> usize {
-    text.find(|c| !is_part(c)).unwrap_or(text.len())
-}
-
-fn token(text: &str, shortest: usize) -> Option<usize> {
-    Some(run(text, is_token_char)).filter(|length| *length >= shortest)
-}
-
-/// `sk-` also begins words such as `sk-learn`, so a short one needs a digit.
-fn api_key(text: &str) -> Option<usize> {
-    let length = token(text, 11)?;
-    let key = &text[..length];
-    let is_named = key.starts_with("sk-ant-") || key.starts_with("sk-proj-");
-    let is_random =
-        key.contains(|c: char| c.is_ascii_digit()) || key.split('-').any(|part| part.len() >= 16);
-    (is_named || is_random).then_some(length)
-}
-
-fn access_key_id(text: &str) -> Option<usize> {
-    let length = run(text, |c| c.is_ascii_uppercase() || c.is_ascii_digit());
-    (length >= 20).then_some(length)
-}
-
-/// Three parts or more, separated by dots; the last may be empty.
-fn json_web_token(text: &str) -> Option<usize> {
-    let header = run(text, is_token_char);
-    let rest = text[header..].strip_prefix('.')?;
-    let payload = run(rest, is_token_char);
-    let is_token = header >= 8 && payload >= 2 && rest[payload..].starts_with('.');
-    is_token.then(|| run(text, |c| is_token_char(c) || c == '.'))
-}
-
-/// To the end of its last line; to the end of the text where that is missing.
-fn pem(text: &str) -> Option<usize> {
-    let label = text["-----BEGIN ".len()..].split("-----").next()?;
-    let is_label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
-    if label.is_empty() || !label.chars().all(is_label) {
-        return None;
-    }
-    let end = format!("-----END {label}-----");
-    Some(text.find(&end).map_or(text.len(), |at| at + end.len()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MASKED: &str = "[masked]";
 
     fn masked(raw: &str) -> String {
         let secrets = [Secret::new("our-own-token-1".to_owned())];

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use jiff::SignedDuration;
+use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
 use serde::Serialize;
 
 use crate::audit::wake::Wake;
@@ -169,6 +170,19 @@ pub fn counted<'a>(parts: impl IntoIterator<Item = (u64, &'a str)>) -> Vec<Strin
 /// A line on stdout about what was done. That nobody reads it is no reason to break off.
 pub fn tell(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Fails if stdout was closed when this process was started. The runtime has opened `/dev/null` in its place,
+/// for reading, too, which nobody does who means it.
+pub fn check_stdout() -> io::Result<()> {
+    let stdout = io::stdout();
+    let is_open_for_both = fcntl_getfl(&stdout)?.contains(OFlags::RDWR);
+    let meta = fstat(&stdout)?;
+    let is_null = (major(meta.st_rdev), minor(meta.st_rdev)) == (1, 3);
+    match is_null && is_open_for_both {
+        true => Err(io::Error::other("it is closed")),
+        false => Ok(()),
+    }
 }
 
 /// One JSON object on stdout. What could steer a terminal is written as an escape: it can only

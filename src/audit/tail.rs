@@ -12,7 +12,6 @@ use std::str;
 
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
-use memchr::memmem;
 
 use super::compression::Compression;
 use super::names::list;
@@ -119,19 +118,11 @@ fn newest_first(log: &Path, from: Timestamp) -> Vec<PathBuf> {
     [log.to_owned()].into_iter().chain(rotated).collect()
 }
 
-/// The rows of a kind while they are read. The newest of them are kept, the oldest of these first.
-struct Group {
-    count: u64,
-    first: Timestamp,
-    last: Timestamp,
-    rows: Vec<(Timestamp, Vec<u8>)>,
-}
-
 struct Grouping<'a> {
     window: Window,
     masker: Masker<'a>,
-    /// By seam, session and values as they stand in the rows, with NUL bytes between them.
-    groups: HashMap<Vec<u8>, Group>,
+    /// By seam, session and values as they stand in the rows.
+    kinds: HashMap<Vec<u8>, Kind>,
     left_out: u64,
     oldest: Option<Timestamp>,
 }
@@ -141,7 +132,7 @@ impl<'a> Grouping<'a> {
         Self {
             window,
             masker,
-            groups: HashMap::new(),
+            kinds: HashMap::new(),
             left_out: 0,
             oldest: None,
         }
@@ -176,18 +167,17 @@ impl<'a> Grouping<'a> {
     }
 
     fn add_lines(&mut self, source: impl Read, mut is_cut: bool) -> io::Result<()> {
-        let mut key = Vec::new();
         for_each_line(source, &[""], |line| {
             if line.len() > LONGEST_ROW {
                 self.left_out += 1;
             } else if !std::mem::take(&mut is_cut) {
-                self.add(line, &mut key);
+                self.add(line);
             }
         })
     }
 
     /// Adds a row that has a seam and a time. A torn one may have both; its details are nothing then.
-    fn add(&mut self, line: &[u8], key: &mut Vec<u8>) -> Option<()> {
+    fn add(&mut self, line: &[u8]) -> Option<()> {
         let start = memchr::memchr(b'{', line)?;
         let names = ["seam", "emitted_at", "details", "caller_session_id"];
         let [seam, at, details, session] = json::last_of(&line[start..], names);
@@ -202,83 +192,77 @@ impl<'a> Grouping<'a> {
         let is_short = |value: &&[u8]| value.starts_with(b"\"") && value.len() <= LONGEST_VALUE;
         let values = values.map(|value| value.filter(is_short));
         // A wake belongs to the session in which it is investigated, whatever its row says.
-        let session = match memmem::find(seam, SEAM.as_bytes()) {
-            None => session
-                .filter(|name| name.starts_with(b"\"probe:"))
-                .and_then(json::string),
-            Some(_) => read_rows(line)
+        let session = match seam.get(1..seam.len() - 1) == Some(SEAM.as_bytes()) {
+            true => read_rows(line)
                 .wakes()
                 .last()
                 .map(|wake| wake.caller_session_id()),
+            false => json::string(
+                session
+                    .filter(|name| name.starts_with(b"\"probe:"))
+                    .unwrap_or_default(),
+            ),
         };
-        let session = session
-            .map(|session| label(&self.masker.text(session)))
-            .unwrap_or_default();
-        key.clear();
-        for part in [seam, session.as_bytes()]
-            .into_iter()
-            .chain(values.map(Option::unwrap_or_default))
-        {
-            key.extend_from_slice(part);
-            key.push(0);
-        }
-        if !self.groups.contains_key(key) {
-            if self.groups.len() == MOST_KINDS {
+        let session = label(&self.masker.text(session.unwrap_or_default()));
+        let [tool_name, action, endpoint, kind, status] = values.map(Option::unwrap_or_default);
+        let key = [
+            seam,
+            session.as_bytes(),
+            tool_name,
+            action,
+            endpoint,
+            kind,
+            status,
+        ]
+        .join(&0);
+        let is_full = self.kinds.len() == MOST_KINDS;
+        let kind = match self.kinds.get_mut(&key) {
+            Some(kind) => kind,
+            None if is_full => {
                 self.left_out += 1;
                 return None;
             }
-            let (first, last) = (at, at);
-            self.groups.insert(
-                key.clone(),
-                Group {
+            None => {
+                let text = |raw| json::string(raw).map(|text| label(&self.masker.text(text)));
+                let fields = KIND_FIELDS.iter().zip(values);
+                let fields =
+                    fields.filter_map(|(name, raw)| Some(format!("{name}={}", text(raw?)?)));
+                self.kinds.entry(key).or_insert(Kind {
+                    seam: text(seam).unwrap_or_default(),
+                    fields: fields.collect::<Vec<_>>().join(" "),
+                    session,
                     count: 0,
-                    first,
-                    last,
+                    first: at,
+                    last: at,
                     rows: Vec::new(),
-                },
-            );
-        }
-        let group = self.groups.get_mut(key)?;
-        group.count += 1;
-        group.first = group.first.min(at);
-        group.last = group.last.max(at);
+                })
+            }
+        };
+        kind.count += 1;
+        kind.first = kind.first.min(at);
+        kind.last = kind.last.max(at);
         // A row of the same time comes after those that stand before it in the log.
-        let place = group.rows.partition_point(|(other, _)| *other <= at);
-        if place > 0 || group.rows.len() < ROWS_KEPT {
+        let place = kind.rows.partition_point(|(other, _)| *other <= at);
+        if place > 0 || kind.rows.len() < ROWS_KEPT {
             // Most are pushed out again, so only those are masked at once that would take much memory.
             let kept = match details.len() {
-                ..=MOST_RAW => details.to_vec(),
-                _ => self.masker.details(details, MOST_DETAILS).into_bytes(),
+                ..=MOST_RAW => String::from_utf8_lossy(details).into_owned(),
+                _ => self.masker.details(details, MOST_DETAILS),
             };
-            group.rows.insert(place, (at, kept));
-            group
-                .rows
-                .drain(..group.rows.len().saturating_sub(ROWS_KEPT));
+            kind.rows.insert(place, (at, kept));
+            kind.rows.drain(..kind.rows.len().saturating_sub(ROWS_KEPT));
         }
         Some(())
     }
 
     fn finish(self, is_cut: bool) -> Tail {
-        let text = |raw| json::string(raw).map(|text| label(&self.masker.text(text)));
-        let details = |raw: &[u8]| cut(&self.masker.details(raw, MOST_DETAILS), MOST_DETAILS);
-        let kinds = self.groups.iter().map(|(key, group)| {
-            let mut parts = key.split(|byte| *byte == 0);
-            let mut part = || parts.next().unwrap_or_default();
-            let (seam, session) = (part(), String::from_utf8_lossy(part()));
-            let fields =
-                KIND_FIELDS.map(|name| text(part()).map(|value| format!("{name}={value}")));
-            let rows = group.rows.iter();
-            Kind {
-                seam: text(seam).unwrap_or_default(),
-                fields: fields.into_iter().flatten().collect::<Vec<_>>().join(" "),
-                session: session.into_owned(),
-                count: group.count,
-                first: group.first,
-                last: group.last,
-                rows: rows.map(|(at, raw)| (*at, details(raw))).collect(),
-            }
-        });
-        let mut kinds: Vec<Kind> = kinds.collect();
+        let mut kinds: Vec<Kind> = self.kinds.into_values().collect();
+        for (_, details) in kinds.iter_mut().flat_map(|kind| &mut kind.rows) {
+            *details = cut(
+                &self.masker.details(details.as_bytes(), MOST_DETAILS),
+                MOST_DETAILS,
+            );
+        }
         let name = |kind: &Kind| (kind.seam.clone(), kind.fields.clone(), kind.session.clone());
         kinds.sort_by_cached_key(|kind| (kind.count, Reverse(kind.last), name(kind)));
         Tail {
@@ -289,5 +273,249 @@ impl<'a> Grouping<'a> {
                 .oldest
                 .filter(|oldest| is_cut && *oldest > self.window.from),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::time::{Duration, SystemTime};
+
+    use flate2::Compression as Level;
+    use flate2::write::GzEncoder;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::context::Folder;
+    use crate::secret::Secret;
+
+    const LOG: &str = "kora_audit_log.jsonl";
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-05-24T{time}Z").parse().unwrap()
+    }
+
+    fn window() -> Window {
+        Window {
+            from: at("13:33:00"),
+            until: at("14:33:00"),
+        }
+    }
+
+    fn row(time: &str, seam: &str, details: Value) -> String {
+        let at = at(time).to_string();
+        let session = Value::Null;
+        let row = json!({"emitted_at": at, "seam": seam, "details": details, "caller_session_id": session});
+        format!("{row}\n")
+    }
+
+    fn tool(time: &str, name: &str) -> String {
+        row(time, "mcp.tool_called", json!({"tool_name": name, "n": 1}))
+    }
+
+    fn read(log: &Path) -> Tail {
+        Tail::of_log(log, window(), Masker::default())
+    }
+
+    /// Each kind with its count and times: `mcp.tool_called tool_name=a 2 14:00 14:10`.
+    fn shown(tail: &Tail) -> Vec<String> {
+        let minute = |time: Timestamp| time.strftime("%H:%M").to_string();
+        let kinds = tail.kinds.iter().map(|kind| {
+            let (first, last) = (minute(kind.first), minute(kind.last));
+            let (seam, fields, count) = (&kind.seam, &kind.fields, kind.count);
+            format!("{seam} {fields} {count} {first} {last}")
+        });
+        kinds.collect()
+    }
+
+    #[test]
+    fn rows_are_grouped_by_seam_and_short_strings_the_rarest_and_latest_first() {
+        let folder = Folder::new();
+        let long = "x".repeat(LONGEST_VALUE);
+        let rows = [
+            tool("13:32:59", "early"),
+            tool("13:33:00", "a"),
+            tool("14:00:00", "b"),
+            tool("14:10:00", "b"),
+            row(
+                "14:11:00",
+                "x",
+                json!({"action": "go", "status": "ok", "kind": 7, "endpoint": long}),
+            ),
+            row("14:12:00", "x", json!({"action": "go", "status": "ok"})),
+            row("14:20:00", "y", Value::Null),
+            row("14:33:00", "y", json!([{"tool_name": "inner"}])),
+            tool("14:33:01", "late"),
+        ];
+        let tail = read(&folder.write(LOG, rows.concat()));
+        let expected = [
+            "mcp.tool_called tool_name=a 1 13:33 13:33",
+            "y  2 14:20 14:33",
+            "x action=go status=ok 2 14:11 14:12",
+            "mcp.tool_called tool_name=b 2 14:00 14:10",
+        ];
+        assert_eq!(shown(&tail), expected);
+        assert_eq!((tail.left_out, tail.cut_at), (0, None));
+        assert_eq!(
+            tail.kinds[1].rows[1],
+            (at("14:33:00"), r#"[{"tool_name":"inner"}]"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn of_each_kind_the_newest_rows_are_kept_in_order_and_cut() {
+        let folder = Folder::new();
+        let text = |n: usize| row("14:00:00", "x", json!({"n": n}));
+        let long = row("14:02:00", "x", json!({"text": "é".repeat(500_000)}));
+        let late = row("13:59:00", "x", json!({"n": 9}));
+        let rows = [text(1), text(2), text(3), long, late].concat();
+        let tail = read(&folder.write(LOG, rows));
+        let details: Vec<_> = tail.kinds[0]
+            .rows
+            .iter()
+            .map(|(_, details)| details.as_str())
+            .collect();
+        assert_eq!(details[..2], [r#"{"n":2}"#, r#"{"n":3}"#]);
+        assert!(details[2].starts_with(r#"{"text":"éé"#) && details[2].ends_with("é [cut]"));
+        assert!(details[2].len() <= MOST_DETAILS);
+    }
+
+    #[test]
+    fn wakes_and_sessions_of_investigations_are_told_apart() {
+        let folder = Folder::new();
+        let in_session = |session: &str| {
+            format!(
+                "{{\"emitted_at\":\"2026-05-24T14:00:00Z\",\"seam\":\"x\",\"caller_session_id\":\"{session}\"}}\n"
+            )
+        };
+        let rows = [
+            in_session("probe:fly:down"),
+            in_session("D0OP:1"),
+            in_session("D0OP:2"),
+            row("14:00:00", SEAM, json!({"probe": "fly"})),
+        ];
+        let tail = read(&folder.write(LOG, rows.concat()));
+        let mut sessions: Vec<_> = tail
+            .kinds
+            .iter()
+            .map(|kind| (&*kind.session, kind.count))
+            .collect();
+        sessions.sort_unstable();
+        assert_eq!(
+            sessions,
+            [("", 2), ("probe:fly:down", 1), ("probe:fly:unknown", 1)]
+        );
+    }
+
+    #[test]
+    fn what_is_no_row_is_passed_over() {
+        let folder = Folder::new();
+        let whole = tool("14:00:00", "a");
+        let text = [
+            b"\xef\xbb\xbf",
+            whole.as_bytes(),
+            b"\0\0\0\0",
+            whole.as_bytes(),
+            b"\r\n\n[]\n{}\nnull\n{\"seam\":1,\"emitted_at\":\"2026-05-24T14:00:00Z\"}\n",
+            b"{\"seam\":\"x\",\"emitted_at\":\"today\"}\n\xff\xfe{\n",
+            b"{\"seam\":\"x\"}\n{\"emitted_at\":\"2026-05-24T14:00:00Z\"}\n{\"seam\":\"x\",\"details\":{\"tool_n",
+            &b"x".repeat(5 * 1024 * 1024),
+            b"\n",
+            whole.trim_end().as_bytes(),
+        ];
+        let tail = read(&folder.write(LOG, text.concat()));
+        assert_eq!(shown(&tail), ["mcp.tool_called tool_name=a 3 14:00 14:00"]);
+        assert!(tail.left_out > 0);
+    }
+
+    #[test]
+    fn hostile_kinds_and_details_take_bounded_space_and_are_masked() {
+        let folder = Folder::new();
+        let secrets = [Secret::new("our-own-token-1".to_owned())];
+        let mut rows = String::new();
+        for n in 0..3_000 {
+            rows += &tool("14:00:00", &format!("our-own-token-1 \u{1b}[2J {n}"));
+        }
+        let token =
+            json!({"Authorization": "Bearer x", "text": "our-own-token-1 sk-1234567890abc"});
+        rows += &row("14:00:00", "x", token);
+        let masker = Masker { secrets: &secrets };
+        let tail = Tail::of_log(&folder.write(LOG, rows), window(), masker);
+        assert_eq!((tail.kinds.len(), tail.left_out), (MOST_KINDS, 2_001));
+        let told = format!("{:?}", tail.kinds);
+        assert!(
+            !told.contains("our-own-token-1") && !told.contains("u{1b}"),
+            "{}",
+            tail.kinds[0].fields
+        );
+    }
+
+    #[test]
+    fn the_log_is_read_through_its_rotated_files_up_to_a_limit() {
+        let folder = Folder::new();
+        let log = folder.write(LOG, tool("14:30:00", "c"));
+        folder.write(&format!("{LOG}.1"), tool("14:20:00", "b"));
+        let gzip = |text: &[u8]| {
+            let mut gzip = GzEncoder::new(Vec::new(), Level::default());
+            gzip.write_all(text).unwrap();
+            gzip.finish().unwrap()
+        };
+        folder.write(
+            &format!("{LOG}.2.gz"),
+            gzip(tool("14:10:00", "a").as_bytes()),
+        );
+        folder.write(
+            &format!("{LOG}.1.gz"),
+            gzip(tool("14:20:00", "b").as_bytes()),
+        );
+        folder.write(&format!("{LOG}.3.zst"), b"\x28\xb5\x2f\xfd");
+        let old = folder.write(&format!("{LOG}.4"), tool("14:00:00", "of another clock"));
+        let yesterday = at("13:00:00") - Duration::from_secs(86_400);
+        let file = fs::File::options().write(true).open(old).unwrap();
+        file.set_modified(SystemTime::from(yesterday)).unwrap();
+        let expected = ["c 1 14:30", "b 1 14:20", "a 1 14:10"];
+        let told = shown(&read(&log));
+        assert_eq!(told.len(), 3, "{told:?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.contains(expected), "{told}");
+        }
+        // Eight megabytes of the log itself leave nothing of the others.
+        let noise = tool("14:29:00", "n").repeat(100_000);
+        let log = folder.write(
+            LOG,
+            tool("14:01:00", "too far back") + &noise + &tool("14:30:00", "c"),
+        );
+        let tail = read(&log);
+        assert_eq!(tail.kinds.len(), 2);
+        assert_eq!(tail.cut_at, Some(at("14:29:00")));
+        fs::remove_file(&log).unwrap();
+        assert_eq!(shown(&read(&log)).len(), 2);
+    }
+
+    #[test]
+    fn a_replay_does_not_see_what_comes_after_its_row() {
+        let folder = Folder::new();
+        let rows = [tool("14:00:00", "a"), tool("14:00:00", "b")];
+        let log = folder.write(LOG, rows.concat());
+        let mut gzip = GzEncoder::new(Vec::new(), Level::default());
+        gzip.write_all(rows.concat().as_bytes()).unwrap();
+        let gzip = folder.write("log.gz", gzip.finish().unwrap());
+        for path in [log, gzip] {
+            let tail = |end| shown(&Tail::of_replay(&path, end, window(), Masker::default())).len();
+            assert_eq!(tail(rows[0].len() as u64), 1);
+            assert_eq!(tail(u64::MAX), 2);
+            assert_eq!(tail(0), 0);
+        }
+    }
+
+    #[test]
+    fn a_fifo_or_a_folder_is_no_log() {
+        let folder = Folder::new();
+        let fifo = folder.0.join(LOG);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        assert_eq!(read(&fifo).kinds, []);
+        assert_eq!(read(&folder.0).kinds, []);
     }
 }

@@ -30,7 +30,8 @@ pub struct Earlier {
     pub diagnosis: Option<String>,
     /// How long it took until a recovery was told.
     pub recovered_after: Option<SignedDuration>,
-    id: Option<String>,
+    /// Of the investigation; some rows have none.
+    pub id: Option<String>,
 }
 
 /// What the outcome rows say, by probe and category, the newest last.
@@ -38,31 +39,21 @@ pub struct Earlier {
 pub struct Past(HashMap<(String, String), Vec<Earlier>>);
 
 impl Past {
-    /// Reads the last so many bytes of outcome rows, `files` being the oldest first. In a replay the only
+    /// Reads outcome rows, the last `most` bytes of each file, the oldest file first. In a replay the only
     /// file is the log itself. What cannot be read is left out.
-    pub fn read<'a>(
-        files: impl DoubleEndedIterator<Item = &'a Path>,
-        most: u64,
-        masker: Masker,
-    ) -> Self {
-        let mut left = most;
-        let length = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
-        let starts = files.rev().map(|path| {
-            let start = length(path).saturating_sub(left);
-            left = left.saturating_sub(length(path));
-            (path, start)
-        });
-        let starts: Vec<_> = starts.collect();
+    pub fn read<'a>(files: impl IntoIterator<Item = &'a Path>, most: u64, masker: Masker) -> Self {
         let mut past = Self::default();
-        for (path, start) in starts.into_iter().rev() {
-            let _ = for_each_row(path, start, "probe.", |row| {
+        for path in files {
+            let length = fs::metadata(path).map_or(0, |meta| meta.len());
+            let _ = for_each_row(path, length.saturating_sub(most), "probe.", |row| {
                 past.add(&row, masker);
             });
         }
         past
     }
 
-    fn add(&mut self, row: &Row, masker: Masker) -> Option<()> {
+    /// Adds what a row says; rows come in their own order. Returns `None` for one that says nothing.
+    pub fn add(&mut self, row: &Row, masker: Masker) -> Option<()> {
         let time = |field| row.detail(field)?.parse().ok();
         let written = row.emitted_at()?;
         let id = row.detail("id");
@@ -125,5 +116,153 @@ impl Past {
         let is_recent = move |all: &[Earlier]| all.iter().any(|one| one.at >= since);
         let recent = self.0.iter().filter(move |(_, all)| is_recent(all));
         recent.map(|((probe, category), _)| (probe.as_str(), category.as_str()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::context::Folder;
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-05-{time}:00Z").parse().unwrap()
+    }
+
+    /// An outcome row of fly, written two minutes after its incident began.
+    fn outcome(id: &str, first: &str, change: impl Fn(&mut Value)) -> String {
+        let first = at(first);
+        let mut details = json!({"id": id, "probe": "fly", "issue_category": "down", "title": "HTTP 401",
+            "first_wake_at": first.to_string(), "dm_status": "sent",
+            "investigation_summary_text": format!("diagnosis {id}")});
+        change(&mut details);
+        row(
+            OUTCOME_SEAM,
+            &(first + SignedDuration::from_mins(2)).to_string(),
+            &details,
+        )
+    }
+
+    fn recovery(id: &str, time: &str) -> String {
+        let details = json!({"id": id, "probe": "fly", "issue_category": "down"});
+        row(RECOVERY_SEAM, &at(time).to_string(), &details)
+    }
+
+    fn row(seam: &str, at: &str, details: &Value) -> String {
+        format!(
+            "{}\n",
+            json!({"emitted_at": at, "seam": seam, "details": details})
+        )
+    }
+
+    fn read(files: &[String]) -> Past {
+        let folder = Folder::new();
+        let paths = (0..)
+            .zip(files)
+            .map(|(n, text)| folder.write(&n.to_string(), text));
+        let paths: Vec<_> = paths.collect();
+        Past::read(
+            paths.iter().map(|path| path.as_path()),
+            u64::MAX,
+            Masker::default(),
+        )
+    }
+
+    fn diagnoses(earlier: &[Earlier]) -> Vec<&str> {
+        earlier
+            .iter()
+            .map(|one| one.diagnosis.as_deref().unwrap_or("none"))
+            .collect()
+    }
+
+    #[test]
+    fn the_last_three_before_the_incident_are_found_across_files() {
+        let plain = |id: &str, first: &str| outcome(id, first, |_| {});
+        let older = plain("0", "10T10:00") + &plain("1", "11T10:00") + "torn\n{}\n";
+        let newer = plain("2", "12T10:00")
+            + &outcome("x", "12T10:00", |details| details["probe"] = "neon".into())
+            + &plain("3", "13T10:00")
+            + &plain("4", "14T10:00");
+        let past = read(&[older, newer]);
+        let of_incident = past.last("fly", "down", at("14T10:00"));
+        assert_eq!(
+            diagnoses(&of_incident),
+            ["diagnosis 1", "diagnosis 2", "diagnosis 3"]
+        );
+        assert_eq!(of_incident[0].at, at("11T10:00"));
+        assert_eq!(of_incident[0].title.as_deref(), Some("HTTP 401"));
+        assert_eq!(past.last("fly", "other", at("14T10:00")), []);
+        assert_eq!(
+            past.diagnosed("neon", "down", at("14T10:00")).unwrap().at,
+            at("12T10:00")
+        );
+        let mut recent: Vec<_> = past.pairs_since(at("13T00:00")).collect();
+        recent.sort_unstable();
+        assert_eq!(recent, [("fly", "down")]);
+    }
+
+    #[test]
+    fn a_fallback_is_no_diagnosis_and_a_row_with_the_same_id_replaces_the_first() {
+        let failed = |id: &str, first: &str| {
+            outcome(id, first, |details| {
+                details["dm_status"] = "engine_unavailable_fallback".into()
+            })
+        };
+        let error = outcome("3", "13T10:00", |details| {
+            details["reasoning_error"] = "refusal".into()
+        });
+        let late = outcome("2", "12T10:00", |_| {});
+        let past = read(&[failed("1", "11T10:00") + &failed("2", "12T10:00") + &late + &error]);
+        let last = past.last("fly", "down", at("20T10:00"));
+        assert_eq!(diagnoses(&last), ["none", "diagnosis 2", "none"]);
+        let diagnosed = past.diagnosed("fly", "down", at("20T10:00")).unwrap();
+        assert_eq!(diagnosed.at, at("12T10:00"));
+    }
+
+    #[test]
+    fn a_recovery_belongs_to_the_incident_that_it_names() {
+        let again = outcome("3", "12T10:00", |_| {});
+        let rows = [
+            outcome("1", "11T10:00", |_| {}),
+            outcome("2", "12T10:00", |_| {}),
+            again,
+            recovery("2", "12T10:22"),
+            outcome("4", "13T10:00", |_| {}),
+        ];
+        let past = read(&[rows.concat()]);
+        let mut last = past.last("fly", "down", at("20T10:00"));
+        last.extend(past.last("fly", "down", at("12T10:00")));
+        let minutes = last
+            .iter()
+            .map(|one| one.recovered_after.map(|after| after.as_mins()));
+        assert_eq!(
+            minutes.collect::<Vec<_>>(),
+            [Some(22), Some(22), None, None]
+        );
+    }
+
+    #[test]
+    fn what_is_too_much_is_left_out() {
+        let rows: String = (0..100)
+            .map(|n| outcome(&n.to_string(), "11T10:00", |_| {}))
+            .collect();
+        let folder = Folder::new();
+        let path = folder.write("rows", &rows);
+        let past = Past::read([path.as_path()], 1_000, Masker::default());
+        assert!((1..4).contains(&past.of("fly", "down").count()));
+        assert_eq!(read(&[rows]).of("fly", "down").count(), MOST_KEPT);
+        let long = outcome("1", "11T10:00", |details| {
+            details["investigation_summary_text"] = "é".repeat(9_000).into()
+        });
+        let past = read(&[long]);
+        let text = diagnoses(&past.last("fly", "down", at("20T10:00")))[0].to_owned();
+        assert!(text.len() <= MOST_DIAGNOSIS && text.ends_with("é [cut]"));
+        assert!(
+            Past::read([Path::new("/nowhere")], 1, Masker::default())
+                .0
+                .is_empty()
+        );
     }
 }

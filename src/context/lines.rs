@@ -68,20 +68,131 @@ pub fn runbook_quote(own: Option<&str>) -> Option<String> {
 
 /// Returns `Runbook: https://...` where the pair's own runbook has a URL.
 pub fn runbook_link(own: Option<&str>) -> Option<String> {
-    let own = own?;
-    let start = ["https://", "http://"]
-        .iter()
-        .filter_map(|scheme| own.find(scheme))
-        .min()?;
-    let ends = |c: char| c.is_whitespace() || c.is_control() || "<>()[]{}\"'`|\\".contains(c);
-    let url = own[start..].split(ends).next()?;
-    let url = url.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_']);
-    Some(format!("Runbook: {url}"))
+    let ends = |c: char| c.is_whitespace() || c.is_control() || "<>()[]{}\"'`|\\*".contains(c);
+    own?.split(ends).find_map(|word| {
+        let start = word.find("https://").or_else(|| word.find("http://"))?;
+        let url = word[start..].trim_end_matches(['.', ',', ';', ':', '!', '?', '_']);
+        (!url.ends_with("//")).then(|| format!("Runbook: {url}"))
+    })
 }
 
 fn beginning(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}...", text[..end].trim_end()),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-{time}:00Z").parse().unwrap()
+    }
+
+    fn other(probe: &str, severity: &str, last: &str) -> OtherAlert {
+        OtherAlert {
+            probe: probe.to_owned(),
+            category: "down".to_owned(),
+            first: at("05-24T13:00"),
+            last: at(last),
+            wakes: 2,
+            severity: severity.to_owned(),
+            title: String::new(),
+            detail: String::new(),
+            recovered: None,
+        }
+    }
+
+    #[test]
+    fn other_alerts_are_named_the_most_severe_first() {
+        let mut others = vec![
+            other("vercel", "warning", "05-24T14:31"),
+            other("supabase", "critical", "05-24T14:29"),
+        ];
+        let line =
+            |others: &[OtherAlert], minutes| also(others, SignedDuration::from_mins(minutes));
+        let expected = "Also in the last hour: supabase (critical) 14:29, vercel (warning) 14:31.";
+        assert_eq!(line(&others, 60).unwrap(), expected);
+        assert!(
+            line(&others, 90)
+                .unwrap()
+                .starts_with("Also in the last 1 h 30 min: s")
+        );
+        for (probe, severity) in [
+            ("a", "info"),
+            ("b", "page"),
+            ("c", "info"),
+            ("d", "info"),
+            ("e", "critical"),
+        ] {
+            others.push(other(probe, severity, "05-24T14:00"));
+        }
+        let expected = "Also in the last hour: supabase (critical) 14:29, e (critical) 14:00, \
+             vercel (warning) 14:31, b (page) 14:00, a (info) 14:00 and 2 more.";
+        assert_eq!(line(&others, 60).unwrap(), expected);
+        assert_eq!(line(&[], 60), None);
+    }
+
+    #[test]
+    fn the_last_diagnosis_is_quoted_with_when_and_for_how_long() {
+        let earlier = |diagnosis: &str, minutes: Option<i64>| {
+            let earlier = Earlier {
+                at: at("05-17T14:20"),
+                diagnosis: Some(diagnosis.to_owned()),
+                recovered_after: minutes.map(SignedDuration::from_mins),
+                ..Earlier::default()
+            };
+            before(Some(&earlier), at("05-24T14:32")).unwrap()
+        };
+        let expected = "Before: 17 May 14:20 UTC, over after 22 min: \"It had expired. Renew it.\"";
+        assert_eq!(earlier("It had expired.\nRenew it.", Some(22)), expected);
+        let long = format!("{} and more", "é".repeat(199));
+        let expected = format!("Before: 17 May 14:20 UTC: \"{}...\"", "é".repeat(199));
+        assert_eq!(earlier(&long, None), expected);
+        assert_eq!(before(None, at("05-24T14:32")), None);
+        assert_eq!(before(Some(&Earlier::default()), at("05-24T14:32")), None);
+    }
+
+    #[test]
+    fn a_runbook_is_quoted_from_its_beginning() {
+        assert_eq!(
+            runbook_quote(Some(" Call Ann.\n")).unwrap(),
+            "Runbook: Call Ann."
+        );
+        let quote = runbook_quote(Some(&"é".repeat(1_001))).unwrap();
+        assert_eq!(quote, format!("Runbook: {}...", "é".repeat(1_000)));
+        assert_eq!(runbook_quote(Some(" \n")), None);
+        assert_eq!(runbook_quote(None), None);
+    }
+
+    #[test]
+    fn the_first_url_of_a_runbook_is_linked() {
+        for (text, url) in [
+            (
+                "See https://wiki.example/fly.",
+                Some("https://wiki.example/fly"),
+            ),
+            (
+                "[wiki](https://wiki.example/a_b?c=d#e), [b](http://b)",
+                Some("https://wiki.example/a_b?c=d#e"),
+            ),
+            (
+                "<http://10.0.0.1:8080/x> https://b",
+                Some("http://10.0.0.1:8080/x"),
+            ),
+            (
+                "**https://wiki.example/fly**",
+                Some("https://wiki.example/fly"),
+            ),
+            ("https:// and http://", None),
+            ("ftp://a, https:/b", None),
+        ] {
+            let expected = url.map(|url| format!("Runbook: {url}"));
+            assert_eq!(runbook_link(Some(text)), expected, "{text}");
+        }
+        assert_eq!(runbook_link(None), None);
     }
 }

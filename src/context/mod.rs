@@ -4,10 +4,12 @@
 //! [`earlier`] the outcome rows, [`runbook`] what the operator wrote.
 
 pub mod earlier;
-mod lines;
+pub mod lines;
 pub mod runbook;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub use tests::{Folder, example};
 
 use jiff::Timestamp;
 
@@ -19,8 +21,6 @@ use crate::snapshot::Snapshot;
 use crate::text::{cut, on_one_line};
 use crate::time::{date, span};
 use earlier::{Earlier, OUTCOME_SEAM};
-
-pub use lines::{also, before, runbook_link, runbook_quote};
 
 /// All of the context fits into this many bytes.
 pub const MOST_BYTES: usize = 8 * 1024;
@@ -213,12 +213,13 @@ impl Context<'_> {
             let over = earlier
                 .recovered_after
                 .map(|after| format!(", over after {}", span(after)));
+            let title = earlier.title.as_ref().map(|title| format!("{title} "));
             let diagnosis = earlier.diagnosis.as_deref().map(quoted);
             self.line(&format!(
-                "{name}{}{}: {} {}",
+                "{name}{}{}: {}{}",
                 self.time(*at),
                 over.unwrap_or_default(),
-                earlier.title.as_deref().unwrap_or_default(),
+                title.unwrap_or_default(),
                 diagnosis.as_deref().unwrap_or("(no diagnosis)"),
             ))
         });

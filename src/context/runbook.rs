@@ -114,3 +114,112 @@ pub fn used<'a>(dir: &Path, pairs: impl IntoIterator<Item = (&'a str, &'a str)>)
     }
     used
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::context::Folder;
+    use crate::secret::Secret;
+
+    fn of(folder: &Folder, probe: &str, category: &str) -> Runbook {
+        read(&folder.0, [(probe, category)], Masker::default())
+    }
+
+    #[test]
+    fn the_first_that_exists_is_used_below_the_site_s() {
+        let folder = Folder::new();
+        for name in ["site", "default", "fly", "fly:down", "___", "a.b-c_ü:x_y"] {
+            folder.write(&format!("{name}.md"), format!("about {name}\n"));
+        }
+        for (probe, category, used, own) in [
+            ("fly", "down", "fly:down.md", Some("about fly:down")),
+            ("fly", "slow", "fly.md", Some("about fly")),
+            ("neon", "down", "default.md", None),
+            ("site", "down", "default.md", None),
+            ("default", "down", "default.md", None),
+            ("../", "down", "default.md", None),
+            ("/\0:", "down", "___.md", Some("about ___")),
+            (
+                "a.b-c_ü",
+                "x:y",
+                "a.b-c_ü:x_y.md",
+                Some("about a.b-c_ü:x_y"),
+            ),
+            ("fly:down", "x", "default.md", None),
+        ] {
+            let runbook = of(&folder, probe, category);
+            assert_eq!(runbook.used, ["site.md", used], "{probe} {category}");
+            assert_eq!(runbook.own.as_deref(), own, "{probe} {category}");
+            let about = used.strip_suffix(".md").unwrap();
+            assert_eq!(runbook.text, format!("about site\n\nabout {about}"));
+            assert_eq!(runbook.warnings, [""; 0]);
+        }
+        let long = "p".repeat(300);
+        assert_eq!(of(&folder, &long, "x").used, ["site.md", "default.md"]);
+    }
+
+    #[test]
+    fn without_a_folder_there_is_nothing_to_say() {
+        let folder = Folder::new();
+        assert_eq!(of(&folder, "fly", "down"), Runbook::default());
+        let gone = folder.0.join("gone");
+        assert_eq!(
+            read(&gone, [("fly", "down")], Masker::default()),
+            Runbook::default()
+        );
+        assert!(list(&gone).is_empty());
+    }
+
+    #[test]
+    fn what_others_can_write_or_is_no_text_is_refused_with_a_warning() {
+        let folder = Folder::new();
+        folder.write("neon.md", b"\xff");
+        fs::create_dir(folder.0.join("vercel.md")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.0.join("sentry.md")).unwrap();
+        let open = folder.write("fly.md", "x");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).unwrap();
+        for probe in ["fly", "neon", "vercel", "sentry"] {
+            let runbook = of(&folder, probe, "down");
+            assert_eq!((runbook.text.as_str(), runbook.own), ("", None));
+            assert!(runbook.warnings[0].contains(&format!("{probe}.md is not used: ")));
+        }
+        let refused = list(&folder.0);
+        assert_eq!(refused.len(), 4);
+        assert!(refused.iter().all(|(_, changed)| changed.is_err()));
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(of(&folder, "fly", "down").used, [""; 0]);
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(of(&folder, "fly", "down").used, ["fly.md"]);
+    }
+
+    #[test]
+    fn long_ones_share_the_prompt_and_our_tokens_are_masked() {
+        let folder = Folder::new();
+        folder.write("site.md", "s".repeat(1_000));
+        folder.write("fly.md", format!("our-own-token-1 {}", "é".repeat(10_000)));
+        let secrets = [Secret::new("our-own-token-1".to_owned())];
+        let runbook = read(&folder.0, [("fly", "down")], Masker { secrets: &secrets });
+        let own = runbook.own.unwrap();
+        assert!(own.starts_with("[masked] éé") && own.len() > 20_000);
+        assert!(runbook.text.contains("ss\n\n[masked] éé") && runbook.text.ends_with("é [cut]"));
+        let length = runbook.text.len();
+        assert!(length <= MOST_BYTES && length > MOST_BYTES - 10, "{length}");
+    }
+
+    #[test]
+    fn a_digest_gets_each_runbook_once() {
+        let folder = Folder::new();
+        folder.write("fly.md", "about fly");
+        folder.write("default.md", "the rest");
+        let pairs = [("fly", "a"), ("neon", "a"), ("fly", "b"), ("vercel", "a")];
+        let runbook = read(&folder.0, pairs, Masker::default());
+        assert_eq!(runbook.text, "about fly\n\nthe rest");
+        assert_eq!(runbook.used, ["fly.md", "default.md"]);
+        let listed: Vec<_> = list(&folder.0).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(listed, ["default.md", "fly.md"]);
+    }
+}

@@ -109,21 +109,21 @@ fn final_channel(text: &str) -> &str {
     &answer[..end.unwrap_or(answer.len())]
 }
 
-/// Whether the text is nothing but a tool call in JSON, fenced or not.
+/// Whether the text is nothing but tool calls in JSON, fenced or not.
 fn is_tool_call(text: &str) -> bool {
     let inner = text.trim_matches('`').trim_start_matches("json");
     let value: Value = serde_json::from_str(inner).unwrap_or_default();
+    let calls = value
+        .as_array()
+        .map_or(std::slice::from_ref(&value), Vec::as_slice);
     let is_call = |call: &Value| {
-        let has = |name: &str| call.get(name).is_some();
-        let is_named = has("name") || has("function") || has("tool");
-        has("tool_calls")
-            || is_named && (has("arguments") || has("parameters") || has("args"))
+        let has = |names: &[&str]| names.iter().any(|name| call.get(name).is_some());
+        let is_named = has(&["name", "function", "tool"]);
+        has(&["tool_calls"])
             || call["function"].is_object()
+            || is_named && has(&["arguments", "parameters", "args"])
     };
-    match &value {
-        Value::Array(calls) => !calls.is_empty() && calls.iter().all(is_call),
-        call => is_call(call),
-    }
+    !calls.is_empty() && calls.iter().all(is_call)
 }
 
 /// Whether a reader sees anything of it.

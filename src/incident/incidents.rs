@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::ser::Error;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::to_raw_value;
 
 use super::{Decision, Held, Incident, Pair, Rules, Silence};
 use crate::audit::wake::Wake;
@@ -25,7 +27,10 @@ impl From<Vec<Incident>> for Incidents {
 
 impl Serialize for Incidents {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.values())
+        // A line each: there can be thousands.
+        let lines = self.0.values().map(to_raw_value);
+        let lines = lines.collect::<Result<Vec<_>, _>>();
+        serializer.collect_seq(lines.map_err(S::Error::custom)?)
     }
 }
 

@@ -22,8 +22,8 @@ const SHORTEST_INCIDENT: SignedDuration = SignedDuration::from_mins(20);
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 /// How many rows of a pair are remembered, to recognise those that a log shipper sends again.
 const REMEMBERED_ROWS: usize = 8;
-/// How many of its titles an incident remembers.
-const MOST_TITLES: usize = 4;
+/// How many of its earlier titles an incident remembers.
+const MOST_TITLES: usize = 3;
 /// The window of a pair that is only counted (consecutive-required) while debounce is off.
 const COUNTING_WINDOW: SignedDuration = SignedDuration::from_secs(600);
 
@@ -197,7 +197,7 @@ pub struct Incident {
     pub title: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// The titles of its wakes where they differ, the newest last.
+    /// The titles of its earlier wakes where they differ, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub titles: Vec<String>,
     /// How many wakes were dispatched.
@@ -433,11 +433,14 @@ impl Incident {
             _ => self.last_raised.max(raised),
         };
         self.severity.clone_from(&wake.severity);
-        self.title = beginning(&wake.title);
-        self.titles.retain(|title| *title != self.title);
-        self.titles.push(self.title.clone());
-        let more = self.titles.len().saturating_sub(MOST_TITLES);
-        self.titles.drain(..more);
+        let title = beginning(&wake.title);
+        let before = std::mem::replace(&mut self.title, title);
+        if self.wakes > 1 && before != self.title {
+            self.titles.retain(|title| *title != before);
+            self.titles.push(before);
+            let more = self.titles.len().saturating_sub(MOST_TITLES);
+            self.titles.drain(..more);
+        }
         self.detail = beginning(&wake.detail);
         if let Some(row) = row {
             self.rows.push(row);

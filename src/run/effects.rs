@@ -20,6 +20,7 @@ use crate::files::is_same_file;
 use crate::http::Http;
 use crate::incident::Silence;
 use crate::outcome;
+use crate::report;
 use crate::slack::{self, Posted, SlackConfig, Thread};
 use crate::state::outbox::Message;
 use crate::state::{Durability, Folder, State, Store, silences, undelivered};
@@ -272,6 +273,7 @@ impl Printer {
         if self.is_quiet {
             return Ok(());
         }
+        report::check_stdout()?;
         let blank = if self.printed > 0 { "\n" } else { "" };
         let mut stdout = io::stdout().lock();
         self.printed += 1;

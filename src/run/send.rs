@@ -397,7 +397,9 @@ fn take_held_back(message: &mut Message, log: Option<&mut LogState>) {
         return;
     };
     for alert in message.content.alerts_mut() {
-        if let Some(incident) = incident(log, &alert.wake) {
+        // Another one may have begun since.
+        let is_its = |one: &&mut Incident| one.first_wake == alert.dispatch.since;
+        if let Some(incident) = incident(log, &alert.wake).filter(is_its) {
             alert.held_back.merge(incident.take_held_back());
         }
     }

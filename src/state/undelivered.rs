@@ -50,7 +50,7 @@ pub fn add(store: &Store, message: &Message, reason: &str, now: Timestamp) -> Re
     let file = file(&undelivered.message.id);
     let bytes = serde_json::to_vec_pretty(&undelivered)?;
     let written = folder.write(&file, &bytes).and_then(|()| folder.sync());
-    written.with_context(|| format!("cannot write {}", folder.path(&file).display()))
+    written.with_context(|| format!("cannot write {}", folder.path("").display()))
 }
 
 /// Removes the file of a message.

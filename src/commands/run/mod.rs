@@ -16,7 +16,7 @@ use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::exit::{Ended, Exit, Problem, guarded};
 use crate::logger;
-use crate::report::{Report, print_json};
+use crate::report::{Report, check_stdout, print_json};
 use crate::run::Run;
 use crate::run::effects::{Effects, Live, Route};
 use crate::state::lock::{Lock, Note, wait_for_pace};
@@ -154,7 +154,7 @@ fn locked_run(
 
 /// A closed stdout is an error here: nobody would know what was done.
 fn print_report<E: Effects>(run: &mut Run<E>) -> anyhow::Result<()> {
-    let printed = print_json(&run.report);
+    let printed = check_stdout().and_then(|()| print_json(&run.report));
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
     run.report_is_out()
 }

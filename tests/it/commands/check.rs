@@ -466,3 +466,47 @@ fn strip_escapes(text: &str) -> String {
         text + &part[end + 1..]
     })
 }
+
+#[test]
+fn it_says_what_an_engine_is_sent_and_which_runbooks_there_are() {
+    let world = healthy();
+    let sent = finding(&world, 0, "context");
+    assert!(
+        sent["message"]
+            .as_str()
+            .unwrap()
+            .contains("details of other rows"),
+        "{sent}"
+    );
+    let next = sent["next_step"].as_str().unwrap();
+    assert!(
+        next.contains("gateway") && next.contains("KORA_PROBE_CONTEXT=kinds"),
+        "{sent}"
+    );
+
+    let folder = world.path("runbooks");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("fly.md"), "Call Ann.").unwrap();
+    fs::write(folder.join("Flie.md"), "Call Bob.").unwrap();
+    fs::write(folder.join("neon.md"), "Call Eve.").unwrap();
+    fs::set_permissions(folder.join("neon.md"), Permissions::from_mode(0o666)).unwrap();
+    world.raise([wake("fly")]);
+    world.set("KORA_PROBE_RUNBOOK_DIR", &folder);
+    world.set("KORA_PROBE_CONTEXT", "off");
+    let told = world.command("check").exits(0).stdout;
+    assert!(told.contains("nothing of other rows"), "{told}");
+    let one_line = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        one_line.contains("s old; no alert of the last 30 days used it"),
+        "{told}"
+    );
+    let fly = told
+        .lines()
+        .find(|line| line.contains(" fly.md, "))
+        .unwrap();
+    assert!(fly.starts_with("ok ") && fly.ends_with(" s old"), "{told}");
+    assert!(
+        told.contains("warning  runbooks") && told.contains("neon.md is not used: "),
+        "{told}"
+    );
+}

@@ -1,4 +1,4 @@
-//! Section 9 of the contract: `schedule cron`, and its block under Debian's own cron.
+//! `schedule cron`, and its block under Debian's own cron.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -124,7 +124,7 @@ fn a_run_that_is_still_under_way_is_waited_for() {
 
 /// Runs in its own mount namespace, so that this machine's crontabs and cron are not touched. It ends when
 /// the test ends, also after a panic.
-const CRON: &str = "set -e
+pub const CRON: &str = "set -e
     mount --make-rprivate /
     mount -t tmpfs tmpfs /run
     mount -t tmpfs tmpfs /var/spool/cron

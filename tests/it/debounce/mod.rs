@@ -1,5 +1,5 @@
-//! Section 5: debounce.
+//! Debounce over many runs: what the state keeps, and what the operator reads of what was held back.
 
-mod escalation;
-mod policies;
+mod held_back;
+mod incidents;
 mod window;

@@ -1,12 +1,12 @@
-//! Section 5 of the contract: one investigation and one DM for each pair and window.
+//! One investigation and one message for each pair and window.
 
 use std::fs;
 
 use crate::support::{Reply, Row, World, wake};
 
-/// Appends the rows, runs once, and says how many DMs Slack has got so far.
+/// Appends the rows, runs once, and returns how many messages Slack has got so far.
 #[track_caller]
-fn told(world: &World, rows: impl IntoIterator<Item = Row>) -> usize {
+fn sent(world: &World, rows: impl IntoIterator<Item = Row>) -> usize {
     world.raise(rows).exits(0).silent();
     assert_eq!(world.engine.requests().len(), world.slack.texts().len());
     world.slack.texts().len()
@@ -26,7 +26,7 @@ fn a_repeat_is_reported_as_held_back() {
 fn another_probe_and_another_category_have_windows_of_their_own() {
     let slow = wake("fly").set("category", "slow");
     assert_eq!(
-        told(&World::stamped(), [wake("fly"), wake("sentry"), slow]),
+        sent(&World::stamped(), [wake("fly"), wake("sentry"), slow]),
         3
     );
 }
@@ -34,11 +34,11 @@ fn another_probe_and_another_category_have_windows_of_their_own() {
 #[test]
 fn the_clock_is_the_runs_and_not_the_rows() {
     let world = World::stamped();
-    assert_eq!(told(&world, [wake("fly").minutes_ago(600), wake("fly")]), 1);
+    assert_eq!(sent(&world, [wake("fly").minutes_ago(600), wake("fly")]), 1);
 }
 
 #[test]
-fn the_stamp_is_set_whatever_becomes_of_the_dm() {
+fn the_window_opens_whatever_becomes_of_the_message() {
     let world = World::stamped();
     world.queue([wake("fly")]);
     world.raise([wake("fly")]).exits(0);
@@ -51,19 +51,19 @@ fn the_stamp_is_set_whatever_becomes_of_the_dm() {
 }
 
 #[test]
-fn the_stamp_is_set_where_the_engine_failed() {
+fn the_window_opens_where_the_engine_failed() {
     let world = World::stamped();
     world.engine.script([Reply::text(503, "")]);
     world.append([wake("fly"), wake("fly")]);
     world.run().exits(0).warns("HTTP503");
     assert_eq!(world.slack.texts().len(), 1);
-    assert_eq!(told(&world, [wake("fly")]), 1, "and no more");
+    assert_eq!(sent(&world, [wake("fly")]), 1, "and no more");
 }
 
 #[test]
 fn each_log_has_windows_of_its_own() {
     let world = World::stamped();
-    assert_eq!(told(&world, [wake("fly")]), 1);
+    assert_eq!(sent(&world, [wake("fly")]), 1);
     fs::write(world.path("other.jsonl"), "").unwrap();
     world
         .command("run --audit-log other.jsonl")

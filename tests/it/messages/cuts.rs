@@ -1,11 +1,10 @@
-//! Section 7 of the contract: what is too long for one message goes on in its thread, and nothing is dropped.
+//! What is too long for one request goes on in the message's thread, and nothing is dropped.
 
 use serde_json::json;
 
 use crate::support::{Engine, Post, World, completion, wake};
 
 const LIMIT: usize = 3_900;
-const HEADLINE: &str = "🚨 Probe alert · fly\n";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
@@ -40,13 +39,16 @@ fn parts(text: &str) -> Vec<Post> {
         assert_eq!(escape(&unescape(part)), part, "cut inside an entity");
         whole += &unescape(part);
     }
-    assert_eq!(whole, format!("{HEADLINE}{text}"));
+    let all = wake("fly").diagnosed(text);
+    // What a part ends with may be blank, and is left out.
+    let without_blanks = |text: &str| text.split_whitespace().collect::<String>();
+    assert_eq!(without_blanks(&whole), without_blanks(&all));
     posts
 }
 
 #[test]
 fn what_fits_is_one_message_and_one_more_character_makes_two() {
-    let room = LIMIT - HEADLINE.chars().count();
+    let room = LIMIT - wake("fly").diagnosed("").chars().count();
     for (filler, width) in [("x", 1), ("é", 1), ("🚨", 1), ("<", 4), ("&", 5)] {
         let mut text = filler.repeat(room / width);
         text += &"y".repeat(room % width);
@@ -95,7 +97,7 @@ fn texts_that_are_hard_to_cut_are_cut_all_the_same() {
 }
 
 #[test]
-fn the_lines_behind_the_text_go_with_its_last_part() {
+fn the_lines_after_the_text_go_with_its_last_part() {
     let world = World::stamped().speaking("openai");
     let text = "Some words. ".repeat(400);
     world
@@ -104,12 +106,10 @@ fn the_lines_behind_the_text_go_with_its_last_part() {
     world.raise([wake("fly")]).exits(0).silent();
     let texts = world.slack.texts();
     assert_eq!(texts.len(), 2);
+    let whole = wake("fly").diagnosed(text.trim_end());
     assert_eq!(
         texts.concat(),
-        format!(
-            "{HEADLINE}{}\n\nThe engine cut this text short (length).",
-            text.trim_end()
-        )
+        format!("{whole}\nThe engine cut this text short (length).")
     );
 }
 

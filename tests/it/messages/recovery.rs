@@ -1,4 +1,4 @@
-//! Section 6: a service that is well again.
+//! A service that is well again.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{DEAD_URL, SLACK_TOKEN, Slack, World, wake};
 
-/// Recoveries are told, and the log holds nothing yet.
+/// Recoveries are announced, and the log holds nothing yet.
 fn telling() -> World {
     let world = World::stamped();
     world.set("KORA_PROBE_TELL_RECOVERY", "true");
@@ -36,7 +36,7 @@ fn recoveries(world: &World) -> usize {
 }
 
 #[test]
-fn it_is_told_once_in_the_thread_of_the_pairs_last_dm() {
+fn it_is_announced_once_in_the_thread_of_the_incidents_first_message() {
     let world = telling();
     let rows = [31, 20, 10, 5].map(|minutes| wake("fly").minutes_ago(minutes));
     world.raise(rows).exits(0).silent();
@@ -45,28 +45,18 @@ fn it_is_told_once_in_the_thread_of_the_pairs_last_dm() {
     world.run().exits(0).silent();
     let posts = world.slack.posts();
     assert_eq!(posts.len(), 2, "{posts:?}");
-    let now = Timestamp::now().strftime("%H:%M UTC").to_string();
-    let text = posts[1].text.as_str();
-    let (head, body) = text.split_once('\n').unwrap();
-    assert_eq!(head, "✅ Probe recovered · fly");
-    assert!(body.starts_with("Healthy at "), "{body}");
-    assert!(
-        body.contains(&now) || body.contains("UTC, 31 min"),
-        "{body}"
-    );
-    assert!(
-        body.ends_with(", 31 min after the first of 4 wakes."),
-        "{body}"
-    );
+    let begin = "✅ Probe recovered · fly\nHealthy at HH:MM UTC, after 31 min";
+    assert!(posts[1].text.starts_with(begin), "{}", posts[1].text);
     assert_eq!(posts[1].thread_ts.as_deref(), Some("1.1"));
     assert_eq!(posts[1].channel, "D1");
     let row = &world.state_rows("outcomes.jsonl")[1];
-    assert_eq!(row["seam"], "probe.recovered");
-    assert_eq!(row["details"]["wakes"], 4);
+    assert_eq!(row["seam"], "probe.recovery_told");
+    let rows = world.state_rows("outcomes.jsonl");
+    assert_eq!(row["details"]["id"], rows[0]["details"]["id"]);
 }
 
 #[test]
-fn a_relapse_is_told_at_once_and_without_the_repeats_of_before() {
+fn a_relapse_is_dispatched_at_once_and_without_the_repeats_of_before() {
     let world = telling();
     world.raise([wake("fly"), wake("fly")]).exits(0).silent();
     healthy(&world, "fly");
@@ -80,11 +70,10 @@ fn a_relapse_is_told_at_once_and_without_the_repeats_of_before() {
     assert_eq!(recoveries(&world), 2);
     let last = world.slack.posts().pop().unwrap();
     assert_eq!(last.thread_ts.as_deref(), Some("1.3"));
-    assert!(last.text.ends_with("after the wake."), "{}", last.text);
 }
 
 #[test]
-fn only_a_fresh_snapshot_from_behind_the_last_wake_tells() {
+fn only_a_fresh_snapshot_from_after_the_last_wake_counts() {
     let minutes = SignedDuration::from_mins;
     let none = |health: Value, ago: SignedDuration| {
         let world = telling();
@@ -129,7 +118,7 @@ fn a_wake_without_a_time_counts_from_when_it_was_read() {
 }
 
 #[test]
-fn it_is_told_for_a_day_and_no_longer() {
+fn it_is_announced_for_a_day_and_no_longer() {
     for (hours, expected) in [(23, 1), (25, 0)] {
         let world = telling();
         world.raise([wake("fly")]).exits(0).silent();
@@ -148,6 +137,7 @@ fn it_waits_for_the_alert_to_be_delivered() {
     healthy(&world, "fly");
     world.run().exits(3);
     world.reach_slack_at(world.slack.base());
+    world.wait_for_pause();
     world.run().exits(0);
     let posts = world.slack.posts();
     assert_eq!(posts.len(), 2, "{posts:?}");
@@ -172,20 +162,20 @@ fn wakes_of_a_digest_recover_in_its_thread() {
 }
 
 #[test]
-fn a_recovery_ends_the_hope_for_a_late_diagnosis() {
+fn a_recovery_ends_the_retries_of_a_diagnosis() {
     let world = telling();
     world.set("KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "86400");
     world.set("KORA_PROBE_MAX_INVESTIGATIONS_PER_HOUR", "1");
     world.raise([wake("sentry"), wake("fly")]);
-    let owed = |world: &World| world.state()["queue"].as_array().unwrap().len();
-    assert_eq!(owed(&world), 1, "fly's budget was spent");
+    let pending = |world: &World| world.state()["queue"].as_array().unwrap().len();
+    assert_eq!(pending(&world), 1, "fly's budget was spent");
     healthy(&world, "fly");
     world.run().exits(0);
-    assert_eq!((recoveries(&world), owed(&world)), (1, 0));
+    assert_eq!((recoveries(&world), pending(&world)), (1, 0));
 }
 
 #[test]
-fn without_the_setting_nothing_is_told() {
+fn without_the_setting_nothing_is_announced() {
     let world = World::stamped();
     world.raise([wake("fly")]).exits(0).silent();
     healthy(&world, "fly");
@@ -240,7 +230,7 @@ fn a_row_that_calls_itself_recovered_is_an_alert_like_any() {
 }
 
 #[test]
-fn a_dry_run_for_stdout_tells_no_recovery() {
+fn a_dry_run_for_stdout_announces_no_recovery() {
     let world = telling();
     world.raise([wake("fly")]).exits(0).silent();
     healthy(&world, "fly");

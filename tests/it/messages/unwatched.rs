@@ -1,36 +1,36 @@
-//! Issue 5: when the last run is long ago, the next DM says for how long nothing was watched.
+//! Where the last run is long ago, the next message says for how long nothing was watched.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::support::{World, wake};
 
-const NOTE: &str = "nothing was watched for";
+const NOTE: &str = "Nothing was watched for";
 
-/// The DM of one more wake.
+/// The message about one more wake.
 #[track_caller]
-fn next_dm(world: &World, probe: &str) -> String {
+fn next_message(world: &World, probe: &str) -> String {
     world.raise([wake(probe)]).exits(0).silent();
     world.slack.texts().pop().unwrap()
 }
 
 #[test]
-fn a_time_without_runs_is_told_once() {
+fn a_time_without_runs_is_mentioned_once() {
     let world = World::stamped();
     world.age_lock(125);
-    let told = next_dm(&world, "fly");
+    let text = next_message(&world, "fly");
     assert!(
-        told.ends_with("\n\nBefore this, nothing was watched for 2 h 5 min: no run took place."),
-        "{told}"
+        text.ends_with("UTC\nNothing was watched for 2 h 5 min before this."),
+        "{text}"
     );
-    assert!(!next_dm(&world, "sentry").contains(NOTE));
+    assert!(!next_message(&world, "sentry").contains(NOTE));
 }
 
 #[test]
-fn a_short_pause_is_nothing_to_tell() {
+fn a_short_pause_is_not_mentioned() {
     let world = World::stamped();
     world.age_lock(14);
-    assert!(!next_dm(&world, "fly").contains(NOTE));
+    assert!(!next_message(&world, "fly").contains(NOTE));
 }
 
 #[test]
@@ -38,9 +38,9 @@ fn patience_is_ten_cadences_where_that_is_longer() {
     let world = World::stamped();
     world.set("KORA_PROBE_WAKE_POLL_SEC", "600");
     world.age_lock(95);
-    assert!(!next_dm(&world, "fly").contains(NOTE));
+    assert!(!next_message(&world, "fly").contains(NOTE));
     world.age_lock(105);
-    assert!(next_dm(&world, "sentry").contains(NOTE));
+    assert!(next_message(&world, "sentry").contains(NOTE));
 }
 
 #[test]
@@ -55,9 +55,12 @@ fn idle_runs_in_between_do_not_forget_it() {
             "an idle run wrote something"
         );
     }
-    let told = next_dm(&world, "fly");
-    assert!(told.contains("nothing was watched for 1 h"), "{told}");
-    assert!(!next_dm(&world, "sentry").contains(NOTE));
+    let text = next_message(&world, "fly");
+    assert!(
+        text.contains("Nothing was watched for 1 h before this."),
+        "{text}"
+    );
+    assert!(!next_message(&world, "sentry").contains(NOTE));
 }
 
 /// What the lock file says, to a person too.
@@ -66,7 +69,7 @@ fn lock_note(world: &World) -> Value {
 }
 
 #[test]
-fn the_lock_file_says_since_when_nothing_was_watched_until_it_is_told() {
+fn the_lock_file_says_since_when_nothing_was_watched_until_a_message_does() {
     let world = World::stamped();
     let says = |note: &Value| {
         note.get("unwatched_since")
@@ -84,7 +87,7 @@ fn the_lock_file_says_since_when_nothing_was_watched_until_it_is_told() {
         let seconds = note["unwatched_seconds"].as_u64().unwrap();
         assert!((3_600..3_660).contains(&seconds), "{note}");
     }
-    assert!(next_dm(&world, "fly").contains(NOTE));
+    assert!(next_message(&world, "fly").contains(NOTE));
     assert!(!says(&lock_note(&world)));
 }
 
@@ -100,31 +103,31 @@ fn a_lock_file_that_says_nothing_or_nonsense_is_no_obstacle() {
 }
 
 #[test]
-fn times_without_runs_add_up_until_they_are_told() {
+fn times_without_runs_add_up_until_they_are_mentioned() {
     let world = World::stamped();
     world.age_lock(60);
     world.run().exits(0).silent();
     world.age_lock(120);
-    assert!(next_dm(&world, "fly").contains("nothing was watched for 3 h"));
+    assert!(next_message(&world, "fly").contains("Nothing was watched for 3 h before this."));
 }
 
 #[test]
-fn it_waits_in_the_outbox_with_its_dm() {
+fn it_waits_in_the_outbox_with_its_message() {
     let world = World::stamped();
     world.age_lock(60);
     world.queue([wake("fly")]);
     world.run().exits(0);
-    assert!(world.slack.texts()[0].contains("nothing was watched for 1 h"));
-    assert!(!next_dm(&world, "sentry").contains(NOTE));
+    assert!(world.slack.texts()[0].contains("Nothing was watched for 1 h before this."));
+    assert!(!next_message(&world, "sentry").contains(NOTE));
 }
 
 #[test]
-fn a_first_run_tells_of_nothing_before_it() {
+fn a_first_run_mentions_nothing_before_it() {
     let world = World::stamped();
     world.command("state reset").exits(0);
     world.age_lock(600);
     world.run().exits(0).silent();
-    assert!(!next_dm(&world, "fly").contains(NOTE));
+    assert!(!next_message(&world, "fly").contains(NOTE));
 }
 
 #[test]
@@ -134,5 +137,5 @@ fn a_clock_that_was_set_back_is_no_such_time() {
         .shell("touch -d '+2 hours' state/state.lock")
         .finish()
         .exits(0);
-    assert!(!next_dm(&world, "fly").contains(NOTE));
+    assert!(!next_message(&world, "fly").contains(NOTE));
 }

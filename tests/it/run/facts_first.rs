@@ -1,5 +1,4 @@
-//! Section 6 of the contract: no alert waits for a diagnosis. The facts go first, and the result follows in their
-//! thread.
+//! No alert waits for a diagnosis: the facts go first, and the result follows in their thread.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{
-    DIAGNOSIS, Engine, Post, Reply, Row, Slack, World, at_once, plain, unable, wake,
+    DIAGNOSIS, Engine, Post, Reply, Row, Slack, World, at_once, plain, reply, unable, wake,
+    without_times,
 };
 
 /// Facts are told so many seconds after a wake was queued.
@@ -32,7 +32,7 @@ fn held() -> Reply {
 
 #[test]
 #[ignore = "an engine of one second is asked twelve times"]
-fn a_storm_is_told_while_the_engine_is_at_its_start() {
+fn the_facts_of_a_storm_leave_while_the_engine_is_at_its_start() {
     let world = after("2");
     world.engine.takes(Duration::from_secs(1));
     let rows: Vec<_> = (10..22).map(|number| wake(&format!("p{number}"))).collect();
@@ -102,15 +102,16 @@ fn where_the_engine_answers_in_time_nothing_of_it_is_seen() {
         if line.contains("stdout") {
             world.slack.never();
         }
-        let bodies: Vec<_> = world
-            .slack
-            .posts()
-            .into_iter()
-            .map(|post| post.body)
-            .collect();
+        let posts = world.slack.posts();
         let plain = ["fly", "sentry"].map(plain);
-        assert!(bodies.is_empty() || bodies.iter().map(|body| &body["text"]).eq(&plain));
-        (stdout, bodies)
+        assert!(posts.is_empty() || texts(&posts) == plain);
+        let body = |post: Post| {
+            let mut body = post.body;
+            body["text"] = post.text.into();
+            body
+        };
+        let bodies: Vec<_> = posts.into_iter().map(body).collect();
+        (without_times(&stdout), bodies)
     };
     for line in ["run", "run --to stdout"] {
         assert_eq!(sent("30", line), sent("never", line), "{line}");
@@ -137,7 +138,7 @@ fn at_once_the_facts_go_before_the_question_and_the_result_into_their_thread() {
     let posts = world.slack.posts();
     assert_eq!(
         posts[1].body,
-        json!({"channel": "D1", "thread_ts": "1.1", "text": plain("fly"), "mrkdwn": false,
+        json!({"channel": "D1", "thread_ts": "1.1", "text": reply("fly"), "mrkdwn": false,
             "unfurl_links": false, "unfurl_media": false})
     );
     let told = &report["wakes"][0];
@@ -149,7 +150,7 @@ fn at_once_the_facts_go_before_the_question_and_the_result_into_their_thread() {
         ],
         [&json!(true); 3]
     );
-    assert_eq!(told["dm_text"], plain("fly"));
+    assert_eq!(told["dm_text"], reply("fly"));
     let outcome = &world.state_rows("outcomes.jsonl")[0]["details"];
     assert_eq!(
         (&outcome["facts_first"], &outcome["dm_status"]),
@@ -174,24 +175,7 @@ fn a_result_without_a_diagnosis_names_the_reason_alone() {
 }
 
 #[test]
-fn repeats_and_the_time_of_the_wake_stand_behind_the_facts_alone() {
-    let world = after("0");
-    world.raise(["fly", "fly", "fly"].map(wake)).exits(0);
-    world.shift_state(-1);
-    let row = wake("fly").minutes_ago(20);
-    world.raise([row.clone()]).exits(0);
-    let posts = world.slack.posts();
-    let notes = posts[2].text.strip_prefix(&(row.facts() + "\n\n")).unwrap();
-    assert!(
-        notes.starts_with("2 repeats were held back since "),
-        "{notes}"
-    );
-    assert!(notes.contains("\nRaised at "), "{notes}");
-    assert_eq!(posts[3].text, plain("fly"));
-}
-
-#[test]
-fn where_the_reason_is_known_there_is_one_dm() {
+fn where_the_reason_is_known_there_is_one_message() {
     let world = after("0").without_engine();
     let rows = rows(["fly", "sentry"]);
     world.raise(rows.clone()).exits(0).silent();
@@ -210,7 +194,7 @@ fn a_budget_that_is_spent_in_the_middle_of_a_storm_ends_the_rest_without_facts()
     let rows = rows(["a", "b", "c", "d"]);
     world.append(rows.clone());
     let run = world.start("run");
-    // The first one's diagnosis, the second one's facts, and what is known of the others.
+    // The first one's diagnosis, what is known of the last two, and the second one's facts.
     world.slack.wait_for(4);
     world.engine.release();
     let outcome = run.finish().exits(0);
@@ -224,14 +208,14 @@ fn a_budget_that_is_spent_in_the_middle_of_a_storm_ends_the_rest_without_facts()
     let [_, b, c, d] = rows;
     let expected = [
         plain("a"),
-        b.facts(),
         c.fallback(spent),
         d.fallback(spent),
-        plain("b"),
+        b.facts(),
+        reply("b"),
     ];
     let posts = world.slack.posts();
     assert_eq!(texts(&posts), expected);
-    assert_eq!(posts[4].thread_ts, posts[1].ts);
+    assert_eq!(posts[4].thread_ts, posts[3].ts);
     assert_eq!(world.engine.questions().len(), 2);
 }
 
@@ -250,7 +234,7 @@ fn an_engine_that_is_given_up_ends_the_rest_in_their_threads_with_the_same_reaso
 }
 
 #[test]
-fn a_row_that_is_written_during_a_question_is_told_before_the_answer() {
+fn the_facts_of_a_row_that_is_written_during_a_question_leave_before_the_answer() {
     // Due at once: an investigation is owed. Due by itself: the wait for the first is not over.
     at_once(["0", "600", "6"], |seconds| {
         let world = after(seconds);
@@ -273,7 +257,11 @@ fn a_row_that_is_written_during_a_question_is_told_before_the_answer() {
         world.engine.release();
         run.finish().exits(0).silent();
         let texts = world.slack.texts();
-        assert_eq!(texts[texts.len() - 2..], ["fly", "sentry"].map(plain));
+        let results = match seconds {
+            "600" => ["fly", "sentry"].map(plain),
+            _ => ["fly", "sentry"].map(reply),
+        };
+        assert_eq!(texts[texts.len() - 2..], results);
     });
 }
 
@@ -282,16 +270,12 @@ fn hanging(facts_after: &str) -> World {
     let world = after(facts_after);
     world.set("KORA_PROBE_ENGINE_TIMEOUT_SECONDS", "3");
     world.engine.script([Reply::Hang]);
-    world.append([
-        wake("a").set("severity", "warning"),
-        wake("b").set("severity", "warning"),
-        wake("c"),
-    ]);
+    world.append([wake("a").set("severity", "warning"), wake("b"), wake("c")]);
     world
 }
 
 #[test]
-fn past_the_runs_time_all_facts_go_out_critical_first_and_the_results_stay_owed() {
+fn past_the_runs_time_all_facts_go_out_critical_first_and_the_results_stay_pending() {
     let world = hanging("30");
     let report = world
         .command("run --max-runtime 1 --format json")
@@ -302,18 +286,19 @@ fn past_the_runs_time_all_facts_go_out_critical_first_and_the_results_stay_owed(
         .iter()
         .map(|post| post.text.lines().next().unwrap())
         .collect();
-    let [c, a, b] = [
+    let expected = [
+        "🚨 Probe alert · b",
         "🚨 Probe alert · c",
         "⚠️ Probe alert · a",
-        "⚠️ Probe alert · b",
+        "🔎 Diagnosis · b",
     ];
-    assert_eq!(first_lines, [c, a, b, a]);
+    assert_eq!(first_lines, expected);
     assert!(posts[3].text.ends_with("engine_exception:Timeout"));
     assert!(
         posts[3].at - posts[0].at > Duration::from_secs(1),
         "while the engine hangs"
     );
-    assert_eq!(posts[3].thread_ts, posts[1].ts);
+    assert_eq!(posts[3].thread_ts, posts[0].ts);
     assert_eq!(
         (
             &report["left_for_next_run"],
@@ -325,10 +310,10 @@ fn past_the_runs_time_all_facts_go_out_critical_first_and_the_results_stay_owed(
     let posts = world.slack.posts();
     assert_eq!(
         posts[4].text,
-        plain("c"),
-        "what is owed goes critical first"
+        reply("c"),
+        "what is pending goes critical first"
     );
-    assert_eq!(posts[4].thread_ts, posts[0].ts);
+    assert_eq!(posts[4].thread_ts, posts[1].ts);
     assert_eq!(posts[5].thread_ts, posts[2].ts);
     assert_eq!(posts.len(), 6);
 }
@@ -351,7 +336,7 @@ fn no_engine_is_asked_where_the_facts_took_all_of_the_runs_time() {
 }
 
 #[test]
-fn past_the_runs_time_nothing_is_told_where_facts_never_go_first() {
+fn past_the_runs_time_nothing_is_sent_where_facts_never_go_first() {
     let world = hanging("never");
     let report = world
         .command("run --max-runtime 1 --format json")
@@ -365,7 +350,7 @@ fn past_the_runs_time_nothing_is_told_where_facts_never_go_first() {
 }
 
 #[test]
-fn a_result_that_is_owed_for_too_long_is_not_asked_for() {
+fn a_result_that_is_pending_for_too_long_is_not_asked_for() {
     let world = after("0");
     world.set("KORA_PROBE_OUTBOX_TTL_SECONDS", "7200");
     world.append(rows(["fly"]));
@@ -393,7 +378,7 @@ fn a_clock_set_back_between_two_runs_delays_no_facts() {
     assert_eq!(texts(&world.slack.posts()), rows.each_ref().map(Row::facts));
     world.engine.release();
     run.finish().exits(0).silent();
-    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(plain));
+    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(reply));
 }
 
 #[test]
@@ -408,12 +393,12 @@ fn the_log_is_needed_no_more_once_the_batch_is_committed() {
     std::fs::remove_file(world.log()).unwrap();
     world.engine.release();
     run.finish().exits(3).warns("does not exist");
-    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(plain));
+    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(reply));
 }
 
 #[test]
 #[ignore = "hundreds of DMs from a debug build: some ten seconds"]
-fn with_256_results_owed_a_new_wake_gets_the_one_fallback() {
+fn with_256_results_pending_a_new_wake_gets_the_one_fallback() {
     let world = after("0").without_debounce();
     let row = |number: usize| wake(&format!("p{number}."));
     world

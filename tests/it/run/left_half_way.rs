@@ -1,4 +1,4 @@
-//! Section 3 of the contract: a run whose time is over leaves the rest to the next, which goes on where it
+//! A run whose time is over leaves the rest to the next, which goes on where it
 //! stopped. Logs that share a state folder share its queue, and no position.
 
 use std::fs;
@@ -16,7 +16,7 @@ fn slow(world: &World, wakes: usize) {
 }
 
 fn late(probe: &str) -> String {
-    format!("🚨 Probe alert · {probe}\nLate.")
+    wake(probe).diagnosed("Late.")
 }
 
 #[test]
@@ -119,7 +119,8 @@ fn all_that_was_read_is_decided_also_past_the_time() {
     );
     let report = world.report(0);
     assert_eq!(report["wakes"].as_array().unwrap().len(), 1);
-    assert_eq!(world.slack.texts(), [late("a"), plain("b")]);
+    let a = late("a") + " · 3 repeats held back";
+    assert_eq!(world.slack.texts(), [a, plain("b")]);
 }
 
 #[test]
@@ -175,5 +176,6 @@ fn a_reset_of_the_position_leaves_an_interrupted_investigation_alone() {
     assert_eq!(world.slack.texts(), ["fly", "sentry"].map(plain));
     world.command("state reset --position start").exits(0);
     world.run().exits(0);
-    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(plain));
+    let second = |probe: &str| plain(probe) + " · alert 2 since HH:MM UTC";
+    assert_eq!(world.slack.texts()[2..], ["fly", "sentry"].map(second));
 }

@@ -1,4 +1,4 @@
-//! Section 3 of the contract: the lock, the state, silence, the order of things, and the ways in which a run ends.
+//! The lock, the state, silence, the order of things, and the ways in which a run ends.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,4 +1,4 @@
-//! Section 3: one run, killed or whole.
+//! One run, killed or whole.
 
 mod crashes_at_each_call;
 mod crashes_at_random;
