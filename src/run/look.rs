@@ -16,6 +16,7 @@ use crate::audit::row::Event;
 use crate::audit::wake::Wake;
 use crate::audit::wakes::{self, Summary};
 use crate::incident::{Decision, Incident, Pair, Reason, Silence};
+use crate::logger::warn_lasting;
 use crate::outcome;
 use crate::random::random_id;
 use crate::report::WakeReport;
@@ -273,9 +274,13 @@ impl<E: Effects> Run<'_, E> {
         report.rows.malformed += look.malformed;
         report.position.rotated |= look.rotated;
         report.position.gap |= look.gap;
-        let is_new = look.warnings.iter().any(|one| !self.warned.contains(one));
-        if is_new {
-            report.tally.missed += u64::from(look.missing);
+        if look.missing && self.warned.insert("no log".to_owned()) {
+            report.tally.missed += 1;
+            let log = &report.audit_log;
+            let warning = format!(
+                "the audit log {log} does not exist; name the right file with KORA_AUDIT_LOG_PATH"
+            );
+            warn_lasting("log", "missing", &warning);
         }
         report.tally.missed += look.missed;
         look.warnings

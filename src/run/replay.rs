@@ -74,7 +74,11 @@ impl Run<'_, Replay> {
                 return Ok(());
             };
             self.effects.clock = due;
+            let before = self.report.tally.dispatched;
             self.with_log(|run, kept| run.decide_on_due(kept, due));
+            // What is dispatched after all does not count as held back.
+            let tally = &mut self.report.tally;
+            tally.held_back = tally.held_back.saturating_sub(tally.dispatched - before);
             self.make_digest();
             self.work()?;
         }

@@ -61,6 +61,16 @@ fn the_sample_is_a_day_of_messages() {
         sent.len()
     );
     assert!(!world.state_dir().exists());
+    outcome
+        .prints(
+            "\n24 wakes of 7 pairs, 20 h 3 min: 15 messages, 9 held back (window 10 min), \
+             1 malformed row.\n",
+        )
+        .prints("\nwith KORA_PROBE_DEBOUNCE_BACKOFF_FACTOR=2: 14 messages\n");
+    // Escalations that were held back are dispatched when their window ends.
+    world.set("KORA_PROBE_DEBOUNCE_SECONDS", "3600");
+    let outcome = world.command(&format!("replay {SAMPLE}"));
+    outcome.prints(": 11 messages, 13 held back (window 1 h), ");
 }
 
 #[test]
@@ -69,8 +79,12 @@ fn it_begins_at_the_logs_start_and_keeps_no_state() {
     world.slack.never();
     let row = wake("fly").at("2026-05-24T14:32:00.123456Z");
     world.append([row.clone()]);
-    let text = row.fallback("engine_unavailable");
-    let expected = format!("2026-05-24 14:32 UTC\n{text}\n").replace("HH:MM", "14:32");
+    let (headline, facts, status) = (row.headline(), row.in_full(), row.status_line());
+    let expected = format!(
+        "2026-05-24 14:32 UTC\n{headline}\n{facts}\n\n{status}\n\n\
+         1 wake of 1 pair, 0 s: 1 message, 0 held back (window 10 min).\n"
+    );
+    let expected = expected.replace("HH:MM", "14:32");
     assert_eq!(replay(&world, "").stdout, expected);
     assert_eq!(replay(&world, "").stdout, expected, "and again");
 }
@@ -98,41 +112,33 @@ fn debounce_goes_by_the_rows_own_times() {
 }
 
 #[test]
-fn the_engine_is_asked_where_one_is_configured() {
+fn the_engine_is_asked_only_where_that_is_asked_for() {
     let world = World::new();
     world.slack.never();
     world.append([wake("fly")]);
     let printed = replay(&world, "").stdout;
+    assert!(!printed.contains(DIAGNOSIS), "{printed}");
+    assert_eq!(world.engine.requests().len(), 0);
+    let printed = replay(&world, "--ask-engine").stdout;
     let (time, message) = printed.split_once('\n').unwrap();
     assert!(time.ends_with(" UTC"), "{time}");
-    assert_eq!(without_times(message), plain("fly") + "\n");
+    let message = without_times(message);
+    assert!(message.starts_with(&(plain("fly") + "\n\n")), "{message}");
     assert_eq!(world.engine.requests().len(), 1);
-}
-
-#[test]
-fn no_engine_asks_none() {
-    let world = World::new().quiet();
-    world.append([wake("fly")]);
-    let printed = replay(&world, "--no-engine").stdout;
-    let fallback = wake("fly").fallback("engine_unavailable");
-    assert!(
-        without_times(&printed).ends_with(&(fallback + "\n")),
-        "{printed}"
-    );
 }
 
 #[test]
 fn it_leaves_a_real_runs_state_alone() {
     let world = World::stamped().quiet();
     world.append([wake("fly"), wake("sentry")]);
-    assert_eq!(probes(&replay(&world, "--no-engine")), ["fly", "sentry"]);
+    assert_eq!(probes(&replay(&world, "")), ["fly", "sentry"]);
 }
 
 #[test]
 fn as_json_it_is_one_report() {
     let world = World::new().quiet();
     world.append([wake("fly"), wake("fly"), wake("sentry")]);
-    let report = replay(&world, "--no-engine --format json").json();
+    let report = replay(&world, "--format json").json();
     assert_eq!(report["version"], 1);
     let held = column(report["wakes"].clone(), "/debounce_skipped");
     assert_eq!(held, [false, true, false]);
@@ -143,7 +149,7 @@ fn as_json_it_is_one_report() {
 fn as_a_page_it_shows_what_another_setting_would_have_done() {
     let world = World::new().quiet();
     let page = |world: &World| {
-        let command = format!("replay {SAMPLE} --no-engine --format html");
+        let command = format!("replay {SAMPLE} --format html");
         world.command(&command).exits(0)
     };
     let told = page(&world)
@@ -174,7 +180,7 @@ fn as_a_page_it_shows_what_the_engine_says() {
         wake("fly").at("2026-05-24T14:32:00Z"),
         wake("fly").at(serde_json::Value::Null),
     ]);
-    let told = replay(&world, "--format html").prints(DIAGNOSIS);
+    let told = replay(&world, "--ask-engine --format html").prints(DIAGNOSIS);
     told.prints(">908 tokens<").hides("Probe alert");
 }
 
@@ -217,7 +223,7 @@ fn a_log_that_is_damaged_is_read_as_far_as_it_goes_with_a_warning() {
     for (bytes, fewest) in [(&whole[..whole.len() / 2], 1), (&wrong, 50)] {
         fs::write(world.path("damaged.gz"), bytes).unwrap();
         let path = world.path("damaged.gz");
-        let outcome = world.command(&format!("replay --no-engine {}", path.display()));
+        let outcome = world.command(&format!("replay {}", path.display()));
         assert!(outcome.stdout.matches("Probe alert").count() >= fewest);
         assert_eq!(
             outcome.stderr.matches("is damaged").count(),

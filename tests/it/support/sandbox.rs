@@ -267,11 +267,15 @@ impl Sandbox {
         });
     }
 
-    /// Makes it look as if the last run had ended this many minutes ago.
-    pub fn age_lock(&self, minutes: u64) {
-        let lock = File::open(self.state_dir().join("state.lock")).expect("the lock");
-        let before = SystemTime::now() - Duration::from_secs(60 * minutes);
-        lock.set_modified(before).expect("a time");
+    /// Pretends that the last run was so many minutes ago.
+    pub fn age_lock(&self, minutes: i64) {
+        let path = self.state_dir().join("state.lock");
+        let mut note: Value = serde_json::from_str(&self.state_file("state.lock")).expect("a note");
+        let then = Timestamp::now() - SignedDuration::from_mins(minutes);
+        for time in ["began", "ended"] {
+            note[time] = then.to_string().into();
+        }
+        fs::write(path, format!("{note}\n")).expect("the lock");
     }
 
     /// Moves every time in the state by this many hours, as if the clock had been set.
