@@ -7,6 +7,8 @@
 //! What comes of it: `alert 2` and what else the dispatch says, or why it is held back; for `due` also the
 //! severity. `is` looks at the incident: `open`, `over`, `forgotten`, or `repeats 2`.
 
+#![allow(clippy::expect_used)]
+
 use super::*;
 
 fn rules() -> Rules {

@@ -178,7 +178,7 @@ impl<'a> Choice<'a> {
         self.progress.asking.as_ref() == Some(&one.id)
     }
 
-    fn new(&self) -> impl Iterator<Item = &'a Investigation> {
+    fn new_ones(&self) -> impl Iterator<Item = &'a Investigation> {
         let queue = self.state.queue.iter();
         queue.filter(|one| one.is_new() && self.is_ours(one))
     }
@@ -227,7 +227,7 @@ impl<'a> Choice<'a> {
             .iter()
             .filter(|one| one.is_pending())
             .collect();
-        let mut new: Vec<_> = self.new().collect();
+        let mut new: Vec<_> = self.new_ones().collect();
         new.sort_by_key(|one| Reverse(one.severity()));
         let waits = !pending.is_empty() || self.is_past_its_time() || self.has_earlier_messages();
         let is_due = |one: &&Investigation| waits || due_in(one, length, self.clock.now).is_zero();
@@ -430,7 +430,7 @@ impl<'a> Choice<'a> {
             .facts_after
             .filter(|_| self.rules.route.announces())?;
         let due = self
-            .new()
+            .new_ones()
             .map(|one| due_in(one, length, self.clock.now))
             .min()?;
         Duration::try_from(due).ok()

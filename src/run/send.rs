@@ -43,7 +43,6 @@ impl<E: Effects> Run<'_, E> {
             return Ok(());
         };
         leave_other_operator(message, self.config.slack.operator.as_deref());
-        let was_doubtful = message.may_be_repeat();
         self.fix_text(id);
         if self.rules.route == Route::Report {
             self.put_into_report(id);
@@ -68,7 +67,7 @@ impl<E: Effects> Run<'_, E> {
         if !matches!(posted, Posted::Unknown { .. }) {
             self.set_reach(id, before);
         }
-        self.not_delivered(id, &posted, was_doubtful, thread.is_some())
+        self.not_delivered(id, &posted, thread.is_some())
     }
 
     fn set_reach(&mut self, id: &str, reach: usize) {
@@ -128,6 +127,7 @@ impl<E: Effects> Run<'_, E> {
         };
         fixed.sent = part.end;
         fixed.reach = reach;
+        self.progress.sending.second_try = None;
         fixed.parts += 1;
         fixed.thread = thread;
         if fixed.parts == 1 {
@@ -199,13 +199,7 @@ impl<E: Effects> Run<'_, E> {
     }
 
     /// A request that did not deliver: one more try, a verdict, or the end of sending.
-    fn not_delivered(
-        &mut self,
-        id: &str,
-        posted: &Posted,
-        was_doubtful: bool,
-        in_thread: bool,
-    ) -> Result<()> {
+    fn not_delivered(&mut self, id: &str, posted: &Posted, in_thread: bool) -> Result<()> {
         let now = self.effects.now();
         let elapsed = self.begun.elapsed();
         let cause = posted.cause().to_owned();
@@ -240,10 +234,8 @@ impl<E: Effects> Run<'_, E> {
                 }
                 return self.commit_unsaved();
             }
-            // A message that was in doubt before has had its one more try.
             Posted::NotSent { .. } | Posted::Unknown { .. }
-                if sending.second_try.as_deref() != Some(id)
-                    && !(was_doubtful && matches!(posted, Posted::Unknown { .. })) =>
+                if sending.second_try.as_deref() != Some(id) =>
             {
                 sending.second_try = Some(id.to_owned());
                 sending.again = Some((id.to_owned(), elapsed + RETRY_PAUSE));

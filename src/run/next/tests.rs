@@ -1,3 +1,7 @@
+//! The order of a run: state, progress and time in, the next step out.
+
+#![allow(clippy::expect_used)]
+
 use super::*;
 use crate::audit::wake::Wake;
 use crate::incident::Dispatch;

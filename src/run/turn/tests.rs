@@ -1,3 +1,8 @@
+//! Whose turn it is, and whose fault a failure is: single rules, and whole runs against a Slack that takes
+//! some messages and not others.
+
+#![allow(clippy::expect_used)]
+
 use super::*;
 use crate::audit::wake::Wake;
 use crate::incident::Dispatch;

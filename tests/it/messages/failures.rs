@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use crate::support::{Post, Reply, Slack, World, is_marked, plain, wake};
 
-fn told(world: &World, probe: &str) -> usize {
+fn sent(world: &World, probe: &str) -> usize {
     let about = format!("alert · {probe}\n");
     let texts = world.slack.texts();
     texts.iter().filter(|text| text.contains(&about)).count()
@@ -30,7 +30,7 @@ fn never_sure() -> World {
         },
     );
     world.raise([wake("bad"), wake("good")]).exits(3);
-    assert_eq!((told(&world, "bad"), told(&world, "good")), (2, 1));
+    assert_eq!((sent(&world, "bad"), sent(&world, "good")), (2, 1));
     world
 }
 
@@ -41,12 +41,12 @@ fn a_message_whose_answer_stays_unknown_is_tried_after_pauses_and_given_up_at_it
     for (number, minutes) in [1, 2, 4, 8].into_iter().enumerate() {
         pass(&world, minutes * 60 - 20);
         world.run().exits(3);
-        assert_eq!(told(&world, "bad"), tries, "{minutes} min are not over");
+        assert_eq!(sent(&world, "bad"), tries, "{minutes} min are not over");
         assert_eq!(world.undelivered().len(), 0);
         pass(&world, 20);
         world.raise([wake(&format!("good{number}"))]).exits(3);
-        tries += 1;
-        assert_eq!(told(&world, "bad"), tries, "{minutes} min are over");
+        tries += 2;
+        assert_eq!(sent(&world, "bad"), tries, "{minutes} min are over");
     }
     assert_eq!(world.given_up(), ["HTTP 500"]);
     world.run().exits(0).silent();
@@ -55,7 +55,7 @@ fn a_message_whose_answer_stays_unknown_is_tried_after_pauses_and_given_up_at_it
         .iter()
         .filter(|post| post.text.contains("alert · bad"));
     let marks: Vec<_> = bad.map(|post| is_marked(&post.text)).collect();
-    assert_eq!(marks, [false, true, true, true, true, true]);
+    assert_eq!(marks, [vec![false], vec![true; 9]].concat());
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_paused_message_that_goes_through_is_delivered_once() {
     world.run().exits(3);
     pass(&world, 61);
     world.run().exits(0).silent();
-    assert_eq!(told(&world, "bad"), 3);
+    assert_eq!(sent(&world, "bad"), 3);
     assert!(is_marked(world.slack.texts().last().unwrap()));
 }
 
@@ -154,16 +154,16 @@ fn huge(parts: usize) -> String {
 #[track_caller]
 fn assert_whole(world: &World, parts: usize) {
     let posts = world.slack.posts().into_iter();
-    let told: String = posts
+    let sent: String = posts
         .filter(|post| post.text.contains("w0"))
         .map(|post| post.text)
         .collect();
     assert!(
-        told.contains(huge(parts).trim_end()),
+        sent.contains(huge(parts).trim_end()),
         "something is missing"
     );
     assert_eq!(
-        told.matches("w0").count(),
+        sent.matches("w0").count(),
         huge(parts).matches("w0").count()
     );
 }

@@ -140,10 +140,10 @@ fn a_message_at_fault_is_counted_once_a_minute_and_given_up_at_the_fifth_time() 
         .warns("the message about bad went to undelivered/: restricted_action");
     assert_eq!(world.given_up(), ["restricted_action"]);
     let texts = world.slack.texts();
-    let told = probes(&texts);
-    assert_eq!(told[..2], ["bad", "good0"], "in the run that found it");
+    let sent = probes(&texts);
+    assert_eq!(sent[..2], ["bad", "good0"], "in the run that found it");
     assert_eq!(
-        told[told.len() - 3..],
+        sent[sent.len() - 3..],
         ["last", "bad", "last"],
         "it goes last of what is queued"
     );
@@ -192,9 +192,9 @@ fn a_new_critical_alert_is_the_first_that_is_sent_whatever_waits() {
         let before = world.slack.requests().len();
         world.raise([wake(probe)]).exits(3);
         let texts = world.slack.texts().split_off(before);
-        let told = probes(&texts);
-        let place = told.iter().position(|one| *one == probe);
-        assert!(place <= Some(1) && place.is_some(), "{told:?}");
+        let sent = probes(&texts);
+        let place = sent.iter().position(|one| *one == probe);
+        assert!(place <= Some(1) && place.is_some(), "{sent:?}");
     }
 }
 

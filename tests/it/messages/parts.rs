@@ -143,6 +143,22 @@ fn a_part_that_slack_answered_unclearly_is_sent_again_and_marked_and_the_others_
 }
 
 #[test]
+fn each_part_has_one_more_try() {
+    let world = says(words(2_000).trim_end());
+    for failed in [1, 3, 5, 7] {
+        world.slack.nth(failed, Reply::text(503, ""));
+    }
+    world.run().exits(0).silent();
+    assert_eq!(world.outbox().len(), 0);
+    let texts = world.slack.texts();
+    assert!(texts.iter().all(|text| text.chars().count() <= LIMIT));
+    for number in 0..1_999 {
+        let (_, unmarked) = times_sent(&texts, &format!("w{number:04} "));
+        assert!(unmarked <= 1, "word {number}");
+    }
+}
+
+#[test]
 fn parts_that_slack_took_are_not_sent_again_in_a_later_run() {
     let world = says(words(2_000).trim_end());
     for try_of_the_third in 3..=7 {

@@ -73,8 +73,8 @@ fn runs_killed_at_random_moments_lose_nothing() {
         .filter(|text| text.contains("returned: interrupted"))
         .count();
     println!(
-        "{runs} runs, {kills} kills, {} wakes: none untold, {repeats} told twice, {marked} marked, \
-         {interrupted} told without a diagnosis after two kills, {} questions to the engine",
+        "{runs} runs, {kills} kills, {} wakes: none missing, {repeats} sent twice, {marked} marked, \
+         {interrupted} sent without a diagnosis after two kills, {} questions to the engine",
         probes.len(),
         world.engine.requests().len(),
     );

@@ -31,7 +31,7 @@ fn fail_each(
     assert!(failed > fewest, "only {failed} calls of {names:?}");
 }
 
-/// What could not be done is told, and what could not be remembered ended the run.
+/// What could not be done is warned of, and what could not be committed ended the run.
 #[track_caller]
 fn ends_with_a_message(_: &World, outcome: Outcome) {
     match outcome.code {
@@ -43,9 +43,9 @@ fn ends_with_a_message(_: &World, outcome: Outcome) {
 
 /// A socket that cannot be used is a peer that cannot be reached: no reason to end the run.
 #[track_caller]
-fn tells_both_itself(world: &World, outcome: Outcome) {
+fn sends_both_itself(world: &World, outcome: Outcome) {
     outcome.exits(0);
-    assert!(world.slack.texts().len() >= 2, "the run itself told both");
+    assert!(world.slack.texts().len() >= 2, "the run itself sent both");
 }
 
 #[track_caller]
@@ -73,5 +73,5 @@ fn a_failing_disk_loses_nothing() {
 #[test]
 fn a_socket_that_fails_ends_no_run() {
     needs!("strace");
-    fail_each("EIO", &["sendto", "recvfrom"], 6, tells_both_itself);
+    fail_each("EIO", &["sendto", "recvfrom"], 6, sends_both_itself);
 }

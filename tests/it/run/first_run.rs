@@ -1,4 +1,4 @@
-//! The first run over a log replays no history, and the row after it is told.
+//! The first run over a log replays no history, and the row after it is dispatched.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{World, plain, wake};
 
 #[test]
-fn a_log_full_of_wakes_is_stamped_and_nobody_is_asked() {
+fn a_log_full_of_wakes_counts_as_read_and_nobody_is_asked() {
     let world = World::new().quiet();
     world.append([wake("fly"), wake("sentry"), wake("doppler")]);
     world.run().exits(0).silent();
@@ -15,7 +15,7 @@ fn a_log_full_of_wakes_is_stamped_and_nobody_is_asked() {
 }
 
 #[test]
-fn it_reports_where_it_stamped() {
+fn it_reports_where_it_begins() {
     let world = World::new().quiet();
     world.append([wake("fly"), wake("sentry")]);
     let report = world.report(0);
@@ -26,7 +26,7 @@ fn it_reports_where_it_stamped() {
 }
 
 #[test]
-fn the_next_row_is_asked_about_once_and_told_once_in_silence() {
+fn the_next_row_is_asked_about_and_sent_once_without_output() {
     let world = World::new();
     world.raise([wake("sentry")]).exits(0).silent();
     world.raise([wake("fly")]).exits(0).silent();
@@ -36,7 +36,7 @@ fn the_next_row_is_asked_about_once_and_told_once_in_silence() {
 }
 
 #[test]
-fn a_row_that_is_unfinished_at_the_stamp_is_told_when_it_is_finished() {
+fn a_row_that_is_unfinished_then_is_dispatched_when_it_is_finished() {
     let world = World::new();
     let line = wake("fly").line();
     let (start, end) = line.split_at(60);
@@ -49,7 +49,7 @@ fn a_row_that_is_unfinished_at_the_stamp_is_told_when_it_is_finished() {
 }
 
 #[test]
-fn an_empty_log_is_stamped_at_its_start() {
+fn an_empty_log_is_recorded_at_its_start() {
     let world = World::new();
     fs::write(world.log(), "").unwrap();
     world.run().exits(0).silent();
@@ -58,7 +58,7 @@ fn an_empty_log_is_stamped_at_its_start() {
 }
 
 #[test]
-fn a_log_that_is_not_there_yet_is_stamped_with_a_warning_so_that_its_first_row_is_told() {
+fn a_log_that_is_not_there_yet_is_recorded_with_a_warning_so_that_its_first_row_is_dispatched() {
     let world = World::new();
     world
         .run()

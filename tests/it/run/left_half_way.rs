@@ -58,7 +58,7 @@ fn a_line_of_two_wakes_can_be_left_between_them() {
 }
 
 #[test]
-#[ignore = "600 DMs are sent"]
+#[ignore = "600 messages are sent"]
 fn a_line_of_very_many_wakes_fills_the_queue_no_further_than_others() {
     let world = World::stamped();
     slow(&world, 1);
@@ -67,18 +67,18 @@ fn a_line_of_very_many_wakes_fills_the_queue_no_further_than_others() {
     world.append_raw(line + "\n");
     let first = world.command("run --max-runtime 1 --format json");
     assert_eq!(first.exits(0).json()["left_for_next_run"], 255);
-    // Facts only: each of the others costs one DM.
+    // Facts only: each of the others costs one message.
     world.set("KORA_PROBE_ENGINE_URL", "");
     world.run().exits(0).silent();
     let texts = world.slack.texts();
-    let told = |probe: &String| {
+    let sent = |probe: &String| {
         let headline = format!("🚨 Probe alert · {probe}\n");
         texts
             .iter()
             .filter(|text| text.starts_with(&headline))
             .count()
     };
-    assert!(probes.iter().all(|probe| told(probe) == 1));
+    assert!(probes.iter().all(|probe| sent(probe) == 1));
     assert_eq!(texts.len(), 600);
 }
 

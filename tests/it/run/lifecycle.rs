@@ -108,7 +108,7 @@ fn rows_that_need_no_dispatch_only_move_the_position() {
 }
 
 #[test]
-fn many_dms_take_one_connection_to_each_server() {
+fn many_messages_take_one_connection_to_each_server() {
     let world = World::stamped();
     world.append((0..20).map(|number| wake(&format!("probe{number}"))));
     world.run().exits(0).silent();
@@ -134,7 +134,7 @@ fn a_server_that_closes_after_each_answer_is_connected_to_again() {
 }
 
 #[test]
-fn dms_come_in_the_rows_order() {
+fn messages_come_in_the_rows_order() {
     let world = World::stamped();
     world.raise(["a", "b", "c"].map(wake)).exits(0).silent();
     let signs = ["a", "b", "c"].map(|probe| format!("🚨 Probe alert · {probe}\n"));
