@@ -126,7 +126,7 @@ pub struct RaiseArgs {
     pub recovered: bool,
     /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),
     /// or a probe, perhaps a category, and "recovered":true
-    #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with_all = OF_ONE_ROW)]
+    #[arg(long, value_name = "-", value_parser = ["-"], hide_possible_values = true, conflicts_with_all = OF_ONE_ROW)]
     pub rows: Option<String>,
 }
 
