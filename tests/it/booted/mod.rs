@@ -56,12 +56,10 @@ impl Booted {
 
     /// Writes the units as `sudo` would, and runs the commands that are printed.
     fn schedule(&self) {
-        self.machine.sh(&format!(
-            "export SUDO_UID=4242 SUDO_GID=4242
+        self.machine.sh("export SUDO_UID=4242 SUDO_GID=4242
             probe-wake schedule systemd --write /etc/systemd/system > /run/printed
             sed -n 's/^  sudo //p' /run/printed > /run/commands
-            . /run/commands"
-        ));
+            . /run/commands");
     }
 
     fn settle(&self) {
