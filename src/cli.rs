@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use serde::Serialize;
 
 const AFTER_HELP: &str = "\
 Settings are environment variables (KORA_...), or KEY=value lines in ~/.config/probe-wake/env;
@@ -136,6 +137,21 @@ pub struct UndeliveredArgs {
 #[derive(Args, Debug)]
 #[command(allow_hyphen_values = true)]
 pub struct RaiseArgs {
+    #[command(flatten)]
+    pub row: RowArgs,
+    /// A fact for the diagnosis; the value is taken as JSON where it is JSON. May be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = text(), conflicts_with = "rows")]
+    pub set: Vec<String>,
+    /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),
+    /// or a probe, perhaps a category, and "recovered":true
+    #[arg(long, value_name = "-", value_parser = ["-"], hide_possible_values = true)]
+    #[arg(conflicts_with = "RowArgs")]
+    pub rows: Option<String>,
+}
+
+// The details of one row, under the names that they have there. (A doc comment here would become the help of `raise`.)
+#[derive(Args, Debug, Serialize)]
+pub struct RowArgs {
     /// The service in trouble, such as nginx
     #[arg(long, value_name = "NAME", value_parser = text(), required_unless_present = "rows")]
     pub probe: Option<String>,
@@ -151,27 +167,10 @@ pub struct RaiseArgs {
     /// More about it; - reads it from stdin
     #[arg(long, value_name = "TEXT", value_parser = text())]
     pub detail: Option<String>,
-    /// A fact for the diagnosis; the value is taken as JSON where it is JSON. May be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = text())]
-    pub set: Vec<String>,
     /// The service is well again: ends what was raised in this category, or in all of the probe's
     #[arg(long)]
     pub recovered: bool,
-    /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),
-    /// or a probe, perhaps a category, and "recovered":true
-    #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with_all = OF_ONE_ROW)]
-    pub rows: Option<String>,
 }
-
-const OF_ONE_ROW: [&str; 7] = [
-    "probe",
-    "severity",
-    "title",
-    "category",
-    "detail",
-    "set",
-    "recovered",
-];
 
 /// Flags with which `raise` needs neither a severity nor a title.
 const NO_WAKE: [&str; 2] = ["rows", "recovered"];

@@ -50,24 +50,15 @@ pub fn raise(flags: &Global, args: &RaiseArgs) -> Ended {
 }
 
 fn row_of_flags(args: &RaiseArgs) -> Result<String> {
-    let mut details = Map::new();
-    let mut detail = args.detail.clone();
-    if detail.as_deref() == Some("-") {
-        let text = String::from_utf8_lossy(&read_stdin(LONGEST_DETAIL)?).into_owned();
-        detail = Some(text.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    for (name, value) in [
-        ("probe", &args.probe),
-        ("severity", &args.severity),
-        ("category", &args.category),
-        ("title", &args.title),
-        ("detail", &detail),
-    ] {
-        details.extend(value.clone().map(|value| (name.to_owned(), value.into())));
+    let mut details: Map<_, _> = serde_json::from_value(serde_json::to_value(&args.row)?)?;
+    details.retain(|_, value| !value.is_null());
+    if args.row.detail.as_deref() == Some("-") {
+        let bytes = read_stdin(LONGEST_DETAIL)?;
+        let text = String::from_utf8_lossy(&bytes);
+        details["detail"] = text.trim_end_matches(['\r', '\n']).into();
     }
     let facts: Result<Map<_, _>> = args.set.iter().map(|text| fact(text)).collect();
     details.insert("snapshot_details".to_owned(), facts?.into());
-    details.insert("recovered".to_owned(), args.recovered.into());
     row(details)
 }
 

@@ -2,11 +2,16 @@
 //! one machine. It makes its own data, interleaves the contenders so that a busy moment hits all of
 //! them, and prints medians and ratios as tables. Peers that are not installed are left out.
 //! `BENCH_MIB=64 cargo bench` takes a smaller log than 1 GiB, `cargo bench -- idle storm` only these
-//! parts of: idle, catch-up, gzip, dispatch, storm.
+//! parts of: idle, catch-up, gzip, dispatch, storm, latency. The last takes seven minutes and root, and boots
+//! the machine that `.ci/run` makes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod data;
+mod latency;
+#[path = "../it/support/machine.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod machine;
 mod peers;
 mod storm;
 mod timing;
@@ -47,6 +52,9 @@ fn main() {
     }
     if is_wanted("storm") {
         storm::storm(&bench);
+    }
+    if wanted.iter().any(|word| word == "latency") {
+        latency::latency();
     }
     let length = std::fs::metadata(PROGRAM).unwrap().len();
     println!(

@@ -37,14 +37,19 @@ impl Peers {
     }
 
     pub fn wire(&self, command: &mut Command) {
-        command
-            .env(
-                "KORA_PROBE_ENGINE_URL",
-                format!("http://{}/engine", self.address),
-            )
-            .env("KORA_SLACK_API_URL", format!("http://{}/api", self.address))
-            .env("KORA_SLACK_BOT_TOKEN", "xoxb-bench")
-            .env("KORA_SLACK_JOSHUA_USER_ID", "U1");
+        for line in self.settings().lines() {
+            let (name, value) = line.split_once('=').unwrap();
+            command.env(name, value);
+        }
+    }
+
+    /// The lines of an env file.
+    pub fn settings(&self) -> String {
+        format!(
+            "KORA_PROBE_ENGINE_URL=http://{0}/engine\nKORA_SLACK_API_URL=http://{0}/api\n\
+             KORA_SLACK_BOT_TOKEN=xoxb-bench\nKORA_SLACK_JOSHUA_USER_ID=U1\n",
+            self.address
+        )
     }
 
     /// What one question and one message take without the program: two round trips.

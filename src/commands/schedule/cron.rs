@@ -5,17 +5,17 @@ use std::path::Path;
 use super::{Plan, shell_word};
 use crate::exit::Problem;
 
-/// The first and the last line of the block, by which it is found again.
+/// The first and the last line of the block. It is found again by them.
 pub(super) const BEGIN: &str = "# BEGIN probe-wake";
 pub(super) const END: &str = "# END probe-wake";
 
-/// In seconds. It limits how many runs wait for another one at the same time.
+/// In seconds. This limits how many runs wait for another one at the same time.
 const LONGEST_WAIT: u64 = 60;
 
 const MINUTE: u128 = 60_000;
 
-/// The block with its two marker lines. A path that the runs find by themselves is left out, so that
-/// a change in the env file counts.
+/// Returns the block with its two marker lines. A path that the runs find by themselves is left out, so
+/// that a change in the env file counts.
 pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     let mut command = word(&plan.binary)?;
     let (set, found) = (&plan.config.paths, &plan.found);
@@ -38,14 +38,13 @@ pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     let lines = lines(cadence.as_millis().max(1_000), &command);
     Ok(format!(
         "{BEGIN}\n\
-         # Settings come from the env file, since cron has no profile. It prints nothing unless there\n\
-         # is a problem, which cron then mails. A run waits a while for the one before, which may be\n\
-         # asking the engine, before it says that it is held up.\n\
+         # Settings come from the env file, since cron has no profile. A run prints nothing unless there\n\
+         # is a problem, which cron then mails. It waits up to {wait} s for another run to end.\n\
          {lines}{END}\n"
     ))
 }
 
-/// Cron starts a line once a minute at the most, so there is a line for each start within a minute.
+/// Returns a line for each start within a minute, since cron starts a line at most once a minute.
 fn lines(cadence: u128, command: &str) -> String {
     if cadence >= MINUTE {
         return format!("{} {command}\n", every(cadence / MINUTE));
@@ -61,7 +60,7 @@ fn lines(cadence: u128, command: &str) -> String {
         .collect()
 }
 
-/// The crontab's time fields for a start every so many minutes.
+/// Returns the crontab's time fields for a start every so many minutes.
 fn every(minutes: u128) -> String {
     match minutes {
         1 => "* * * * *".to_owned(),
@@ -71,7 +70,7 @@ fn every(minutes: u128) -> String {
     }
 }
 
-/// A path as a word of a crontab's command: `%` is escaped for cron.
+/// Returns a path as a word of a crontab's command, in which cron wants `%` escaped.
 fn word(path: &Path) -> Result<String, Problem> {
     Ok(shell_word(path)?.replace('%', "\\%"))
 }

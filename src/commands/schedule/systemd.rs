@@ -181,7 +181,12 @@ WantedBy=timers.target
 /// There is no limit on how often: past it, systemd would watch no more. Where the log is a link,
 /// systemd watches the file that it leads to only while there is one, so that it is named, too.
 fn path_unit(log: &Path) -> Result<String, Problem> {
-    let next = |path: &PathBuf| Some(path.with_file_name("").join(fs::read_link(path).ok()?));
+    let next = |path: &PathBuf| {
+        let target = path.with_file_name("").join(fs::read_link(path).ok()?);
+        // systemd ignores a path with `..` in it.
+        let folder = fs::canonicalize(target.parent()?).ok()?;
+        Some(folder.join(target.file_name()?))
+    };
     let paths = iter::successors(Some(log.to_owned()), next).take(MOST_LINKS);
     let line = |path: PathBuf| Ok(format!("PathModified={}\n", unquoted(&path)?));
     let paths: String = paths.map(line).collect::<Result<_, Problem>>()?;

@@ -1,10 +1,14 @@
 //! The units of `schedule systemd` under a booted systemd, hardened, as another user than root.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::commands::recipes::{post, recipe};
 use crate::support::machine::Machine;
 use crate::support::{BINARY, Engine, Reply, SLACK_TOKEN, Slack};
 
@@ -52,12 +56,10 @@ impl Booted {
 
     /// Writes the units as `sudo` would, and runs the commands that are printed.
     fn schedule(&self) {
-        self.machine.sh(&format!(
-            "export SUDO_UID=4242 SUDO_GID=4242
+        self.machine.sh("export SUDO_UID=4242 SUDO_GID=4242
             probe-wake schedule systemd --write /etc/systemd/system > /run/printed
             sed -n 's/^  sudo //p' /run/printed > /run/commands
-            . /run/commands"
-        ));
+            . /run/commands");
     }
 
     fn settle(&self) {
@@ -239,7 +241,7 @@ fn a_log_that_is_written_all_the_time_costs_one_run_a_second_and_hides_no_alert(
         )
     };
     let runs = || {
-        let note: serde_json::Value = serde_json::from_str(lock().unwrap().trim()).unwrap();
+        let note: Value = serde_json::from_str(lock().unwrap().trim()).unwrap();
         note["runs"].as_u64().unwrap()
     };
     let (before, begun) = (runs(), Instant::now());
@@ -273,7 +275,7 @@ fn journal(booted: &Booted) {
         assert!(begun.elapsed() < SOON, "{lines}");
     };
     for line in lines.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
         let (said, priority) = (line["MESSAGE"].as_str(), line["PRIORITY"].as_str());
         let priority: u8 = priority.unwrap().parse().unwrap();
         let is_ours = said.unwrap().starts_with("probe-wake: warning: ");
@@ -301,4 +303,87 @@ fn the_users_own_manager_runs_the_units_without_a_login() {
     machine.reboot(|| ());
     booted.raise("without-login", Duration::from_secs(CADENCE) + SOON);
     booted.raise("without-login-again", SOON);
+}
+
+#[test]
+#[ignore = "boots a machine"]
+fn the_recipes_for_systemd_raise_wakes_and_recoveries() {
+    let Some(booted) = Booted::new("recipes") else {
+        return;
+    };
+    let machine = &booted.machine;
+    let put = |path: &str, text: &str| {
+        let path = machine.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let rows = || -> Vec<Value> {
+        let log = fs::read_to_string(machine.path(LOG)).unwrap();
+        log.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let units = "/etc/systemd/system";
+    booted.schedule();
+    put(
+        &format!("{units}/raise@.service"),
+        &recipe("raise@.service"),
+    );
+    put(
+        &format!("{units}/nginx@.service.d/raise.conf"),
+        &recipe("raise.conf"),
+    );
+    let broken = "[Service]\nExecStart=/bin/sh -c 'echo \"it is\" broken; exit 7'\n";
+    put(&format!("{units}/nginx@.service"), broken);
+    machine.sh("systemctl daemon-reload; systemctl start nginx@1.service || true");
+    booted.wait_for(
+        "nginx_1.service",
+        Instant::now(),
+        Duration::from_secs(CADENCE) + SOON,
+    );
+    let wakes = rows();
+    let wake = wakes
+        .iter()
+        .find(|row| row["seam"] == "probe.wake_requested")
+        .unwrap();
+    assert_eq!(
+        wake["details"]["title"],
+        "nginx@1.service failed (exit-code 7)"
+    );
+    let detail = wake["details"]["detail"].as_str().unwrap();
+    assert!(detail.contains("it is broken"), "{detail}");
+
+    // What root raised first belongs to whoever the runs are of.
+    machine.sh(&format!("test \"$(stat -c %U {LOG})\" = me"));
+    let before = rows().len();
+    put(
+        &format!("{units}/nginx@.service"),
+        "[Service]\nExecStart=/bin/sleep 60\n",
+    );
+    machine.sh("systemctl daemon-reload; systemctl start nginx@1.service");
+    let recovery = rows().pop().unwrap();
+    assert_eq!(rows().len(), before + 1);
+    assert_eq!(recovery["seam"], "probe.recovered");
+    assert_eq!(recovery["details"]["probe"], "nginx_1.service");
+
+    // The socket that Alertmanager and Gatus send to.
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let socket = recipe("raise-http.socket").replace("127.0.0.1:9095", &address);
+    put(&format!("{units}/raise-http.socket"), &socket);
+    put(
+        &format!("{units}/raise-http@.service"),
+        &recipe("raise-http@.service"),
+    );
+    put("/usr/local/share/raise.jq", &recipe("raise.jq"));
+    put("/usr/local/bin/raise-http", &recipe("raise-http"));
+    machine.sh(
+        "chmod 755 /usr/local/bin/raise-http; systemctl daemon-reload
+        systemctl enable --now raise-http.socket",
+    );
+    let body = "{\"status\":\"firing\",\"alerts\":[{\"labels\":{\"alertname\":\"Slow\",\"job\":\"web\"}}]}";
+    let answer = post(&address, "/", body);
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    booted.wait_for("web", Instant::now(), Duration::from_secs(CADENCE) + SOON);
 }

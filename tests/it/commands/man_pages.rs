@@ -88,7 +88,7 @@ fn the_page_of_a_command_has_its_options() {
         ("run", "--max-runtime"),
         ("check", "--send-test-dm"),
         ("history", "--since"),
-        ("replay", "--no-engine"),
+        ("replay", "--ask-engine"),
         ("state-reset", "--position"),
         ("schedule", "systemd"),
     ] {

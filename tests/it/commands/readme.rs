@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use maud::{PreEscaped, html};
 
-use crate::support::{Engine, Post, World};
+use crate::support::{BINARY, Engine, Post, SLACK_TOKEN, Sandbox, Slack, World};
 
 fn repository(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -64,6 +64,40 @@ fn the_picture_shows_what_slack_gets() {
         committed == picture,
         "stale: UPDATE_DOCS=1 cargo test readme"
     );
+}
+
+/// The commands of "Without Kora", in an empty home folder. The first installs the program, which `.ci/run` tries.
+#[test]
+fn five_commands_lead_to_a_first_alert_without_kora() {
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let (_, section) = readme.split_once("## Without Kora\n").expect("the section");
+    let (_, commands) = section.split_once("```sh\n").expect("its commands");
+    let (commands, _) = commands.split_once("```").expect("their end");
+    let commands: Vec<_> = commands.lines().collect();
+    assert_eq!(commands.len(), 5);
+    assert_eq!(commands[0], "cargo install --path .");
+    let (slack, sandbox) = (Slack::start(), Sandbox::bare());
+    let binaries = Path::new(BINARY).parent().unwrap().display();
+    let path = std::env::var("PATH").unwrap();
+    sandbox.set("PATH", format!("{binaries}:{path}"));
+    sandbox.set("KORA_SLACK_API_URL", slack.base());
+    for command in &commands[1..] {
+        assert!(slack.requests().is_empty(), "{command}");
+        let command = command.replace("xoxb-...", SLACK_TOKEN);
+        sandbox.shell(&command).finish().exits(0);
+    }
+    let text = slack.texts().concat();
+    assert!(text.starts_with("🚨 Probe alert · nginx\n"), "{text}");
+
+    // The crontab's line, whose job fails.
+    let (_, line) = section
+        .split_once("17 3 * * * backup ||")
+        .expect("a crontab's line");
+    let line = line.lines().next().expect("a line");
+    sandbox.shell(&format!("false || {line}")).finish().exits(0);
+    sandbox.command("run").exits(0);
+    let text = slack.texts().concat();
+    assert!(text.contains("Probe alert · backup\n"), "{text}");
 }
 
 const WIDTH: usize = 720;

@@ -215,7 +215,7 @@ fn alertmanager(sandbox: &Sandbox, receiver: u16) -> (Running, String) {
 }
 
 /// Posts this JSON; the answer.
-fn post(address: &str, path: &str, body: &str) -> String {
+pub fn post(address: &str, path: &str, body: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
     let length = body.len();
     let head = format!(

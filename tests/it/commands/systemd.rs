@@ -180,6 +180,27 @@ fn it_names_this_binary_its_settings_and_its_limits() {
 }
 
 #[test]
+fn a_log_that_is_a_link_is_watched_at_both_ends() {
+    needs!("systemd-analyze");
+    let sandbox = Sandbox::new();
+    let (next, end) = (sandbox.path("a b/link"), sandbox.path("end"));
+    fs::create_dir(sandbox.path("a b")).unwrap();
+    std::os::unix::fs::symlink(&next, sandbox.log()).unwrap();
+    // The file itself need not be there.
+    std::os::unix::fs::symlink("../end", &next).unwrap();
+    let unit = Unit::of(&sandbox, "");
+    unit.has(&format!("PathModified={}", sandbox.log().display()));
+    unit.has(&format!("PathModified={}", next.display()));
+    let path = unit.path.clone().unwrap();
+    assert_eq!(path.matches("PathModified=").count(), 3);
+    verified(&sandbox, &unit);
+    fs::remove_file(&next).unwrap();
+    std::os::unix::fs::symlink(sandbox.log(), &next).unwrap();
+    verified(&sandbox, &Unit::of(&sandbox, ""));
+    assert!(!end.exists());
+}
+
+#[test]
 fn the_cadence_is_the_one_that_is_set() {
     let sandbox = Sandbox::new();
     sandbox.set("KORA_PROBE_WAKE_POLL_SEC", "90");

@@ -90,7 +90,7 @@ impl Machine {
         enter.args([
             "--target", &init, "--mount", "--uts", "--ipc", "--pid", "--cgroup",
         ]);
-        enter.args(["--wd=/", "--", "timeout", "60"]).args(command);
+        enter.args(["--", "timeout", "60"]).args(command);
         enter
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
@@ -105,7 +105,7 @@ impl Machine {
     #[track_caller]
     pub fn sh(&self, lines: &str) -> String {
         let output = self
-            .output(&["sh", "-euc", lines])
+            .output(&["sh", "-euc", &format!("cd /; {lines}")])
             .expect("a running machine");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let said = String::from_utf8_lossy(&output.stderr);

@@ -7,6 +7,7 @@ pub mod tools;
 pub mod browser;
 pub mod engine;
 pub mod faults;
+#[allow(dead_code, reason = "the benchmark uses more of it")]
 pub mod machine;
 pub mod outcome;
 pub mod parallel;
