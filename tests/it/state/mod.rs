@@ -3,4 +3,3 @@
 mod disk;
 mod outcomes;
 mod torn_lines;
-mod version1;
