@@ -396,9 +396,11 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
     if is_idle && !view.has_log {
         return View::default();
     }
+    let is_new = |(file, fate): (&Found, &Fate)| *fate == Fate::New && !file.is_current;
+    let has_new = found.iter().zip(fates).any(is_new);
     view.rotated = match (place.last(), table.last()) {
-        (Some(Some(file)), _) => !file.is_current,
-        (_, Some(last)) => !view.gap && !is_gone(last),
+        (Some(Some(file)), _) => !file.is_current || has_new,
+        (_, Some(last)) => !view.gap && (has_new || !is_gone(last)),
         _ => false,
     };
     view.checkpoint = Some(Checkpoint {
@@ -437,8 +439,8 @@ impl Generation {
             // What was added to a copy is new.
             self.offset = self.judged;
         }
-        let is_left_now =
-            has_log && !file.is_current && self.is_followed() && self.left_at.is_none();
+        let is_left = has_log && !file.is_current && fate != Fate::Waits;
+        let is_left_now = is_left && self.is_followed() && self.left_at.is_none();
         let is_unread = file.is_current || is_left_now || self.status == Status::Unread;
         let done = if is_unread {
             self.offset

@@ -276,7 +276,8 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
                     && file.length < one.offset
                     && (one.is_followed() || one.judged == 0 && !is_at_hand(one))
                     && (is_alone || is_older && one.status != Status::Gone);
-                is_copy.then_some(Some(generation).filter(|_| is_older))
+                let is_sure = is_older && file.end == End::Whole;
+                is_copy.then_some(Some(generation).filter(|_| is_sure))
             })
     }
 

@@ -53,7 +53,7 @@ fn a_run_between_copy_and_truncate_repeats_nothing() {
         log.write(&["after"]);
         if rows == 0 {
             // An empty copy says nothing.
-            let report = log.tells_with_a_warning(&["after"], "nothing holds the position");
+            let report = log.tells_with_a_warning(&["after"], "is in no file any more");
             assert_eq!(report["position"]["gap"], true);
         } else {
             log.follows(&["after"]);
@@ -132,8 +132,8 @@ fn a_log_deleted_and_created_again_is_a_gap_with_the_old_offset_and_time() {
     log.write(&["lost"]);
     fs::remove_file(log.log()).unwrap();
     log.write(&["after"]);
-    let year = jiff::Timestamp::now().strftime("of %Y-").to_string();
-    let warning = format!("(byte {offset}, {year}");
+    let year = jiff::Timestamp::now().strftime("%Y-").to_string();
+    let warning = format!("(up to byte {offset}, {year}");
     let report = log.tells_with_a_warning(&["after"], &warning);
     assert_eq!(
         (&report["position"]["gap"], &report["position"]["before"]),
@@ -157,7 +157,7 @@ fn behind_a_gap_changed_files_come_before_the_log() {
     log.write(&["a"]);
     log.logrotate("create");
     log.write(&["b"]);
-    log.tells_with_a_warning(&["a", "b"], "nothing holds the position");
+    log.tells_with_a_warning(&["a", "b"], "is in no file any more");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_clock_set_back_hides_no_generation_behind_a_gap() {
     log.logrotate("create");
     log.write(&["b"]);
     set_modified(&log.rotated(".1"), SystemTime::UNIX_EPOCH);
-    log.tells_with_a_warning(&["a", "b"], "nothing holds the position");
+    log.tells_with_a_warning(&["a", "b"], "is in no file any more");
 }
 
 /// What was told stays told, whenever it is put back.

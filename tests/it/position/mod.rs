@@ -1,5 +1,6 @@
 //! Section 4: position and rotation.
 
+mod alike;
 mod compressions;
 mod faults;
 mod files;

@@ -75,33 +75,35 @@ fn rows_written_late_and_compressed_before_the_run_are_told() {
 }
 
 #[test]
-fn late_rows_are_looked_for_once_more_when_ten_minutes_are_over() {
+fn late_rows_in_the_generation_before_the_current_one_are_told_at_any_time() {
     needs!("logrotate");
     for compressed in [false, true] {
         let (log, old) = Rotating::with_late_writer();
+        log.age_left();
+        log.is_idle();
         Rotating::write_late(&old, "late");
         if compressed {
             gzip(&log.rotated(".1"));
         }
-        log.shift_state(-24);
         log.tells(&["late"]);
-        Rotating::write_late(&old, "too late");
-        log.write(&["current"]);
-        log.tells(&["current"]);
     }
 }
 
 #[test]
-fn a_look_after_ten_minutes_that_finds_nothing_writes_nothing() {
+fn late_rows_in_an_older_generation_are_told_after_ten_minutes_with_the_next_rotation() {
     needs!("logrotate");
     let (log, old) = Rotating::with_late_writer();
-    log.shift_state(-24);
+    log.logrotate("create");
+    log.write(&["b"]);
+    log.follows(&["b"]);
+    Rotating::write_late(&old, "late1");
+    log.tells(&["late1"]);
+    log.age_left();
+    Rotating::write_late(&old, "late2");
     log.is_idle();
-    // Only a commit can note that it was the last look.
-    log.write(&["current"]);
-    log.tells(&["current"]);
-    Rotating::write_late(&old, "too late");
-    log.is_idle();
+    log.logrotate("create");
+    log.write(&["c"]);
+    log.follows(&["late2", "c"]);
 }
 
 /// Of a file under 1 KiB all is known: what follows is new, and nothing before it is.
@@ -156,7 +158,7 @@ fn a_torn_last_row_is_reported_once_and_told_when_it_is_completed() {
 }
 
 #[test]
-fn a_torn_row_of_another_seam_is_nobodys_loss() {
+fn a_torn_row_of_another_seam_is_not_reported() {
     needs!("logrotate");
     let log = Rotating::begun();
     log.append_raw(&other_row("x")[..60]);
