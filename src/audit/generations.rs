@@ -62,7 +62,7 @@ pub(super) struct Generation {
     pub is_racy: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub status: Status,
-    /// Since when another file has been at the log's path.
+    /// When another file was seen at the log's path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at: Option<Timestamp>,
 }
@@ -183,9 +183,8 @@ impl Checkpoint {
             passed.with_context(|| format!("cannot read {}", segment.path.display()))?;
         }
         for generation in &mut checkpoint.generations {
-            // Only what was at the path is known to have been left now.
-            let modified = generation.stat.modified;
-            generation.left_at = generation.left_at.map(|left_at| left_at.min(modified));
+            // It is not known when these were left.
+            generation.left_at = generation.left_at.map(|_| Timestamp::UNIX_EPOCH);
         }
         if !view.has_log {
             let path = text_of(log);

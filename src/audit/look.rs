@@ -439,8 +439,8 @@ impl Generation {
             // What was added to a copy is new.
             self.offset = self.judged;
         }
-        let is_left = has_log && !file.is_current && fate != Fate::Waits;
-        let is_left_now = is_left && self.is_followed() && self.left_at.is_none();
+        let is_left = has_log && !file.is_current && self.is_followed();
+        let is_left_now = is_left && self.left_at.is_none() && fate != Fate::Waits;
         let is_unread = file.is_current || is_left_now || self.status == Status::Unread;
         let done = if is_unread {
             self.offset

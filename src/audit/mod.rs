@@ -10,9 +10,6 @@ pub mod lag;
 mod lines;
 mod look;
 mod matching;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod model;
 pub mod names;
 pub mod proof;
 pub mod row;
@@ -20,3 +17,7 @@ pub mod seams;
 mod stat;
 pub mod wake;
 pub mod wakes;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

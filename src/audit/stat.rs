@@ -12,15 +12,36 @@ use serde::{Deserialize, Serialize};
 /// The kernel's clock for files stands still for so long at most.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
+/// In the state, which may hold thousands, it is a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Parts", into = "Parts")]
 pub struct Stat {
     pub device: u64,
     pub inode: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub born: Option<Timestamp>,
     /// In bytes as they lie on the disk.
     pub size: u64,
     pub modified: Timestamp,
+    pub born: Option<Timestamp>,
+}
+
+type Parts = (u64, u64, u64, Timestamp, Option<Timestamp>);
+
+impl From<Parts> for Stat {
+    fn from((device, inode, size, modified, born): Parts) -> Self {
+        Self {
+            device,
+            inode,
+            size,
+            modified,
+            born,
+        }
+    }
+}
+
+impl From<Stat> for Parts {
+    fn from(stat: Stat) -> Self {
+        (stat.device, stat.inode, stat.size, stat.modified, stat.born)
+    }
 }
 
 impl Stat {
