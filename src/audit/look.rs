@@ -119,11 +119,12 @@ impl Segment {
 /// The generation's file, if it is still at this path and has more to read: `Some(None)` where it is
 /// as it was, `None` where there is more to find out.
 fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
-    let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
-    let stat = stat.filter(|stat| stat.is_same_file(&generation.stat))?;
     let is_read = generation.status == Status::Read;
-    if is_read && stat == generation.stat && !generation.is_racy {
-        return Some(None);
+    if is_read && !generation.is_racy {
+        let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
+        if stat.as_ref() == Some(&generation.stat) {
+            return Some(None);
+        }
     }
     let file = LogFile::open_plain(path).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
@@ -205,10 +206,14 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         .into_iter()
         .chain(paths.into_iter().map(|path| (path, false)))
     {
-        let meta = fs::metadata(&path)
-            .ok()
-            .filter(|meta| is_current || meta.is_file());
-        let stat = meta.map(|meta| Stat::of(&meta));
+        let stat = match fs::metadata(&path) {
+            Ok(meta) if is_current || meta.is_file() => Some(Stat::of(&meta)),
+            // Opening it will say what is wrong.
+            Err(error) if is_current && error.kind() != io::ErrorKind::NotFound => {
+                Some(Stat::default())
+            }
+            _ => None,
+        };
         // There may be more names of one file.
         let Some(stat) = stat.filter(|stat| seen.insert(stat.key())) else {
             continue;

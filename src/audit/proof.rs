@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The hash of a range of bytes. In the state, which may hold thousands, it is a list.
+/// The hash of a range of bytes. In the state, which may hold thousands, it is one text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "(u64, u64, String)", into = "(u64, u64, String)")]
+#[serde(try_from = "String", into = "String")]
 pub struct Proof {
     pub start: u64,
     pub end: u64,
@@ -16,15 +16,24 @@ pub struct Proof {
 /// So many digits are kept: 96 bits.
 const DIGITS: usize = 24;
 
-impl From<(u64, u64, String)> for Proof {
-    fn from((start, end, hash): (u64, u64, String)) -> Self {
-        Self { start, end, hash }
+impl TryFrom<String> for Proof {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let mut parts = text.splitn(3, ' ');
+        let mut number = || parts.next()?.parse().ok();
+        let (start, end) = (number(), number());
+        let hash = parts.next().map(str::to_owned);
+        match (start, end, hash) {
+            (Some(start), Some(end), Some(hash)) => Ok(Self { start, end, hash }),
+            _ => Err(format!("{text:?} is no proof")),
+        }
     }
 }
 
-impl From<Proof> for (u64, u64, String) {
+impl From<Proof> for String {
     fn from(Proof { start, end, hash }: Proof) -> Self {
-        (start, end, hash)
+        format!("{start} {end} {hash}")
     }
 }
 
@@ -54,4 +63,22 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn hex(hash: Sha256) -> String {
     format!("{:x}", hash.finalize())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_one_text_in_the_state() {
+        let proof = Proof::of(7, b"abc");
+        let text = serde_json::to_string(&proof).unwrap();
+        assert_eq!(text, "\"7 10 ba7816bf8f01cfea414140de\"");
+        assert_eq!(serde_json::from_str::<Proof>(&text).unwrap(), proof);
+        for text in ["", "1 2", "1 ab", "- 2 ab"] {
+            let text = format!("\"{text}\"");
+            assert!(serde_json::from_str::<Proof>(&text).is_err(), "{text}");
+        }
+    }
 }
