@@ -46,8 +46,8 @@ pub struct Summary {
 pub struct Wakes<'a> {
     checkpoint: &'a mut Checkpoint,
     now: Timestamp,
-    /// As they were before the look.
-    before: Vec<Generation>,
+    /// As they were before the look, where that changed the table.
+    before: Option<Vec<Generation>>,
     segments: vec::IntoIter<Segment>,
     reading: Option<Reading>,
     summary: Summary,
@@ -112,11 +112,8 @@ impl Segment {
 
 impl<'a> Wakes<'a> {
     fn new(checkpoint: &'a mut Checkpoint, view: View, now: Timestamp) -> Self {
-        let before = match view.checkpoint {
-            Some(renewed) => std::mem::replace(checkpoint, renewed).generations,
-            None if view.segments.is_empty() => Vec::new(),
-            None => checkpoint.generations.clone(),
-        };
+        let renewed = view.checkpoint;
+        let before = renewed.map(|renewed| std::mem::replace(checkpoint, renewed).generations);
         Self {
             checkpoint,
             now,
@@ -145,7 +142,9 @@ impl<'a> Wakes<'a> {
     pub fn finish(mut self) -> Summary {
         self.settle();
         let generations = &self.checkpoint.generations;
-        self.summary.moved = !self.before.is_empty() && self.before != *generations;
+        if let Some(before) = &self.before {
+            self.summary.moved = before != generations;
+        }
         self.summary.missing &= self.summary.rows == 0;
         if self.summary.moved {
             self.checkpoint.seen_at = self.now;
@@ -160,6 +159,7 @@ impl<'a> Wakes<'a> {
         };
         let (segment, file, lines) = (&reading.segment, &reading.file, &reading.lines);
         let generation = &mut self.checkpoint.generations[segment.generation];
+        let before = generation.clone();
         let (line, is_cut) = (lines.line(), reading.events.len() > 0);
         let row = match is_cut || !line.is_complete && is_row(segment, &line) {
             true => {
@@ -183,6 +183,7 @@ impl<'a> Wakes<'a> {
             let end = if file.is_gzip() { read } else { file.stat.size };
             generation.judged = if segment.is_finished { end } else { 0 };
         }
+        self.summary.moved |= before != *generation;
         self.summary.rows += lines.read() - u64::from(is_cut);
     }
 

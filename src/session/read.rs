@@ -256,7 +256,8 @@ impl<E: Effects> Session<'_, E> {
         report.position.gap |= look.gap;
         let log = self.config.paths.audit_log.display();
         let missing = format!("{log} does not exist");
-        if look.missing && report.rows.read == 0 && !self.warned.contains(&missing) {
+        let is_blind = look.missing && (report.rows.read == 0 || !look.rotated);
+        if is_blind && !self.warned.contains(&missing) {
             report.tally.missed += 1;
             look.warnings.push(missing);
         }
