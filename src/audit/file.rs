@@ -20,6 +20,7 @@ use crate::files::{check_is_regular, open_without_waiting};
 use crate::json;
 
 const BUFFER: usize = 64 * 1024;
+const SMALL_BUFFER: usize = 4 * 1024;
 /// A key covers so many bytes at most.
 const KEY_BYTES: usize = 64 * 1024;
 /// So many bytes at the start of a file are compared to see whether it is another one.
@@ -81,7 +82,7 @@ impl LogFile {
             // A hole may be gigabytes long; where the file system does not know it, it is read.
             opened.start = seek(&opened.file, SeekFrom::Data(0)).unwrap_or(0);
         }
-        let mut bytes = BufReader::with_capacity(BUFFER, opened.read_from(opened.start)?);
+        let mut bytes = BufReader::with_capacity(SMALL_BUFFER, opened.read_from(opened.start)?);
         loop {
             let filled = bytes.fill_buf()?;
             let nuls = filled.iter().take_while(|byte| **byte == 0).count();

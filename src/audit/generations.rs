@@ -62,7 +62,7 @@ pub(super) struct Generation {
     pub is_racy: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub status: Status,
-    /// Since when another file has been at the log's path.
+    /// When another file was seen at the log's path. Missing where that was before the first run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at: Option<Timestamp>,
 }
@@ -182,11 +182,9 @@ impl Checkpoint {
             let passed = opened.and_then(|file| generation.pass_over(&file, !segment.is_current));
             passed.with_context(|| format!("cannot read {}", segment.path.display()))?;
         }
-        for generation in &mut checkpoint.generations {
-            // Only what was at the path is known to have been left now.
-            let modified = generation.stat.modified;
-            generation.left_at = generation.left_at.map(|left_at| left_at.min(modified));
-        }
+        // It is not known when these were left.
+        let others = checkpoint.generations.iter_mut();
+        others.for_each(|generation| generation.left_at = None);
         if !view.has_log {
             let path = text_of(log);
             let status = Status::Gone;

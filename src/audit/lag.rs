@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::generations::Checkpoint;
-use super::lines::Line;
 use super::look::view;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,12 +32,10 @@ pub fn lag(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Lag> {
     };
     for mut segment in view.segments {
         let counted = segment.open(table).and_then(|(_, mut lines)| {
-            let start = lines.unfinished().start;
-            while lines.next()?.is_some() {}
-            let Line {
-                start: end, bytes, ..
-            } = lines.unfinished();
-            Ok((end + bytes.len() as u64 - start, lines.read()))
+            let start = lines.line().start;
+            while lines.advance()? {}
+            let end = lines.line();
+            Ok((end.start + end.bytes.len() as u64 - start, lines.read()))
         });
         let (bytes, rows) =
             counted.with_context(|| format!("cannot read {}", segment.path.display()))?;

@@ -6,6 +6,7 @@
 //! length, so that the hole which a writer leaves after a truncate may be of any size.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use memchr::{memchr, memmem, memrchr};
 use sha2::{Digest, Sha256};
@@ -26,15 +27,16 @@ const BLOCK: usize = 64 * 1024;
 /// In bytes, on the processors that this runs on.
 const CACHE_LINE: usize = 64;
 
-/// A complete line. Offsets are those of the source, counted from the start given to
-/// [`Lines::new`].
+/// A line. Offsets are those of the source, counted from the start given to [`Lines::new`].
 #[derive(Debug, PartialEq)]
 pub struct Line<'a> {
-    /// The offset of `bytes`, behind NUL bytes before the row.
+    /// The offset of `bytes`, after NUL bytes before the row.
     pub start: u64,
     /// Without the `\n`; empty where the line is overlong.
     pub bytes: &'a [u8],
     pub overlong: Option<Overlong>,
+    /// Whether it has its `\n`.
+    pub is_complete: bool,
 }
 
 /// A line over [`MAX_LINE`], whose bytes were not kept.
@@ -55,17 +57,20 @@ pub struct Lines<R> {
     filled: usize,
     /// The offset of the byte at `front`, which begins a row (or goes on with the overlong one).
     base: u64,
-    /// Where the line begins that was returned last, and behind the last one that was passed.
-    line: usize,
+    /// The line that was found last: where it begins and where its bytes are.
+    start: u64,
+    line: Range<usize>,
+    is_complete: bool,
+    /// After the last line that was passed.
     passed: usize,
     /// Behind the last `\n` in the buffer.
     complete: usize,
     read: u64,
     /// The last complete row before the buffer.
     row_before: Option<Proof>,
-    /// The overlong line that is being passed, and the one that was returned last.
-    overlong: Option<Passing>,
-    overlong_row: Option<Proof>,
+    /// The overlong line that is being passed, and the one that was found last.
+    passing: Option<Passing>,
+    overlong: Option<(Overlong, Option<Proof>)>,
 }
 
 /// An overlong line on its way through the buffer.
@@ -95,46 +100,59 @@ impl<R: Read> Lines<R> {
             front: 0,
             filled: 0,
             base: start,
-            line: 0,
+            start,
+            line: 0..0,
+            is_complete: true,
             passed: 0,
             complete: 0,
             read: 0,
             row_before: None,
+            passing: None,
             overlong: None,
-            overlong_row: None,
         }
     }
 
-    /// The next complete line that holds the seam's name or is overlong; `None` at the end of the
-    /// source. An error is the source's own; all that was passed before it stays passed.
-    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
-        if let Some(row) = self.overlong_row.take() {
-            self.row_before = Some(row);
+    /// Goes to the next line that holds the seam's name or is overlong, and at last to what stands
+    /// after the last `\n`, be it nothing. Returns whether there is one. An error is the source's
+    /// own; all that was passed before it stays passed.
+    pub fn advance(&mut self) -> io::Result<bool> {
+        if let Some((_, row)) = self.overlong.take() {
+            self.row_before = row;
         }
-        loop {
-            if self.overlong.is_some() {
-                if let Some(line) = self.pass_overlong() {
-                    return Ok(Some(line));
-                }
-            } else if let Some(line) = self.find() {
-                return Ok(Some(self.line_from(line)));
+        while self.is_complete {
+            let is_found = match self.passing.is_some() {
+                true => self.pass_overlong(),
+                false => self.find(),
+            };
+            if is_found {
+                return Ok(true);
             }
             if self.refill()? == 0 {
-                return Ok(None);
+                self.end();
+                return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    /// The line that was found last.
+    pub fn line(&self) -> Line<'_> {
+        Line {
+            start: self.start,
+            bytes: &self.buffer[self.line.clone()],
+            overlong: self.overlong.as_ref().map(|(overlong, _)| *overlong),
+            is_complete: self.is_complete,
         }
     }
 
-    /// How many complete lines were passed, up to and with the one last returned; after `None`,
-    /// all.
+    /// How many complete lines were passed, up to and with the one found last.
     pub fn read(&self) -> u64 {
         self.read
     }
 
-    /// The last complete row, up to and with the one last returned; after `None`, the source's
-    /// last. `None` where there was no complete row yet.
+    /// The last complete row, up to and with the one found last. `None` where there was none yet.
     pub fn last_row(&self) -> Option<Proof> {
-        if let Some(row) = &self.overlong_row {
+        if let Some((_, Some(row))) = &self.overlong {
             return Some(row.clone());
         }
         if self.passed == self.front {
@@ -146,43 +164,32 @@ impl<R: Read> Lines<R> {
         Some(Proof::of(self.offset(start), row))
     }
 
-    /// The line that was returned last, without its `\n`; not where it was overlong.
-    pub fn line(&self) -> &[u8] {
-        let start = skip_nuls(&self.buffer, self.line);
-        &self.buffer[start..self.passed.saturating_sub(1).max(start)]
-    }
-
     /// What the lines are read from.
     pub fn source(&self) -> &R {
         &self.source
     }
 
-    /// After `None`: what is behind the source's last `\n`.
-    pub fn unfinished(&self) -> Line<'_> {
-        match &self.overlong {
-            Some(Passing {
-                start, holds_seam, ..
-            }) => Line {
-                start: *start,
-                bytes: &[],
-                overlong: Some(Overlong {
-                    holds_seam: *holds_seam,
-                }),
-            },
-            None => {
-                let start = skip_nuls(&self.buffer[..self.filled], self.passed);
-                Line {
-                    start: self.offset(start),
-                    bytes: &self.buffer[start..self.filled],
-                    overlong: None,
-                }
-            }
+    fn found(&mut self, start: usize, end: usize) {
+        let start = skip_nuls(&self.buffer[..end], start);
+        (self.start, self.line) = (self.offset(start), start..end);
+    }
+
+    fn end(&mut self) {
+        self.is_complete = false;
+        match self.passing.take() {
+            Some(passing) => self.found_overlong(passing, None),
+            None => self.found(self.passed, self.filled),
         }
     }
 
+    fn found_overlong(&mut self, passing: Passing, row: Option<Proof>) {
+        let holds_seam = passing.holds_seam;
+        self.overlong = Some((Overlong { holds_seam }, row));
+        (self.start, self.line) = (passing.start, 0..0);
+    }
+
     /// Passes the buffer's complete lines up to and with the next one that holds the seam's name.
-    /// Gives where that begins.
-    fn find(&mut self) -> Option<usize> {
+    fn find(&mut self) -> bool {
         while self.passed < self.complete {
             let lines = &self.buffer[self.passed..self.complete];
             let block = &lines[..line_end(lines, BLOCK.min(lines.len()) - 1)];
@@ -191,28 +198,20 @@ impl<R: Read> Lines<R> {
             self.read += bytecount::count(&block[..end], b'\n') as u64;
             let line = found.map(|at| self.passed + line_start(block, at));
             self.passed += end;
-            if line.is_some() {
-                return line;
+            if let Some(line) = line {
+                self.found(line, self.passed - 1);
+                return true;
             }
         }
-        None
+        false
     }
 
-    /// The line that begins here and was passed last.
-    fn line_from(&mut self, line: usize) -> Line<'_> {
-        self.line = line;
-        let start = self.offset(skip_nuls(&self.buffer, line));
-        Line {
-            start,
-            bytes: self.line(),
-            overlong: None,
-        }
-    }
-
-    /// Passes the overlong line at the buffer's front as far as it is there; gives it once it is
-    /// whole.
-    fn pass_overlong(&mut self) -> Option<Line<'static>> {
-        let mut passing = self.overlong.take()?;
+    /// Passes the overlong line at the buffer's front as far as it is there. Returns whether that is
+    /// all of it.
+    fn pass_overlong(&mut self) -> bool {
+        let Some(mut passing) = self.passing.take() else {
+            return false;
+        };
         let unhashed = &self.buffer[passing.hashed..self.filled];
         let newline = memchr(b'\n', unhashed);
         let end = newline.map_or(self.filled, |at| passing.hashed + at + 1);
@@ -221,31 +220,22 @@ impl<R: Read> Lines<R> {
         if newline.is_none() {
             self.keep_from(self.front.max(end.saturating_sub(SEAM.len() - 1)));
             passing.hashed = self.filled;
-            self.overlong = Some(passing);
-            return None;
+            self.passing = Some(passing);
+            return false;
         }
         self.keep_from(end);
         let rest = &self.buffer[self.front..self.filled];
         self.complete = self.front + line_start(rest, rest.len());
         self.read += 1;
-        let Passing {
-            start,
-            hash,
-            holds_seam,
-            ..
-        } = passing;
-        self.overlong_row = Some(Proof::hashed(start, self.base, hash));
-        Some(Line {
-            start,
-            bytes: &[],
-            overlong: Some(Overlong { holds_seam }),
-        })
+        let row = Proof::hashed(passing.start, self.base, passing.hash.clone());
+        self.found_overlong(passing, Some(row));
+        true
     }
 
     /// Reads once, behind the unfinished line (or the rest of the overlong one), which moves to the
     /// buffer's front.
     fn refill(&mut self) -> io::Result<usize> {
-        if self.overlong.is_none() {
+        if self.passing.is_none() {
             self.row_before = self.last_row();
             self.keep_from(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
@@ -254,8 +244,8 @@ impl<R: Read> Lines<R> {
         let new = &self.buffer[old..self.filled];
         self.complete = memrchr(b'\n', new).map_or(self.front, |at| old + at + 1);
         let first_line = memchr(b'\n', new).map_or(self.filled, |at| old + at);
-        if self.overlong.is_none() && first_line - self.front > self.max_line {
-            self.overlong = Some(Passing {
+        if self.passing.is_none() && first_line - self.front > self.max_line {
+            self.passing = Some(Passing {
                 start: self.base,
                 hash: Sha256::new(),
                 holds_seam: false,
@@ -360,25 +350,23 @@ mod tests {
 
     fn see(mut lines: Lines<impl Read>) -> (Vec<Seen>, End) {
         let mut seen = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
-            let (start, bytes, overlong) = (line.start, line.bytes.to_vec(), line.overlong);
-            seen.push((start, bytes, overlong, lines.read(), lines.last_row()));
-        }
-        let Line {
-            start,
-            bytes,
-            overlong,
-        } = lines.unfinished();
-        (
-            seen,
-            (
+        while lines.advance().unwrap() {
+            let Line {
+                start,
+                bytes,
+                overlong,
+                ..
+            } = lines.line();
+            seen.push((
                 start,
                 bytes.to_vec(),
                 overlong,
                 lines.read(),
                 lines.last_row(),
-            ),
-        )
+            ));
+        }
+        let end = seen.pop().unwrap();
+        (seen, end)
     }
 
     fn holds_seam(bytes: &[u8]) -> bool {
@@ -498,8 +486,9 @@ mod tests {
     fn memory_is_bounded_by_the_longest_line_and_a_chunk() {
         let source = [&vec![b'x'; 5000], &b"\n"[..], &vec![b'y'; 1000]].concat();
         let mut lines = Lines::with_limits(&source[..], 0, 16, 100);
-        assert!(lines.next().unwrap().is_some());
-        assert_eq!(lines.next().unwrap(), None);
+        assert!(lines.advance().unwrap() && lines.line().is_complete);
+        assert!(lines.advance().unwrap() && !lines.line().is_complete);
+        assert!(!lines.advance().unwrap());
         assert!(lines.buffer.capacity() <= 100 + 16 + CACHE_LINE);
     }
 
@@ -513,12 +502,12 @@ mod tests {
         }
         let source = [WAKE, b"\ntorn"].concat();
         let mut lines = Lines::new(source.as_slice().chain(Broken), 0);
-        assert!(lines.next().unwrap().is_some());
+        assert!(lines.advance().unwrap());
+        let error = lines.advance().unwrap_err();
         assert_eq!(
-            lines.next().unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
+            (error.kind(), lines.read()),
+            (io::ErrorKind::UnexpectedEof, 2)
         );
-        assert_eq!((lines.read(), lines.unfinished().bytes), (2, &b"torn"[..]));
         assert_eq!(lines.last_row().unwrap().end, WAKE.len() as u64 + 1);
     }
 }

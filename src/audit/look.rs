@@ -119,11 +119,12 @@ impl Segment {
 /// The generation's file, if it is still at this path and has more to read: `Some(None)` where it is
 /// as it was, `None` where there is more to find out.
 fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
-    let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
-    let stat = stat.filter(|stat| stat.is_same_file(&generation.stat))?;
     let is_read = generation.status == Status::Read;
-    if is_read && stat == generation.stat && !generation.is_racy {
-        return Some(None);
+    if is_read && !generation.is_racy {
+        let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
+        if stat.as_ref() == Some(&generation.stat) {
+            return Some(None);
+        }
     }
     let file = LogFile::open_plain(path).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
@@ -205,10 +206,14 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         .into_iter()
         .chain(paths.into_iter().map(|path| (path, false)))
     {
-        let meta = fs::metadata(&path)
-            .ok()
-            .filter(|meta| is_current || meta.is_file());
-        let stat = meta.map(|meta| Stat::of(&meta));
+        let stat = match fs::metadata(&path) {
+            Ok(meta) if is_current || meta.is_file() => Some(Stat::of(&meta)),
+            // Opening it will say what is wrong.
+            Err(error) if is_current && error.kind() != io::ErrorKind::NotFound => {
+                Some(Stat::default())
+            }
+            _ => None,
+        };
         // There may be more names of one file.
         let Some(stat) = stat.filter(|stat| seen.insert(stat.key())) else {
             continue;
@@ -323,6 +328,7 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
     let is_cut = found
         .iter()
         .any(|file| file.compression != Compression::None);
+    let is_left = view.has_log || fates.contains(&Fate::New);
     let mut place: Vec<Option<&Found>> = vec![None; table.len()];
     let mut entries = Vec::new();
     for (file, fate) in found.iter().zip(fates) {
@@ -337,7 +343,10 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
             one = table[generation].clone();
             number = if is_proven { generation } else { number };
         }
-        let is_to_read = one.take_over(file, *fate, view.has_log, now);
+        let was_last =
+            matches!(*fate, Fate::GoesOn { generation, .. } if generation + 1 == table.len());
+        let is_left_now = is_left && !file.is_current && (*fate == Fate::New || was_last);
+        let is_to_read = one.take_over(file, *fate, is_left_now, now);
         // What is known goes before what is new, and the current file last.
         let order = (file.is_current, number, age(&file.path, &file.stat, is_cut));
         entries.push((order, one, is_to_read.then_some(file)));
@@ -388,13 +397,18 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
             path: file.path.clone(),
             file: None,
             is_current: file.is_current,
-            is_finished: one.left_at.is_some() || file.compression == Compression::Gzip,
+            is_finished: !file.is_current && (view.has_log || one.left_at.is_some())
+                || file.compression == Compression::Gzip,
         }));
         generations.push(one);
     }
     let is_idle = view.segments.is_empty() && view.waiting.is_none() && view.missed == 0;
     if is_idle && !view.has_log {
-        return View::default();
+        let rotated = place.last().is_some_and(Option::is_some);
+        return View {
+            rotated,
+            ..View::default()
+        };
     }
     let is_new = |(file, fate): (&Found, &Fate)| *fate == Fate::New && !file.is_current;
     let has_new = found.iter().zip(fates).any(is_new);
@@ -430,7 +444,7 @@ impl View {
 
 impl Generation {
     /// Takes over what was found of its file. Returns whether that is to be read.
-    fn take_over(&mut self, file: &Found, fate: Fate, has_log: bool, now: Timestamp) -> bool {
+    fn take_over(&mut self, file: &Found, fate: Fate, is_left: bool, now: Timestamp) -> bool {
         if matches!(fate, Fate::Copy { .. } | Fate::Unreadable) {
             (self.offset, self.judged) = (WHOLE, file.length);
         }
@@ -439,8 +453,7 @@ impl Generation {
             // What was added to a copy is new.
             self.offset = self.judged;
         }
-        let is_left = has_log && !file.is_current && fate != Fate::Waits;
-        let is_left_now = is_left && self.is_followed() && self.left_at.is_none();
+        let is_left_now = is_left && self.left_at.is_none();
         let is_unread = file.is_current || is_left_now || self.status == Status::Unread;
         let done = if is_unread {
             self.offset

@@ -337,3 +337,200 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(seconds_ago: i64) -> Timestamp {
+        Timestamp::from_second(NOW - seconds_ago).unwrap_or_default()
+    }
+
+    /// A generation that was read up to here, in the file of this inode, an hour ago.
+    fn generation(inode: u64, offset: u64) -> Generation {
+        let proof = Proof::of(0, b"row");
+        Generation {
+            key: Some(proof.clone()),
+            offset,
+            last_row: Some(proof),
+            stat: stat(inode, 3_600),
+            left_at: Some(at(3_600)),
+            ..Generation::default()
+        }
+    }
+
+    fn stat(inode: u64, seconds_ago: i64) -> Stat {
+        let modified = at(seconds_ago);
+        Stat {
+            inode,
+            modified,
+            ..Stat::default()
+        }
+    }
+
+    /// A file of this inode and length, changed a minute ago, that begins as all of these
+    /// generations do.
+    fn file(inode: u64, length: u64, alike: &[usize]) -> Found {
+        Found {
+            path: format!("{inode}").into(),
+            stat: stat(inode, 60),
+            length,
+            alike: alike.to_vec(),
+            ..Found::default()
+        }
+    }
+
+    impl Found {
+        fn holding(mut self, holds: &[usize]) -> Self {
+            self.holds = holds.to_vec();
+            self
+        }
+
+        fn at_the_path(mut self) -> Self {
+            self.is_current = true;
+            self
+        }
+
+        fn changed(mut self, seconds_ago: i64) -> Self {
+            self.stat.modified = at(seconds_ago);
+            self
+        }
+
+        fn ending(mut self, compression: Compression, end: End) -> Self {
+            (self.compression, self.end) = (compression, end);
+            self
+        }
+
+        fn named(mut self, name: &str) -> Self {
+            self.path = name.into();
+            self
+        }
+
+        fn failed(mut self, kind: io::ErrorKind) -> Self {
+            self.failure = Some(kind.into());
+            self
+        }
+    }
+
+    /// The fates of the files; `parts` are pairs of inodes, the first a prefix of the second.
+    fn fates(table: &[Generation], found: &[Found], parts: &[(u64, u64)]) -> Vec<Fate> {
+        let is_part = |part: &Found, whole: &Found| {
+            Ok::<_, io::Error>(parts.contains(&(part.stat.inode, whole.stat.inode)))
+        };
+        match_files(table, found, at(0), is_part).unwrap_or_default()
+    }
+
+    fn on(generation: usize) -> Fate {
+        Fate::is_file_of(generation)
+    }
+
+    fn perhaps(generation: usize) -> Fate {
+        let is_proven = false;
+        Fate::GoesOn {
+            generation,
+            is_proven,
+        }
+    }
+
+    const COPY: Fate = Fate::Copy { of: None };
+
+    #[test]
+    fn identity_decides_where_content_agrees_then_length() {
+        let table = [generation(1, 100)];
+        let both = |one| {
+            [
+                file(one, 150, &[0]).holding(&[0]),
+                file(3, 200, &[0]).holding(&[0]),
+            ]
+        };
+        assert_eq!(fates(&table, &both(1), &[]), [on(0), Fate::New]);
+        assert_eq!(fates(&table, &both(2), &[]), [Fate::New, perhaps(0)]);
+    }
+
+    #[test]
+    fn a_file_is_the_generation_of_which_it_holds_most() {
+        let table = [generation(1, 100), generation(2, 200)];
+        let found = [file(3, 300, &[0, 1]).holding(&[0, 1])];
+        assert_eq!(fates(&table, &found, &[]), [on(1)]);
+    }
+
+    #[test]
+    fn a_prefix_of_another_file_is_a_copy_but_not_at_the_path() {
+        let found = [file(1, 100, &[]), file(2, 200, &[])];
+        assert_eq!(fates(&[], &found, &[(1, 2)]), [COPY, Fate::New]);
+        let found = [file(1, 100, &[]).at_the_path(), file(2, 200, &[])];
+        assert_eq!(fates(&[], &found, &[(1, 2)]), [Fate::New, Fate::New]);
+        // Of two with the same content the one at the path is read, then the plain one.
+        let found = [file(1, 100, &[]).at_the_path(), file(2, 100, &[])];
+        assert_eq!(fates(&[], &found, &[(1, 2), (2, 1)]), [Fate::New, COPY]);
+        let gzip = file(1, 100, &[]).ending(Compression::Gzip, End::Whole);
+        let found = [gzip, file(2, 100, &[])];
+        assert_eq!(fates(&[], &found, &[(1, 2), (2, 1)]), [COPY, Fate::New]);
+    }
+
+    #[test]
+    fn what_ends_before_the_offset_of_a_lost_generation_was_consumed() {
+        let table = [generation(1, 100)];
+        let copy = || file(2, 50, &[0]).changed(3_601);
+        let sure = Fate::Copy { of: Some(0) };
+        assert_eq!(fates(&table, &[copy()], &[]), [sure]);
+        // It was changed since: rows may have been missed.
+        assert_eq!(fates(&table, &[copy().changed(60)], &[]), [COPY]);
+        // The generation is not lost.
+        let found = [file(1, 100, &[0]).holding(&[0]), copy()];
+        assert_eq!(fates(&table, &found, &[]), [on(0), Fate::New]);
+        // All generations begin alike: only a file that did not change since is a copy.
+        let other = || file(3, 70, &[0]).at_the_path();
+        assert_eq!(fates(&table, &[other(), copy()], &[]), [Fate::New, sure]);
+        let found = [other(), copy().changed(60)];
+        assert_eq!(fates(&table, &found, &[]), [Fate::New, Fate::New]);
+    }
+
+    #[test]
+    fn what_is_not_complete_waits_for_ten_minutes() {
+        let gzip = |end| file(1, 50, &[]).ending(Compression::Gzip, end);
+        for (found, fate) in [
+            (gzip(End::Early), Fate::Waits),
+            (gzip(End::Early).changed(601), Fate::New),
+            (gzip(End::Early).changed(-601), Fate::New),
+            (gzip(End::Broken), Fate::New),
+            (file(1, 50, &[]).failed(io::ErrorKind::Other), Fate::Waits),
+            (
+                file(1, 50, &[]).failed(io::ErrorKind::PermissionDenied),
+                Fate::Unreadable,
+            ),
+        ] {
+            assert_eq!(fates(&[], &[found], &[]), [fate]);
+        }
+    }
+
+    #[test]
+    fn another_compression_is_known_by_its_time() {
+        let xz = || {
+            file(5, 50, &[])
+                .ending(Compression::Unreadable("xz"), End::Whole)
+                .named("a.1.xz")
+        };
+        let table = [generation(1, 100)];
+        assert_eq!(fates(&table, &[xz()], &[]), [Fate::Unreadable]);
+        assert_eq!(fates(&table, &[xz().changed(3_600)], &[]), [on(0)]);
+        let plain = || file(1, 100, &[0]).holding(&[0]).named("a.1");
+        assert_eq!(fates(&table, &[plain(), xz()], &[]), [on(0), COPY]);
+        assert_eq!(
+            fates(&table, &[plain(), xz().changed(7_200)], &[]),
+            [on(0), Fate::Unreadable]
+        );
+    }
+
+    #[test]
+    fn a_generation_without_a_row_is_known_by_its_file() {
+        let table = [Generation {
+            stat: stat(1, 3_600),
+            ..Generation::default()
+        }];
+        assert_eq!(fates(&table, &[file(1, 100, &[])], &[]), [perhaps(0)]);
+        assert_eq!(fates(&table, &[file(2, 100, &[])], &[]), [Fate::New]);
+    }
+}

@@ -21,3 +21,7 @@ pub mod tail;
 mod tests;
 pub mod wake;
 pub mod wakes;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

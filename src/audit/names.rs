@@ -223,3 +223,105 @@ pub fn known_key<'a>(
     });
     logs.next().map(|(known, _)| known)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_file_has_the_logs_name_and_a_number_or_a_timestamp() {
+        for (log, name, expected) in [
+            ("kora.jsonl", "kora.jsonl.1", true),
+            ("kora.jsonl", "kora.jsonl.12.gz", true),
+            ("kora.jsonl", "kora.jsonl-20260524", true),
+            ("kora.jsonl", "kora.jsonl_20260524T140000Z.zst", true),
+            (
+                "kora.jsonl",
+                "kora.jsonl.2026-05-24T14:00:00+02:00.xz",
+                true,
+            ),
+            ("kora.jsonl", "kora.jsonl.old", true),
+            ("kora.jsonl", "kora.jsonl.old.gz", true),
+            ("kora.jsonl", "kora.1.jsonl", true),
+            ("kora.jsonl", "kora-2026-05-24T14-00-00.000.jsonl.gz", true),
+            ("kora", "kora.1", true),
+            (".kora", ".kora.1", true),
+            ("kora.jsonl", "kora.jsonl", false),
+            ("kora.jsonl", "kora.jsonl.gz", false),
+            ("kora.jsonl", "kora.jsonl.bak", false),
+            ("kora.jsonl", "kora.jsonl.1.bak", false),
+            ("kora.jsonl", "kora.jsonl1", false),
+            ("kora.jsonl", "kora.jsonl..1", false),
+            ("kora.jsonl", "kora.old.jsonl", false),
+            ("kora.jsonl", "kora2.jsonl", false),
+            ("kora.jsonl", "kora.1.json", false),
+        ] {
+            assert_eq!(
+                is_rotated(log.as_bytes(), name.as_bytes()),
+                expected,
+                "{log} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_files_between_two_targets_of_a_link_are_found_by_their_names() {
+        let between =
+            |old, new, name| is_between(OsStr::new(old), OsStr::new(new), OsStr::new(name));
+        for (old, new, name, expected) in [
+            ("k-24.jsonl", "k-26.jsonl", "k-25.jsonl", true),
+            ("k-24.jsonl", "k-26.jsonl", "k-25.jsonl.gz", true),
+            ("k-9", "k-11", "k-10", true),
+            ("k-24.jsonl", "k-26.jsonl", "k-23.jsonl", false),
+            ("k-24.jsonl", "k-26.jsonl", "k-27.jsonl", false),
+            ("k-24.jsonl", "k-26.jsonl", "k-24.jsonl", false),
+            ("first.jsonl", "second.jsonl", "other.jsonl", false),
+        ] {
+            assert_eq!(between(old, new, name), expected, "{old} {new} {name}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_rotations_is_told_from_a_date() {
+        for (name, number) in [
+            ("kora.jsonl.1", 1),
+            ("kora.jsonl.12.gz", 12),
+            ("kora.3.jsonl", 3),
+            ("kora.jsonl-20260524", 0),
+            ("kora.jsonl.20260524", 0),
+            ("kora-2026-05-24T14-00-00.123.jsonl", 0),
+            ("kora.jsonl.old", 0),
+        ] {
+            assert_eq!(number_in(name), number, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_two_paths_have_one_text() {
+        let paths = [
+            &b"/a/b"[..],
+            b"/a/\xff",
+            b"/a/\xfe",
+            b"/a//ff",
+            "/a/\u{fffd}".as_bytes(),
+        ];
+        let paths = paths.map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
+        let texts: BTreeSet<_> = paths.iter().map(|path| text_of(path)).collect();
+        assert_eq!(texts.len(), paths.len());
+        for path in paths {
+            assert_eq!(path_of(&text_of(&path)).as_os_str(), path.as_os_str());
+        }
+    }
+
+    #[test]
+    fn a_key_is_absolute_and_has_no_dots() {
+        assert_eq!(log_key(Path::new("/a/./b/../c.jsonl")), "/a/c.jsonl");
+        assert_eq!(log_key(Path::new("/../c.jsonl")), "/c.jsonl");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(
+            path_of(&log_key(Path::new("c.jsonl"))),
+            here.join("c.jsonl")
+        );
+    }
+}

@@ -3,13 +3,38 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The hash of a range of bytes.
+/// The hash of a range of bytes. In the state, which may hold thousands, it is one text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Proof {
     pub start: u64,
     pub end: u64,
-    /// The first half of a SHA-256, in hex.
+    /// The first digits of a SHA-256 in hex.
     hash: String,
+}
+
+/// So many digits are kept: 96 bits.
+const DIGITS: usize = 24;
+
+impl TryFrom<String> for Proof {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let mut parts = text.splitn(3, ' ');
+        let mut number = || parts.next()?.parse().ok();
+        let (start, end) = (number(), number());
+        let hash = parts.next().map(str::to_owned);
+        match (start, end, hash) {
+            (Some(start), Some(end), Some(hash)) => Ok(Self { start, end, hash }),
+            _ => Err(format!("{text:?} is no proof")),
+        }
+    }
+}
+
+impl From<Proof> for String {
+    fn from(Proof { start, end, hash }: Proof) -> Self {
+        format!("{start} {end} {hash}")
+    }
 }
 
 impl Proof {
@@ -22,12 +47,12 @@ impl Proof {
     /// Proves bytes that went through a hash.
     pub fn hashed(start: u64, end: u64, hash: Sha256) -> Self {
         let mut hash = hex(hash);
-        hash.truncate(hash.len() / 2);
+        hash.truncate(DIGITS);
         Self { start, end, hash }
     }
 
     pub fn length(&self) -> u64 {
-        self.end - self.start
+        self.end.saturating_sub(self.start)
     }
 }
 
@@ -38,4 +63,22 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn hex(hash: Sha256) -> String {
     format!("{:x}", hash.finalize())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_one_text_in_the_state() {
+        let proof = Proof::of(7, b"abc");
+        let text = serde_json::to_string(&proof).unwrap();
+        assert_eq!(text, "\"7 10 ba7816bf8f01cfea414140de\"");
+        assert_eq!(serde_json::from_str::<Proof>(&text).unwrap(), proof);
+        for text in ["", "1 2", "1 ab", "- 2 ab"] {
+            let text = format!("\"{text}\"");
+            assert!(serde_json::from_str::<Proof>(&text).is_err(), "{text}");
+        }
+    }
 }

@@ -12,15 +12,54 @@ use serde::{Deserialize, Serialize};
 /// The kernel's clock for files stands still for so long at most.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
+/// What the file system says of a file. In the state, which may hold thousands, it is one text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Stat {
     pub device: u64,
     pub inode: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub born: Option<Timestamp>,
     /// In bytes as they lie on the disk.
     pub size: u64,
     pub modified: Timestamp,
+    pub born: Option<Timestamp>,
+}
+
+impl TryFrom<String> for Stat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let invalid = || format!("{text:?} does not tell a file");
+        let mut parts = text.split(' ');
+        let mut number = || parts.next()?.parse().ok();
+        let numbers = (number(), number(), number());
+        let (Some(device), Some(inode), Some(size)) = numbers else {
+            return Err(invalid());
+        };
+        let mut time = || parts.next().map(|time| time.parse().map_err(|_| invalid()));
+        let modified = time().ok_or_else(invalid)??;
+        let born = time().transpose()?;
+        Ok(Self {
+            device,
+            inode,
+            size,
+            modified,
+            born,
+        })
+    }
+}
+
+impl From<Stat> for String {
+    fn from(stat: Stat) -> Self {
+        let Stat {
+            device,
+            inode,
+            size,
+            modified,
+            born,
+        } = stat;
+        let born = born.map_or(String::new(), |born| format!(" {born}"));
+        format!("{device} {inode} {size} {modified}{born}")
+    }
 }
 
 impl Stat {
@@ -60,4 +99,50 @@ pub fn is_racy(modified: Timestamp, now: Timestamp) -> bool {
 
 fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Timestamp::try_from(time).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_one_text_in_the_state() {
+        let modified = "2026-05-24T14:32:00.5Z".parse().unwrap();
+        for (born, text) in [
+            (
+                Some(Timestamp::UNIX_EPOCH),
+                "1 2 3 2026-05-24T14:32:00.5Z 1970-01-01T00:00:00Z",
+            ),
+            (None, "1 2 3 2026-05-24T14:32:00.5Z"),
+        ] {
+            let stat = Stat {
+                device: 1,
+                inode: 2,
+                size: 3,
+                modified,
+                born,
+            };
+            assert_eq!(String::from(stat.clone()), text);
+            assert_eq!(Stat::try_from(text.to_owned()).unwrap(), stat);
+        }
+        for text in [
+            "",
+            "1 2 3",
+            "1 2 3 yesterday",
+            "1 2 3 2026-05-24T14:32:00Z x",
+        ] {
+            assert!(Stat::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_this_very_moment_proves_nothing() {
+        let now = Timestamp::now();
+        for (milliseconds, expected) in [(-1, true), (0, true), (5, true), (20, false), (50, false)]
+        {
+            let modified = now - SignedDuration::from_millis(milliseconds);
+            assert_eq!(is_racy(modified, now), expected, "{milliseconds}");
+        }
+    }
 }

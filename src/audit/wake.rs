@@ -141,40 +141,24 @@ impl Wake {
     /// From the JSON text of the row's `emitted_at` and `details`.
     pub(super) fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Self {
         let details = object_unless_null(details);
-        let names = [
-            "probe",
-            "category",
-            "severity",
-            "title",
-            "detail",
-            "snapshot_details",
-            "envelope_enabled",
-            "envelope_fix_name",
-        ];
-        let [
-            probe,
-            category,
-            severity,
-            title,
-            detail,
-            snapshot,
-            enabled,
-            fix_name,
-        ] = json::last_of(details, names);
+        let field = |name| {
+            let [value] = json::last_of(details, [name]);
+            value
+        };
         let is_object = details.starts_with(b"{");
         Self {
-            probe: text(probe, "unknown"),
-            category: text(category, "unknown"),
-            severity: text(severity, "warning"),
-            title: text(title, "(no title)"),
+            probe: text(field("probe"), "unknown"),
+            category: text(field("category"), "unknown"),
+            severity: text(field("severity"), "warning"),
+            title: text(field("title"), "(no title)"),
             detail: if is_object {
-                text(detail, "(no detail)")
+                text(field("detail"), "(no detail)")
             } else {
                 json::compact(details)
             },
-            snapshot_details: json::compact(object_unless_null(snapshot)),
-            envelope_enabled: enabled == Some(b"true"),
-            envelope_fix_name: text(fix_name, "(none)"),
+            snapshot_details: json::compact(object_unless_null(field("snapshot_details"))),
+            envelope_enabled: field("envelope_enabled") == Some(b"true"),
+            envelope_fix_name: text(field("envelope_fix_name"), "(none)"),
             emitted_at: time(emitted_at),
             stored: None,
         }

@@ -14,7 +14,7 @@ use memchr::memmem;
 
 use super::file::{Content, LogFile};
 use super::generations::{Checkpoint, Generation, Status};
-use super::lines::{Line, Lines, Overlong};
+use super::lines::{Line, Lines};
 use super::look::{Segment, View, view};
 use super::proof::Proof;
 use super::row::{Event, Rows, SEAM, is_whole, read_rows};
@@ -46,8 +46,8 @@ pub struct Summary {
 pub struct Wakes<'a> {
     checkpoint: &'a mut Checkpoint,
     now: Timestamp,
-    /// As they were before the look.
-    before: Vec<Generation>,
+    /// As they were before the look, where that changed the table.
+    before: Option<Vec<Generation>>,
     segments: vec::IntoIter<Segment>,
     reading: Option<Reading>,
     summary: Summary,
@@ -59,34 +59,11 @@ struct Reading {
     segment: Segment,
     file: LogFile,
     lines: Lines<Content>,
-    /// Where the line begins that the events are from.
-    line: u64,
-    /// Those that were not pulled yet, and where in the line the one is that was pulled last.
+    /// Events of the line found last that were not pulled yet, and where in it the one is that was
+    /// pulled last.
     events: vec::IntoIter<(Event, Range<usize>)>,
     pulled: Range<usize>,
-    /// Set once all lines were read.
-    end: Option<End>,
-}
-
-impl Reading {
-    fn new(segment: Segment, file: LogFile, lines: Lines<Content>) -> Self {
-        Self {
-            segment,
-            file,
-            lines,
-            line: 0,
-            events: Vec::new().into_iter(),
-            pulled: 0..0,
-            end: None,
-        }
-    }
-}
-
-/// What stands after the last line end.
-struct End {
-    /// A whole row, where nobody is to append to it.
-    row: Option<Proof>,
-    offset: u64,
+    is_over: bool,
 }
 
 /// Looks at the log, and returns the events that are new.
@@ -135,11 +112,8 @@ impl Segment {
 
 impl<'a> Wakes<'a> {
     fn new(checkpoint: &'a mut Checkpoint, view: View, now: Timestamp) -> Self {
-        let before = match view.checkpoint {
-            Some(renewed) => std::mem::replace(checkpoint, renewed).generations,
-            None if view.segments.is_empty() => Vec::new(),
-            None => checkpoint.generations.clone(),
-        };
+        let renewed = view.checkpoint;
+        let before = renewed.map(|renewed| std::mem::replace(checkpoint, renewed).generations);
         Self {
             checkpoint,
             now,
@@ -168,7 +142,9 @@ impl<'a> Wakes<'a> {
     pub fn finish(mut self) -> Summary {
         self.settle();
         let generations = &self.checkpoint.generations;
-        self.summary.moved = !self.before.is_empty() && self.before != *generations;
+        if let Some(before) = &self.before {
+            self.summary.moved = before != generations;
+        }
         self.summary.missing &= self.summary.rows == 0;
         if self.summary.moved {
             self.checkpoint.seen_at = self.now;
@@ -181,110 +157,98 @@ impl<'a> Wakes<'a> {
         let Some(reading) = self.reading.take() else {
             return;
         };
-        let Reading {
-            segment,
-            file,
-            lines,
-            ..
-        } = &reading;
+        let (segment, file, lines) = (&reading.segment, &reading.file, &reading.lines);
         let generation = &mut self.checkpoint.generations[segment.generation];
-        let is_cut = reading.events.len() > 0;
-        let row = match &reading.end {
-            _ if is_cut => {
+        let before = generation.clone();
+        let (line, is_cut) = (lines.line(), reading.events.len() > 0);
+        let row = match is_cut || !line.is_complete && is_row(segment, &line) {
+            true => {
                 let Range { start, end } = reading.pulled;
-                let row = &lines.line()[start..end];
-                Some(Proof::of(reading.line + start as u64, row))
+                let end = if is_cut { end } else { line.bytes.len() };
+                Some(Proof::of(
+                    line.start + start as u64,
+                    &line.bytes[start..end],
+                ))
             }
-            Some(End { row: Some(row), .. }) => Some(row.clone()),
-            _ => lines.last_row(),
+            false => lines.last_row(),
         };
         if let Some(row) = row {
             generation.move_after(row);
             generation.key = file.key().or(generation.key.take());
         }
-        if let (Some(end), false) = (&reading.end, is_cut) {
+        if reading.is_over {
             generation.see(&file.path, &file.stat, file.is_plain(), self.now);
             generation.status = Status::Read;
-            generation.judged = if segment.is_finished { end.offset } else { 0 };
+            let read = line.start + line.bytes.len() as u64;
+            let end = if file.is_gzip() { read } else { file.stat.size };
+            generation.judged = if segment.is_finished { end } else { 0 };
         }
+        self.summary.moved |= before != *generation;
         self.summary.rows += lines.read() - u64::from(is_cut);
     }
 
-    /// Where nobody appends to it any more, a last row without its line end is read as well, if it
-    /// is whole.
-    fn end(&mut self, reading: &mut Reading) {
-        let Reading { segment, file, .. } = &*reading;
-        let Line {
-            start,
-            bytes,
-            overlong,
-        } = reading.lines.unfinished();
-        let is_row = !segment.is_current && is_whole(bytes);
-        let length = match file.is_gzip() {
-            true => start + bytes.len() as u64,
-            false => file.stat.size,
-        };
-        let row = is_row.then(|| Proof::of(start, bytes));
-        let mut events = Vec::new();
-        if is_row {
-            events = read_rows(bytes).events;
-            self.summary.rows += 1;
-        } else if segment.is_finished {
-            let malformed = memmem::find(bytes, SEAM.as_bytes()).map(|_| 0);
-            self.note_unreadable(segment, start, overlong, malformed);
+    /// Reads the next line. Returns whether there was one.
+    fn read_line(&mut self, reading: &mut Reading) -> io::Result<bool> {
+        if !reading.lines.advance()? {
+            reading.is_over = true;
+            return Ok(false);
         }
-        if let Some(damage) = &reading.lines.source().damage {
-            let path = segment.path.display();
+        let (segment, line) = (&reading.segment, reading.lines.line());
+        let mut rows = Rows::default();
+        if line.is_complete || is_row(segment, &line) {
+            rows = read_rows(line.bytes);
+            self.summary.rows += u64::from(!line.is_complete);
+        } else if segment.is_finished {
+            rows.malformed = memmem::find(line.bytes, SEAM.as_bytes()).map(|_| 0);
+        }
+        let (path, start) = (segment.path.display(), line.start);
+        if let (Some(overlong), true) = (line.overlong, line.is_complete || segment.is_finished) {
+            let wake = if overlong.holds_seam {
+                ": a wake may have been in it"
+            } else {
+                ""
+            };
+            self.summary.missed += u64::from(overlong.holds_seam);
+            self.warn(format!(
+                "{path}: the line at byte {start} is over 4 MiB and was passed over{wake}"
+            ));
+        }
+        if let Some(at) = rows.malformed {
+            let at = start + at;
+            self.summary.malformed += 1;
+            self.warn(format!(
+                "{path}: malformed row at byte {at} was passed over: a wake may have been in it"
+            ));
+        }
+        if let (Some(damage), false) = (&reading.lines.source().damage, line.is_complete) {
             self.summary.missed += 1;
-            self.warn(&format!(
+            self.warn(format!(
                 "{path} is damaged ({damage}): rows after that point may have been missed"
             ));
         }
-        (reading.line, reading.events) = (start, events.into_iter());
-        reading.end = Some(End {
-            row,
-            offset: length,
-        });
+        (reading.events, reading.pulled) = (rows.events.into_iter(), 0..0);
+        Ok(true)
     }
 
-    fn note_unreadable(
-        &mut self,
-        segment: &Segment,
-        start: u64,
-        overlong: Option<Overlong>,
-        malformed: Option<u64>,
-    ) {
-        let path = segment.path.display();
-        if let Some(Overlong { holds_seam }) = overlong {
-            let wake = match holds_seam {
-                true => ": a wake may have been in it",
-                false => "",
-            };
-            self.warn(&format!(
-                "{path}: the line at byte {start} is over 4 MiB and was passed over{wake}"
-            ));
-            self.summary.missed += u64::from(holds_seam);
-        }
-        if let Some(at) = malformed {
-            let at = start + at;
-            self.warn(&format!(
-                "{path}: malformed row at byte {at} was passed over: a wake may have been in it"
-            ));
-            self.summary.malformed += 1;
-        }
-    }
-
-    fn warn(&self, warning: &str) {
+    fn warn(&self, warning: String) {
         if !self.is_quiet {
             warn!("{warning}");
         }
     }
 
+    /// Ends it. What was moved meanwhile is no error: the next look finds it.
     fn break_off(&mut self, path: &Path, error: io::Error) -> Option<Result<Event>> {
+        self.settle();
         self.segments = Vec::new().into_iter();
+        let is_moved = error.kind() == io::ErrorKind::NotFound;
         let error = Error::new(error).context(format!("cannot read {}", path.display()));
-        Some(Err(error))
+        (!is_moved).then_some(Err(error))
     }
+}
+
+/// Whether a last row without its line end counts: nobody is to complete it.
+fn is_row(segment: &Segment, line: &Line) -> bool {
+    !segment.is_current && is_whole(line.bytes)
 }
 
 impl Iterator for Wakes<'_> {
@@ -295,15 +259,18 @@ impl Iterator for Wakes<'_> {
         loop {
             let Some(mut reading) = self.reading.take() else {
                 let mut segment = self.segments.next()?;
-                match segment.open(&self.checkpoint.generations) {
-                    Ok((file, lines)) => self.reading = Some(Reading::new(segment, file, lines)),
-                    // It was moved meanwhile: the next look finds it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        self.segments = Vec::new().into_iter();
-                        return None;
-                    }
+                let (file, lines) = match segment.open(&self.checkpoint.generations) {
+                    Ok(opened) => opened,
                     Err(error) => return self.break_off(&segment.path, error),
-                }
+                };
+                self.reading = Some(Reading {
+                    segment,
+                    file,
+                    lines,
+                    events: Vec::new().into_iter(),
+                    pulled: 0..0,
+                    is_over: false,
+                });
                 continue;
             };
             if let Some((event, range)) = reading.events.next() {
@@ -311,34 +278,13 @@ impl Iterator for Wakes<'_> {
                 self.reading = Some(reading);
                 return Some(Ok(event));
             }
-            let is_over = reading.end.is_some();
-            let mut failure = None;
-            if !is_over {
-                match reading.lines.next() {
-                    Ok(Some(Line {
-                        start,
-                        bytes,
-                        overlong,
-                    })) => {
-                        let rows = match overlong {
-                            Some(_) => Rows::default(),
-                            None => read_rows(bytes),
-                        };
-                        reading.line = start;
-                        reading.events = rows.events.into_iter();
-                        self.note_unreadable(&reading.segment, start, overlong, rows.malformed);
-                    }
-                    Ok(None) => self.end(&mut reading),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            let path = failure.is_some().then(|| reading.segment.path.clone());
+            let read = self.read_line(&mut reading);
+            let path = reading.segment.path.clone();
             self.reading = Some(reading);
-            if is_over || failure.is_some() {
-                self.settle();
-            }
-            if let Some((path, error)) = path.zip(failure) {
-                return self.break_off(&path, error);
+            match read {
+                Ok(true) => {}
+                Ok(false) => self.settle(),
+                Err(error) => return self.break_off(&path, error),
             }
         }
     }

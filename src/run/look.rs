@@ -274,7 +274,9 @@ impl<E: Effects> Run<'_, E> {
         report.rows.malformed += look.malformed;
         report.position.rotated |= look.rotated;
         report.position.gap |= look.gap;
-        if look.missing && self.warned.insert("no log".to_owned()) {
+        // A log that was just rotated away, and whose rest was read, will be made again.
+        let is_blind = look.missing && (report.rows.read == 0 || !look.rotated);
+        if is_blind && self.warned.insert("no log".to_owned()) {
             report.tally.missed += 1;
             let log = &report.audit_log;
             let warning = format!(

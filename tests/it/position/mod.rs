@@ -6,7 +6,6 @@ mod faults;
 mod files;
 mod gzip;
 mod logrotate;
-mod model;
 mod plain;
 mod races;
 mod rows;
