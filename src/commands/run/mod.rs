@@ -90,7 +90,7 @@ fn real_run(
         Err(problem) => (problem.exit, Some(problem.what())),
     };
     let now = Timestamp::now();
-    *beats = monitoring::is_beat_due(config, &lock.note, exit, now);
+    *beats = config.heartbeat.is_some() && monitoring::is_beat_due(config, &lock.note, exit, now);
     if *beats {
         lock.note.heartbeat = Some((now, exit == Exit::Done));
     }
