@@ -110,7 +110,8 @@ pub fn check_writers(path: &Path, meta: &Metadata) -> io::Result<()> {
     if meta.mode() & 0o022 == 0 {
         return Ok(());
     }
-    let (shown, mode) = (path.display(), if meta.is_dir() { "go-w" } else { "600" });
+    let is_program = meta.mode() & 0o111 != 0;
+    let (shown, mode) = (path.display(), if is_program { "go-w" } else { "600" });
     Err(io::Error::other(format!(
         "{shown} can be written by others: chmod {mode} {shown}"
     )))

@@ -83,6 +83,10 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         // As a filter does when its reader has enough.
         Err(problem) if problem.is_closed_stdout() => exit::Exit::Done.into(),
+        // Nothing went wrong: the other run does the work.
+        Err(problem) if problem.exit == exit::Exit::Locked && !logger::is_talkative() => {
+            problem.exit.into()
+        }
         Err(problem) => {
             log::error!("{problem}");
             problem.exit.into()

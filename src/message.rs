@@ -103,15 +103,11 @@ fn alert(
         false => said(outcome),
     };
     let [one] = alerts else {
-        return digest(alerts, &end, notes, now);
+        return digest(alerts, &end, lines.handed_over, notes, now);
     };
     let wake = &one.wake;
     let header = format!("{} Probe alert · {}", sign(wake), wake.probe);
-    let handed = lines
-        .handed_over
-        .map(|at| format!(" · also sent by the fallback command {}", clock(at, now)));
-    let status = status_line(one, now) + &handed.unwrap_or_default();
-    let status = with_notes(status, notes);
+    let status = with_notes(status_line(one, lines.handed_over, now), notes);
     let paragraphs = match outcome {
         Outcome::Diagnosis { .. } => {
             let runbook = lines.runbook.iter().map(|line| format!("{line}\n"));
@@ -133,7 +129,13 @@ fn alert(
     whole(&paragraphs)
 }
 
-fn digest(alerts: &[Alert], end: &str, notes: &[String], now: Timestamp) -> Rendered {
+fn digest(
+    alerts: &[Alert],
+    end: &str,
+    handed_over: Option<Timestamp>,
+    notes: &[String],
+    now: Timestamp,
+) -> Rendered {
     let is_critical = |alert: &&Alert| Severity::of(&alert.wake) == Severity::Critical;
     let critical = match alerts.iter().filter(is_critical).count() {
         0 => String::new(),
@@ -151,7 +153,7 @@ fn digest(alerts: &[Alert], end: &str, notes: &[String], now: Timestamp) -> Rend
     text.push_str("\n\n");
     let further = text.len();
     let in_full = sorted.iter().map(|alert| {
-        let (wake, status) = (&alert.wake, status_line(alert, now));
+        let (wake, status) = (&alert.wake, status_line(alert, handed_over, now));
         format!(
             "{} {}\n\n{}\n\n{status}",
             self::sign(wake),
@@ -176,7 +178,7 @@ fn reply(
     let notes = notes.join("\n");
     match (place, alerts) {
         (Place::TopLevel, [one]) => {
-            let status = with_notes(status_line(one, now), &[notes]);
+            let status = with_notes(status_line(one, None, now), &[notes]);
             paragraphs.push(format!("{}\n{status}", fact_line(&one.wake)));
         }
         (Place::TopLevel, more) => paragraphs.extend([list(&sorted(more)), notes]),
@@ -236,8 +238,8 @@ fn sign(wake: &Wake) -> &'static str {
     }
 }
 
-/// The line that ends an alert.
-fn status_line(alert: &Alert, now: Timestamp) -> String {
+/// The line that ends an alert. `handed_over`: when the fallback command took it.
+fn status_line(alert: &Alert, handed_over: Option<Timestamp>, now: Timestamp) -> String {
     let raised = alert.wake.raised_at();
     let read = format!("read {}", clock(alert.read_at, now));
     let raised_at = raised.map_or(read, |raised| format!("raised {}", clock(raised, now)));
@@ -279,6 +281,8 @@ fn status_line(alert: &Alert, now: Timestamp) -> String {
         .newest
         .filter(|newest| newest.duration_since(from) > MUCH_LATER);
     parts.extend(newest.map(|newest| format!("last {}", clock(newest, now))));
+    let handed_over = handed_over.map(|at| clock(at, now));
+    parts.extend(handed_over.map(|at| format!("also sent by the fallback command {at}")));
     parts.join(" · ")
 }
 

@@ -61,7 +61,7 @@ impl Environment {
         Ok(environment)
     }
 
-    /// Returns the lines of the env file, without those that hold a token.
+    /// Returns the lines of the env file, without those whose names are of tokens.
     pub fn file_settings(&self) -> Vec<(String, String)> {
         let is_secret = |name: &str| secrets().any(|secret| secret == name);
         let settings = self.file.iter().filter(|(name, _)| !is_secret(name));

@@ -58,17 +58,13 @@ pub struct Config {
     /// Whether a thread is told when Kora's snapshot calls its service healthy again.
     pub tell_recovery: bool,
     /// How long the log may have no new row before the operator is told; `None`: for ever.
-    #[allow(dead_code, reason = "nothing reads it yet")]
     pub quiet_after: Option<SignedDuration>,
     /// The emoji with which the operator acknowledges an incident; `None`: reactions are not asked
     /// for.
-    #[allow(dead_code, reason = "nothing reads it yet")]
     pub ack_reaction: Option<String>,
     /// The second channel; `None`: there is none.
-    #[allow(dead_code, reason = "nothing reads it yet")]
     pub fallback_command: Option<PathBuf>,
     /// How long an alert waits for Slack before the fallback command is run.
-    #[allow(dead_code, reason = "nothing reads it yet")]
     pub fallback_after: SignedDuration,
     /// How long a message is kept in the outbox; `None`: until it is delivered.
     pub outbox_ttl: Option<SignedDuration>,
@@ -85,7 +81,7 @@ pub struct Config {
     /// The files that hold secrets, for `check`.
     pub secret_files: Vec<PathBuf>,
     pub warnings: Vec<Warning>,
-    /// The lines of the env file, without its secrets.
+    /// The lines of the env file, without those that hold a token.
     pub settings: Vec<(String, String)>,
 }
 
@@ -183,8 +179,13 @@ impl Config {
     /// Reads and validates all settings, and warns of those that are not usable.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let config = Self::examine(flags)?;
-        warning::print(&config.warnings);
+        config.print_warnings();
         Ok(config)
+    }
+
+    /// Prints a warning for each setting that is not usable.
+    pub fn print_warnings(&self) {
+        warning::print(&self.warnings);
     }
 
     /// Reads and validates all settings; leaves it to the caller to print the warnings.
@@ -205,7 +206,7 @@ impl Config {
         let env = Environment::read(flags)?;
         let audit_log = absolute(log)?;
         let config = Self::from(Paths::of_log(audit_log, &env), &env)?;
-        warning::print(&config.warnings);
+        config.print_warnings();
         Ok(config)
     }
 
@@ -293,8 +294,12 @@ impl Config {
                 .filter_map(|name| env.secret_file(name))
                 .collect(),
             warnings: Vec::new(),
-            settings: env.file_settings(),
+            settings: Vec::new(),
         };
+        let settings = env.file_settings().into_iter();
+        config.settings = settings
+            .filter(|(_, value)| !config.holds_secret(value))
+            .collect();
         config.warnings = env.warnings();
         Ok(config)
     }

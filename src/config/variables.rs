@@ -39,9 +39,9 @@ variables! {
     SLACK_API_URL = "KORA_SLACK_API_URL", "https://slack.com/api",
         "The base URL of Slack's Web API; GovSlack is https://slack-gov.com/api.";
     FALLBACK_COMMAND = "KORA_PROBE_FALLBACK_COMMAND", "",
-        "The second channel: an executable file that gets, on its standard input, an alert that Slack did not take. It must belong to you or root, and others must not be able to write it. Unset: off.";
+        "The second channel: an executable file, run without arguments, that gets on its standard input an alert that Slack did not take. It must belong to you or root, and others must not be able to write it. probe-wake(7) has examples for ntfy and mail. Unset: off.";
     FALLBACK_AFTER_SECONDS = "KORA_PROBE_FALLBACK_AFTER_SECONDS", "300",
-        "How long an alert waits for Slack before the fallback command is run; 0: not at all.";
+        "How long an alert waits for Slack before the fallback command gets it, where a try has failed or none can be made; 0: not at all.";
     ENGINE_API = "KORA_PROBE_ENGINE_API", "kora",
         "The engine's API: kora, openai or anthropic.";
     ENGINE_URL = "KORA_PROBE_ENGINE_URL", "",

@@ -540,12 +540,19 @@ fn a_title_in_the_list_of_a_digest_is_cut_and_stands_on_one_line() {
 fn the_status_lines_of_a_digest_are_those_of_its_wakes() {
     let mut alerts = vec![alert_of("a", "critical"), alert_of("b", "critical")];
     alerts[1] = with_held_back(alerts[1].clone(), json!({"repeat": 2}));
-    let (_, rest) = digest(&announcement(alerts), &Lines::default());
+    let (_, rest) = digest(&announcement(alerts.clone()), &Lines::default());
     let expected = "🚨 a (critical): a is down\n\nThe detail of a.\n\n\
         service_unhealthy · raised 14:32 UTC\n\n\
         🚨 b (critical): b is down\n\nThe detail of b.\n\n\
         service_unhealthy · raised 14:32 UTC · 2 repeats held back";
     assert_eq!(rest, expected);
+    let handed_over = Lines {
+        handed_over: Some(NOW.parse().unwrap()),
+        ..Lines::default()
+    };
+    let (_, rest) = digest(&announcement(alerts), &handed_over);
+    let mark = " · also sent by the fallback command ";
+    assert_eq!(rest.matches(mark).count(), 2, "{rest}");
 }
 
 #[test]

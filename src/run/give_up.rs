@@ -29,9 +29,8 @@ impl<E: Effects> Run<'_, E> {
             self.progress.sending.unwritable.insert(id.to_owned());
             self.settle_lost(&lost);
             self.note_unsaved(Durability::Full);
-            self.warn_once(format!(
-                "messages that were given up stay queued: {error:#}"
-            ));
+            let warning = format!("messages that were given up stay queued: {error:#}");
+            self.warn_once("undelivered", warning);
             return self.commit_unsaved();
         }
         let about = message.subject().probe;
@@ -97,7 +96,9 @@ impl<E: Effects> Run<'_, E> {
             }
         }
         if let Some(error) = failed {
-            warn!("messages that were taken back from undelivered/ stay queued: {error:#}");
+            let warning =
+                format!("messages that were taken back from undelivered/ stay queued: {error:#}");
+            self.warn_once("undelivered", warning);
         }
     }
 
@@ -165,6 +166,7 @@ impl Message {
             };
         }
         self.unwatched = self.unwatched.or(lost.unwatched);
+        self.hand_over.clone_from(&lost.hand_over);
         self.make_text_anew();
     }
 }

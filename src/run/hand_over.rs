@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::Run;
 use super::effects::Effects;
 use crate::files::open_trusted;
-use crate::message::{self, Lines};
+use crate::incident::Pair;
+use crate::message;
 use crate::state::Durability;
 use crate::state::outbox::{Content, HandOver, Message, Outcome, Pause, Place};
 use crate::terminal::Waiting;
@@ -27,14 +28,19 @@ use crate::terminal::Waiting;
 /// The command and its children are killed after this.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
+/// A variable is cut to so many characters: a longer one can keep a program from being started.
+const LONGEST_VARIABLE: usize = 1_000;
 
 /// What the fallback command gets.
 #[derive(Clone, Debug)]
 pub struct Handed {
     pub command: PathBuf,
     pub text: String,
-    /// Added to the environment.
-    pub variables: Vec<(&'static str, String)>,
+    /// `PROBE_WAKE_...`: what the text is about.
+    pub probe: String,
+    pub category: String,
+    pub severity: String,
+    pub title: String,
     /// Taken out of the environment: what may hold a token.
     pub removed: Vec<String>,
     /// The settings of the env file.
@@ -44,13 +50,12 @@ pub struct Handed {
 /// A message that is being handed over.
 pub(super) struct HandingOver {
     id: String,
-    pub ended: Receiver<Result<()>>,
+    ended: Receiver<Result<()>>,
 }
 
 impl<E: Effects> Run<'_, E> {
     /// Begins to hand a message over to the fallback command. That is committed before.
     pub(super) fn hand_over(&mut self, id: &str) -> Result<()> {
-        let now = self.effects.now();
         let Some((command, message)) = self
             .config
             .fallback_command
@@ -59,33 +64,28 @@ impl<E: Effects> Run<'_, E> {
         else {
             return Ok(());
         };
-        let attempts = message.hand_over.as_ref().map_or(0, |one| one.attempts);
-        message.hand_over = Some(HandOver {
-            attempts: attempts + 1,
-            done: None,
-        });
+        message.hand_over.get_or_insert_default().unended += 1;
+        let message = message.clone();
         self.note_unsaved(Durability::Full);
         self.commit_unsaved()?;
-        let Some(message) = self.state.message(id) else {
-            return Ok(());
-        };
-        let content = self.loaded(&self.with_result(message));
-        let text = message::render(&content, &message.place, &Lines::default(), now).text;
+        let message = self.with_all_that_is_known(message);
+        let lines = self.lines(&message);
+        let content = self.loaded(&message.content);
+        let now = self.effects.now();
+        let text = message::render(&content, &message.place, &lines, now).text;
         let subject = message.subject();
-        let titles = content
-            .alerts()
-            .iter()
-            .map(|alert| alert.wake.title.clone());
-        let titles: Vec<_> = titles.collect();
+        let titles = content.alerts().iter();
+        let titles: Vec<_> = titles.map(|alert| alert.wake.title.as_str()).collect();
         let handed = Handed {
             command,
+            title: match titles.is_empty() {
+                true => text.lines().next().unwrap_or_default().to_owned(),
+                false => titles.join("; "),
+            },
             text: text + "\n",
-            variables: vec![
-                ("PROBE_WAKE_PROBE", subject.probe),
-                ("PROBE_WAKE_CATEGORY", subject.category),
-                ("PROBE_WAKE_SEVERITY", subject.severity),
-                ("PROBE_WAKE_TITLE", titles.join("; ")),
-            ],
+            probe: subject.probe,
+            category: subject.category,
+            severity: subject.severity,
             removed: self.config.secret_variables(),
             settings: self.config.settings.clone(),
         };
@@ -97,8 +97,21 @@ impl<E: Effects> Run<'_, E> {
         Ok(())
     }
 
-    /// Notes how the fallback command ended.
-    pub(super) fn handed_over(&mut self, ended: Result<()>) -> Result<()> {
+    /// Waits for at most so long for the fallback command to end, and notes how it did.
+    pub(super) fn await_hand_over(&mut self, patience: Duration) -> Result<()> {
+        let Some(one) = &self.handing_over else {
+            return Ok(());
+        };
+        match one.ended.recv_timeout(patience) {
+            Ok(ended) => self.handed_over(ended),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.handed_over(Err(anyhow!("its thread has ended")))
+            }
+        }
+    }
+
+    fn handed_over(&mut self, ended: Result<()>) -> Result<()> {
         self.progress.handing_over = None;
         let Some(HandingOver { id, .. }) = self.handing_over.take() else {
             return Ok(());
@@ -117,6 +130,10 @@ impl<E: Effects> Run<'_, E> {
                 }
             }
             Err(error) => {
+                let message = self.state.message_mut(&id);
+                if let Some(hand_over) = message.and_then(|one| one.hand_over.as_mut()) {
+                    hand_over.unended = 0;
+                }
                 self.progress.hand_over_failed = true;
                 self.state.fallback = Some(Pause::after(self.state.fallback.as_ref(), now));
                 warn!(
@@ -128,31 +145,43 @@ impl<E: Effects> Run<'_, E> {
         self.commit_unsaved()
     }
 
-    /// The message's content, with the diagnosis where there is one already.
-    fn with_result(&self, message: &Message) -> Content {
+    /// Adds the diagnosis where there is one already, and what was held back, which Slack's message will say,
+    /// too. No thread follows.
+    fn with_all_that_is_known(&self, mut message: Message) -> Message {
         let follows = Place::After(message.id.clone());
-        let result = self.state.outbox.iter().find(|one| one.place == follows);
-        let outcome = result.and_then(|one| one.content.outcome());
-        match (&message.content, outcome) {
-            (Content::Announcement { alerts }, outcome) => Content::Alert {
-                alerts: alerts.clone(),
-                outcome: outcome.cloned().unwrap_or(Outcome::Unsaid),
-            },
-            (content, _) => content.clone(),
+        let mut outbox = self.state.outbox.iter();
+        let outcome = outbox.find_map(|one| match &one.content {
+            Content::Result { outcome, .. } if one.place == follows => Some(outcome.clone()),
+            _ => None,
+        });
+        if let Content::Announcement { alerts } = &mut message.content {
+            message.content = Content::Alert {
+                alerts: std::mem::take(alerts),
+                outcome: outcome.unwrap_or(Outcome::Unsaid),
+            };
         }
+        let log = self.state.logs.get(&message.log);
+        for alert in message.content.alerts_mut() {
+            let incident = log.and_then(|log| log.incidents.get(&Pair::of(&alert.wake)));
+            if let Some(its) = incident.filter(|one| one.first_wake == alert.dispatch.since) {
+                alert.held_back.merge(its.held_back.clone());
+            }
+        }
+        message
     }
 }
 
 /// Runs the command on a thread of its own.
 pub fn begin(handed: Handed) -> Receiver<Result<()>> {
     let (sender, receiver) = mpsc::channel();
+    let failed = sender.clone();
     let run = move || {
         let _waiting = Waiting::for_what("running the fallback command");
         // Nobody may be waiting any more.
         let _ = sender.send(run(&handed));
     };
     if let Err(error) = thread::Builder::new().spawn(run) {
-        warn!("cannot start a thread for the fallback command: {error}");
+        let _ = failed.send(Err(anyhow!("no thread can be started: {error}")));
     }
     receiver
 }
@@ -166,19 +195,20 @@ pub fn run(handed: &Handed) -> Result<()> {
     stdin.write_all(handed.text.as_bytes())?;
     stdin.rewind()?;
     let mut command = Command::new(&handed.command);
-    let settings = handed
-        .settings
-        .iter()
-        .filter(|(name, _)| std::env::var_os(name).is_none());
+    let is_unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    let settings = handed.settings.iter().filter(|(name, _)| is_unset(name));
     command.envs(settings.map(|(name, value)| (name, value)));
-    command.envs(
-        handed
-            .variables
-            .iter()
-            .map(|(name, value)| (name, value.replace('\0', " "))),
-    );
     for name in &handed.removed {
         command.env_remove(name);
+    }
+    for (name, value) in [
+        ("PROBE_WAKE_PROBE", &handed.probe),
+        ("PROBE_WAKE_CATEGORY", &handed.category),
+        ("PROBE_WAKE_SEVERITY", &handed.severity),
+        ("PROBE_WAKE_TITLE", &handed.title),
+    ] {
+        let on_one_line = value.chars().map(|c| if c.is_control() { ' ' } else { c });
+        command.env(name, on_one_line.take(LONGEST_VARIABLE).collect::<String>());
     }
     command
         .stdin(stdin)
@@ -226,6 +256,6 @@ pub fn check(path: &Path) -> Result<()> {
 impl HandOver {
     /// Whether the message was handed over, as far as is known: where two runs died meanwhile, it counts.
     pub fn is_over(&self) -> bool {
-        self.done.is_some() || self.attempts > 1
+        self.done.is_some() || self.unended > 1
     }
 }

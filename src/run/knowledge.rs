@@ -16,7 +16,7 @@ use crate::context::runbook::{self, Runbook};
 use crate::context::{Context, IncidentSoFar, Mode, OtherAlert, Subject};
 use crate::engine::{self, Knowledge};
 use crate::incident::{Incident, Pair};
-use crate::logger::warn_lasting;
+use crate::logger::{RUNBOOK, warn_lasting};
 use crate::mask::Masker;
 use crate::message::Lines;
 use crate::snapshot::Snapshot;
@@ -244,7 +244,7 @@ impl<E: Effects> Run<'_, E> {
             .map(|alert| (alert.wake.probe.as_str(), alert.wake.category.as_str()));
         let runbook = runbook::read(dir, pairs, self.masker());
         for warning in &runbook.warnings {
-            warn_lasting("runbook", warning, warning);
+            warn_lasting(RUNBOOK, warning, warning);
         }
         runbook
     }

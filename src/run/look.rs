@@ -287,7 +287,7 @@ impl<E: Effects> Run<'_, E> {
         report.tally.missed += look.missed;
         look.warnings
             .into_iter()
-            .for_each(|one| self.warn_once(one));
+            .for_each(|one| self.warn_once("log", one));
         if look.moved {
             self.note_unsaved(Durability::CheckpointOnly);
         }
@@ -298,7 +298,7 @@ impl<E: Effects> Run<'_, E> {
         if is_full {
             let warning = "2,000 messages or 8 MiB of them are queued: no more rows are read until some \
                            are delivered";
-            self.warn_once(warning.to_owned());
+            self.warn_once("full", warning.to_owned());
         }
         is_full
     }

@@ -24,7 +24,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result};
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
@@ -45,7 +45,7 @@ use knowledge::Known;
 use next::{Clock, Progress, RunRules, Step, next};
 use reactions::Reactions;
 
-/// How often the fallback command is looked at while it runs.
+/// How often the fallback command is looked at while the engine is asked, too.
 const HAND_OVER_POLL: Duration = Duration::from_millis(20);
 
 /// One run in progress.
@@ -168,9 +168,7 @@ impl<'a, E: Effects> Run<'a, E> {
         self.note_quiet();
         loop {
             self.progress.is_answered = self.is_answered();
-            if let Some(ended) = self.hand_over_ended() {
-                self.handed_over(ended)?;
-            }
+            self.await_hand_over(Duration::ZERO)?;
             match next(&self.state, &self.progress, &self.rules, self.clock()) {
                 Step::Look => self.look()?,
                 Step::Conclude => self.conclude()?,
@@ -207,28 +205,27 @@ impl<'a, E: Effects> Run<'a, E> {
         self.answered.is_some()
     }
 
-    fn hand_over_ended(&self) -> Option<Result<()>> {
-        match self.handing_over.as_ref()?.ended.try_recv() {
-            Ok(ended) => Some(ended),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(anyhow!("no thread could be started"))),
-        }
-    }
-
-    /// Waits for the engine, or for so long. Everything is committed before: it may take a while.
+    /// Waits for the engine and the fallback command, or for so long. Everything is committed before: it may
+    /// take a while.
     fn wait(&mut self, length: Duration) -> Result<()> {
         self.commit_unsaved()?;
-        let length = match self.handing_over {
-            Some(_) => length.min(HAND_OVER_POLL),
-            None => length,
+        let is_handing_over = self.handing_over.is_some();
+        let Some(asking) = &self.asking else {
+            match is_handing_over {
+                true => self.await_hand_over(length)?,
+                false => self.effects.pause(length),
+            }
+            return Ok(());
         };
-        match &self.asking {
-            Some(asking) => match asking.answers.recv_timeout(length) {
-                Ok(answered) => self.answered = Some(answered),
-                Err(RecvTimeoutError::Disconnected) => self.answered = Some(asking.lost()),
-                Err(RecvTimeoutError::Timeout) => {}
-            },
-            None => self.effects.pause(length),
+        let most = if is_handing_over {
+            HAND_OVER_POLL
+        } else {
+            length
+        };
+        match asking.answers.recv_timeout(length.min(most)) {
+            Ok(answered) => self.answered = Some(answered),
+            Err(RecvTimeoutError::Disconnected) => self.answered = Some(asking.lost()),
+            Err(RecvTimeoutError::Timeout) => {}
         }
         Ok(())
     }
@@ -372,9 +369,9 @@ impl<'a, E: Effects> Run<'a, E> {
     }
 
     /// Warns once a run of what is found again with every look.
-    fn warn_once(&mut self, warning: String) {
+    fn warn_once(&mut self, kind: &str, warning: String) {
         if !self.warned.contains(&warning) {
-            warn_lasting(&warning, "", &warning);
+            warn_lasting(kind, &warning, &warning);
             self.warned.insert(warning);
         }
     }

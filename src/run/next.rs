@@ -324,15 +324,17 @@ impl<'a> Choice<'a> {
         let reason = message.given_up.clone().or(expired)?;
         // Only after one try of the second channel.
         if self.rules.fallback_after.is_some() && is_for_fallback(message) {
-            let is_tried = message.hand_over.is_some() && self.progress.handing_over.is_none();
-            if !is_tried {
+            let is_running = self.progress.handing_over.as_ref() == Some(&message.id);
+            if message.hand_over.is_none() || is_running {
                 return None;
             }
         }
         Some(Step::GiveUp(message.id.clone(), reason))
     }
 
-    /// Hands over the most severe of the messages that Slack did not take in time.
+    /// Hands over the most severe of the messages that Slack did not take in time. What the command failed on
+    /// before comes after the others, so that one bad message delays nobody. No message can be sent when this
+    /// is asked, unless one is about to get its one more try.
     fn hand_over(&self) -> Option<Step> {
         let length = self.rules.fallback_after?;
         let now = self.clock.now;
@@ -346,17 +348,18 @@ impl<'a> Choice<'a> {
         if is_busy || is_paused || is_past || !self.rules.route.announces() {
             return None;
         }
+        let may_go_soon = self.can_send() && self.progress.sending.again.is_some();
         let is_due = |message: &&Message| {
             let waited = now.duration_since(message.waiting_since());
             let has_waited = waited >= length || waited.is_negative();
-            let cannot_go = message.was_tried || !self.can_send() || !self.is_sendable(message);
+            let cannot_go = message.was_tried || !may_go_soon;
             is_for_fallback(message)
                 && (has_waited && cannot_go
                     || message.given_up.is_some()
                     || self.is_expired(message))
         };
         let due = self.state.outbox.iter().filter(is_due);
-        let first = due.min_by_key(|message| Reverse(message.severity()))?;
+        let first = due.min_by_key(|one| (one.hand_over.is_some(), Reverse(one.severity())))?;
         Some(Step::HandOver(first.id.clone()))
     }
 

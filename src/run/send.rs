@@ -26,6 +26,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often a request is made in a row while Slack says that it is too many.
 const MOST_RATE_LIMITED: u32 = 5;
 
+/// The kind of a problem with which messages stay queued, whether they were tried in this run or not.
+const OUTBOX: &str = "outbox";
+
 /// What the next request holds.
 struct Part {
     text: String,
@@ -262,7 +265,7 @@ impl<E: Effects> Run<'_, E> {
             _ => "",
         };
         let warning = format!("the message about {about} stays queued: {cause}{next_step}");
-        warn_lasting("slack", &cause, &warning);
+        warn_lasting(OUTBOX, &cause, &warning);
         self.commit_unsaved()
     }
 
@@ -357,18 +360,16 @@ impl<E: Effects> Run<'_, E> {
                     let is_said = sending.tried.contains(&message.id) || message.given_up.is_some();
                     !is_said && !matches!(message.place, Place::After(_))
                 };
-                let mut unsaid = outbox.iter().filter(is_unsaid);
-                let Some(first) = unsaid.next() else {
-                    return;
-                };
-                let cause = first.cause.as_deref().unwrap_or("the run's time was over");
-                (cause.to_owned(), 1 + unsaid.count())
+                let unsaid = outbox.iter().filter(is_unsaid);
+                let cause = unsaid.clone().find_map(|one| one.cause.as_deref());
+                let cause = cause.unwrap_or("the run's time was over");
+                (cause.to_owned(), unsaid.count())
             }
             _ => return,
         };
         if number > 0 {
             let messages = count(number as u64, "message stays", "messages stay");
-            warn_lasting("outbox", &why, &format!("{messages} queued: {why}"));
+            warn_lasting(OUTBOX, &why, &format!("{messages} queued: {why}"));
         }
     }
 }

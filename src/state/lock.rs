@@ -63,17 +63,12 @@ pub struct Note {
     /// When the heartbeat URL was last asked, and whether the run had ended well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<(Timestamp, bool)>,
-    /// The lasting problems that were printed, by kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub printed: BTreeMap<String, Printed>,
+    pub printed: Printed,
 }
 
-/// A lasting problem, as it was printed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Printed {
-    pub cause: String,
-    pub at: Timestamp,
-}
+/// When lasting problems were printed: by kind, and by a number that stands for the cause, which can be long.
+pub type Printed = BTreeMap<String, BTreeMap<u64, Timestamp>>;
 
 impl Lock {
     /// Takes the lock, waiting for at most `patience` for another run to end.

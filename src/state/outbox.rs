@@ -71,7 +71,7 @@ pub struct Message {
     /// Why it is still here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Whether the fallback command got it.
+    /// Whether the fallback command got it; `None` where it was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOver>,
     /// Why it has to go to `undelivered/`, where that could not be written yet.
@@ -194,10 +194,11 @@ pub struct PromptSize {
 }
 
 /// A message's way to the fallback command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandOver {
-    /// How often it was begun.
-    pub attempts: u32,
+    /// How often it was begun, and its end is not known; 0 once it has failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unended: u32,
     /// When the command took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Timestamp>,

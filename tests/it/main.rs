@@ -8,6 +8,7 @@ mod support;
 mod booted;
 mod commands;
 mod debounce;
+mod fallback;
 mod input;
 mod investigation;
 mod many_hosts;

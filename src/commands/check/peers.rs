@@ -140,24 +140,20 @@ pub(super) fn reactions(config: &Config, http: &Http) -> Option<Finding> {
 
 /// Whether the fallback command can be run; `is_tried`: it is, with a test text.
 pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
-    let set = || format!("set {} to an executable file", var::FALLBACK_COMMAND.name);
+    let variable = var::FALLBACK_COMMAND.name;
     let Some(command) = &config.fallback_command else {
-        return is_tried.then(|| failed("not run: no fallback command is set", set()));
+        let set = format!("set {variable} to an executable file");
+        return is_tried.then(|| failed("not run: no fallback command is set", set));
     };
     let shown = command.display();
     let result = match is_tried {
         true => hand_over::run(&Handed {
             command: command.clone(),
             text: format!("{TEST_MESSAGE}\n"),
-            variables: vec![
-                ("PROBE_WAKE_PROBE", "probe-wake-check".to_owned()),
-                ("PROBE_WAKE_CATEGORY", "made_up".to_owned()),
-                ("PROBE_WAKE_SEVERITY", "info".to_owned()),
-                (
-                    "PROBE_WAKE_TITLE",
-                    "A test of the fallback command".to_owned(),
-                ),
-            ],
+            probe: "probe-wake-check".to_owned(),
+            category: "made_up".to_owned(),
+            severity: "info".to_owned(),
+            title: "A test of the fallback command".to_owned(),
             removed: config.secret_variables(),
             settings: config.settings.clone(),
         }),
@@ -165,8 +161,14 @@ pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
     };
     Some(match result {
         Ok(()) if is_tried => ok(format!("{shown} took a test text")),
-        Ok(()) => ok(format!("{shown}; it was not run")),
-        Err(error) => failed(format!("{shown}: {error:#}"), set()),
+        Ok(()) => Finding {
+            next_step: Some("try it with: probe-wake check --test-fallback".to_owned()),
+            ..ok(format!("{shown}; it was not run"))
+        },
+        Err(error) => failed(
+            format!("{shown}: {error:#}"),
+            "see FALLBACK COMMAND in probe-wake(7) for what it has to be",
+        ),
     })
 }
 

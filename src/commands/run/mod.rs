@@ -31,11 +31,12 @@ const QUIET_GAP: SignedDuration = SignedDuration::from_mins(15);
 const MOST_LAST_LOOKS: u32 = 3;
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
-    let mut config = Config::load(flags)?;
+    let mut config = Config::examine(flags)?;
     if let Some(seconds) = args.max_runtime {
         config.max_runtime = time_limit(seconds.into());
     }
     if args.dry_run {
+        config.print_warnings();
         return dry::dry_run(&config, args);
     }
     explain_interrupt();
@@ -70,6 +71,10 @@ fn real_run(
     // Where this fails, the end of the run says so.
     let _ = lock.note_begun(unwatched);
     logger::begin_lasting(std::mem::take(&mut lock.note.printed));
+    for warning in &config.warnings {
+        let warning = warning.to_string();
+        logger::warn_lasting("settings", &warning, &warning);
+    }
     let ended = locked_run(
         config,
         args,

@@ -7,7 +7,7 @@ use crate::audit::wake::Wake;
 use crate::incident::Dispatch;
 use crate::run::turn::Failed;
 use crate::slack::Thread;
-use crate::state::outbox::{Content, Fixed, Outcome, Place};
+use crate::state::outbox::{Content, Fixed, HandOver, Outcome, Pause, Place};
 use crate::state::queue::{Alert, Retry, Stage};
 
 /// All that the next step depends on. A time is in seconds; the run began at 0.
@@ -978,6 +978,344 @@ fn a_run_waits_until_the_next_thing_is_due() {
                 case.state.slack.limited_until = Some(second(3));
             },
             ask("a"),
+        ),
+    ]);
+}
+
+fn hand_over(id: &str) -> Step {
+    Step::HandOver(id.to_owned())
+}
+
+/// A fallback command that gets what Slack did not take for 300 s, Slack that takes nothing in this run, and
+/// these messages, which have waited that long.
+fn handing_over(case: &mut Case, ids: &str) {
+    case.make(ids.split_whitespace().map(fallback));
+    case.rules.fallback_after = Some(SignedDuration::from_secs(300));
+    case.rules.max_runtime = None;
+    case.progress.looked = Duration::from_secs(300);
+    case.elapsed = 300;
+    case.progress.sending.has_stopped = true;
+}
+
+#[test]
+fn what_slack_did_not_take_in_time_is_handed_over() {
+    check(&[
+        ("in time", |case| handing_over(case, "m"), hand_over("m")),
+        (
+            "no fallback command",
+            |case| {
+                handing_over(case, "m");
+                case.rules.fallback_after = None;
+            },
+            Step::Done,
+        ),
+        (
+            "not yet",
+            |case| {
+                handing_over(case, "m");
+                case.elapsed = 299;
+            },
+            Step::Done,
+        ),
+        (
+            "the clock was set back",
+            |case| {
+                handing_over(case, "m");
+                case.state.outbox[0].queued_at = second(400);
+                case.state.outbox[0].content.alerts_mut()[0].dispatched_at = second(400);
+            },
+            hand_over("m"),
+        ),
+        (
+            "it waits since its dispatch, not since its result",
+            |case| {
+                handing_over(case, "m");
+                case.state.outbox[0].queued_at = second(290);
+            },
+            hand_over("m"),
+        ),
+        (
+            "Slack can still be tried",
+            |case| {
+                handing_over(case, "m");
+                case.progress.sending.has_stopped = false;
+            },
+            send("m"),
+        ),
+        (
+            "Slack is tried once more in a moment",
+            |case| {
+                handing_over(case, "m n");
+                case.progress.sending.has_stopped = false;
+                case.progress.sending.again = Some(("m".to_owned(), Duration::from_secs(301)));
+            },
+            wait(1),
+        ),
+        (
+            "the same for what has failed in an earlier run",
+            |case| {
+                handing_over(case, "m n");
+                case.progress.sending.has_stopped = false;
+                case.progress.sending.again = Some(("m".to_owned(), Duration::from_secs(301)));
+                case.state.outbox[1].was_tried = true;
+            },
+            hand_over("n"),
+        ),
+        (
+            "no token",
+            |case| {
+                handing_over(case, "m");
+                case.rules.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
+            },
+            hand_over("m"),
+        ),
+        (
+            "a rate limit",
+            |case| {
+                handing_over(case, "m");
+                case.progress.sending.has_stopped = false;
+                case.state.slack.limited_until = Some(second(1_000));
+            },
+            hand_over("m"),
+        ),
+        (
+            "a pause",
+            |case| {
+                handing_over(case, "m");
+                case.progress.sending.has_stopped = false;
+                case.state.outbox[0].was_tried = true;
+                case.state.slack.paused_until = Some(second(310));
+            },
+            hand_over("m"),
+        ),
+        (
+            "it has its turn only when others have shown that Slack is well",
+            |case| {
+                handing_over(case, "tried never-tried");
+                case.progress.sending.has_stopped = false;
+                case.progress.sending.tried.insert("tried".to_owned());
+                case.progress.sending.suspect = Some(("tried".to_owned(), Failed::Unknown));
+                case.state.outbox[0].hand_over = Some(done());
+                case.state.slack.witness = Some("another".to_owned());
+                case.state.slack.witness_at = Some(second(290));
+            },
+            hand_over("never-tried"),
+        ),
+        (
+            "printed messages",
+            |case| {
+                handing_over(case, "m");
+                case.rules.route = Route::Stdout;
+            },
+            Step::Done,
+        ),
+        (
+            "past the run's time",
+            |case| {
+                handing_over(case, "m");
+                case.rules.max_runtime = Some(Duration::from_secs(300));
+            },
+            Step::Done,
+        ),
+    ]);
+}
+
+fn done() -> HandOver {
+    HandOver {
+        unended: 1,
+        done: Some(second(0)),
+    }
+}
+
+#[test]
+fn each_alert_is_handed_over_once_one_at_a_time_critical_first() {
+    check(&[
+        (
+            "critical first",
+            |case| handing_over(case, "info-1 critical-1 critical-2"),
+            hand_over("critical-1"),
+        ),
+        (
+            "what it failed on comes after the others",
+            |case| {
+                handing_over(case, "critical-1 info-1");
+                case.state.outbox[0].hand_over = Some(HandOver::default());
+            },
+            hand_over("info-1"),
+        ),
+        (
+            "it failed on this one before",
+            |case| {
+                handing_over(case, "m");
+                case.state.outbox[0].hand_over = Some(HandOver::default());
+            },
+            hand_over("m"),
+        ),
+        (
+            "the run was killed meanwhile",
+            |case| {
+                handing_over(case, "m");
+                case.state.outbox[0].hand_over = Some(HandOver {
+                    unended: 1,
+                    done: None,
+                });
+            },
+            hand_over("m"),
+        ),
+        (
+            "two runs were killed meanwhile",
+            |case| {
+                handing_over(case, "m");
+                case.state.outbox[0].hand_over = Some(HandOver {
+                    unended: 2,
+                    done: None,
+                });
+            },
+            Step::Done,
+        ),
+        (
+            "it has it",
+            |case| {
+                handing_over(case, "m");
+                case.state.outbox[0].hand_over = Some(done());
+            },
+            Step::Done,
+        ),
+        (
+            "it is running",
+            |case| {
+                handing_over(case, "m n");
+                case.progress.handing_over = Some("m".to_owned());
+            },
+            wait(5),
+        ),
+        (
+            "a question is asked meanwhile",
+            |case| {
+                handing_over(case, "m");
+                case.progress.handing_over = Some("m".to_owned());
+                case.queue("a");
+                case.rules.facts_after = None;
+            },
+            ask("a"),
+        ),
+        (
+            "it has failed in this run",
+            |case| {
+                handing_over(case, "m");
+                case.progress.hand_over_failed = true;
+            },
+            Step::Done,
+        ),
+        (
+            "it has failed in an earlier run",
+            |case| {
+                handing_over(case, "m");
+                case.state.fallback = Some(Pause {
+                    until: second(301),
+                    count: 1,
+                });
+            },
+            Step::Done,
+        ),
+        (
+            "the pause is over",
+            |case| {
+                handing_over(case, "m");
+                case.state.fallback = Some(Pause {
+                    until: second(300),
+                    count: 1,
+                });
+            },
+            hand_over("m"),
+        ),
+        (
+            "replies are not for it, nor what has begun to arrive",
+            |case| {
+                handing_over(case, "");
+                case.make([reply("reply"), begun("begun", 1)]);
+            },
+            Step::Done,
+        ),
+        (
+            "a notice",
+            |case| {
+                handing_over(case, "");
+                let content = Content::Quiet {
+                    log: "log".to_owned(),
+                    since: second(-100),
+                };
+                let mut notice = Message::new("log", content, Place::TopLevel, second(0));
+                notice.id = "notice".to_owned();
+                case.make([notice]);
+            },
+            hand_over("notice"),
+        ),
+    ]);
+}
+
+#[test]
+fn a_message_is_given_up_only_after_the_fallback_command_was_tried() {
+    let expired = || Step::GiveUp("old".to_owned(), "expired".to_owned());
+    check(&[
+        (
+            "expired",
+            |case| {
+                handing_over(case, "old");
+                case.state.outbox[0].queued_at = second(-90_000);
+                case.elapsed = 1;
+            },
+            hand_over("old"),
+        ),
+        (
+            "refused as it is, long before its time",
+            |case| {
+                handing_over(case, "bad");
+                case.state.outbox[0].given_up = Some("no_text".to_owned());
+                case.elapsed = 1;
+            },
+            hand_over("bad"),
+        ),
+        (
+            "it is running",
+            |case| {
+                handing_over(case, "old");
+                case.state.outbox[0].queued_at = second(-90_000);
+                case.state.outbox[0].hand_over = Some(HandOver {
+                    unended: 1,
+                    done: None,
+                });
+                case.progress.handing_over = Some("old".to_owned());
+            },
+            wait(5),
+        ),
+        (
+            "it cannot be tried now",
+            |case| {
+                handing_over(case, "old");
+                case.state.outbox[0].queued_at = second(-90_000);
+                case.progress.hand_over_failed = true;
+            },
+            Step::Done,
+        ),
+        (
+            "it has it",
+            |case| {
+                handing_over(case, "old");
+                case.state.outbox[0].queued_at = second(-90_000);
+                case.state.outbox[0].hand_over = Some(done());
+            },
+            expired(),
+        ),
+        (
+            "it has failed",
+            |case| {
+                handing_over(case, "old");
+                case.state.outbox[0].queued_at = second(-90_000);
+                case.state.outbox[0].hand_over = Some(HandOver::default());
+                case.progress.hand_over_failed = true;
+            },
+            expired(),
         ),
     ]);
 }

@@ -97,7 +97,7 @@ fn within_a_cadence_of_such_a_run_only_what_was_never_tried_is_tried() {
     world.slack.script([Slack::refusal("invalid_auth")]);
     world.raise([wake("fly")]).exits(3);
     world
-        .run()
+        .command("run -v")
         .exits(3)
         .warns("1 message stays queued: invalid_auth");
     assert_eq!(world.slack.requests().len(), 1);

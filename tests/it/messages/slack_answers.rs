@@ -164,7 +164,10 @@ fn a_long_rate_limit_holds_for_later_runs_and_is_not_waited_for() {
     world.slack.script([Slack::rate_limit("3600")]);
     assert_eq!(two_wakes(&world, 3)["outbox"]["pending"], 2);
     world.shift_state_by(-SignedDuration::from_secs(1_800));
-    world.run().exits(3).warns("2 messages stay queued");
+    world
+        .command("run -v")
+        .exits(3)
+        .warns("2 messages stay queued");
     assert_eq!(world.slack.requests().len(), 1);
     // The last 30 s of it are waited for.
     world.shift_state_by(-SignedDuration::from_secs(1_798));

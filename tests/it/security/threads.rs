@@ -1,6 +1,7 @@
 //! A machine that has no thread to give: every request fails like a lost connection or is made without one.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::support::{DEAD_URL, Outcome, Reply, Server, World, wake};
 
@@ -35,7 +36,11 @@ fn without_a_thread_the_alert_still_leaves_and_so_does_the_heartbeat() {
     needs!("strace");
     let (world, heartbeat) = world();
     run_without_threads(&world).exits(0);
-    assert_eq!(world.slack.texts().len(), 1);
+    // The question is lost like one whose connection failed.
+    let reason = "engine_exception:ConnectionError";
+    let texts = world.slack.texts();
+    assert!(texts[0].contains(reason), "{texts:?}");
+    assert_eq!((texts.len(), world.engine.questions().len()), (1, 0));
     assert_eq!(heartbeat.requests()[0].path, "/beat");
     let metrics = fs::read_to_string(world.path("metrics")).unwrap();
     assert!(
@@ -61,4 +66,32 @@ fn without_a_thread_and_without_slack_the_run_says_so_and_its_failure_is_reporte
     world.slack.maybe();
     world.run().exits(0);
     assert_eq!(world.slack.texts().len(), 1);
+}
+
+#[test]
+fn without_a_thread_the_fallback_command_fails_and_a_later_run_hands_over() {
+    needs!("strace");
+    let (world, heartbeat) = world();
+    world.slack.maybe();
+    world.reach_slack_at(DEAD_URL.replace("127.0.0.1", "localhost"));
+    let command = world.give("given/page", "#!/bin/sh\ncat > \"$HOME/page\"\n");
+    fs::set_permissions(&command, fs::Permissions::from_mode(0o700)).unwrap();
+    world.set("KORA_PROBE_FALLBACK_COMMAND", command);
+    world.set("KORA_PROBE_FALLBACK_AFTER_SECONDS", "0");
+    let outcome = run_without_threads(&world).exits(3);
+    let failed = outcome
+        .stderr
+        .matches("the fallback command failed: no thread can be started");
+    assert_eq!(failed.count(), 1, "{}", outcome.stderr);
+    assert_eq!(heartbeat.requests()[0].path, "/beat/fail");
+    let metrics = fs::read_to_string(world.path("metrics")).unwrap();
+    assert!(
+        metrics.contains("probe_wake_last_run_exit_code 3"),
+        "{metrics}"
+    );
+    assert!(!world.path("home/page").exists());
+    world.shift_state_by(-jiff::SignedDuration::from_secs(61));
+    world.run().exits(3);
+    let page = fs::read_to_string(world.path("home/page")).unwrap();
+    assert!(page.starts_with("🚨 Probe alert · fly\n"), "{page}");
 }
