@@ -135,7 +135,7 @@ pub struct UndeliveredArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(allow_hyphen_values = true)]
+#[command(allow_hyphen_values = true, override_usage = RAISE_USAGE)]
 pub struct RaiseArgs {
     #[command(flatten)]
     pub row: RowArgs,
@@ -149,7 +149,7 @@ pub struct RaiseArgs {
     pub rows: Option<String>,
 }
 
-// The details of one row, under the names that they have there. (A doc comment here would become the help of `raise`.)
+// The details of one row, under the names that they have there. A doc comment would be the verb's help.
 #[derive(Args, Debug, Serialize)]
 pub struct RowArgs {
     /// The service in trouble, such as nginx
@@ -171,6 +171,11 @@ pub struct RowArgs {
     #[arg(long)]
     pub recovered: bool,
 }
+
+const RAISE_USAGE: &str = "\
+probe-wake raise --probe <NAME> --severity <SEVERITY> --title <TEXT> [OPTIONS]
+       probe-wake raise --probe <NAME> --recovered [OPTIONS]
+       probe-wake raise --rows - [OPTIONS]";
 
 /// Flags with which `raise` needs neither a severity nor a title.
 const NO_WAKE: [&str; 2] = ["rows", "recovered"];

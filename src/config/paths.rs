@@ -103,10 +103,7 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         ));
         return Ok(home.join(LOG_NAME));
     }
-    let home = home(
-        flags,
-        "name the log with --audit-log or KORA_AUDIT_LOG_PATH",
-    )?;
+    let home = home(flags, "give --audit-log or KORA_AUDIT_LOG_PATH")?;
     let [kora, hermes] = [".kora", ".hermes"].map(|name| home.join(name));
     let is_legacy = !kora.exists() && hermes.exists();
     Ok(if is_legacy { hermes } else { kora }.join(LOG_NAME))
@@ -131,10 +128,7 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         let first = folders.split(':').next().unwrap_or(&folders);
         return Ok(PathBuf::from(first));
     }
-    let home = home(
-        flags,
-        "name a folder with --state-dir or KORA_PROBE_WAKE_STATE_DIR",
-    )?;
+    let home = home(flags, "give --state-dir or KORA_PROBE_WAKE_STATE_DIR")?;
     // XDG_STATE_HOME is this process's: a scheduled run does not have it.
     let is_own = env.has_process() && flags.home.is_none();
     let states = match BaseDirs::new() {

@@ -42,12 +42,12 @@ pub fn latency() {
         peers,
         alerts: 0,
     };
-    for (starter, samples) in [("timer and path unit", 20), ("timer", 6)] {
+    for (starter, samples, spread) in [("timer and path unit", 20, 1_000), ("timer", 6, 30_000)] {
         if starter == "timer" {
             bench.machine.sh("systemctl stop probe-wake.path");
         }
         for rate in [0, 10, 50] {
-            bench.measure(starter, rate, samples);
+            bench.measure(starter, rate, samples, spread);
         }
     }
 }
@@ -63,10 +63,10 @@ impl Latency {
         self.machine.path(LOG)
     }
 
-    fn measure(&mut self, starter: &str, rate: u32, samples: usize) {
+    fn measure(&mut self, starter: &str, rate: u32, samples: usize, spread: u64) {
         let writer = Writer::start(self.log(), rate);
         let (begun, processor) = (Instant::now(), self.machine.processor_time());
-        let mut times: Vec<_> = (0..samples).map(|_| self.one()).collect();
+        let mut times: Vec<_> = (0..samples).map(|_| self.one(spread)).collect();
         let minutes = begun.elapsed().as_secs_f64() / 60.0;
         let processor = (self.machine.processor_time() - processor).as_secs_f64() / minutes;
         drop(writer);
@@ -78,11 +78,11 @@ impl Latency {
     }
 
     /// Writes a wake of a pair of its own at some moment, and waits for its message.
-    fn one(&mut self) -> f64 {
+    fn one(&mut self, spread: u64) -> f64 {
         self.alerts += 1;
-        // The moments are spread over the timer's cadence, and no run has begun within the second before.
+        // In milliseconds, spread over the time between two runs. At rest none has begun within the second before.
         sleep(Duration::from_millis(
-            1_500 + self.alerts as u64 * 733 % 1_000,
+            1_500 + self.alerts as u64 * 7_331 % spread,
         ));
         let probe = format!("probe-{}.", self.alerts);
         let row = format!(

@@ -2,7 +2,7 @@
 //! one machine. It makes its own data, interleaves the contenders so that a busy moment hits all of
 //! them, and prints medians and ratios as tables. Peers that are not installed are left out.
 //! `BENCH_MIB=64 cargo bench` takes a smaller log than 1 GiB, `cargo bench -- idle storm` only these
-//! parts of: idle, catch-up, gzip, dispatch, storm, latency. The last takes seven minutes and root, and boots
+//! parts of: idle, catch-up, gzip, dispatch, storm, latency. The last takes twelve minutes and root, and boots
 //! the machine that `.ci/run` makes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]

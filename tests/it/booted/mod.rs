@@ -124,7 +124,7 @@ fn alerts_leave_at_once_through_rotations_a_stop_and_a_reboot() {
         "test \"$(stat -c %U /home/me/.kora {LOG} | uniq)\" = me"
     ));
     booted.raise("second", SOON);
-    println!("at rest: {:?}", booted.raise("third", SOON));
+    booted.raise("third", SOON);
 
     for (number, rotation) in [
         "mv LOG LOG.1; install -o me -g me -m 640 /dev/null LOG",
