@@ -294,11 +294,13 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
         );
         for (other_number, other) in self.found.iter().enumerate() {
             let (is_read, is_certain) = match self.fates[other_number] {
-                // What was not examined is compared where it begins alike.
-                Some(Fate::GoesOn { generation, .. }) => (
-                    other.unchanged.is_none() || file.alike.contains(&generation),
-                    true,
-                ),
+                // What was not examined is compared where it begins alike. A copy says nothing of
+                // whether its content was read.
+                Some(Fate::GoesOn { generation, .. }) => {
+                    let one = &self.table[generation];
+                    let is_alike = other.unchanged.is_none() || file.alike.contains(&generation);
+                    (is_alike && (one.is_followed() || one.judged == 0), true)
+                }
                 Some(Fate::New) | None => (true, other.is_current || is_own(other_number)),
                 _ => (false, false),
             };
