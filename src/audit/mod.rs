@@ -16,9 +16,6 @@ pub mod row;
 pub mod seams;
 pub mod stat;
 pub mod tail;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;
 pub mod wake;
 pub mod wakes;
 
