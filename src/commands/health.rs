@@ -87,7 +87,13 @@ impl Runs {
             "the last run ended with exit {exit}{}",
             said.unwrap_or_default()
         );
-        Some(failed(message, SEE))
+        // What is unfinished is looked after, or reported on its own.
+        let level = if exit == Exit::Unfinished as u8 {
+            warning
+        } else {
+            failed
+        };
+        Some(level(message, SEE.to_owned()))
     }
 }
 

@@ -124,6 +124,7 @@ impl<E: Effects> Run<'_, E> {
         let place = thread.clone().map_or(Place::TopLevel, Place::Thread);
         let Some(fixed) = self.state.message_mut(id).and_then(|one| {
             one.may_have_arrived = false;
+            one.cause = None;
             one.fixed.as_mut()
         }) else {
             return Ok(());

@@ -125,7 +125,7 @@ fn locked_run(
     let mut run = Run::new(config, state, effects, report)
         .keeping_wakes(is_json)
         .after_unwatched(unwatched);
-    if gap > QUIET_GAP {
+    if gap > QUIET_GAP && config.quiet_after.is_some() {
         run.wait_for_rows_anew();
     }
     if run.prepare_reactions(note.reactions_at) {

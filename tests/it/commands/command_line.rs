@@ -159,8 +159,8 @@ fn verbose_says_what_is_done_and_very_verbose_each_step() {
     world
         .command("run -v")
         .exits(0)
-        .warns("probe-wake: the DM about fly was delivered")
-        .warns("probe-wake: held back: probe:fly:service_unhealthy")
+        .warns("probe-wake: the message about fly was delivered")
+        .warns("probe-wake: held back (repeat): probe:fly:service_unhealthy")
         .warns("probe-wake: 2 rows, 2 wakes, 1 dispatched, 1 sent")
         .hides("env file");
     world

@@ -121,10 +121,10 @@ fn a_user_without_a_home_is_asked_for_the_paths() {
         ];
         sandbox.through(&nameless, line)
     };
-    status("status").exits(2).warns("KORA_AUDIT_LOG_PATH");
-    status("status --audit-log log")
+    status("status").exits(2).warns("KORA_PROBE_WAKE_STATE_DIR");
+    status("status --state-dir state")
         .exits(2)
-        .warns("KORA_PROBE_WAKE_STATE_DIR");
+        .warns("KORA_AUDIT_LOG_PATH");
     status("status --audit-log log --state-dir state").exits(0);
 }
 

@@ -210,25 +210,21 @@ fn a_reset_goes_on_only_after_a_yes() {
     at_once(["n", "", "no", "what"], |answer| {
         let world = queued();
         let seen = world.answering_at_terminal(answer, "state reset");
-        assert!(seen.contains("This gives up 1 queued DM."), "{seen}");
+        assert!(seen.contains("This gives up 1 queued message."), "{seen}");
         assert!(seen.contains("[y/N]"), "{seen}");
         assert!(
             seen.contains("Nothing was reset.") && seen.contains("[exit 1]"),
             "{seen}"
         );
-        assert_eq!(world.state_file("undelivered.jsonl"), "");
+        assert_eq!(world.undelivered().len(), 0);
     });
     let world = queued();
     let seen = world.answering_at_terminal("y", "state reset");
     assert!(
-        seen.contains("1 DM went to undelivered.jsonl.") && seen.contains("[exit 0]"),
+        seen.contains("1 message went to undelivered/.") && seen.contains("[exit 0]"),
         "{seen}"
     );
-    assert!(
-        world
-            .state_file("undelivered.jsonl")
-            .contains("alert · fly")
-    );
+    assert_eq!(world.undelivered().len(), 1);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn where_undelivered_cannot_be_written_the_message_stays_and_the_others_go_on() 
     assert_eq!(world.slack.texts(), ["fly", "sentry"].map(plain));
     world.append([wake("vercel")]);
     let report = world
-        .command("run --format json")
+        .command("run -v --format json")
         .exits(3)
         .warns("undelivered");
     assert_eq!(report.json()["outbox"]["pending"], 1);
@@ -252,7 +252,7 @@ fn that_its_own_first_part_went_through_is_no_reason_to_give_a_message_up() {
     });
     for _ in 0..6 {
         world
-            .run()
+            .command("run -v")
             .exits(3)
             .warns("stays queued: restricted_action");
         pass(&world, 61);

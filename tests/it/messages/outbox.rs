@@ -80,7 +80,7 @@ fn a_wrong_token_costs_one_request_a_run_and_no_message() {
     let world = World::stamped_with(Slack::always(|| Slack::refusal("invalid_auth")));
     world.append(["fly", "sentry"].map(wake));
     for _ in 0..7 {
-        world.run().exits(3).warns("invalid_auth");
+        world.command("run -v").exits(3).warns("invalid_auth");
         world.wait_for_pause();
     }
     assert_eq!(world.slack.texts(), vec![plain("fly"); 7]);
@@ -117,7 +117,7 @@ fn a_message_alone_in_the_queue_is_refused_for_ever_and_stays() {
     let world = World::stamped_with(Slack::refusing("alert · fly", "restricted_action"));
     world.append([wake("fly")]);
     for _ in 0..5 {
-        world.run().exits(3).warns("restricted_action");
+        world.command("run -v").exits(3).warns("restricted_action");
         pass(&world, 60);
     }
     assert_eq!((world.outbox().len(), world.slack.requests().len()), (1, 5));

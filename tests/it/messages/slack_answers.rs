@@ -263,7 +263,11 @@ fn without_a_token_or_an_operator_the_message_waits_and_the_variable_is_named() 
             (world.engine.requests().len(), world.slack.requests().len()),
             (1, 0)
         );
-        world.run().exits(3).warns(variable).warns("1 message");
+        world
+            .command("run -v")
+            .exits(3)
+            .warns(variable)
+            .warns("1 message");
         world.set(variable, value);
         assert_eq!(world.report(0)["outbox"]["delivered"], 1);
         assert_eq!(world.slack.texts(), [plain("fly")]);

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::tls::Authority;
 use crate::support::{World, plain, wake};
 
@@ -59,7 +61,7 @@ impl Secure {
         self.world.slack.never();
         self.world.append([wake("fly")]);
         self.world.run().exits(3).warns("stays queued");
-        assert_eq!(self.world.outbox()[0]["delivery"], "queued");
+        assert_eq!(self.world.outbox()[0]["fixed"], Value::Null);
     }
 
     #[track_caller]
