@@ -362,7 +362,10 @@ impl<E: Effects> Run<'_, E> {
                     !is_said && !matches!(message.place, Place::After(_))
                 };
                 let unsaid = outbox.iter().filter(is_unsaid);
-                let cause = unsaid.clone().find_map(|one| one.cause.as_deref());
+                let limit = self.rules.max_runtime;
+                let is_past = limit.is_some_and(|limit| self.begun.elapsed() >= limit);
+                let mut causes = unsaid.clone().filter(|_| !is_past);
+                let cause = causes.find_map(|one| one.cause.as_deref());
                 let cause = cause.unwrap_or("the run's time was over");
                 (cause.to_owned(), unsaid.count())
             }

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::commands::recipes::{post, recipe};
+use crate::fallback::examples::smtp;
 use crate::support::machine::Machine;
-use crate::support::{BINARY, Engine, Reply, SLACK_TOKEN, Slack};
+use crate::support::tools::is_passed_over;
+use crate::support::{BINARY, Engine, Reply, SLACK_TOKEN, Server, Slack};
 
 /// The timer's cadence here, in seconds.
 const CADENCE: u64 = 5;
@@ -386,4 +388,100 @@ fn the_recipes_for_systemd_raise_wakes_and_recoveries() {
     let answer = post(&address, "/", body);
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     booted.wait_for("web", Instant::now(), Duration::from_secs(CADENCE) + SOON);
+}
+
+/// The fallback command, which also calls a setgid helper.
+const PAGE: &str = r#"#!/bin/sh
+{ cat; echo "$PROBE_WAKE_SEVERITY $NTFY_TOKEN helper: $(/usr/local/bin/helper -gn)"; } \
+    >> "$HOME/.local/state/probe-wake/page"
+"#;
+
+#[test]
+#[ignore = "boots a machine"]
+fn the_fallback_command_is_run_in_the_unit_and_a_setgid_helper_gets_no_group() {
+    let Some(booted) = Booted::new("fallback") else {
+        return;
+    };
+    let machine = &booted.machine;
+    machine.sh("install -g mail -m 2755 /usr/bin/id /usr/local/bin/helper");
+    machine.write("/run/page", PAGE);
+    machine.sh("chmod 644 /run/page");
+    machine.sh_as_me(
+        "mkdir bin; install -m 700 /run/page bin/page
+        cat >> .config/probe-wake/env <<END
+KORA_PROBE_FALLBACK_COMMAND=/home/me/bin/page
+KORA_PROBE_FALLBACK_AFTER_SECONDS=0
+NTFY_TOKEN=tk_mine
+END",
+    );
+    booted.schedule();
+    booted.raise("first", SOON);
+    booted.settle();
+    booted.slack.die();
+    machine.sh_as_me("probe-wake raise --probe fly --severity critical --title T");
+    let file = machine.path("/home/me/.local/state/probe-wake/page");
+    let begun = Instant::now();
+    let page = loop {
+        let page = fs::read_to_string(&file).unwrap_or_default();
+        if page.contains("helper: ") {
+            break page;
+        }
+        if begun.elapsed() > SOON + Duration::from_secs(CADENCE) {
+            panic!("{page}\n{}", machine.sh("journalctl -n 50"));
+        }
+        sleep(Duration::from_millis(20));
+    };
+    assert!(page.contains("Probe alert · fly\n"), "{page}");
+    assert!(page.ends_with("critical tk_mine helper: me\n"), "{page}");
+    // Outside of the unit the helper has its group.
+    assert_eq!(machine.sh_as_me("/usr/local/bin/helper -gn"), "mail\n");
+    examples(&booted);
+    booted.slack.revive();
+    booted.wait_for(
+        "fly",
+        Instant::now(),
+        Duration::from_secs(2 * CADENCE) + SOON,
+    );
+    let text = booted.slack.texts().concat();
+    assert!(
+        text.contains(" · also sent by the fallback command "),
+        "{text}"
+    );
+}
+
+/// The examples of probe-wake(7) that need no helper.
+fn examples(booted: &Booted) {
+    let machine = &booted.machine;
+    let is_there = !machine.sh("command -v curl || true").is_empty();
+    if is_passed_over("curl in the machine", is_there) {
+        return;
+    }
+    machine.sh_as_me("echo \"Authorization: Bearer tk_mine\" > .config/ntfy-header");
+    let page = |probe: &str, script: String| {
+        machine.write("/run/page", &script);
+        machine.sh_as_me("install -m 700 /run/page bin/page");
+        let raise = format!("probe-wake raise --probe {probe} --severity warning --title T");
+        machine.sh_as_me(&raise);
+    };
+    let ntfy = Server::start("ntfy", |_, _| Reply::text(200, "{}"));
+    let url = format!("http://{}", ntfy.address());
+    page(
+        "ntfy",
+        recipe("page-by-ntfy").replace("https://ntfy.sh", &url),
+    );
+    ntfy.wait_for(1);
+    let request = &ntfy.requests()[0];
+    assert_eq!(request.header("title"), Some("ntfy: T"));
+    assert_eq!(request.header("authorization"), Some("Bearer tk_mine"));
+
+    booted.settle();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("smtp://{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || smtp(&listener));
+    page(
+        "mail",
+        recipe("page-by-mail").replace("smtp://localhost", &url),
+    );
+    let mail = served.join().unwrap();
+    assert!(mail.contains("Subject: mail (warning)"), "{mail}");
 }

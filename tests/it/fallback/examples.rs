@@ -70,7 +70,7 @@ fn ntfy_gets_the_text_with_title_and_priority() {
 }
 
 /// A mail server for one message; returns what it got.
-fn smtp(listener: &TcpListener) -> String {
+pub fn smtp(listener: &TcpListener) -> String {
     let (mut stream, _) = listener.accept().unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let mut got = String::new();

@@ -2,7 +2,7 @@
 
 mod command;
 mod crashes;
-mod examples;
+pub mod examples;
 mod handed_over;
 mod lasting;
 mod outage;
