@@ -89,7 +89,7 @@ fn result(alerts: Vec<Alert>, outcome: Outcome) -> Content {
 
 fn recovery() -> Content {
     Content::Recovery {
-        alert: fly(),
+        alert: Box::new(fly()),
         healthy_at: at("2026-05-24T15:03:00Z"),
     }
 }

@@ -55,7 +55,7 @@ impl<E: Effects> Run<'_, E> {
         let from = one
             .alerts
             .iter()
-            .map(|alert| raised(alert))
+            .map(raised)
             .min()
             .unwrap_or(now);
         let context = Context {
@@ -152,7 +152,7 @@ impl<E: Effects> Run<'_, E> {
         }
         let first = alerts
             .iter()
-            .map(|alert| raised(alert))
+            .map(raised)
             .min()
             .unwrap_or(now);
         let window = Window {

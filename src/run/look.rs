@@ -195,11 +195,8 @@ impl<E: Effects> Run<'_, E> {
     /// Makes one investigation of what one look dispatched, where that is many wakes.
     pub(super) fn make_digest(&mut self) {
         let batch = std::mem::take(&mut self.batch);
-        if !self
-            .config
-            .digest_wakes
-            .is_some_and(|least| batch.len() >= least)
-        {
+        let least = self.config.digest_wakes.unwrap_or(usize::MAX);
+        if batch.len() < least {
             return;
         }
         let queue = std::mem::take(&mut self.state.queue).into_iter();

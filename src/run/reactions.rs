@@ -36,7 +36,7 @@ impl<E: Effects> Run<'_, E> {
             return false;
         }
         let open = self.open_incidents(now);
-        let threads = open.iter().flat_map(|one| messages(one));
+        let threads = open.iter().flat_map(messages);
         let mut threads: Vec<Thread> = threads.cloned().collect();
         threads.sort_by(|one, other| other.ts.cmp(&one.ts));
         threads.dedup();

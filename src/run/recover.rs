@@ -136,6 +136,7 @@ impl<E: Effects> Run<'_, E> {
     ) {
         let now = self.effects.now();
         let row = outcome::recovered(&alert, id, healthy_at, now);
+        let alert = Box::new(alert);
         let content = Content::Recovery { alert, healthy_at };
         let mut message = Message::new(&self.log.clone(), content, place, now);
         message.investigation = id.cloned();

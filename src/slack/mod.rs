@@ -24,7 +24,7 @@ const REACTIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The wait where a rate limit names none, and the longest that is believed.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
 /// Who is written to, and as whom.
 #[derive(Clone, Debug)]

@@ -107,7 +107,7 @@ pub enum Content {
         outcome: Outcome,
     },
     Recovery {
-        alert: Alert,
+        alert: Box<Alert>,
         healthy_at: Timestamp,
     },
     /// No row was read since then; the log by its file's name.
