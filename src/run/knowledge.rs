@@ -50,7 +50,7 @@ impl<E: Effects> Run<'_, E> {
         if mode != Mode::Off {
             self.read_tail(&one.alerts, now);
         }
-        let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now);
+        let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now).ok();
         let subjects = wakes.iter().zip(&one.alerts);
         let from = one
             .alerts
