@@ -63,9 +63,17 @@ pub enum Command {
     State(StateCommand),
     /// What is open now, when the last run was, what waits, and what was given up
     Status(StatusArgs),
-    /// Hold back alerts for a while, for planned work; without PAIR, list what is silenced
+    /// Silence alerts for planned work, or list the silences
+    ///
+    /// Wakes that a silence matches are counted and held back: nothing is asked or sent. Alerts that
+    /// were dispatched earlier go on, and recoveries are sent. What is still bad when the silence ends is sent then. A PAIR has
+    /// one silence: a new one replaces it. Without PAIR, the silences are listed.
     Silence(SilenceArgs),
-    /// Acknowledge an open incident: nothing more is sent about it for a while
+    /// Acknowledge an open incident: no more alerts about it for now
+    ///
+    /// An acknowledgement ends with its incident, when a wake is more severe than the last alert, or when its
+    /// time is over; what is still bad then is sent. Recoveries are sent all the same. With
+    /// KORA_PROBE_ACK_REACTION a reaction to the alert in Slack does the same.
     Ack(AckArgs),
     /// List the messages that were given up, send them after all, or remove them
     Undelivered(UndeliveredArgs),
@@ -93,16 +101,16 @@ pub struct StatusArgs {
 
 #[derive(Args, Debug)]
 pub struct SilenceArgs {
-    /// A probe, probe:category, or all
+    /// What to silence: a probe, probe:category, or all
     #[arg(value_name = "PAIR", value_hint = ValueHint::Other)]
     pub pair: Option<String>,
-    /// For how long: 30m, 2h, 7d; at most 30 days [1h]
+    /// How long it lasts: 30m, 2h, 7d; at most 30 days [1h]
     #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other, requires = "pair")]
     pub for_: Option<String>,
-    /// Why; messages and lists say it
+    /// Why, for the messages and lists that mention it
     #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other, requires = "pair")]
     pub reason: Option<String>,
-    /// End this silence now
+    /// End the silence of PAIR now
     #[arg(long, requires = "pair", conflicts_with_all = ["for_", "reason"])]
     pub end: bool,
     #[command(flatten)]
@@ -111,10 +119,10 @@ pub struct SilenceArgs {
 
 #[derive(Args, Debug)]
 pub struct AckArgs {
-    /// A probe, or probe:category
+    /// Whose open incidents: a probe, probe:category, or all
     #[arg(value_name = "PAIR", value_hint = ValueHint::Other)]
     pub pair: String,
-    /// For how long at most: 30m, 2h [4h]
+    /// How long it lasts at most: 30m, 2h; at most 30 days [4h]
     #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other)]
     pub for_: Option<String>,
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::Serialize;
 
 /// The bit of a folder's mode (`/tmp` has 1777) with which nobody can replace another user's file
@@ -39,6 +40,21 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     check_is_regular(&meta)?;
     check_writers(path, &meta)?;
     Ok(file)
+}
+
+/// Lets root act as the owner of a folder from now on: what is made there is the owner's, and no link of the
+/// owner's leads root astray.
+pub fn become_owner(folder: &Path) -> io::Result<()> {
+    let Ok(meta) = std::fs::metadata(folder) else {
+        return Ok(());
+    };
+    if meta.uid() == 0 || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    Ok(set_thread_res_uid(uid, uid, uid)?)
 }
 
 /// Reads a file in a folder that is ours.

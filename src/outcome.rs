@@ -89,6 +89,8 @@ enum OfSeam {
         healthy_at: Timestamp,
         #[serde(serialize_with = "serialize_time")]
         first_wake_at: Timestamp,
+        /// Since the last outcome row.
+        held_back: HeldCounts,
     },
 }
 
@@ -244,10 +246,17 @@ fn rows(
 }
 
 /// Makes the row of a recovery whose message was put into the outbox.
-pub fn recovered(alert: &Alert, id: Option<&String>, healthy_at: Timestamp, now: Timestamp) -> Row {
+pub fn recovered(
+    alert: &Alert,
+    id: Option<&String>,
+    healthy_at: Timestamp,
+    held_back: HeldCounts,
+    now: Timestamp,
+) -> Row {
     let recovered = OfSeam::Recovered {
         healthy_at,
         first_wake_at: alert.dispatch.since,
+        held_back,
     };
     row(RECOVERED_SEAM, id.cloned(), &alert.wake, recovered, now)
 }

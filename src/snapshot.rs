@@ -1,7 +1,7 @@
 //! Kora's `daemon_snapshot.json`: which services its daemon calls healthy, and when it looked. It is
 //! replaced every 5 minutes; one that is older than 600 s says nothing.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::files::open_without_waiting;
 use crate::json;
+use crate::text::{first_few, on_one_line};
+use crate::time::{span, utc};
 
 const STALE_AFTER: SignedDuration = SignedDuration::from_secs(600);
 /// A real one has a few thousand.
@@ -29,26 +31,72 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// `None` where there is no snapshot, or none that is of use at `now`.
-    pub fn read(path: &Path, now: Timestamp) -> Option<Self> {
-        let file = open_without_waiting(path).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
-        Self::parse(&bytes, now)
+    /// The error says why there is none that is of use at `now`, and names the file.
+    pub fn read(path: &Path, now: Timestamp) -> Result<Self, String> {
+        let read = || {
+            let file = open_without_waiting(path)?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("not a regular file"));
+            }
+            let mut bytes = Vec::new();
+            file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let parsed = match read() {
+            Ok(bytes) => Self::parse(&bytes, now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err("is missing".to_owned()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        parsed.map_err(|trouble| format!("{} {trouble}", path.display()))
     }
 
-    fn parse(bytes: &[u8], now: Timestamp) -> Option<Self> {
-        let mut value = json::parse(bytes)?;
-        let computed_at: Timestamp = value["computed_at"].as_str()?.parse().ok()?;
+    fn parse(bytes: &[u8], now: Timestamp) -> Result<Self, String> {
+        let value = json::parse(bytes);
+        let computed_at = |value: &Value| utc(value["computed_at"].as_str()?);
+        let Some((mut value, computed_at)) = value.and_then(|value| {
+            let computed_at = computed_at(&value)?;
+            Some((value, computed_at))
+        }) else {
+            return Err("is no snapshot".to_owned());
+        };
+        let age = now.duration_since(computed_at);
         // One from the future is by another clock.
-        let is_fresh = now.duration_since(computed_at).abs() <= STALE_AFTER;
-        is_fresh.then(|| Self {
-            computed_at,
-            service_health: value["service_health"].take(),
-        })
+        match age.abs() <= STALE_AFTER {
+            true => Ok(Self {
+                computed_at,
+                service_health: value["service_health"].take(),
+            }),
+            false if age.is_negative() => Err(format!("is from {} in the future", span(age.abs()))),
+            false => Err(format!("is {} old", span(age))),
+        }
+    }
+
+    /// Says why the recovery of one of these probes cannot be seen.
+    pub fn trouble<'a>(
+        path: &Path,
+        probes: impl Iterator<Item = &'a str>,
+        now: Timestamp,
+    ) -> Option<String> {
+        match Self::read(path, now) {
+            Ok(snapshot) => snapshot.unknown(path, probes),
+            Err(trouble) => Some(trouble),
+        }
+    }
+
+    /// Names those of the probes that it says nothing about.
+    pub fn unknown<'a>(
+        &self,
+        path: &Path,
+        probes: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        let mut unknown: Vec<_> = probes
+            .filter(|probe| self.health(probe) == Health::Unknown)
+            .map(on_one_line)
+            .collect();
+        unknown.sort();
+        unknown.dedup();
+        let unknown = (!unknown.is_empty()).then(|| first_few(&unknown, 5))?;
+        Some(format!("{} does not know {unknown}", path.display()))
     }
 
     #[cfg(test)]
@@ -94,8 +142,21 @@ mod tests {
         assert_eq!(fresh.health("sentry"), Health::Unknown);
         let services: Vec<_> = fresh.services().collect();
         assert_eq!(services, [("fly", "healthy"), ("vercel", "degraded")]);
-        assert!(of("2026-05-24T14:34:59Z").is_none());
-        assert!(of("2026-05-24T15:00:00Z").is_none());
-        assert!(read("{}").is_none() && read("").is_none());
+        assert!(
+            of("2026-05-24T14:35:00").is_ok(),
+            "without a zone it is UTC"
+        );
+        assert_eq!(
+            of("2026-05-24T16:35:00+02:00").unwrap().computed_at,
+            fresh.computed_at
+        );
+        assert_eq!(of("2026-05-24T14:34:59Z").unwrap_err(), "is 10 min 1 s old");
+        assert_eq!(
+            of("2026-05-24T15:00:00Z").unwrap_err(),
+            "is from 15 min in the future"
+        );
+        for text in ["{}", "", "[]", r#"{"computed_at":1}"#] {
+            assert_eq!(read(text).unwrap_err(), "is no snapshot", "{text}");
+        }
     }
 }

@@ -72,6 +72,12 @@ pub fn duration(text: &str) -> Option<SignedDuration> {
     (!length.is_negative() && !text.contains(':')).then_some(length)
 }
 
+/// Parses an RFC 3339 time, which is UTC where it names no zone.
+pub fn utc(text: &str) -> Option<Timestamp> {
+    let without_zone = || TimeZone::UTC.to_timestamp(text.parse().ok()?).ok();
+    text.parse().ok().or_else(without_zone)
+}
+
 /// Parses the start of a period: a duration before `now`, or a time, which is UTC where it names no
 /// zone.
 pub fn since(text: &str, now: Timestamp) -> Option<Timestamp> {

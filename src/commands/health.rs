@@ -6,16 +6,19 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Finding, failed, warning};
-use crate::config::Config;
+use crate::config::{Config, variables as var};
 use crate::exit::Exit;
 use crate::report::count;
 use crate::slack::is_settings_fault;
+use crate::snapshot::Snapshot;
 use crate::state::lock::{self, Note};
 use crate::state::{LogState, State};
 use crate::time::{clock, span};
 
 /// A wake or message that waits this long is a problem.
 const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
+/// A clock that is corrected goes back by less.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// So many questions in a row without an answer are a problem.
 const MOST_FAILURES: u64 = 3;
 
@@ -46,7 +49,7 @@ impl Runs {
             return Some(failed(message, "start one with: probe-wake run"));
         };
         let elapsed = now.duration_since(last);
-        if elapsed.is_negative() && elapsed.abs() > config.overdue_after() {
+        if elapsed < -CLOCK_STEP {
             let message = format!("the last run was {} in the future", span(elapsed.abs()));
             return Some(failed(message, "was the clock set back? See: date"));
         }
@@ -120,13 +123,18 @@ pub fn late(state: &State, now: Timestamp) -> Option<Finding> {
     queued(state, TOO_LONG, now)
 }
 
-/// Reports a refusal that does not pass by itself.
-pub fn refused(state: &State) -> Option<Finding> {
+/// Reports why no message can be sent, where that does not pass by itself.
+pub fn refused(config: &Config, state: &State) -> Option<Finding> {
     let mut causes = state.outbox.iter().filter_map(|one| one.cause.as_deref());
-    let cause = causes.find(|cause| is_settings_fault(cause))?;
-    let message = format!("Slack refuses every message: {cause}");
+    let missing = config
+        .missing_for_slack()
+        .filter(|_| !state.outbox.is_empty());
+    let cause = match missing {
+        Some(variable) => format!("{variable} is not set"),
+        None => causes.find(|cause| is_settings_fault(cause))?.to_owned(),
+    };
     Some(failed(
-        message,
+        format!("no message can be sent: {cause}"),
         "correct the token or the operator; see: probe-wake check",
     ))
 }
@@ -174,6 +182,21 @@ pub fn quiet(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Option
         let message = format!("no row since {} ({})", clock(since, now), span(length));
         failed(message, "is the program that writes the log still running?")
     })
+}
+
+/// Says why no recovery can be seen in Kora's snapshot, where that is switched on.
+pub fn recovery(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Option<Finding> {
+    let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
+    let open = incidents.filter(|one| one.is_open(&config.debounce, now));
+    let probes = open.map(|one| one.pair.probe.as_str());
+    let path = &config.paths.snapshot_path;
+    let trouble = || Snapshot::trouble(path, probes, now);
+    let trouble = config.tell_recovery.then(trouble).flatten()?;
+    let variable = var::SNAPSHOT_PATH.name;
+    Some(warning(
+        format!("no recovery can be seen: {trouble}"),
+        format!("start Kora's daemon, or name its snapshot with {variable}"),
+    ))
 }
 
 /// If the time is in the future, the clock was set back, and the real age is unknown.

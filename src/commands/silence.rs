@@ -1,6 +1,9 @@
 //! `silence` and `ack`: the operator's word that alerts are expected, or known. Neither takes the lock: a run
 //! in progress finds the file at its next look.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use anyhow::{Context, anyhow};
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
@@ -9,15 +12,19 @@ use serde::Serialize;
 use super::print_as;
 use crate::cli::{AckArgs, Global, SilenceArgs};
 use crate::config::Config;
+use crate::context::earlier::Past;
 use crate::exit::{Ended, Exit, Problem};
+use crate::files::become_owner;
 use crate::incident::{Acknowledged, Incident, LONGEST, Pair, Scope, Silence};
+use crate::mask::Masker;
+use crate::outcome;
 use crate::report::{count, tell};
 use crate::state::{LogState, Store, silences};
-use crate::text::{first_few, on_one_line};
+use crate::text::{close_names, first_few, on_one_line};
 use crate::time::{self, DURATIONS, clock, span};
 
-/// How alike a name must be to be mentioned, from 0 to 1.
-const CLOSE: f64 = 0.7;
+/// The most bytes of outcome rows that known pairs are looked for in.
+const MOST_OUTCOMES: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug, Serialize)]
 struct List {
@@ -38,6 +45,7 @@ struct Listed {
 
 pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
     let config = Config::load(flags)?;
+    act_as_owner(&config)?;
     let mut store = Store::at(&config.paths.state_dir);
     store.check()?;
     let state = store.load();
@@ -49,10 +57,10 @@ pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
         return list(&store, kept, args);
     };
     let now = Timestamp::now();
-    let known: Vec<Pair> = known(kept).cloned().collect();
+    let known = known(&config, &store, kept);
     let scope = Scope::parse(name, known.iter());
     if args.end {
-        return end(&store, &scope, now);
+        return end(&store, &scope, name, now);
     }
     let until = until(args.for_.as_deref(), SignedDuration::from_hours(1), now)?;
     Store::create(&config.paths.state_dir)?;
@@ -72,11 +80,12 @@ pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
 
 pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
     let config = Config::load(flags)?;
+    act_as_owner(&config)?;
     let mut store = Store::at(&config.paths.state_dir);
     let state = store.load()?;
     let kept = state.log(&config.paths.audit_log);
     let now = Timestamp::now();
-    let known: Vec<Pair> = known(kept).cloned().collect();
+    let known = known(&config, &store, kept);
     let scope = Scope::parse(&args.pair, known.iter());
     let until = until(args.for_.as_deref(), SignedDuration::from_hours(4), now)?;
     let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
@@ -108,9 +117,28 @@ pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-fn known(kept: Option<&LogState>) -> impl Iterator<Item = &Pair> {
-    kept.into_iter()
-        .flat_map(|kept| kept.incidents.iter().map(|one| &one.pair))
+/// A silence that root makes must be readable by the runs.
+fn act_as_owner(config: &Config) -> anyhow::Result<()> {
+    let dir = &config.paths.state_dir;
+    become_owner(dir).with_context(|| format!("cannot act as the owner of {}", dir.display()))
+}
+
+/// Returns the pairs of the state, and those of earlier outcome rows.
+fn known(config: &Config, store: &Store, kept: Option<&LogState>) -> Vec<Pair> {
+    let files = [outcome::TURNED_FILE, outcome::FILE].map(|file| store.path(file));
+    let files = files.iter().map(PathBuf::as_path);
+    let secrets = config.secrets();
+    let past = Past::read(files, MOST_OUTCOMES, Masker { secrets: &secrets });
+    let earlier = past.pairs_since(Timestamp::MIN);
+    let earlier = earlier.map(|(probe, category)| Pair {
+        probe: probe.to_owned(),
+        category: category.to_owned(),
+    });
+    let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
+    incidents
+        .map(|one| one.pair.clone())
+        .chain(earlier)
+        .collect()
 }
 
 fn until(
@@ -133,11 +161,14 @@ fn until(
         .map_err(|error| Problem::usage(format!("--for: {error}")))
 }
 
-fn end(store: &Store, scope: &Scope, now: Timestamp) -> Ended {
-    let is_it =
-        |one: &Silence| one.scope == *scope && one.acknowledges.is_none() && !one.is_over(now);
-    let shown = on_one_line(&scope.to_string());
-    let Some(mut silence) = silences::list(store).into_iter().find(is_it) else {
+/// Ends the silence of that name. What a name with colons means may have changed since it was made.
+fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
+    let shown = on_one_line(name);
+    let is_it = |one: &Silence| one.scope == *scope || one.scope.to_string() == name;
+    let silences = silences::list(store)
+        .into_iter()
+        .filter(|one| one.acknowledges.is_none() && !one.is_over(now) && is_it(one));
+    let Some(mut silence) = silences.max_by_key(|one| one.scope == *scope) else {
         let error = anyhow!("{shown} is not silenced");
         return Err(
             Problem::new(Exit::Failed, error).with_next_step("probe-wake silence lists what is")
@@ -158,12 +189,9 @@ fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
     let names = known
         .iter()
         .flat_map(|pair| [pair.probe.clone(), Scope::Pair(pair.clone()).to_string()]);
-    let mut close: Vec<_> = names
-        .filter(|name| strsim::jaro_winkler(name, &typed) >= CLOSE)
-        .map(|name| on_one_line(&name))
-        .collect();
-    close.sort();
-    close.dedup();
+    let names: BTreeSet<_> = names.collect();
+    let close = close_names(&typed, names.into_iter());
+    let close: Vec<_> = close.iter().map(|name| on_one_line(name)).collect();
     let close = match close.as_slice() {
         [] => String::new(),
         close => format!("; close to it: {}", first_few(close, 5)),
@@ -173,10 +201,7 @@ fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
 
 fn list(store: &Store, kept: Option<&LogState>, args: &SilenceArgs) -> Ended {
     let now = Timestamp::now();
-    let wakes = |silence: &Silence| {
-        let count = kept.and_then(|kept| kept.silenced.get(&silence.scope.to_string()));
-        count.copied().unwrap_or(0)
-    };
+    let wakes = |silence: &Silence| kept.map_or(0, |kept| kept.held_back_by(silence));
     let silences = silences::list(store)
         .into_iter()
         .filter(|one| !one.is_over(now));

@@ -101,7 +101,7 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
     }
     let past = Past::read([log], u64::MAX, masker);
     let earlier = past.last(&wake.probe, &wake.category, incident.since.unwrap());
-    let snapshot = snapshot.and_then(|path| Snapshot::read(path, now));
+    let snapshot = snapshot.and_then(|path| Snapshot::read(path, now).ok());
     let tail = Tail::of_replay(log, text.len() as u64, window, masker);
     let context = Context {
         mode,

@@ -162,6 +162,9 @@ pub struct MessageRef {
     pub thread: Option<Thread>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub delivered: bool,
+    /// Whether it had the operator's reaction when it was last asked for: only a new one acknowledges.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub has_reaction: bool,
 }
 
 impl MessageRef {
@@ -171,6 +174,7 @@ impl MessageRef {
             id: id.to_owned(),
             thread: None,
             delivered: false,
+            has_reaction: false,
         }
     }
 }
@@ -270,7 +274,7 @@ impl Incident {
     }
 
     /// Decides again on a wake that was held back and is due: neither counts it nor begins another
-    /// incident.
+    /// incident, and asks for no further wakes.
     pub fn decide_again(
         &mut self,
         held: &Held,
@@ -284,7 +288,11 @@ impl Incident {
         if !held.is_recorded {
             self.unrecorded.remove(held.reason);
         }
-        self.judge(&held.wake, rules, silences, now)
+        let rules = Rules {
+            consecutive_required: 1,
+            ..rules.clone()
+        };
+        self.judge(&held.wake, &rules, silences, now)
     }
 
     /// Takes out what was held back, for a message that says it.

@@ -338,6 +338,18 @@ fn a_pair_can_be_required_to_raise_several_wakes() {
          12   warning : alert 1 seen 3",
     );
     tell(
+        "but what was held back is dispatched when it is due",
+        three.clone(),
+        "0    warning  : buffered
+         1    warning  : buffered
+         2    warning  : alert 1 seen 3
+         3    critical : repeat
+         12   due      : critical alert 2
+         13   silence 20
+         14   warning  : silenced
+         33   due      : warning alert 3",
+    );
+    tell(
         "a clock set back counts none of the future",
         three.clone(),
         "0    warning : buffered

@@ -316,7 +316,12 @@ fn later_rows_name_the_investigation_and_the_pair() {
 #[test]
 fn a_recovery_has_the_id_of_the_incidents_first_investigation() {
     let id = "i0".to_owned();
-    let row = recovered(&alert(), Some(&id), at("2026-05-24T14:32:59Z"), now());
+    let held_back = HeldCounts {
+        acknowledged: 2,
+        ..HeldCounts::default()
+    };
+    let healthy_at = at("2026-05-24T14:32:59Z");
+    let row = recovered(&alert(), Some(&id), healthy_at, held_back, now());
     let row = value(&row);
     assert_eq!(row["seam"], "probe.recovery_told");
     assert_eq!(row["caller_session_id"], "probe:fly:service_unhealthy");
@@ -324,6 +329,7 @@ fn a_recovery_has_the_id_of_the_incidents_first_investigation() {
     assert_eq!(details["id"], "i0");
     assert_eq!(details["probe"], "fly");
     assert_eq!(details["issue_category"], "service_unhealthy");
+    assert_eq!(details["held_back"]["acknowledged"], 2);
 }
 
 /// An empty folder for one test.

@@ -108,6 +108,7 @@ pub fn group(
             first_wake_at: first,
             last_wake_at: first,
             recovered_at: Some(one.healthy_at),
+            held_back: one.held_back,
             wakes: one.wakes,
             ..Incident::default()
         }
@@ -171,10 +172,12 @@ impl Incident {
     }
 
     fn add(&mut self, part: Self) {
-        if self.severity.is_empty() {
-            self.severity.clone_from(&part.severity);
-        }
-        self.severity = worse(&self.severity, &part.severity).to_owned();
+        // A recovery has no severity of its own.
+        self.severity = match (self.severity.is_empty(), part.severity.is_empty()) {
+            (true, _) => part.severity,
+            (_, true) => std::mem::take(&mut self.severity),
+            _ => worse(&self.severity, &part.severity).to_owned(),
+        };
         self.title = part.title.or(self.title.take());
         self.last_wake_at = self.last_wake_at.max(part.last_wake_at);
         self.recovered_at = self.recovered_at.max(part.recovered_at);

@@ -36,6 +36,7 @@ pub struct Record {
     /// In the order in which they ended, or were last seen.
     pub incidents: Vec<Incident>,
     silences: Vec<Silence>,
+    /// What no investigation's row says: of the state, and of recoveries.
     parts: Vec<Incident>,
 }
 
@@ -164,7 +165,14 @@ impl Sources {
         } else if row.is_of(DELIVERED_SEAM) {
             self.deliveries.extend(rows::delivery(row));
         } else if row.is_of(RECOVERY_SEAM) {
-            self.recoveries.extend(rows::recovery(row));
+            let Some(one) = rows::recovery(row) else {
+                return;
+            };
+            // After a kill there may be two.
+            let is_same = |known: &rows::Recovery| known.id == one.id && known.pair == one.pair;
+            self.recoveries
+                .retain(|known| one.id.is_none() || !is_same(known));
+            self.recoveries.push(one);
         } else if row.is_of(rows::SILENCE_SEAM) {
             let silence = rows::silence(row);
             let new = silence.filter(|one| !self.silences.contains(one));
@@ -193,6 +201,13 @@ impl Sources {
         let parts = &self.parts;
         let mut incidents = incidents::group(&self.investigations, parts, &self.recoveries);
         incidents::resolve(&mut incidents, snapshot);
+        let held_back = self.recoveries.into_iter().map(|one| Incident {
+            pair: one.pair,
+            last_wake_at: one.healthy_at,
+            held_back: one.held_back,
+            ..Incident::default()
+        });
+        self.parts.extend(held_back);
         for one in &incidents {
             for place in &one.investigations {
                 self.investigations[*place].resolution = one.resolution;

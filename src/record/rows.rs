@@ -22,6 +22,7 @@ pub struct Recovery {
     pub pair: Pair,
     pub healthy_at: Timestamp,
     pub first_wake_at: Option<Timestamp>,
+    pub held_back: HeldCounts,
     pub wakes: u64,
 }
 
@@ -89,6 +90,7 @@ pub fn recovery(row: &Row) -> Option<Recovery> {
         pair: pair(row)?,
         healthy_at: time(row, "healthy_at").or(row.emitted_at())?,
         first_wake_at: time(row, "first_wake_at"),
+        held_back: HeldCounts::deserialize(&row.details()["held_back"]).unwrap_or_default(),
         wakes: row.number("wakes").unwrap_or(0),
     })
 }

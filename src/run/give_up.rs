@@ -7,9 +7,11 @@ use log::warn;
 
 use super::Run;
 use super::effects::Effects;
+use crate::incident::Pair;
 use crate::outcome;
 use crate::report::count;
 use crate::state::outbox::{Content, Message, Outcome, Place};
+use crate::state::queue::Alert;
 use crate::state::{Durability, Store, undelivered};
 
 impl<E: Effects> Run<'_, E> {
@@ -118,15 +120,44 @@ impl<E: Effects> Run<'_, E> {
             return;
         }
         let place = Place::After(lost.id.clone());
-        for message in self
-            .state
-            .outbox
-            .iter_mut()
-            .filter(|message| message.place == place)
-        {
-            message.stand_alone(lost);
-        }
         self.state.settle(&lost.id, None);
+        let is_recovery = |one: &&Message| matches!(one.content, Content::Recovery { .. });
+        let following = self.state.outbox.iter().filter(|one| one.place == place);
+        let (recoveries, results): (Vec<_>, Vec<_>) = following.partition(is_recovery);
+        let following = results.into_iter().chain(recoveries);
+        let following: Vec<_> = following.map(|one| one.id.clone()).collect();
+        for id in following {
+            let Some(mut message) = self.state.remove_for_change(&id) else {
+                continue;
+            };
+            let place = match &message.content {
+                Content::Recovery { alert, .. } => self.place_of_recovery(&message.log, alert),
+                Content::HeardAgain { .. } => None,
+                _ => {
+                    message.stand_alone(lost);
+                    self.note_message(&message);
+                    Some(Place::TopLevel)
+                }
+            };
+            match place {
+                Some(place) => {
+                    message.place = place;
+                    self.state.put_back(message);
+                }
+                None => drop(self.state.remove_message(&id)),
+            }
+        }
+    }
+
+    /// Where a recovery belongs whose message was given up: another message of its incident. `None`: nobody
+    /// has heard of the incident.
+    fn place_of_recovery(&self, log: &str, alert: &Alert) -> Option<Place> {
+        let incidents = &self.state.logs.get(log)?.incidents;
+        let incident = incidents.get(&Pair::of(&alert.wake))?;
+        let first = incident.first_message.as_ref();
+        first
+            .filter(|_| incident.first_wake == alert.dispatch.since)
+            .map(Place::of)
     }
 }
 

@@ -50,14 +50,9 @@ impl<E: Effects> Run<'_, E> {
         if mode != Mode::Off {
             self.read_tail(&one.alerts, now);
         }
-        let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now);
+        let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now).ok();
         let subjects = wakes.iter().zip(&one.alerts);
-        let from = one
-            .alerts
-            .iter()
-            .map(raised)
-            .min()
-            .unwrap_or(now);
+        let from = one.alerts.iter().map(raised).min().unwrap_or(now);
         let context = Context {
             mode,
             now,
@@ -150,11 +145,7 @@ impl<E: Effects> Run<'_, E> {
         if self.known.tail.as_ref().is_some_and(is_recent) && !self.effects.is_replay() {
             return;
         }
-        let first = alerts
-            .iter()
-            .map(raised)
-            .min()
-            .unwrap_or(now);
+        let first = alerts.iter().map(raised).min().unwrap_or(now);
         let window = Window {
             from: first
                 .checked_sub(self.config.context.length)

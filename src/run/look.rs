@@ -122,12 +122,20 @@ impl<E: Effects> Run<'_, E> {
         if let Decision::HeldBack(reason) = decision {
             self.state.counters.held_back += 1;
             self.report.tally.held_back += 1;
+            let is_ack = match reason {
+                Reason::Silenced => Some(false),
+                Reason::Acknowledged => Some(true),
+                _ => None,
+            };
             let pair = Pair::of(&wake);
-            let silence = silences
-                .iter()
-                .find(|one| one.scope.covers(&pair) && !one.is_over(now));
-            if let (Reason::Silenced, Some(silence)) = (reason, silence) {
-                *kept.silenced.entry(silence.scope.to_string()).or_default() += 1;
+            let holds = |one: &&Silence| {
+                let incident = kept.incidents.get(&pair);
+                is_ack == Some(one.acknowledges.is_some())
+                    && incident.is_some_and(|incident| one.holds(incident, now))
+            };
+            let holding: Vec<_> = silences.iter().filter(holds).collect();
+            for silence in holding {
+                kept.count_held_back_by(silence);
             }
         }
         self.carry_out(kept, wake, now, decision, now);
@@ -225,18 +233,33 @@ impl<E: Effects> Run<'_, E> {
         self.state.queue.push_back(digest);
     }
 
-    /// Removes the silences that are over, where they were read.
+    /// Notes the silences that are over, where they were read. They are removed after the commit of what
+    /// follows from their end: a run that is killed before finds them again.
     fn end_silences(&mut self, kept: &mut LogState, now: Timestamp) {
-        for silence in self.silences.take().unwrap_or_default() {
-            let is_of_none = || !kept.incidents.iter().any(|one| silence.holds(one, now));
-            let is_over = silence.is_over(now) || silence.acknowledges.is_some() && is_of_none();
-            if !is_over || self.report.dry_run {
-                continue;
-            }
-            if silence.acknowledges.is_none() {
-                let wakes = kept.silenced.remove(&silence.scope.to_string());
+        let Some(silences) = self.silences.take() else {
+            return;
+        };
+        kept.forget_held_back_by_others(&silences);
+        for silence in silences {
+            let is_held_by =
+                |log: &LogState| log.incidents.iter().any(|one| silence.holds(one, now));
+            let is_of_none = !is_held_by(kept) && !self.state.logs.values().any(is_held_by);
+            let is_over = silence.is_over(now) || silence.acknowledges.is_some() && is_of_none;
+            if is_over && !self.report.dry_run && !self.ended_silences.contains(&silence) {
+                self.ended_silences.push(silence);
                 self.note_unsaved(Durability::Full);
-                let row = outcome::silence_over(&silence, wakes.unwrap_or(0), now);
+            }
+        }
+    }
+
+    /// Removes the silences that are over, and says so in an outcome row.
+    pub(super) fn remove_ended_silences(&mut self) {
+        let now = self.effects.now();
+        for silence in std::mem::take(&mut self.ended_silences) {
+            let log = self.state.logs.get(&self.log);
+            let wakes = log.map_or(0, |log| log.held_back_by(&silence));
+            if silence.acknowledges.is_none() {
+                let row = outcome::silence_over(&silence, wakes, now);
                 self.effects.record(&row);
             }
             self.effects.remove_silence(&silence);
@@ -253,6 +276,7 @@ impl<E: Effects> Run<'_, E> {
         kept.quiet.since = now;
         kept.quiet.is_row = true;
         kept.quiet.noticed_at = None;
+        self.progress.quiet_since = None;
         let Some(notice) = kept.quiet.notice.take() else {
             return;
         };

@@ -73,6 +73,8 @@ pub struct Run<'a, E: Effects> {
     reported: HashMap<String, Vec<usize>>,
     /// The silences, once they were read in this look.
     silences: Option<Vec<Silence>>,
+    /// Silences that are over, until the next commit.
+    ended_silences: Vec<Silence>,
     reactions: Reactions,
     known: Known,
     /// The ids of the investigations that this look has queued.
@@ -128,6 +130,7 @@ impl<'a, E: Effects> Run<'a, E> {
             keeps_wakes: false,
             reported: HashMap::new(),
             silences: None,
+            ended_silences: Vec::new(),
             reactions: Reactions::default(),
             known: Known::default(),
             batch: Vec::new(),
@@ -241,6 +244,7 @@ impl<'a, E: Effects> Run<'a, E> {
             if std::mem::take(&mut self.says_unwatched) {
                 self.unwatched = None;
             }
+            self.remove_ended_silences();
         }
         Ok(())
     }

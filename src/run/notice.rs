@@ -22,9 +22,15 @@ impl<E: Effects> Run<'_, E> {
         }
     }
 
-    /// Finds out since when no row was read, for the next step to be chosen.
+    /// Finds out since when no row was read, for the next step to be chosen. A time in the future is a clock
+    /// that was set back, and counts as now.
     pub(super) fn note_quiet(&mut self) {
         let now = self.effects.now();
+        let log = self.state.logs.get_mut(&self.log);
+        if let Some(log) = log.filter(|log| log.quiet.since > now) {
+            log.quiet.since = now;
+            self.note_unsaved(Durability::Full);
+        }
         let quiet = self.state.logs.get(&self.log).map(|log| &log.quiet);
         let was_said = |at| {
             let since = now.duration_since(at);

@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Run;
 use super::effects::{Effects, Route};
-use crate::incident::{Acknowledged, Incident, Scope, Silence};
+use crate::incident::{Acknowledged, Incident, Pair, Scope, Silence};
 use crate::logger::{REACTIONS, warn_lasting};
 use crate::slack::Thread;
+use crate::state::Durability;
 
 /// So many messages are asked for, the newest.
 const MOST: usize = 5;
@@ -38,7 +39,7 @@ impl<E: Effects> Run<'_, E> {
         let open = self.open_incidents(now);
         let threads = open.iter().flat_map(messages);
         let mut threads: Vec<Thread> = threads.cloned().collect();
-        threads.sort_by(|one, other| other.ts.cmp(&one.ts));
+        threads.sort_by_key(|thread| std::cmp::Reverse(posted_at(&thread.ts)));
         threads.dedup();
         threads.truncate(MOST);
         threads.reverse();
@@ -86,44 +87,81 @@ impl<E: Effects> Run<'_, E> {
         }
     }
 
-    /// Acknowledges incidents that have a reaction, and ends acknowledgements whose reaction was taken away.
+    /// Acknowledges incidents with a new reaction, and ends acknowledgements whose reaction was taken away.
     fn apply_reactions(&mut self) {
         let now = self.effects.now();
         let silences = self.effects.silences();
         for incident in self.open_incidents(now) {
-            let is_asked = |thread: &&Thread| self.reactions.asked.contains(&thread.ts);
-            let has_reaction = |thread: &Thread| self.reactions.reacted.contains(&thread.ts);
-            let acks = silences.iter().filter(|one| one.acknowledges.is_some());
-            let ack = acks
-                .filter(|one| one.holds(&incident, now))
-                .max_by_key(|one| one.until);
-            if messages(&incident).any(has_reaction) {
-                // One that a more severe wake has ended is not given again by the same reaction.
-                if ack.is_none() && incident.ack_over.is_none() {
-                    self.effects.put_silence(&Silence {
-                        scope: Scope::Pair(incident.pair.clone()),
-                        since: now,
-                        until: now.checked_add(LENGTH).unwrap_or(Timestamp::MAX),
-                        reason: None,
-                        acknowledges: Some(Acknowledged {
-                            first_wake: incident.first_wake,
-                            by_reaction: true,
-                        }),
-                    });
+            let holds = |one: &&Silence| one.acknowledges.is_some() && one.holds(&incident, now);
+            let ack = silences.iter().filter(holds).max_by_key(|one| one.until);
+            let is_by_reaction = |one: &&Silence| {
+                let ack = one.acknowledges.as_ref();
+                ack.is_some_and(|ack| ack.by_reaction)
+            };
+            match self.note_reactions(&incident.pair) {
+                Change::Given if ack.is_none() => self.effects.put_silence(&Silence {
+                    scope: Scope::Pair(incident.pair.clone()),
+                    since: now,
+                    until: now.checked_add(LENGTH).unwrap_or(Timestamp::MAX),
+                    reason: None,
+                    acknowledges: Some(Acknowledged {
+                        first_wake: incident.first_wake,
+                        by_reaction: true,
+                    }),
+                }),
+                Change::TakenAway => {
+                    if let Some(ack) = ack.filter(is_by_reaction) {
+                        self.effects.put_silence(&Silence {
+                            until: now,
+                            ..ack.clone()
+                        });
+                    }
                 }
-            } else if let Some(ack) = ack
-                && ack.acknowledges.as_ref().is_some_and(|ack| ack.by_reaction)
-                && messages(&incident).all(|thread| is_asked(&thread))
-            {
-                self.effects.put_silence(&Silence {
-                    until: now,
-                    ..ack.clone()
-                });
+                _ => {}
             }
         }
         // What was acknowledged may be due now.
         self.progress.is_fresh = false;
     }
+
+    /// Notes which of an incident's messages have the reaction, and returns what has changed. A reaction that
+    /// was seen before acknowledges no more: its acknowledgement may have ended since.
+    fn note_reactions(&mut self, pair: &Pair) -> Change {
+        let mut change = Change::None;
+        let log = self.state.logs.get_mut(&self.log);
+        let Some(incident) = log.and_then(|log| log.incidents.get_mut(pair)) else {
+            return change;
+        };
+        for message in [&mut incident.first_message, &mut incident.newest_message] {
+            let Some(message) = message else {
+                continue;
+            };
+            let Some(thread) = &message.thread else {
+                continue;
+            };
+            let has_reaction = self.reactions.reacted.contains(&thread.ts);
+            if !self.reactions.asked.contains(&thread.ts) || has_reaction == message.has_reaction {
+                continue;
+            }
+            message.has_reaction = has_reaction;
+            change = match has_reaction || change == Change::Given {
+                true => Change::Given,
+                false => Change::TakenAway,
+            };
+        }
+        if change != Change::None {
+            self.note_unsaved(Durability::Full);
+        }
+        change
+    }
+}
+
+/// What an operator did to the messages of an incident since they were last asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Change {
+    None,
+    Given,
+    TakenAway,
 }
 
 /// The messages whose reactions count: the first that was delivered, and the newest.
@@ -133,4 +171,10 @@ fn messages(incident: &Incident) -> impl Iterator<Item = &Thread> {
         .into_iter()
         .flatten()
         .filter_map(|message| message.thread.as_ref())
+}
+
+/// When Slack took a message, from its `ts`: seconds and a number of six digits.
+fn posted_at(ts: &str) -> (u64, u64) {
+    let (seconds, rest) = ts.split_once('.').unwrap_or((ts, ""));
+    (seconds.parse().unwrap_or(0), rest.parse().unwrap_or(0))
 }

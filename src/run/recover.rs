@@ -4,13 +4,14 @@
 use super::Run;
 use super::effects::Effects;
 use crate::audit::wake::{Recovery, Wake};
-use crate::incident::{Dispatch, Incident, Pair};
+use crate::incident::{Dispatch, HeldCounts, Incident, Pair};
 use crate::outcome;
 use crate::snapshot::{Health, Snapshot};
 use crate::state::outbox::{Content, Message, Place};
 use crate::state::queue::Alert;
 use crate::state::{Durability, LogState};
 use jiff::Timestamp;
+use log::info;
 
 impl<E: Effects> Run<'_, E> {
     /// Queues the recoveries that the snapshot shows.
@@ -22,8 +23,7 @@ impl<E: Effects> Run<'_, E> {
         };
         let rules = &self.config.debounce;
         let is_waiting = |one: &&Incident| {
-            let is_known = !one.is_forgotten(rules, now) && one.recovered.is_none();
-            is_known && one.first_message.is_some()
+            one.wakes > 0 && !one.is_forgotten(rules, now) && one.recovered.is_none()
         };
         let waiting: Vec<Pair> = log
             .incidents
@@ -34,9 +34,19 @@ impl<E: Effects> Run<'_, E> {
         if waiting.is_empty() {
             return;
         }
-        let Some(snapshot) = Snapshot::read(&self.config.paths.snapshot_path, now) else {
-            return;
+        let path = &self.config.paths.snapshot_path;
+        let open = log
+            .incidents
+            .iter()
+            .filter(|one| one.is_open(rules, now))
+            .map(|one| one.pair.probe.as_str());
+        let snapshot = match Snapshot::read(path, now) {
+            Ok(snapshot) => snapshot,
+            Err(trouble) => return info!("no recovery can be seen: {trouble}"),
         };
+        if let Some(trouble) = snapshot.unknown(path, open) {
+            info!("no recovery can be seen: {trouble}");
+        }
         for pair in waiting {
             let is_new = self
                 .state
@@ -53,22 +63,26 @@ impl<E: Effects> Run<'_, E> {
     /// nothing.
     pub(super) fn note_recovery(&mut self, kept: &mut LogState, row: Recovery, now: Timestamp) {
         let row = row.masked(&self.secrets);
-        let healthy_at = row.emitted_at.as_ref().and_then(|at| at.parse().ok());
+        let healthy_at: Option<Timestamp> = row.emitted_at.as_ref().and_then(|at| at.parse().ok());
+        let rules = &self.config.debounce;
         let is_meant = |one: &&mut Incident| {
             let is_category = row
                 .category
                 .as_ref()
                 .is_none_or(|it| *it == one.pair.category);
-            one.pair.probe == row.probe && is_category && one.recovered.is_none()
+            // A row that a log shipper sends again ends no later incident.
+            let is_new = healthy_at.is_none() || healthy_at > one.healthy_at;
+            let is_known = one.recovered.is_none() && !one.is_forgotten(rules, now);
+            one.pair.probe == row.probe && is_category && is_known && is_new
         };
         let mut ended = Vec::new();
         for incident in kept.incidents.iter_mut().filter(is_meant) {
             ended.push(incident.clone());
-            incident.recover(healthy_at, now);
+            end(incident, healthy_at, now);
         }
         for incident in ended {
             let healthy_at = healthy_at
-                .filter(|at| *at >= incident.first_wake)
+                .filter(|at| (incident.first_wake..=now).contains(at))
                 .unwrap_or(now);
             self.announce_recovery(&incident, healthy_at);
         }
@@ -84,7 +98,7 @@ impl<E: Effects> Run<'_, E> {
             return;
         }
         let before = incident.clone();
-        incident.recover(Some(healthy_at), now);
+        end(incident, Some(healthy_at), now);
         self.announce_recovery(&before, healthy_at);
     }
 
@@ -109,7 +123,8 @@ impl<E: Effects> Run<'_, E> {
         if let Some(first) = &incident.first_message {
             let alert = last_alert(incident);
             let id = incident.investigation.as_ref();
-            self.queue_recovery(alert, healthy_at, Place::of(first), id);
+            let place = Place::of(first);
+            self.queue_recovery(alert, healthy_at, place, id, incident.unrecorded);
         } else {
             let new = self
                 .state
@@ -117,25 +132,26 @@ impl<E: Effects> Run<'_, E> {
                 .iter_mut()
                 .filter(|one| one.is_new() && one.log == log);
             let alerts = new.flat_map(|one| &mut one.alerts);
-            let alert = alerts
-                .into_iter()
-                .find(|alert| Pair::of(&alert.wake) == *pair);
+            let mut alerts = alerts.filter(|alert| Pair::of(&alert.wake) == *pair);
+            let alert = alerts.find(|alert| alert.dispatch.since == incident.first_wake);
             alert
                 .into_iter()
                 .for_each(|alert| alert.recovered = Some(healthy_at));
         }
     }
 
-    /// Queues the message about a recovery. `id`: of the incident's first investigation.
+    /// Queues the message about a recovery. `id`: of the incident's first investigation; `held_back`: what no
+    /// outcome row has counted yet.
     pub(super) fn queue_recovery(
         &mut self,
         alert: Alert,
         healthy_at: Timestamp,
         place: Place,
         id: Option<&String>,
+        held_back: HeldCounts,
     ) {
         let now = self.effects.now();
-        let row = outcome::recovered(&alert, id, healthy_at, now);
+        let row = outcome::recovered(&alert, id, healthy_at, held_back, now);
         let alert = Box::new(alert);
         let content = Content::Recovery { alert, healthy_at };
         let mut message = Message::new(&self.log.clone(), content, place, now);
@@ -151,10 +167,19 @@ impl<E: Effects> Run<'_, E> {
                 let mut alert = alert.clone();
                 alert.wake.drop_details();
                 let place = Place::After(message.to_owned());
-                self.queue_recovery(alert, healthy_at, place, Some(&id.to_owned()));
+                let (id, none) = (id.to_owned(), HeldCounts::default());
+                self.queue_recovery(alert, healthy_at, place, Some(&id), none);
             }
         }
     }
+}
+
+/// Ends an incident. The row of its recovery says what was held back, where there is one.
+fn end(incident: &mut Incident, healthy_at: Option<Timestamp>, now: Timestamp) {
+    if incident.first_message.is_some() {
+        incident.take_unrecorded();
+    }
+    incident.recover(healthy_at, now);
 }
 
 /// What a recovery is about.

@@ -28,6 +28,7 @@ pub use counters::Counters;
 pub use folder::Folder;
 use outbox::{Content, Message, Outbox, Pause, Place};
 use queue::{Queue, Stage};
+use silences::HeldBackBy;
 pub use store::{Durability, FILE, Store};
 use text::Texts;
 
@@ -68,9 +69,9 @@ pub struct LogState {
     pub checkpoint: Checkpoint,
     #[serde(default)]
     pub incidents: Incidents,
-    /// How many wakes each silence held back, by its pair as typed.
+    /// How many wakes each silence held back, by its file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub silenced: BTreeMap<String, u64>,
+    silenced: BTreeMap<String, HeldBackBy>,
     #[serde(default)]
     pub quiet: Quiet,
 }
@@ -276,6 +277,7 @@ impl State {
                 _ => None,
             },
             delivered: true,
+            has_reaction: false,
         });
         let settle = |message: &mut Option<MessageRef>| {
             if message.as_ref().is_some_and(|one| one.id == id) {

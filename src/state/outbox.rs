@@ -98,9 +98,7 @@ pub enum Content {
         outcome: Outcome,
     },
     /// Alerts whose investigation is pending.
-    Announcement {
-        alerts: Vec<Alert>,
-    },
+    Announcement { alerts: Vec<Alert> },
     /// What was announced.
     Result {
         alerts: Vec<Alert>,
@@ -111,15 +109,9 @@ pub enum Content {
         healthy_at: Timestamp,
     },
     /// No row was read since then; the log by its file's name.
-    Quiet {
-        log: String,
-        since: Timestamp,
-    },
+    Quiet { log: String, since: Timestamp },
     /// A row was read again.
-    HeardAgain {
-        log: String,
-        at: Timestamp,
-    },
+    HeardAgain { log: String, at: Timestamp },
 }
 
 /// What an investigation came to.

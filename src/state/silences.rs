@@ -1,12 +1,12 @@
 //! `silences/`: a file for each silence and each acknowledgement. Making and ending one takes no lock: a run
 //! reads the folder when it has something to decide.
 
-use std::os::unix::fs::{MetadataExt, chown};
-
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use log::warn;
+use serde::{Deserialize, Serialize};
 
-use super::{Folder, Store};
+use super::{Folder, LogState, Store};
 use crate::audit::proof::sha256;
 use crate::incident::Silence;
 
@@ -33,27 +33,57 @@ pub fn list(store: &Store) -> Vec<Silence> {
     silences.collect()
 }
 
-/// Writes a silence in place of one of the same pair. Made by root it gets the folder's owner.
+/// Writes a silence in place of one of the same pair.
 pub fn put(store: &Store, silence: &Silence) -> Result<()> {
     let (folder, file) = (store.silences(), file(silence));
     let failed = || format!("cannot write {}", folder.path(&file).display());
     let bytes = serde_json::to_vec_pretty(silence)?;
     folder.write(&file, &bytes).with_context(failed)?;
-    folder.sync().with_context(failed)?;
-    let owner = std::fs::metadata(&store.dir).with_context(failed)?;
-    if owner.uid() != rustix::process::geteuid().as_raw() {
-        for path in [folder.path(""), folder.path(&file)] {
-            chown(&path, Some(owner.uid()), Some(owner.gid())).with_context(failed)?;
-        }
-    }
-    Ok(())
+    folder.sync().with_context(failed)
 }
 
-/// Removes a silence that is over. A failure is a warning: it is over all the same.
+/// Removes a silence that is over, unless a new one has taken its place. A failure is a warning: it is over
+/// all the same.
 pub fn remove(store: &Store, silence: &Silence) {
     let (folder, file) = (store.silences(), file(silence));
+    let is_it =
+        |bytes: Vec<u8>| serde_json::from_slice(&bytes).is_ok_and(|one: Silence| one == *silence);
+    if !folder.read(&file).is_ok_and(is_it) {
+        return;
+    }
     if let Err(error) = folder.remove(&file) {
         warn!("cannot remove {}: {error}", folder.path(&file).display());
+    }
+}
+
+/// How many wakes a silence has held back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldBackBy {
+    /// When the silence began: one that was put in its place has none yet.
+    since: Timestamp,
+    wakes: u64,
+}
+
+impl LogState {
+    /// Returns how many wakes a silence or an acknowledgement has held back.
+    pub fn held_back_by(&self, silence: &Silence) -> u64 {
+        let held = self.silenced.get(&file(silence));
+        held.filter(|held| held.since == silence.since)
+            .map_or(0, |held| held.wakes)
+    }
+
+    pub fn count_held_back_by(&mut self, silence: &Silence) {
+        let held = HeldBackBy {
+            since: silence.since,
+            wakes: self.held_back_by(silence) + 1,
+        };
+        self.silenced.insert(file(silence), held);
+    }
+
+    /// Forgets the counts of silences that are not there any more.
+    pub fn forget_held_back_by_others(&mut self, silences: &[Silence]) {
+        let files: Vec<_> = silences.iter().map(file).collect();
+        self.silenced.retain(|name, _| files.contains(name));
     }
 }
 

@@ -13,6 +13,7 @@ mod input;
 mod investigation;
 mod many_hosts;
 mod messages;
+mod operator;
 mod position;
 mod run;
 mod security;

@@ -15,7 +15,6 @@ use crate::config::variables as var;
 use crate::config::{self, Config};
 use crate::exit::Problem;
 use crate::files::{create_anew, is_readable_by_others, open_own, sync_folder};
-use crate::snapshot::Snapshot;
 use crate::state::{State, Store, lock, undelivered};
 use crate::time::span;
 
@@ -70,22 +69,13 @@ fn secret_file(path: &Path) -> Option<Finding> {
     }
 }
 
-/// Says why no recovery can be told by Kora's snapshot, where that is switched on.
+/// Says why no recovery can be seen, where that is switched on.
 pub(super) fn recovery(config: &Config, now: Timestamp) -> Option<Finding> {
-    let path = &config.paths.snapshot_path;
-    let cannot_work = config.tell_recovery && Snapshot::read(path, now).is_none();
-    cannot_work.then(|| {
-        warning(
-            format!(
-                "{} is missing, unreadable or older than 10 min",
-                path.display()
-            ),
-            format!(
-                "start Kora's daemon, or name its snapshot with {}",
-                var::SNAPSHOT_PATH.name
-            ),
-        )
-    })
+    let state = Store::at(&config.paths.state_dir).load().ok();
+    let kept = state
+        .as_ref()
+        .and_then(|state| state.log(&config.paths.audit_log));
+    health::recovery(config, kept, now)
 }
 
 pub(super) fn state(config: &Config, now: Timestamp) -> Vec<Item> {

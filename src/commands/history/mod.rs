@@ -39,7 +39,7 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let since = args.since.as_deref();
     let since = since.map(|text| point_in_time(text, now)).transpose()?;
     let session = args.session.as_deref();
-    let snapshot = Snapshot::read(&config.paths.snapshot_path, now);
+    let snapshot = Snapshot::read(&config.paths.snapshot_path, now).ok();
     let found = read::read(&config, since, session, snapshot.as_ref())?;
     let record = &found.record;
     let shown = record.select(&Filter {

@@ -108,11 +108,8 @@ fn sources(config: &Config) -> Sources {
         of: one.scope.to_string(),
         from: one.since,
         until: one.until,
+        wakes: log.map_or(0, |log| log.held_back_by(&one)),
         reason: one.reason,
-        wakes: log
-            .and_then(|log| log.silenced.get(&one.scope.to_string()))
-            .copied()
-            .unwrap_or(0),
     });
     Sources::new(parts.collect(), silences.collect())
 }

@@ -48,9 +48,23 @@ struct Status {
     investigations: Vec<OpenInvestigation>,
     /// The last question without a diagnosis. The next diagnosis clears it.
     last_failure: Option<EngineFailure>,
-    silences: Vec<Silence>,
+    silences: Vec<Silenced>,
+    /// Why no recovery can be seen, where Kora's snapshot is to show them.
+    recovery_problem: Option<String>,
     /// What is wrong, a line each.
     problems: Vec<String>,
+}
+
+/// A silence or an acknowledgement that is not over.
+#[derive(Debug, Serialize)]
+struct Silenced {
+    pair: String,
+    since: Timestamp,
+    until: Timestamp,
+    reason: Option<String>,
+    acknowledgement: bool,
+    /// How many wakes it has held back.
+    wakes: u64,
 }
 
 /// An incident.
@@ -68,6 +82,8 @@ struct OpenIncident {
     /// Until when it is quiet, and why: `window`, `silenced` or `acknowledged`.
     quiet_until: Option<Timestamp>,
     quiet_by: Option<&'static str>,
+    /// The silence's pair as typed, and why it was made.
+    silence: Option<String>,
 }
 
 /// An investigation that has not ended.
@@ -127,7 +143,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         runs.failing(now),
         overdue,
         health::quiet(config, kept, now),
-        health::refused(state),
+        health::refused(config, state),
         health::late(state, now),
         health::unsent(state, now),
         health::undelivered(undelivered),
@@ -141,8 +157,18 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let silences = silences::list(store)
         .into_iter()
         .filter(|one| !one.is_over(now));
-    let silences: Vec<_> = silences.collect();
+    let mut silences: Vec<_> = silences.collect();
+    silences.sort_by_key(|one| one.until);
     let (open, over) = incidents(kept, config, &silences, now);
+    let silenced = silences.into_iter().map(|one| Silenced {
+        pair: one.scope.to_string(),
+        since: one.since,
+        until: one.until,
+        acknowledgement: one.acknowledges.is_some(),
+        wakes: kept.map_or(0, |kept| kept.held_back_by(&one)),
+        reason: one.reason,
+    });
+    let recovery = health::recovery(config, kept, now);
     Ok(Status {
         version: 1,
         audit_log: log.display().to_string(),
@@ -160,7 +186,8 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         undelivered,
         investigations: state.queue.iter().map(investigation).collect(),
         last_failure: state.last_failure.clone(),
-        silences,
+        silences: silenced.collect(),
+        recovery_problem: recovery.map(|one| one.message),
         problems: problems.iter().map(|line| on_one_line(line)).collect(),
     })
 }
@@ -173,7 +200,10 @@ fn incidents(
     now: Timestamp,
 ) -> (Vec<OpenIncident>, Vec<OpenIncident>) {
     let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
-    let unrecovered = incidents.filter(|one| one.recovered.is_none());
+    let is_known = |one: &&Incident| {
+        one.wakes > 0 && one.recovered.is_none() && !one.is_forgotten(&config.debounce, now)
+    };
+    let unrecovered = incidents.filter(is_known);
     let (open, over): (Vec<_>, Vec<_>) =
         unrecovered.partition(|one| one.is_open(&config.debounce, now));
     let shown = |all: Vec<&Incident>| {
@@ -190,10 +220,15 @@ fn incidents(
 
 fn incident(one: &Incident, config: &Config, silences: &[Silence], now: Timestamp) -> OpenIncident {
     let holding = silences.iter().filter(|silence| silence.holds(one, now));
-    let silenced = holding.max_by_key(|silence| (silence.acknowledges.is_none(), silence.until));
-    let silenced = silenced.map(|silence| match silence.acknowledges {
+    let holding = holding.max_by_key(|silence| (silence.acknowledges.is_none(), silence.until));
+    let silenced = holding.map(|silence| match silence.acknowledges {
         Some(_) => (silence.until, "acknowledged"),
         None => (silence.until, "silenced"),
+    });
+    let silence = holding.filter(|silence| silence.acknowledges.is_none());
+    let silence = silence.map(|silence| match &silence.reason {
+        Some(reason) => format!("{} ({reason})", silence.scope),
+        None => silence.scope.to_string(),
     });
     let window = one
         .quiet_until(&config.debounce, now)
@@ -211,6 +246,7 @@ fn incident(one: &Incident, config: &Config, silences: &[Silence], now: Timestam
         held_back: held.repeat + held.buffered + held.silenced + held.acknowledged,
         quiet_until: quiet.map(|(until, _)| until),
         quiet_by: quiet.map(|(_, by)| by),
+        silence,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{OpenIncident, OpenInvestigation, QueuedMessage, Status};
+use super::{OpenIncident, OpenInvestigation, QueuedMessage, Silenced, Status};
 use crate::commands::health::age;
 use crate::incident::Scope;
 use crate::report::{count, counted};
@@ -55,6 +55,11 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
     }
     entry("outbox", &outbox(&status.outbox, now), None);
     entry("undelivered", &[undelivered(status)], None);
+    entry(
+        "recovery",
+        status.recovery_problem.as_slice(),
+        Some(Colour::Yellow),
+    );
     entry("problems", &status.problems, Some(Colour::Red));
     lines
 }
@@ -81,7 +86,8 @@ fn open(one: &OpenIncident, now: Timestamp) -> String {
             by => format!(", {by} until {until}"),
         }
     });
-    let quiet = quiet.unwrap_or_default();
+    let by = one.silence.as_ref().map(|silence| format!(" by {silence}"));
+    let quiet = quiet.unwrap_or_default() + &by.unwrap_or_default();
     let name = name(one);
     format!(
         "{name} since {since}: {}; {wakes}, {messages}, last seen {seen}{quiet}",
@@ -94,18 +100,21 @@ fn over(one: &OpenIncident, now: Timestamp) -> String {
     format!("{}: last seen {seen}, no recovery seen", name(one))
 }
 
-fn silence(one: &crate::incident::Silence, now: Timestamp) -> String {
-    let what = if one.acknowledges.is_some() {
+fn silence(one: &Silenced, now: Timestamp) -> String {
+    let what = if one.acknowledgement {
         "acknowledged"
     } else {
         "silenced"
     };
+    let (since, until) = (clock(one.since, now), clock(one.until, now));
     let reason = one.reason.as_ref().map(|reason| format!(" ({reason})"));
-    let until = clock(one.until, now);
+    let wakes =
+        (one.wakes > 0).then(|| format!(", {} held back", count(one.wakes, "wake", "wakes")));
     format!(
-        "{}: {what} until {until}{}",
-        one.scope,
-        reason.unwrap_or_default()
+        "{}: {what} since {since} until {until}{}{}",
+        one.pair,
+        reason.unwrap_or_default(),
+        wakes.unwrap_or_default()
     )
 }
 
@@ -142,7 +151,11 @@ fn position(status: &Status) -> String {
     };
     let bytes = count(lag.bytes, "byte", "bytes");
     let rows = count(lag.rows, "row", "rows");
-    format!("byte {at}, {bytes} and {rows} unread{gap}")
+    let waiting = lag.waiting.as_ref();
+    let waiting =
+        waiting.map(|path| format!("; {path} is perhaps being written, and is read later"));
+    let waiting = waiting.unwrap_or_default();
+    format!("byte {at}, {bytes} and {rows} unread{gap}{waiting}")
 }
 
 fn pending(investigations: &[OpenInvestigation]) -> String {

@@ -27,7 +27,7 @@ pub use faults::{Calls, Fault, at_each_call, at_each_call_of, mounting, run_with
 pub use outcome::{Outcome, column};
 pub use parallel::at_once;
 pub use rotating::Rotating;
-pub use row::{Row, other_row, outcome_row, wake};
+pub use row::{Row, other_row, outcome_row, recovery, wake};
 pub use sandbox::{BINARY, ENGINE_TOKEN, SLACK_TOKEN, Sandbox, copy_binary};
 pub use server::Server;
 pub use slack::{Post, Slack, without_times};

@@ -61,6 +61,18 @@ pub fn other_row(text: &str) -> String {
     )
 }
 
+/// Returns the line of a recovery row of this probe, of these further details, raised now.
+pub fn recovery(probe: &str, more: &Value) -> String {
+    let mut details = json!({"probe": probe, "ends": "probe.wake_requested"});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        details[field] = value.clone();
+    }
+    let at = now();
+    format!(
+        r#"{{"emitted_at":"{at}","seam":"probe.recovered","details":{details},"caller_session_id":null,"source":null}}"#
+    ) + "\n"
+}
+
 impl Row {
     /// Sets one field of `details`.
     pub fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -150,7 +162,7 @@ impl Row {
         format!("{} · raised HH:MM UTC", self.text("category"))
     }
 
-    fn text(&self, field: &str) -> &str {
+    pub fn text(&self, field: &str) -> &str {
         self.details[field].as_str().expect("a text")
     }
 }

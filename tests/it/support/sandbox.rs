@@ -278,6 +278,41 @@ impl Sandbox {
         fs::write(path, format!("{note}\n")).expect("the lock");
     }
 
+    /// Changes what the lock says about the runs.
+    pub fn edit_lock(&self, edit: impl FnOnce(&mut Value)) {
+        let mut note: Value = serde_json::from_str(&self.state_file("state.lock")).expect("a note");
+        edit(&mut note);
+        let path = self.state_dir().join("state.lock");
+        fs::write(path, note.to_string() + "\n").expect("the lock");
+    }
+
+    /// Lets so much time pass: for the state, the silences and the outcome rows, while the runs go on.
+    pub fn pass(&self, length: SignedDuration) {
+        self.shift_state_by(-length);
+        let silences = fs::read_dir(self.state_dir().join("silences"));
+        let is_whole = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+        let files = silences.into_iter().flatten().flatten();
+        for path in files.map(|file| file.path()).filter(is_whole) {
+            let mut silence: Value =
+                serde_json::from_slice(&fs::read(&path).expect("a silence")).expect("JSON");
+            shift(&mut silence, -length);
+            fs::write(path, silence.to_string()).expect("a silence");
+        }
+        let mut rows = self.state_rows("outcomes.jsonl");
+        rows.iter_mut().for_each(|row| shift(row, -length));
+        let rows: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        if !rows.is_empty() {
+            self.give("state/outcomes.jsonl", &rows);
+        }
+        self.edit_lock(|note| {
+            for what in ["reactions_at", "printed"] {
+                note.get_mut(what)
+                    .into_iter()
+                    .for_each(|it| shift(it, -length));
+            }
+        });
+    }
+
     /// Moves every time in the state by this many hours, as if the clock had been set.
     pub fn shift_state(&self, hours: i64) {
         self.shift_state_by(SignedDuration::from_hours(hours));
