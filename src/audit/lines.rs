@@ -373,7 +373,7 @@ mod tests {
         memmem::find(bytes, SEAM.as_bytes()).is_some()
     }
 
-    /// What the contract says, without a thought for speed or memory.
+    /// What the lines of a file are, written without regard for speed or memory.
     fn naive(source: &[u8], offset: u64, max_line: usize) -> (Vec<Seen>, End) {
         let (mut seen, mut mark, mut read, mut at) = (Vec::new(), None, 0, offset);
         for whole in source.split_inclusive(|byte| *byte == b'\n') {

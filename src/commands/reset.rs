@@ -151,7 +151,7 @@ fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     counted.chain(unknown).collect()
 }
 
-/// Renames an unreadable state. It is kept because a person may still find DMs in it.
+/// Renames an unreadable state. It is kept because a person may still find messages in it.
 fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
     let old = store.path(state::FILE);
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");

@@ -1,4 +1,4 @@
-//! Issue 5: under journald each line begins with its priority; anywhere else it does not.
+//! Under journald each line begins with its priority; anywhere else it does not.
 
 use crate::support::World;
 

@@ -1,4 +1,4 @@
-//! Section 4 of the contract, rotated files in a compression that is not gzip: what they may hold is missed with a
+//! Rotation: rotated files in a compression that is not gzip: what they may hold is missed with a
 //! word, once.
 
 use std::fs::{self, File};

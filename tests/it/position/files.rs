@@ -1,4 +1,4 @@
-//! Section 4 of the contract, files that are not what they seem: inodes used again, copies, strangers, links.
+//! Rotation: files that are not what they seem: inodes used again, copies, strangers, links.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

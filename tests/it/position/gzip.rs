@@ -1,4 +1,4 @@
-//! Section 4 of the contract, compressed generations that are not whole: on the way to be written, cut, broken.
+//! Rotation: compressed generations that are not whole: on the way to be written, cut, broken.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Section 4 of the contract with real logrotate: every way it rotates, with all steps within a second and with each
+//! Rotation by real logrotate: every way it rotates, with all steps within a second and with each
 //! rotation in a second of its own. No row is missed or repeated, nothing is said, and a further run is idle.
 
 use std::fs;

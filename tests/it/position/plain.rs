@@ -1,4 +1,4 @@
-//! Section 4 of the contract: the two plain rotations, each between two runs, with rows before and after.
+//! Rotation: the two plain rotations, each between two runs, with rows before and after.
 
 use std::fs::{self, File};
 

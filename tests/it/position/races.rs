@@ -1,4 +1,4 @@
-//! Section 4 of the contract while a run is at work: what is rotated, truncated or killed in the middle of it, and
+//! Rotation while a run is at work: what is rotated, truncated or killed in the middle of it, and
 //! what is left unread by a full queue.
 
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! Section 4 of the contract, rows at the seams of generations: written late, cut, without their end, behind a hole.
+//! Rotation: rows at the seams of generations: written late, cut, without their end, behind a hole.
 
 use std::fs;
 use std::io::Write;
