@@ -75,7 +75,7 @@ fn five_commands_lead_to_a_first_alert_without_kora() {
     let (commands, _) = commands.split_once("```").expect("their end");
     let commands: Vec<_> = commands.lines().collect();
     assert_eq!(commands.len(), 5);
-    assert_eq!(commands[0], "cargo install --path .");
+    assert_eq!(commands[0], "cargo install --locked --path .");
     let (slack, sandbox) = (Slack::start(), Sandbox::bare());
     let binaries = Path::new(BINARY).parent().unwrap().display();
     let path = std::env::var("PATH").unwrap();
