@@ -179,6 +179,9 @@ fn read(file: &File) -> Option<Note> {
 /// Waits until `pace` has passed since the last run began, so that runs that are started by each write
 /// to the log do not follow each other without a pause.
 pub fn wait_for_pace(state_dir: &Path, pace: Duration) {
+    if pace.is_zero() {
+        return;
+    }
     let left = || {
         let elapsed = Timestamp::now().duration_since(note(state_dir)?.began?);
         // A negative time means that the clock was set back: then nothing is waited for.
