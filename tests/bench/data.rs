@@ -104,22 +104,24 @@ impl Bench {
         Contender::new(name, command).after(move || fs::write(&path, &state).unwrap())
     }
 
-    /// Writes the log's state with a stamp for each of its pairs.
-    pub fn stamp_pairs(&self, log: &Path, stamped: &Path) {
-        let kept = fs::read(log.with_file_name("kept.json")).unwrap();
-        let mut state: Value = serde_json::from_slice(&kept).unwrap();
-        let stamp = |pair| {
-            serde_json::json!({
-                "probe": self::pair(pair),
-                "category": "service_unhealthy",
-                "last_dispatch": jiff::Timestamp::now(),
-            })
-        };
-        state["logs"][log.to_str().unwrap()]["stamps"] = (0..PAIRS).map(stamp).collect();
-        fs::write(stamped, state.to_string()).unwrap();
+    /// Keeps a state in which each of the log's pairs has an open window.
+    pub fn begin_incidents(&self, log: &Path, kept: &Path) {
+        let whole = log.with_file_name("whole");
+        fs::rename(log, &whole).unwrap();
+        let pairs: Vec<_> = (0..PAIRS).map(pair).collect();
+        File::create(log).unwrap();
+        append(log, pairs.iter().map(|pair| (pair.as_str(), "warning")));
+        super::timing::once(&mut self.run(log));
+        let begun = self.keep_state(log, |_| {});
+        fs::rename(&whole, log).unwrap();
+        let at_start = fs::read(log.with_file_name("kept.json")).unwrap();
+        let mut state: Value = serde_json::from_slice(&at_start).unwrap();
+        let name = log.to_str().unwrap();
+        state["logs"][name]["incidents"] = begun["logs"][name]["incidents"].clone();
+        fs::write(kept, state.to_string()).unwrap();
     }
 
-    /// Reads the first row of the log, so that the position has a head, and rotates it to `.gz`.
+    /// Reads the first row of the log, so that the position is proven, and rotates it to `.gz`.
     pub fn rotate_to_gzip(&self, log: &Path) -> PathBuf {
         let first = fs::File::open(log)
             .map(std::io::BufReader::new)
@@ -145,31 +147,27 @@ impl Bench {
         let _ = fs::remove_dir_all(Self::state_dir(log));
     }
 
-    /// Adds so many live stamps and queued DMs to a stamped state.
-    pub fn fill_state(&self, log: &Path, pairs: usize, outbox: usize) {
+    /// Adds so many open incidents and queued messages to the log's state, each like that of one wake.
+    pub fn fill_state(&self, log: &Path, incidents: usize, messages: usize) {
+        append(log, [("seed", "warning")].into_iter());
+        super::timing::once(&mut self.run(log));
         let path = Self::state_dir(log).join("state.json");
         let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let now = jiff::Timestamp::now();
-        let name = log.to_str().unwrap();
-        let stamps = (0..pairs).map(|pair| {
-            serde_json::json!({
-                "probe": format!("probe-{pair}"),
-                "category": "service_unhealthy",
-                "last_dispatch": now,
-            })
-        });
-        state["logs"][name]["stamps"] = stamps.collect();
-        let dms = (0..outbox).map(|dm| {
-            serde_json::json!({
-                "queued_at": now,
-                "probe": format!("queued-{dm}"),
-                "category": "service_unhealthy",
-                "severity": "warning",
-                "text": "x".repeat(400),
-                "delivery": "queued",
-            })
-        });
-        state["outbox"] = dms.collect();
+        let copies = |seed: &Value, number: usize| -> Value {
+            let seed = seed.to_string();
+            let copy = |at: usize| {
+                let copy = seed.replace("seed", &format!("seed-{at}"));
+                let mut copy: Value = serde_json::from_str(&copy).unwrap();
+                if copy["id"].is_string() {
+                    copy["id"] = format!("{at:016x}").into();
+                }
+                copy
+            };
+            (0..number).map(copy).collect()
+        };
+        let kept = &mut state["logs"][log.to_str().unwrap()]["incidents"];
+        *kept = copies(&kept[0], incidents);
+        state["outbox"] = copies(&state["outbox"][0], messages);
         fs::write(&path, state.to_string()).unwrap();
     }
 }

@@ -102,7 +102,7 @@ fn idle(bench: &Bench) {
 }
 
 /// Runs that find nothing new: one with an investigation that is not due yet, one that asks about it
-/// again and sends the diagnosis, and one that delivers a queued DM.
+/// again and sends the diagnosis, and one that delivers a queued message.
 fn with_work_left(bench: &Bench, peers: &Peers) -> [Contender; 3] {
     let settings = |command: &mut Command| {
         peers.wire(command);
@@ -119,7 +119,7 @@ fn with_work_left(bench: &Bench, peers: &Peers) -> [Contender; 3] {
     failing.env("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1/");
     timing::once(&mut failing);
     let later = bench.keep_state(&log, |state| {
-        state["queue"][0]["late"]["asked_at"] = "2026-01-01T00:00:00Z".into();
+        state["queue"][0]["stage"]["retrying"]["asked_at"] = "2026-01-01T00:00:00Z".into();
     });
     let mut waiting = bench.run(&log);
     settings(&mut waiting);
@@ -135,19 +135,24 @@ fn with_work_left(bench: &Bench, peers: &Peers) -> [Contender; 3] {
         state["queue"] = later["queue"].clone();
     });
     [
-        Contender::new("the same, an investigation owed and not due", waiting),
-        bench.wired("it is due, asked about and told", &due_log, &due, settings),
-        bench.wired("a queued DM is delivered", &queued_log, &queued, settings),
+        Contender::new("the same, a late diagnosis that is not due", waiting),
+        bench.wired("it is due, asked for and sent", &due_log, &due, settings),
+        bench.wired(
+            "a queued message is delivered",
+            &queued_log,
+            &queued,
+            settings,
+        ),
     ]
 }
 
 /// All of a log is new. One row in a thousand is a wake of one of 24 pairs, so that 24 are
-/// dispatched, or none where each pair has a stamp already.
+/// dispatched, or none where each pair has an open window already.
 fn catch_up(bench: &Bench, mib: u64) {
     let log = bench.log("big", |log| data::write_rows(log, mib << 20));
     bench.stamp_at_start(&log);
     let held_back = bench.path("held-back.json");
-    bench.stamp_pairs(&log, &held_back);
+    bench.begin_incidents(&log, &held_back);
     let wanted = "\"probe.wake_requested\"";
     let mut contenders = Vec::new();
     for (tool, arguments) in [
@@ -228,11 +233,11 @@ fn dispatches(bench: &Bench) {
     let peers = Peers::start(Duration::ZERO);
     println!("\n### A dispatched wake ({WAKES} a run, stand-ins that answer at once)\n");
     println!("| state | ms a wake, median of 9 runs |\n|---|---|");
-    for (name, pairs, outbox) in [
+    for (name, incidents, outbox) in [
         ("empty", 0, 0),
-        ("1,000 pairs", 1_000, 0),
-        ("10,000 pairs", 10_000, 0),
-        ("1,000 DMs in the outbox, --to stdout", 0, 1_000),
+        ("1,000 incidents", 1_000, 0),
+        ("10,000 incidents", 10_000, 0),
+        ("1,000 messages in the outbox, --to stdout", 0, 1_000),
     ] {
         let log = bench.log("dispatch", |log| data::write_rows(log, 2_048));
         let run = || {
@@ -247,7 +252,7 @@ fn dispatches(bench: &Bench) {
         for _ in 0..9 {
             bench.forget(&log);
             timing::once(&mut bench.run(&log));
-            bench.fill_state(&log, pairs, outbox);
+            bench.fill_state(&log, incidents, outbox);
             data::append_wakes(&log, WAKES);
             times.push(timing::once(&mut run()) * 1_000.0 / WAKES as f64);
         }
