@@ -148,7 +148,7 @@ pub struct RaiseArgs {
     #[command(flatten)]
     pub row: RowArgs,
     /// A fact for the diagnosis; the value is taken as JSON where it is JSON. May be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = text(), conflicts_with = "rows")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = text(), value_hint = ValueHint::Other, conflicts_with = "rows")]
     pub set: Vec<String>,
     /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),
     /// or a probe, perhaps a category, and "recovered":true
@@ -161,19 +161,19 @@ pub struct RaiseArgs {
 #[derive(Args, Debug, Serialize)]
 pub struct RowArgs {
     /// The service in trouble, such as nginx
-    #[arg(long, value_name = "NAME", value_parser = text(), required_unless_present = "rows")]
+    #[arg(long, value_name = "NAME", value_parser = text(), value_hint = ValueHint::Other, required_unless_present = "rows")]
     pub probe: Option<String>,
     /// How bad it is: critical, warning or info
-    #[arg(long, value_name = "SEVERITY", value_parser = text(), required_unless_present_any = NO_WAKE)]
+    #[arg(long, value_name = "SEVERITY", value_parser = text(), value_hint = ValueHint::Other, required_unless_present_any = NO_WAKE)]
     pub severity: Option<String>,
     /// What is wrong, in one line
-    #[arg(long, value_name = "TEXT", value_parser = text(), required_unless_present_any = NO_WAKE)]
+    #[arg(long, value_name = "TEXT", value_parser = text(), value_hint = ValueHint::Other, required_unless_present_any = NO_WAKE)]
     pub title: Option<String>,
     /// The kind of trouble: repeats of one probe and category are held back [service_unhealthy]
-    #[arg(long, value_name = "NAME", value_parser = text())]
+    #[arg(long, value_name = "NAME", value_parser = text(), value_hint = ValueHint::Other)]
     pub category: Option<String>,
     /// More about it; - reads it from stdin
-    #[arg(long, value_name = "TEXT", value_parser = text())]
+    #[arg(long, value_name = "TEXT", value_parser = text(), value_hint = ValueHint::Other)]
     pub detail: Option<String>,
     /// The service is well again: ends what was raised in this category, or in all of the probe's
     #[arg(long)]

@@ -13,9 +13,10 @@ use crate::terminal::write_line;
 use crate::text::on_one_line;
 
 /// The kinds of problems that are not looked for in every run, and are remembered without it: with reading
-/// reactions, printed once a day, and with runbooks.
+/// reactions, printed once a day, with runbooks, and with silences.
 pub const REACTIONS: &str = "reactions";
 pub const RUNBOOK: &str = "runbook";
+pub const SILENCE: &str = "silence";
 /// How often a lasting problem is printed.
 const PRINT_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 const PRINT_RARELY: SignedDuration = SignedDuration::from_hours(24);
@@ -92,7 +93,7 @@ pub fn begin_lasting(printed: Printed) {
 pub fn end_lasting() -> Printed {
     let lasting = LASTING.lock().ok().and_then(|mut lasting| lasting.take());
     let [mut before, mut found] = lasting.unwrap_or_default();
-    for kind in [REACTIONS, RUNBOOK] {
+    for kind in [REACTIONS, RUNBOOK, SILENCE] {
         let mut kept = before.remove(kind).unwrap_or_default();
         kept.retain(|_, at| is_recent(kind, *at, Timestamp::now()));
         kept.extend(found.remove(kind).unwrap_or_default());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
-use log::info;
+use log::{info, warn};
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 use serde_json::{Map, Value};
@@ -21,6 +21,7 @@ use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
 use crate::files::open_shared;
 use crate::json;
+use crate::report::count;
 use crate::text::rfc3339;
 
 const RECOVERY_SEAM: &str = "probe.recovered";
@@ -29,7 +30,7 @@ const RECOVERY_SEAM: &str = "probe.recovered";
 const LONGEST_ROW: usize = 4 * 1024 * 1024;
 
 /// What is taken of a detail on stdin. As JSON it may be six times as long, and its row is still read.
-const LONGEST_DETAIL: u64 = 512 * 1024;
+const LONGEST_DETAIL: usize = 512 * 1024;
 
 const LONGEST_STDIN: u64 = 16 * 1024 * 1024;
 
@@ -45,7 +46,8 @@ pub fn raise(flags: &Global, args: &RaiseArgs) -> Ended {
     let rows = rows.map_err(|error| Problem::usage(format!("{error:#}; nothing was raised")))?;
     let failed = || format!("cannot append to {}", log.display());
     append(&log, rows.concat()).with_context(failed)?;
-    info!("{} rows were appended to {}", rows.len(), log.display());
+    let rows = count(rows.len() as u64, "row was", "rows were");
+    info!("{rows} appended to {}", log.display());
     Ok(Exit::Done)
 }
 
@@ -53,13 +55,23 @@ fn row_of_flags(args: &RaiseArgs) -> Result<String> {
     let mut details: Map<_, _> = serde_json::from_value(serde_json::to_value(&args.row)?)?;
     details.retain(|_, value| !value.is_null());
     if args.row.detail.as_deref() == Some("-") {
-        let bytes = read_stdin(LONGEST_DETAIL)?;
-        let text = String::from_utf8_lossy(&bytes);
+        let bytes = read_stdin(LONGEST_STDIN)?;
+        let text = String::from_utf8_lossy(end_of(&bytes));
         details["detail"] = text.trim_end_matches(['\r', '\n']).into();
     }
     let facts: Result<Map<_, _>> = args.set.iter().map(|text| fact(text)).collect();
     details.insert("snapshot_details".to_owned(), facts?.into());
     row(details)
+}
+
+/// Returns the newest lines where a detail is too long.
+fn end_of(bytes: &[u8]) -> &[u8] {
+    let Some(cut) = bytes.len().checked_sub(LONGEST_DETAIL + 1) else {
+        return bytes;
+    };
+    warn!("only the last 512 KiB of the detail are taken");
+    let line = memchr::memchr(b'\n', &bytes[cut..]);
+    &bytes[cut + 1 + line.unwrap_or(0)..]
 }
 
 /// Parses `KEY=VALUE`.

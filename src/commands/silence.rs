@@ -59,6 +59,10 @@ pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
     let now = Timestamp::now();
     let known = known(&config, &store, kept);
     let scope = Scope::parse(name, known.iter());
+    if scope.is_empty() {
+        let problem = Problem::usage(format!("'{}' names no pair", on_one_line(name)));
+        return Err(problem.with_next_step("give a probe, probe:category, or all"));
+    }
     if args.end {
         return end(&store, &scope, name, now);
     }
@@ -68,7 +72,7 @@ pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
         scope,
         since: now,
         until,
-        reason: args.reason.clone(),
+        reason: args.reason.as_deref().and_then(reason),
         acknowledges: None,
     };
     silences::put(&store, &silence)?;
@@ -115,6 +119,12 @@ pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Returns a reason as messages and lists show it: one line of at most 200 characters.
+fn reason(text: &str) -> Option<String> {
+    let text: String = on_one_line(text.trim()).chars().take(200).collect();
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// A silence that root makes must be readable by the runs.
@@ -180,6 +190,15 @@ fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
     Ok(Exit::Done)
 }
 
+/// Whether a silence still holds anything back: an acknowledgement ends with its incident.
+pub fn is_in_force(silence: &Silence, kept: Option<&LogState>, now: Timestamp) -> bool {
+    let is_held = || {
+        let mut incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
+        incidents.any(|one| silence.holds(one, now))
+    };
+    !silence.is_over(now) && (silence.acknowledges.is_none() || is_held())
+}
+
 /// A silence of a pair that was never seen may be misspelt.
 fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
     if *scope == Scope::All || known.iter().any(|pair| scope.covers(pair)) {
@@ -204,7 +223,7 @@ fn list(store: &Store, kept: Option<&LogState>, args: &SilenceArgs) -> Ended {
     let wakes = |silence: &Silence| kept.map_or(0, |kept| kept.held_back_by(silence));
     let silences = silences::list(store)
         .into_iter()
-        .filter(|one| !one.is_over(now));
+        .filter(|one| is_in_force(one, kept, now));
     let mut silences: Vec<_> = silences
         .map(|one| Listed {
             wakes: wakes(&one),

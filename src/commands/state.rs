@@ -6,6 +6,7 @@ use super::print_as;
 use crate::cli::{FormatArg, Global};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
+use crate::report::count;
 use crate::state::queue::Stage;
 use crate::state::{self, LogState, State, Store};
 use crate::text::{for_terminal, on_one_line};
@@ -64,7 +65,7 @@ fn add_log(lines: &mut Vec<String>, log: &str, kept: &LogState) {
             incident.pair.probe, incident.pair.category
         ));
         let last = incident.last_dispatch.map_or("never".to_owned(), full);
-        let wakes = incident.wakes;
-        lines.push(format!("    {name}  {wakes} wakes, last dispatched {last}"));
+        let wakes = count(incident.wakes, "wake", "wakes");
+        lines.push(format!("    {name}  {wakes}, last dispatched {last}"));
     }
 }

@@ -149,9 +149,11 @@ impl Environment {
             return parse(default);
         };
         parse(&text).or_else(|| {
-            let used = if default.is_empty() { "unset" } else { default };
-            let name = variable.name;
-            let message = format!("{name}: '{text}' is not usable: the default {used} is used");
+            let used = match default {
+                "" => "it is taken as unset".to_owned(),
+                default => format!("the default {default} is used"),
+            };
+            let message = format!("{}: '{text}' is not usable: {used}", variable.name);
             self.warn(Warning::new(
                 "settings",
                 message,

@@ -55,9 +55,9 @@ pub struct Config {
     pub late_diagnosis: SignedDuration,
     /// From how many wakes a batch becomes one message; `None`: never.
     pub digest_wakes: Option<usize>,
-    /// Whether a thread is told when Kora's snapshot calls its service healthy again.
+    /// Whether a reply says that Kora's snapshot calls the service healthy again.
     pub tell_recovery: bool,
-    /// How long the log may have no new row before the operator is told; `None`: for ever.
+    /// How long the log may have no new row before a message says so; `None`: for ever.
     pub quiet_after: Option<SignedDuration>,
     /// The emoji with which the operator acknowledges an incident; `None`: reactions are not asked
     /// for.

@@ -73,11 +73,11 @@ variables! {
     DIGEST_WAKES = "KORA_PROBE_DIGEST_WAKES", "0",
         "The number of new alerts at once (2 or more) from which they share one question and one message; 0: off.";
     TELL_RECOVERY = "KORA_PROBE_TELL_RECOVERY", "false",
-        "Whether the alert's thread is told when Kora's snapshot calls the service healthy again.";
+        "Whether a reply to an alert says that Kora's snapshot calls the service healthy again.";
     SNAPSHOT_PATH = "KORA_SNAPSHOT_PATH", "",
         "Kora's daemon_snapshot.json. Unset: in $KORA_HOME/cache, or in the folder cache beside the audit log.";
     QUIET_SECONDS = "KORA_PROBE_QUIET_SECONDS", "0",
-        "How long the audit log may have no new row before the operator is told that nothing is heard; 0: off.";
+        "How long the audit log may have no new row before a message says that nothing was heard; 0: off.";
     ACK_REACTION = "KORA_PROBE_ACK_REACTION", "",
         "The Slack emoji, by its name without colons (eyes), with which the operator acknowledges an incident; needs the scope reactions:read. Unset: off.";
     DEBOUNCE_SECONDS = "KORA_PROBE_DEBOUNCE_SECONDS", "600",

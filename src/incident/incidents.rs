@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::ser::Error;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::value::to_raw_value;
 
 use super::{Decision, Held, Incident, Pair, Rules, Silence};
 use crate::audit::wake::Wake;
+use crate::json;
 
 /// Beyond this many, the incident longest without a wake is forgotten.
 const MOST: usize = 10_000;
@@ -27,10 +26,7 @@ impl From<Vec<Incident>> for Incidents {
 
 impl Serialize for Incidents {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A line each: there can be thousands.
-        let lines = self.0.values().map(to_raw_value);
-        let lines = lines.collect::<Result<Vec<_>, _>>();
-        serializer.collect_seq(lines.map_err(S::Error::custom)?)
+        json::one_a_line(self.0.values(), serializer)
     }
 }
 

@@ -365,12 +365,20 @@ impl Incident {
 
     fn hold_silenced(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
         self.hold(wake, reason, now);
-        self.silenced = Some(Held::new(wake, reason, now));
+        // The newest one, but an escalation is not lost behind it.
+        let severity = Severity::of(wake);
+        let is_escalation = |held: &Held| {
+            let before = Severity::of(&held.wake);
+            before > severity && self.last_severity.is_some_and(|last| before > last)
+        };
+        if !self.silenced.as_ref().is_some_and(is_escalation) {
+            self.silenced = Some(Held::new(wake, reason, now));
+        }
         Decision::HeldBack(reason)
     }
 
     fn hold(&mut self, wake: &Wake, reason: Reason, now: Timestamp) {
-        let raised = wake.raised_at().unwrap_or(now);
+        let raised = raised_at(wake, now);
         self.held_back.counts.add(reason);
         self.held_back.newest = self.held_back.newest.max(Some(raised));
         self.unrecorded.add(reason);
@@ -416,7 +424,7 @@ impl Incident {
     fn begin(&mut self, wake: &Wake, now: Timestamp) {
         *self = Self {
             pair: Pair::of(wake),
-            first_wake: wake.raised_at().unwrap_or(now),
+            first_wake: raised_at(wake, now),
             last_dispatch: self.last_dispatch,
             last_severity: self.last_severity,
             backoff: self.backoff,
@@ -428,7 +436,7 @@ impl Incident {
     }
 
     fn count(&mut self, wake: &Wake, row: Option<u64>, now: Timestamp) {
-        let raised = wake.raised_at().unwrap_or(now);
+        let raised = raised_at(wake, now);
         let severity = Severity::of(wake);
         self.worst = match self.wakes {
             0 => severity,
@@ -528,9 +536,10 @@ impl Incident {
         self.last_dispatch?.checked_add(window).ok()
     }
 
-    /// Whether a held-back wake waits for something other than the end of its window.
-    pub fn holds_silenced(&self) -> bool {
-        self.silenced.is_some()
+    /// Whether a held-back wake may have to be decided on again now: that depends on the silences.
+    pub fn may_be_due(&self, rules: &Rules, now: Timestamp) -> bool {
+        let has_escalation = self.escalation.is_some();
+        self.silenced.is_some() || has_escalation && self.quiet_until(rules, now).is_none()
     }
 
     /// Whether nothing about the pair will be needed again.
@@ -566,6 +575,11 @@ fn row_hash(wake: &Wake) -> Option<u64> {
             .as_bytes(),
     );
     u64::from_str_radix(&hash[..16], 16).ok()
+}
+
+/// When a wake was raised, or read where the row does not say; a time in the future counts as now.
+fn raised_at(wake: &Wake, now: Timestamp) -> Timestamp {
+    wake.raised_at().map_or(now, |at| at.min(now))
 }
 
 /// The first 200 characters.

@@ -29,6 +29,16 @@ impl Scope {
         }
     }
 
+    /// Whether probe or category is missing.
+    pub fn is_empty(&self) -> bool {
+        let is_blank = |name: &String| name.trim().is_empty();
+        match self {
+            Self::All => false,
+            Self::Probe(probe) => is_blank(probe),
+            Self::Pair(Pair { probe, category }) => is_blank(probe) || is_blank(category),
+        }
+    }
+
     /// Returns what a typed name means. Names may hold colons: known pairs and probes win, then the first
     /// colon separates probe and category.
     pub fn parse<'a>(text: &str, known: impl Iterator<Item = &'a Pair> + Clone) -> Self {
@@ -92,10 +102,12 @@ pub struct SilenceNote {
 }
 
 impl Silence {
-    /// Whether its time is over. An end further ahead than any can be set is a clock that was set back.
+    /// Whether its time is over. An end further ahead than it was set is a clock that was set back; by less
+    /// than a minute, it was only adjusted.
     pub fn is_over(&self, now: Timestamp) -> bool {
         let left = self.until.duration_since(now);
-        left <= SignedDuration::ZERO || left > LONGEST
+        let length = self.until.duration_since(self.since).min(LONGEST);
+        left <= SignedDuration::ZERO || left > length + SignedDuration::from_mins(1)
     }
 
     /// Whether it is about this incident, now or before.

@@ -52,7 +52,7 @@ fn document(page: &Page<'_>) -> Markup {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Rules" content=(CONTENT_SECURITY);
+                meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";

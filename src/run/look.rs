@@ -96,11 +96,12 @@ impl<E: Effects> Run<'_, E> {
     }
 
     pub(super) fn decide_on_due(&mut self, kept: &mut LogState, now: Timestamp) {
-        let silences = match kept.incidents.iter().any(Incident::holds_silenced) {
-            true => self.silences(),
-            false => Vec::new(),
-        };
         let rules = &self.config.debounce;
+        let may_be_due = |one: &Incident| one.may_be_due(rules, now);
+        let silences = match kept.incidents.iter().any(may_be_due) {
+            true => self.silences(),
+            false => return,
+        };
         for held in kept.incidents.take_due(rules, &silences, now) {
             self.note_unsaved(Durability::Full);
             if let Some(incident) = kept.incidents.get_mut(&Pair::of(&held.wake)) {

@@ -36,7 +36,7 @@ use crate::outcome::Row;
 use crate::report::{Report, WakeReport, count};
 use crate::secret::Secret;
 use crate::state::outbox::Message;
-use crate::state::queue::Investigation;
+use crate::state::queue::{Alert, Investigation};
 use crate::state::{Durability, State};
 use ask::Asking;
 use effects::{Answered, Effects, Route};
@@ -382,16 +382,22 @@ impl<'a, E: Effects> Run<'a, E> {
 
     /// Adds the wakes of an investigation to the report, where an earlier run queued it.
     fn report_wakes_of(&mut self, id: &str) {
-        let Some(one) = self.state.queue.iter().find(|one| one.id == id) else {
-            return;
-        };
+        if let Some(one) = self.investigation(id) {
+            let is_announced = one.is_pending();
+            let alerts = one.alerts.clone();
+            self.report_wakes(id, &alerts, is_announced);
+        }
+    }
+
+    fn report_wakes(&mut self, id: &str, alerts: &[Alert], is_announced: bool) {
         if !self.keeps_wakes || self.reported.contains_key(id) {
             return;
         }
         let wakes = &mut self.report.wakes;
         let first = wakes.len();
-        wakes.extend(one.alerts.iter().map(|alert| WakeReport {
+        wakes.extend(alerts.iter().map(|alert| WakeReport {
             was_queued: true,
+            facts_first: is_announced,
             ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.dispatch.clone()))
         }));
         self.reported

@@ -18,7 +18,7 @@ use crate::message::{self, MAY_BE_REPEAT, continued};
 use crate::outcome;
 use crate::report::count;
 use crate::slack::{PART_LIMIT, Posted, Thread, next_message};
-use crate::state::outbox::{Fixed, Message, Place};
+use crate::state::outbox::{Content, Fixed, Message, Place};
 use crate::state::{Durability, LogState};
 
 /// The pause before the one more try of a request that failed.
@@ -163,7 +163,7 @@ impl<E: Effects> Run<'_, E> {
             return Ok(());
         };
         self.state.counters.delivered += 1;
-        self.commit_unsaved()?;
+        // Committed before the next effect: one that is killed before it sends this again, marked.
         info!(
             "the message about {} was delivered",
             message.subject().probe
@@ -181,8 +181,29 @@ impl<E: Effects> Run<'_, E> {
                 self.record_row(&row);
             }
         }
+        self.report_earlier(&message);
         self.report_sent(id);
         Ok(())
+    }
+
+    /// Adds the wakes of a message that an earlier run queued to the report.
+    fn report_earlier(&mut self, message: &Message) {
+        let is_first = match message.content {
+            Content::Alert { .. } => false,
+            Content::Announcement { .. } | Content::Result { .. } => true,
+            _ => return,
+        };
+        let Some(id) = &message.investigation else {
+            return;
+        };
+        if !self.reported.contains_key(id) {
+            self.report_wakes(id, message.content.alerts(), is_first);
+            let text = self.text_for_report(message);
+            self.report(id, |wake| {
+                wake.messages.push(message.id.clone());
+                wake.dm_text.clone_from(&text);
+            });
+        }
     }
 
     /// The report has its text now. It stays queued until that is printed: see [`Run::report_is_out`].
@@ -353,7 +374,7 @@ impl<E: Effects> Run<'_, E> {
             Route::SlackWithout(variable) => (format!("{variable} is not set"), outbox.len()),
             Route::Stdout if sending.has_stopped => return,
             Route::Stdout | Route::Report => (
-                "they are for Slack".to_owned(),
+                "what earlier runs queued is for Slack".to_owned(),
                 outbox.len() - self.in_report,
             ),
             Route::Slack if !sending.has_stopped => {

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::generations::Checkpoint;
 use crate::audit::names::{known_key, log_key};
 use crate::incident::{Incidents, MessageRef};
-use crate::json::is_default;
+use crate::json::{is_default, one_a_line};
 pub use counters::Counters;
 pub use folder::Folder;
 use outbox::{Content, Message, Outbox, Pause, Place};
@@ -44,9 +44,9 @@ pub struct State {
     #[serde(default)]
     pub logs: BTreeMap<String, LogState>,
     /// Investigations of all logs.
-    #[serde(default)]
+    #[serde(default, serialize_with = "one_a_line")]
     pub queue: Queue,
-    #[serde(default)]
+    #[serde(default, serialize_with = "one_a_line")]
     pub outbox: Outbox,
     #[serde(default)]
     pub slack: SlackState,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Folder, LogState, Store};
 use crate::audit::proof::sha256;
 use crate::incident::Silence;
+use crate::logger::{SILENCE, warn_lasting};
 
 pub const FOLDER: &str = "silences";
 
@@ -26,7 +27,9 @@ pub fn list(store: &Store) -> Vec<Silence> {
     let silences = files.iter().filter_map(|file| match read(file) {
         Ok(silence) => Some(silence),
         Err(error) => {
-            warn!("{} is ignored: {error}", folder.path(file).display());
+            let path = folder.path(file);
+            let warning = format!("the silence in {} is ignored: {error}", path.display());
+            warn_lasting(SILENCE, file, &warning);
             None
         }
     });
@@ -88,12 +91,14 @@ impl LogState {
 }
 
 fn file(silence: &Silence) -> String {
-    let kind = match silence.acknowledges {
+    // One for each incident: those of two logs may be of one pair.
+    let incident = silence.acknowledges.as_ref().map(|one| one.first_wake);
+    let kind = match incident {
         Some(_) => "ack",
         None => "silence",
     };
-    let scope = serde_json::to_vec(&silence.scope).unwrap_or_default();
-    format!("{kind}-{}.json", &sha256(&scope)[..16])
+    let what = serde_json::to_vec(&(&silence.scope, incident)).unwrap_or_default();
+    format!("{kind}-{}.json", &sha256(&what)[..16])
 }
 
 impl Store {

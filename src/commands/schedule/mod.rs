@@ -47,9 +47,12 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
 
 /// With sudo only the files of the system's service manager are touched as root.
 fn systemd(flags: &Global, args: &SystemdArgs, user: User) -> Result<(), Problem> {
-    let owner = if args.user { &user } else { &User::current() };
+    // A folder of that name is looked at by no other service manager.
+    let of_user = |folder: &PathBuf| folder.ends_with("systemd/user");
+    let is_own = args.user || args.remove.as_ref().is_some_and(of_user);
+    let owner = if is_own { &user } else { &User::current() };
     if let Some(folder) = &args.remove {
-        return owner.act(|| unit_files::remove(folder, &user, args.user))?;
+        return owner.act(|| unit_files::remove(folder, &user, is_own))?;
     }
     let plan = Plan::load(flags, user)?;
     let units = systemd::units(&plan, args)?;

@@ -66,7 +66,9 @@ pub(super) fn stop_commands(user: &User, own: bool, units: &[&str]) -> Vec<Strin
     let started = started.copied().collect::<Vec<_>>().join(" ");
     ["stop", "disable"]
         .map(|verb| format!("{systemctl} {verb} {started}"))
-        .into()
+        .into_iter()
+        .chain([format!("{systemctl} daemon-reload")])
+        .collect()
 }
 
 /// Returns the command for the user's service manager, or the system's, which needs root.

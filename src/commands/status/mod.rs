@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::health::{self, Runs};
 use super::print_as;
+use super::silence::is_in_force;
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -156,7 +157,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
     let problems: Vec<_> = audit_log_problem.iter().cloned().chain(found).collect();
     let silences = silences::list(store)
         .into_iter()
-        .filter(|one| !one.is_over(now));
+        .filter(|one| is_in_force(one, kept, now));
     let mut silences: Vec<_> = silences.collect();
     silences.sort_by_key(|one| one.until);
     let (open, over) = incidents(kept, config, &silences, now);
