@@ -273,7 +273,7 @@ fn status_line(alert: &Alert, handed_over: Option<Timestamp>, now: Timestamp) ->
     }
     let counted = alert.dispatch.counted.filter(|counted| counted.count > 1);
     if let Some(counted) = counted {
-        let since = clock(counted.since, now);
+        let since = clock(counted.raised, now);
         parts.push(format!("seen {} times since {since}", counted.count));
     }
     let from = raised.unwrap_or(alert.read_at);

@@ -107,6 +107,7 @@ pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
             until,
             reason: None,
             acknowledges: Some(Acknowledged {
+                log: state.log_key(&config.paths.audit_log),
                 first_wake: incident.first_wake,
                 by_reaction: false,
             }),

@@ -158,11 +158,11 @@ fn every_number_is_read_as_its_help_says() {
             (shown(&config), warnings.collect::<Vec<_>>())
         };
         let used = match variable.default {
-            "" => "unset",
-            default => default,
+            "" => "it is taken as unset".to_owned(),
+            default => format!("the default {default} is used"),
         };
         let refused = |value: &str| {
-            let warning = format!("{name}: '{value}' is not usable: the default {used} is used");
+            let warning = format!("{name}: '{value}' is not usable: {used}");
             ((*default).to_owned(), vec![warning])
         };
         for (value, expected) in values.iter().zip(expected) {

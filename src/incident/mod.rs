@@ -150,7 +150,10 @@ pub struct Dispatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     pub count: u64,
+    /// When the first of them was read, and when it was raised.
     pub since: Timestamp,
+    #[serde(default)]
+    pub raised: Timestamp,
 }
 
 /// A message about an incident.
@@ -347,7 +350,7 @@ impl Incident {
         }
         let mut counted = None;
         if rules.consecutive_required > 1 {
-            let counting = self.counting(rules.counting_window(), now);
+            let counting = self.counting(wake, rules.counting_window(), now);
             if !passes && counting.count < u64::from(rules.consecutive_required) {
                 self.counted = Some(counting);
                 self.hold(wake, Reason::Buffered, now);
@@ -408,15 +411,16 @@ impl Incident {
     }
 
     /// The wakes counted within `window` of the first, this one included.
-    fn counting(&self, window: SignedDuration, now: Timestamp) -> Counted {
+    fn counting(&self, wake: &Wake, window: SignedDuration, now: Timestamp) -> Counted {
         let running = self.counted.filter(|one| within(now, one.since, window));
-        let Counted { count, since } = running.unwrap_or(Counted {
+        let running = running.unwrap_or(Counted {
             count: 0,
             since: now,
+            raised: raised_at(wake, now),
         });
         Counted {
-            count: count + 1,
-            since,
+            count: running.count + 1,
+            ..running
         }
     }
 

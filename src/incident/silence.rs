@@ -87,6 +87,9 @@ pub struct Silence {
 /// The incident that an acknowledgement is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
+    /// The audit log's key.
+    #[serde(default)]
+    pub log: String,
     /// Which incident of the pair.
     pub first_wake: Timestamp,
     /// Whether it was a reaction, and ends when that is taken away.

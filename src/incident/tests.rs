@@ -91,6 +91,7 @@ impl Story {
                     until,
                     reason: None,
                     acknowledges: Some(Acknowledged {
+                        log: String::new(),
                         first_wake,
                         by_reaction: false,
                     }),

@@ -356,7 +356,11 @@ fn each_part_of_the_status_line_stands_only_where_it_applies() {
     for (count, expected) in [(1, ""), (3, " · seen 3 times since 14:02 UTC")] {
         let mut counted = fly();
         let since = at("2026-05-24T14:02:00Z");
-        counted.dispatch.counted = Some(Counted { count, since });
+        counted.dispatch.counted = Some(Counted {
+            count,
+            since,
+            raised: since,
+        });
         assert_eq!(
             status(counted, NOW),
             format!("service_unhealthy · raised 14:32 UTC{expected}")
@@ -372,7 +376,8 @@ fn the_parts_of_the_status_line_have_an_order() {
         since: at("2026-05-24T03:12:00Z"),
         counted: Some(Counted {
             count: 3,
-            since: at("2026-05-24T14:02:00Z"),
+            since: at("2026-05-24T14:05:00Z"),
+            raised: at("2026-05-24T14:02:00Z"),
         }),
     };
     let held_back = json!({

@@ -192,6 +192,7 @@ fn the_row_says_how_the_investigation_went() {
     counted.dispatch.counted = Some(Counted {
         count: 3,
         since: now(),
+        raised: now(),
     });
     let row = completed_row(&message(vec![counted], diagnosis()), 0, &record(), true);
     assert_eq!(row["details"]["buffered_consecutive_count"], 3);

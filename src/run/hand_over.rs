@@ -24,6 +24,7 @@ use crate::message;
 use crate::state::Durability;
 use crate::state::outbox::{Content, HandOver, Message, Outcome, Pause, Place};
 use crate::terminal::Waiting;
+use crate::text::for_terminal;
 
 /// The command and its children are killed after this.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -82,7 +83,7 @@ impl<E: Effects> Run<'_, E> {
                 true => text.lines().next().unwrap_or_default().to_owned(),
                 false => titles.join("; "),
             },
-            text: text + "\n",
+            text: for_terminal(&text) + "\n",
             probe: subject.probe,
             category: subject.category,
             severity: subject.severity,

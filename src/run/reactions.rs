@@ -105,6 +105,7 @@ impl<E: Effects> Run<'_, E> {
                     until: now.checked_add(LENGTH).unwrap_or(Timestamp::MAX),
                     reason: None,
                     acknowledges: Some(Acknowledged {
+                        log: self.log.clone(),
                         first_wake: incident.first_wake,
                         by_reaction: true,
                     }),

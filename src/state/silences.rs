@@ -91,13 +91,13 @@ impl LogState {
 }
 
 fn file(silence: &Silence) -> String {
-    // One for each incident: those of two logs may be of one pair.
-    let incident = silence.acknowledges.as_ref().map(|one| one.first_wake);
-    let kind = match incident {
+    // Two logs may have incidents of one pair.
+    let log = silence.acknowledges.as_ref().map(|one| &one.log);
+    let kind = match log {
         Some(_) => "ack",
         None => "silence",
     };
-    let what = serde_json::to_vec(&(&silence.scope, incident)).unwrap_or_default();
+    let what = serde_json::to_vec(&(&silence.scope, log)).unwrap_or_default();
     format!("{kind}-{}.json", &sha256(&what)[..16])
 }
 

@@ -110,9 +110,23 @@ fn a_detail_is_read_from_stdin_however_long_it_is() {
     for (stdin, detail) in [
         (b"one\ntwo\n\n".to_vec(), "one\ntwo".to_owned()),
         (b"\xff \x01".to_vec(), "\u{fffd} \u{1}".to_owned()),
-        (vec![1; 5 << 20], "\u{1}".repeat(512 * 1024)),
+        (vec![1; 512 * 1024], "\u{1}".repeat(512 * 1024)),
     ] {
         piped(&sandbox, stdin, &line).exits(0).silent();
+        assert_eq!(rows(&sandbox).pop().unwrap()["details"]["detail"], detail);
+    }
+    // Of a longer one the newest lines are taken.
+    let end = format!("{}\nend\n", "x".repeat(512 * 1024 - 100));
+    for (stdin, detail) in [
+        (vec![1; 5 << 20], "\u{1}".repeat(512 * 1024)),
+        (
+            format!("{}{end}", "start\n".repeat(50)).into_bytes(),
+            format!("{}{}", "start\n".repeat(15), end.trim_end()),
+        ),
+    ] {
+        piped(&sandbox, stdin, &line)
+            .exits(0)
+            .warns("only the last 512 KiB");
         assert_eq!(rows(&sandbox).pop().unwrap()["details"]["detail"], detail);
     }
     sandbox.shell(&format!("yes | {line}")).finish().exits(0);
