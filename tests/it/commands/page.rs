@@ -148,6 +148,9 @@ fn an_empty_history_says_so() {
 #[test]
 fn it_needs_nothing_else() {
     let (text, _) = page(&three(), "");
+    assert!(
+        text.contains("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'")
+    );
     for loading in ["<script", "src=", "<link", "url(", "@import", "http:"] {
         assert!(!text.contains(loading), "{loading}");
     }

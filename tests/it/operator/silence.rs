@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{fly, over_rows, pass, sent, silences};
-use crate::support::{Sandbox, World, column, recovery, wake};
+use crate::support::{BINARY, Sandbox, World, column, recovery, wake};
 
 #[test]
 fn a_silence_holds_back_whatever_comes_and_says_so() {
@@ -383,4 +383,72 @@ fn made_by_root_it_gets_the_owner_of_the_state_folder() {
         assert_eq!((meta.uid(), meta.gid()), (4711, 4712));
     }
     fs::remove_dir_all(&state).unwrap();
+}
+
+#[test]
+fn an_escalation_that_falls_due_in_a_silence_is_sent_when_that_ends() {
+    let world = World::stamped();
+    world.raise([fly("warning")]).exits(0).silent();
+    world.raise([fly("critical")]).exits(0).silent();
+    world.command("silence all --for 15m").exits(0);
+    pass(&world, 11);
+    world.run().exits(0).silent();
+    assert_eq!(sent(&world), 1, "its window has ended, the silence has not");
+    pass(&world, 5);
+    world.run().exits(0).silent();
+    let texts = world.slack.texts();
+    assert!(texts[1].starts_with("🚨 Probe alert · fly"), "{texts:?}");
+}
+
+#[test]
+fn an_escalation_is_not_lost_behind_a_newer_silenced_wake() {
+    let world = World::stamped();
+    world.raise([fly("warning")]).exits(0).silent();
+    world.command("silence fly --for 15m").exits(0);
+    world.raise([fly("critical")]).exits(0).silent();
+    world.raise([fly("info")]).exits(0).silent();
+    pass(&world, 16);
+    world.run().exits(0).silent();
+    assert!(world.slack.texts()[1].starts_with("🚨 "));
+}
+
+#[test]
+fn a_name_that_means_nothing_is_wrong_usage() {
+    let world = World::stamped().quiet();
+    for name in ["", " ", ":", "fly:", ":down"] {
+        let mut command = std::process::Command::new(BINARY);
+        let silence = world.spawn(command.args(["silence", name]));
+        silence.finish().exits(2).warns("names no pair");
+    }
+    assert!(silences(&world).is_empty());
+}
+
+#[test]
+fn after_the_clock_was_set_back_a_silence_is_over() {
+    let world = World::stamped();
+    world.command("silence fly --for 10m").exits(0);
+    pass(&world, -60);
+    assert!(silences(&world).is_empty());
+    world.raise([fly("warning")]).exits(0).silent();
+    assert_eq!(sent(&world), 1);
+}
+
+#[test]
+fn an_acknowledgement_is_listed_until_its_incident_ends() {
+    let world = World::stamped();
+    world.raise([fly("warning")]).exits(0).silent();
+    world.command("ack fly").exits(0);
+    assert_eq!(silences(&world).len(), 1);
+    world.append_raw(recovery("fly", &json!({})));
+    world.run().exits(0).silent();
+    assert!(silences(&world).is_empty());
+}
+
+#[test]
+fn a_silence_that_cannot_be_read_is_printed_once_an_hour() {
+    let world = World::stamped().quiet();
+    world.command("silence fly").exits(0);
+    world.give("state/silences/junk.json", "junk");
+    world.raise([fly("warning")]).exits(0).warns("is ignored");
+    world.raise([fly("warning")]).exits(0).silent();
 }
