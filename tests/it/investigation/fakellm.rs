@@ -14,12 +14,12 @@ use crate::support::{World, wake};
 const RULES: &str = r#"
 version: 1
 rules:
+  - name: limited
+    when: {messages_contain: "detail: too many"}
+    respond: {status: 429, error: "Rate limit exceeded (mock)"}
   - name: down
     when: {messages_contain: "probe reported status=unhealthy"}
     respond: {content: "The app is down.\nNext step: restart it."}
-  - name: limited
-    when: {messages_contain: "too many"}
-    respond: {status: 429, error: "Rate limit exceeded (mock)"}
 "#;
 
 /// fakellm on a free port of loopback. Dropped, it is killed.

@@ -199,6 +199,7 @@ fn a_result_waits_for_the_first_part_of_its_facts_alone() {
     assert!(posts.len() > 12, "{} parts", posts.len() - 1);
     assert!(posts[1..].iter().all(|post| thread_of(post) == Some("1.1")));
     let result = posts.iter().position(|post| post.text == reply("fly"));
-    // The question is asked before the parts beyond the tenth, one of which may go out meanwhile.
-    assert!(matches!(result, Some(10 | 11)), "{result:?}");
+    // The question is asked before the parts beyond the tenth, some of which may go out meanwhile.
+    let is_before_the_last = |at: usize| at >= 10 && at + 1 < posts.len();
+    assert!(result.is_some_and(is_before_the_last), "{result:?}");
 }
