@@ -101,7 +101,8 @@ impl Group<'_> {
     /// What failed, a line for each kind of failure.
     pub fn problems(&self) -> Vec<String> {
         let all = || self.investigations.iter();
-        let failed = all().filter(|one| !one.lacks_engine());
+        // A late diagnosis makes up for a failure.
+        let failed = all().filter(|one| one.failed && !one.lacks_engine());
         let reasons: BTreeSet<_> = failed.filter_map(|one| one.failure()).collect();
         let reasons = reasons
             .iter()

@@ -478,6 +478,17 @@ fn incidents_of_one_pair_and_title_in_a_row_are_folded() {
 }
 
 #[test]
+fn a_late_diagnosis_makes_up_for_the_failure() {
+    let failed =
+        json!({"reasoning_error": "sdk_timeout", "dm_status": "engine_unavailable_fallback"});
+    let late = json!({"late_diagnosis": true});
+    let rows = [done("a", "fly", 0, 0, failed), done("a", "fly", 9, 3, late)];
+    let record = record(&rows);
+    let group = &record.select(&Filter::default()).groups[0];
+    assert_eq!(group.problems(), [""; 0]);
+}
+
+#[test]
 fn a_group_says_what_failed_and_what_was_special() {
     let failed = json!({
         "reasoning_error": "sdk_timeout", "reasoning_error_message": "no answer in 30 s", "facts_first": true,
