@@ -1,6 +1,6 @@
 //! The state folder: reads and commits the state, and appends to the files beside it.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use crate::exit::{Exit, Problem};
 use crate::files::{check_writers, create_anew, read_own, sync_folder};
 
 pub const FILE: &str = "state.json";
+/// The folder of the long texts.
+const TEXTS: &str = "texts";
 /// The state before the last reset.
 const OLD_FILE: &str = "state.json.old";
 
@@ -43,7 +45,7 @@ impl Store {
     pub fn at(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
-            texts: Texts::new(Folder::new(dir, "texts")),
+            texts: Texts::new(Folder::new(dir, TEXTS)),
         }
     }
 
@@ -59,13 +61,24 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the folder is this user's and nobody else can write it; one that is not there is fine.
+    /// Whether the folder and those in it are this user's and nobody else can write them; what is not there
+    /// is fine.
     pub fn check(&self) -> Result<(), Problem> {
-        let checked = match fs::metadata(&self.dir) {
-            Ok(meta) => check_writers(&self.dir, &meta),
+        let check = |dir: &Path, meta: io::Result<Metadata>| match meta {
+            Ok(meta) if !meta.is_dir() => {
+                let error = format!("{} is not a folder: remove it", dir.display());
+                Err(io::Error::other(error))
+            }
+            Ok(meta) => check_writers(dir, &meta),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         };
+        let mut checked = check(&self.dir, fs::metadata(&self.dir));
+        for name in [TEXTS, super::undelivered::FOLDER, super::silences::FOLDER] {
+            let dir = self.path(name);
+            // The folders in it are no links.
+            checked = checked.and_then(|()| check(&dir, fs::symlink_metadata(&dir)));
+        }
         checked.map_err(|error| {
             let error = anyhow!(error).context("cannot use the state folder");
             Problem::new(Exit::Failed, error).with_next_step(
