@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 use super::text::Texts;
-use super::{Folder, State, parse};
+use super::{Folder, State, Unusable, parse};
 use crate::exit::{Exit, Problem};
 use crate::files::{check_writers, create_anew, read_own, sync_folder};
 
@@ -17,6 +17,10 @@ pub const FILE: &str = "state.json";
 const TEXTS: &str = "texts";
 /// The state before the last reset.
 const OLD_FILE: &str = "state.json.old";
+
+/// What helps where the state cannot be read at all, of which nothing is known then.
+const READ: &str =
+    "nothing was touched; once the user of the runs can read it (chown, chmod 600), run again";
 
 /// Large enough that the state of an ordinary day is one write.
 const WRITE_BUFFER: usize = 64 * 1024;
@@ -107,7 +111,10 @@ impl Store {
         let read = match read_own(&path) {
             Ok(bytes) => parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
-            Err(error) => Err(anyhow::Error::from(error).into()),
+            Err(error) => Err(Unusable {
+                error: error.into(),
+                way_out: READ.to_owned(),
+            }),
         };
         let state = read.map_err(|unusable| {
             let error = unusable.error;
