@@ -151,7 +151,7 @@ fn is_tool_call(text: &str) -> bool {
 }
 
 /// Whether a reader sees anything of it.
-fn is_visible(c: char) -> bool {
+pub(super) fn is_visible(c: char) -> bool {
     let has_width = UnicodeWidthChar::width(c).is_some_and(|width| width > 0);
     let is_blank = matches!(
         c,
