@@ -69,8 +69,8 @@ impl Store {
     /// is fine.
     pub fn check(&self) -> Result<(), Problem> {
         let check = |dir: &Path, meta: io::Result<Metadata>| match meta {
-            Ok(meta) if !meta.is_dir() => {
-                let error = format!("{} is not a folder: remove it", dir.display());
+            Ok(meta) if meta.is_symlink() => {
+                let error = format!("{} is a symbolic link: remove it", dir.display());
                 Err(io::Error::other(error))
             }
             Ok(meta) => check_writers(dir, &meta),

@@ -97,7 +97,7 @@ fn a_folder_in_the_state_folder_that_is_a_link_or_not_ours_alone_is_refused() {
             let why = match plant {
                 "writable" => "can be written by others: chmod go-w",
                 "another user's" => "belongs to another user",
-                _ => "is not a folder: remove it",
+                _ => "is a symbolic link: remove it",
             };
             let before = world.snapshot(&[]);
             for line in ["run", "status", "silence fly", "undelivered"] {
