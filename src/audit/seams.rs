@@ -2,7 +2,7 @@
 //! audit log that are near.
 
 use std::cmp::Reverse;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::file::LogFile;
 use super::names::{age, list};
-use crate::files::open_without_waiting;
 use crate::json;
 use crate::secret::Secret;
 
@@ -90,27 +89,20 @@ fn mask(value: &mut Value, secrets: &[Secret]) {
     }
 }
 
-/// Reads the rows of a file whose text holds `needle`, from an offset on. A missing file has none;
-/// lines that are no row of ours are passed over.
+/// Reads the rows of a file, plain or gzip, whose text holds `needle`, from an offset in its content on. A
+/// missing file has none; lines that are no row of ours are passed over.
 pub fn for_each_row(
     path: &Path,
     offset: u64,
     needle: &str,
     mut take: impl FnMut(Row),
 ) -> io::Result<()> {
-    let mut file = match open_without_waiting(path) {
+    let file = match LogFile::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        let kind = io::ErrorKind::InvalidInput;
-        return Err(io::Error::new(kind, "it is not a regular file"));
-    }
-    file.seek(SeekFrom::Start(offset))?;
-    let source = file.take(meta.len().saturating_sub(offset));
-    for_each_line(source, &[needle], |line| {
+    for_each_line(file.read_from(offset)?, &[needle], |line| {
         Row::parse(line).into_iter().for_each(&mut take);
     })
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 
+use super::check::SET_ENGINE;
 use crate::audit::file::LogFile;
 use crate::audit::generations::Checkpoint;
 use crate::audit::names::log_key;
@@ -63,6 +64,9 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     config.max_runtime = None;
     if !args.ask_engine {
         config.engine = None;
+    } else if config.engine.is_none() {
+        let problem = Problem::usage("--ask-engine: no engine is configured");
+        return Err(problem.with_next_step(SET_ENGINE));
     }
     let now = Timestamp::now();
     let only = Only {

@@ -39,8 +39,9 @@ pub struct Earlier {
 pub struct Past(HashMap<(String, String), Vec<Earlier>>);
 
 impl Past {
-    /// Reads outcome rows, the last `most` bytes of each file, the oldest file first. In a replay the only
-    /// file is the log itself. What cannot be read is left out.
+    /// Reads outcome rows, the last `most` bytes of each file (of a gzip file, whose content is longer than
+    /// the file, more than that), the oldest file first. In a replay the only file is the log itself. What
+    /// cannot be read is left out.
     pub fn read<'a>(files: impl IntoIterator<Item = &'a Path>, most: u64, masker: Masker) -> Self {
         let mut past = Self::default();
         for path in files {
@@ -122,6 +123,10 @@ impl Past {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use serde_json::{Value, json};
 
     use super::*;
@@ -241,6 +246,19 @@ mod tests {
             minutes.collect::<Vec<_>>(),
             [Some(22), Some(22), None, None]
         );
+    }
+
+    #[test]
+    fn a_gzip_file_is_read_as_a_plain_one() {
+        let rows = outcome("1", "11T10:00", |_| {}) + &recovery("1", "11T10:22");
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(rows.as_bytes()).unwrap();
+        let folder = Folder::new();
+        let path = folder.write("log.gz", gzip.finish().unwrap());
+        let past = Past::read([path.as_path()], u64::MAX, Masker::default());
+        let last = past.last("fly", "down", at("20T10:00"));
+        assert_eq!(last, read(&[rows]).last("fly", "down", at("20T10:00")));
+        assert_eq!(diagnoses(&last), ["diagnosis 1"]);
     }
 
     #[test]

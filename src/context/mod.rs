@@ -282,8 +282,13 @@ impl Context<'_> {
         let times = self.times(kind.count, kind.first, kind.last);
         let mut text = self.line(&format!("{names}: {times}"));
         if self.mode == Mode::Rows || kind.seam == SEAM {
-            let hidden = kind.rows.len().saturating_sub(rows);
-            for (at, details) in &kind.rows[hidden..] {
+            let alerts = self.subjects.iter().map(|one| one.wake.raised_at());
+            let alerts: Vec<_> = alerts.filter(|_| kind.seam == SEAM).collect();
+            // The alert itself is told in full.
+            let others = kind.rows.iter().rev();
+            let others = others.filter(|(at, _)| !alerts.contains(&Some(*at)));
+            let shown: Vec<_> = others.take(rows).collect();
+            for (at, details) in shown.into_iter().rev() {
                 text += &format!("  {} {}\n", self.time(*at), on_one_line(details));
             }
         }

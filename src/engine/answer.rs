@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::api::Api;
-use super::diagnosis::Diagnosis;
+use super::diagnosis::{Diagnosis, is_visible};
 use super::failure::{Failure, Reason, code};
 use crate::http::Reply;
 use crate::text::quote;
@@ -66,7 +66,7 @@ pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
 pub(super) fn set_error(error: &Value) -> Option<Failure> {
     let is_unset = match error {
         Value::Null | Value::Bool(false) => true,
-        Value::String(code) => code.trim().is_empty(),
+        Value::String(code) => !code.contains(is_visible),
         _ => false,
     };
     let failure = || {
@@ -228,6 +228,7 @@ mod tests {
         for (error, reason) in [
             ("null", "t"),
             ("\"\"", "t"),
+            ("\"\u{200b}\"", "t"),
             ("false", "t"),
             (r#""cost_ladder_halted""#, "cost_ladder_halted"),
             (r#"{"code":"c","type":"t"}"#, "c"),

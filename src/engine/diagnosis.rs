@@ -70,7 +70,8 @@ const TOOL_CALLS: [(&str, &str); 6] = [
 ];
 
 /// Leaves out what some servers send with the answer: one leading block of thoughts, everything up to the
-/// unpaired end of one, and tool calls. What is begun and not ended goes on to the end.
+/// unpaired end of one, and tool calls. What begins a line and is not ended goes on to the end; within a line
+/// it is a mark that the answer names.
 fn answer_in(text: &str) -> String {
     let mut text = trim(final_channel(text));
     if let Some((open, close)) = THOUGHTS.iter().find(|(open, _)| text.starts_with(open)) {
@@ -78,32 +79,55 @@ fn answer_in(text: &str) -> String {
         text = answer.map_or("", |(_, answer)| answer);
     }
     for (open, close) in THOUGHTS {
-        while let Some((thoughts, answer)) = text.split_once(close) {
-            if thoughts.contains(open) {
-                break;
-            }
-            text = answer;
-        }
+        let is_end = |thoughts: &str, answer: &str| {
+            close != "</thinking>" || begins_line(thoughts) || ends_line(answer)
+        };
+        let ends = text.match_indices(close);
+        let ends = ends.map(|(at, _)| (&text[..at], &text[at + close.len()..]));
+        let ends = ends.take_while(|(thoughts, _)| !thoughts.contains(open));
+        let last = ends
+            .filter(|(thoughts, answer)| is_end(thoughts, answer))
+            .last();
+        text = last.map_or(text, |(_, answer)| answer);
     }
     let mut text = text.to_owned();
     for (open, close) in TOOL_CALLS {
-        while let Some(start) = text.find(open) {
+        let mut from = 0;
+        while let Some(at) = text[from..].find(open) {
+            let start = from + at;
             let end = text[start..].find(close).map(|at| start + at + close.len());
-            text.replace_range(start..end.unwrap_or(text.len()), "");
+            let is_ended = end.is_some() && close != "\n\n";
+            from = start;
+            if is_ended || begins_line(&text[..start]) {
+                text.replace_range(start..end.unwrap_or(text.len()), "");
+            } else {
+                from += open.len();
+            }
         }
     }
     text
 }
 
+fn begins_line(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '\t']);
+    before.is_empty() || before.ends_with('\n')
+}
+
+fn ends_line(after: &str) -> bool {
+    let after = after.trim_start_matches([' ', '\t', '\r']);
+    after.is_empty() || after.starts_with('\n')
+}
+
 /// The last `final` channel of gpt-oss's format; nothing where there are only other channels.
 fn final_channel(text: &str) -> &str {
-    const CHANNEL: &str = "<|channel|>";
-    let Some((_, last)) = text.rsplit_once("<|channel|>final") else {
-        return if text.contains(CHANNEL) { "" } else { text };
-    };
-    let answer = last
-        .split_once("<|message|>")
-        .map_or("", |(_, answer)| answer);
+    let begins = |mark: &str| trim(text).starts_with(mark);
+    let is_of_the_format = begins("<|channel|>") || begins("<|start|>");
+    if !is_of_the_format && !text.contains("<|start|>assistant<|channel|>") {
+        return text;
+    }
+    let last = text.rsplit_once("<|channel|>final");
+    let answer = last.and_then(|(_, last)| last.split_once("<|message|>"));
+    let answer = answer.map_or("", |(_, answer)| answer);
     let ends = ["<|return|>", "<|end|>", "<|start|>", "<|call|>"];
     let end = ends.iter().filter_map(|mark| answer.find(mark)).min();
     &answer[..end.unwrap_or(answer.len())]
@@ -127,7 +151,7 @@ fn is_tool_call(text: &str) -> bool {
 }
 
 /// Whether a reader sees anything of it.
-fn is_visible(c: char) -> bool {
+pub(super) fn is_visible(c: char) -> bool {
     let has_width = UnicodeWidthChar::width(c).is_some_and(|width| width > 0);
     let is_blank = matches!(
         c,
@@ -169,6 +193,38 @@ mod tests {
             ("[THINK]hm[/THINK]Down.", Some("Down.")),
             ("hm[/THINK]Down.", Some("Down.")),
             ("[THINK]hm", None),
+            ("hm\n</thinking>\nDown.", Some("Down.")),
+            ("hm, so</thinking> \r\nDown.", Some("Down.")),
+            (
+                "It sent </thinking> tags.",
+                Some("It sent </thinking> tags."),
+            ),
+            (
+                "It sent <|channel|>analysis marks.",
+                Some("It sent <|channel|>analysis marks."),
+            ),
+            (
+                "hm<|end|><|start|>assistant<|channel|>final<|message|>Down.",
+                Some("Down."),
+            ),
+            ("<|start|>assistant<|channel|>analysis<|message|>hm", None),
+            (
+                "Down because <tool_call> events stopped.\nNext: check.",
+                Some("Down because <tool_call> events stopped.\nNext: check."),
+            ),
+            (
+                "No [TOOL_CALLS] came.\n\nNext: look at <function=look>.",
+                Some("No [TOOL_CALLS] came.\n\nNext: look at <function=look>."),
+            ),
+            (
+                "Down.\n [TOOL_CALLS][{}]\n\nNext: look.",
+                Some("Down.\n Next: look."),
+            ),
+            ("Down <tool_call>{}</tool_call>now.", Some("Down now.")),
+            (
+                "No <tool_call> came.\n<tool_call>{}",
+                Some("No <tool_call> came."),
+            ),
             (
                 "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Down.<|return|>",
                 Some("Down."),

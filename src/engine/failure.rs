@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::diagnosis::is_visible;
 use crate::http::RequestError;
 use crate::text::quote;
 
@@ -122,13 +123,9 @@ impl Failure {
 }
 
 /// Returns `error` if it is a string, else its `code`, else its `type`. Digits are not a code: they
-/// repeat a status.
+/// repeat a status. Nor is what nobody can see.
 pub(super) fn code(error: &Value) -> Option<Reason> {
-    let is_word = |text: &&str| {
-        !text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b.is_ascii_whitespace())
-    };
+    let is_word = |text: &&str| text.contains(|c: char| is_visible(c) && !c.is_ascii_digit());
     let named = [error, &error["code"], &error["type"]];
     let mut words = named.into_iter().filter_map(Value::as_str).filter(is_word);
     words.next().map(Reason::code)
@@ -140,7 +137,7 @@ fn message<const N: usize>(texts: [&Value; N], reason: &Reason) -> Option<String
     let reason = reason.to_string();
     texts
         .into_iter()
-        .find(|text| !text.is_empty() && *text != reason)
+        .find(|text| text.contains(is_visible) && *text != reason)
 }
 
 impl From<Reason> for Failure {
@@ -226,6 +223,16 @@ mod tests {
                 "429 sdk_rate_limited: slow down",
             ),
             (404, json!({"error": "no such model"}), "404 no such model"),
+            (
+                500,
+                json!({"error": "\u{200b}"}),
+                "engine_exception:HTTP500",
+            ),
+            (
+                500,
+                json!({"error": {"code": "\u{2060} 7", "type": "a_type", "message": "\u{feff}"}}),
+                "500 a_type",
+            ),
             (
                 422,
                 json!({"detail": [{"msg": "x"}], "message": " "}),

@@ -1,6 +1,6 @@
 //! The state folder: reads and commits the state, and appends to the files beside it.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 use super::text::Texts;
-use super::{Folder, State, parse};
+use super::{Folder, State, Unusable, parse};
 use crate::exit::{Exit, Problem};
 use crate::files::{check_writers, create_anew, read_own, sync_folder};
 
 pub const FILE: &str = "state.json";
+/// The folder of the long texts.
+const TEXTS: &str = "texts";
 /// The state before the last reset.
 const OLD_FILE: &str = "state.json.old";
+
+/// What helps where the state cannot be read at all, of which nothing is known then.
+const READ: &str =
+    "nothing was touched; once the user of the runs can read it (chown, chmod 600), run again";
 
 /// Large enough that the state of an ordinary day is one write.
 const WRITE_BUFFER: usize = 64 * 1024;
@@ -43,7 +49,7 @@ impl Store {
     pub fn at(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
-            texts: Texts::new(Folder::new(dir, "texts")),
+            texts: Texts::new(Folder::new(dir, TEXTS)),
         }
     }
 
@@ -59,13 +65,24 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the folder is this user's and nobody else can write it; one that is not there is fine.
+    /// Whether the folder and those in it are this user's and nobody else can write them; what is not there
+    /// is fine.
     pub fn check(&self) -> Result<(), Problem> {
-        let checked = match fs::metadata(&self.dir) {
-            Ok(meta) => check_writers(&self.dir, &meta),
+        let check = |dir: &Path, meta: io::Result<Metadata>| match meta {
+            Ok(meta) if meta.is_symlink() => {
+                let error = format!("{} is a symbolic link: remove it", dir.display());
+                Err(io::Error::other(error))
+            }
+            Ok(meta) => check_writers(dir, &meta),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         };
+        let mut checked = check(&self.dir, fs::metadata(&self.dir));
+        for name in [TEXTS, super::undelivered::FOLDER, super::silences::FOLDER] {
+            let dir = self.path(name);
+            // The folders in it are no links.
+            checked = checked.and_then(|()| check(&dir, fs::symlink_metadata(&dir)));
+        }
         checked.map_err(|error| {
             let error = anyhow!(error).context("cannot use the state folder");
             Problem::new(Exit::Failed, error).with_next_step(
@@ -94,7 +111,10 @@ impl Store {
         let read = match read_own(&path) {
             Ok(bytes) => parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
-            Err(error) => Err(anyhow::Error::from(error).into()),
+            Err(error) => Err(Unusable {
+                error: error.into(),
+                way_out: READ.to_owned(),
+            }),
         };
         let state = read.map_err(|unusable| {
             let error = unusable.error;

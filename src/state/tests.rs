@@ -149,6 +149,21 @@ mod files {
     }
 
     #[test]
+    fn only_a_state_that_was_read_may_be_reset() {
+        let dir = Dir::new("unread");
+        let path = dir.store().path(FILE);
+        let way_out = || {
+            let problem = dir.store().load().unwrap_err();
+            problem.next_step().unwrap_or_default().to_owned()
+        };
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert!(way_out().contains("chown") && !way_out().contains("reset"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "{").unwrap();
+        assert!(way_out().contains("state reset"));
+    }
+
+    #[test]
     fn what_a_state_does_not_hold_has_its_default() {
         let state = parse_value(&json!({"program": "probe-wake", "version": 3})).unwrap();
         assert_eq!(state, State::default());

@@ -42,8 +42,8 @@ fn sent(config: &Config) -> Finding {
             format!("{setting}=off sends less, {setting}=rows also details"),
         ),
         Mode::Rows => (
-            "the alert, its runbook, other alerts, service health, earlier diagnoses and the details of other rows, \
-             with secrets masked",
+            "the alert, its runbook, other alerts, service health, earlier diagnoses and the details of other rows; \
+             secrets are masked in the details of other rows, our own tokens everywhere",
             format!(
                 "an engine on loopback that is a gateway may pass the rows on to another host: {setting}=kinds \
                  prevents that"

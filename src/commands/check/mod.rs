@@ -7,6 +7,8 @@ mod machine;
 mod peers;
 mod schedule;
 
+pub use peers::SET_ENGINE;
+
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;

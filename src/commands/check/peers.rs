@@ -17,7 +17,8 @@ use crate::text::{first_few, quote};
 
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_ASKED: &str = "no question was asked";
-const SET_ENGINE: &str =
+/// What to do where no engine is configured.
+pub const SET_ENGINE: &str =
     "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)";
 const TEST_MESSAGE: &str =
     "probe-wake: this is a test message. If you can read it, alerts can reach you here.";

@@ -475,7 +475,7 @@ fn it_says_what_an_engine_is_sent_and_which_runbooks_there_are() {
         sent["message"]
             .as_str()
             .unwrap()
-            .contains("details of other rows"),
+            .contains("secrets are masked in the details of other rows, our own tokens everywhere"),
         "{sent}"
     );
     let next = sent["next_step"].as_str().unwrap();

@@ -128,6 +128,20 @@ fn the_engine_is_asked_only_where_that_is_asked_for() {
 }
 
 #[test]
+fn an_engine_that_is_to_be_asked_must_be_configured() {
+    let world = World::new().without_engine();
+    world.slack.never();
+    world.append([wake("fly")]);
+    let outcome = world
+        .command("replay kora_audit_log.jsonl --ask-engine")
+        .exits(2)
+        .warns("no engine is configured")
+        .warns("KORA_PROBE_ENGINE_URL")
+        .warns("KORA_PROBE_ENGINE_API");
+    assert_eq!(outcome.stdout, "");
+}
+
+#[test]
 fn it_leaves_a_real_runs_state_alone() {
     let world = World::stamped().quiet();
     world.append([wake("fly"), wake("sentry")]);

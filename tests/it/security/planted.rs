@@ -74,6 +74,45 @@ fn a_state_folder_of_another_user_is_refused() {
 }
 
 #[test]
+fn a_folder_in_the_state_folder_that_is_a_link_or_not_ours_alone_is_refused() {
+    for folder in ["texts", "undelivered", "silences"] {
+        for plant in ["link", "dangling link", "writable", "another user's"] {
+            let world = World::stamped().quiet();
+            world.append([wake("fly")]);
+            let (path, given) = (world.state_dir().join(folder), world.path("elsewhere"));
+            match plant {
+                "link" => {
+                    fs::create_dir(&given).unwrap();
+                    symlink(&given, &path).unwrap();
+                }
+                "dangling link" => symlink(&given, &path).unwrap(),
+                _ => fs::create_dir(&path).unwrap(),
+            }
+            match plant {
+                "writable" => set_mode(&path, 0o770),
+                "another user's" if is_root() => chown(&path, Some(NOBODY), None).unwrap(),
+                "another user's" => return,
+                _ => {}
+            }
+            let why = match plant {
+                "writable" => "can be written by others: chmod go-w",
+                "another user's" => "belongs to another user",
+                _ => "is a symbolic link: remove it",
+            };
+            let before = world.snapshot(&[]);
+            for line in ["run", "status", "silence fly", "undelivered"] {
+                let outcome = world.command(line).exits(1);
+                outcome.warns(&format!("{} {why}", path.display()));
+            }
+            assert!(
+                before == world.snapshot(&[]),
+                "{plant}: something was written"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_new_state_folder_is_private() {
     let world = World::stamped();
     world.raise([wake("fly")]).exits(0).silent();
