@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::support::rotating::told;
 use crate::support::{Rotating, other_row, wake};
 
 fn set_modified(path: &Path, time: SystemTime) {
@@ -313,16 +314,21 @@ fn generations_that_begin_with_the_same_row_are_told_apart() {
 }
 
 #[test]
-fn a_rotated_file_that_cannot_be_read_is_warned_of() {
+fn a_rotated_file_that_cannot_be_read_is_warned_of_and_read_once_it_can_be() {
     needs!("logrotate");
     let log = Rotating::begun();
     log.rotate_behind(&["unread", "missed"], "create");
     log.write(&["after"]);
     fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0o0)).unwrap();
-    let outcome = log.run_without_privileges();
-    outcome
-        .exits(3)
-        .warns("kora_audit_log.jsonl.1: Permission denied");
+    let run = "run --to stdout --format json";
+    for probes in [&["unread", "after"][..], &[]] {
+        let outcome = log.without_privileges(run).exits(3);
+        assert_eq!(told(&outcome.json()), probes);
+        let warning = "kora_audit_log.jsonl.1: Permission denied";
+        assert_eq!(outcome.stderr.contains(warning), !probes.is_empty());
+    }
+    fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0o644)).unwrap();
+    log.tells(&["missed"]);
 }
 
 #[test]
