@@ -83,10 +83,11 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
         has_log: true,
         ..View::default()
     };
+    // A copy behind the generation before the current one may turn out to be that generation.
     let previous = others.iter().rposition(Generation::is_followed);
     for (number, one) in others.iter().enumerate() {
-        let is_watched = Some(number) == previous || one.was_left_lately(now);
-        if is_watched && one.status != Status::Gone {
+        let is_watched = Some(number) >= previous || one.was_left_lately(now);
+        if is_watched && one.status != Status::Gone && (one.is_followed() || one.is_copy()) {
             let file = growth(one, &path_of(&one.path))?;
             view.segments
                 .extend(file.map(|file| Segment::of(file, number, false)));
@@ -120,11 +121,15 @@ impl Segment {
 /// as it was, `None` where there is more to find out.
 fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
     let is_read = generation.status == Status::Read;
-    if is_read && !generation.is_racy {
+    if is_read && (!generation.is_racy || generation.is_copy()) {
         let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
         if stat.as_ref() == Some(&generation.stat) {
             return Some(None);
         }
+    }
+    // What was added to a copy may be new.
+    if generation.is_copy() {
+        return None;
     }
     let file = LogFile::open_plain(path).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
@@ -241,8 +246,7 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
     for file in &mut found {
         file.unchanged = file.unchanged.filter(|number| {
             let one = &table[*number];
-            let is_copy = !one.is_followed() && one.judged > 0;
-            !is_copy || one.key.as_ref().is_none_or(|key| !lost.contains(key))
+            !one.is_copy() || one.key.as_ref().is_none_or(|key| !lost.contains(key))
         });
     }
     found
@@ -449,7 +453,7 @@ impl Generation {
             (self.offset, self.judged) = (WHOLE, file.length);
         }
         let has_grown = file.unchanged.is_none() && file.length > self.judged;
-        if !self.is_followed() && self.judged > 0 && has_grown && fate != Fate::Waits {
+        if self.is_copy() && has_grown && fate != Fate::Waits {
             // What was added to a copy is new.
             self.offset = self.judged;
         }
@@ -483,6 +487,7 @@ impl Generation {
         self.left_at = match (file.is_current, is_left_now) {
             (true, _) => None,
             (_, true) => Some(now),
+            _ if matches!(fate, Fate::Copy { .. }) => self.left_at.or(Some(now)),
             _ => self.left_at,
         };
         is_to_read
