@@ -93,15 +93,18 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
                 .extend(file.map(|file| Segment::of(file, number, false)));
         }
     }
-    if let Some(file) = growth(current, log)? {
+    let grown = growth(current, log)?;
+    // A generation that is in no file may come back.
+    if grown.is_some() || previous.is_some_and(|number| others[number].status == Status::Gone) {
         let time_of = |path: &String| fs::metadata(path_of(path)).ok().as_ref().map(modified);
         let mut folders = checkpoint.folders.iter();
         if checkpoint.folders.is_empty() || folders.any(|(path, time)| time_of(path) != Some(*time))
         {
             return None;
         }
-        view.segments.push(Segment::of(file, others.len(), true));
     }
+    let current = grown.map(|file| Segment::of(file, others.len(), true));
+    view.segments.extend(current);
     Some(view)
 }
 

@@ -142,6 +142,17 @@ fn a_log_deleted_and_created_again_is_a_gap_with_the_old_offset_and_time() {
 }
 
 #[test]
+fn what_was_missing_is_read_once_it_is_back_though_the_log_is_idle() {
+    let log = Rotating::begun();
+    log.write(&["back"]);
+    fs::rename(log.log(), log.path("away")).unwrap();
+    log.write(&["after"]);
+    log.tells_with_a_warning(&["after"], "is in no file any more");
+    fs::rename(log.path("away"), log.rotated(".1")).unwrap();
+    log.tells(&["back"]);
+}
+
+#[test]
 fn a_log_deleted_and_created_again_with_nothing_to_lose_is_no_gap() {
     let log = Rotating::stamped();
     fs::remove_file(log.log()).unwrap();
