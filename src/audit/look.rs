@@ -38,6 +38,8 @@ pub(super) struct View {
     pub gap: bool,
     /// A file that is perhaps being written, or could not be examined.
     pub waiting: Option<PathBuf>,
+    /// How long all such files are, as they lie on the disk.
+    pub waiting_bytes: u64,
     pub warnings: Vec<String>,
     /// Files that may hold wakes and cannot be read.
     pub missed: u64,
@@ -323,13 +325,12 @@ impl Found {
 /// Makes the new table, and says what is to be read.
 fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestamp) -> View {
     let table = &checkpoint.generations;
-    let waiting = found
-        .iter()
-        .zip(fates)
-        .find(|(_, fate)| **fate == Fate::Waits);
+    let waiting = found.iter().zip(fates);
+    let waiting = waiting.filter(|(_, fate)| **fate == Fate::Waits);
     let mut view = View {
         has_log: found.iter().any(|file| file.is_current),
-        waiting: waiting.map(|(file, _)| file.path.clone()),
+        waiting: waiting.clone().next().map(|(file, _)| file.path.clone()),
+        waiting_bytes: waiting.map(|(file, _)| file.stat.size).sum(),
         ..View::default()
     };
     let is_cut = found
