@@ -53,7 +53,7 @@ pub(super) struct Segment {
     /// Where it is open already.
     pub file: Option<LogFile>,
     pub is_current: bool,
-    /// Nobody is to append to it any more.
+    /// Nobody is to complete its last row any more.
     pub is_finished: bool,
 }
 
@@ -91,8 +91,10 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
         let is_watched = Some(number) >= previous || one.was_left_lately(now);
         if is_watched && one.status != Status::Gone && (one.is_followed() || one.is_copy()) {
             let file = growth(one, &path_of(&one.path))?;
-            view.segments
-                .extend(file.map(|file| Segment::of(file, number, false)));
+            view.segments.extend(file.map(|file| Segment {
+                is_finished: !one.was_left_lately(now),
+                ..Segment::of(file, number, false)
+            }));
         }
     }
     let grown = growth(current, log)?;
@@ -405,7 +407,9 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
             path: file.path.clone(),
             file: None,
             is_current: file.is_current,
-            is_finished: !file.is_current && (view.has_log || one.left_at.is_some())
+            is_finished: !file.is_current
+                && (view.has_log || one.left_at.is_some())
+                && !one.was_left_lately(now)
                 || file.compression == Compression::Gzip,
         }));
         generations.push(one);
