@@ -125,13 +125,18 @@ impl Generation {
         self.offset != WHOLE
     }
 
+    /// Whether it is no generation, as far as is known: a copy of what was read in another file.
+    pub fn is_copy(&self) -> bool {
+        !self.is_followed() && (1..WHOLE).contains(&self.judged)
+    }
+
     /// Whether it was left so lately that late rows are looked for each time. A time in the future
     /// is a clock that was set back.
     pub fn was_left_lately(&self, now: Timestamp) -> bool {
         let since = self
             .left_at
             .map(|left_at| now.duration_since(left_at).abs());
-        self.is_followed() && since.is_some_and(|since| since < LATE_ROWS)
+        since.is_some_and(|since| since < LATE_ROWS)
     }
 
     /// Passes over what this file holds. A last row without its line end counts where nobody is to

@@ -10,6 +10,7 @@ use super::look::view;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Lag {
+    /// What waits counts with its length on the disk, since no more is known of it.
     pub bytes: u64,
     pub rows: u64,
     /// The next look will report a gap.
@@ -28,6 +29,7 @@ pub fn lag(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Lag> {
         gap: view.gap,
         missing: !view.has_log && view.segments.is_empty() && view.waiting.is_none(),
         waiting: view.waiting,
+        bytes: view.waiting_bytes,
         ..Lag::default()
     };
     for mut segment in view.segments {

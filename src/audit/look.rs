@@ -38,6 +38,8 @@ pub(super) struct View {
     pub gap: bool,
     /// A file that is perhaps being written, or could not be examined.
     pub waiting: Option<PathBuf>,
+    /// How long all such files are, as they lie on the disk.
+    pub waiting_bytes: u64,
     pub warnings: Vec<String>,
     /// Files that may hold wakes and cannot be read.
     pub missed: u64,
@@ -51,7 +53,7 @@ pub(super) struct Segment {
     /// Where it is open already.
     pub file: Option<LogFile>,
     pub is_current: bool,
-    /// Nobody is to append to it any more.
+    /// Nobody is to complete its last row any more.
     pub is_finished: bool,
 }
 
@@ -83,24 +85,30 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
         has_log: true,
         ..View::default()
     };
+    // A copy behind the generation before the current one may turn out to be that generation.
     let previous = others.iter().rposition(Generation::is_followed);
     for (number, one) in others.iter().enumerate() {
-        let is_watched = Some(number) == previous || one.was_left_lately(now);
-        if is_watched && one.status != Status::Gone {
+        let is_watched = Some(number) >= previous || one.was_left_lately(now);
+        if is_watched && one.status != Status::Gone && (one.is_followed() || one.is_copy()) {
             let file = growth(one, &path_of(&one.path))?;
-            view.segments
-                .extend(file.map(|file| Segment::of(file, number, false)));
+            view.segments.extend(file.map(|file| Segment {
+                is_finished: !one.was_left_lately(now),
+                ..Segment::of(file, number, false)
+            }));
         }
     }
-    if let Some(file) = growth(current, log)? {
+    let grown = growth(current, log)?;
+    // A generation that is in no file may come back.
+    if grown.is_some() || previous.is_some_and(|number| others[number].status == Status::Gone) {
         let time_of = |path: &String| fs::metadata(path_of(path)).ok().as_ref().map(modified);
         let mut folders = checkpoint.folders.iter();
         if checkpoint.folders.is_empty() || folders.any(|(path, time)| time_of(path) != Some(*time))
         {
             return None;
         }
-        view.segments.push(Segment::of(file, others.len(), true));
     }
+    let current = grown.map(|file| Segment::of(file, others.len(), true));
+    view.segments.extend(current);
     Some(view)
 }
 
@@ -120,11 +128,15 @@ impl Segment {
 /// as it was, `None` where there is more to find out.
 fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
     let is_read = generation.status == Status::Read;
-    if is_read && !generation.is_racy {
+    if is_read && (!generation.is_racy || generation.is_copy()) {
         let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
         if stat.as_ref() == Some(&generation.stat) {
             return Some(None);
         }
+    }
+    // What was added to a copy may be new.
+    if generation.is_copy() {
+        return None;
     }
     let file = LogFile::open_plain(path).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
@@ -241,8 +253,7 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
     for file in &mut found {
         file.unchanged = file.unchanged.filter(|number| {
             let one = &table[*number];
-            let is_copy = !one.is_followed() && one.judged > 0;
-            !is_copy || one.key.as_ref().is_none_or(|key| !lost.contains(key))
+            !one.is_copy() || one.key.as_ref().is_none_or(|key| !lost.contains(key))
         });
     }
     found
@@ -316,13 +327,12 @@ impl Found {
 /// Makes the new table, and says what is to be read.
 fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestamp) -> View {
     let table = &checkpoint.generations;
-    let waiting = found
-        .iter()
-        .zip(fates)
-        .find(|(_, fate)| **fate == Fate::Waits);
+    let waiting = found.iter().zip(fates);
+    let waiting = waiting.filter(|(_, fate)| **fate == Fate::Waits);
     let mut view = View {
         has_log: found.iter().any(|file| file.is_current),
-        waiting: waiting.map(|(file, _)| file.path.clone()),
+        waiting: waiting.clone().next().map(|(file, _)| file.path.clone()),
+        waiting_bytes: waiting.map(|(file, _)| file.stat.size).sum(),
         ..View::default()
     };
     let is_cut = found
@@ -397,7 +407,9 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
             path: file.path.clone(),
             file: None,
             is_current: file.is_current,
-            is_finished: !file.is_current && (view.has_log || one.left_at.is_some())
+            is_finished: !file.is_current
+                && (view.has_log || one.left_at.is_some())
+                && !one.was_left_lately(now)
                 || file.compression == Compression::Gzip,
         }));
         generations.push(one);
@@ -449,7 +461,7 @@ impl Generation {
             (self.offset, self.judged) = (WHOLE, file.length);
         }
         let has_grown = file.unchanged.is_none() && file.length > self.judged;
-        if !self.is_followed() && self.judged > 0 && has_grown && fate != Fate::Waits {
+        if self.is_copy() && has_grown && fate != Fate::Waits {
             // What was added to a copy is new.
             self.offset = self.judged;
         }
@@ -483,6 +495,7 @@ impl Generation {
         self.left_at = match (file.is_current, is_left_now) {
             (true, _) => None,
             (_, true) => Some(now),
+            _ if matches!(fate, Fate::Copy { .. }) => self.left_at.or(Some(now)),
             _ => self.left_at,
         };
         is_to_read

@@ -103,7 +103,10 @@ pub(super) fn match_files<E>(
         found,
         now,
         is_part,
-        fates: found.iter().map(|file| file.fate_alone(now)).collect(),
+        fates: found
+            .iter()
+            .map(|file| file.fate_alone(table.is_empty(), now))
+            .collect(),
         is_free: vec![true; table.len()],
         own: found.iter().map(own).collect(),
     };
@@ -121,13 +124,14 @@ pub(super) fn match_files<E>(
 }
 
 impl Found {
-    /// What it is, where that can be said of it alone.
-    fn fate_alone(&self, now: Timestamp) -> Option<Fate> {
+    /// What it is, where that can be said of it alone. The first run takes what it cannot read for
+    /// history; later it is tried again until it can be read.
+    fn fate_alone(&self, is_first_run: bool, now: Timestamp) -> Option<Fate> {
         if let Some(generation) = self.unchanged {
             return Some(Fate::is_file_of(generation));
         }
-        match self.failure.as_ref().map(io::Error::kind) {
-            Some(io::ErrorKind::PermissionDenied) => Some(Fate::Unreadable),
+        match self.failure {
+            Some(_) if is_first_run => Some(Fate::Unreadable),
             Some(_) => Some(Fate::Waits),
             None => (self.end == End::Early && self.is_fresh(now)).then_some(Fate::Waits),
         }
@@ -498,13 +502,17 @@ mod tests {
             (gzip(End::Early).changed(601), Fate::New),
             (gzip(End::Early).changed(-601), Fate::New),
             (gzip(End::Broken), Fate::New),
-            (file(1, 50, &[]).failed(io::ErrorKind::Other), Fate::Waits),
-            (
-                file(1, 50, &[]).failed(io::ErrorKind::PermissionDenied),
-                Fate::Unreadable,
-            ),
         ] {
             assert_eq!(fates(&[], &[found], &[]), [fate]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_waits_but_is_history_on_the_first_run() {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Other] {
+            let failed = || [file(2, 50, &[]).failed(kind)];
+            assert_eq!(fates(&[generation(1, 100)], &failed(), &[]), [Fate::Waits]);
+            assert_eq!(fates(&[], &failed(), &[]), [Fate::Unreadable]);
         }
     }
 

@@ -35,6 +35,8 @@ enum Step {
     /// Rows of another seam.
     Noise(usize),
     Create,
+    /// Create, and the row that was begun is completed in what was moved away.
+    CreateTorn,
     NoCreate,
     CopyTruncate,
     /// The copy is made, and a look comes before the log is truncated.
@@ -63,6 +65,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::AppendLate),
         1 => (1usize..12).prop_map(Step::Noise),
         2 => Just(Step::Create),
+        2 => Just(Step::CreateTorn),
         1 => Just(Step::NoCreate),
         2 => Just(Step::CopyTruncate),
         1 => Just(Step::CopyLookTruncate),
@@ -139,6 +142,8 @@ struct Model {
     read: Vec<String>,
     /// The first half of a row that was begun, and its rest.
     begun: Option<(String, String)>,
+    /// The rest of a row that was begun before the last rename, and is due in `old`.
+    torn: Option<(String, String)>,
     /// Opened before the last rename.
     old: Option<File>,
     ways: Ways,
@@ -173,6 +178,7 @@ impl Model {
             late: Vec::new(),
             read: Vec::new(),
             begun: None,
+            torn: None,
             old: None,
             ways,
             rotations: 0,
@@ -206,6 +212,13 @@ impl Model {
         if let Some((rest, probe)) = self.begun.take() {
             self.write(&rest);
             self.note(probe);
+        }
+    }
+
+    fn complete_torn(&mut self) {
+        if let (Some((rest, probe)), Some(old)) = (self.torn.take(), &mut self.old) {
+            old.write_all(rest.as_bytes()).unwrap();
+            self.late.push(probe);
         }
     }
 
@@ -288,6 +301,7 @@ impl Model {
     }
 
     fn append_late(&mut self) {
+        self.complete_torn();
         // Of two files with the same content that were never seen before, one is taken for a copy.
         if self.old.is_some() && self.copies == 0 {
             let (row, probe) = self.next_row();
@@ -298,6 +312,10 @@ impl Model {
     }
 
     fn rotate(&mut self, step: &Step) {
+        self.complete_torn();
+        if matches!(step, Step::CreateTorn) && self.copies == 0 && self.log().exists() {
+            self.torn = self.begun.take();
+        }
         self.complete();
         self.rotations += 1;
         let log = self.log();
@@ -407,6 +425,7 @@ impl Model {
 
     /// Two more looks: one that reads what is left, and one that must find nothing.
     fn finish(mut self) {
+        self.complete_torn();
         self.take(&Step::Append(1));
         self.look(usize::MAX);
         let now = Timestamp::now();

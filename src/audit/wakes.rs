@@ -178,7 +178,14 @@ impl<'a> Wakes<'a> {
         }
         if reading.is_over {
             generation.see(&file.path, &file.stat, file.is_plain(), self.now);
-            generation.status = Status::Read;
+            let is_row = line.is_complete || is_row(segment, &line);
+            let is_torn = !is_row && (line.overlong.is_some() || holds_seam(line.bytes));
+            // It is judged once nobody is to complete it any more.
+            let is_unjudged = is_torn && !segment.is_finished && generation.left_at.is_some();
+            generation.status = match is_unjudged {
+                true => Status::Unread,
+                false => Status::Read,
+            };
             let read = line.start + line.bytes.len() as u64;
             let end = if file.is_gzip() { read } else { file.stat.size };
             generation.judged = if segment.is_finished { end } else { 0 };
@@ -199,7 +206,7 @@ impl<'a> Wakes<'a> {
             rows = read_rows(line.bytes);
             self.summary.rows += u64::from(!line.is_complete);
         } else if segment.is_finished {
-            rows.malformed = memmem::find(line.bytes, SEAM.as_bytes()).map(|_| 0);
+            rows.malformed = holds_seam(line.bytes).then_some(0);
         }
         let (path, start) = (segment.path.display(), line.start);
         if let (Some(overlong), true) = (line.overlong, line.is_complete || segment.is_finished) {
@@ -244,6 +251,10 @@ impl<'a> Wakes<'a> {
         let error = Error::new(error).context(format!("cannot read {}", path.display()));
         (!is_moved).then_some(Err(error))
     }
+}
+
+fn holds_seam(line: &[u8]) -> bool {
+    memmem::find(line, SEAM.as_bytes()).is_some()
 }
 
 /// Whether a last row without its line end counts: nobody is to complete it.

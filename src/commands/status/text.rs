@@ -153,7 +153,7 @@ fn position(status: &Status) -> String {
     let rows = count(lag.rows, "row", "rows");
     let waiting = lag.waiting.as_ref();
     let waiting =
-        waiting.map(|path| format!("; {path} is perhaps being written, and is read later"));
+        waiting.map(|path| format!("; {path} cannot be read whole yet, and is read later"));
     let waiting = waiting.unwrap_or_default();
     format!("byte {at}, {bytes} and {rows} unread{gap}{waiting}")
 }

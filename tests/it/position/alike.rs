@@ -69,6 +69,34 @@ fn the_generation_in_the_middle_is_no_copy_because_it_begins_alike() {
     }
 }
 
+/// While it holds nothing but the first row of all generations it looks like a copy of the log.
+#[test]
+fn late_rows_in_a_generation_that_looked_like_a_copy_are_read() {
+    for first_row in first_rows() {
+        let log = Rotating::without_log();
+        log.append_raw(&first_row);
+        log.look(0);
+        log.write(&["a"]);
+        fs::rename(log.log(), log.rotated(".2")).unwrap();
+        log.append_raw(&first_row);
+        let old = log.writer();
+        fs::rename(log.log(), log.rotated(".1")).unwrap();
+        log.append_raw(&first_row);
+        log.write(&["b"]);
+        log.tells(&["a", "b"]);
+        // The folder's time must say that nothing was renamed.
+        thread::sleep(Duration::from_millis(50));
+        log.write(&["c"]);
+        log.tells(&["c"]);
+        log.age_left();
+        Rotating::write_late(&old, "late1");
+        log.tells(&["late1"]);
+        Rotating::write_late(&old, "late2");
+        log.write(&["d"]);
+        log.tells(&["late2", "d"]);
+    }
+}
+
 #[test]
 fn a_link_that_was_switched_twice_between_two_runs_skips_no_file() {
     let log = Rotating::without_log();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::support::rotating::told;
 use crate::support::{Rotating, other_row, wake};
 
 fn set_modified(path: &Path, time: SystemTime) {
@@ -138,6 +139,17 @@ fn a_log_deleted_and_created_again_is_a_gap_with_the_old_offset_and_time() {
         (&report["position"]["gap"], &report["position"]["before"]),
         (&true.into(), &offset.into())
     );
+}
+
+#[test]
+fn what_was_missing_is_read_once_it_is_back_though_the_log_is_idle() {
+    let log = Rotating::begun();
+    log.write(&["back"]);
+    fs::rename(log.log(), log.path("away")).unwrap();
+    log.write(&["after"]);
+    log.tells_with_a_warning(&["after"], "is in no file any more");
+    fs::rename(log.path("away"), log.rotated(".1")).unwrap();
+    log.tells(&["back"]);
 }
 
 #[test]
@@ -313,16 +325,21 @@ fn generations_that_begin_with_the_same_row_are_told_apart() {
 }
 
 #[test]
-fn a_rotated_file_that_cannot_be_read_is_warned_of() {
+fn a_rotated_file_that_cannot_be_read_is_warned_of_and_read_once_it_can_be() {
     needs!("logrotate");
     let log = Rotating::begun();
     log.rotate_behind(&["unread", "missed"], "create");
     log.write(&["after"]);
     fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0o0)).unwrap();
-    let outcome = log.run_without_privileges();
-    outcome
-        .exits(3)
-        .warns("kora_audit_log.jsonl.1: Permission denied");
+    let run = "run --to stdout --format json";
+    for probes in [&["unread", "after"][..], &[]] {
+        let outcome = log.without_privileges(run).exits(3);
+        assert_eq!(told(&outcome.json()), probes);
+        let warning = "kora_audit_log.jsonl.1: Permission denied";
+        assert_eq!(outcome.stderr.contains(warning), !probes.is_empty());
+    }
+    fs::set_permissions(log.rotated(".1"), fs::Permissions::from_mode(0o644)).unwrap();
+    log.tells(&["missed"]);
 }
 
 #[test]

@@ -64,13 +64,21 @@ fn a_half_written_compressed_file_holds_up_no_rows_but_its_own() {
     needs!("logrotate");
     let log = rotated();
     let whole = compressed(&log);
+    let metrics = log.path("metrics.prom");
+    log.set("KORA_PROBE_WAKE_METRICS_FILE", &metrics);
     fs::write(log.rotated(".1.gz"), "").unwrap();
     log.tells(&["after"]);
     for length in [0, 5, 40, whole.len() - 9, whole.len() - 1] {
         fs::write(log.rotated(".1.gz"), &whole[..length]).unwrap();
         log.tells(&[]);
-        let waiting = log.command("status --format json").exits(0).json()["lag"]["waiting"].take();
-        assert_eq!(waiting, log.rotated(".1.gz").display().to_string());
+        let lag = log.command("status --format json").exits(0).json()["lag"].take();
+        let path = log.rotated(".1.gz").display().to_string();
+        assert_eq!(
+            (&lag["waiting"], &lag["bytes"]),
+            (&path.into(), &length.into())
+        );
+        let metrics = fs::read_to_string(&metrics).unwrap();
+        assert!(metrics.contains(&format!("probe_wake_lag_bytes {length}\n")));
     }
     log.write(&["current"]);
     log.tells(&["current"]);

@@ -1,6 +1,6 @@
 //! Rotation: rows at the seams of generations: written late, cut, without their end, behind a hole.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -142,18 +142,36 @@ fn a_whole_last_row_without_its_end_is_told() {
     log.tells(&["late"]);
 }
 
-#[test]
-fn a_torn_last_row_is_reported_once_and_told_when_it_is_completed() {
-    needs!("logrotate");
+/// A log that was rotated while its last row was begun, with that row's rest and a writer of the rotated file.
+fn torn() -> (Rotating, String, File) {
     let log = Rotating::begun();
     let line = Rotating::line("torn");
     log.append_raw(&line[..150]);
-    let mut old = log.writer();
+    let old = log.writer();
     log.logrotate("create");
     log.write(&["after"]);
-    let report = log.tells_with_a_warning(&["after"], "malformed row at byte");
+    log.follows(&["after"]);
+    (log, line[150..].to_owned(), old)
+}
+
+#[test]
+fn a_torn_last_row_is_no_malformed_row_while_its_writer_may_complete_it() {
+    needs!("logrotate");
+    let (log, rest, mut old) = torn();
+    log.write(&["more"]);
+    log.tells(&["more"]);
+    old.write_all(rest.as_bytes()).unwrap();
+    log.tells(&["torn"]);
+}
+
+#[test]
+fn a_torn_last_row_is_reported_once_after_ten_minutes_and_told_when_it_is_completed() {
+    needs!("logrotate");
+    let (log, rest, mut old) = torn();
+    log.age_left();
+    let report = log.tells_with_a_warning(&[], "malformed row at byte");
     assert_eq!(report["rows"]["malformed"], 1);
-    old.write_all(&line.as_bytes()[150..]).unwrap();
+    old.write_all(rest.as_bytes()).unwrap();
     log.tells(&["torn"]);
 }
 
