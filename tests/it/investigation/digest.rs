@@ -223,8 +223,3 @@ fn a_huge_digest_is_sent_whole() {
     huge_digest(12);
 }
 
-#[test]
-#[ignore = "a thousand parts from a debug build: minutes"]
-fn a_digest_of_256_wakes_of_16_kib_is_sent_whole() {
-    huge_digest(256);
-}
