@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use rustix::io::Errno;
 
 use super::compression::Compression;
 use super::file::{End, LogFile};
@@ -219,12 +220,11 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         .chain(paths.into_iter().map(|path| (path, false)))
     {
         let stat = match fs::metadata(&path) {
-            Ok(meta) if is_current || meta.is_file() => Some(Stat::of(&meta)),
+            Ok(meta) => (is_current || meta.is_file()).then(|| Stat::of(&meta)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if !is_current && leads_nowhere(&error) => None,
             // Opening it will say what is wrong.
-            Err(error) if is_current && error.kind() != io::ErrorKind::NotFound => {
-                Some(Stat::default())
-            }
-            _ => None,
+            Err(_) => Some(Stat::default()),
         };
         // There may be more names of one file.
         let Some(stat) = stat.filter(|stat| seen.insert(stat.key())) else {
@@ -232,6 +232,7 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         };
         let unchanged = known.get(&stat.key()).copied();
         let unchanged = unchanged.filter(|number| table[*number].stat == stat);
+        let unchanged = unchanged.filter(|_| stat != Stat::default());
         let length = WHOLE;
         found.push(Found {
             path,
@@ -257,6 +258,12 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         });
     }
     found
+}
+
+/// Whether there can be no file at a path, as behind a link to itself.
+fn leads_nowhere(error: &io::Error) -> bool {
+    let error = Errno::from_io_error(error);
+    matches!(error, Some(Errno::NOTDIR | Errno::LOOP))
 }
 
 impl Found {
