@@ -222,4 +222,3 @@ fn huge_digest(wakes: usize) {
 fn a_huge_digest_is_sent_whole() {
     huge_digest(12);
 }
-
