@@ -431,5 +431,6 @@ fn four_hundred_wakes_in_one_run_take_little_memory() {
     world.slack.release();
     run.finish().exits(0).silent();
     assert_eq!(world.slack.requests().len(), WAKES);
-    assert!(kib < 16 * 1024, "{kib} KiB");
+    // At rest a debug build takes 17 MiB, a release build 4.
+    assert!(kib < 24 * 1024, "{kib} KiB");
 }
