@@ -101,9 +101,9 @@ impl Booted {
         let most = within.max(Duration::from_secs(CADENCE) + SOON);
         let elapsed = self.wait_for(probe, Instant::now(), most);
         if elapsed > within {
-            // It came while systemd did not watch the log yet: that is seldom.
+            // It came while systemd did not watch the log yet, or could not start a run: that is seldom.
             self.late.set(self.late.get() + 1);
-            assert!(self.late.get() < 2, "{probe} waited for {elapsed:?}");
+            assert!(self.late.get() < 3, "{probe} waited for {elapsed:?}");
         }
         elapsed
     }
