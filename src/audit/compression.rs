@@ -1,4 +1,4 @@
-//! How a file is compressed, told by its first bytes.
+//! How a file is compressed, recognized by its first bytes.
 
 use std::path::Path;
 

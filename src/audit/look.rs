@@ -86,7 +86,7 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
         has_log: true,
         ..View::default()
     };
-    // A copy behind the generation before the current one may turn out to be that generation.
+    // A copy that comes after the generation before the current one may turn out to be that generation.
     let previous = others.iter().rposition(Generation::is_followed);
     for (number, one) in others.iter().enumerate() {
         let is_watched = Some(number) >= previous || one.was_left_lately(now);
@@ -260,7 +260,7 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
     found
 }
 
-/// Whether there can be no file at a path, as behind a link to itself.
+/// Whether there can be no file at a path, as at a link to itself.
 fn leads_nowhere(error: &io::Error) -> bool {
     let error = Errno::from_io_error(error);
     matches!(error, Some(Errno::NOTDIR | Errno::LOOP))

@@ -444,9 +444,9 @@ mod tests {
         let masker = Masker { secrets: &secrets };
         let tail = Tail::of_log(&folder.write(LOG, rows), window(), masker);
         assert_eq!((tail.kinds.len(), tail.left_out), (MOST_KINDS, 2_001));
-        let told = format!("{:?}", tail.kinds);
+        let lines = format!("{:?}", tail.kinds);
         assert!(
-            !told.contains("our-own-token-1") && !told.contains("u{1b}"),
+            !lines.contains("our-own-token-1") && !lines.contains("u{1b}"),
             "{}",
             tail.kinds[0].fields
         );
@@ -476,10 +476,10 @@ mod tests {
         let file = fs::File::options().write(true).open(old).unwrap();
         file.set_modified(SystemTime::from(yesterday)).unwrap();
         let expected = ["c 1 14:30", "b 1 14:20", "a 1 14:10"];
-        let told = shown(&read(&log));
-        assert_eq!(told.len(), 3, "{told:?}");
-        for (told, expected) in told.iter().zip(expected) {
-            assert!(told.contains(expected), "{told}");
+        let lines = shown(&read(&log));
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for (lines, expected) in lines.iter().zip(expected) {
+            assert!(lines.contains(expected), "{lines}");
         }
         // Eight megabytes of the log itself leave nothing of the others.
         let noise = tool("14:29:00", "n").repeat(100_000);

@@ -208,7 +208,7 @@ fn open_or_make_folder(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Gives what was made to the owner and the group of its folder, as far as this user may.
+/// Hands what was made to the owner and the group of its folder, as far as this user may.
 fn give_away(made: File, folder: &File) -> File {
     if let Ok(above) = folder.metadata() {
         let (owner, group) = (Some(above.uid()), Some(above.gid()));

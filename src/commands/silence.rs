@@ -32,8 +32,9 @@ struct List {
     silences: Vec<Listed>,
 }
 
+/// A silence or an acknowledgement in a list.
 #[derive(Debug, Serialize)]
-struct Listed {
+pub struct Listed {
     pair: String,
     since: Timestamp,
     until: Timestamp,
@@ -192,7 +193,7 @@ fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
 }
 
 /// Whether a silence still holds anything back: an acknowledgement ends with its incident.
-pub fn is_in_force(silence: &Silence, kept: Option<&LogState>, now: Timestamp) -> bool {
+fn is_in_force(silence: &Silence, kept: Option<&LogState>, now: Timestamp) -> bool {
     let is_held = || {
         let mut incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
         incidents.any(|one| silence.holds(one, now))
@@ -219,28 +220,22 @@ fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
     warn!("{} has not been seen yet{close}", on_one_line(&typed));
 }
 
+/// Returns the silences that still hold anything back, the one that ends first in front.
+pub fn in_force(store: &Store, kept: Option<&LogState>, now: Timestamp) -> Vec<Silence> {
+    let silences = silences::list(store).into_iter();
+    let mut silences: Vec<_> = silences.filter(|one| is_in_force(one, kept, now)).collect();
+    silences.sort_by_key(|one| one.until);
+    silences
+}
+
 fn list(store: &Store, kept: Option<&LogState>, args: &SilenceArgs) -> Ended {
     let now = Timestamp::now();
-    let wakes = |silence: &Silence| kept.map_or(0, |kept| kept.held_back_by(silence));
-    let silences = silences::list(store)
-        .into_iter()
-        .filter(|one| is_in_force(one, kept, now));
-    let mut silences: Vec<_> = silences
-        .map(|one| Listed {
-            wakes: wakes(&one),
-            pair: one.scope.to_string(),
-            since: one.since,
-            until: one.until,
-            reason: one.reason,
-            acknowledgement: one.acknowledges.is_some(),
-        })
-        .collect();
-    silences.sort_by_key(|one| one.until);
+    let silences = in_force(store, kept, now).into_iter();
     let list = List {
         version: 1,
-        silences,
+        silences: silences.map(|one| Listed::new(one, kept)).collect(),
     };
-    let mut lines: Vec<_> = list.silences.iter().map(|one| line(one, now)).collect();
+    let mut lines: Vec<_> = list.silences.iter().map(|one| one.line(now)).collect();
     if lines.is_empty() {
         lines.push("Nothing is silenced.".to_owned());
     }
@@ -248,27 +243,36 @@ fn list(store: &Store, kept: Option<&LogState>, args: &SilenceArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-fn line(one: &Listed, now: Timestamp) -> String {
-    let what = if one.acknowledgement {
-        "acknowledged"
-    } else {
-        "silenced"
-    };
-    let reason = one
-        .reason
-        .as_ref()
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
-    let wakes = match one.wakes {
-        0 => String::new(),
-        wakes => format!(", {} held back", count(wakes, "wake", "wakes")),
-    };
-    let left = span(one.until.duration_since(now));
-    let line = format!(
-        "{}: {what} since {} until {} ({left} left){reason}{wakes}",
-        one.pair,
-        clock(one.since, now),
-        clock(one.until, now),
-    );
-    on_one_line(&line)
+impl Listed {
+    pub fn new(silence: Silence, kept: Option<&LogState>) -> Self {
+        Self {
+            wakes: kept.map_or(0, |kept| kept.held_back_by(&silence)),
+            pair: silence.scope.to_string(),
+            since: silence.since,
+            until: silence.until,
+            reason: silence.reason,
+            acknowledgement: silence.acknowledges.is_some(),
+        }
+    }
+
+    /// Returns it as a line for a person.
+    pub fn line(&self, now: Timestamp) -> String {
+        let what = match self.acknowledgement {
+            true => "acknowledged",
+            false => "silenced",
+        };
+        let reason = self.reason.as_ref().map(|reason| format!(" ({reason})"));
+        let wakes = count(self.wakes, "wake", "wakes");
+        let wakes = (self.wakes > 0).then(|| format!(", {wakes} held back"));
+        let line = format!(
+            "{}: {what} since {} until {} ({} left){}{}",
+            self.pair,
+            clock(self.since, now),
+            clock(self.until, now),
+            span(self.until.duration_since(now)),
+            reason.unwrap_or_default(),
+            wakes.unwrap_or_default(),
+        );
+        on_one_line(&line)
+    }
 }

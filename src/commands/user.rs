@@ -38,7 +38,7 @@ impl User {
         Self { used_sudo, ..user }
     }
 
-    /// Does the work with the rights of this user: root gives its own up in another thread.
+    /// Does the work with the rights of this user: root drops its own in another thread.
     pub fn act<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         if !self.used_sudo {
             return Ok(work());

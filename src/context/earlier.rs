@@ -11,7 +11,7 @@ use crate::audit::seams::{Row, for_each_row};
 use crate::mask::Masker;
 use crate::text::cut;
 
-/// The seams of an outcome row, and of the row for a recovery that was told.
+/// The seams of an outcome row, and of the row for a recovery that was sent.
 pub const OUTCOME_SEAM: &str = "probe.investigation_completed";
 const RECOVERY_SEAM: &str = "probe.recovery_told";
 
@@ -28,7 +28,7 @@ pub struct Earlier {
     pub at: Timestamp,
     pub title: Option<String>,
     pub diagnosis: Option<String>,
-    /// How long it took until a recovery was told.
+    /// How long it took until a recovery was sent.
     pub recovered_after: Option<SignedDuration>,
     /// Of the investigation; some rows have none.
     pub id: Option<String>,

@@ -284,7 +284,7 @@ impl Context<'_> {
         if self.mode == Mode::Rows || kind.seam == SEAM {
             let alerts = self.subjects.iter().map(|one| one.wake.raised_at());
             let alerts: Vec<_> = alerts.filter(|_| kind.seam == SEAM).collect();
-            // The alert itself is told in full.
+            // The alert itself is shown in full.
             let others = kind.rows.iter().rev();
             let others = others.filter(|(at, _)| !alerts.contains(&Some(*at)));
             let shown: Vec<_> = others.take(rows).collect();

@@ -129,7 +129,7 @@ fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// What the engine is told of a wake, by the names that the prompt has for it.
+/// What the engine is sent about a wake, by the names that the prompt has for it.
 fn fields(wake: &Wake) -> [(&'static str, Cow<'_, str>); 8] {
     let raised = wake.raised_at().map_or("unknown".to_owned(), second);
     [

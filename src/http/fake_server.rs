@@ -48,7 +48,7 @@ fn serve(answer: impl Fn(&str, &mut TcpStream) -> bool + Clone + Send + 'static)
     }
 }
 
-/// Starts a server that gives all requests the same answer.
+/// Starts a server that answers all requests alike.
 pub(crate) fn answering(answer: impl Into<String>) -> Server {
     let answer = answer.into();
     routing(move |_| answer.clone())

@@ -116,7 +116,7 @@ impl Plan {
     }
 
     /// Makes the state folder, for the user whose runs these are. Where only root may make it, root
-    /// makes it and gives it to the user.
+    /// makes it and hands it to the user.
     fn make_state_folder(&self) -> anyhow::Result<()> {
         let (dir, user) = (&self.config.paths.state_dir, &self.user);
         let mut made = user.act(|| Store::create(dir))?.map(drop);

@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::health::{self, Runs};
 use super::print_as;
-use super::silence::is_in_force;
+use super::silence::{Listed, in_force};
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::incident::{Incident, Pair, Severity, Silence};
 use crate::state::outbox::{Message, Place};
 use crate::state::queue::Investigation;
-use crate::state::{EngineFailure, LogState, State, Store, silences, undelivered};
+use crate::state::{EngineFailure, LogState, State, Store, undelivered};
 use crate::terminal::Painter;
 use crate::text::on_one_line;
 use lag::Lag;
@@ -49,23 +49,11 @@ struct Status {
     investigations: Vec<OpenInvestigation>,
     /// The last question without a diagnosis. The next diagnosis clears it.
     last_failure: Option<EngineFailure>,
-    silences: Vec<Silenced>,
+    silences: Vec<Listed>,
     /// Why no recovery can be seen, where Kora's snapshot is to show them.
     recovery_problem: Option<String>,
     /// What is wrong, a line each.
     problems: Vec<String>,
-}
-
-/// A silence or an acknowledgement that is not over.
-#[derive(Debug, Serialize)]
-struct Silenced {
-    pair: String,
-    since: Timestamp,
-    until: Timestamp,
-    reason: Option<String>,
-    acknowledgement: bool,
-    /// How many wakes it has held back.
-    wakes: u64,
 }
 
 /// An incident.
@@ -155,20 +143,9 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         format!("{}; {next_step}", one.message)
     });
     let problems: Vec<_> = audit_log_problem.iter().cloned().chain(found).collect();
-    let silences = silences::list(store)
-        .into_iter()
-        .filter(|one| is_in_force(one, kept, now));
-    let mut silences: Vec<_> = silences.collect();
-    silences.sort_by_key(|one| one.until);
+    let silences = in_force(store, kept, now);
     let (open, over) = incidents(kept, config, &silences, now);
-    let silenced = silences.into_iter().map(|one| Silenced {
-        pair: one.scope.to_string(),
-        since: one.since,
-        until: one.until,
-        acknowledgement: one.acknowledges.is_some(),
-        wakes: kept.map_or(0, |kept| kept.held_back_by(&one)),
-        reason: one.reason,
-    });
+    let silences = silences.into_iter().map(|one| Listed::new(one, kept));
     let recovery = health::recovery(config, kept, now);
     Ok(Status {
         version: 1,
@@ -187,7 +164,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         undelivered,
         investigations: state.queue.iter().map(investigation).collect(),
         last_failure: state.last_failure.clone(),
-        silences: silenced.collect(),
+        silences: silences.collect(),
         recovery_problem: recovery.map(|one| one.message),
         problems: problems.iter().map(|line| on_one_line(line)).collect(),
     })

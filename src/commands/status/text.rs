@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{OpenIncident, OpenInvestigation, QueuedMessage, Silenced, Status};
+use super::{OpenIncident, OpenInvestigation, QueuedMessage, Status};
 use crate::commands::health::age;
 use crate::incident::Scope;
 use crate::report::{count, counted};
@@ -36,11 +36,7 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
     }
     let over: Vec<_> = status.over.iter().map(|one| over(one, now)).collect();
     entry("over", &over, None);
-    let silences: Vec<_> = status
-        .silences
-        .iter()
-        .map(|one| silence(one, now))
-        .collect();
+    let silences: Vec<_> = status.silences.iter().map(|one| one.line(now)).collect();
     entry("silences", &silences, None);
     let health = match status.problems.is_empty() {
         true => Colour::Green,
@@ -98,24 +94,6 @@ fn open(one: &OpenIncident, now: Timestamp) -> String {
 fn over(one: &OpenIncident, now: Timestamp) -> String {
     let seen = clock(one.last_seen, now);
     format!("{}: last seen {seen}, no recovery seen", name(one))
-}
-
-fn silence(one: &Silenced, now: Timestamp) -> String {
-    let what = if one.acknowledgement {
-        "acknowledged"
-    } else {
-        "silenced"
-    };
-    let (since, until) = (clock(one.since, now), clock(one.until, now));
-    let reason = one.reason.as_ref().map(|reason| format!(" ({reason})"));
-    let wakes =
-        (one.wakes > 0).then(|| format!(", {} held back", count(one.wakes, "wake", "wakes")));
-    format!(
-        "{}: {what} since {since} until {until}{}{}",
-        one.pair,
-        reason.unwrap_or_default(),
-        wakes.unwrap_or_default()
-    )
 }
 
 fn last_run(status: &Status, now: Timestamp) -> String {

@@ -299,9 +299,18 @@ fn units_are_written_and_removed_with_the_commands_that_start_and_stop_them() {
         assert_eq!(fs::metadata(state).unwrap().mode() & 0o777, 0o700);
 
         let line = format!("schedule systemd {flags} --remove {folder}");
-        let line = line.replace("--no-path ", "");
+        let mut line = line.replace("--no-path ", "");
+        if !needs_link {
+            // The folder says whose service manager it is.
+            line = line.replace("--user ", "");
+        }
         let printed = sandbox.command(&line).exits(0);
+        assert_eq!(
+            printed.stdout.contains("--user stop"),
+            !flags.is_empty() && flags != "--no-path"
+        );
         printed
+            .prints(" daemon-reload\n")
             .prints(" stop probe-wake.timer")
             .prints(" disable probe-wake.timer");
         assert_eq!(fs::read_dir(&shown).unwrap().count(), 0);

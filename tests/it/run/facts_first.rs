@@ -434,3 +434,17 @@ fn four_hundred_wakes_in_one_run_take_little_memory() {
     // At rest a debug build takes 17 MiB, a release build 4.
     assert!(kib < 24 * 1024, "{kib} KiB");
 }
+
+#[test]
+fn the_run_that_sends_the_result_says_that_the_facts_went_first() {
+    let world = after("0");
+    world.engine.takes(Duration::from_millis(1_300));
+    world.append(["fly", "sentry"].map(wake));
+    world.command("run --max-runtime 1").exits(0);
+    let report = world.report(0);
+    let wake = &report["wakes"][0];
+    assert_eq!(
+        (&wake["probe"], &wake["facts_first"], &wake["dm_sent"]),
+        (&json!("sentry"), &json!(true), &json!(true))
+    );
+}
