@@ -323,8 +323,8 @@ fn nothing_is_handed_over_by_a_dry_run_a_replay_or_to_stdout() {
 #[test]
 fn what_controls_a_terminal_does_not_reach_the_command() {
     let world = with_facts_first("0");
-    let detail = "x\u{1b}[31m\u{202e}y \u{7}";
-    world.raise([wake("fly").set("detail", detail)]).exits(3);
+    let title = "x\u{1b}[31m\u{202e}y \u{7}z";
+    world.raise([wake("fly").set("title", title)]).exits(3);
     let text = pages(&world).remove(0).1;
-    assert!(text.contains("x\u{fffd}[31m\u{fffd}y \u{fffd}"), "{text:?}");
+    assert!(text.contains("x\u{fffd}[31m\u{fffd}y \u{fffd}z"), "{text:?}");
 }
