@@ -326,5 +326,8 @@ fn what_controls_a_terminal_does_not_reach_the_command() {
     let title = "x\u{1b}[31m\u{202e}y \u{7}z";
     world.raise([wake("fly").set("title", title)]).exits(3);
     let text = pages(&world).remove(0).1;
-    assert!(text.contains("x\u{fffd}[31m\u{fffd}y \u{fffd}z"), "{text:?}");
+    assert!(
+        text.contains("x\u{fffd}[31m\u{fffd}y \u{fffd}z"),
+        "{text:?}"
+    );
 }
