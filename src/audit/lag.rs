@@ -26,7 +26,7 @@ pub fn lag(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Lag> {
     let view = view(log, checkpoint, now)?;
     let table = &view.checkpoint.as_ref().unwrap_or(checkpoint).generations;
     let mut lag = Lag {
-        gap: view.gap,
+        gap: view.summary.gap,
         missing: !view.has_log && view.segments.is_empty() && view.waiting.is_none(),
         waiting: view.waiting,
         bytes: view.waiting_bytes,

@@ -70,7 +70,7 @@ pub struct Lines<R> {
     row_before: Option<Proof>,
     /// The overlong line that is being passed, and the one that was found last.
     passing: Option<Passing>,
-    overlong: Option<(Overlong, Option<Proof>)>,
+    overlong: Option<Overlong>,
 }
 
 /// An overlong line on its way through the buffer.
@@ -116,19 +116,21 @@ impl<R: Read> Lines<R> {
     /// after the last `\n`, be it nothing. Returns whether there is one. An error is the source's
     /// own; all that was passed before it stays passed.
     pub fn advance(&mut self) -> io::Result<bool> {
-        if let Some((_, row)) = self.overlong.take() {
-            self.row_before = row;
-        }
+        self.overlong = None;
         while self.is_complete {
-            let is_found = match self.passing.is_some() {
-                true => self.pass_overlong(),
-                false => self.find(),
+            let is_found = match self.passing.take() {
+                Some(passing) => self.pass_overlong(passing),
+                None => self.find(),
             };
             if is_found {
                 return Ok(true);
             }
             if self.refill()? == 0 {
-                self.end();
+                self.is_complete = false;
+                match self.passing.take() {
+                    Some(passing) => self.found_overlong(passing),
+                    None => self.found(self.passed, self.filled),
+                }
                 return Ok(true);
             }
         }
@@ -140,7 +142,7 @@ impl<R: Read> Lines<R> {
         Line {
             start: self.start,
             bytes: &self.buffer[self.line.clone()],
-            overlong: self.overlong.as_ref().map(|(overlong, _)| *overlong),
+            overlong: self.overlong,
             is_complete: self.is_complete,
         }
     }
@@ -152,9 +154,6 @@ impl<R: Read> Lines<R> {
 
     /// The last complete row, up to and with the one found last. `None` where there was none yet.
     pub fn last_row(&self) -> Option<Proof> {
-        if let Some((_, Some(row))) = &self.overlong {
-            return Some(row.clone());
-        }
         if self.passed == self.front {
             return self.row_before.clone();
         }
@@ -174,17 +173,9 @@ impl<R: Read> Lines<R> {
         (self.start, self.line) = (self.offset(start), start..end);
     }
 
-    fn end(&mut self) {
-        self.is_complete = false;
-        match self.passing.take() {
-            Some(passing) => self.found_overlong(passing, None),
-            None => self.found(self.passed, self.filled),
-        }
-    }
-
-    fn found_overlong(&mut self, passing: Passing, row: Option<Proof>) {
+    fn found_overlong(&mut self, passing: Passing) {
         let holds_seam = passing.holds_seam;
-        self.overlong = Some((Overlong { holds_seam }, row));
+        self.overlong = Some(Overlong { holds_seam });
         (self.start, self.line) = (passing.start, 0..0);
     }
 
@@ -208,10 +199,7 @@ impl<R: Read> Lines<R> {
 
     /// Passes the overlong line at the buffer's front as far as it is there. Returns whether that is
     /// all of it.
-    fn pass_overlong(&mut self) -> bool {
-        let Some(mut passing) = self.passing.take() else {
-            return false;
-        };
+    fn pass_overlong(&mut self, mut passing: Passing) -> bool {
         let unhashed = &self.buffer[passing.hashed..self.filled];
         let newline = memchr(b'\n', unhashed);
         let end = newline.map_or(self.filled, |at| passing.hashed + at + 1);
@@ -228,7 +216,8 @@ impl<R: Read> Lines<R> {
         self.complete = self.front + line_start(rest, rest.len());
         self.read += 1;
         let row = Proof::hashed(passing.start, self.base, passing.hash.clone());
-        self.found_overlong(passing, Some(row));
+        self.row_before = Some(row);
+        self.found_overlong(passing);
         true
     }
 
@@ -240,7 +229,14 @@ impl<R: Read> Lines<R> {
             self.keep_from(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
         let old = self.filled;
-        self.read_chunk()?;
+        let end = old + self.chunk;
+        self.make_room(end);
+        self.filled += loop {
+            match self.source.read(&mut self.buffer[old..end]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         let new = &self.buffer[old..self.filled];
         self.complete = memrchr(b'\n', new).map_or(self.front, |at| old + at + 1);
         let first_line = memchr(b'\n', new).map_or(self.filled, |at| old + at);
@@ -253,18 +249,6 @@ impl<R: Read> Lines<R> {
             });
         }
         Ok(self.filled - old)
-    }
-
-    fn read_chunk(&mut self) -> io::Result<()> {
-        let end = self.filled + self.chunk;
-        self.make_room(end);
-        loop {
-            match self.source.read(&mut self.buffer[self.filled..end]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break self.filled += read?,
-            }
-        }
-        Ok(())
     }
 
     fn make_room(&mut self, end: usize) {

@@ -16,6 +16,9 @@ use super::compression::ENDINGS;
 use super::generations::Checkpoint;
 use super::stat::{Stat, modified};
 
+/// Why a folder holds nothing for us.
+const CLOSED: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+
 /// What was beside a log at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
@@ -51,10 +54,9 @@ pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing>
         let mut folders = vec![own.to_owned()];
         while let Some(folder) = folders.pop() {
             let opened = fs::metadata(&folder).and_then(|meta| Ok((meta, fs::read_dir(&folder)?)));
-            let (meta, entries) = match opened.map_err(|error| (error.kind(), error)) {
-                Err((io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied, _)) => continue,
-                Err((_, error)) => return Err(error),
-                Ok(opened) => opened,
+            let (meta, entries) = match opened {
+                Err(error) if CLOSED.contains(&error.kind()) => continue,
+                opened => opened?,
             };
             let before = listing.files.len();
             for entry in entries {
@@ -146,11 +148,8 @@ fn number_in(name: &str) -> u64 {
     while let Some((rest, part)) = before.rsplit_once('.') {
         let digits = rest.bytes().filter(u8::is_ascii_digit).count();
         if let Ok(number) = part.parse() {
-            return if digits < 8 && part.len() < 6 {
-                number
-            } else {
-                0
-            };
+            let is_number = digits < 8 && part.len() < 6;
+            return if is_number { number } else { 0 };
         }
         before = rest;
     }
@@ -161,11 +160,8 @@ fn number_in(name: &str) -> u64 {
 /// resolved. See [`text_of`] for bytes that are not UTF-8.
 pub fn log_key(log: &Path) -> String {
     let mut path = PathBuf::new();
-    for part in std::path::absolute(log)
-        .as_deref()
-        .unwrap_or(log)
-        .components()
-    {
+    let absolute = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
+    for part in absolute.components() {
         match part {
             Component::ParentDir => drop(path.pop()),
             part => path.push(part),
@@ -189,10 +185,7 @@ pub fn path_of(text: &str) -> PathBuf {
     let Some(digits) = text.strip_prefix("//") else {
         return PathBuf::from(text);
     };
-    let byte = |pair: &[u8]| {
-        let pair = str::from_utf8(pair).ok()?;
-        u8::from_str_radix(pair, 16).ok()
-    };
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
     let bytes = digits.as_bytes().chunks(2).filter_map(byte);
     OsString::from_vec(bytes.collect()).into()
 }

@@ -13,6 +13,7 @@ use super::file::LogFile;
 use super::names::{age, list};
 use super::stat::modified;
 use crate::json;
+use crate::mask::Masker;
 use crate::secret::Secret;
 
 /// The seam by which an engine notes that it called a tool.
@@ -41,9 +42,7 @@ impl Row {
 
     /// With the tokens masked that its texts may quote.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
-        if !secrets.is_empty() {
-            mask(&mut self.0, secrets);
-        }
+        mask(&mut self.0, Masker { secrets });
         self
     }
 
@@ -77,15 +76,11 @@ impl Row {
     }
 }
 
-fn mask(value: &mut Value, secrets: &[Secret]) {
+fn mask(value: &mut Value, masker: Masker) {
     match value {
-        Value::String(text) => {
-            for secret in secrets {
-                *text = secret.mask(std::mem::take(text));
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, secrets)),
-        Value::Object(fields) => fields.values_mut().for_each(|value| mask(value, secrets)),
+        Value::String(text) => *text = masker.own_tokens(std::mem::take(text)),
+        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, masker)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| mask(value, masker)),
         _ => {}
     }
 }
@@ -99,9 +94,8 @@ pub fn for_each_row(
     mut take: impl FnMut(Row),
 ) -> io::Result<()> {
     let file = match LogFile::open(path) {
-        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+        file => file?,
     };
     for_each_line(file.read_from(offset)?, &[needle], |line| {
         Row::parse(line).into_iter().for_each(&mut take);
@@ -119,11 +113,8 @@ pub(super) fn for_each_line(
     let mut line = Vec::new();
     loop {
         line.clear();
-        if (&mut reader)
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
+        let mut reader = reader.by_ref().take(LONGEST_LINE);
+        if reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         if finders.iter().any(|finder| finder.find(&line).is_some()) {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
 /// What the file system says of a file. In the state, which may hold thousands, it is one text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Stat {
     pub device: u64,
@@ -28,37 +28,28 @@ impl TryFrom<String> for Stat {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let invalid = || format!("{text:?} does not tell a file");
         let mut parts = text.split(' ');
-        let mut number = || parts.next()?.parse().ok();
-        let numbers = (number(), number(), number());
-        let (Some(device), Some(inode), Some(size)) = numbers else {
-            return Err(invalid());
+        let mut parse = || {
+            Some(Self {
+                device: parts.next()?.parse().ok()?,
+                inode: parts.next()?.parse().ok()?,
+                size: parts.next()?.parse().ok()?,
+                modified: parts.next()?.parse().ok()?,
+                born: parts.next().map(str::parse).transpose().ok()?,
+            })
         };
-        let mut time = || parts.next().map(|time| time.parse().map_err(|_| invalid()));
-        let modified = time().ok_or_else(invalid)??;
-        let born = time().transpose()?;
-        Ok(Self {
-            device,
-            inode,
-            size,
-            modified,
-            born,
-        })
+        parse().ok_or_else(|| format!("{text:?} does not tell a file"))
     }
 }
 
 impl From<Stat> for String {
     fn from(stat: Stat) -> Self {
-        let Stat {
-            device,
-            inode,
-            size,
-            modified,
-            born,
-        } = stat;
-        let born = born.map_or(String::new(), |born| format!(" {born}"));
-        format!("{device} {inode} {size} {modified}{born}")
+        let (device, inode, size, modified) = (stat.device, stat.inode, stat.size, stat.modified);
+        let born = stat.born.map(|born| format!(" {born}"));
+        format!(
+            "{device} {inode} {size} {modified}{}",
+            born.unwrap_or_default()
+        )
     }
 }
 

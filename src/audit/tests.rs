@@ -16,8 +16,9 @@ use proptest::test_runner::Config;
 
 use super::generations::Checkpoint;
 use super::lag::lag;
+use super::look::Summary;
 use super::row::Event;
-use super::wakes::{Summary, look};
+use super::wakes::look;
 
 const CASES: u32 = 400;
 /// Not 0, which gzip has no place for.

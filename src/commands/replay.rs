@@ -85,11 +85,11 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let format = args.format.format;
     let is_text = format == RecordFormat::Text;
     let mut state = State::default();
-    state.begin(log, Checkpoint::of_one_file(), now);
+    state.begin(log, Checkpoint::default(), now);
     let effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
     let report = Report::new(log_key(log), false);
     let mut run = Run::new(&config, state, effects, report).keeping_wakes(!is_text);
-    let mut checkpoint = Checkpoint::of_one_file();
+    let mut checkpoint = Checkpoint::default();
     let mut counts = Counts::default();
     let mut events = wakes::read_file(log, &mut checkpoint)?;
     let counted = events.by_ref().filter(|event| match event {
@@ -192,7 +192,7 @@ fn summary(
 
 /// Returns how many wakes other rules would have dispatched.
 fn messages_with(config: &Config, only: &Only, rules: &Rules) -> anyhow::Result<u64> {
-    let mut checkpoint = Checkpoint::of_one_file();
+    let mut checkpoint = Checkpoint::default();
     let mut incidents = Incidents::default();
     let mut clock = Timestamp::UNIX_EPOCH;
     let mut dispatched = 0;
