@@ -175,17 +175,16 @@ fn full_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<(Vie
     let listing = list(log, old_target.as_deref()).with_context(failed)?;
     let mut found = find(log, &listing.files, table);
     let unchanged: HashSet<_> = found.iter().filter_map(|file| file.unchanged).collect();
-    let mut candidates: Vec<_> = table.iter().enumerate().collect();
-    candidates.retain(|(number, _)| !unchanged.contains(number));
     // The file at the path comes last: a copy that was made of it before is part of it.
     let changed = found.iter_mut().filter(|file| file.unchanged.is_none());
     for file in changed.rev() {
         if !file.is_current {
             let opened = LogFile::open(&file.path);
-            let examined = opened.and_then(|opened| file.examine(&opened, &candidates));
+            let examined = opened.and_then(|opened| file.examine(&opened, table, &unchanged));
             file.failure = examined.err();
         } else if let Some(opened) = open_log(log)? {
-            file.examine(&opened, &candidates).with_context(failed)?;
+            file.examine(&opened, table, &unchanged)
+                .with_context(failed)?;
         } else {
             file.is_current = false;
         }
@@ -262,15 +261,21 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
 }
 
 impl Found {
-    /// Finds out how the file begins and ends, and which of these generations it holds.
-    fn examine(&mut self, file: &LogFile, table: &[(usize, &Generation)]) -> io::Result<()> {
+    /// Finds out how the file begins and ends, and which generations it holds of those whose own
+    /// files are not unchanged.
+    fn examine(
+        &mut self,
+        file: &LogFile,
+        table: &[Generation],
+        unchanged: &HashSet<usize>,
+    ) -> io::Result<()> {
         self.stat = file.stat.clone();
         self.compression = file.compression;
         self.key = file.key();
         self.head = file.head().to_vec();
         let mut beginnings = HashMap::new();
         let mut rows = Vec::new();
-        for &(number, one) in table {
+        for (number, one) in table.iter().enumerate() {
             let Some(key) = &one.key else {
                 continue;
             };
@@ -282,6 +287,7 @@ impl Found {
             }
             self.alike.push(number);
             match &one.last_row {
+                _ if unchanged.contains(&number) => {}
                 Some(row) => rows.push((number, row)),
                 None if one.is_followed() => self.holds.push(number),
                 None => {}
