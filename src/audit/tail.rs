@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{self, Read};
 use std::path::Path;
 use std::str;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use super::file::LogFile;
 use super::row::{SEAM, read_rows};
 use super::seams::{files, for_each_line};
+use super::wake::Wake;
 use crate::json;
 use crate::mask::Masker;
 use crate::text::{cut, label};
@@ -155,42 +157,29 @@ impl<'a> Grouping<'a> {
         let is_short = |value: &&[u8]| value.starts_with(b"\"") && value.len() <= LONGEST_VALUE;
         let values = values.map(|value| value.filter(is_short));
         // A wake belongs to the session in which it is investigated, whatever its row says.
-        let session = match seam.get(1..seam.len() - 1) == Some(SEAM.as_bytes()) {
-            true => read_rows(line)
-                .wakes()
-                .last()
-                .map(|wake| wake.caller_session_id()),
-            false => session
-                .filter(|name| name.starts_with(b"\"probe:"))
-                .and_then(json::string),
+        let session = if seam.get(1..seam.len() - 1) == Some(SEAM.as_bytes()) {
+            read_rows(line).wakes().last().map(Wake::caller_session_id)
+        } else {
+            let session = session.filter(|name| name.starts_with(b"\"probe:"));
+            session.and_then(json::string)
         };
-        let session = session
-            .map(|session| label(&self.masker.text(session)))
-            .unwrap_or_default();
-        let [tool_name, action, endpoint, kind, status] = values.map(Option::unwrap_or_default);
-        let key = [
-            seam,
-            session.as_bytes(),
-            tool_name,
-            action,
-            endpoint,
-            kind,
-            status,
-        ]
-        .join(&0);
+        let masked = |text| label(&self.masker.text(text));
+        let session = session.map(masked).unwrap_or_default();
+        let mut key = vec![seam, session.as_bytes()];
+        key.extend(values.map(Option::unwrap_or_default));
         let is_full = self.kinds.len() == MOST_KINDS;
-        let kind = match self.kinds.get_mut(&key) {
-            Some(kind) => kind,
-            None if is_full => {
+        let kind = match self.kinds.entry(key.join(&0)) {
+            Entry::Occupied(kind) => kind.into_mut(),
+            Entry::Vacant(_) if is_full => {
                 self.left_out += 1;
                 return None;
             }
-            None => {
-                let text = |raw| json::string(raw).map(|text| label(&self.masker.text(text)));
+            Entry::Vacant(place) => {
+                let text = |raw| json::string(raw).map(masked);
                 let fields = KIND_FIELDS.iter().zip(values);
                 let fields =
                     fields.filter_map(|(name, raw)| Some(format!("{name}={}", text(raw?)?)));
-                self.kinds.entry(key).or_insert(Kind {
+                place.insert(Kind {
                     seam: text(seam).unwrap_or_default(),
                     fields: fields.collect::<Vec<_>>().join(" "),
                     session,
@@ -221,20 +210,17 @@ impl<'a> Grouping<'a> {
     fn finish(self, is_cut: bool) -> Tail {
         let mut kinds: Vec<Kind> = self.kinds.into_values().collect();
         for (_, details) in kinds.iter_mut().flat_map(|kind| &mut kind.rows) {
-            *details = cut(
-                &self.masker.details(details.as_bytes(), MOST_DETAILS),
-                MOST_DETAILS,
-            );
+            let masked = self.masker.details(details.as_bytes(), MOST_DETAILS);
+            *details = cut(&masked, MOST_DETAILS);
         }
         let name = |kind: &Kind| (kind.seam.clone(), kind.fields.clone(), kind.session.clone());
         kinds.sort_by_cached_key(|kind| (kind.count, Reverse(kind.last), name(kind)));
+        let cut_at = self.oldest.filter(|_| is_cut);
         Tail {
             window: self.window,
             kinds,
             left_out: self.left_out,
-            cut_at: self
-                .oldest
-                .filter(|oldest| is_cut && *oldest > self.window.from),
+            cut_at: cut_at.filter(|oldest| *oldest > self.window.from),
         }
     }
 }

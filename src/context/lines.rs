@@ -21,11 +21,8 @@ const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub fn also(others: &[OtherAlert], length: SignedDuration) -> Option<String> {
     let mut others: Vec<_> = others.iter().collect();
     others.sort_by_key(|other| {
-        (
-            Reverse(Severity::named(&other.severity)),
-            Reverse(other.last),
-            &other.probe,
-        )
+        let severity = Severity::named(&other.severity);
+        (Reverse((severity, other.last)), &other.probe)
     });
     let listed = others.iter().take(MOST_PAIRS).map(|other| {
         let at = other.last.strftime("%H:%M");
@@ -49,15 +46,9 @@ pub fn also(others: &[OtherAlert], length: SignedDuration) -> Option<String> {
 pub fn before(earlier: Option<&Earlier>, now: Timestamp) -> Option<String> {
     let earlier = earlier?;
     let diagnosis = on_one_line(earlier.diagnosis.as_deref()?);
-    let over = earlier
-        .recovered_after
-        .map(|after| format!(", over after {}", span(after)));
-    let over = over.unwrap_or_default();
-    let at = clock(earlier.at, now);
-    Some(format!(
-        "Before: {at}{over}: \"{}\"",
-        beginning(&diagnosis, MOST_DIAGNOSIS)
-    ))
+    let (at, over) = (clock(earlier.at, now), earlier.over());
+    let diagnosis = beginning(&diagnosis, MOST_DIAGNOSIS);
+    Some(format!("Before: {at}{over}: \"{diagnosis}\""))
 }
 
 /// Returns `Runbook:` and the beginning of the pair's own runbook.

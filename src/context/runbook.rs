@@ -53,12 +53,9 @@ pub fn read<'a>(
                 texts.push(text);
                 runbook.used.push(name);
             }
-            Err(error) => {
-                let shown = path.display();
-                runbook
-                    .warnings
-                    .push(format!("runbook {shown} is not used: {error}"));
-            }
+            Err(error) => runbook
+                .warnings
+                .push(format!("runbook {} is not used: {error}", path.display())),
         }
     }
     texts.retain(|text| !text.is_empty());
@@ -71,13 +68,8 @@ pub fn read<'a>(
 
 /// The names under which a pair's runbook is looked for, the first that exists counts.
 fn names(probe: &str, category: &str) -> impl Iterator<Item = String> + use<> {
-    let safe = |name: &str| {
-        let is_safe = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-        name.chars()
-            .map(|c| if is_safe(c) { c } else { '_' })
-            .collect::<String>()
-    };
-    let (probe, category) = (safe(probe), safe(category));
+    let is_unsafe = |c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-');
+    let [probe, category] = [probe, category].map(|name| name.replace(is_unsafe, "_"));
     let of_probe = format!("{probe}.md");
     let of_probe = (of_probe != SITE && of_probe != DEFAULT).then_some(of_probe);
     let of_pair = format!("{probe}:{category}.md");
@@ -94,10 +86,8 @@ pub fn list(dir: &Path) -> Vec<(String, io::Result<Timestamp>)> {
     let mut names: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
     names.sort();
     let changed = |name: &String| Ok(modified(&read_trusted(&dir.join(name), LONGEST_FILE)?.1));
-    names
-        .into_iter()
-        .map(|name| (name.clone(), changed(&name)))
-        .collect()
+    let listed = names.into_iter().map(|name| (name.clone(), changed(&name)));
+    listed.collect()
 }
 
 /// Returns the names of the runbooks that alerts of these pairs use, without those that come again.
