@@ -32,7 +32,7 @@ pub fn lag(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Lag> {
         bytes: view.waiting_bytes,
         ..Lag::default()
     };
-    for mut segment in view.segments {
+    for segment in view.segments {
         let counted = segment.open(table).and_then(|(_, mut lines)| {
             let start = lines.line().start;
             while lines.advance()? {}

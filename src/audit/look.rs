@@ -68,8 +68,6 @@ pub(super) struct Segment {
     /// Its number in the table.
     pub generation: usize,
     pub path: PathBuf,
-    /// Where it is open already.
-    pub file: Option<LogFile>,
     pub is_current: bool,
     /// Nobody is to complete its last row any more.
     pub is_finished: bool,
@@ -109,18 +107,25 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
         let is_near = Some(number) >= previous || one.was_left_lately(now);
         is_near && one.status != Status::Gone && (one.is_followed() || one.is_copy())
     };
-    for (number, one) in others.iter().enumerate() {
-        if is_watched(number, one)
-            && let Some(file) = growth(one, &path_of(&one.path))?
-        {
-            let mut segment = Segment::of(file, number, false);
-            segment.is_finished = !one.was_left_lately(now);
-            view.segments.push(segment);
+    let mut has_grown = false;
+    for (number, one) in checkpoint.generations.iter().enumerate() {
+        let is_current = number == others.len();
+        let path = match is_current {
+            true => log.to_owned(),
+            false => path_of(&one.path),
+        };
+        has_grown = (is_current || is_watched(number, one)) && grows(one, &path)?;
+        if has_grown {
+            view.segments.push(Segment {
+                generation: number,
+                path,
+                is_current,
+                is_finished: !is_current && !one.was_left_lately(now),
+            });
         }
     }
-    let grown = growth(current, log)?;
-    // A generation that is in no file may come back.
-    if grown.is_some() || previous.is_some_and(|number| others[number].status == Status::Gone) {
+    // The current one came last. A generation that is in no file may come back.
+    if has_grown || previous.is_some_and(|number| others[number].status == Status::Gone) {
         let folders = &checkpoint.folders;
         let is_unchanged = |(path, time): &(String, Timestamp)| {
             fs::metadata(path_of(path)).is_ok_and(|meta| modified(&meta) == *time)
@@ -129,31 +134,17 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
             return None;
         }
     }
-    let current = grown.map(|file| Segment::of(file, others.len(), true));
-    view.segments.extend(current);
     Some(view)
 }
 
-impl Segment {
-    pub fn of(file: LogFile, generation: usize, is_current: bool) -> Self {
-        Self {
-            generation,
-            path: file.path.clone(),
-            file: Some(file),
-            is_current,
-            is_finished: !is_current,
-        }
-    }
-}
-
-/// The generation's file, if it is still at this path and has more to read: `Some(None)` where it is
-/// as it was, `None` where there is more to find out.
-fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
+/// Whether the generation's file, which is still at this path, has more to read; `None` where there
+/// is more to find out.
+fn grows(generation: &Generation, path: &Path) -> Option<bool> {
     let is_read = generation.status == Status::Read;
     if is_read && (!generation.is_racy || generation.is_copy()) {
         let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
         if stat.as_ref() == Some(&generation.stat) {
-            return Some(None);
+            return Some(false);
         }
     }
     // What was added to a copy may be new.
@@ -162,8 +153,7 @@ fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
     }
     let file = LogFile::open_plain(path).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
-    let is_unchanged = is_read && file.stat == generation.stat;
-    goes_on.then(|| Some(file).filter(|_| !is_unchanged))
+    goes_on.then_some(!is_read || file.stat != generation.stat)
 }
 
 /// Examines all files of the log that are not as they were. Also returns whether nothing was renamed
@@ -397,7 +387,6 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
         view.segments.extend(to_read.map(|file| Segment {
             generation: generations.len(),
             path: file.path.clone(),
-            file: None,
             is_current: file.is_current,
             is_finished: !file.is_current
                 && (view.has_log || one.left_at.is_some())

@@ -45,7 +45,6 @@ struct Reading {
     /// pulled last.
     events: vec::IntoIter<(Event, Range<usize>)>,
     pulled: Range<usize>,
-    is_over: bool,
 }
 
 /// Looks at the log, and returns the events that are new.
@@ -55,19 +54,23 @@ pub fn look<'a>(log: &Path, checkpoint: &'a mut Checkpoint, now: Timestamp) -> R
 }
 
 /// Reads one file whole, as a replay does.
-pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Result<Wakes<'a>> {
-    let file = LogFile::open(path).with_context(|| cannot_read(path))?;
+pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Wakes<'a> {
     let view = View {
         checkpoint: Some(Checkpoint {
             generations: vec![Generation::default()],
             ..Checkpoint::default()
         }),
         // Nobody appends to it any more: a last row without its line end counts.
-        segments: vec![Segment::of(file, 0, false)],
+        segments: vec![Segment {
+            generation: 0,
+            path: path.to_owned(),
+            is_current: false,
+            is_finished: true,
+        }],
         has_log: true,
         ..View::default()
     };
-    Ok(Wakes::new(checkpoint, view, Timestamp::now()))
+    Wakes::new(checkpoint, view, Timestamp::now())
 }
 
 impl Checkpoint {
@@ -86,23 +89,15 @@ impl Checkpoint {
     fn first(log: &Path, now: Timestamp, reads_current: bool) -> Result<Self> {
         let mut view = view(log, &Self::default(), now)?;
         let mut checkpoint = view.checkpoint.take().unwrap_or_default();
-        let mut segments = Vec::new();
-        for mut segment in view.segments {
+        view.segments
+            .retain(|one| !(one.is_current && reads_current));
+        for segment in &view.segments {
+            let start = last_row_in(segment).with_context(|| cannot_read(&segment.path))?;
             let generation = &mut checkpoint.generations[segment.generation];
-            if segment.is_current && reads_current {
-                continue;
-            }
-            let opened = LogFile::open_as(&segment.path, segment.is_current);
-            let file = opened.with_context(|| cannot_read(&segment.path))?;
-            if file.is_plain() {
-                let start = last_row_in(&file).with_context(|| cannot_read(&segment.path))?;
-                generation.offset = start;
-                segment.file = Some(file);
-                segments.push(segment);
-            } else {
-                (generation.offset, generation.status) = (WHOLE, Status::Read);
-            }
+            (generation.offset, generation.status) = (start, Status::Read);
         }
+        let is_plain = |one: &Segment| checkpoint.generations[one.generation].is_followed();
+        view.segments.retain(is_plain);
         // It is not known when these were left.
         let others = checkpoint.generations.iter_mut();
         others.for_each(|generation| generation.left_at = None);
@@ -113,7 +108,6 @@ impl Checkpoint {
                 ..Generation::default()
             });
         }
-        view.segments = segments;
         let mut passed = Wakes::new(&mut checkpoint, view, now).quietly();
         passed.try_for_each(|event| event.map(drop))?;
         drop(passed);
@@ -122,8 +116,12 @@ impl Checkpoint {
     }
 }
 
-/// The offset of the last line that has its `\n`, or 0.
-fn last_row_in(file: &LogFile) -> io::Result<u64> {
+/// The offset of the last line that has its `\n`, or 0. A compressed file counts as read whole.
+fn last_row_in(segment: &Segment) -> io::Result<u64> {
+    let file = LogFile::open_as(&segment.path, segment.is_current)?;
+    if !file.is_plain() {
+        return Ok(WHOLE);
+    }
     let mut ends = Vec::new();
     let mut end = file.stat.size;
     while end > 0 && ends.len() < 2 {
@@ -136,14 +134,11 @@ fn last_row_in(file: &LogFile) -> io::Result<u64> {
 }
 
 impl Segment {
-    /// Opens the file, if it was not open yet, and its lines that were not read. Fails with
-    /// `NotFound` where another file has its name now.
-    pub(super) fn open(&mut self, table: &[Generation]) -> io::Result<(LogFile, Lines<Content>)> {
+    /// Opens the file and its lines that were not read. Fails with `NotFound` where another file has
+    /// its name now.
+    pub(super) fn open(&self, table: &[Generation]) -> io::Result<(LogFile, Lines<Content>)> {
         let generation = &table[self.generation];
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => LogFile::open_as(&self.path, self.is_current)?,
-        };
+        let file = LogFile::open_as(&self.path, self.is_current)?;
         let is_own = match file.is_plain() {
             true => generation.goes_on_in(&file)?,
             false => file.stat == generation.stat,
@@ -216,7 +211,7 @@ impl<'a> Wakes<'a> {
             generation.move_after(row);
             generation.key = file.key().or(generation.key.take());
         }
-        if reading.is_over {
+        if !line.is_complete && !is_cut {
             generation.see(&file.path, &file.stat, file.is_plain(), self.now);
             let is_torn = !is_row && (line.overlong.is_some() || holds_seam(line.bytes));
             // It is judged once nobody is to complete it any more.
@@ -235,7 +230,7 @@ impl<'a> Wakes<'a> {
     fn pull(&mut self) -> Result<Option<Event>> {
         loop {
             let Some(reading) = &mut self.reading else {
-                let Some(mut segment) = self.segments.next() else {
+                let Some(segment) = self.segments.next() else {
                     return Ok(None);
                 };
                 let opened = segment.open(&self.checkpoint.generations);
@@ -246,7 +241,6 @@ impl<'a> Wakes<'a> {
                     lines,
                     events: Vec::new().into_iter(),
                     pulled: 0..0,
-                    is_over: false,
                 });
                 continue;
             };
@@ -259,7 +253,6 @@ impl<'a> Wakes<'a> {
                 let rows = self.summary.judge(reading, self.is_quiet);
                 (reading.events, reading.pulled) = (rows.events.into_iter(), 0..0);
             } else {
-                reading.is_over = true;
                 self.settle();
             }
         }

@@ -91,7 +91,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let mut run = Run::new(&config, state, effects, report).keeping_wakes(!is_text);
     let mut checkpoint = Checkpoint::default();
     let mut counts = Counts::default();
-    let mut events = wakes::read_file(log, &mut checkpoint)?;
+    let mut events = wakes::read_file(log, &mut checkpoint);
     let counted = events.by_ref().filter(|event| match event {
         Ok(event) => only.keeps(event) && counts.note(event),
         Err(_) => true,
@@ -196,7 +196,7 @@ fn messages_with(config: &Config, only: &Only, rules: &Rules) -> anyhow::Result<
     let mut incidents = Incidents::default();
     let mut clock = Timestamp::UNIX_EPOCH;
     let mut dispatched = 0;
-    let events = wakes::read_file(&config.paths.audit_log, &mut checkpoint)?;
+    let events = wakes::read_file(&config.paths.audit_log, &mut checkpoint);
     for event in events.quietly() {
         let event = event?;
         let Event::Wake(wake) = &event else {
