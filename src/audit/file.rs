@@ -86,8 +86,8 @@ impl LogFile {
         }
         let mut bytes = BufReader::with_capacity(SMALL_BUFFER, opened.read_from(opened.start)?);
         loop {
-            let nuls = bytes.fill_buf()?.iter().take_while(|byte| **byte == 0);
-            let nuls = nuls.count();
+            let filled = bytes.fill_buf()?.iter();
+            let nuls = filled.take_while(|byte| **byte == 0).count();
             if nuls == 0 {
                 break;
             }
@@ -174,7 +174,7 @@ impl LogFile {
 
     /// A range of the bytes as they lie on the disk, as far as the file goes.
     pub fn read_range(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(usize::try_from(end - start).unwrap_or(0));
+        let mut bytes = Vec::new();
         let (file, offset) = (Arc::clone(&self.file), start);
         let mut range = FileAt { file, offset }.take(end - start);
         range.read_to_end(&mut bytes)?;

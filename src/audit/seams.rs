@@ -29,15 +29,11 @@ const GZIP_RATIO: u64 = 16;
 /// A row, read as tolerantly as the audit log is: what is missing or of another type is no more
 /// than that.
 #[derive(Debug)]
-pub struct Row(Value);
+pub struct Row(pub Value);
 
 impl Row {
     pub fn parse(line: &[u8]) -> Option<Self> {
         json::parse(line).map(Self)
-    }
-
-    pub fn of(value: Value) -> Self {
-        Self(value)
     }
 
     /// With the tokens masked that its texts may quote.

@@ -232,7 +232,7 @@ fn count_due(incidents: &mut Incidents, rules: &Rules, until: Timestamp) -> u64 
 fn print_page(config: &Config, mut sources: Sources, rows: &[outcome::Row]) -> io::Result<()> {
     let log = &config.paths.audit_log;
     let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
-    rows.for_each(|row| sources.take(&Row::of(row)));
+    rows.for_each(|row| sources.take(&Row(row)));
     let record = sources.record(None);
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     page::print(&page::Page {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::OtherAlert;
 use super::earlier::Earlier;
 use crate::incident::Severity;
-use crate::text::on_one_line;
+use crate::text::{first_few, on_one_line};
 use crate::time::{clock, span};
 
 const MOST_PAIRS: usize = 5;
@@ -24,20 +24,16 @@ pub fn also(others: &[OtherAlert], length: SignedDuration) -> Option<String> {
         let severity = Severity::named(&other.severity);
         (Reverse((severity, other.last)), &other.probe)
     });
-    let listed = others.iter().take(MOST_PAIRS).map(|other| {
+    let listed = others.iter().map(|other| {
         let at = other.last.strftime("%H:%M");
         format!("{} ({}) {at}", other.probe, other.severity)
     });
-    let listed: Vec<_> = listed.collect();
-    let more = match others.len().saturating_sub(MOST_PAIRS) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let listed = first_few(&listed.collect::<Vec<_>>(), MOST_PAIRS);
     let length = match length {
         AN_HOUR => "hour".to_owned(),
         length => span(length),
     };
-    let line = format!("Also in the last {length}: {}{more}.", listed.join(", "));
+    let line = format!("Also in the last {length}: {listed}.");
     (!others.is_empty()).then_some(line)
 }
 

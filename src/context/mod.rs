@@ -253,20 +253,17 @@ impl Context<'_> {
 
     /// A kind's line and below it that many of its newest rows.
     fn kind(&self, kind: &Kind, rows: usize) -> String {
-        let mut names = kind.seam.clone();
-        for (before, name) in [(" ", &kind.fields), (" in ", &kind.session)] {
-            if !name.is_empty() {
-                names += &format!("{before}{name}");
-            }
-        }
+        let session = format!("in {}", kind.session);
+        let mut names = vec![kind.seam.as_str(), &kind.fields, &session];
+        names.retain(|name| !matches!(*name, "" | "in "));
         let times = self.times(kind.count, kind.first, kind.last);
-        let mut text = self.line(&format!("{names}: {times}"));
+        let mut text = self.line(&format!("{}: {times}", names.join(" ")));
         if self.mode == Mode::Rows || kind.seam == SEAM {
             // The alert itself is shown in full.
-            let mut subjects = self.subjects.iter().filter(|_| kind.seam == SEAM);
-            let alerts: Vec<_> = subjects.by_ref().map(|one| one.wake.raised_at()).collect();
+            let alerts = self.subjects.iter().map(|one| one.wake.raised_at());
+            let alerts: Vec<_> = alerts.collect();
             let mut shown: Vec<_> = kind.rows.iter().collect();
-            shown.retain(|(at, _)| !alerts.contains(&Some(*at)));
+            shown.retain(|(at, _)| kind.seam != SEAM || !alerts.contains(&Some(*at)));
             for (at, details) in &shown[shown.len().saturating_sub(rows)..] {
                 text += &format!("  {} {}\n", self.time(*at), on_one_line(details));
             }

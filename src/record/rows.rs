@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_tools_status_is_read_from_whatever_shape_its_row_has() {
         let read = |details: Value| {
-            let row = Row::of(json!({"caller_session_id": "s", "details": details}));
+            let row = Row(json!({"caller_session_id": "s", "details": details}));
             let tool = tool(&row).unwrap();
             (
                 tool.tool.clone(),

@@ -56,7 +56,7 @@ fn recovered(id: &str, probe: &str, minute: i64, first: i64, wakes: u64) -> Valu
 fn record_with(sources: Sources, rows: &[Value], snapshot: Option<&Snapshot>) -> Record {
     let mut sources = sources;
     for row in rows {
-        sources.take(&Row::of(row.clone()));
+        sources.take(&Row(row.clone()));
     }
     sources.record(snapshot)
 }
