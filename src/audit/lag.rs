@@ -37,7 +37,7 @@ pub fn lag(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<Lag> {
             let start = lines.line().start;
             while lines.advance()? {}
             let end = lines.line();
-            Ok((end.start + end.bytes.len() as u64 - start, lines.read()))
+            Ok((end.start + end.bytes.len() as u64 - start, lines.read))
         });
         let (bytes, rows) =
             counted.with_context(|| format!("cannot read {}", segment.path.display()))?;

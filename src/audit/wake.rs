@@ -121,16 +121,9 @@ impl Wake {
 
     /// How many bytes its texts take.
     pub fn size(&self) -> usize {
-        if let Some(stored) = &self.stored {
-            return stored.length;
-        }
-        let texts = [
-            &self.title,
-            &self.detail,
-            &self.snapshot_details,
-            &self.envelope_fix_name,
-        ];
-        texts.iter().map(|text| text.len()).sum()
+        let texts = self.title.len() + self.detail.len() + self.snapshot_details.len();
+        let own = texts + self.envelope_fix_name.len();
+        self.stored.as_ref().map_or(own, |stored| stored.length)
     }
 
     /// From the JSON text of the row's `emitted_at` and `details`.

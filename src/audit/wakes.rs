@@ -224,7 +224,7 @@ impl<'a> Wakes<'a> {
             let end = if file.is_gzip() { read } else { file.stat.size };
             generation.judged = if segment.is_finished { end } else { 0 };
         }
-        self.summary.rows += lines.read() - u64::from(is_cut);
+        self.summary.rows += lines.read - u64::from(is_cut);
     }
 
     fn pull(&mut self) -> Result<Option<Event>> {
@@ -293,7 +293,7 @@ impl Summary {
                 ": malformed row at byte {at} was passed over: a wake may have been in it"
             ));
         }
-        if let (Some(damage), false) = (&reading.lines.source().damage, line.is_complete) {
+        if let (Some(damage), false) = (&reading.lines.source.damage, line.is_complete) {
             self.missed += 1;
             warn(format!(
                 " is damaged ({damage}): rows after that point may have been missed"
