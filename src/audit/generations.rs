@@ -3,7 +3,7 @@
 //! files whose content agrees.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
@@ -93,12 +93,6 @@ impl Generation {
         }
     }
 
-    /// Puts it after this row.
-    pub fn move_after(&mut self, row: Proof) {
-        self.offset = row.end;
-        self.last_row = Some(row);
-    }
-
     /// Whether the file, which is plain, is still its own and has only grown.
     pub fn goes_on_in(&self, file: &LogFile) -> io::Result<bool> {
         let is_own = file.stat.is_same_file(&self.stat) && file.stat.size >= self.stat.size;
@@ -145,14 +139,6 @@ impl Checkpoint {
         let current = self.generations.last();
         let current = current.filter(|current| current.status != Status::Gone);
         current.map(|current| &current.stat)
-    }
-
-    /// Notes the folders as they were listed; none where one could have changed since without a
-    /// change of its time.
-    pub(super) fn note_folders(&mut self, folders: &[(PathBuf, Timestamp)], now: Timestamp) {
-        let is_racy = folders.iter().any(|(_, modified)| is_racy(*modified, now));
-        let folders = folders.iter().filter(|_| !is_racy);
-        self.folders = folders.map(|(path, time)| (text_of(path), *time)).collect();
     }
 }
 

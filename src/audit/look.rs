@@ -16,7 +16,7 @@ use super::file::{End, LogFile};
 use super::generations::{Checkpoint, Generation, Status, WHOLE, open_log};
 use super::matching::{Fate, Found, match_files};
 use super::names::{age, list, path_of};
-use super::stat::{Stat, modified};
+use super::stat::{Stat, is_racy, modified};
 
 /// How long a rotation is given to end before the files are looked for again, and how often.
 const ROTATING: Duration = Duration::from_millis(5);
@@ -190,7 +190,10 @@ fn full_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<(Vie
         && found.iter().all(|file| file.is_still_there(log));
     let mut view = renew(checkpoint, &found, &fates, now);
     if let Some(renewed) = &mut view.checkpoint {
-        renewed.note_folders(&listing.folders, now);
+        // None where one could have changed since without a change of its time.
+        let is_racy = |(_, modified): &(String, Timestamp)| is_racy(*modified, now);
+        let is_racy = listing.folders.iter().any(is_racy);
+        renewed.folders = if is_racy { Vec::new() } else { listing.folders };
     }
     Ok((view, is_of_one_moment))
 }

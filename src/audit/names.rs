@@ -25,7 +25,7 @@ pub(super) struct Listing {
     /// Each with its inode: a name that means another file is another listing.
     pub files: BTreeSet<(PathBuf, u64)>,
     /// The log's own folder and those that hold files of it, each with when it last changed.
-    pub folders: Vec<(PathBuf, Timestamp)>,
+    pub folders: Vec<(String, Timestamp)>,
 }
 
 /// Lists the files that the log may have been rotated into: beside the log (beside the link and
@@ -62,7 +62,7 @@ pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing>
                 }
             }
             if path == folder || listing.files.len() > before {
-                listing.folders.push((path, modified(&meta)));
+                listing.folders.push((text_of(&path), modified(&meta)));
             }
         }
     }

@@ -51,10 +51,6 @@ impl Proof {
         hash.truncate(DIGITS);
         Self { start, end, hash }
     }
-
-    pub fn length(&self) -> u64 {
-        self.end.saturating_sub(self.start)
-    }
 }
 
 /// The hash of these bytes.

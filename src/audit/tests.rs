@@ -172,7 +172,7 @@ impl Model {
         let log = folder.join("kora.jsonl");
         File::create(&log).unwrap();
         Self {
-            checkpoint: Checkpoint::at_end(&log, Timestamp::now()).unwrap(),
+            checkpoint: Checkpoint::begin(&log, false, Timestamp::now()).unwrap(),
             folder,
             written: 0,
             due: Vec::new(),
@@ -511,7 +511,7 @@ fn a_compressed_copy_beside_an_unchanged_file_is_not_read_again() {
             .unwrap();
     };
     write(&log, row(1), 900);
-    let mut checkpoint = Checkpoint::at_end(&log, Timestamp::now()).unwrap();
+    let mut checkpoint = Checkpoint::begin(&log, false, Timestamp::now()).unwrap();
     let mut count = || {
         let mut wakes = look(&log, &mut checkpoint, Timestamp::now()).unwrap();
         let count = wakes.by_ref().map(|event| event.unwrap()).count();

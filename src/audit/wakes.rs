@@ -55,18 +55,16 @@ pub fn look<'a>(log: &Path, checkpoint: &'a mut Checkpoint, now: Timestamp) -> R
 
 /// Reads one file whole, as a replay does.
 pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Wakes<'a> {
+    checkpoint.generations = vec![Generation::default()];
+    // Nobody appends to it any more: a last row without its line end counts.
+    let segment = Segment {
+        generation: 0,
+        path: path.to_owned(),
+        is_current: false,
+        is_finished: true,
+    };
     let view = View {
-        checkpoint: Some(Checkpoint {
-            generations: vec![Generation::default()],
-            ..Checkpoint::default()
-        }),
-        // Nobody appends to it any more: a last row without its line end counts.
-        segments: vec![Segment {
-            generation: 0,
-            path: path.to_owned(),
-            is_current: false,
-            is_finished: true,
-        }],
+        segments: vec![segment],
         has_log: true,
         ..View::default()
     };
@@ -74,19 +72,10 @@ pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Wakes<'a> {
 }
 
 impl Checkpoint {
-    /// Begins a log at its end: every file that is there counts as read whole.
-    pub fn at_end(log: &Path, now: Timestamp) -> Result<Self> {
-        Self::first(log, now, false)
-    }
-
-    /// Begins a log at the start of the file at its path. The files beside it count as read whole.
-    pub fn at_start(log: &Path, now: Timestamp) -> Result<Self> {
-        Self::first(log, now, true)
-    }
-
-    /// Reads what is there from its last row on, and drops it. Of a compressed file it need not be
-    /// known how much there is.
-    fn first(log: &Path, now: Timestamp, reads_current: bool) -> Result<Self> {
+    /// Begins a log: every file that is there counts as read whole, but not the one at its path
+    /// where that is to be read. Each is read from its last row on; of a compressed one it need not
+    /// be known how much there is.
+    pub fn begin(log: &Path, reads_current: bool, now: Timestamp) -> Result<Self> {
         let mut view = view(log, &Self::default(), now)?;
         let mut checkpoint = view.checkpoint.take().unwrap_or_default();
         view.segments
@@ -208,7 +197,8 @@ impl<'a> Wakes<'a> {
             false => lines.last_row(),
         };
         if let Some(row) = row {
-            generation.move_after(row);
+            generation.offset = row.end;
+            generation.last_row = Some(row);
             generation.key = file.key().or(generation.key.take());
         }
         if !line.is_complete && !is_cut {

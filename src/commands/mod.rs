@@ -51,11 +51,7 @@ pub fn execute(cli: &Cli) -> Ended {
 
 /// The checkpoint from which a log is to be read. One that does not exist yet is read from its start.
 fn checkpoint_at(log: &Path, place: ResetPosition) -> Result<Checkpoint> {
-    let now = Timestamp::now();
-    match place {
-        ResetPosition::End => Checkpoint::at_end(log, now),
-        ResetPosition::Start => Checkpoint::at_start(log, now),
-    }
+    Checkpoint::begin(log, place == ResetPosition::Start, Timestamp::now())
 }
 
 /// Prints lines for a person, or one JSON object.

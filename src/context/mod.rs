@@ -316,10 +316,9 @@ fn fitting(mut lines: Vec<String>, most: usize, what: &str) -> Vec<String> {
         return lines;
     }
     let mut left = most.saturating_sub(NOTE);
-    let fit = lines.iter().rev().take_while(|line| {
-        let fits = line.len() <= left;
-        left = left.saturating_sub(line.len());
-        fits
+    let fit = lines.iter().rev().map_while(|line| {
+        left = left.checked_sub(line.len())?;
+        Some(line)
     });
     let dropped = lines.len() - fit.count();
     lines.drain(..dropped);

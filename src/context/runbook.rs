@@ -70,12 +70,9 @@ pub fn read<'a>(
 fn names(probe: &str, category: &str) -> impl Iterator<Item = String> + use<> {
     let is_unsafe = |c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-');
     let [probe, category] = [probe, category].map(|name| name.replace(is_unsafe, "_"));
-    let of_probe = format!("{probe}.md");
-    let of_probe = (of_probe != SITE && of_probe != DEFAULT).then_some(of_probe);
-    let of_pair = format!("{probe}:{category}.md");
-    [Some(of_pair), of_probe, Some(DEFAULT.to_owned())]
-        .into_iter()
-        .flatten()
+    let [of_pair, of_probe] = [format!("{probe}:{category}.md"), format!("{probe}.md")];
+    let names = [of_pair, of_probe, DEFAULT.to_owned()].into_iter();
+    names.filter(|name| name != SITE)
 }
 
 /// Returns the names of all runbooks in the folder, each with the time of its last change, or why it is
