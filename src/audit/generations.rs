@@ -121,10 +121,8 @@ impl Generation {
     /// Whether it was left so lately that late rows are looked for each time. A time in the future
     /// is a clock that was set back.
     pub fn was_left_lately(&self, now: Timestamp) -> bool {
-        let since = self
-            .left_at
-            .map(|left_at| now.duration_since(left_at).abs());
-        since.is_some_and(|since| since < LATE_ROWS)
+        let is_late = |left_at| now.duration_since(left_at).abs() < LATE_ROWS;
+        self.left_at.is_some_and(is_late)
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -58,7 +57,7 @@ impl Stat {
         Self {
             device: meta.dev(),
             inode: meta.ino(),
-            born: meta.created().ok().and_then(timestamp),
+            born: meta.created().ok().and_then(|time| time.try_into().ok()),
             size: meta.len(),
             modified: modified(meta),
         }
@@ -79,17 +78,13 @@ impl Stat {
 
 /// When the file was last written to; the Unix epoch where that is unknown.
 pub fn modified(meta: &Metadata) -> Timestamp {
-    let time = meta.modified().ok().and_then(timestamp);
+    let time = meta.modified().ok().and_then(|time| time.try_into().ok());
     time.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Whether a change right after `now` could leave this time of the last change as it is.
 pub fn is_racy(modified: Timestamp, now: Timestamp) -> bool {
     modified + CLOCK_STEP > now
-}
-
-fn timestamp(time: SystemTime) -> Option<Timestamp> {
-    Timestamp::try_from(time).ok()
 }
 
 #[cfg(test)]
