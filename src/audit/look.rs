@@ -69,8 +69,6 @@ pub(super) struct Segment {
     pub generation: usize,
     pub path: PathBuf,
     pub is_current: bool,
-    /// Nobody is to complete its last row any more.
-    pub is_finished: bool,
 }
 
 /// Looks at as little as tells what is new.
@@ -120,7 +118,6 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
                 generation: number,
                 path,
                 is_current,
-                is_finished: !is_current && !one.was_left_lately(now),
             });
         }
     }
@@ -391,10 +388,6 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
             generation: generations.len(),
             path: file.path.clone(),
             is_current: file.is_current,
-            is_finished: !file.is_current
-                && (view.has_log || one.left_at.is_some())
-                && !one.was_left_lately(now)
-                || file.compression == Compression::Gzip,
         }));
         generations.push(one);
     }

@@ -33,6 +33,7 @@ pub struct Wakes<'a> {
     segments: vec::IntoIter<Segment>,
     reading: Option<Reading>,
     summary: Summary,
+    has_log: bool,
     is_quiet: bool,
 }
 
@@ -41,6 +42,8 @@ struct Reading {
     segment: Segment,
     file: LogFile,
     lines: Lines<Content>,
+    /// Nobody is to complete its last row any more.
+    is_finished: bool,
     /// Events of the line found last that were not pulled yet, and where in it the one is that was
     /// pulled last.
     events: vec::IntoIter<(Event, Range<usize>)>,
@@ -61,7 +64,6 @@ pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Wakes<'a> {
         generation: 0,
         path: path.to_owned(),
         is_current: false,
-        is_finished: true,
     };
     let view = View {
         segments: vec![segment],
@@ -157,6 +159,7 @@ impl<'a> Wakes<'a> {
                 missing: !view.has_log && view.waiting.is_none(),
                 ..view.summary
             },
+            has_log: view.has_log,
             is_quiet: false,
         }
     }
@@ -205,14 +208,14 @@ impl<'a> Wakes<'a> {
             generation.see(&file.path, &file.stat, file.is_plain(), self.now);
             let is_torn = !is_row && (line.overlong.is_some() || holds_seam(line.bytes));
             // It is judged once nobody is to complete it any more.
-            let is_unjudged = is_torn && !segment.is_finished && generation.left_at.is_some();
+            let is_unjudged = is_torn && !reading.is_finished && generation.left_at.is_some();
             generation.status = match is_unjudged {
                 true => Status::Unread,
                 false => Status::Read,
             };
             let read = line.start + line.bytes.len() as u64;
             let end = if file.is_gzip() { read } else { file.stat.size };
-            generation.judged = if segment.is_finished { end } else { 0 };
+            generation.judged = if reading.is_finished { end } else { 0 };
         }
         self.summary.rows += lines.read - u64::from(is_cut);
     }
@@ -225,7 +228,11 @@ impl<'a> Wakes<'a> {
                 };
                 let opened = segment.open(&self.checkpoint.generations);
                 let (file, lines) = opened.with_context(|| cannot_read(&segment.path))?;
+                let generation = &self.checkpoint.generations[segment.generation];
+                let was_left = self.has_log || generation.left_at.is_some();
+                let is_late = segment.is_current || generation.was_left_lately(self.now);
                 self.reading = Some(Reading {
+                    is_finished: file.is_gzip() || was_left && !is_late,
                     segment,
                     file,
                     lines,
@@ -262,10 +269,10 @@ impl Summary {
         if is_row(segment, &line) {
             rows = read_rows(line.bytes);
             self.rows += u64::from(!line.is_complete);
-        } else if segment.is_finished {
+        } else if reading.is_finished {
             rows.malformed = holds_seam(line.bytes).then_some(0);
         }
-        if let (Some(overlong), true) = (line.overlong, line.is_complete || segment.is_finished) {
+        if let (Some(overlong), true) = (line.overlong, line.is_complete || reading.is_finished) {
             let wake = match overlong.holds_seam {
                 true => ": a wake may have been in it",
                 false => "",
