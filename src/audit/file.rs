@@ -52,16 +52,20 @@ pub(super) enum End {
 }
 
 impl LogFile {
-    /// Opens the file as the log itself, which is never compressed.
-    pub fn open_plain(path: &Path) -> io::Result<Self> {
-        Self::open_as(path, true)
-    }
-
     /// Opens a file that the log may have been rotated into.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_as(path, false)
     }
 
+    /// Opens a file, if there is one.
+    pub(super) fn find(path: &Path, is_log: bool) -> io::Result<Option<Self>> {
+        match Self::open_as(path, is_log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens a file; the log itself is never compressed.
     pub(super) fn open_as(path: &Path, is_log: bool) -> io::Result<Self> {
         let file = Arc::new(open_without_waiting(path)?);
         let meta = file.metadata()?;

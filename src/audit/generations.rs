@@ -142,14 +142,11 @@ impl Checkpoint {
 
 /// Opens the file at the log's path. `None`: there is none.
 pub fn open_log(log: &Path) -> Result<Option<LogFile>> {
-    match LogFile::open_plain(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some).map_err(|error| {
-            anyhow!(
-                "cannot read the audit log {}: {error}; name the right file with --audit-log or \
-                 KORA_AUDIT_LOG_PATH",
-                log.display()
-            )
-        }),
-    }
+    LogFile::find(log, true).map_err(|error| {
+        anyhow!(
+            "cannot read the audit log {}: {error}; name the right file with --audit-log or \
+             KORA_AUDIT_LOG_PATH",
+            log.display()
+        )
+    })
 }

@@ -148,7 +148,7 @@ fn grows(generation: &Generation, path: &Path) -> Option<bool> {
     if generation.is_copy() {
         return None;
     }
-    let file = LogFile::open_plain(path).ok()?;
+    let file = LogFile::open_as(path, true).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
     goes_on.then_some(!is_read || file.stat != generation.stat)
 }

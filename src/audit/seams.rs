@@ -89,9 +89,8 @@ pub fn for_each_row(
     needle: &str,
     mut take: impl FnMut(Row),
 ) -> io::Result<()> {
-    let file = match LogFile::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
+    let Some(file) = LogFile::find(path, false)? else {
+        return Ok(());
     };
     for_each_line(file.read_from(offset)?, &[needle], |line| {
         Row::parse(line).into_iter().for_each(&mut take);
@@ -153,10 +152,7 @@ pub fn for_each_line_of_log(
 /// The log and the files it was rotated into, the newest first, without copies and those last changed
 /// before `since`. A log that is not there has only the others; one that cannot be read is an error.
 pub(super) fn files(log: &Path, since: Option<Timestamp>) -> io::Result<Vec<LogFile>> {
-    let current = match LogFile::open_plain(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        opened => Some(opened?),
-    };
+    let current = LogFile::find(log, true)?;
     let listed = list(log, None)?.files;
     let is_near = |path: &Path| {
         let meta = path.metadata().ok();
