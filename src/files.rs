@@ -51,8 +51,13 @@ pub fn become_owner(folder: &Path) -> io::Result<()> {
     if meta.uid() == 0 || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
-    set_thread_groups(&[])?;
+    become_user(meta.uid(), meta.gid())
+}
+
+/// Lets root act as another user from now on, in this thread.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_groups(&[gid])?;
     set_thread_res_gid(gid, gid, gid)?;
     Ok(set_thread_res_uid(uid, uid, uid)?)
 }

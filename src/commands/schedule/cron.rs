@@ -19,22 +19,19 @@ const MINUTE: u128 = 60_000;
 pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
     let mut command = word(&plan.binary)?;
     let (set, found) = (&plan.config.paths, &plan.found);
+    let (env_file, usual) = (plan.env_file.as_ref(), plan.usual_env_file.as_ref());
     for (flag, path, found) in [
-        (
-            "--env-file",
-            plan.env_file.as_ref(),
-            plan.usual_env_file.as_ref(),
-        ),
+        ("--env-file", env_file, usual),
         ("--state-dir", Some(&set.state_dir), Some(&found.state_dir)),
         ("--audit-log", Some(&set.audit_log), Some(&found.audit_log)),
     ] {
         if let Some(path) = path.filter(|path| found != Some(*path)) {
-            command.push_str(&format!(" {flag} {}", word(path)?));
+            command += &format!(" {flag} {}", word(path)?);
         }
     }
     let cadence = plan.config.cadence;
     let wait = cadence.as_secs().clamp(1, LONGEST_WAIT);
-    command.push_str(&format!(" run --wait {wait}"));
+    command += &format!(" run --wait {wait}");
     let lines = lines(cadence.as_millis().max(1_000), &command);
     Ok(format!(
         "{BEGIN}\n\
@@ -50,14 +47,12 @@ fn lines(cadence: u128, command: &str) -> String {
         return format!("{} {command}\n", every(cadence / MINUTE));
     }
     let starts = (0..).map(|number| number * cadence);
+    let starts = starts.take_while(|start| *start < MINUTE);
     let line = |start| match start {
         0 => format!("* * * * * {command}\n"),
         _ => format!("* * * * * sleep {}; {command}\n", start as f64 / 1_000.0),
     };
-    starts
-        .take_while(|start| *start < MINUTE)
-        .map(line)
-        .collect()
+    starts.map(line).collect()
 }
 
 /// Returns the crontab's time fields for a start every so many minutes.

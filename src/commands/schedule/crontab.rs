@@ -2,60 +2,50 @@
 //! is changed. If one of them is missing, nothing is.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::cron::{BEGIN, END};
 use super::print;
 use crate::commands::user::User;
-use crate::exit::{Exit, Problem};
+use crate::exit::Problem;
 
-pub(super) fn install(block: &str, user: &User) -> Result<(), Problem> {
+/// Puts the block into the user's crontab, or takes it out where it is empty.
+pub(super) fn change(block: &str, user: &User) -> Result<(), Problem> {
     let old = read(user)?;
     let new = replaced(&old, block)?;
     if new != old {
         write(&new, user)?;
     }
-    print(&format!(
-        "The crontab of {} starts the runs. To undo that: probe-wake schedule cron --remove\n",
-        user.name
-    ))
-}
-
-pub(super) fn remove(user: &User) -> Result<(), Problem> {
-    let old = read(user)?;
-    let new = replaced(&old, "")?;
     let name = &user.name;
-    if new == old {
-        return print(&format!("The crontab of {name} starts no runs.\n"));
-    }
-    write(&new, user)?;
-    print(&format!(
-        "The crontab of {name} no longer starts the runs.\n"
-    ))
+    print(&match block {
+        "" if new == old => format!("The crontab of {name} starts no runs.\n"),
+        "" => format!("The crontab of {name} no longer starts the runs.\n"),
+        _ => format!(
+            "The crontab of {name} starts the runs. To undo that: probe-wake schedule cron --remove\n"
+        ),
+    })
 }
 
 /// Returns the crontab with this block in place of the old one, or at the end if there is none.
 fn replaced(old: &[u8], block: &str) -> Result<Vec<u8>, Problem> {
     let mut new = Vec::new();
     let mut place = None;
-    let mut is_within = false;
-    for line in old.split_inclusive(|byte| *byte == b'\n') {
-        let is = |mark: &str| line.trim_ascii() == mark.as_bytes();
-        match (is(BEGIN), is(END)) {
-            (true, _) if !is_within => {
-                place.get_or_insert(new.len());
-                is_within = true;
-            }
-            (_, true) if is_within => is_within = false,
-            (false, false) if is_within => {}
-            (false, false) => new.extend_from_slice(line),
-            _ => return Err(unpaired()),
+    let is = |line: &[u8], mark: &str| line.trim_ascii() == mark.as_bytes();
+    let mut lines = old.split_inclusive(|byte| *byte == b'\n');
+    while let Some(line) = lines.next() {
+        if !is(line, BEGIN) && !is(line, END) {
+            new.extend_from_slice(line);
+            continue;
         }
-    }
-    if is_within {
-        return Err(unpaired());
+        let other = lines.find(|line| is(line, BEGIN) || is(line, END));
+        if !is(line, BEGIN) || !other.is_some_and(|other| is(other, END)) {
+            let what = format!("the crontab has a line '{BEGIN}' or '{END}' without the other");
+            let next_step = "nothing was changed; fix it with: crontab -e";
+            return Err(Problem::failed(what, next_step));
+        }
+        place.get_or_insert(new.len());
     }
     let mut place = place.unwrap_or(new.len());
     let ends_line = new[..place].last().is_none_or(|byte| *byte == b'\n');
@@ -67,54 +57,45 @@ fn replaced(old: &[u8], block: &str) -> Result<Vec<u8>, Problem> {
     Ok(new)
 }
 
-fn unpaired() -> Problem {
-    let error = anyhow!("the crontab has a line '{BEGIN}' or '{END}' without the other");
-    Problem::new(Exit::Failed, error).with_next_step("nothing was changed; fix it with: crontab -e")
-}
-
 /// Reads the user's crontab; empty where there is none.
 fn read(user: &User) -> Result<Vec<u8>> {
-    let output = crontab(user).arg("-l").output().context(CANNOT_RUN)?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
+    let output = crontab(user, "-l", b"")?;
     let said = String::from_utf8_lossy(&output.stderr);
     // The first is how vixie-cron and cronie say it, the second is busybox.
-    if said.contains("no crontab for") || said.contains("No such file") {
-        return Ok(Vec::new());
+    let has_none = said.contains("no crontab for") || said.contains("No such file");
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false if has_none => Ok(Vec::new()),
+        false => bail!("cannot read the crontab: {}", said.trim()),
     }
-    bail!("cannot read the crontab: {}", said.trim());
 }
 
 fn write(content: &[u8], user: &User) -> Result<()> {
-    let mut command = crontab(user);
-    if content.is_empty() {
-        command.arg("-r");
-    } else {
-        command.arg("-").stdin(Stdio::piped());
-    }
-    let mut child = command.stderr(Stdio::piped()).spawn().context(CANNOT_RUN)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // If `crontab` ends early, its own message says why.
-        let _ = stdin.write_all(content);
-    }
-    let output = child.wait_with_output().context(CANNOT_RUN)?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("cannot write the crontab: {}", said.trim());
-    }
+    let flag = if content.is_empty() { "-r" } else { "-" };
+    let output = crontab(user, flag, content)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "cannot write the crontab: {}",
+        said.trim()
+    );
     Ok(())
 }
 
-const CANNOT_RUN: &str = "cannot run crontab: is cron installed?";
-
-fn crontab(user: &User) -> Command {
+fn crontab(user: &User, flag: &str, input: &[u8]) -> Result<Output> {
+    const CANNOT_RUN: &str = "cannot run crontab: is cron installed?";
     let mut command = Command::new("crontab");
     if user.used_sudo {
         command.arg("-u").arg(&user.name);
     }
-    command.env("LC_ALL", "C");
-    command
+    command.arg(flag).env("LC_ALL", "C").stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context(CANNOT_RUN)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // If `crontab` ends early, its own message says why.
+        let _ = stdin.write_all(input);
+    }
+    child.wait_with_output().context(CANNOT_RUN)
 }
 
 #[cfg(test)]

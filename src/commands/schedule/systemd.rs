@@ -87,14 +87,23 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
         return Err(cannot_stand(&plan.binary));
     }
     let (user, state_dir) = (&plan.user.name, &plan.config.paths.state_dir);
+    let network = "Wants=network-online.target\nAfter=network-online.target\n";
     let (folder, network, confinement) = match args.user {
         true => ("~/.config/systemd/user", "", String::new()),
-        false => (SYSTEM_FOLDER, NETWORK, confinement(plan)?),
+        false => (SYSTEM_FOLDER, network, confinement(plan)?),
     };
     let start = start_commands(&plan.user, args).join("\n#   ");
     let (mkdir, state_dir) = (shell_word(state_dir)?, text(state_dir)?);
-    let (binary, limit) = (word(&plan.binary)?, time_limit(&plan.config));
-    let (log, env_file) = (audit_log_line(plan)?, env_file_line(plan)?);
+    let (binary, log) = (word(&plan.binary)?, audit_log_line(plan)?);
+    let env_file = plan.env_file.as_deref().map(unquoted).transpose()?;
+    let env_file = env_file.map(|file| format!("EnvironmentFile=-{file}\n"));
+    let env_file = env_file.unwrap_or_default();
+    let time_after = plan.config.engine_timeout.as_secs() + TIME_FOR_SLACK;
+    let limit = match plan.config.max_runtime {
+        None => "infinity".to_owned(),
+        // More seconds than the longest run takes.
+        Some(limit) => (limit.as_secs() + time_after).to_string(),
+    };
     Ok(format!(
         "\
 # {SERVICE}
@@ -123,11 +132,6 @@ LogLevelMax=notice
 "
     ))
 }
-
-const NETWORK: &str = "\
-Wants=network-online.target
-After=network-online.target
-";
 
 /// Returns the lines that only the system's service manager has the means for. A private `/tmp` is
 /// none of them where it would hide something that a run needs.
@@ -206,20 +210,6 @@ TriggerLimitIntervalSec=0
 WantedBy=paths.target
 "
     ))
-}
-
-/// Returns more seconds than the longest run takes.
-fn time_limit(config: &Config) -> String {
-    let Some(max_runtime) = config.max_runtime else {
-        return "infinity".to_owned();
-    };
-    let limit = max_runtime.as_secs() + config.engine_timeout.as_secs() + TIME_FOR_SLACK;
-    limit.to_string()
-}
-
-fn env_file_line(plan: &Plan) -> Result<String, Problem> {
-    let line = |path: &PathBuf| Ok(format!("EnvironmentFile=-{}\n", unquoted(path)?));
-    plan.env_file.as_ref().map_or(Ok(String::new()), line)
 }
 
 /// Returns a path where systemd takes the rest of the line as it stands and knows no quotes. A
