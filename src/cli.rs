@@ -106,7 +106,8 @@ pub struct SilenceArgs {
     pub pair: Option<String>,
     /// How long it lasts: 30m, 2h, 7d; at most 30 days [1h]
     #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other, requires = "pair")]
-    pub for_: Option<String>,
+    #[arg(default_value = "1h", hide_default_value = true)]
+    pub for_: String,
     /// Why, for the messages and lists that mention it
     #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other, requires = "pair")]
     pub reason: Option<String>,
@@ -124,7 +125,8 @@ pub struct AckArgs {
     pub pair: String,
     /// How long it lasts at most: 30m, 2h; at most 30 days [4h]
     #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other)]
-    pub for_: Option<String>,
+    #[arg(default_value = "4h", hide_default_value = true)]
+    pub for_: String,
 }
 
 #[derive(Args, Debug)]

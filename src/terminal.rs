@@ -2,7 +2,7 @@
 //! width, and a line that says what the program is waiting for. Without a terminal there is none of
 //! this.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -24,7 +24,7 @@ const BRAILLE: &[char] = &['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷
 const ASCII: &[char] = &['|', '/', '-', '\\'];
 
 /// What the terminal can show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
     /// Whether it shows colours, and lines can be drawn over.
     pub escapes: bool,
@@ -41,10 +41,7 @@ pub fn init(screen: Screen) {
 }
 
 fn screen() -> Screen {
-    *SCREEN.get_or_init(|| Screen {
-        escapes: true,
-        unicode: true,
-    })
+    SCREEN.get().copied().unwrap_or_default()
 }
 
 /// Returns the sign, or its ASCII form if the terminal does not show Unicode.
@@ -113,24 +110,13 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{:indent$}", ""))
 }
 
-/// Asks at the terminal whether to go on; `None` if stdin is no terminal.
-pub fn ask(question: &str) -> io::Result<Option<bool>> {
-    if !io::stdin().is_terminal() {
-        return Ok(None);
-    }
-    write_stderr(&format!("{question} [y/N] "));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    let answer = answer.trim().to_ascii_lowercase();
-    Ok(Some(matches!(answer.as_str(), "y" | "yes")))
-}
-
 /// Writes a line to stderr in one write, so that it does not mix with what others write there.
 pub fn write_line(line: &str) {
     write_stderr(&format!("{line}\n"));
 }
 
-fn write_stderr(text: &str) {
+/// Writes to stderr in place of the line about the wait.
+pub fn write_stderr(text: &str) {
     let mut stderr = io::stderr().lock();
     // If stderr is gone, there is nowhere to report it.
     let _ = stderr.write_all(format!("{}{text}", clear_line()).as_bytes());

@@ -20,6 +20,13 @@ pub struct Finding {
     pub next_step: Option<String>,
 }
 
+impl Finding {
+    pub fn with_next_step(self, next_step: impl Into<String>) -> Self {
+        let next_step = Some(next_step.into());
+        Self { next_step, ..self }
+    }
+}
+
 pub fn ok(message: impl Into<String>) -> Finding {
     Finding {
         level: Level::Ok,
@@ -29,16 +36,19 @@ pub fn ok(message: impl Into<String>) -> Finding {
 }
 
 pub fn warning(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
+    let level = Level::Warning;
     Finding {
-        level: Level::Warning,
-        next_step: Some(next_step.into()),
+        level,
         ..ok(message)
     }
+    .with_next_step(next_step)
 }
 
 pub fn failed(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
+    let level = Level::Failed;
     Finding {
-        level: Level::Failed,
-        ..warning(message, next_step)
+        level,
+        ..ok(message)
     }
+    .with_next_step(next_step)
 }

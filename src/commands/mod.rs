@@ -17,16 +17,19 @@ mod status;
 mod undelivered;
 mod user;
 
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::audit::generations::Checkpoint;
-use crate::cli::{Cli, Command, Format, ResetPosition, StateCommand};
-use crate::exit::Ended;
+use crate::cli::{Cli, Command, Format, FormatArg, ResetPosition, StateCommand};
+use crate::config::Config;
+use crate::context::earlier::Past;
+use crate::exit::{Ended, Exit};
+use crate::mask::Masker;
+use crate::outcome;
 use crate::report::{print_json, print_lines};
 
 /// Carries out what was typed.
@@ -58,10 +61,21 @@ fn checkpoint_at(log: &Path, place: ResetPosition) -> Result<Checkpoint> {
     }
 }
 
-/// Prints lines for a person, or one JSON object.
-fn print_as(format: Format, found: &impl Serialize, lines: &[String]) -> io::Result<()> {
-    match format {
+/// Prints lines for a person, or one JSON object. `what` is printed, as in "the list".
+fn print_as(args: FormatArg, what: &str, found: &impl Serialize, lines: &[String]) -> Ended {
+    let printed = match args.format {
         Format::Text => print_lines(lines),
         Format::Json => print_json(found),
-    }
+    };
+    printed.with_context(|| format!("cannot print {what}"))?;
+    Ok(Exit::Done)
+}
+
+/// Returns what the outcome rows say, of which the last `most` bytes of each file are read.
+fn past(config: &Config, most: u64) -> Past {
+    let dir = &config.paths.state_dir;
+    let files = [outcome::TURNED_FILE, outcome::FILE].map(|name| dir.join(name));
+    let secrets = config.secrets();
+    let masker = Masker { secrets: &secrets };
+    Past::read(files.iter().map(PathBuf::as_path), most, masker)
 }

@@ -2,7 +2,7 @@
 //! asks first, and queued messages go to `undelivered/`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use log::warn;
 
 use super::{checkpoint_at, consent};
-use crate::audit::generations::Checkpoint;
 use crate::audit::row::Event;
 use crate::audit::wakes;
 use crate::cli::{Global, ResetArgs, ResetPosition};
@@ -49,7 +48,30 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         tell(&format!("{lost}."));
     }
     store.keep_old()?;
-    let done = forget(&store, &mut state, &paths, args, position)?;
+    // It is said once the state is committed.
+    let mut done = Vec::new();
+    if is_whole(args) || args.outbox {
+        done.extend(give_up(&store, &mut state, paths.outcome_log.as_deref())?);
+    }
+    if is_whole(args) {
+        state = State::default();
+        done.push("Everything is forgotten: the next run is a first run.".to_owned());
+    }
+    let shown = log.display();
+    if args.debounce {
+        if let Some(kept) = state.log_mut(log) {
+            kept.incidents.clear();
+        }
+        done.push(format!("The incidents of {shown} are forgotten."));
+    }
+    if let Some(checkpoint) = position {
+        let offset = checkpoint.offset();
+        match state.log_mut(log) {
+            Some(kept) => kept.checkpoint = checkpoint,
+            None => state.begin(log, checkpoint, Timestamp::now()),
+        }
+        done.push(format!("{shown} is read from byte {offset} on."));
+    }
     store.commit(&mut state, Durability::Full)?;
     done.iter().for_each(|line| tell(line));
     Ok(Exit::Done)
@@ -77,77 +99,37 @@ fn state_to_reset(store: &mut Store, args: &ResetArgs) -> Result<Option<State>, 
     Ok(None)
 }
 
-/// Changes the state, which the caller commits, and gives what to say of it then.
-fn forget(
-    store: &Store,
-    state: &mut State,
-    Paths {
-        audit_log: log,
-        outcome_log,
-        ..
-    }: &Paths,
-    args: &ResetArgs,
-    position: Option<Checkpoint>,
-) -> Result<Vec<String>> {
-    let mut done = Vec::new();
-    let whole = is_whole(args);
-    if whole || args.outbox {
-        done.extend(give_up(store, state, outcome_log)?);
-    }
-    if whole {
-        *state = State::default();
-        done.push("Everything is forgotten: the next run is a first run.".to_owned());
-    }
-    if args.debounce {
-        if let Some(kept) = state.log_mut(log) {
-            kept.incidents.clear();
-        }
-        done.push(format!("The incidents of {} are forgotten.", log.display()));
-    }
-    if let Some(checkpoint) = position {
-        let offset = checkpoint.offset();
-        match state.log_mut(log) {
-            Some(kept) => kept.checkpoint = checkpoint,
-            None => state.begin(log, checkpoint, Timestamp::now()),
-        }
-        done.push(format!("{} is read from byte {offset} on.", log.display()));
-    }
-    Ok(done)
-}
-
 /// What a reset drops, in words. A log that cannot be read may hold wakes, and is named too.
 fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     let whole = is_whole(args);
+    let passed_over = (args.position == Some(ResetPosition::End)).then(|| state.log_key(log));
     let mut unread = 0;
     let mut unknown = Vec::new();
     for (name, kept) in &state.logs {
-        let is_passed_over =
-            args.position == Some(ResetPosition::End) && *name == state.log_key(log);
-        if whole || is_passed_over {
-            let mut checkpoint = kept.checkpoint.clone();
-            let now = Timestamp::now();
-            let events = wakes::look(Path::new(name), &mut checkpoint, now);
-            let events = events.map(|events| events.quietly().collect::<Result<Vec<_>>>());
-            match events.flatten() {
-                Ok(events) => {
-                    let is_wake = |event: &&Event| matches!(event, Event::Wake(_));
-                    unread += events.iter().filter(is_wake).count() as u64;
-                }
-                Err(error) => unknown.push(format!("unread rows ({error:#})")),
+        if !whole && passed_over.as_ref() != Some(name) {
+            continue;
+        }
+        let mut checkpoint = kept.checkpoint.clone();
+        let events = wakes::look(Path::new(name), &mut checkpoint, Timestamp::now());
+        match events.and_then(|events| events.quietly().collect::<Result<Vec<_>>>()) {
+            Ok(events) => {
+                let wakes = events.iter().filter(|one| matches!(one, Event::Wake(_)));
+                unread += wakes.count();
             }
+            Err(error) => unknown.push(format!("unread rows ({error:#})")),
         }
     }
-    let (dms, investigations) = match whole || args.outbox {
+    let (messages, investigations) = match whole || args.outbox {
         true => (state.outbox.len(), state.queue.len()),
         false => (0, 0),
     };
     let counted = [
         (unread, "unread wake", "unread wakes"),
-        (dms as u64, "queued message", "queued messages"),
-        (investigations as u64, "investigation", "investigations"),
+        (messages, "queued message", "queued messages"),
+        (investigations, "investigation", "investigations"),
     ];
     let counted = counted.into_iter().filter(|(number, ..)| *number > 0);
-    let counted = counted.map(|(number, one, many)| count(number, one, many));
+    let counted = counted.map(|(number, one, many)| count(number as u64, one, many));
     counted.chain(unknown).collect()
 }
 
@@ -164,11 +146,7 @@ fn set_aside(store: &Store, problem: &Problem) -> Result<(), Problem> {
 
 /// Moves queued messages and the facts of queued wakes to `undelivered/`, with their outcome rows. A file that
 /// is there already is from a reset that was killed. Returns what to say about it.
-fn give_up(
-    store: &Store,
-    state: &mut State,
-    outcome_log: &Option<PathBuf>,
-) -> Result<Option<String>> {
+fn give_up(store: &Store, state: &mut State, outcome_log: Option<&Path>) -> Result<Option<String>> {
     const REASON: &str = "state reset";
     let now = Timestamp::now();
     let new = state.queue.iter().filter(|one| one.is_new()).map(facts);
@@ -177,7 +155,7 @@ fn give_up(
         let lost = message.given_up();
         undelivered::add(store, &lost, REASON, now)?;
         for row in outcome::undelivered(&lost, REASON, now) {
-            if let Err(error) = outcome::append(outcome_log.as_deref(), &store.dir, &row) {
+            if let Err(error) = outcome::append(outcome_log, &store.dir, &row) {
                 warn!("the outcome row is lost: {error:#}");
             }
         }
@@ -197,8 +175,9 @@ fn facts(investigation: &Investigation) -> Message {
         outcome: Outcome::Unsaid,
     };
     let (log, queued_at) = (&investigation.log, investigation.queued_at);
-    let mut message = Message::new(log, content, Place::TopLevel, queued_at);
-    message.id.clone_from(&investigation.id);
-    message.investigation = Some(investigation.id.clone());
-    message
+    Message {
+        id: investigation.id.clone(),
+        investigation: Some(investigation.id.clone()),
+        ..Message::new(log, content, Place::TopLevel, queued_at)
+    }
 }

@@ -1,11 +1,9 @@
 //! `state show`: what is remembered between runs.
 
-use anyhow::Context;
-
 use super::print_as;
 use crate::cli::{FormatArg, Global};
 use crate::config::Paths;
-use crate::exit::{Ended, Exit};
+use crate::exit::Ended;
 use crate::report::count;
 use crate::state::queue::Stage;
 use crate::state::{self, LogState, State, Store};
@@ -16,8 +14,7 @@ pub fn show(flags: &Global, args: &FormatArg) -> Ended {
     let paths = Paths::load(flags)?;
     let mut store = Store::at(&paths.state_dir);
     let state = store.load()?;
-    print_as(args.format, &state, &lines(&store, &state)).context("cannot print the state")?;
-    Ok(Exit::Done)
+    print_as(*args, "the state", &state, &lines(&store, &state))
 }
 
 fn lines(store: &Store, state: &State) -> Vec<String> {

@@ -1,6 +1,5 @@
 //! `run --dry-run`: what the next run would do, for a person or as JSON.
 
-use anyhow::Context;
 use jiff::Timestamp;
 
 use super::one_run;
@@ -40,7 +39,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
             add_text(&mut lines, "The message", &text.text);
         }
     }
-    print_as(args.format.format, &report, &lines).context("cannot print the report")?;
+    print_as(args.format, "the report", &report, &lines)?;
     Ok(report.exit())
 }
 

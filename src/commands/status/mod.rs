@@ -4,7 +4,6 @@
 mod lag;
 mod text;
 
-use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -110,7 +109,7 @@ pub fn status(flags: &Global, args: &StatusArgs) -> Ended {
         true => status.problems.clone(),
         false => text::lines(&status, Painter::for_stdout(config.paths.no_color), now),
     };
-    print_as(args.format.format, &status, &lines).context("cannot print the status")?;
+    print_as(args.format, "the status", &status, &lines)?;
     match args.check && !status.problems.is_empty() {
         true => Ok(Exit::Unfinished),
         false => Ok(Exit::Done),
