@@ -384,11 +384,10 @@ pub enum ResetPosition {
 
 /// Returns what to type in place of a command that other programs have.
 pub fn tip(error: &clap::Error) -> Option<&'static str> {
-    let typed = match error.get(ContextKind::InvalidSubcommand)? {
-        ContextValue::String(typed) => typed.as_str(),
-        _ => return None,
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
     };
-    Some(match typed {
+    Some(match typed.as_str() {
         "mute" | "snooze" | "pause" => "alerts are held back by 'probe-wake silence'",
         "acknowledge" | "resolve" => "an open incident is acknowledged by 'probe-wake ack'",
         "tail" | "watch" | "start" | "daemon" => {

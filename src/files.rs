@@ -210,7 +210,7 @@ pub fn open_shared(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 }
 
 /// Whether the last line is finished, or there is none.
-fn is_at_line_start(file: &File) -> io::Result<bool> {
+pub fn is_at_line_start(file: &File) -> io::Result<bool> {
     let mut last = *b"\n";
     if let Some(at) = file.metadata()?.len().checked_sub(1) {
         file.read_at(&mut last, at)?;

@@ -21,6 +21,10 @@ pub struct Finding {
 }
 
 impl Finding {
+    pub fn is_ok(&self) -> bool {
+        self.level == Level::Ok
+    }
+
     pub fn with_next_step(self, next_step: impl Into<String>) -> Self {
         let next_step = Some(next_step.into());
         Self { next_step, ..self }

@@ -43,7 +43,8 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     let mut items = machine::settings(flags, &config)?;
     items.push(("audit log", log::audit_log(&config.paths.audit_log, now)));
     items.extend(machine::state(&config, now));
-    let (starters, starts_runs) = schedule::look();
+    let starters = schedule::look();
+    let starts_runs = starters.iter().any(Finding::is_ok);
     items.extend(starters.into_iter().map(|one| ("schedule", one)));
     items.push(("engine", peers::engine(&config, &http)));
     if args.ask_engine {

@@ -2,9 +2,7 @@
 //! Settings stay in the env file: only what the scheduled runs cannot find by themselves is written down.
 
 mod cron;
-mod crontab;
-mod systemd;
-mod unit_files;
+pub mod systemd;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, lchown};
@@ -12,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use log::warn;
-
-pub(super) use unit_files::user_folder;
 
 use super::user::User;
 use crate::cli::{Global, ScheduleCommand, SystemdArgs};
@@ -30,12 +26,12 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
     };
     match command {
         ScheduleCommand::Systemd(args) => systemd(&flags, args, &user)?,
-        ScheduleCommand::Cron(args) if args.remove => crontab::change("", &user)?,
+        ScheduleCommand::Cron(args) if args.remove => cron::change("", &user)?,
         ScheduleCommand::Cron(args) => {
             let plan = Plan::load(&flags, &user)?;
             let block = cron::block(&plan)?;
             if args.install {
-                crontab::change(&block, &user)?;
+                cron::change(&block, &user)?;
                 plan.warn_of_unknown();
             } else {
                 print(&block)?;
@@ -52,7 +48,7 @@ fn systemd(flags: &Global, args: &SystemdArgs, user: &User) -> Result<(), Proble
     let is_own = args.user || args.remove.as_ref().is_some_and(of_user);
     let owner = if is_own { user } else { &User::current() };
     if let Some(folder) = &args.remove {
-        return owner.act(|| unit_files::remove(folder, user, is_own))?;
+        return owner.act(|| systemd::remove(folder, user, is_own))?;
     }
     let plan = Plan::load(flags, user)?;
     let units = systemd::units(&plan, args)?;
@@ -61,7 +57,7 @@ fn systemd(flags: &Global, args: &SystemdArgs, user: &User) -> Result<(), Proble
         return print(&texts);
     };
     plan.make_state_folder()?;
-    owner.act(|| unit_files::write(&units, folder, user, args))??;
+    owner.act(|| systemd::write(&units, folder, user, args))??;
     plan.warn_of_unknown();
     Ok(())
 }

@@ -1,19 +1,23 @@
 //! The systemd units: a service that is one run, a timer, and a path unit that starts the service
 //! when the log is written.
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::{fs, iter};
 
-use super::{Plan, cannot_stand, printable, shell_word};
+use anyhow::Context;
+
+use super::{Plan, cannot_stand, print, printable, shell_word};
 use crate::cli::SystemdArgs;
 use crate::commands::user::User;
 use crate::config::{self, Config};
 use crate::exit::Problem;
+use crate::files::create_anew;
 
 const SERVICE: &str = "probe-wake.service";
 const TIMER: &str = "probe-wake.timer";
-pub(super) const PATH: &str = "probe-wake.path";
-pub(super) const UNITS: [&str; 3] = [SERVICE, TIMER, PATH];
+const PATH: &str = "probe-wake.path";
+const UNITS: [&str; 3] = [SERVICE, TIMER, PATH];
 
 /// In seconds: what a run may need for Slack when its own time and the engine's are over.
 const TIME_FOR_SLACK: u64 = 120;
@@ -22,7 +26,7 @@ const TIME_FOR_SLACK: u64 = 120;
 const MOST_LINKS: usize = 8;
 
 /// Where the system's service manager looks for units.
-pub(super) const SYSTEM_FOLDER: &str = "/etc/systemd/system";
+const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 
 /// Returns the units, each with the name of its file, which is also its first line.
 pub(super) fn units(
@@ -40,7 +44,7 @@ pub(super) fn units(
 }
 
 /// Returns the commands that start the runs.
-pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
+fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
     let systemctl = systemctl(user, args.user);
     let mut commands = vec![
         format!("{systemctl} daemon-reload"),
@@ -60,19 +64,19 @@ pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
 
 /// Returns the commands that stop these units when their files are gone. To stop comes first, since
 /// `disable` lets systemd forget them.
-pub(super) fn stop_commands(user: &User, own: bool, units: &[&str]) -> Vec<String> {
+fn stop_commands(user: &User, own: bool, units: &[&str]) -> Vec<String> {
     let systemctl = systemctl(user, own);
-    let started = units.iter().filter(|unit| **unit != SERVICE);
-    let started = started.copied().collect::<Vec<_>>().join(" ");
-    ["stop", "disable"]
-        .map(|verb| format!("{systemctl} {verb} {started}"))
-        .into_iter()
-        .chain([format!("{systemctl} daemon-reload")])
-        .collect()
+    let started = units.iter().copied().filter(|unit| *unit != SERVICE);
+    let started = started.collect::<Vec<_>>().join(" ");
+    vec![
+        format!("{systemctl} stop {started}"),
+        format!("{systemctl} disable {started}"),
+        format!("{systemctl} daemon-reload"),
+    ]
 }
 
 /// Returns the command for the user's service manager, or the system's, which needs root.
-pub(super) fn systemctl(user: &User, own: bool) -> &'static str {
+pub fn systemctl(user: &User, own: bool) -> &'static str {
     match own {
         true => "systemctl --user",
         false if user.uid == 0 => "systemctl",
@@ -276,6 +280,75 @@ fn word(path: &Path) -> Result<String, Problem> {
     } else {
         text
     })
+}
+
+/// Writes the units into the folder, and prints the commands that start them. A path unit that was
+/// there and is not wanted any more is removed.
+pub(super) fn write(
+    units: &[(&str, String)],
+    folder: &Path,
+    user: &User,
+    args: &SystemdArgs,
+) -> Result<(), Problem> {
+    let folder = std::path::absolute(folder).context("the folder to write to")?;
+    let failed = || format!("cannot write the units to {}", folder.display());
+    fs::create_dir_all(&folder).with_context(failed)?;
+    let is_looked_at = match args.user {
+        true => user_folder(user).is_some_and(|usual| usual == folder),
+        false => folder == Path::new(SYSTEM_FOLDER),
+    };
+    let mut commands = Vec::new();
+    if args.no_path && fs::remove_file(folder.join(PATH)).is_ok() {
+        commands.extend(stop_commands(user, args.user, &[PATH]));
+    }
+    for (name, text) in units {
+        let path = folder.join(name);
+        create_anew(&path, 0o644)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(failed)?;
+        if !is_looked_at {
+            let systemctl = systemctl(user, args.user);
+            commands.push(format!("{systemctl} link {}", shell_word(&path)?));
+        }
+    }
+    commands.extend(start_commands(user, args));
+    let (commands, shown) = (commands.join("\n  "), folder.display());
+    print(&format!(
+        "Wrote {} units to {shown}. To start the runs:\n  {commands}\n",
+        units.len()
+    ))
+}
+
+/// Removes the units from the folder, and prints the commands that stop them.
+pub(super) fn remove(folder: &Path, user: &User, own: bool) -> Result<(), Problem> {
+    let mut removed = Vec::new();
+    for name in UNITS {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => {
+                done.with_context(|| format!("cannot remove {}", path.display()))?;
+                removed.push(name);
+            }
+        }
+    }
+    let (shown, names) = (folder.display(), removed.join(", "));
+    if removed.is_empty() {
+        return print(&format!("{shown} holds no units of probe-wake.\n"));
+    }
+    let commands = stop_commands(user, own, &removed).join("\n  ");
+    print(&format!(
+        "Removed {names} from {shown}. To stop the runs:\n  {commands}\n"
+    ))
+}
+
+/// Returns where the service manager of the user looks for units.
+pub fn user_folder(user: &User) -> Option<PathBuf> {
+    let config = match user.used_sudo {
+        true => user.home.join(".config"),
+        false => directories::BaseDirs::new()?.config_dir().to_owned(),
+    };
+    Some(config.join("systemd/user"))
 }
 
 #[cfg(test)]
