@@ -8,7 +8,6 @@ mod health;
 mod history;
 mod raise;
 mod replay;
-mod reset;
 mod run;
 mod schedule;
 mod silence;
@@ -39,7 +38,7 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::Run(args) => run::run(global, args),
         Command::Replay(args) => replay::replay(global, args),
         Command::State(StateCommand::Show(args)) => state::show(global, args),
-        Command::State(StateCommand::Reset(args)) => reset::reset(global, args),
+        Command::State(StateCommand::Reset(args)) => state::reset(global, args),
         Command::Status(args) => status::status(global, args),
         Command::Silence(args) => silence::silence(global, args),
         Command::Ack(args) => silence::ack(global, args),

@@ -63,11 +63,12 @@ pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
     let until = until(&args.for_, now)?;
     Store::create(&store.dir)?;
     warn_of_unknown(&scope, &known);
+    let reason = args.reason.as_deref().map(quote);
     let silence = Silence {
         scope,
         since: now,
         until,
-        reason: args.reason.as_deref().and_then(reason),
+        reason: reason.filter(|text| !text.is_empty()),
         acknowledges: None,
     };
     put(&store, &silence, "silenced")
@@ -135,35 +136,25 @@ fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
         return;
     }
     let typed = scope.to_string();
-    let names = known
-        .iter()
-        .flat_map(|pair| [pair.probe.clone(), Scope::Pair(pair.clone()).to_string()]);
-    let names: BTreeSet<_> = names.collect();
-    let close = close_names(&typed, names.into_iter());
+    let names = |pair: &Pair| [pair.probe.clone(), Scope::Pair(pair.clone()).to_string()];
+    let names: BTreeSet<_> = known.iter().flat_map(names).collect();
+    let close = close_names(&typed, names.into_iter()).join(", ");
     match close.is_empty() {
         true => warn!("{typed} has not been seen yet"),
-        false => warn!(
-            "{typed} has not been seen yet; close to it: {}",
-            close.join(", ")
-        ),
+        false => warn!("{typed} has not been seen yet; close to it: {close}"),
     }
 }
 
 /// Returns when a silence ends that begins now.
 fn until(length: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    let parsed = time::duration(length).filter(|parsed| !parsed.is_zero());
-    let Some(parsed) = parsed else {
-        let what = format!("--for {length}: not a duration such as {DURATIONS}");
-        return Err(Problem::usage(what));
-    };
-    let end = now.checked_add(parsed).ok();
-    let end = end.filter(|_| parsed <= LONGEST);
-    end.ok_or_else(|| Problem::usage("--for: at most 30 days"))
-}
-
-/// Returns a reason as messages and lists show it: one line of at most 200 characters.
-fn reason(text: &str) -> Option<String> {
-    Some(quote(text)).filter(|text| !text.is_empty())
+    match time::duration(length).filter(|parsed| !parsed.is_zero()) {
+        Some(parsed) if parsed <= LONGEST => Ok(now.checked_add(parsed).unwrap_or(Timestamp::MAX)),
+        Some(_) => Err(Problem::usage("--for: at most 30 days")),
+        None => {
+            let what = format!("--for {length}: not a duration such as {DURATIONS}");
+            Err(Problem::usage(what))
+        }
+    }
 }
 
 fn put(store: &Store, silence: &Silence, what: &str) -> Ended {
@@ -177,10 +168,10 @@ fn put(store: &Store, silence: &Silence, what: &str) -> Ended {
 /// Ends the silence of that name. What a name with colons means may have changed since it was made.
 fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
     let is_it = |one: &Silence| one.scope == *scope || one.scope.to_string() == name;
-    let silences = silences::list(store)
-        .into_iter()
-        .filter(|one| one.acknowledges.is_none() && !one.is_over(now) && is_it(one));
-    let Some(mut silence) = silences.max_by_key(|one| one.scope == *scope) else {
+    let mut silences = silences::list(store);
+    silences.retain(|one| one.acknowledges.is_none() && !one.is_over(now) && is_it(one));
+    silences.sort_by_key(|one| one.scope == *scope);
+    let Some(mut silence) = silences.pop() else {
         let what = format!("{name} is not silenced");
         return Err(Problem::failed(what, "probe-wake silence lists what is"));
     };
@@ -235,18 +226,15 @@ impl Listed {
             true => "acknowledged",
             false => "silenced",
         };
-        let reason = self.reason.as_ref().map(|reason| format!(" ({reason})"));
-        let wakes = count(self.wakes, "wake", "wakes");
-        let wakes = (self.wakes > 0).then(|| format!(", {wakes} held back"));
-        let line = format!(
-            "{}: {what} since {} until {} ({} left){}{}",
-            self.pair,
-            clock(self.since, now),
-            clock(self.until, now),
-            span(self.until.duration_since(now)),
-            reason.unwrap_or_default(),
-            wakes.unwrap_or_default(),
-        );
+        let (pair, since, until) = (&self.pair, clock(self.since, now), clock(self.until, now));
+        let left = span(self.until.duration_since(now));
+        let mut line = format!("{pair}: {what} since {since} until {until} ({left} left)");
+        if let Some(reason) = &self.reason {
+            line += &format!(" ({reason})");
+        }
+        if self.wakes > 0 {
+            line += &format!(", {} held back", count(self.wakes, "wake", "wakes"));
+        }
         on_one_line(&line)
     }
 }
