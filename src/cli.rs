@@ -87,6 +87,16 @@ pub enum Command {
     #[command(subcommand)]
     Schedule(ScheduleCommand),
     /// Print shell completions
+    ///
+    /// To install them: probe-wake completions bash > ~/.local/share/bash-completion/completions/probe-wake
+    ///
+    /// probe-wake completions zsh > ~/.zfunc/_probe-wake, with 'fpath+=~/.zfunc' above 'compinit' in ~/.zshrc
+    ///
+    /// probe-wake completions fish > ~/.config/fish/completions/probe-wake.fish
+    ///
+    /// probe-wake completions elvish >> ~/.config/elvish/rc.elv
+    ///
+    /// probe-wake completions powershell >> $PROFILE
     Completions(CompletionsArgs),
 }
 
