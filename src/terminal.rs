@@ -72,10 +72,9 @@ impl Painter {
     }
 
     pub fn paint(&self, colour: Colour, text: &str) -> String {
-        if self.colours {
-            format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8)
-        } else {
-            text.into()
+        match self.colours {
+            true => format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8),
+            false => text.to_owned(),
         }
     }
 }

@@ -16,14 +16,12 @@ mod status;
 mod undelivered;
 mod user;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use jiff::Timestamp;
+use anyhow::Context;
 use serde::Serialize;
 
-use crate::audit::generations::Checkpoint;
-use crate::cli::{Cli, Command, Format, FormatArg, ResetPosition, StateCommand};
+use crate::cli::{Cli, Command, Format, FormatArg, StateCommand};
 use crate::config::Config;
 use crate::context::earlier::Past;
 use crate::exit::{Ended, Exit};
@@ -48,15 +46,6 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::Check(args) => check::check(global, args),
         Command::Schedule(args) => schedule::schedule(global, args),
         Command::Completions(args) => completions::completions(args),
-    }
-}
-
-/// The checkpoint from which a log is to be read. One that does not exist yet is read from its start.
-fn checkpoint_at(log: &Path, place: ResetPosition) -> Result<Checkpoint> {
-    let now = Timestamp::now();
-    match place {
-        ResetPosition::End => Checkpoint::at_end(log, now),
-        ResetPosition::Start => Checkpoint::at_start(log, now),
     }
 }
 

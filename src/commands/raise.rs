@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
-use crate::audit::row::SEAM;
+use crate::audit::row::{RECOVERED_SEAM, SEAM};
 use crate::cli::{Global, RaiseArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
@@ -23,8 +23,6 @@ use crate::files::{is_at_line_start, open_shared};
 use crate::json;
 use crate::report::count;
 use crate::text::rfc3339;
-
-const RECOVERY_SEAM: &str = "probe.recovered";
 
 /// No run reads a longer line.
 const LONGEST_ROW: usize = 4 * 1024 * 1024;
@@ -114,7 +112,7 @@ fn row(mut details: Map<String, Value>) -> Result<String> {
     let has_title = details.get("title").is_some_and(|title| !title.is_null());
     let seam = if details.remove("recovered") == Some(true.into()) {
         details = Map::from_iter([("ends".to_owned(), SEAM.into())]);
-        RECOVERY_SEAM
+        RECOVERED_SEAM
     } else {
         ensure!(has_title, "the title is missing");
         category.get_or_insert("service_unhealthy".to_owned());

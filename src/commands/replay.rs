@@ -2,8 +2,6 @@
 //! to stdout and uses no Slack and no state. The page shows what other settings would have done.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::Path;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -79,9 +77,13 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
     let (run, counts) = replayed(&config, &only, effects, !is_text)?;
     let report = run.report;
-    if report.tally.wakes == 0 && file.is_plain() && report.rows.read > 0 && !holds_json(&log) {
-        let what = format!("{} has no line that is JSON", log.display());
-        return Err(Problem::failed(what, "name an audit log in JSONL"));
+    if report.tally.wakes == 0 && file.is_plain() && report.rows.read > 0 {
+        let mut holds_json = false;
+        let read = for_each_row(&log, 0, "{", |_| holds_json = true);
+        if read.is_ok() && !holds_json {
+            let what = format!("{} has no line that is JSON", log.display());
+            return Err(Problem::failed(what, "name an audit log in JSONL"));
+        }
     }
     match format {
         RecordFormat::Text => {
@@ -98,7 +100,17 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
             let rows = run.effects.rows.iter().flatten();
             let rows = rows.filter_map(|row| serde_json::to_value(row).ok());
             rows.for_each(|row| sources.take(&Row::of(row)));
-            print_page(&config, sources)
+            let record = sources.record(None);
+            let name = log.file_name().unwrap_or_default().to_string_lossy();
+            page::print(&page::Page {
+                title: format!("Replay of {name}"),
+                log: &log,
+                record: &record,
+                shown: &record.select(&Filter::default()),
+                policy: &config.debounce,
+                since: None,
+                now: None,
+            })
         }
     }
     .context("cannot print the report")?;
@@ -135,12 +147,6 @@ fn replayed<'a>(
     run.report.rows.read = read.rows;
     run.report.rows.malformed = read.malformed;
     Ok((run, counts))
-}
-
-fn holds_json(log: &Path) -> bool {
-    let mut holds = false;
-    let read = for_each_row(log, 0, "{", |_| holds = true);
-    holds || read.is_err()
 }
 
 fn since(text: &str) -> Result<Timestamp, Problem> {
@@ -187,19 +193,4 @@ fn with_backoff(
     let messages = count(fewer, "message", "messages");
     let line = format!("with KORA_PROBE_DEBOUNCE_BACKOFF_FACTOR=2: {messages}");
     Ok((fewer < report.tally.dispatched).then_some(line))
-}
-
-fn print_page(config: &Config, sources: Sources) -> io::Result<()> {
-    let log = &config.paths.audit_log;
-    let record = sources.record(None);
-    let name = log.file_name().unwrap_or_default().to_string_lossy();
-    page::print(&page::Page {
-        title: format!("Replay of {name}"),
-        log,
-        record: &record,
-        shown: &record.select(&Filter::default()),
-        policy: &config.debounce,
-        since: None,
-        now: None,
-    })
 }

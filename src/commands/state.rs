@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
-use super::{checkpoint_at, consent, print_as};
+use super::{consent, print_as};
+use crate::audit::generations::Checkpoint;
 use crate::audit::row::Event;
 use crate::audit::wakes;
 use crate::cli::{FormatArg, Global, ResetArgs, ResetPosition};
@@ -81,8 +82,11 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     let mut store = Store::create(&paths.state_dir)?;
     let _lock = Lock::take(&store.dir, Duration::ZERO)?;
     // What can fail comes first, before anything is changed.
-    let position = args.position.map(|place| checkpoint_at(log, place));
-    let position = position.transpose()?;
+    let position = match args.position {
+        None => None,
+        Some(ResetPosition::End) => Some(Checkpoint::at_end(log, Timestamp::now())?),
+        Some(ResetPosition::Start) => Some(Checkpoint::at_start(log, Timestamp::now())?),
+    };
     let Some(mut state) = state_to_reset(&mut store, args)? else {
         return Ok(Exit::Done);
     };

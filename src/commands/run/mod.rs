@@ -10,9 +10,9 @@ use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
-use super::checkpoint_at;
+use crate::audit::generations::Checkpoint;
 use crate::audit::names::log_key;
-use crate::cli::{Format, Global, ResetPosition, RunArgs};
+use crate::cli::{Format, Global, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::exit::{Ended, Exit, Problem, guarded};
 use crate::logger;
@@ -203,7 +203,7 @@ fn reconcile<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()
 /// Records what is there as consumed: no history is replayed.
 fn first_run<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
-    let checkpoint = checkpoint_at(log, ResetPosition::End)?;
+    let checkpoint = Checkpoint::at_end(log, Timestamp::now())?;
     if checkpoint.current().is_none() {
         let log = log.display();
         warn!("{log} does not exist yet: it will be read from its start");

@@ -28,11 +28,10 @@ const MOST_LINKS: usize = 8;
 /// Where the system's service manager looks for units.
 const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 
-/// Returns the units, each with the name of its file, which is also its first line.
-pub(super) fn units(
-    plan: &Plan,
-    args: &SystemdArgs,
-) -> Result<Vec<(&'static str, String)>, Problem> {
+/// The name of a unit's file, which is also its first line, and the text.
+type Unit = (&'static str, String);
+
+pub(super) fn units(plan: &Plan, args: &SystemdArgs) -> Result<Vec<Unit>, Problem> {
     let service = service(plan, args)?;
     let timer = timer(plan.config.cadence.as_secs_f64());
     let mut units = vec![(SERVICE, service + "\n"), (TIMER, timer)];
@@ -90,18 +89,24 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
     if printable(&plan.binary)?.contains(['"', '\'', '\\']) {
         return Err(cannot_stand(&plan.binary));
     }
-    let (user, state_dir) = (&plan.user.name, &plan.config.paths.state_dir);
+    let (user, paths) = (&plan.user.name, &plan.config.paths);
     let network = "Wants=network-online.target\nAfter=network-online.target\n";
     let (folder, network, confinement) = match args.user {
         true => ("~/.config/systemd/user", "", String::new()),
         false => (SYSTEM_FOLDER, network, confinement(plan)?),
     };
     let start = start_commands(&plan.user, args).join("\n#   ");
-    let (mkdir, state_dir) = (shell_word(state_dir)?, text(state_dir)?);
-    let (binary, log) = (word(&plan.binary)?, audit_log_line(plan)?);
-    let env_file = plan.env_file.as_deref().map(unquoted).transpose()?;
-    let env_file = env_file.map(|file| format!("EnvironmentFile=-{file}\n"));
-    let env_file = env_file.unwrap_or_default();
+    let (mkdir, state_dir) = (shell_word(&paths.state_dir)?, text(&paths.state_dir)?);
+    let (binary, mut log) = (word(&plan.binary)?, text(&paths.audit_log)?);
+    // Where the env file names the log, a change there counts.
+    match plan.config.env_file.is_some() && plan.found.audit_log == paths.audit_log {
+        true => log.clear(),
+        false => log = format!("Environment=\"KORA_AUDIT_LOG_PATH={log}\"\n"),
+    }
+    let env_file = match &plan.env_file {
+        None => String::new(),
+        Some(file) => format!("EnvironmentFile=-{}\n", unquoted(file)?),
+    };
     let time_after = plan.config.engine_timeout.as_secs() + TIME_FOR_SLACK;
     let limit = match plan.config.max_runtime {
         None => "infinity".to_owned(),
@@ -156,16 +161,6 @@ ProtectHome=read-only
 ProtectSystem=strict
 {private_tmp}{writable}{HARDENING_BY_ROOT}"
     ))
-}
-
-/// Returns the line with the log's path; none if an env file names it, so that a change there counts.
-fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
-    let log = &plan.config.paths.audit_log;
-    if plan.config.env_file.is_some() && plan.found.audit_log == *log {
-        return Ok(String::new());
-    }
-    let log = text(log)?;
-    Ok(format!("Environment=\"KORA_AUDIT_LOG_PATH={log}\"\n"))
 }
 
 fn timer(cadence: f64) -> String {
@@ -285,7 +280,7 @@ fn word(path: &Path) -> Result<String, Problem> {
 /// Writes the units into the folder, and prints the commands that start them. A path unit that was
 /// there and is not wanted any more is removed.
 pub(super) fn write(
-    units: &[(&str, String)],
+    units: &[Unit],
     folder: &Path,
     user: &User,
     args: &SystemdArgs,
