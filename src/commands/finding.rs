@@ -25,9 +25,9 @@ impl Finding {
         self.level == Level::Ok
     }
 
-    pub fn with_next_step(self, next_step: impl Into<String>) -> Self {
-        let next_step = Some(next_step.into());
-        Self { next_step, ..self }
+    pub fn with_next_step(mut self, next_step: impl Into<String>) -> Self {
+        self.next_step = Some(next_step.into());
+        self
     }
 }
 
@@ -40,19 +40,15 @@ pub fn ok(message: impl Into<String>) -> Finding {
 }
 
 pub fn warning(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
-    let level = Level::Warning;
     Finding {
-        level,
-        ..ok(message)
+        level: Level::Warning,
+        ..ok(message).with_next_step(next_step)
     }
-    .with_next_step(next_step)
 }
 
 pub fn failed(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
-    let level = Level::Failed;
     Finding {
-        level,
-        ..ok(message)
+        level: Level::Failed,
+        ..ok(message).with_next_step(next_step)
     }
-    .with_next_step(next_step)
 }

@@ -65,11 +65,8 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
         ok,
         findings: items.into_iter().map(entry).collect(),
     };
-    let lines = lines(
-        &findings,
-        starts_runs,
-        Painter::for_stdout(config.paths.no_color),
-    );
+    let painter = Painter::for_stdout(config.paths.no_color);
+    let lines = lines(&findings, starts_runs, painter);
     print_as(args.format, "the findings", &findings, &lines)?;
     Ok(if ok { Exit::Done } else { Exit::Failed })
 }

@@ -104,9 +104,8 @@ impl<'a> Plan<'a> {
         let (dir, user) = (&self.config.paths.state_dir, self.user);
         let mut made = user.act(|| Store::create(dir))?.map(drop);
         if made.is_err() && user.used_sudo && DirBuilder::new().mode(0o700).create(dir).is_ok() {
-            lchown(dir, Some(user.uid), Some(user.gid))
-                .context("cannot give the state folder away")?;
-            made = Ok(());
+            let given = lchown(dir, Some(user.uid), Some(user.gid));
+            made = Ok(given.context("cannot give the state folder away")?);
         }
         if let Err(problem) = made {
             warn!("{problem}; the runs need it");
@@ -116,8 +115,8 @@ impl<'a> Plan<'a> {
 
     /// Warns of settings in this shell's environment, which the scheduled runs do not have.
     fn warn_of_unknown(&self) {
-        let file = self.env_file.as_deref().map(Path::display);
-        let file = file.map_or("an env file".to_owned(), |file| file.to_string());
+        let file = self.env_file.as_deref().unwrap_or(Path::new("an env file"));
+        let file = file.display();
         for name in &self.only_here {
             warn!("{name} is set here, but the scheduled runs do not know it: put it into {file}");
         }
@@ -140,10 +139,9 @@ fn printable(path: &Path) -> Result<String, Problem> {
 fn shell_word(path: &Path) -> Result<String, Problem> {
     let text = printable(path)?;
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@,:=".contains(c);
-    Ok(if text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
+    Ok(match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     })
 }
 

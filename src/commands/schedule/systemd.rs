@@ -193,8 +193,8 @@ fn path_unit(log: &Path) -> Result<String, Problem> {
         Some(folder.join(target.file_name()?))
     };
     let paths = iter::successors(Some(log.to_owned()), next).take(MOST_LINKS);
-    let line = |path: PathBuf| Ok(format!("PathModified={}\n", unquoted(&path)?));
-    let paths: String = paths.map(line).collect::<Result<_, Problem>>()?;
+    let lines = paths.map(|path| Ok(format!("PathModified={}\n", unquoted(&path)?)));
+    let paths: String = lines.collect::<Result<_, Problem>>()?;
     Ok(format!(
         "\
 # {PATH}
@@ -270,10 +270,9 @@ fn text(path: &Path) -> Result<String, Problem> {
 /// Returns a path as a word of a unit file, quoted where it is not plain.
 fn word(path: &Path) -> Result<String, Problem> {
     let text = text(path)?;
-    Ok(if text.contains([' ', '\'', '\\']) {
-        format!("\"{text}\"")
-    } else {
-        text
+    Ok(match text.contains([' ', '\'', '\\']) {
+        true => format!("\"{text}\""),
+        false => text,
     })
 }
 
