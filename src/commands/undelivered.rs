@@ -125,40 +125,32 @@ fn lines(list: &List) -> Vec<String> {
     lines
 }
 
-/// Puts the messages that can be read back into the outbox. Their files are removed after the commit. Where
-/// one cannot be, its message is taken out again: otherwise it could be sent twice, unmarked.
+/// Puts the messages that can be read back into the outbox. Their files are removed after the commit, and only
+/// then are they sent: where this breaks off, the next run goes on with it.
 fn retry(store: &mut Store) -> Ended {
     let mut state = store.load()?;
     let back = take_back(store, &mut state)?;
-    if back.is_empty() {
+    if back == 0 {
         tell("No message was put back.");
         return Ok(Exit::Done);
     }
     store.commit(&mut state, Durability::Full)?;
-    let mut failed = None;
-    for id in &back {
-        if let Err(error) = undelivered::remove(store, id) {
-            state.remove_message(id);
-            failed = Some(error);
-        } else if let Some(message) = state.message_mut(id) {
-            message.is_retried = false;
-        }
+    for message in state.outbox.iter_mut().filter(|one| one.is_retried) {
+        undelivered::remove(store, &message.id)?;
+        message.is_retried = false;
     }
     store.commit(&mut state, Durability::Full)?;
-    if let Some(error) = failed {
-        return Err(error.context("not put back").into());
-    }
-    let back = count(back.len() as u64, "message is", "messages are");
+    let back = count(back, "message is", "messages are");
     tell(&format!(
         "{back} queued again: the next run sends what it can."
     ));
     Ok(Exit::Done)
 }
 
-/// Puts messages into the outbox until it is full, and returns their ids.
-fn take_back(store: &Store, state: &mut State) -> anyhow::Result<Vec<String>> {
+/// Puts messages into the outbox until it is full, and returns how many.
+fn take_back(store: &Store, state: &mut State) -> anyhow::Result<u64> {
     let now = Timestamp::now();
-    let (mut back, mut left) = (Vec::new(), 0_u64);
+    let (mut back, mut left) = (0, 0);
     for Entry { file, read } in undelivered::list(store, &Outbox::new())? {
         match read {
             Err(problem) => warn!("{file} stays in undelivered/: {problem}"),
@@ -169,8 +161,8 @@ fn take_back(store: &Store, state: &mut State) -> anyhow::Result<Vec<String>> {
                 // Where a process was killed, the message may be in both, or its wake still in the queue.
                 state.remove_message(&message.id);
                 state.queue.retain(|queued| queued.id != message.id);
-                back.push(message.id.clone());
                 state.outbox.push_back(message);
+                back += 1;
             }
         }
     }
