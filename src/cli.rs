@@ -97,7 +97,11 @@ pub enum Command {
     /// probe-wake completions elvish >> ~/.config/elvish/rc.elv
     ///
     /// probe-wake completions powershell >> $PROFILE
-    Completions(CompletionsArgs),
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -253,7 +257,14 @@ pub enum ScheduleCommand {
     /// Print systemd units: a service, a timer, and a path unit that starts a run at each write to the log
     Systemd(SystemdArgs),
     /// Print a crontab block, or install it
-    Cron(CronArgs),
+    Cron {
+        /// Put the block into your crontab, or replace it there
+        #[arg(long, conflicts_with = "remove")]
+        install: bool,
+        /// Take the block out of your crontab
+        #[arg(long)]
+        remove: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -270,23 +281,6 @@ pub struct SystemdArgs {
     /// Remove the units from DIR, and print the commands that stop them
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["write", "no_path"])]
     pub remove: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-pub struct CronArgs {
-    /// Put the block into your crontab, or replace it there
-    #[arg(long, conflicts_with = "remove")]
-    pub install: bool,
-    /// Take the block out of your crontab
-    #[arg(long)]
-    pub remove: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_enum, value_name = "SHELL")]
-    pub shell: clap_complete::Shell,
 }
 
 #[derive(Args, Debug)]

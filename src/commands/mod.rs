@@ -45,7 +45,7 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::History(args) => history::history(global, args),
         Command::Check(args) => check::check(global, args),
         Command::Schedule(args) => schedule::schedule(global, args),
-        Command::Completions(args) => completions::completions(args),
+        Command::Completions { shell } => completions::completions(*shell),
     }
 }
 

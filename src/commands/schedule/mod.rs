@@ -26,11 +26,11 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
     };
     match command {
         ScheduleCommand::Systemd(args) => systemd(&flags, args, &user)?,
-        ScheduleCommand::Cron(args) if args.remove => cron::change("", &user)?,
-        ScheduleCommand::Cron(args) => {
+        ScheduleCommand::Cron { remove: true, .. } => cron::change("", &user)?,
+        ScheduleCommand::Cron { install, .. } => {
             let plan = Plan::load(&flags, &user)?;
             let block = cron::block(&plan)?;
-            if args.install {
+            if *install {
                 cron::change(&block, &user)?;
                 plan.warn_of_unknown();
             } else {

@@ -95,7 +95,7 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
         true => ("~/.config/systemd/user", "", String::new()),
         false => (SYSTEM_FOLDER, network, confinement(plan)?),
     };
-    let start = start_commands(&plan.user, args).join("\n#   ");
+    let start = start_commands(plan.user, args).join("\n#   ");
     let (mkdir, state_dir) = (shell_word(&paths.state_dir)?, text(&paths.state_dir)?);
     let (binary, mut log) = (word(&plan.binary)?, text(&paths.audit_log)?);
     // Where the env file names the log, a change there counts.
