@@ -81,9 +81,6 @@ impl Painter {
 
 /// Returns the columns of stdout's terminal; `None` without one.
 pub fn width() -> Option<usize> {
-    if !io::stdout().is_terminal() {
-        return None;
-    }
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col).max(MIN_WIDTH))
 }
