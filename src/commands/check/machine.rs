@@ -33,12 +33,10 @@ pub(super) fn settings(flags: &Global, config: &Config) -> Result<Vec<Item>, Pro
     let required = config.debounce.consecutive_required;
     if required > 1 {
         let name = var::DEBOUNCE_CONSECUTIVE_REQUIRED.name;
-        let message =
-            format!("{name} is {required}: a service that raises a single row is never announced");
-        items.push((
-            "settings",
-            warning(message, "unset it, unless every service repeats its rows"),
-        ));
+        let effect = "a service that raises a single row is never announced";
+        let next_step = "unset it, unless every service repeats its rows";
+        let one = warning(format!("{name} is {required}: {effect}"), next_step);
+        items.push(("settings", one));
     }
     for file in &config.secret_files {
         let shown = file.display().to_string();

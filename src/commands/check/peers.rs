@@ -27,10 +27,8 @@ const TEST_MESSAGE: &str =
 /// the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
-        return warning(
-            "none is configured: alerts come with the raw facts",
-            SET_ENGINE,
-        );
+        let message = "none is configured: alerts come with the raw facts";
+        return warning(message, SET_ENGINE);
     };
     let name = format!("{} at {}", engine.api.name, engine.url);
     let model = engine.model.as_deref().unwrap_or_default();

@@ -26,23 +26,18 @@ pub(super) fn look() -> Vec<Finding> {
     let mut findings = units_of("the system", &folders, systemctl(&current, false));
     let own_folder = Vec::from_iter(user_folder(&current));
     let own = units_of(user, &own_folder, systemctl(&current, true));
-    let lingers = Path::new(LINGERING).join(user).exists();
-    let needs_login = own.iter().any(Finding::is_ok) && !lingers;
+    let needs_login = own.iter().any(Finding::is_ok) && !Path::new(LINGERING).join(user).exists();
     findings.extend(own);
     if needs_login {
-        findings.push(warning(
-            format!("the units of {user} run only while {user} is logged in"),
-            format!("loginctl enable-linger {user}"),
-        ));
+        let message = format!("the units of {user} run only while {user} is logged in");
+        findings.push(warning(message, format!("loginctl enable-linger {user}")));
     }
     if has_crontab_line() {
         findings.push(ok("a line of a crontab"));
     }
     if findings.is_empty() {
-        findings.push(warning(
-            "nothing was found that starts the runs",
-            "install a schedule: probe-wake schedule systemd (or cron)",
-        ));
+        let next_step = "install a schedule: probe-wake schedule systemd (or cron)";
+        findings.push(warning("nothing was found that starts the runs", next_step));
     }
     findings
 }
