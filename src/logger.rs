@@ -40,9 +40,8 @@ pub fn init(verbose: u8, priorities: bool) {
         1 => LevelFilter::Info,
         _ => LevelFilter::Debug,
     };
-    if log::set_boxed_logger(Box::new(Logger { priorities })).is_ok() {
-        log::set_max_level(level);
-    }
+    let _ = log::set_boxed_logger(Box::new(Logger { priorities }));
+    log::set_max_level(level);
 }
 
 impl Log for Logger {
