@@ -14,6 +14,7 @@ pub mod text;
 pub mod undelivered;
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -30,7 +31,7 @@ use outbox::{Content, Message, Outbox, Pause, Place};
 use queue::{Queue, Stage};
 use silences::HeldBackBy;
 pub use store::{Durability, FILE, Store};
-use text::Texts;
+use text::Long;
 
 const PROGRAM: &str = "probe-wake";
 const VERSION: u32 = 3;
@@ -297,57 +298,34 @@ impl State {
         }
     }
 
-    fn texts(&self) -> HashSet<&str> {
-        let mut named = HashSet::new();
-        let queued = self.queue.iter().flat_map(|one| &one.alerts);
-        let outgoing = self.outbox.iter().flat_map(|one| one.content.alerts());
-        let incidents = self.logs.values().flat_map(|log| log.incidents.iter());
-        let held = incidents
-            .flat_map(|one| [&one.escalation, &one.silenced])
-            .flatten();
-        let wakes = queued.chain(outgoing).map(|alert| &alert.wake);
-        named.extend(
-            wakes
-                .chain(held.map(|held| &held.wake))
-                .filter_map(|wake| Some(wake.stored.as_ref()?.file.as_str())),
-        );
-        named.extend(
-            self.outbox
-                .iter()
-                .flat_map(Message::texts)
-                .filter_map(text::Text::file),
-        );
-        named
-    }
-
-    /// Writes what is long into files of its own. The caller commits.
-    fn store_texts(&mut self, texts: &mut Texts) -> std::io::Result<()> {
-        for investigation in &mut self.queue {
-            for alert in &mut investigation.alerts {
-                texts.store_wake(&mut alert.wake)?;
-            }
+    /// Visits everything that can be too long for the state.
+    fn visit_long(&mut self, visit: &mut dyn FnMut(Long) -> io::Result<()>) -> io::Result<()> {
+        for alert in self.queue.iter_mut().flat_map(|one| &mut one.alerts) {
+            visit(Long::Wake(&mut alert.wake))?;
         }
         for message in &mut self.outbox {
-            for alert in message.content.alerts_mut() {
-                texts.store_wake(&mut alert.wake)?;
-            }
-            for text in message.texts_mut() {
-                texts.store(text)?;
-            }
+            message.visit_long(visit)?;
         }
-        for incident in self
-            .logs
-            .values_mut()
-            .flat_map(|log| log.incidents.iter_mut())
-        {
-            for held in [&mut incident.escalation, &mut incident.silenced]
-                .into_iter()
-                .flatten()
-            {
-                texts.store_held(&mut held.wake)?;
+        let logs = self.logs.values_mut();
+        for incident in logs.flat_map(|log| log.incidents.iter_mut()) {
+            let held = [&mut incident.escalation, &mut incident.silenced];
+            for held in held.into_iter().flatten() {
+                visit(Long::Held(&mut held.wake))?;
             }
         }
         Ok(())
+    }
+
+    /// Returns the files of `texts/` that it names.
+    fn texts(&mut self) -> HashSet<String> {
+        let mut named = HashSet::new();
+        let note = &mut |long: Long| {
+            named.extend(long.file().map(str::to_owned));
+            Ok(())
+        };
+        // Noting a name cannot fail.
+        let _ = self.visit_long(note);
+        named
     }
 }
 

@@ -133,7 +133,7 @@ fn locked_run(
     }
     let done = one_run(&mut run, config);
     if done.is_ok() && run.report.tally.dispatched > 0 {
-        run.effects.sweep(&run.state);
+        run.effects.sweep(&mut run.state);
     }
     let printed = match (&done, is_json) {
         (Ok(()), true) => print_report(&mut run),
