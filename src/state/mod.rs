@@ -1,5 +1,5 @@
 //! What is remembered between runs, and the one function that commits it. The state is versioned
-//! JSON that a person can read, and is always replaced whole: a new file, fsync, rename, fsync of
+//! JSON (`state show --format json` prints it readably), and is always replaced whole: a new file, fsync, rename, fsync of
 //! the folder. A state that cannot be read stops the run: rewinding would replay history, and
 //! starting over would lose rows.
 
@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::generations::Checkpoint;
 use crate::audit::names::{known_key, log_key};
 use crate::incident::{Incidents, MessageRef};
-use crate::json::{is_default, one_a_line};
+use crate::json::is_default;
 pub use counters::Counters;
 pub use folder::Folder;
 use outbox::{Content, Message, Outbox, Pause, Place};
@@ -45,9 +45,9 @@ pub struct State {
     #[serde(default)]
     pub logs: BTreeMap<String, LogState>,
     /// Investigations of all logs.
-    #[serde(default, serialize_with = "one_a_line")]
+    #[serde(default)]
     pub queue: Queue,
-    #[serde(default, serialize_with = "one_a_line")]
+    #[serde(default)]
     pub outbox: Outbox,
     #[serde(default)]
     pub slack: SlackState,
@@ -147,15 +147,16 @@ impl Default for State {
 /// Why a state file cannot be used, and what helps.
 #[derive(Debug)]
 struct Unusable {
-    error: anyhow::Error,
-    way_out: String,
+    error: Error,
+    way_out: &'static str,
 }
 
 const RESET: &str = "nothing was touched; 'probe-wake state reset' sets it aside and starts anew";
+const INSTALL: &str = "nothing was touched; install that version";
 
-impl From<anyhow::Error> for Unusable {
-    fn from(error: anyhow::Error) -> Self {
-        let way_out = RESET.to_owned();
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        let way_out = RESET;
         Self { error, way_out }
     }
 }
@@ -166,29 +167,25 @@ fn parse(bytes: &[u8]) -> Result<State, Unusable> {
         program: String,
         version: u32,
     }
-    let origin: Origin =
-        serde_json::from_slice(bytes).context("it is not a state of probe-wake")?;
-    if origin.program != PROGRAM {
+    const FOREIGN: &str = "it is not a state of probe-wake";
+    let text = str::from_utf8(bytes).context(FOREIGN)?;
+    let failure = match serde_json::from_str::<State>(text) {
+        Ok(state) if state.program == PROGRAM && state.version == VERSION => return Ok(state),
+        read => read.err(),
+    };
+    let Origin { program, version } = serde_json::from_str(text).context(FOREIGN)?;
+    if program != PROGRAM {
         return Err(anyhow!("it belongs to another program").into());
     }
-    if origin.version > VERSION {
-        let error = anyhow!(
-            "its version {} was written by a newer probe-wake",
-            origin.version
-        );
-        let way_out = "nothing was touched; install that version".to_owned();
+    if version > VERSION {
+        let error = anyhow!("its version {version} was written by a newer probe-wake");
+        let way_out = INSTALL;
         return Err(Unusable { error, way_out });
     }
-    let read = || {
-        if origin.version != VERSION {
-            bail!(
-                "its version {} is not known to this program",
-                origin.version
-            );
-        }
-        Ok(serde_json::from_slice(bytes)?)
-    };
-    read().map_err(Unusable::from)
+    Err(match failure {
+        Some(error) if version == VERSION => Error::from(error).into(),
+        _ => anyhow!("its version {version} is not known to this program").into(),
+    })
 }
 
 impl State {

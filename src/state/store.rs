@@ -113,7 +113,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => Err(Unusable {
                 error: error.into(),
-                way_out: READ.to_owned(),
+                way_out: READ,
             }),
         };
         let mut state = read.map_err(|unusable| {
@@ -141,7 +141,7 @@ impl Store {
         state.visit_long(&mut |long| self.texts.store(long))?;
         self.texts.sync()?;
         self.replace_new(FILE, |out| {
-            serde_json::to_writer_pretty(&mut *out, state)?;
+            serde_json::to_writer(&mut *out, state)?;
             out.write_all(b"\n")
         })?;
         match durability {
