@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::rows::Recovery;
 use super::{HeldCounts, Investigation, Resolution, worse};
 use crate::incident::{Pair, Rules, Severity};
 use crate::snapshot::{Health, Snapshot};
@@ -59,33 +58,17 @@ impl Incident {
     }
 }
 
-/// Returns the incidents in the order in which they ended. Of each investigation, each recovery and what
-/// the state knows a part is made, as if it were an incident of its own; then parts are joined.
-pub fn group(
-    investigations: &[Investigation],
-    known: &[Incident],
-    recoveries: &[Recovery],
-) -> Vec<Incident> {
-    // A late diagnosis and a recovery belong to the investigation whose id they name.
-    let mut first_wakes = BTreeMap::new();
-    for one in investigations.iter().rev() {
+/// Returns the incidents in the order in which they ended. Of each investigation a part is made, as if it
+/// were an incident of its own; then all parts are joined.
+pub fn group(investigations: &[Investigation], parts: &[Incident]) -> Vec<Incident> {
+    let of_investigations = investigations.iter().enumerate().map(|(place, one)| {
         let first = one.first_wake_at.or(one.raised_at);
-        let first = first.unwrap_or_else(|| one.begun_at());
-        first_wakes.insert((one.id.as_ref(), &one.pair), first);
-    }
-    let first_wake = |id: &Option<String>, pair| {
-        let id = id.as_ref()?;
-        first_wakes.get(&(Some(id), pair)).copied()
-    };
-    let mut parts: Vec<Incident> = Vec::new();
-    for (place, one) in investigations.iter().enumerate() {
-        let first = first_wake(&one.id, &one.pair).or(one.raised_at);
         let first = first.unwrap_or_else(|| one.begun_at());
         // Another incident may have begun before a late diagnosis came.
         let last = one.last_wake_at.or(one.raised_at);
         let last = last.filter(|_| !one.late_diagnosis).unwrap_or(first);
         let is_new = u64::from(!one.late_diagnosis);
-        parts.push(Incident {
+        Incident {
             pair: one.pair.clone(),
             severity: one.severity.clone(),
             title: one.title.clone(),
@@ -97,23 +80,9 @@ pub fn group(
             diagnosis: one.summary.clone().filter(|_| one.error.is_none()),
             investigations: vec![place],
             ..Incident::default()
-        });
-    }
-    parts.extend(known.iter().cloned());
-    parts.extend(recoveries.iter().map(|one| {
-        let first = one.first_wake_at.or(first_wake(&one.id, &one.pair));
-        let first = first.unwrap_or(one.healthy_at);
-        Incident {
-            pair: one.pair.clone(),
-            first_wake_at: first,
-            last_wake_at: first,
-            recovered_at: Some(one.healthy_at),
-            held_back: one.held_back,
-            wakes: one.wakes,
-            ..Incident::default()
         }
-    }));
-    join(parts)
+    });
+    join(of_investigations.chain(parts.iter().cloned()).collect())
 }
 
 /// Joins parts of one pair that name the same first wake, or of which one begins before the other ended.
@@ -132,9 +101,7 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
                         repeat: std::mem::take(&mut part.held_back.repeat),
                         ..HeldCounts::default()
                     });
-                    before.count();
                 }
-                part.count();
                 incidents.push(part);
             }
         }
@@ -142,6 +109,9 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
     // Nothing but a recovery is known of these.
     incidents.retain(|one| !one.severity.is_empty() || !one.investigations.is_empty());
     incidents.sort_by_key(|one| (one.end(), one.first_wake_at));
+    for one in &mut incidents {
+        one.wakes = one.dispatched.saturating_add(one.held_back.total());
+    }
     incidents
 }
 
@@ -181,7 +151,6 @@ impl Incident {
         self.title = part.title.or(self.title.take());
         self.last_wake_at = self.last_wake_at.max(part.last_wake_at);
         self.recovered_at = self.recovered_at.max(part.recovered_at);
-        self.wakes = self.wakes.max(part.wakes);
         self.dispatched += part.dispatched;
         self.pending += part.pending;
         self.held_back.merge(part.held_back);
@@ -189,12 +158,6 @@ impl Incident {
         self.diagnosis = part.diagnosis.or(self.diagnosis.take());
         self.is_open |= part.is_open;
         self.investigations.extend(part.investigations);
-        self.count();
-    }
-
-    fn count(&mut self) {
-        let known = self.dispatched.saturating_add(self.held_back.total());
-        self.wakes = self.wakes.max(known);
     }
 
     /// When it was well again, or else last seen.

@@ -12,17 +12,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::seams::{Row, TOOL_SEAM};
 use crate::engine::Reason;
 use crate::incident::{HeldCounts, Pair, Severity};
-use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
+use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, RECOVERED_SEAM, SILENCE_OVER_SEAM};
 use crate::report::counted;
 use crate::snapshot::Snapshot;
 pub use group::Group;
 pub use incidents::{Incident, bad_for, by_pair};
-pub use rows::{RECOVERY_SEAM, UNDELIVERED_SEAM, tool};
+pub use rows::tool;
 pub use select::{Filter, Selection, Totals};
 
 /// A tool that was called this long before a question, or after its answer, belongs to none of ours.
@@ -36,54 +36,62 @@ pub struct Record {
     /// In the order in which they ended, or were last seen.
     pub incidents: Vec<Incident>,
     silences: Vec<Silence>,
-    /// What no investigation's row says: of the state, and of recoveries.
+    /// What no investigation's row says.
     parts: Vec<Incident>,
 }
 
 /// A silence or an acknowledgement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Silence {
     /// `probe`, `probe:category` or `all`.
+    #[serde(rename = "pair")]
     pub of: String,
     pub from: Timestamp,
     pub until: Timestamp,
     pub reason: Option<String>,
+    #[serde(default)]
     pub wakes: u64,
 }
 
 /// An investigation: an outcome row with the tools that were called for it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Investigation {
     /// When it ended.
     pub at: Timestamp,
     /// `None` in the row of a program that writes none.
     pub id: Option<String>,
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub pair: Pair,
     pub severity: String,
     pub title: Option<String>,
     pub raised_at: Option<Timestamp>,
     pub dispatched_at: Option<Timestamp>,
     /// Of its incident, as is `last_wake_at`.
-    #[serde(skip)]
+    #[serde(skip_serializing)]
     pub first_wake_at: Option<Timestamp>,
-    #[serde(skip)]
+    #[serde(skip_serializing)]
     pub last_wake_at: Option<Timestamp>,
     /// Since the pair's row before.
     pub held_back: HeldCounts,
     pub caller_session_id: String,
     pub dm_status: String,
     /// When the message was delivered after all.
+    #[serde(skip_deserializing)]
     pub delivered_at: Option<Timestamp>,
+    #[serde(rename(deserialize = "investigation_duration_ms"))]
     pub duration_ms: u64,
     pub model_used: Option<String>,
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     pub total_cost_usd: Option<f64>,
+    #[serde(skip_deserializing)]
     pub tools: Vec<Tool>,
     /// The reason why there is no diagnosis.
+    #[serde(rename(deserialize = "reasoning_error"))]
     pub error: Option<String>,
     pub reasoning_error_message: Option<String>,
+    #[serde(rename(deserialize = "investigation_summary_text"))]
     pub summary: Option<String>,
     pub autofix_attempted: bool,
     pub facts_first: bool,
@@ -94,6 +102,7 @@ pub struct Investigation {
     /// It has no diagnosis, not even a late one, or its message was not delivered.
     pub failed: bool,
     /// That of its incident.
+    #[serde(skip_deserializing)]
     pub resolution: Resolution,
 }
 
@@ -124,6 +133,7 @@ pub enum Resolution {
 /// What a record is made from.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// What no investigation's row says: of the state, and of recoveries.
     parts: Vec<Incident>,
     silences: Vec<Silence>,
     tools: Vec<Tool>,
@@ -131,7 +141,6 @@ pub struct Sources {
     /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
     places: BTreeMap<(String, Pair, bool), usize>,
     deliveries: Vec<(String, Pair, Timestamp)>,
-    recoveries: Vec<rows::Recovery>,
 }
 
 impl Sources {
@@ -146,37 +155,35 @@ impl Sources {
         }
     }
 
-    /// Takes a row of any seam. Of the completed rows of one investigation and pair the last one
-    /// counts: after a kill there may be two.
+    /// Takes a row of any seam. After a kill there may be two of one investigation and pair, or of one
+    /// recovery: the last counts.
     pub fn take(&mut self, row: &Row) {
-        if row.is_of(COMPLETED_SEAM) {
-            let Some(one) = rows::investigation(row) else {
-                return;
-            };
-            let id = one.id.clone().unwrap_or_else(|| one.at.to_string());
-            let key = (id, one.pair.clone(), one.late_diagnosis);
-            let next = self.investigations.len();
-            match *self.places.entry(key).or_insert(next) {
-                place if place == next => self.investigations.push(one),
-                place => self.investigations[place] = one,
+        match row.text("seam").unwrap_or_default().as_str() {
+            COMPLETED_SEAM => rows::investigation(row).into_iter().for_each(|one| {
+                let id = one.id.clone().unwrap_or_else(|| one.at.to_string());
+                let key = (id, one.pair.clone(), one.late_diagnosis);
+                let next = self.investigations.len();
+                match *self.places.entry(key).or_insert(next) {
+                    place if place == next => self.investigations.push(one),
+                    place => self.investigations[place] = one,
+                }
+            }),
+            TOOL_SEAM => self.tools.extend(rows::tool(row)),
+            DELIVERED_SEAM => self.deliveries.extend(rows::delivery(row)),
+            RECOVERED_SEAM => rows::recovery(row).into_iter().for_each(|one| {
+                let is_other = |known: &Incident| {
+                    known.recovered_at.is_none()
+                        || (&known.pair, known.first_wake_at) != (&one.pair, one.first_wake_at)
+                };
+                self.parts.retain(is_other);
+                self.parts.push(one);
+            }),
+            SILENCE_OVER_SEAM => {
+                let silence = Silence::deserialize(row.details()).ok();
+                let new = silence.filter(|one| !self.silences.contains(one));
+                self.silences.extend(new);
             }
-        } else if row.is_of(TOOL_SEAM) {
-            self.tools.extend(rows::tool(row));
-        } else if row.is_of(DELIVERED_SEAM) {
-            self.deliveries.extend(rows::delivery(row));
-        } else if row.is_of(RECOVERY_SEAM) {
-            let Some(one) = rows::recovery(row) else {
-                return;
-            };
-            // After a kill there may be two.
-            let is_same = |known: &rows::Recovery| known.id == one.id && known.pair == one.pair;
-            self.recoveries
-                .retain(|known| one.id.is_none() || !is_same(known));
-            self.recoveries.push(one);
-        } else if row.is_of(rows::SILENCE_SEAM) {
-            let silence = rows::silence(row);
-            let new = silence.filter(|one| !self.silences.contains(one));
-            self.silences.extend(new);
+            _ => {}
         }
     }
 
@@ -198,16 +205,8 @@ impl Sources {
         }
         self.investigations.sort_by_key(|one| one.at);
         join_tools(&mut self.investigations, self.tools);
-        let parts = &self.parts;
-        let mut incidents = incidents::group(&self.investigations, parts, &self.recoveries);
+        let mut incidents = incidents::group(&self.investigations, &self.parts);
         incidents::resolve(&mut incidents, snapshot);
-        let held_back = self.recoveries.into_iter().map(|one| Incident {
-            pair: one.pair,
-            last_wake_at: one.healthy_at,
-            held_back: one.held_back,
-            ..Incident::default()
-        });
-        self.parts.extend(held_back);
         for one in &incidents {
             for place in &one.investigations {
                 self.investigations[*place].resolution = one.resolution;

@@ -62,7 +62,7 @@ impl Record {
         let mut totals = Totals::default();
         investigations.iter().for_each(|one| totals.add(one));
         for one in &self.parts {
-            if picks(&one.pair, one.last_wake_at) && is_own(&one.pair) {
+            if picks(&one.pair, one.end()) && is_own(&one.pair) {
                 totals.dispatched += one.dispatched;
                 totals.by_reason.merge(one.held_back);
             }

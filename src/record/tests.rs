@@ -46,9 +46,10 @@ fn done(id: &str, probe: &str, minute: i64, first: i64, more: Value) -> Value {
     row("investigation_completed", probe, minute, details)
 }
 
-fn recovered(id: &str, probe: &str, minute: i64, first: i64, wakes: u64) -> Value {
+fn recovered(id: &str, probe: &str, minute: i64, first: i64, repeats: u64) -> Value {
     let details = json!({
-        "id": id, "healthy_at": at(minute).to_string(), "first_wake_at": at(first).to_string(), "wakes": wakes,
+        "id": id, "healthy_at": at(minute).to_string(), "first_wake_at": at(first).to_string(),
+        "held_back": {"repeat": repeats},
     });
     row("recovery_told", probe, minute, details)
 }
@@ -95,7 +96,8 @@ fn rows_of_one_first_wake_are_one_incident_until_it_recovers() {
             vec![
                 done("a", "fly", 0, 0, none.clone()),
                 done("b", "fly", 15, 0, repeats.clone()),
-                recovered("a", "fly", 20, 0, 5),
+                recovered("a", "fly", 20, 0, 1),
+                recovered("a", "fly", 20, 0, 1),
             ],
             &["fly 0-15 +20: 5 wakes, 2 messages"],
         ),
@@ -113,7 +115,7 @@ fn rows_of_one_first_wake_are_one_incident_until_it_recovers() {
         (
             vec![
                 done("a", "fly", 0, 0, none.clone()),
-                recovered("a", "fly", 5, 0, 1),
+                recovered("a", "fly", 5, 0, 0),
                 done("b", "fly", 5, 5, none.clone()),
                 done("c", "vercel", 3, 3, none.clone()),
             ],
@@ -123,7 +125,7 @@ fn rows_of_one_first_wake_are_one_incident_until_it_recovers() {
                 "fly 5-5: 1 wakes, 1 messages",
             ],
         ),
-        // A recovery that names its incident by id alone, and one of an incident that no row knows.
+        // And a recovery of an incident that no row knows.
         (
             vec![
                 done("a", "fly", 10, 0, none.clone()),
@@ -175,7 +177,7 @@ fn a_late_diagnosis_belongs_to_its_investigation_and_is_no_dispatch() {
         "a",
         "fly",
         9,
-        3,
+        0,
         json!({"late_diagnosis": true, "held_back": {"repeat": 7}}),
     );
     let rows = [
@@ -271,7 +273,7 @@ fn an_incident_is_resolved_by_its_recovery_or_a_newer_snapshot() {
     use Resolution::{Active, Resolved, Unknown};
     let rows = [
         done("a", "fly", 0, 0, json!({})),
-        recovered("a", "fly", 5, 0, 1),
+        recovered("a", "fly", 5, 0, 0),
         done("b", "fly", 60, 60, json!({})),
         done("c", "fly", 120, 120, json!({})),
     ];
@@ -456,7 +458,7 @@ fn incidents_of_one_pair_and_title_in_a_row_are_folded() {
         done("e", "fly", 180, 180, titled("down")),
         done("f", "fly", 240, 240, titled("slow")),
     ];
-    rows.push(recovered("f", "fly", 250, 240, 1));
+    rows.push(recovered("f", "fly", 250, 240, 0));
     // Whether two rows without a title are about the same is not known.
     rows.extend([20, 21].map(|minute| row("investigation_completed", "neon", minute, json!({}))));
     let record = record(&rows);

@@ -11,10 +11,8 @@ use super::text;
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM};
 use crate::audit::wake::Wake;
 use crate::exit::{Exit, Problem};
-use crate::outcome::DELIVERED_SEAM;
-use crate::record::{
-    Investigation, RECOVERY_SEAM, Record, Selection, Totals, UNDELIVERED_SEAM, tool,
-};
+use crate::outcome::{DELIVERED_SEAM, RECOVERED_SEAM, UNDELIVERED_SEAM};
+use crate::record::{Investigation, Record, Selection, Totals, tool};
 use crate::terminal::{Colour, Painter};
 use crate::text::{close_names, for_terminal, on_one_line};
 
@@ -136,7 +134,7 @@ fn row(row: &Row) -> Option<Event> {
         AUTOFIX_SEAM => ("fix", named("status")),
         DELIVERED_SEAM => ("dm", "delivered".to_owned()),
         UNDELIVERED_SEAM => ("dm", format!("given up: {}", named("reason"))),
-        RECOVERY_SEAM => ("recovery", "sent".to_owned()),
+        RECOVERED_SEAM => ("recovery", "sent".to_owned()),
         other => (other, String::new()),
     };
     let details = row.details().as_object().into_iter().flatten();
