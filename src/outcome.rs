@@ -51,6 +51,8 @@ enum Details {
         id: Option<String>,
         probe: String,
         issue_category: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        severity: Option<String>,
         #[serde(flatten)]
         of_seam: OfSeam,
     },
@@ -68,19 +70,17 @@ enum Details {
     },
 }
 
-/// What the details hold besides investigation and pair.
+/// What the details hold besides investigation, pair and severity.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 enum OfSeam {
     Completed(Box<Completed>),
     Delivered {
-        severity: String,
         #[serde(serialize_with = "serialize_time")]
         queued_at: Timestamp,
         dm_status: &'static str,
     },
     Undelivered {
-        severity: String,
         reason: String,
     },
     Recovered {
@@ -96,11 +96,10 @@ enum OfSeam {
 
 #[derive(Clone, Debug, Serialize)]
 struct Completed {
-    severity: String,
     title: String,
     raised_at: Option<String>,
     dispatched_at: String,
-    first_wake_at: Option<String>,
+    first_wake_at: String,
     last_wake_at: Option<String>,
     held_back: HeldCounts,
     #[serde(flatten)]
@@ -154,15 +153,12 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
     };
     let is_digest = alerts.len() > 1;
     let completed = Completed {
-        severity: alert.wake.severity.clone(),
         title: alert.wake.title.chars().take(MOST_TITLE).collect(),
         raised_at: alert.wake.raised_at().map(rfc3339),
         dispatched_at: rfc3339(alert.dispatched_at),
-        first_wake_at: Some(rfc3339(alert.dispatch.since)),
+        first_wake_at: rfc3339(alert.dispatch.since),
         last_wake_at: incident.map(|incident| rfc3339(incident.last_raised)),
-        held_back: incident
-            .map(|incident| incident.unrecorded)
-            .unwrap_or_default(),
+        held_back: incident.map_or_else(HeldCounts::default, |incident| incident.unrecorded),
         usage,
         context: record.prompt,
         investigation_duration_ms: record.duration_ms,
@@ -185,7 +181,7 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
     let completed = OfSeam::Completed(Box::new(completed));
     row(
         COMPLETED_SEAM,
-        message.investigation.clone(),
+        message.investigation.as_ref(),
         &alert.wake,
         completed,
         record.ended_at,
@@ -208,40 +204,24 @@ fn summary(ended: &Ended<'_>, now: Timestamp) -> String {
 
 /// Makes the rows of a message whose first try failed and that was delivered later, one a pair.
 pub fn delivered(message: &Message, now: Timestamp) -> Vec<Row> {
-    rows(message, DELIVERED_SEAM, now, |severity| OfSeam::Delivered {
-        severity,
+    let delivered = OfSeam::Delivered {
         queued_at: message.queued_at,
         dm_status: "sent",
-    })
+    };
+    rows(message, DELIVERED_SEAM, &delivered, now)
 }
 
 /// Makes the rows of a message that was given up, one a pair.
 pub fn undelivered(message: &Message, reason: &str, now: Timestamp) -> Vec<Row> {
-    rows(message, UNDELIVERED_SEAM, now, |severity| {
-        OfSeam::Undelivered {
-            severity,
-            reason: reason.to_owned(),
-        }
-    })
+    let reason = reason.to_owned();
+    let undelivered = OfSeam::Undelivered { reason };
+    rows(message, UNDELIVERED_SEAM, &undelivered, now)
 }
 
-fn rows(
-    message: &Message,
-    seam: &'static str,
-    now: Timestamp,
-    of_seam: impl Fn(String) -> OfSeam,
-) -> Vec<Row> {
+fn rows(message: &Message, seam: &'static str, of_seam: &OfSeam, now: Timestamp) -> Vec<Row> {
+    let id = message.investigation.as_ref();
     let alerts = message.content.alerts().iter();
-    let rows = alerts.map(|alert| {
-        let of_seam = of_seam(alert.wake.severity.clone());
-        row(
-            seam,
-            message.investigation.clone(),
-            &alert.wake,
-            of_seam,
-            now,
-        )
-    });
+    let rows = alerts.map(|alert| row(seam, id, &alert.wake, of_seam.clone(), now));
     rows.collect()
 }
 
@@ -258,7 +238,7 @@ pub fn recovered(
         first_wake_at: alert.dispatch.since,
         held_back,
     };
-    row(RECOVERED_SEAM, id.cloned(), &alert.wake, recovered, now)
+    row(RECOVERED_SEAM, id, &alert.wake, recovered, now)
 }
 
 /// Makes the row of a silence that is over.
@@ -287,7 +267,7 @@ pub fn silence_over(silence: &Silence, wakes: u64, now: Timestamp) -> Row {
 
 fn row(
     seam: &'static str,
-    id: Option<String>,
+    id: Option<&String>,
     wake: &Wake,
     of_seam: OfSeam,
     now: Timestamp,
@@ -297,9 +277,10 @@ fn row(
         seam,
         caller_session_id: Some(caller_session_id(&wake.probe, &wake.category)),
         details: Details::OfPair {
-            id,
+            id: id.cloned(),
             probe: wake.probe.clone(),
             issue_category: wake.category.clone(),
+            severity: Some(wake.severity.clone()).filter(|_| seam != RECOVERED_SEAM),
             of_seam,
         },
         source: "reasoning",
@@ -314,18 +295,14 @@ pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<bool>
         let turned = fs::rename(&own, state_dir.join(TURNED_FILE));
         turned.with_context(|| format!("cannot rename {}", own.display()))?;
     }
-    let appended = append_own(&own, row).map(drop);
+    let appended = append_own(&own, row);
     let appended = appended.with_context(|| format!("cannot append to {}", own.display()));
     let is_own = |path: &&Path| *path == own || is_same_file(path, &own);
-    match named.filter(|path| row.seam == COMPLETED_SEAM && !is_own(path)) {
-        Some(path) => {
-            append_shared(path, row)
-                .with_context(|| format!("cannot append to {}", path.display()))?;
-            Ok(true)
-        }
-        None => Ok(false),
+    let named = named.filter(|path| row.seam == COMPLETED_SEAM && !is_own(path));
+    if let Some(path) = named {
+        append_shared(path, row).with_context(|| format!("cannot append to {}", path.display()))?;
     }
-    .and_then(|is_named| appended.map(|()| is_named))
+    appended.map(|_| named.is_some())
 }
 
 #[cfg(test)]
