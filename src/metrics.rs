@@ -12,8 +12,8 @@ use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
-use crate::state::State;
 use crate::state::lock::Note;
+use crate::state::{LogState, State};
 
 /// The names of the metrics that say how the last run ended begin with this.
 const LAST_RUN: &str = "probe_wake_last_run_";
@@ -24,8 +24,8 @@ pub struct RunEnd<'a> {
     pub exit: Exit,
     pub state: &'a State,
     pub runs: &'a Note,
-    /// The key of the audit log in the state.
-    pub log: &'a str,
+    /// The audit log's part of the state.
+    pub log: Option<&'a LogState>,
     /// `None` where the log cannot be read.
     pub lag_bytes: Option<u64>,
 }
@@ -133,8 +133,9 @@ fn gauges(end: &RunEnd<'_>) -> [(&'static str, f64); 6] {
     let success = end.runs.last_success.map_or(0.0, seconds);
     let state = end.state;
     let lag_bytes = end.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64);
-    let log = state.logs.get(end.log);
-    let last_row = log.map_or(f64::NAN, |log| seconds(log.quiet.since.min(end.now)));
+    let last_row = end
+        .log
+        .map_or(f64::NAN, |log| seconds(log.quiet.since.min(end.now)));
     let oldest = state.outbox.iter().map(|one| one.queued_at).min();
     let age = oldest.map_or(0.0, |oldest| (seconds(end.now) - seconds(oldest)).max(0.0));
     [
@@ -175,7 +176,7 @@ mod tests {
                 runs: 3,
                 ..Note::default()
             },
-            log: "/log",
+            log: None,
             lag_bytes: Some(7),
         });
         assert!(text.contains(
@@ -185,6 +186,9 @@ mod tests {
         assert!(text.contains("probe_wake_engine_calls_total{outcome=\"answered\"} 1\n"));
         assert!(text.contains("probe_wake_engine_calls_total{outcome=\"engine_error\"} 1\n"));
         assert!(text.contains("probe_wake_lag_bytes 7\n"));
-        assert!(text.lines().all(|line| !line.ends_with(' ')), "each has a help text");
+        assert!(
+            text.lines().all(|line| !line.ends_with(' ')),
+            "each has a help text"
+        );
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use jiff::SignedDuration;
 use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
 use serde::Serialize;
 
@@ -27,9 +26,6 @@ pub struct Report {
     pub investigations: InvestigationsReport,
     #[serde(skip)]
     pub tally: Tally,
-    /// For how long nothing was watched that no message has mentioned.
-    #[serde(skip)]
-    pub unwatched: Option<SignedDuration>,
 }
 
 /// Offsets in bytes, before and after the run.

@@ -16,7 +16,7 @@ use crate::state::{LogState, State};
 use crate::time::{clock, span};
 
 /// A wake or message that waits this long is a problem.
-const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
+pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 /// A clock that is corrected goes back by less.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// So many questions in a row without an answer are a problem.
@@ -79,24 +79,17 @@ impl Runs {
             let message = format!("the last run ({at}) was killed, or the machine stopped");
             return is_killed.then(|| failed(message, SEE));
         };
-        if [Exit::Done, Exit::Locked]
-            .iter()
-            .any(|fine| *fine as u8 == exit)
-        {
+        if [Exit::Done as u8, Exit::Locked as u8].contains(&exit) {
             return None;
         }
         let said = note.said.as_ref().map(|said| format!(": {said}"));
-        let message = format!(
-            "the last run ended with exit {exit}{}",
-            said.unwrap_or_default()
-        );
+        let said = said.unwrap_or_default();
+        let message = format!("the last run ended with exit {exit}{said}");
         // What is unfinished is looked after, or reported on its own.
-        let level = if exit == Exit::Unfinished as u8 {
-            warning
-        } else {
-            failed
-        };
-        Some(level(message, SEE.to_owned()))
+        Some(match exit == Exit::Unfinished as u8 {
+            true => warning(message, SEE),
+            false => failed(message, SEE),
+        })
     }
 }
 
@@ -116,11 +109,6 @@ pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Fi
         format!("{messages} queued, the oldest for {waited}: {cause}"),
         "the next run tries again; see: probe-wake status",
     ))
-}
-
-/// Reports messages that have waited too long.
-pub fn late(state: &State, now: Timestamp) -> Option<Finding> {
-    queued(state, TOO_LONG, now)
 }
 
 /// Reports why no message can be sent, where that does not pass by itself.
@@ -160,16 +148,10 @@ pub fn undelivered(number: u64) -> Option<Finding> {
 
 /// Reports an engine that has not answered for several questions.
 pub fn engine(state: &State) -> Option<Finding> {
-    let failure = state
-        .last_failure
-        .as_ref()
-        .filter(|one| one.in_a_row >= MOST_FAILURES)?;
-    let words = failure.message.as_ref().map(|words| format!(": {words}"));
-    let words = words.unwrap_or_default();
-    let message = format!(
-        "the engine has failed {} times in a row: {}{words}",
-        failure.in_a_row, failure.reason
-    );
+    let failure = state.last_failure.as_ref();
+    let failure = failure.filter(|one| one.in_a_row >= MOST_FAILURES)?;
+    let (times, words) = (failure.in_a_row, failure.words());
+    let message = format!("the engine has failed {times} times in a row: {words}");
     Some(failed(message, "see: probe-wake check --ask-engine"))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
-use super::Done;
+use super::Over;
 use crate::audit::lag::lag;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -48,24 +48,24 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 
 /// Writes the metrics; a failure is a warning and no more. A run without a report and a state writes only
 /// how it ended, and one that found the lock held nothing.
-pub(super) fn write_metrics(path: &Path, config: &Config, done: Option<&Done>, ended: &Ended) {
+pub(super) fn write_metrics(path: &Path, config: &Config, over: &Over, ended: &Ended) {
     let now = Timestamp::now();
     let exit = match ended {
         Ok(exit) => *exit,
         Err(problem) => problem.exit,
     };
-    let written = match done {
-        Some((_, state, runs)) => metrics::write(
-            path,
-            &RunEnd {
+    let written = match &over.state {
+        Some(state) => {
+            let end = RunEnd {
                 now,
                 exit,
                 state,
-                runs,
-                log: &state.log_key(&config.paths.audit_log),
+                runs: &over.note,
+                log: state.log(&config.paths.audit_log),
                 lag_bytes: lag_bytes(config, state),
-            },
-        ),
+            };
+            metrics::write(path, &end)
+        }
         None if exit == Exit::Locked => Ok(()),
         None => metrics::write_failure(path, now, exit),
     };
