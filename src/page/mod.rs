@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::incident::Rules;
-use crate::record::{Record, Resolution, Selection, Totals, by_pair, dollars};
+use crate::record::{Incident, Record, Resolution, Selection, by_pair};
 use crate::report::{self, count};
 use crate::text::{first_few, for_terminal};
 use crate::time::{clock, period, span};
@@ -103,17 +103,8 @@ fn settings(policy: &Rules) -> String {
 
 /// A few numbers, each with what it is made of.
 fn cards(page: &Page<'_>) -> Markup {
-    let Totals {
-        wakes,
-        dispatched,
-        failed,
-        held_back,
-        ..
-    } = page.shown.totals;
-    let incidents = &page.shown.incidents;
-    let still_bad = incidents
-        .iter()
-        .any(|one| one.resolution == Resolution::Active);
+    let (totals, incidents) = (&page.shown.totals, &page.shown.incidents);
+    let is_active = |one: &&Incident| one.resolution == Resolution::Active;
     let mut names: Vec<String> = Vec::new();
     for pair in by_pair(incidents) {
         let name = clean(&pair[0].pair.probe);
@@ -122,21 +113,24 @@ fn cards(page: &Page<'_>) -> Markup {
         }
     }
     let services = count(names.len() as u64, "service", "services");
-    let alerts = count(dispatched, "alert", "alerts");
-    let tokens = count(page.shown.totals.tokens, "token", "tokens");
-    let cost = page.shown.totals.cost.map(dollars);
-    let cost = cost.unwrap_or_else(|| "cost not named".to_owned());
+    let alerts = count(totals.dispatched, "alert", "alerts");
     let failures = match page.now {
-        Some(_) => format!("{failed} failed"),
+        Some(_) => format!("{} failed", totals.failed),
         None => "in this rehearsal".to_owned(),
     };
-    let of_wakes = format!("of {}", count(wakes, "wake", "wakes"));
-    let is_alarm = failed > 0 && page.now.is_some();
+    let held_back = format!("{} held back", totals.held_back);
+    let of_wakes = format!("of {}", count(totals.wakes, "wake", "wakes"));
+    let tokens = count(totals.tokens, "token", "tokens");
+    let has_failed = totals.failed > 0 && page.now.is_some();
     let cards = [
-        (still_bad, services, first_few(&names, 3)),
-        (is_alarm, alerts, failures),
-        (false, format!("{held_back} held back"), of_wakes),
-        (false, tokens, cost),
+        (
+            incidents.iter().any(is_active),
+            services,
+            first_few(&names, 3),
+        ),
+        (has_failed, alerts, failures),
+        (false, held_back, of_wakes),
+        (false, tokens, totals.cost()),
     ];
     html! {
         section.cards aria-label="In short" {

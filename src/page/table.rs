@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::timeline::Axis;
 use super::{Page, clean, severity_class};
-use crate::record::{Group, Incident, Resolution, Silence};
+use crate::record::{Group, Incident, Resolution, Silence, worst};
 use crate::report::count;
 use crate::time::period;
 
@@ -30,10 +30,8 @@ pub(super) fn silences(page: &Page<'_>, axis: &Axis) -> Markup {
     let words = |one: &Silence| {
         let when = period(one.from, one.until, axis.near());
         let wakes = count(one.wakes, "wake", "wakes");
-        let reason = one
-            .reason
-            .as_ref()
-            .map(|reason| format!(": {}", clean(reason)));
+        let reason = one.reason.as_deref().map(clean);
+        let reason = reason.map(|reason| format!(": {reason}"));
         format!("{when}, {wakes}{}", reason.unwrap_or_default())
     };
     html! {
@@ -53,7 +51,7 @@ fn row(number: usize, group: &Group<'_>, axis: &Axis) -> Markup {
     html! {
         tr id={ "i" (number) } {
             th scope="row" {
-                span.t { (clean(&pair.probe)) } " " (severity(group.severity()))
+                span.t { (clean(&pair.probe)) } " " (severity(worst(&group.incidents)))
                 div.category { (clean(&pair.category)) }
             }
             td.when {

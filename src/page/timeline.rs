@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use super::table::{severity, state};
 use super::{Page, clean, severity_class};
 use crate::incident::Pair;
-use crate::record::{Incident, bad_for, by_pair, worse};
+use crate::record::{Incident, bad_for, by_pair, worse, worst};
 use crate::report::count;
 use crate::time::{period, span};
 
@@ -120,10 +120,11 @@ fn percent(place: f64) -> String {
 pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
     let ticks = axis.ticks();
     let groups = page.shown.groups.iter().enumerate();
-    let rows = groups.flat_map(|(row, group)| group.incidents.iter().map(move |one| (*one, row)));
-    let rows: Rows = rows
-        .map(|(one, row)| (std::ptr::from_ref(one), row))
-        .collect();
+    let rows = groups.flat_map(|(row, group)| {
+        let incidents = group.incidents.iter();
+        incidents.map(move |one| (std::ptr::from_ref(*one), row))
+    });
+    let rows: Rows = rows.collect();
     html! {
         section.timeline {
             h2 { "Time line" }
@@ -164,11 +165,8 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
 type Rows = HashMap<*const Incident, usize>;
 
 fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis, rows: &Rows) -> Markup {
-    let Some(last) = incidents.last() else {
-        return html! {};
-    };
+    let last = incidents[incidents.len() - 1];
     let probe = clean(&last.pair.probe);
-    let severities = incidents.iter().map(|one| one.severity.as_str());
     let bad_for = bad_for(incidents);
     let mut items = items(page, &last.pair, incidents, rows);
     items.retain(|item| item.from <= axis.to && item.to >= axis.from);
@@ -176,7 +174,7 @@ fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis, rows: &Rows) -> M
     html! {
         article.pair {
             div.name {
-                b.t { (probe) } " " (severity(severities.reduce(worse).unwrap_or_default())) " " (state(last))
+                b.t { (probe) } " " (severity(worst(incidents))) " " (state(last))
                 div.category { (clean(&last.pair.category)) }
                 div.category {
                     (count(incidents.len() as u64, "incident", "incidents"))
@@ -224,8 +222,8 @@ fn items<'a>(
     };
     let mut windows = Vec::new();
     for incident in incidents.iter().copied() {
-        let title = incident.title.as_deref();
         let (first, end) = (incident.first_wake_at, incident.end());
+        let title = incident.title.as_deref();
         add(Some(incident), Kind::Incident, first, end, title);
         let mut point = |kind, at, words| add(Some(incident), kind, at, at, words);
         if let Some(at) = incident.recovered_at {
@@ -249,10 +247,8 @@ fn items<'a>(
     }
     windows.sort();
     let begun: Vec<_> = windows.iter().map(|(at, _)| *at).collect();
-    let nexts = begun.iter().skip(1).copied().chain([Timestamp::MAX]);
-    let ends = page.policy.window_ends(&begun).into_iter().zip(nexts);
-    for ((from, recovered_at), (end, next)) in windows.into_iter().zip(ends) {
-        let end = end.min(next).min(recovered_at.unwrap_or(end)).max(from);
+    for ((from, recovered_at), end) in windows.into_iter().zip(page.policy.window_ends(&begun)) {
+        let end = end.min(recovered_at.unwrap_or(end)).max(from);
         add(None, Window, from, end, None);
     }
     for one in page.shown.silences.iter().filter(|one| one.holds(pair)) {

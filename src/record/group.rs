@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{HeldCounts, Incident, Investigation, Record, worse};
+use super::{HeldCounts, Incident, Investigation, Record};
 use crate::incident::Pair;
 use crate::report::count;
 use crate::time::{period, span};
@@ -24,17 +24,17 @@ pub fn fold<'a>(record: &'a Record, incidents: &[&'a Incident]) -> Vec<Group<'a>
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut newest: BTreeMap<&Pair, usize> = BTreeMap::new();
     for one in incidents {
-        let place = newest.get(&one.pair).copied();
-        let place =
-            place.filter(|place| one.title.is_some() && groups[*place].last.title == one.title);
-        let place = place.unwrap_or_else(|| {
+        let known = newest.get(&one.pair).copied();
+        let known =
+            known.filter(|place| one.title.is_some() && groups[*place].last.title == one.title);
+        let place = known.unwrap_or(groups.len());
+        if known.is_none() {
             groups.push(Group {
                 last: one,
                 incidents: Vec::new(),
                 investigations: Vec::new(),
             });
-            groups.len() - 1
-        });
+        }
         newest.insert(&one.pair, place);
         let group = &mut groups[place];
         group.last = one;
@@ -48,11 +48,6 @@ pub fn fold<'a>(record: &'a Record, incidents: &[&'a Incident]) -> Vec<Group<'a>
 }
 
 impl Group<'_> {
-    pub fn severity(&self) -> &str {
-        let severities = self.incidents.iter().map(|one| one.severity.as_str());
-        severities.reduce(worse).unwrap_or_default()
-    }
-
     /// `14:32 to 15:10 UTC (38 min)` or `42 times, 08:00 to 16:53 UTC`.
     pub fn when(&self, near: Timestamp) -> String {
         let first = self.incidents.first().unwrap_or(&self.last);
@@ -70,9 +65,9 @@ impl Group<'_> {
     pub fn counts(&self) -> String {
         let sum = |of: fn(&Incident) -> u64| self.incidents.iter().map(|one| of(one)).sum::<u64>();
         let mut held_back = HeldCounts::default();
-        self.incidents
-            .iter()
-            .for_each(|one| held_back.merge(one.held_back));
+        for one in &self.incidents {
+            held_back.merge(one.held_back);
+        }
         let mut wakes = count(sum(|one| one.wakes), "wake", "wakes");
         if held_back.total() > 0 {
             wakes += &format!(" ({held_back} held back)");
@@ -92,10 +87,8 @@ impl Group<'_> {
 
     /// The last diagnosis.
     pub fn diagnosis(&self) -> Option<&str> {
-        let newest_first = self.incidents.iter().rev();
-        newest_first
-            .filter_map(|one| one.diagnosis.as_deref())
-            .next()
+        let mut newest_first = self.incidents.iter().rev();
+        newest_first.find_map(|one| one.diagnosis.as_deref())
     }
 
     /// What failed, a line for each kind of failure.
@@ -104,10 +97,8 @@ impl Group<'_> {
         // A late diagnosis makes up for a failure.
         let failed = all().filter(|one| one.failed && !one.lacks_engine());
         let reasons: BTreeSet<_> = failed.filter_map(|one| one.failure()).collect();
-        let reasons = reasons
-            .iter()
-            .map(|reason| format!("No diagnosis: {reason}"));
-        let mut problems: Vec<_> = reasons.collect();
+        let reasons = reasons.into_iter();
+        let mut problems: Vec<_> = reasons.map(|why| format!("No diagnosis: {why}")).collect();
         let lost = all().filter(|one| !one.is_delivered()).count();
         if lost > 0 {
             problems.push(count(lost as u64, "message", "messages") + " not delivered");
@@ -115,8 +106,8 @@ impl Group<'_> {
         let tools = all().flat_map(|one| one.failed_tools());
         let tools: BTreeSet<_> = tools.map(ToString::to_string).collect();
         if !tools.is_empty() {
-            let tools: Vec<_> = tools.into_iter().collect();
-            problems.push(format!("Tools that failed: {}", tools.join(", ")));
+            let tools = Vec::from_iter(tools).join(", ");
+            problems.push(format!("Tools that failed: {tools}"));
         }
         problems
     }

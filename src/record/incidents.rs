@@ -198,6 +198,12 @@ pub fn by_pair<'a>(incidents: &[&'a Incident]) -> Vec<Vec<&'a Incident>> {
     pairs
 }
 
+/// Returns the worst severity of these incidents.
+pub fn worst<'a>(incidents: &[&'a Incident]) -> &'a str {
+    let severities = incidents.iter().map(|one| one.severity.as_str());
+    severities.reduce(worse).unwrap_or_default()
+}
+
 /// Returns for how long these incidents lasted together.
 pub fn bad_for(incidents: &[&Incident]) -> SignedDuration {
     let lengths = incidents.iter().map(|one| one.length());

@@ -21,7 +21,7 @@ use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, RECOVERED_SEAM, SILENCE_OVE
 use crate::report::counted;
 use crate::snapshot::Snapshot;
 pub use group::Group;
-pub use incidents::{Incident, bad_for, by_pair};
+pub use incidents::{Incident, bad_for, by_pair, worst};
 pub use rows::tool;
 pub use select::{Filter, Selection, Totals};
 
@@ -367,10 +367,4 @@ pub fn worse<'a>(one: &'a str, other: &'a str) -> &'a str {
         true => other,
         false => one,
     }
-}
-
-/// `$0.0214`, `$12.35`.
-pub fn dollars(cost: f64) -> String {
-    let digits = if cost < 1.0 { 4 } else { 2 };
-    format!("${cost:.digits$}")
 }

@@ -99,6 +99,15 @@ impl Record {
 }
 
 impl Totals {
+    /// `$0.0214`, `$12.35`.
+    pub fn cost(&self) -> String {
+        match self.cost {
+            Some(cost) if cost < 1.0 => format!("${cost:.4}"),
+            Some(cost) => format!("${cost:.2}"),
+            None => "cost not named".to_owned(),
+        }
+    }
+
     fn add(&mut self, one: &Investigation) {
         self.dispatched += u64::from(!one.late_diagnosis);
         self.by_reason.merge(one.held_back);

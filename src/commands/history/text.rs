@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::record::{Group, Resolution, Selection, Totals, dollars};
+use crate::record::{Group, Resolution, Selection, Totals, worst};
 use crate::report::count;
 use crate::terminal::{Colour, Painter, width, wrap, wrapped};
 use crate::text::on_one_line;
@@ -31,7 +31,7 @@ fn block(group: &Group<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
     let state = group.last.state().map(|state| format!(", {state}"));
     let head = format!(
         "{probe}:{category} ({}), {}{}",
-        group.severity(),
+        worst(&group.incidents),
         group.when(now),
         state.unwrap_or_default()
     );
@@ -66,19 +66,18 @@ fn indented(text: &str) -> Vec<String> {
 
 /// Returns the totals, wrapped at the terminal's width.
 pub(super) fn totals(totals: &Totals) -> String {
-    let cost = totals.cost.map(dollars);
-    let cost = cost.unwrap_or_else(|| "cost not named".to_owned());
     let reasons = match totals.held_back {
         0 => String::new(),
         _ => format!(" ({})", totals.by_reason),
     };
     let totals = format!(
-        "Total: {}, {} dispatched, {} held back{reasons}, {} failed, {}, {cost}",
+        "Total: {}, {} dispatched, {} held back{reasons}, {} failed, {}, {}",
         count(totals.wakes, "wake", "wakes"),
         totals.dispatched,
         totals.held_back,
         totals.failed,
         count(totals.tokens, "token", "tokens"),
+        totals.cost(),
     );
     wrapped(&totals, 0)
 }
