@@ -57,16 +57,13 @@ impl Runs {
             return None;
         }
         let ago = span(elapsed);
-        Some(match self.is_running {
-            Some(true) => failed(
-                format!("overdue: a run that began {ago} ago holds the lock"),
-                "see what it waits for, and end it",
-            ),
-            _ => failed(
-                format!("overdue: the last run was {ago} ago"),
-                "install a schedule: probe-wake schedule systemd (or cron)",
-            ),
-        })
+        if self.is_running == Some(true) {
+            let message = format!("overdue: a run that began {ago} ago holds the lock");
+            return Some(failed(message, "see what it waits for, and end it"));
+        }
+        let message = format!("overdue: the last run was {ago} ago");
+        let next_step = "install a schedule: probe-wake schedule systemd (or cron)";
+        Some(failed(message, next_step))
     }
 
     /// Returns a finding if the last run failed or was killed.
@@ -95,18 +92,20 @@ impl Runs {
 
 /// Reports messages that have waited for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
-    let age = |at| age(at, now);
-    let late = state
+    let all = state
         .outbox
         .iter()
-        .filter(|one| age(one.queued_at) >= least);
-    let number = late.clone().count() as u64;
-    let oldest = late.max_by_key(|one| age(one.queued_at))?;
-    let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
-    let messages = count(number, "message is", "messages are");
-    let waited = span(age(oldest.queued_at));
+        .map(|one| (age(one.queued_at, now), one));
+    let late = all.filter(|(age, _)| *age >= least);
+    let messages = count(late.clone().count() as u64, "message is", "messages are");
+    let (age, oldest) = late.max_by_key(|(age, _)| *age)?;
+    let (waited, cause) = (
+        span(age),
+        oldest.cause.as_deref().unwrap_or("not tried yet"),
+    );
+    let message = format!("{messages} queued, the oldest for {waited}: {cause}");
     Some(warning(
-        format!("{messages} queued, the oldest for {waited}: {cause}"),
+        message,
         "the next run tries again; see: probe-wake status",
     ))
 }
@@ -114,17 +113,14 @@ pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Fi
 /// Reports why no message can be sent, where that does not pass by itself.
 pub fn refused(config: &Config, state: &State) -> Option<Finding> {
     let mut causes = state.outbox.iter().filter_map(|one| one.cause.as_deref());
-    let missing = config
-        .missing_for_slack()
-        .filter(|_| !state.outbox.is_empty());
-    let cause = match missing {
+    let missing = config.missing_for_slack();
+    let cause = match missing.filter(|_| !state.outbox.is_empty()) {
         Some(variable) => format!("{variable} is not set"),
         None => causes.find(|cause| is_settings_fault(cause))?.to_owned(),
     };
-    Some(failed(
-        format!("no message can be sent: {cause}"),
-        "correct the token or the operator; see: probe-wake check",
-    ))
+    let message = format!("no message can be sent: {cause}");
+    let next_step = "correct the token or the operator; see: probe-wake check";
+    Some(failed(message, next_step))
 }
 
 /// Reports wakes about which nothing has been sent for too long.
@@ -132,11 +128,12 @@ pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
     let new = state.queue.iter().filter(|one| one.is_new());
     let late = new.filter(|one| age(one.queued_at, now) >= TOO_LONG);
     let number: usize = late.clone().map(|one| one.alerts.len()).sum();
-    let oldest = late.map(|one| age(one.queued_at, now)).max()?;
+    let oldest = span(late.map(|one| age(one.queued_at, now)).max()?);
     let wakes = count(number as u64, "wake is", "wakes are");
+    let next_step = "start a run by hand and see what it says: probe-wake run -v";
     Some(warning(
-        format!("{wakes} unsent, the oldest for {}", span(oldest)),
-        "start a run by hand and see what it says: probe-wake run -v",
+        format!("{wakes} unsent, the oldest for {oldest}"),
+        next_step,
     ))
 }
 
@@ -175,9 +172,10 @@ pub fn recovery(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Opt
     let trouble = || Snapshot::trouble(path, probes, now);
     let trouble = config.tell_recovery.then(trouble).flatten()?;
     let variable = var::SNAPSHOT_PATH.name;
+    let next_step = format!("start Kora's daemon, or name its snapshot with {variable}");
     Some(warning(
         format!("no recovery can be seen: {trouble}"),
-        format!("start Kora's daemon, or name its snapshot with {variable}"),
+        next_step,
     ))
 }
 
