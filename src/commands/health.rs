@@ -13,6 +13,7 @@ use crate::slack::is_settings_fault;
 use crate::snapshot::Snapshot;
 use crate::state::lock::{self, Note};
 use crate::state::{LogState, State};
+use crate::text::with_reason;
 use crate::time::{clock, span};
 
 /// A wake or message that waits this long is a problem.
@@ -79,9 +80,8 @@ impl Runs {
         if [Exit::Done as u8, Exit::Locked as u8].contains(&exit) {
             return None;
         }
-        let said = note.said.as_ref().map(|said| format!(": {said}"));
-        let said = said.unwrap_or_default();
-        let message = format!("the last run ended with exit {exit}{said}");
+        let message = format!("the last run ended with exit {exit}");
+        let message = with_reason(&message, note.said.as_deref());
         // What is unfinished is looked after, or reported on its own.
         Some(match exit == Exit::Unfinished as u8 {
             true => warning(message, SEE),
@@ -147,8 +147,12 @@ pub fn undelivered(number: u64) -> Option<Finding> {
 pub fn engine(state: &State) -> Option<Finding> {
     let failure = state.last_failure.as_ref();
     let failure = failure.filter(|one| one.in_a_row >= MOST_FAILURES)?;
-    let (times, words) = (failure.in_a_row, failure.words());
-    let message = format!("the engine has failed {times} times in a row: {words}");
+    let times = failure.in_a_row;
+    let message = format!(
+        "the engine has failed {times} times in a row: {}",
+        failure.reason
+    );
+    let message = with_reason(&message, failure.message.as_deref());
     Some(failed(message, "see: probe-wake check --ask-engine"))
 }
 

@@ -110,10 +110,8 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         RecordFormat::Html => {
             let log = run.state.log(log);
             let clock = run.effects.clock;
-            let parts = log
-                .into_iter()
-                .flat_map(|log| Incident::of_state(log, &config.debounce, clock));
-            let sources = Sources::new(parts.collect(), Vec::new());
+            let mut sources = Sources::default();
+            sources.parts = Incident::of_state(log, &config.debounce, clock);
             print_page(&config, sources, &run.effects.rows.unwrap_or_default())
         }
     }

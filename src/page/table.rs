@@ -6,6 +6,7 @@ use super::timeline::Axis;
 use super::{Page, clean, severity_class};
 use crate::record::{Group, Incident, Resolution, Silence, worst};
 use crate::report::count;
+use crate::text::with_reason;
 use crate::time::period;
 
 pub(super) fn table(page: &Page<'_>, axis: &Axis) -> Markup {
@@ -31,8 +32,7 @@ pub(super) fn silences(page: &Page<'_>, axis: &Axis) -> Markup {
         let when = period(one.from, one.until, axis.near());
         let wakes = count(one.wakes, "wake", "wakes");
         let reason = one.reason.as_deref().map(clean);
-        let reason = reason.map(|reason| format!(": {reason}"));
-        format!("{when}, {wakes}{}", reason.unwrap_or_default())
+        with_reason(&format!("{when}, {wakes}"), reason.as_deref())
     };
     html! {
         @if !page.shown.silences.is_empty() {

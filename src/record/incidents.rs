@@ -43,9 +43,9 @@ pub struct Incident {
 
 impl Incident {
     /// Returns what the state has of a log's incidents: what its rows do not say yet.
-    pub fn of_state(log: &LogState, rules: &Rules, now: Timestamp) -> impl Iterator<Item = Self> {
-        let incidents = log.incidents.iter().filter(|one| one.wakes > 0);
-        incidents.map(move |one| Self {
+    pub fn of_state(log: Option<&LogState>, rules: &Rules, now: Timestamp) -> Vec<Self> {
+        let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
+        let parts = incidents.filter(|one| one.wakes > 0).map(|one| Self {
             pair: one.pair.clone(),
             severity: one.worst.name().to_owned(),
             title: Some(one.title.clone()).filter(|title| !title.is_empty()),
@@ -54,7 +54,8 @@ impl Incident {
             held_back: one.unrecorded,
             is_open: one.is_open(rules, now),
             ..Self::default()
-        })
+        });
+        parts.collect()
     }
 }
 

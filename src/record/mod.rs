@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use crate::incident::{HeldCounts, Pair, Severity};
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, RECOVERED_SEAM, SILENCE_OVER_SEAM};
 use crate::report::counted;
 use crate::snapshot::Snapshot;
+use crate::text::with_reason;
 pub use group::Group;
 pub use incidents::{Incident, bad_for, by_pair, worst};
 pub use rows::tool;
@@ -133,9 +135,10 @@ pub enum Resolution {
 /// What a record is made from.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// What no investigation's row says: of the state, and of recoveries.
-    parts: Vec<Incident>,
-    silences: Vec<Silence>,
+    /// What no investigation's row says: the wakes of investigations that have not ended, the incidents that
+    /// the state still holds, with what was held back since their last row, and recoveries.
+    pub parts: Vec<Incident>,
+    pub silences: Vec<Silence>,
     tools: Vec<Tool>,
     investigations: Vec<Investigation>,
     /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
@@ -144,17 +147,6 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Begins with what no row says yet. `parts`: the wakes of investigations that have not ended, and
-    /// the incidents that the state still holds, with what was held back since their last row.
-    /// `silences`: those that are not over.
-    pub fn new(parts: Vec<Incident>, silences: Vec<Silence>) -> Self {
-        Self {
-            parts,
-            silences,
-            ..Self::default()
-        }
-    }
-
     /// Takes a row of any seam. After a kill there may be two of one investigation and pair, or of one
     /// recovery: the last counts.
     pub fn take(&mut self, row: &Row) {
@@ -231,13 +223,12 @@ fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
         }
     }
     for tool in tools {
-        let places = of_session.get(&tool.session).map_or(&[][..], Vec::as_slice);
-        let at = tool.at.unwrap_or(Timestamp::MAX);
-        let begun = places.partition_point(|place| investigations[*place].asked_at() <= at);
-        let Some(place) = places.get(begun.saturating_sub(1)) else {
+        let Some(places) = of_session.get(&tool.session) else {
             continue;
         };
-        let one = &mut investigations[*place];
+        let at = tool.at.unwrap_or(Timestamp::MAX);
+        let begun = places.partition_point(|place| investigations[*place].asked_at() <= at);
+        let one = &mut investigations[places[begun.saturating_sub(1)]];
         let nearest = at.clamp(one.asked_at(), one.at);
         if tool.at.is_none() || nearest.duration_since(at).abs() <= LONGEST_DISTANCE {
             one.tools.push(tool);
@@ -250,10 +241,9 @@ fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
 
 impl fmt::Display for HeldCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let repeats = if self.repeat == 1 {
-            "repeat"
-        } else {
-            "repeats"
+        let repeats = match self.repeat {
+            1 => "repeat",
+            _ => "repeats",
         };
         let parts = counted([
             (self.repeat, repeats),
@@ -286,7 +276,7 @@ impl Investigation {
 
     /// When the question was asked.
     pub fn asked_at(&self) -> Timestamp {
-        let length = SignedDuration::from_millis(i64::try_from(self.duration_ms).unwrap_or(0));
+        let length = Duration::from_millis(self.duration_ms);
         self.at.checked_sub(length).unwrap_or(self.at)
     }
 
@@ -321,11 +311,8 @@ impl Investigation {
 
     /// The reason why there is no diagnosis, with the peer's own words.
     pub fn failure(&self) -> Option<String> {
-        let error = self.error.as_ref()?;
-        Some(match &self.reasoning_error_message {
-            Some(message) => format!("{error}: {message}"),
-            None => error.clone(),
-        })
+        let words = self.reasoning_error_message.as_deref();
+        self.error.as_ref().map(|error| with_reason(error, words))
     }
 
     pub fn failed_tools(&self) -> impl Iterator<Item = &Tool> {

@@ -248,7 +248,14 @@ fn what_the_state_knows_is_part_of_the_incidents() {
         0,
         json!({"held_back": {"silenced": 1}}),
     )];
-    let record = record_with(Sources::new(parts, Vec::new()), &rows, None);
+    let record = record_with(
+        Sources {
+            parts,
+            ..Sources::default()
+        },
+        &rows,
+        None,
+    );
     let expected = [
         "neon 25-25: 1 wakes, 0 messages",
         "fly 0-30: 7 wakes, 1 messages",

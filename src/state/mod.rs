@@ -127,14 +127,6 @@ pub struct EngineFailure {
     pub in_a_row: u64,
 }
 
-impl EngineFailure {
-    /// Returns the reason with the peer's own words.
-    pub fn words(&self) -> String {
-        let message = self.message.as_ref().map(|message| format!(": {message}"));
-        self.reason.clone() + &message.unwrap_or_default()
-    }
-}
-
 impl Default for State {
     fn default() -> Self {
         Self {

@@ -57,29 +57,24 @@ pub(super) fn read(
     }
     if let Some(named) = &paths.outcome_log {
         read_log(named, since, &[COMPLETED_SEAM], |line| {
-            let row = Row::parse(line).filter(|row| row.is_of(COMPLETED_SEAM));
-            row.into_iter().for_each(|row| take(row, true));
+            if let Some(row) = Row::parse(line).filter(|row| row.is_of(COMPLETED_SEAM)) {
+                take(row, true);
+            }
         })?;
     }
     let mut needles = vec![TOOL_SEAM];
-    needles.extend(
-        session
-            .into_iter()
-            .flat_map(|session| [plain_part(session), SEAM]),
-    );
+    if let Some(session) = session {
+        needles.extend([plain_part(session), SEAM]);
+    }
     read_log(&paths.audit_log, since, &needles, |line| {
         if let Some(session) = session {
-            let raised = read_rows(line)
-                .wakes()
-                .cloned()
-                .collect::<Vec<_>>()
-                .into_iter();
-            let raised = raised.map(|wake| wake.masked(&secrets));
+            let read = read_rows(line);
+            let raised = read.wakes().map(|wake| wake.clone().masked(&secrets));
             wakes.extend(raised.filter(|wake| wake.caller_session_id() == session));
         }
-        Row::parse(line)
-            .into_iter()
-            .for_each(|row| take(row, false));
+        if let Some(row) = Row::parse(line) {
+            take(row, false);
+        }
     })?;
     Ok(Found {
         record: sources.record(snapshot),
@@ -97,21 +92,19 @@ fn sources(config: &Config) -> Sources {
         State::default()
     });
     let log = state.log(&config.paths.audit_log);
-    let parts = log
-        .into_iter()
-        .flat_map(|log| Incident::of_state(log, &config.debounce, now));
-    let parts = parts.chain(state.queue.iter().flat_map(pending));
-    let silences = silences::list(&store)
-        .into_iter()
-        .filter(|one| !one.is_over(now));
-    let silences = silences.map(|one| Silence {
+    let mut sources = Sources::default();
+    sources.parts = Incident::of_state(log, &config.debounce, now);
+    sources.parts.extend(state.queue.iter().flat_map(pending));
+    let silences = silences::list(&store).into_iter();
+    let silences = silences.filter(|one| !one.is_over(now)).map(|one| Silence {
         of: one.scope.to_string(),
         from: one.since,
         until: one.until,
         wakes: log.map_or(0, |log| log.held_back_by(&one)),
         reason: one.reason,
     });
-    Sources::new(parts.collect(), silences.collect())
+    sources.silences = silences.collect();
+    sources
 }
 
 /// Returns the wakes of an investigation that has not ended. One that is asked about again has an

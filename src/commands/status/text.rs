@@ -10,7 +10,7 @@ use crate::incident::Pair;
 use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
-use crate::text::on_one_line;
+use crate::text::with_reason;
 use crate::time::{clock, span};
 
 /// The columns before a text.
@@ -23,11 +23,8 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
     let mut entry = |title: &str, texts: &[String], colour: Option<Colour>| {
         let titles = std::iter::once(title).chain(std::iter::repeat(""));
         for (title, text) in titles.zip(texts) {
-            let text = wrapped(&on_one_line(text), INDENT);
-            let text = match colour {
-                Some(colour) => painter.paint(colour, &text),
-                None => text,
-            };
+            let text = wrapped(text, INDENT);
+            let text = colour.map_or(text.clone(), |colour| painter.paint(colour, &text));
             lines.push(format!("{title:<INDENT$}{text}"));
         }
     };
@@ -49,7 +46,8 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
     entry("position", &[position(status)], None);
     entry("pending", &[pending(&status.investigations)], None);
     if let Some(failure) = &status.last_failure {
-        let failure = format!("failed at {}: {}", clock(failure.at, now), failure.words());
+        let reason = format!("failed at {}: {}", clock(failure.at, now), failure.reason);
+        let failure = with_reason(&reason, failure.message.as_deref());
         entry("engine", &[failure], Some(Colour::Yellow));
     }
     entry("outbox", &outbox(&status.outbox, now), None);
