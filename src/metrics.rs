@@ -90,7 +90,21 @@ fn text(end: &RunEnd<'_>) -> String {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
     add(&mut text, last_run(end.now, end.exit));
-    add(&mut text, gauges(end));
+    let lag_bytes = end.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64);
+    let last_row = end.log.map(|log| seconds(log.quiet.since.min(end.now)));
+    let outbox = &end.state.outbox;
+    let oldest = outbox.iter().map(|one| seconds(one.queued_at));
+    let oldest_age = oldest.map(|at| seconds(end.now) - at).fold(0.0, f64::max);
+    let success = end.runs.last_success.map_or(0.0, seconds);
+    let gauges = [
+        ("last_success_timestamp_seconds", success),
+        ("lag_bytes", lag_bytes),
+        ("last_row_timestamp_seconds", last_row.unwrap_or(f64::NAN)),
+        ("outbox_dms", outbox.len() as f64),
+        ("investigations_owed", end.state.queue.len() as f64),
+        ("outbox_oldest_age_seconds", oldest_age),
+    ];
+    add(&mut text, gauges);
     text
 }
 
@@ -126,25 +140,6 @@ fn last_run(now: Timestamp, exit: Exit) -> [(&'static str, f64); 2] {
     [
         ("last_run_timestamp_seconds", seconds(now)),
         ("last_run_exit_code", f64::from(exit as u8)),
-    ]
-}
-
-fn gauges(end: &RunEnd<'_>) -> [(&'static str, f64); 6] {
-    let success = end.runs.last_success.map_or(0.0, seconds);
-    let state = end.state;
-    let lag_bytes = end.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64);
-    let last_row = end
-        .log
-        .map_or(f64::NAN, |log| seconds(log.quiet.since.min(end.now)));
-    let oldest = state.outbox.iter().map(|one| one.queued_at).min();
-    let age = oldest.map_or(0.0, |oldest| (seconds(end.now) - seconds(oldest)).max(0.0));
-    [
-        ("last_success_timestamp_seconds", success),
-        ("lag_bytes", lag_bytes),
-        ("last_row_timestamp_seconds", last_row),
-        ("outbox_dms", state.outbox.len() as f64),
-        ("investigations_owed", state.queue.len() as f64),
-        ("outbox_oldest_age_seconds", age),
     ]
 }
 

@@ -97,11 +97,9 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
             Some(before) if before.includes(part.first_wake_at) => before.add(part),
             before => {
                 // A repeat is inside a window, and no incident begins inside one.
-                if let Some(before) = before {
-                    before.held_back.merge(HeldCounts {
-                        repeat: std::mem::take(&mut part.held_back.repeat),
-                        ..HeldCounts::default()
-                    });
+                if let Some(HeldCounts { repeat, .. }) = before.map(|before| &mut before.held_back)
+                {
+                    *repeat = repeat.saturating_add(std::mem::take(&mut part.held_back.repeat));
                 }
                 incidents.push(part);
             }
@@ -135,11 +133,10 @@ pub fn resolve(incidents: &mut [Incident], snapshot: Option<&Snapshot>) {
 
 impl Incident {
     fn includes(&self, from: Timestamp) -> bool {
-        let is_before_end = match self.recovered_at {
-            Some(recovered_at) => from < recovered_at,
-            None => from <= self.last_wake_at,
-        };
-        from == self.first_wake_at || is_before_end
+        let is_open_then = self
+            .recovered_at
+            .map_or(from <= self.last_wake_at, |at| from < at);
+        from == self.first_wake_at || is_open_then
     }
 
     fn add(&mut self, part: Self) {
@@ -163,8 +160,8 @@ impl Incident {
 
     /// When it was well again, or else last seen.
     pub fn end(&self) -> Timestamp {
-        self.recovered_at
-            .map_or(self.last_wake_at, |at| at.max(self.last_wake_at))
+        self.last_wake_at
+            .max(self.recovered_at.unwrap_or(Timestamp::MIN))
     }
 
     /// How it stands, where that is known.

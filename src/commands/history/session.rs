@@ -51,16 +51,10 @@ pub(super) fn events(
     events.extend(shown.investigations.iter().copied().flat_map(investigation));
     events.extend(found.rows.iter().filter_map(row));
     let pending = shown.incidents.iter().filter(|one| one.pending > 0);
-    let pending = pending.map(|one| (one.last_wake_at, "not answered yet"));
-    events.extend(pending.map(|(at, what)| Event::new(at, "question", what, "")));
-    let is_known = || {
-        found
-            .record
-            .investigations
-            .iter()
-            .any(|one| one.is_in(session))
-    };
-    if events.is_empty() && !is_known() {
+    let question = |at| Event::new(at, "question", "not answered yet", "");
+    events.extend(pending.map(|one| question(one.last_wake_at)));
+    let mut known = found.record.investigations.iter();
+    if events.is_empty() && !known.any(|one| one.is_in(session)) {
         return Err(unknown(session, &found.record));
     }
     events.retain(|event| since.is_none_or(|since| event.at >= since));
@@ -83,17 +77,12 @@ fn unknown(session: &str, record: &Record) -> Problem {
 
 /// A wake without a time has no place among the others.
 fn wake(wake: &Wake) -> Option<Event> {
-    let (title, detail) = (&wake.title, &wake.detail);
-    let mut text = format!("{title}\n\n{detail}");
+    let at = wake.raised_at()?;
+    let mut text = format!("{}\n\n{}", wake.title, wake.detail);
     if wake.snapshot_details != "{}" {
         text += &format!("\n\nsnapshot_details: {}", wake.snapshot_details);
     }
-    Some(Event::new(
-        wake.raised_at()?,
-        "wake",
-        wake.severity.as_str(),
-        text,
-    ))
+    Some(Event::new(at, "wake", wake.severity.as_str(), text))
 }
 
 /// The question, the answer and the message. The message has the answer's time: how long Slack took is
@@ -138,9 +127,9 @@ fn row(row: &Row) -> Option<Event> {
         other => (other, String::new()),
     };
     let details = row.details().as_object().into_iter().flatten();
-    let lines = details.map(|(field, value)| match value.as_str() {
-        Some(text) => format!("{field}: {text}"),
-        None => format!("{field}: {value}"),
+    let lines = details.map(|(field, value)| {
+        let text = value.as_str().map_or(value.to_string(), str::to_owned);
+        format!("{field}: {text}")
     });
     let lines: Vec<_> = lines.collect();
     Some(Event::new(row.emitted_at()?, kind, what, lines.join("\n")))

@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::http::Endpoint;
 use crate::metrics::{self, RunEnd};
-use crate::state::State;
 use crate::state::lock::Note;
 use crate::terminal::Waiting;
 
@@ -50,19 +49,22 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 /// how it ended, and one that found the lock held nothing.
 pub(super) fn write_metrics(path: &Path, config: &Config, over: &Over, ended: &Ended) {
     let now = Timestamp::now();
-    let exit = match ended {
-        Ok(exit) => *exit,
-        Err(problem) => problem.exit,
-    };
+    let exit = ended
+        .as_ref()
+        .map_or_else(|problem| problem.exit, |exit| *exit);
     let written = match &over.state {
         Some(state) => {
+            let path_of_log = &config.paths.audit_log;
+            let log = state.log(path_of_log);
+            let lag = log.and_then(|log| lag(path_of_log, &log.checkpoint, now).ok());
+            let lag = lag.filter(|lag| !lag.missing);
             let end = RunEnd {
                 now,
                 exit,
                 state,
                 runs: &over.note,
-                log: state.log(&config.paths.audit_log),
-                lag_bytes: lag_bytes(config, state),
+                log,
+                lag_bytes: lag.map(|lag| lag.bytes),
             };
             metrics::write(path, &end)
         }
@@ -72,11 +74,4 @@ pub(super) fn write_metrics(path: &Path, config: &Config, over: &Over, ended: &E
     if let Err(error) = written {
         warn!("cannot write the metrics to {}: {error}", path.display());
     }
-}
-
-/// Returns how much of the log is unread; `None` where it cannot be read.
-fn lag_bytes(config: &Config, state: &State) -> Option<u64> {
-    let log = &config.paths.audit_log;
-    let lag = lag(log, &state.log(log)?.checkpoint, Timestamp::now()).ok()?;
-    (!lag.missing).then_some(lag.bytes)
 }
