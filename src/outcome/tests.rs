@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::engine::Usage;
 use crate::incident::{Counted, Dispatch, HeldBack};
 use crate::state::queue::Alert;
 

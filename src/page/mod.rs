@@ -8,12 +8,11 @@ mod table;
 mod timeline;
 
 use std::io;
-use std::path::Path;
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::incident::Rules;
+use crate::config::Config;
 use crate::record::{Incident, Record, Resolution, Selection, by_pair};
 use crate::report::{self, count};
 use crate::text::{first_few, for_terminal};
@@ -30,10 +29,9 @@ const LONGEST_TEXT: usize = 2_000;
 /// What a page is made from.
 pub struct Page<'a> {
     pub title: String,
-    pub log: &'a Path,
+    pub config: &'a Config,
     pub record: &'a Record,
     pub shown: &'a Selection<'a>,
-    pub policy: &'a Rules,
     /// The start of the time that was asked for.
     pub since: Option<Timestamp>,
     /// `None` for a replay: nothing was sent.
@@ -47,6 +45,11 @@ pub fn print(page: &Page<'_>) -> io::Result<()> {
 fn document(page: &Page<'_>) -> Markup {
     let title = clean(&page.title);
     let axis = Axis::of(page);
+    let window = page.config.debounce.window;
+    let repeats = match window.is_zero() {
+        true => "repeats are not held back".to_owned(),
+        false => format!("repeats are held back for {}", span(window)),
+    };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -64,9 +67,9 @@ fn document(page: &Page<'_>) -> Markup {
                     h1 { (title) }
                     p {
                         @if let Some(axis) = &axis { (period(axis.from, axis.to, Timestamp::MIN)) " · " }
-                        (settings(page.policy)) " · " b { "All times are UTC" }
+                        (repeats) " · " b { "All times are UTC" }
                     }
-                    p.log { (clean(&page.log.to_string_lossy())) }
+                    p.log { (clean(&page.config.paths.audit_log.to_string_lossy())) }
                 }
                 main {
                     @if let Some(axis) = axis {
@@ -91,13 +94,6 @@ fn document(page: &Page<'_>) -> Markup {
                 }
             }
         }
-    }
-}
-
-fn settings(policy: &Rules) -> String {
-    match policy.window.is_zero() {
-        true => "repeats are not held back".to_owned(),
-        false => format!("repeats are held back for {}", span(policy.window)),
     }
 }
 

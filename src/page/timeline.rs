@@ -248,7 +248,10 @@ fn items<'a>(
     }
     windows.sort();
     let begun: Vec<_> = windows.iter().map(|(at, _)| *at).collect();
-    for ((from, recovered_at), end) in windows.into_iter().zip(page.policy.window_ends(&begun)) {
+    for ((from, recovered_at), end) in windows
+        .into_iter()
+        .zip(page.config.debounce.window_ends(&begun))
+    {
         let end = end.min(recovered_at.unwrap_or(end)).max(from);
         add(None, Window, from, end, None);
     }

@@ -30,16 +30,22 @@ pub use select::{Filter, Selection, Totals};
 /// A tool that was called this long before a question, or after its answer, belongs to none of ours.
 const LONGEST_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
 
-/// All that is known.
+/// All that is known. It is made from rows, which [`Record::take`] takes, and from what no row says yet;
+/// [`Record::join`] then puts it together.
 #[derive(Debug, Default)]
 pub struct Record {
     /// In the order in which they ended. A late diagnosis is one of its own.
     pub investigations: Vec<Investigation>,
     /// In the order in which they ended, or were last seen.
     pub incidents: Vec<Incident>,
-    silences: Vec<Silence>,
-    /// What no investigation's row says.
-    parts: Vec<Incident>,
+    pub silences: Vec<Silence>,
+    /// What no investigation's row says: the wakes of investigations that have not ended, the incidents that
+    /// the state still holds, with what was held back since their last row, and recoveries.
+    pub parts: Vec<Incident>,
+    tools: Vec<Tool>,
+    /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
+    places: BTreeMap<(String, Pair, bool), usize>,
+    deliveries: Vec<(String, Pair, Timestamp)>,
 }
 
 /// A silence or an acknowledgement.
@@ -132,21 +138,7 @@ pub enum Resolution {
     Unknown,
 }
 
-/// What a record is made from.
-#[derive(Debug, Default)]
-pub struct Sources {
-    /// What no investigation's row says: the wakes of investigations that have not ended, the incidents that
-    /// the state still holds, with what was held back since their last row, and recoveries.
-    pub parts: Vec<Incident>,
-    pub silences: Vec<Silence>,
-    tools: Vec<Tool>,
-    investigations: Vec<Investigation>,
-    /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
-    places: BTreeMap<(String, Pair, bool), usize>,
-    deliveries: Vec<(String, Pair, Timestamp)>,
-}
-
-impl Sources {
+impl Record {
     /// Takes a row of any seam. After a kill there may be two of one investigation and pair, or of one
     /// recovery: the last counts.
     pub fn take(&mut self, row: &Row) {
@@ -179,9 +171,9 @@ impl Sources {
         }
     }
 
-    /// Makes the record. The snapshot says which services are well now.
-    pub fn record(mut self, snapshot: Option<&Snapshot>) -> Record {
-        for (id, pair, at) in self.deliveries {
+    /// Joins all that was taken. The snapshot says which services are well now.
+    pub fn join(&mut self, snapshot: Option<&Snapshot>) {
+        for (id, pair, at) in self.deliveries.drain(..) {
             let keys = [false, true].map(|late| (id.clone(), pair.clone(), late));
             for place in keys.iter().filter_map(|key| self.places.get(key)) {
                 let one = &mut self.investigations[*place];
@@ -196,19 +188,13 @@ impl Sources {
             one.failed = (one.error.is_some() && !has_late) || !one.is_delivered();
         }
         self.investigations.sort_by_key(|one| one.at);
-        join_tools(&mut self.investigations, self.tools);
-        let mut incidents = incidents::group(&self.investigations, &self.parts);
-        incidents::resolve(&mut incidents, snapshot);
-        for one in &incidents {
+        join_tools(&mut self.investigations, std::mem::take(&mut self.tools));
+        self.incidents = incidents::group(&self.investigations, &self.parts);
+        incidents::resolve(&mut self.incidents, snapshot);
+        for one in &self.incidents {
             for place in &one.investigations {
                 self.investigations[*place].resolution = one.resolution;
             }
-        }
-        Record {
-            incidents,
-            investigations: self.investigations,
-            silences: self.silences,
-            parts: self.parts,
         }
     }
 }

@@ -25,14 +25,11 @@ fn details<T: DeserializeOwned + Default>(row: &Row) -> T {
     T::deserialize(Value::Object(details)).unwrap_or_default()
 }
 
-/// From a row of `probe.investigation_completed`. One without a session is none of ours.
+/// From a row of `probe.investigation_completed`. One without a session or a pair is none of ours.
 pub fn investigation(row: &Row) -> Option<Investigation> {
     let mut one = Investigation {
         at: row.emitted_at()?,
-        pair: Pair {
-            probe: row.detail("probe").unwrap_or_default(),
-            category: row.detail("issue_category").unwrap_or_default(),
-        },
+        pair: pair(row)?,
         caller_session_id: row.text("caller_session_id")?,
         ..details(row)
     };

@@ -54,16 +54,16 @@ fn recovered(id: &str, probe: &str, minute: i64, first: i64, repeats: u64) -> Va
     row("recovery_told", probe, minute, details)
 }
 
-fn record_with(sources: Sources, rows: &[Value], snapshot: Option<&Snapshot>) -> Record {
-    let mut sources = sources;
+fn record_with(mut record: Record, rows: &[Value], snapshot: Option<&Snapshot>) -> Record {
     for row in rows {
-        sources.take(&Row::of(row.clone()));
+        record.take(&Row::of(row.clone()));
     }
-    sources.record(snapshot)
+    record.join(snapshot);
+    record
 }
 
 fn record(rows: &[Value]) -> Record {
-    record_with(Sources::default(), rows, None)
+    record_with(Record::default(), rows, None)
 }
 
 /// `fly 0-25 +28: 5 wakes, 2 messages`: from when to when, when it recovered.
@@ -249,9 +249,9 @@ fn what_the_state_knows_is_part_of_the_incidents() {
         json!({"held_back": {"silenced": 1}}),
     )];
     let record = record_with(
-        Sources {
+        Record {
             parts,
-            ..Sources::default()
+            ..Record::default()
         },
         &rows,
         None,
@@ -298,7 +298,7 @@ fn an_incident_is_resolved_by_its_recovery_or_a_newer_snapshot() {
         (Some(snapshot("degraded", 121)), [Resolved, Unknown, Active]),
         (Some(snapshot("unknown", 121)), [Resolved, Unknown, Unknown]),
     ] {
-        let record = record_with(Sources::default(), &rows, snapshot.as_ref());
+        let record = record_with(Record::default(), &rows, snapshot.as_ref());
         let of_incidents = record.incidents.iter().map(|one| one.resolution);
         assert_eq!(of_incidents.collect::<Vec<_>>(), expected, "{snapshot:?}");
         let of_investigations = record.investigations.iter().map(|one| one.resolution);
@@ -536,7 +536,7 @@ fn the_pairs_that_are_still_bad_come_first_then_the_worst_then_the_longest() {
         done("d", "active", 0, 0, json!({})),
     ];
     let snapshot = Snapshot::of(at(20), json!({"active": "unhealthy"}));
-    let record = record_with(Sources::default(), &rows, Some(&snapshot));
+    let record = record_with(Record::default(), &rows, Some(&snapshot));
     let shown = record.select(&Filter::default());
     let order = by_pair(&shown.incidents).into_iter();
     let order = order.map(|one| one[0].pair.probe.clone());

@@ -69,10 +69,9 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
         (RecordFormat::Text, None) => print_lines(&text::lines(&shown, now, painter)),
         (RecordFormat::Html, _) => page::print(&page::Page {
             title: "History".to_owned(),
-            log: &config.paths.audit_log,
+            config: &config,
             record,
             shown: &shown,
-            policy: &config.debounce,
             since,
             now: Some(now),
         }),

@@ -12,7 +12,7 @@ use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::incident::Pair;
 use crate::outcome::{COMPLETED_SEAM, FILE, TURNED_FILE};
-use crate::record::{Incident, Record, Silence, Sources};
+use crate::record::{Incident, Record, Silence};
 use crate::snapshot::Snapshot;
 use crate::state::queue::Investigation;
 
@@ -37,14 +37,14 @@ pub(super) fn read(
 ) -> Result<Found> {
     let paths = &config.paths;
     let secrets = config.secrets();
-    let mut sources = sources(config);
+    let mut record = unrecorded(config);
     let mut rows = Vec::new();
     let mut wakes = Vec::new();
     // Whoever writes the audit log says nothing there about our messages and silences.
     let mut take = |row: Row, is_ours: bool| {
         let row = row.masked(&secrets);
         if is_ours || row.is_of(TOOL_SEAM) {
-            sources.take(&row);
+            record.take(&row);
         }
         let is_of_session = session.is_some_and(|session| row.is_in(session));
         if is_of_session && !row.is_of(COMPLETED_SEAM) {
@@ -76,15 +76,16 @@ pub(super) fn read(
             take(row, false);
         }
     })?;
+    record.join(snapshot);
     Ok(Found {
-        record: sources.record(snapshot),
+        record,
         rows,
         wakes,
     })
 }
 
-/// Reads what the state holds. Without a readable one the record is made from the rows alone.
-fn sources(config: &Config) -> Sources {
+/// Begins the record with what the state holds. Without a readable one it is made from the rows alone.
+fn unrecorded(config: &Config) -> Record {
     let now = Timestamp::now();
     let mut store = Store::at(&config.paths.state_dir);
     let state = store.load().unwrap_or_else(|problem| {
@@ -92,9 +93,9 @@ fn sources(config: &Config) -> Sources {
         State::default()
     });
     let log = state.log(&config.paths.audit_log);
-    let mut sources = Sources::default();
-    sources.parts = Incident::of_state(log, &config.debounce, now);
-    sources.parts.extend(state.queue.iter().flat_map(pending));
+    let mut record = Record::default();
+    record.parts = Incident::of_state(log, &config.debounce, now);
+    record.parts.extend(state.queue.iter().flat_map(pending));
     let silences = silences::list(&store).into_iter();
     let silences = silences.filter(|one| !one.is_over(now)).map(|one| Silence {
         of: one.scope.to_string(),
@@ -103,8 +104,8 @@ fn sources(config: &Config) -> Sources {
         wakes: log.map_or(0, |log| log.held_back_by(&one)),
         reason: one.reason,
     });
-    sources.silences = silences.collect();
-    sources
+    record.silences = silences.collect();
+    record
 }
 
 /// Returns the wakes of an investigation that has not ended. One that is asked about again has an

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use crate::incident::Pair;
 use crate::record::{Group, Resolution, Selection, Totals, worst};
 use crate::report::count;
 use crate::terminal::{Colour, Painter, width, wrap, wrapped};
@@ -26,34 +27,24 @@ pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> 
 /// `fly:service_unhealthy (critical), 14:32 to 15:10 UTC (38 min), recovered`, and below it what is
 /// known.
 fn block(group: &Group<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
-    let pair = &group.last.pair;
-    let (probe, category) = (&pair.probe, &pair.category);
+    let Pair { probe, category } = &group.last.pair;
     let state = group.last.state().map(|state| format!(", {state}"));
-    let head = format!(
-        "{probe}:{category} ({}), {}{}",
-        worst(&group.incidents),
-        group.when(now),
-        state.unwrap_or_default()
+    let (severity, when) = (worst(&group.incidents), group.when(now));
+    let state = state.unwrap_or_default();
+    let head = wrapped(
+        &format!("{probe}:{category} ({severity}), {when}{state}"),
+        0,
     );
-    let head = wrapped(&head, 0);
     let colour = match group.last.resolution {
         Resolution::Active => Colour::Red,
         _ => Colour::Bold,
     };
-    let mut lines: Vec<_> = head
-        .lines()
-        .map(|line| painter.paint(colour, line))
-        .collect();
-    lines.extend(indented(group.last.title.as_deref().unwrap_or_default()));
-    lines.extend(indented(&group.counts()));
-    lines.extend(indented(group.diagnosis().unwrap_or_default()));
-    lines.extend(
-        group
-            .problems()
-            .iter()
-            .flat_map(|problem| indented(problem)),
-    );
-    lines
+    let head = head.lines().map(|line| painter.paint(colour, line));
+    let title = group.last.title.as_deref().unwrap_or_default();
+    let diagnosis = group.diagnosis().unwrap_or_default();
+    let (counts, problems) = (group.counts(), group.problems().join("\n"));
+    let below = [title, &counts, diagnosis, &problems];
+    head.chain(below.into_iter().flat_map(indented)).collect()
 }
 
 /// Wraps a text at the terminal's width and indents it. Blank lines are left out.
