@@ -119,9 +119,8 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
         field("digest_size", is_digest.then_some(alerts.len())),
         field("digest_session", session),
     ];
-    let applying = others
-        .into_iter()
-        .filter(|(_, value)| value.get() != "null");
+    let others = others.into_iter();
+    let applying = others.filter(|(_, value)| value.get() != "null");
     let fields = fields.into_iter().chain(applying);
     let id = message.investigation.as_ref();
     row(COMPLETED_SEAM, id, wake, fields, record.ended_at)

@@ -211,18 +211,17 @@ pub fn print(text: &str) -> io::Result<()> {
 
 impl WakeReport {
     pub fn new(wake: &Wake, decision: &Decision) -> Self {
+        use Decision::HeldBack;
+        use Reason::{Acknowledged, Repeat, Resent};
         Self {
             probe: wake.probe.clone(),
             category: wake.category.clone(),
             severity: wake.severity.clone(),
             emitted_at: wake.emitted_at.clone(),
             dispatched: matches!(decision, Decision::Dispatch(_)),
-            debounce_skipped: matches!(
-                decision,
-                Decision::HeldBack(Reason::Repeat | Reason::Resent | Reason::Acknowledged)
-            ),
-            buffered_skipped: *decision == Decision::HeldBack(Reason::Buffered),
-            silenced: *decision == Decision::HeldBack(Reason::Silenced),
+            debounce_skipped: matches!(decision, HeldBack(Repeat | Resent | Acknowledged)),
+            buffered_skipped: *decision == HeldBack(Reason::Buffered),
+            silenced: *decision == HeldBack(Reason::Silenced),
             caller_session_id: wake.caller_session_id(),
             ..Self::default()
         }

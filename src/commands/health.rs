@@ -92,22 +92,16 @@ impl Runs {
 
 /// Reports messages that have waited for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
-    let all = state
-        .outbox
-        .iter()
-        .map(|one| (age(one.queued_at, now), one));
-    let late = all.filter(|(age, _)| *age >= least);
+    let outbox = state.outbox.iter();
+    let late = outbox.map(|one| (age(one.queued_at, now), one));
+    let late = late.filter(|(age, _)| *age >= least);
     let messages = count(late.clone().count() as u64, "message is", "messages are");
     let (age, oldest) = late.max_by_key(|(age, _)| *age)?;
-    let (waited, cause) = (
-        span(age),
-        oldest.cause.as_deref().unwrap_or("not tried yet"),
-    );
-    let message = format!("{messages} queued, the oldest for {waited}: {cause}");
-    Some(warning(
-        message,
-        "the next run tries again; see: probe-wake status",
-    ))
+    let (age, cause) = (span(age), oldest.cause.as_deref());
+    let cause = cause.unwrap_or("not tried yet");
+    let message = format!("{messages} queued, the oldest for {age}: {cause}");
+    let next_step = "the next run tries again; see: probe-wake status";
+    Some(warning(message, next_step))
 }
 
 /// Reports why no message can be sent, where that does not pass by itself.
@@ -130,11 +124,9 @@ pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
     let number: usize = late.clone().map(|one| one.alerts.len()).sum();
     let oldest = span(late.map(|one| age(one.queued_at, now)).max()?);
     let wakes = count(number as u64, "wake is", "wakes are");
+    let message = format!("{wakes} unsent, the oldest for {oldest}");
     let next_step = "start a run by hand and see what it says: probe-wake run -v";
-    Some(warning(
-        format!("{wakes} unsent, the oldest for {oldest}"),
-        next_step,
-    ))
+    Some(warning(message, next_step))
 }
 
 pub fn undelivered(number: u64) -> Option<Finding> {
@@ -147,11 +139,8 @@ pub fn undelivered(number: u64) -> Option<Finding> {
 pub fn engine(state: &State) -> Option<Finding> {
     let failure = state.last_failure.as_ref();
     let failure = failure.filter(|one| one.in_a_row >= MOST_FAILURES)?;
-    let times = failure.in_a_row;
-    let message = format!(
-        "the engine has failed {times} times in a row: {}",
-        failure.reason
-    );
+    let (times, reason) = (failure.in_a_row, &failure.reason);
+    let message = format!("the engine has failed {times} times in a row: {reason}");
     let message = with_reason(&message, failure.message.as_deref());
     Some(failed(message, "see: probe-wake check --ask-engine"))
 }
@@ -177,10 +166,8 @@ pub fn recovery(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Opt
     let trouble = config.tell_recovery.then(trouble).flatten()?;
     let variable = var::SNAPSHOT_PATH.name;
     let next_step = format!("start Kora's daemon, or name its snapshot with {variable}");
-    Some(warning(
-        format!("no recovery can be seen: {trouble}"),
-        next_step,
-    ))
+    let message = format!("no recovery can be seen: {trouble}");
+    Some(warning(message, next_step))
 }
 
 /// If the time is in the future, the clock was set back, and the real age is unknown.

@@ -12,7 +12,6 @@ use super::{Page, clean, severity_class};
 use crate::incident::Pair;
 use crate::record::{Incident, bad_for, by_pair, worse, worst};
 use crate::report::count;
-use crate::text::with_reason;
 use crate::time::{period, span};
 
 /// Signs that are nearer than this, in percent of the width, are drawn as one.
@@ -291,10 +290,10 @@ fn draw(item: &Item<'_>, axis: &Axis) -> Markup {
     if item.count > 1 {
         title += &format!(" × {}", item.count);
     }
-    let words = item
-        .words
-        .map(|words| words.chars().take(LONGEST_WORDS).collect::<String>());
-    let title = with_reason(&title, words.as_deref().map(clean).as_deref());
+    if let Some(words) = item.words {
+        let words: String = words.chars().take(LONGEST_WORDS).collect();
+        title += &format!(": {}", clean(&words));
+    }
     let (from, to) = (axis.place(item.from), axis.place(item.to));
     let (x, width) = (percent(from), percent((to - from).max(LEAST_WIDTH)));
     let shape = shape(item.kind, &x, &width, item.severity, Some(&title));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{HeldCounts, Incident, Investigation, Record};
+use crate::engine::Reason;
 use crate::incident::Pair;
 use crate::report::count;
 use crate::time::{period, span};
@@ -94,8 +95,9 @@ impl Group<'_> {
     /// What failed, a line for each kind of failure.
     pub fn problems(&self) -> Vec<String> {
         let all = || self.investigations.iter();
-        // A late diagnosis makes up for a failure.
-        let failed = all().filter(|one| one.failed && !one.lacks_engine());
+        // A late diagnosis makes up for a failure. To have no engine is a choice, and nothing to explain.
+        let is_choice = Some(Reason::EngineUnavailable.to_string());
+        let failed = all().filter(|one| one.failed && one.error != is_choice);
         let reasons: BTreeSet<_> = failed.filter_map(|one| one.failure()).collect();
         let reasons = reasons.into_iter();
         let mut problems: Vec<_> = reasons.map(|why| format!("No diagnosis: {why}")).collect();

@@ -133,10 +133,11 @@ pub fn resolve(incidents: &mut [Incident], snapshot: Option<&Snapshot>) {
 
 impl Incident {
     fn includes(&self, from: Timestamp) -> bool {
-        let is_open_then = self
-            .recovered_at
-            .map_or(from <= self.last_wake_at, |at| from < at);
-        from == self.first_wake_at || is_open_then
+        from == self.first_wake_at
+            || match self.recovered_at {
+                Some(at) => from < at,
+                None => from <= self.last_wake_at,
+            }
     }
 
     fn add(&mut self, part: Self) {

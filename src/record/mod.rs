@@ -16,7 +16,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::seams::{Row, TOOL_SEAM};
-use crate::engine::Reason;
 use crate::incident::{HeldCounts, Pair, Severity};
 use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, RECOVERED_SEAM, SILENCE_OVER_SEAM};
 use crate::report::counted;
@@ -254,12 +253,6 @@ impl Silence {
 }
 
 impl Investigation {
-    /// Input and output tokens together; `None` if the engine named neither.
-    pub fn tokens(&self) -> Option<u64> {
-        let named = self.input_tokens.into_iter().chain(self.output_tokens);
-        named.reduce(u64::saturating_add)
-    }
-
     /// When the question was asked.
     pub fn asked_at(&self) -> Timestamp {
         let length = Duration::from_millis(self.duration_ms);
@@ -274,11 +267,6 @@ impl Investigation {
     /// Whether the engine was asked at all.
     pub fn was_asked(&self) -> bool {
         self.duration_ms > 0 || self.model_used.is_some()
-    }
-
-    /// Whether no engine was configured, which is a choice and no failure to explain.
-    pub fn lacks_engine(&self) -> bool {
-        self.error == Some(Reason::EngineUnavailable.to_string())
     }
 
     /// Whether the message left with its first try.

@@ -65,26 +65,19 @@ pub fn recovery(row: &Row) -> Option<Incident> {
 /// `exc_type` and `tool_duration_ms`; other engines write `tool` and `ok`.
 pub fn tool(row: &Row) -> Option<Tool> {
     let first = |fields: &[&str]| fields.iter().find_map(|field| row.detail(field));
-    let details = row.details();
-    let status = first(&["tool_status", "status"]).unwrap_or_else(|| {
-        let is_ok = details["ok"].as_bool();
-        let status = is_ok.map_or("called", |is_ok| if is_ok { "ok" } else { "failed" });
-        status.to_owned()
-    });
+    let is_ok = row.details()["ok"].as_bool();
+    let status = is_ok.map_or("called", |is_ok| if is_ok { "ok" } else { "failed" });
+    let duration_ms = row.number("tool_duration_ms");
     let mut tool = Tool {
         session: row.text("caller_session_id")?,
         at: row.emitted_at(),
-        tool: first(&["tool", "tool_name", "name"]).unwrap_or_else(|| "?".to_owned()),
-        status,
-        exception: None,
-        duration_ms: row
-            .number("tool_duration_ms")
-            .or_else(|| row.number("duration_ms")),
+        tool: first(&["tool", "tool_name", "name"]).unwrap_or("?".to_owned()),
+        status: first(&["tool_status", "status"]).unwrap_or(status.to_owned()),
+        exception: first(&["exc_type", "exception", "error", "result_summary"]),
+        duration_ms: duration_ms.or(row.number("duration_ms")),
     };
-    if tool.is_failed() {
-        let exception = first(&["exc_type", "exception", "error", "result_summary"]);
-        tool.exception = exception.map(|text| quote(&text));
-    }
+    let exception = tool.exception.take().filter(|_| tool.is_failed());
+    tool.exception = exception.map(|text| quote(&text));
     Some(tool)
 }
 

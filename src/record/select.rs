@@ -112,9 +112,10 @@ impl Totals {
         self.dispatched += u64::from(!one.late_diagnosis);
         self.by_reason.merge(one.held_back);
         self.failed += u64::from(one.failed);
-        self.tokens = self.tokens.saturating_add(one.tokens().unwrap_or(0));
+        let tokens = one.input_tokens.into_iter().chain(one.output_tokens);
+        self.tokens = tokens.fold(self.tokens, u64::saturating_add);
         if let Some(cost) = one.total_cost_usd {
-            self.cost = Some(self.cost.unwrap_or(0.0) + cost);
+            *self.cost.get_or_insert(0.0) += cost;
         }
     }
 }

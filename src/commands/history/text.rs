@@ -31,10 +31,8 @@ fn block(group: &Group<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
     let state = group.last.state().map(|state| format!(", {state}"));
     let (severity, when) = (worst(&group.incidents), group.when(now));
     let state = state.unwrap_or_default();
-    let head = wrapped(
-        &format!("{probe}:{category} ({severity}), {when}{state}"),
-        0,
-    );
+    let head = format!("{probe}:{category} ({severity}), {when}{state}");
+    let head = wrapped(&head, 0);
     let colour = match group.last.resolution {
         Resolution::Active => Colour::Red,
         _ => Colour::Bold,

@@ -49,9 +49,10 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 /// how it ended, and one that found the lock held nothing.
 pub(super) fn write_metrics(path: &Path, config: &Config, over: &Over, ended: &Ended) {
     let now = Timestamp::now();
-    let exit = ended
-        .as_ref()
-        .map_or_else(|problem| problem.exit, |exit| *exit);
+    let exit = match ended {
+        Ok(exit) => *exit,
+        Err(problem) => problem.exit,
+    };
     let written = match &over.state {
         Some(state) => {
             let path_of_log = &config.paths.audit_log;

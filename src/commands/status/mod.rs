@@ -176,9 +176,8 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> Resu
 
 /// Returns how much of the log is unread; `None` before the first run. The error says why that is not known.
 fn unread(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<Lag>> {
-    let lag = kept
-        .map(|kept| lag(log, &kept.checkpoint, now))
-        .transpose()?;
+    let lag = kept.map(|kept| lag(log, &kept.checkpoint, now));
+    let lag = lag.transpose()?;
     let is_missing = match &lag {
         Some(lag) => lag.missing,
         None => open_log(log)?.is_none(),

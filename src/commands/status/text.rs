@@ -57,11 +57,8 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
         number => format!("{number}, in {dir}/{folder}: see probe-wake undelivered"),
     };
     entry("undelivered", &[undelivered], None);
-    entry(
-        "recovery",
-        status.recovery_problem.as_slice(),
-        Some(Colour::Yellow),
-    );
+    let recovery = status.recovery_problem.as_slice();
+    entry("recovery", recovery, Some(Colour::Yellow));
     entry("problems", &status.problems, Some(Colour::Red));
     lines
 }
