@@ -2,8 +2,6 @@
 //! their size on every screen, and each stretch has an outline, so that it is seen however short it is.
 //! What would overlap is drawn as one.
 
-use std::collections::HashMap;
-
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
@@ -119,12 +117,6 @@ fn percent(place: f64) -> String {
 
 pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
     let ticks = axis.ticks();
-    let groups = page.shown.groups.iter().enumerate();
-    let rows = groups.flat_map(|(row, group)| {
-        let incidents = group.incidents.iter();
-        incidents.map(move |one| (std::ptr::from_ref(*one), row))
-    });
-    let rows: Rows = rows.collect();
     html! {
         section.timeline {
             h2 { "Time line" }
@@ -156,19 +148,16 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
                     }
                 }
             }
-            @for pair in by_pair(&page.shown.incidents) { (lane(page, &pair, axis, &rows)) }
+            @for pair in by_pair(&page.shown.incidents) { (lane(page, &pair, axis)) }
         }
     }
 }
 
-/// The table's row of each incident.
-type Rows = HashMap<*const Incident, usize>;
-
-fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis, rows: &Rows) -> Markup {
+fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis) -> Markup {
     let last = incidents[incidents.len() - 1];
     let probe = clean(&last.pair.probe);
     let bad_for = bad_for(incidents);
-    let mut items = items(page, &last.pair, incidents, rows);
+    let mut items = items(page, &last.pair, incidents);
     items.retain(|item| item.from <= axis.to && item.to >= axis.from);
     items.sort_by_key(|item| (item.kind, item.from));
     html! {
@@ -202,12 +191,13 @@ struct Item<'a> {
     row: Option<usize>,
 }
 
-fn items<'a>(
-    page: &'a Page<'_>,
-    pair: &Pair,
-    incidents: &[&'a Incident],
-    rows: &Rows,
-) -> Vec<Item<'a>> {
+fn items<'a>(page: &'a Page<'_>, pair: &Pair, incidents: &[&'a Incident]) -> Vec<Item<'a>> {
+    let groups = page.shown.groups.iter().enumerate();
+    let groups: Vec<_> = groups.filter(|(_, group)| group.pair == *pair).collect();
+    let row = |one: &Incident| {
+        let mut before = groups.iter().rev();
+        before.find(|(_, group)| group.first_wake_at <= one.first_wake_at)
+    };
     let mut items: Vec<Item<'a>> = Vec::new();
     let mut add = |incident: Option<&'a Incident>, kind, from, to, words| {
         items.push(Item {
@@ -217,7 +207,7 @@ fn items<'a>(
             count: 1,
             severity: incident.map_or("", |one| &one.severity),
             words,
-            row: incident.and_then(|one| rows.get(&std::ptr::from_ref(one)).copied()),
+            row: incident.and_then(row).map(|(row, _)| *row),
         });
     };
     let mut windows = Vec::new();
@@ -229,8 +219,7 @@ fn items<'a>(
         if let Some(at) = incident.recovered_at {
             point(Recovery, at, None);
         }
-        for place in &incident.investigations {
-            let one = &page.record.investigations[*place];
+        for one in page.record.investigations_of(incident) {
             let (title, failure) = (one.title.as_deref(), one.error.as_deref());
             if !one.late_diagnosis {
                 point(Wake, one.raised_at.unwrap_or(one.begun_at()), title);

@@ -33,6 +33,9 @@ pub struct Incident {
     pub messages: u64,
     /// The last one.
     pub diagnosis: Option<String>,
+    /// How many more of the same pair and title are shown as one with it.
+    #[serde(skip)]
+    pub repeats: u64,
     /// Whether the state has it as open.
     #[serde(skip)]
     pub is_open: bool,
@@ -157,6 +160,16 @@ impl Incident {
         self.diagnosis = part.diagnosis.or(self.diagnosis.take());
         self.is_open |= part.is_open;
         self.investigations.extend(part.investigations);
+    }
+
+    /// Adds the next incident, which is shown as one with this.
+    pub(super) fn repeat(&mut self, next: Self) {
+        self.wakes = self.wakes.saturating_add(next.wakes);
+        self.repeats += 1;
+        self.resolution = next.resolution;
+        let recovered_at = next.recovered_at;
+        self.add(next);
+        self.recovered_at = recovered_at;
     }
 
     /// When it was well again, or else last seen.

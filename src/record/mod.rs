@@ -21,7 +21,6 @@ use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, RECOVERED_SEAM, SILENCE_OVE
 use crate::report::counted;
 use crate::snapshot::Snapshot;
 use crate::text::with_reason;
-pub use group::Group;
 pub use incidents::{Incident, bad_for, by_pair, worst};
 pub use rows::tool;
 pub use select::{Filter, Selection, Totals};
@@ -138,6 +137,15 @@ pub enum Resolution {
 }
 
 impl Record {
+    /// Returns an incident's investigations, the oldest first.
+    pub fn investigations_of(
+        &self,
+        one: &Incident,
+    ) -> impl Iterator<Item = &Investigation> + Clone {
+        let places = one.investigations.iter();
+        places.map(|place| &self.investigations[*place])
+    }
+
     /// Takes a row of any seam. After a kill there may be two of one investigation and pair, or of one
     /// recovery: the last counts.
     pub fn take(&mut self, row: &Row) {

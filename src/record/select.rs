@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::group::{Group, fold};
+use super::group::fold;
 use super::{HeldCounts, Incident, Investigation, Record, Silence};
 use crate::audit::wake::caller_session_id;
 use crate::incident::Pair;
@@ -25,7 +25,8 @@ pub struct Selection<'a> {
     pub investigations: Vec<&'a Investigation>,
     /// Whatever the limit.
     pub incidents: Vec<&'a Incident>,
-    pub groups: Vec<Group<'a>>,
+    /// Those of one pair and title in a row as one.
+    pub groups: Vec<Incident>,
     pub silences: Vec<&'a Silence>,
     /// Whatever the limit, and of those that did not fail, too.
     pub totals: Totals,
@@ -70,16 +71,13 @@ impl Record {
         totals.held_back = totals.by_reason.total();
         totals.wakes = totals.dispatched.saturating_add(totals.held_back);
         let is_shown = |one: &&Incident| {
-            let mut parts = one
-                .investigations
-                .iter()
-                .map(|at| &self.investigations[*at]);
+            let mut parts = self.investigations_of(one);
             picks(&one.pair, one.end())
                 && (is_own(&one.pair) || parts.clone().any(in_session))
                 && (!filter.failed || parts.any(has_failed))
         };
         let incidents: Vec<_> = self.incidents.iter().filter(is_shown).collect();
-        let mut groups = fold(self, &incidents);
+        let mut groups = fold(&incidents);
         investigations.retain(|one| !filter.failed || has_failed(one));
         let most = filter.limit.unwrap_or(usize::MAX);
         investigations.drain(..investigations.len().saturating_sub(most));

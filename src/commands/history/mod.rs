@@ -66,7 +66,7 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
         (RecordFormat::Text, Some(events)) => {
             print_lines(&session::lines(events, &shown.totals, painter))
         }
-        (RecordFormat::Text, None) => print_lines(&text::lines(&shown, now, painter)),
+        (RecordFormat::Text, None) => print_lines(&text::lines(record, &shown, now, painter)),
         (RecordFormat::Html, _) => page::print(&page::Page {
             title: "History".to_owned(),
             config: &config,

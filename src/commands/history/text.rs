@@ -4,15 +4,20 @@
 use jiff::Timestamp;
 
 use crate::incident::Pair;
-use crate::record::{Group, Resolution, Selection, Totals, worst};
+use crate::record::{Incident, Record, Resolution, Selection, Totals};
 use crate::report::count;
 use crate::terminal::{Colour, Painter, width, wrap, wrapped};
 use crate::text::on_one_line;
 
-pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
+pub(super) fn lines(
+    record: &Record,
+    shown: &Selection<'_>,
+    now: Timestamp,
+    painter: Painter,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for group in &shown.groups {
-        lines.extend(block(group, now, painter));
+        lines.extend(block(group, record, now, painter));
         lines.push(String::new());
     }
     if shown.groups.is_empty() {
@@ -26,21 +31,21 @@ pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> 
 
 /// `fly:service_unhealthy (critical), 14:32 to 15:10 UTC (38 min), recovered`, and below it what is
 /// known.
-fn block(group: &Group<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
-    let Pair { probe, category } = &group.last.pair;
-    let state = group.last.state().map(|state| format!(", {state}"));
-    let (severity, when) = (worst(&group.incidents), group.when(now));
+fn block(group: &Incident, record: &Record, now: Timestamp, painter: Painter) -> Vec<String> {
+    let Pair { probe, category } = &group.pair;
+    let state = group.state().map(|state| format!(", {state}"));
+    let (severity, when) = (&group.severity, group.when(now));
     let state = state.unwrap_or_default();
     let head = format!("{probe}:{category} ({severity}), {when}{state}");
     let head = wrapped(&head, 0);
-    let colour = match group.last.resolution {
+    let colour = match group.resolution {
         Resolution::Active => Colour::Red,
         _ => Colour::Bold,
     };
     let head = head.lines().map(|line| painter.paint(colour, line));
-    let title = group.last.title.as_deref().unwrap_or_default();
-    let diagnosis = group.diagnosis().unwrap_or_default();
-    let (counts, problems) = (group.counts(), group.problems().join("\n"));
+    let title = group.title.as_deref().unwrap_or_default();
+    let diagnosis = group.diagnosis.as_deref().unwrap_or_default();
+    let (counts, problems) = (group.counts(record), group.problems(record).join("\n"));
     let below = [title, &counts, diagnosis, &problems];
     head.chain(below.into_iter().flat_map(indented)).collect()
 }
