@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::audit::wake::{Wake, caller_session_id};
+use crate::audit::wake::Wake;
 use crate::files::{append_own, append_shared, is_same_file};
 use crate::incident::{HeldCounts, Incident, Scope, Silence};
 use crate::message::{Lines, render};
@@ -224,7 +224,7 @@ fn row(
     Row {
         emitted_at: rfc3339(now),
         seam,
-        caller_session_id: Some(caller_session_id(&wake.probe, &wake.category)),
+        caller_session_id: Some(wake.caller_session_id()),
         details,
         source: "reasoning",
     }

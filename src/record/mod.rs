@@ -44,6 +44,8 @@ pub struct Record {
     /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
     places: BTreeMap<(String, Pair, bool), usize>,
     deliveries: Vec<(String, Pair, Timestamp)>,
+    /// By the incident's pair and first wake.
+    recoveries: BTreeMap<(Pair, Timestamp), Incident>,
 }
 
 /// A silence or an acknowledgement.
@@ -161,14 +163,11 @@ impl Record {
             }),
             TOOL_SEAM => self.tools.extend(rows::tool(row)),
             DELIVERED_SEAM => self.deliveries.extend(rows::delivery(row)),
-            RECOVERED_SEAM => rows::recovery(row).into_iter().for_each(|one| {
-                let is_other = |known: &Incident| {
-                    known.recovered_at.is_none()
-                        || (&known.pair, known.first_wake_at) != (&one.pair, one.first_wake_at)
-                };
-                self.parts.retain(is_other);
-                self.parts.push(one);
-            }),
+            RECOVERED_SEAM => {
+                let recovery = rows::recovery(row);
+                let keyed = recovery.map(|one| ((one.pair.clone(), one.first_wake_at), one));
+                self.recoveries.extend(keyed);
+            }
             SILENCE_OVER_SEAM => {
                 let silence = Silence::deserialize(row.details()).ok();
                 let new = silence.filter(|one| !self.silences.contains(one));
@@ -195,6 +194,8 @@ impl Record {
             one.failed = (one.error.is_some() && !has_late) || !one.is_delivered();
         }
         self.investigations.sort_by_key(|one| one.at);
+        let recoveries = std::mem::take(&mut self.recoveries);
+        self.parts.extend(recoveries.into_values());
         join_tools(&mut self.investigations, std::mem::take(&mut self.tools));
         self.incidents = incidents::group(&self.investigations, &self.parts);
         incidents::resolve(&mut self.incidents, snapshot);

@@ -52,8 +52,8 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let painter = Painter::for_stdout(config.paths.no_color);
     let events = session.map(|session| session::events(session, since, &found, &shown));
     let events = events.transpose()?;
-    match (args.format.format, &events) {
-        (RecordFormat::Json, events) => {
+    match args.format.format {
+        RecordFormat::Json => {
             let most = args.limit.unwrap_or(usize::MAX);
             print_json(&History {
                 version: 1,
@@ -63,11 +63,11 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
                 events: events.as_deref(),
             })
         }
-        (RecordFormat::Text, Some(events)) => {
-            print_lines(&session::lines(events, &shown.totals, painter))
-        }
-        (RecordFormat::Text, None) => print_lines(&text::lines(record, &shown, now, painter)),
-        (RecordFormat::Html, _) => page::print(&page::Page {
+        RecordFormat::Text => print_lines(&match &events {
+            Some(events) => session::lines(events, &shown.totals, painter),
+            None => text::lines(record, &shown, now, painter),
+        }),
+        RecordFormat::Html => page::print(&page::Page {
             title: "History".to_owned(),
             config: &config,
             record,
