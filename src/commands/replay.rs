@@ -236,7 +236,6 @@ fn print_page(config: &Config, mut record: Record, rows: &[outcome::Row]) -> io:
     page::print(&page::Page {
         title: format!("Replay of {name}"),
         config,
-        record: &record,
         shown: &record.select(&Filter::default()),
         since: None,
         now: None,

@@ -7,13 +7,14 @@
 mod table;
 mod timeline;
 
+use std::collections::HashSet;
 use std::io;
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::config::Config;
-use crate::record::{Incident, Record, Resolution, Selection, by_pair};
+use crate::record::{Incident, Resolution, Selection, by_pair};
 use crate::report::{self, count};
 use crate::text::{first_few, for_terminal};
 use crate::time::{clock, period, span};
@@ -30,7 +31,6 @@ const LONGEST_TEXT: usize = 2_000;
 pub struct Page<'a> {
     pub title: String,
     pub config: &'a Config,
-    pub record: &'a Record,
     pub shown: &'a Selection<'a>,
     /// The start of the time that was asked for.
     pub since: Option<Timestamp>,
@@ -101,13 +101,10 @@ fn document(page: &Page<'_>) -> Markup {
 fn cards(page: &Page<'_>) -> Markup {
     let (totals, incidents) = (&page.shown.totals, &page.shown.incidents);
     let is_active = |one: &&Incident| one.resolution == Resolution::Active;
-    let mut names: Vec<String> = Vec::new();
-    for pair in by_pair(incidents) {
-        let name = clean(&pair[0].pair.probe);
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
+    let pairs = by_pair(incidents).into_iter();
+    let mut names: Vec<_> = pairs.map(|pair| clean(&pair[0].pair.probe)).collect();
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     let services = count(names.len() as u64, "service", "services");
     let alerts = count(totals.dispatched, "alert", "alerts");
     let failures = match page.now {

@@ -47,7 +47,7 @@ pub(super) fn silences(page: &Page<'_>, axis: &Axis) -> Markup {
 }
 
 fn row(page: &Page<'_>, number: usize, group: &Incident, axis: &Axis) -> Markup {
-    let (pair, record) = (&group.pair, page.record);
+    let (pair, record) = (&group.pair, page.shown.record);
     html! {
         tr id={ "i" (number) } {
             th scope="row" {

@@ -219,7 +219,7 @@ fn items<'a>(page: &'a Page<'_>, pair: &Pair, incidents: &[&'a Incident]) -> Vec
         if let Some(at) = incident.recovered_at {
             point(Recovery, at, None);
         }
-        for one in page.record.investigations_of(incident) {
+        for one in page.shown.record.investigations_of(incident) {
             let (title, failure) = (one.title.as_deref(), one.error.as_deref());
             if !one.late_diagnosis {
                 point(Wake, one.raised_at.unwrap_or(one.begun_at()), title);

@@ -22,6 +22,7 @@ pub struct Filter<'a> {
 /// What a filter lets through, the newest last.
 #[derive(Debug)]
 pub struct Selection<'a> {
+    pub record: &'a Record,
     pub investigations: Vec<&'a Investigation>,
     /// Whatever the limit.
     pub incidents: Vec<&'a Incident>,
@@ -87,6 +88,7 @@ impl Record {
                 && filter.since.is_none_or(|since| one.until >= since)
         });
         Selection {
+            record: self,
             silences: silences.collect(),
             investigations,
             incidents,

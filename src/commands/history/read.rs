@@ -6,40 +6,28 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
+use super::session::{self, Event};
 use crate::audit::row::{SEAM, read_rows};
 use crate::audit::seams::{MOST_BYTES, Row, TOOL_SEAM, for_each_line_of_log, for_each_row};
-use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::incident::Pair;
 use crate::outcome::{COMPLETED_SEAM, FILE, TURNED_FILE};
 use crate::record::{Incident, Record, Silence};
 use crate::snapshot::Snapshot;
 use crate::state::queue::Investigation;
-
 use crate::state::{State, Store, silences};
 
-/// What was found.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub record: Record,
-    /// The rows of the session that is asked for, without its completed investigations.
-    pub rows: Vec<Row>,
-    /// The wakes of that session.
-    pub wakes: Vec<Wake>,
-}
-
-/// Reads the record. Files of the audit log that hold nothing newer than `since` are left out.
+/// Reads the record, and what the rows say of the session that is asked for, its completed investigations
+/// aside. Files of the audit log that hold nothing newer than `since` are left out.
 pub(super) fn read(
     config: &Config,
     since: Option<Timestamp>,
     session: Option<&str>,
-    snapshot: Option<&Snapshot>,
-) -> Result<Found> {
+) -> Result<(Record, Vec<Event>)> {
     let paths = &config.paths;
     let secrets = config.secrets();
     let mut record = unrecorded(config);
-    let mut rows = Vec::new();
-    let mut wakes = Vec::new();
+    let (mut wakes, mut events) = (Vec::new(), Vec::new());
     // Whoever writes the audit log says nothing there about our messages and silences.
     let mut take = |row: Row, is_ours: bool| {
         let row = row.masked(&secrets);
@@ -48,7 +36,7 @@ pub(super) fn read(
         }
         let is_of_session = session.is_some_and(|session| row.is_in(session));
         if is_of_session && !row.is_of(COMPLETED_SEAM) {
-            rows.push(row);
+            events.extend(session::row(&row));
         }
     };
     for file in [TURNED_FILE, FILE].map(|name| paths.state_dir.join(name)) {
@@ -70,18 +58,17 @@ pub(super) fn read(
         if let Some(session) = session {
             let read = read_rows(line);
             let raised = read.wakes().map(|wake| wake.clone().masked(&secrets));
-            wakes.extend(raised.filter(|wake| wake.caller_session_id() == session));
+            let of_session = raised.filter(|wake| wake.caller_session_id() == session);
+            wakes.extend(of_session.filter_map(|wake| session::wake(&wake)));
         }
         if let Some(row) = Row::parse(line) {
             take(row, false);
         }
     })?;
-    record.join(snapshot);
-    Ok(Found {
-        record,
-        rows,
-        wakes,
-    })
+    let snapshot = Snapshot::read(&paths.snapshot_path, Timestamp::now()).ok();
+    record.join(snapshot.as_ref());
+    wakes.append(&mut events);
+    Ok((record, wakes))
 }
 
 /// Begins the record with what the state holds. Without a readable one it is made from the rows alone.

@@ -6,7 +6,6 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::read::Found;
 use super::text;
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM};
 use crate::audit::wake::Wake;
@@ -39,23 +38,21 @@ impl Event {
     }
 }
 
-/// Returns the events of a session. A session of which nothing is known is an error that names those
-/// with similar names.
-pub(super) fn events(
+/// Adds to the events of a session what became of its investigations. A session of which nothing is known is
+/// an error that names those with similar names.
+pub(super) fn add_investigations(
+    mut events: Vec<Event>,
     session: &str,
     since: Option<Timestamp>,
-    found: &Found,
     shown: &Selection<'_>,
 ) -> Result<Vec<Event>, Problem> {
-    let mut events: Vec<Event> = found.wakes.iter().filter_map(wake).collect();
     events.extend(shown.investigations.iter().copied().flat_map(investigation));
-    events.extend(found.rows.iter().filter_map(row));
     let pending = shown.incidents.iter().filter(|one| one.pending > 0);
     let question = |at| Event::new(at, "question", "not answered yet", "");
     events.extend(pending.map(|one| question(one.last_wake_at)));
-    let mut known = found.record.investigations.iter();
+    let mut known = shown.record.investigations.iter();
     if events.is_empty() && !known.any(|one| one.is_in(session)) {
-        return Err(unknown(session, &found.record));
+        return Err(unknown(session, shown.record));
     }
     events.retain(|event| since.is_none_or(|since| event.at >= since));
     events.sort_by_key(|event| event.at);
@@ -76,7 +73,7 @@ fn unknown(session: &str, record: &Record) -> Problem {
 }
 
 /// A wake without a time has no place among the others.
-fn wake(wake: &Wake) -> Option<Event> {
+pub(super) fn wake(wake: &Wake) -> Option<Event> {
     let at = wake.raised_at()?;
     let mut text = format!("{}\n\n{}", wake.title, wake.detail);
     if wake.snapshot_details != "{}" {
@@ -115,7 +112,7 @@ fn investigation(one: &Investigation) -> Vec<Event> {
 }
 
 /// Any other row, with all its details.
-fn row(row: &Row) -> Option<Event> {
+pub(super) fn row(row: &Row) -> Option<Event> {
     let seam = row.text("seam").unwrap_or_default();
     let named = |field| row.detail(field).unwrap_or_default();
     let (kind, what) = match seam.as_str() {

@@ -9,15 +9,10 @@ use crate::report::count;
 use crate::terminal::{Colour, Painter, width, wrap, wrapped};
 use crate::text::on_one_line;
 
-pub(super) fn lines(
-    record: &Record,
-    shown: &Selection<'_>,
-    now: Timestamp,
-    painter: Painter,
-) -> Vec<String> {
+pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
     let mut lines = Vec::new();
     for group in &shown.groups {
-        lines.extend(block(group, record, now, painter));
+        lines.extend(block(group, shown.record, now, painter));
         lines.push(String::new());
     }
     if shown.groups.is_empty() {
