@@ -25,7 +25,7 @@ const MOST_FAILURES: u64 = 3;
 
 /// What the lock says about the runs.
 pub struct Runs {
-    note: Option<Note>,
+    note: Note,
     /// `None`: this system does not list its locks.
     pub is_running: Option<bool>,
 }
@@ -33,14 +33,14 @@ pub struct Runs {
 impl Runs {
     pub fn look(state_dir: &Path) -> Self {
         Self {
-            note: lock::note(state_dir),
+            note: lock::note(state_dir).unwrap_or_default(),
             is_running: lock::is_held(state_dir),
         }
     }
 
     /// Returns when the last run began.
     pub fn last(&self) -> Option<Timestamp> {
-        self.note.as_ref()?.began
+        self.note.began
     }
 
     /// Returns a finding if a run should have begun by now.
@@ -70,18 +70,16 @@ impl Runs {
     /// Returns a finding if the last run failed or was killed.
     pub fn failing(&self, now: Timestamp) -> Option<Finding> {
         const SEE: &str = "see what a run says: probe-wake run -v";
-        let note = self.note.as_ref()?;
-        let Some(exit) = note.exit else {
-            let is_killed = note.began.is_some() && self.is_running == Some(false);
-            let at = note.began.map(|at| clock(at, now)).unwrap_or_default();
-            let message = format!("the last run ({at}) was killed, or the machine stopped");
-            return is_killed.then(|| failed(message, SEE));
+        let Some(exit) = self.note.exit else {
+            let began = clock(self.note.began?, now);
+            let message = format!("the last run ({began}) was killed, or the machine stopped");
+            return (self.is_running == Some(false)).then(|| failed(message, SEE));
         };
         if [Exit::Done as u8, Exit::Locked as u8].contains(&exit) {
             return None;
         }
         let message = format!("the last run ended with exit {exit}");
-        let message = with_reason(&message, note.said.as_deref());
+        let message = with_reason(&message, self.note.said.as_deref());
         // What is unfinished is looked after, or reported on its own.
         Some(match exit == Exit::Unfinished as u8 {
             true => warning(message, SEE),

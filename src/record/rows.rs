@@ -18,11 +18,13 @@ fn pair(row: &Row) -> Option<Pair> {
     })
 }
 
-/// Reads a row's details without the fields that cannot be read.
+/// Reads a row's details, without the fields that cannot be read.
 fn details<T: DeserializeOwned + Default>(row: &Row) -> T {
-    let mut details = row.details().as_object().cloned().unwrap_or_default();
-    details.retain(|field, value| T::deserialize(json!({field: value})).is_ok());
-    T::deserialize(Value::Object(details)).unwrap_or_default()
+    T::deserialize(row.details()).unwrap_or_else(|_| {
+        let mut details = row.details().as_object().cloned().unwrap_or_default();
+        details.retain(|field, value| T::deserialize(json!({field: value})).is_ok());
+        T::deserialize(Value::Object(details)).unwrap_or_default()
+    })
 }
 
 /// From a row of `probe.investigation_completed`. One without a session or a pair is none of ours.

@@ -62,7 +62,16 @@ impl Record {
         let picked = |one: &&Investigation| picks(&one.pair, one.at) && in_session(one);
         let mut investigations: Vec<_> = self.investigations.iter().filter(picked).collect();
         let mut totals = Totals::default();
-        investigations.iter().for_each(|one| totals.add(one));
+        for one in &investigations {
+            totals.dispatched += u64::from(!one.late_diagnosis);
+            totals.by_reason.merge(one.held_back);
+            totals.failed += u64::from(one.failed);
+            let tokens = one.input_tokens.into_iter().chain(one.output_tokens);
+            totals.tokens = tokens.fold(totals.tokens, u64::saturating_add);
+            if let Some(cost) = one.total_cost_usd {
+                *totals.cost.get_or_insert(0.0) += cost;
+            }
+        }
         for one in &self.parts {
             if picks(&one.pair, one.end()) && is_own(&one.pair) {
                 totals.dispatched += one.dispatched;
@@ -105,17 +114,6 @@ impl Totals {
             Some(cost) if cost < 1.0 => format!("${cost:.4}"),
             Some(cost) => format!("${cost:.2}"),
             None => "cost not named".to_owned(),
-        }
-    }
-
-    fn add(&mut self, one: &Investigation) {
-        self.dispatched += u64::from(!one.late_diagnosis);
-        self.by_reason.merge(one.held_back);
-        self.failed += u64::from(one.failed);
-        let tokens = one.input_tokens.into_iter().chain(one.output_tokens);
-        self.tokens = tokens.fold(self.tokens, u64::saturating_add);
-        if let Some(cost) = one.total_cost_usd {
-            *self.cost.get_or_insert(0.0) += cost;
         }
     }
 }
