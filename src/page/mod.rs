@@ -143,11 +143,9 @@ fn clean(text: &str) -> String {
 }
 
 /// The class of a severity's colour.
-fn severity_class(severity: &str) -> &'static str {
+fn severity_class(severity: &str) -> &str {
     match severity {
-        "critical" => "critical",
-        "warning" => "warning",
-        "info" => "info",
+        "critical" | "warning" | "info" => severity,
         _ => "other",
     }
 }
