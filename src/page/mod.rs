@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::config::Config;
-use crate::record::{Incident, Resolution, Selection, by_pair};
+use crate::record::{Resolution, Selection, by_pair};
 use crate::report::{self, count};
 use crate::text::{first_few, for_terminal};
 use crate::time::{clock, period, span};
@@ -100,7 +100,8 @@ fn document(page: &Page<'_>) -> Markup {
 /// A few numbers, each with what it is made of.
 fn cards(page: &Page<'_>) -> Markup {
     let (totals, incidents) = (&page.shown.totals, &page.shown.incidents);
-    let is_active = |one: &&Incident| one.resolution == Resolution::Active;
+    let mut resolutions = incidents.iter().map(|one| one.resolution);
+    let is_bad = resolutions.any(|one| one == Resolution::Active);
     let pairs = by_pair(incidents).into_iter();
     let mut names: Vec<_> = pairs.map(|pair| clean(&pair[0].pair.probe)).collect();
     let mut seen = HashSet::new();
@@ -116,11 +117,7 @@ fn cards(page: &Page<'_>) -> Markup {
     let tokens = count(totals.tokens, "token", "tokens");
     let has_failed = totals.failed > 0 && page.now.is_some();
     let cards = [
-        (
-            incidents.iter().any(is_active),
-            services,
-            first_few(&names, 3),
-        ),
+        (is_bad, services, first_few(&names, 3)),
         (has_failed, alerts, failures),
         (false, held_back, of_wakes),
         (false, tokens, totals.cost()),
