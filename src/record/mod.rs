@@ -119,7 +119,7 @@ pub struct Investigation {
 pub struct Tool {
     #[serde(skip)]
     pub session: String,
-    pub at: Option<Timestamp>,
+    pub at: Timestamp,
     pub tool: String,
     /// As the engine calls it: `ok`, `not_allowed`, `execution_error`, ...
     pub status: String,
@@ -220,11 +220,10 @@ fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
         let Some(places) = of_session.get(&tool.session) else {
             continue;
         };
-        let at = tool.at.unwrap_or(Timestamp::MAX);
-        let begun = places.partition_point(|place| investigations[*place].asked_at() <= at);
+        let begun = places.partition_point(|place| investigations[*place].asked_at() <= tool.at);
         let one = &mut investigations[places[begun.saturating_sub(1)]];
-        let nearest = at.clamp(one.asked_at(), one.at);
-        if tool.at.is_none() || nearest.duration_since(at).abs() <= LONGEST_DISTANCE {
+        let nearest = tool.at.clamp(one.asked_at(), one.at);
+        if nearest.duration_since(tool.at).abs() <= LONGEST_DISTANCE {
             one.tools.push(tool);
         }
     }

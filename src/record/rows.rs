@@ -72,7 +72,7 @@ pub fn tool(row: &Row) -> Option<Tool> {
     let duration_ms = row.number("tool_duration_ms");
     let mut tool = Tool {
         session: row.text("caller_session_id")?,
-        at: row.emitted_at(),
+        at: row.emitted_at()?,
         tool: first(&["tool", "tool_name", "name"]).unwrap_or("?".to_owned()),
         status: first(&["tool_status", "status"]).unwrap_or(status.to_owned()),
         exception: first(&["exc_type", "exception", "error", "result_summary"]),
@@ -92,7 +92,9 @@ mod tests {
     #[test]
     fn a_tools_status_is_read_from_whatever_shape_its_row_has() {
         let read = |details: Value| {
-            let row = Row::of(json!({"caller_session_id": "s", "details": details}));
+            let row = Row::of(json!({
+                "emitted_at": "2026-05-24T14:32:00Z", "caller_session_id": "s", "details": details,
+            }));
             let tool = tool(&row).unwrap();
             (
                 tool.tool.clone(),
