@@ -118,10 +118,9 @@ impl Report {
     pub fn exit(&self) -> Exit {
         let told = self.outbox.pending == 0 && self.tally.undelivered == 0;
         let complete = self.tally.missed == 0 && self.rows.malformed == 0 && !self.position.gap;
-        if self.dry_run || (told && complete) {
-            Exit::Done
-        } else {
-            Exit::Unfinished
+        match self.dry_run || (told && complete) {
+            true => Exit::Done,
+            false => Exit::Unfinished,
         }
     }
 

@@ -162,11 +162,10 @@ fn print_report<E: Effects>(run: &mut Run<E>) -> anyhow::Result<()> {
 fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem> {
     let kept = run.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.offset());
-    run.report.position.before = before.unwrap_or_default();
-    run.report.position.after = run.report.position.before;
     reconcile(run, config)?;
-    if before.is_none() {
-        first_run(run, config)?;
+    match before {
+        Some(at) => (run.report.position.before, run.report.position.after) = (at, at),
+        None => first_run(run, config)?,
     }
     // A last look before the lock is let go: a write meanwhile started no other run.
     for _ in 0..MOST_LAST_LOOKS {
@@ -188,10 +187,7 @@ fn reconcile<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()
     let store = Store::at(&config.paths.state_dir);
     run.finish_retries(&store);
     // A folder that cannot be read cannot be written either, and is warned of when it has to be.
-    match undelivered::ids(&store) {
-        Ok(ids) => run.drop_given_up(&ids),
-        Err(_) => Ok(()),
-    }
+    undelivered::ids(&store).map_or(Ok(()), |ids| run.drop_given_up(&ids))
 }
 
 /// Records what is there as consumed: no history is replayed.
