@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::exit::{Ended, Exit, Problem};
 use crate::incident::Pair;
 use crate::page;
-use crate::record::{Filter, Incident, Sources};
+use crate::record::{Filter, Incident, Record};
 use crate::report::{Report, count, print_json, print_lines};
 use crate::run::Run;
 use crate::run::effects::Replay;
@@ -93,21 +93,18 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         }
         RecordFormat::Json => print_json(&report),
         RecordFormat::Html => {
-            let kept = run.state.log(&log).into_iter();
             let clock = run.effects.clock;
-            let parts = kept.flat_map(|kept| Incident::of_state(kept, &config.debounce, clock));
-            let mut sources = Sources::new(parts.collect(), Vec::new());
+            let mut record = Record::default();
+            record.parts = Incident::of_state(run.state.log(&log), &config.debounce, clock);
             let rows = run.effects.rows.iter().flatten();
             let rows = rows.filter_map(|row| serde_json::to_value(row).ok());
-            rows.for_each(|row| sources.take(&Row::of(row)));
-            let record = sources.record(None);
+            rows.for_each(|row| record.take(&Row::of(row)));
+            record.join(None);
             let name = log.file_name().unwrap_or_default().to_string_lossy();
             page::print(&page::Page {
                 title: format!("Replay of {name}"),
-                log: &log,
-                record: &record,
+                config: &config,
                 shown: &record.select(&Filter::default()),
-                policy: &config.debounce,
                 since: None,
                 now: None,
             })

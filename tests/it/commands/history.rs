@@ -83,7 +83,7 @@ fn each_incident_is_a_block_the_newest_last() {
         "emitted_at": minutes_ago(30), "seam": "probe.recovery_told", "caller_session_id": FLY,
         "details": {
             "id": "fly-60", "probe": "fly", "issue_category": "service_unhealthy",
-            "healthy_at": minutes_ago(31), "first_wake_at": began, "wakes": 5,
+            "healthy_at": minutes_ago(31), "first_wake_at": began,
         },
     });
     let first = json!({"first_wake_at": began});
