@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::endpoint;
 use super::environment::Environment;
 use super::variables as var;
-use crate::engine::{APIS, EngineConfig, Model};
+use crate::engine::{APIS, EngineConfig};
 use crate::exit::Problem;
 
 /// Returns the engine, or `None` if a setting is missing that its API needs.
@@ -28,12 +28,11 @@ pub(super) fn engine(
         return Ok(None);
     };
     let url = endpoint(&var::ENGINE_URL, url)?;
-    let model = env.get(var::ENGINE_MODEL.name);
-    let model = match api.model {
-        Model::Required if model.is_none() => return Ok(None),
-        Model::Default(default) => model.or_else(|| Some(default.to_owned())),
-        Model::Required | Model::Unused => model,
-    };
+    let default_model = api.default_model.map(str::to_owned);
+    let model = env.get(var::ENGINE_MODEL.name).or(default_model);
+    if api.needs_model && model.is_none() {
+        return Ok(None);
+    }
     Ok(Some(EngineConfig {
         api,
         url,

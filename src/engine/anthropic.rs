@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::api::{Api, EngineConfig, Model, Question, UsageFields};
+use super::api::{Api, EngineConfig, Question};
 use super::diagnosis::Diagnosis;
 use super::failure::{Failure, Reason};
 use crate::http::Header;
@@ -14,18 +14,13 @@ pub(super) static API: Api = Api {
     name: "anthropic",
     token_variable: Some("ANTHROPIC_API_KEY"),
     default_url: Some("https://api.anthropic.com"),
-    model: Model::Default("claude-haiku-4-5"),
+    default_model: Some("claude-haiku-4-5"),
+    needs_model: false,
     path: "/v1/messages",
     models_path: Some("/v1/models"),
     headers,
     body,
     read,
-    usage: UsageFields {
-        model: "model",
-        object: Some("usage"),
-        input: "input_tokens",
-        output: "output_tokens",
-    },
 };
 
 /// The API requires a limit; this is enough for what the prompt asks for.
@@ -33,7 +28,7 @@ const MAX_TOKENS: u32 = 1024;
 
 fn headers(token: Option<&Secret>) -> Vec<Header> {
     let mut headers = vec![Header::new("anthropic-version", "2023-06-01")];
-    headers.extend(token.map(|token| Header::secret("x-api-key", token)));
+    headers.extend(token.map(|token| Header::secret("x-api-key", token.expose())));
     headers
 }
 
@@ -65,7 +60,11 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
         .filter_map(|block| block["text"].as_str())
         .collect();
     let is_limit = |stop: &&str| matches!(*stop, "max_tokens" | "model_context_window_exceeded");
-    Ok(Diagnosis::new(&text)?.cut_short_by(Some(stop).filter(is_limit)))
+    let cut_short = Some(stop).filter(is_limit).map(str::to_owned);
+    Ok(Diagnosis {
+        cut_short,
+        ..Diagnosis::new(&text)?
+    })
 }
 
 #[cfg(test)]

@@ -3,31 +3,38 @@
 
 use serde_json::{Map, Value, json};
 
-use super::api::{Api, EngineConfig, Model, Question, UsageFields, bearer};
+use super::api::{Api, EngineConfig, Question, bearer};
 use super::diagnosis::Diagnosis;
 use super::failure::{Failure, Reason};
-use crate::text::rfc3339;
+use crate::audit::wake::Wake;
+use crate::text::{label, rfc3339};
 
 pub(super) static API: Api = Api {
     name: "kora",
     token_variable: None,
     default_url: None,
-    model: Model::Unused,
+    default_model: None,
+    needs_model: false,
     path: "",
     models_path: None,
     headers: bearer,
     body,
     read,
-    usage: UsageFields {
-        model: "model_used",
-        object: None,
-        input: "input_tokens",
-        output: "output_tokens",
-    },
 };
 
 /// Kora's name for these questions.
 const ROUTE: &str = "probe_investigation";
+
+/// Describes a wake as Kora's API wants it.
+pub fn metadata(wake: &Wake) -> Value {
+    json!({
+        "probe_name": wake.probe,
+        "issue_category": wake.category,
+        "severity": wake.severity,
+        "envelope_enabled": wake.envelope_enabled,
+        "envelope_fix_name": label(&wake.envelope_fix_name),
+    })
+}
 
 fn body(_: &EngineConfig, question: &Question) -> Value {
     json!({

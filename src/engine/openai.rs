@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::set_error;
-use super::api::{Api, EngineConfig, Model, Question, UsageFields, bearer};
+use super::api::{Api, EngineConfig, Question, bearer};
 use super::diagnosis::Diagnosis;
 use super::failure::{Failure, Reason};
 
@@ -13,18 +13,13 @@ pub(super) static API: Api = Api {
     name: "openai",
     token_variable: Some("OPENAI_API_KEY"),
     default_url: Some("https://api.openai.com/v1"),
-    model: Model::Required,
+    default_model: None,
+    needs_model: true,
     path: "/chat/completions",
     models_path: Some("/models"),
     headers: bearer,
     body,
     read,
-    usage: UsageFields {
-        model: "model",
-        object: Some("usage"),
-        input: "prompt_tokens",
-        output: "completion_tokens",
-    },
 };
 
 fn body(config: &EngineConfig, question: &Question) -> Value {
@@ -59,8 +54,10 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
         "error" => return Err(Reason::IncompleteResponse.into()),
         _ => {}
     }
-    let limit = Some(finish).filter(|finish| *finish == "length");
-    Ok(Diagnosis::new(&text(message)?)?.cut_short_by(limit))
+    Ok(Diagnosis {
+        cut_short: (finish == "length").then(|| finish.to_owned()),
+        ..Diagnosis::new(&text(message)?)?
+    })
 }
 
 /// Returns whether a message, or a part of its content, has a `refusal` text.

@@ -8,44 +8,42 @@ use crate::secret::Secret;
 /// One request header.
 pub struct Header {
     pub(super) name: &'static str,
-    /// `None` if it has a character that no header can carry.
-    value: Option<HeaderValue>,
+    value: String,
+    is_secret: bool,
 }
 
 impl Header {
     pub fn new(name: &'static str, value: &str) -> Self {
         Self {
             name,
-            value: HeaderValue::from_str(value).ok(),
+            value: value.to_owned(),
+            is_secret: false,
+        }
+    }
+
+    /// `NAME: VALUE`, where the value is or holds a secret.
+    pub fn secret(name: &'static str, value: &str) -> Self {
+        Self {
+            is_secret: true,
+            ..Self::new(name, value)
         }
     }
 
     /// `authorization: Bearer SECRET`
     pub fn bearer(secret: &Secret) -> Self {
-        Self::sensitive("authorization", &format!("Bearer {}", secret.expose()))
-    }
-
-    /// `NAME: SECRET`
-    pub fn secret(name: &'static str, secret: &Secret) -> Self {
-        Self::sensitive(name, secret.expose())
-    }
-
-    fn sensitive(name: &'static str, value: &str) -> Self {
-        let mut header = Self::new(name, value);
-        if let Some(value) = &mut header.value {
-            value.set_sensitive(true);
-        }
-        header
+        Self::secret("authorization", &format!("Bearer {}", secret.expose()))
     }
 
     /// Returns the value. The error does not repeat it, since it may be a secret.
     pub(super) fn value(&self) -> Result<HeaderValue, RequestError> {
-        self.value.clone().ok_or_else(|| {
-            let name = self.name;
+        let mut value = HeaderValue::from_str(&self.value).map_err(|_| {
             RequestError::NotSent(format!(
-                "the value for {name} has a character that no header can carry"
+                "the value for {} has a character that no header can carry",
+                self.name
             ))
-        })
+        })?;
+        value.set_sensitive(self.is_secret);
+        Ok(value)
     }
 }
 
@@ -59,7 +57,7 @@ mod tests {
         let secret = Secret::new("a-long-token".to_owned());
         for (header, is_sensitive) in [
             (Header::bearer(&secret), true),
-            (Header::secret("x-api-key", &secret), true),
+            (Header::secret("x-api-key", secret.expose()), true),
             (Header::new("accept", "text/plain"), false),
         ] {
             assert_eq!(header.value().unwrap().is_sensitive(), is_sensitive);

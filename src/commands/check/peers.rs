@@ -8,8 +8,9 @@ use crate::audit::wake::Wake;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{self, Failure, Knowledge, Lookup, Metadata, Question, Reason};
+use crate::engine::{self, Failure, Knowledge, Lookup, Question, Reason};
 use crate::http::Http;
+use crate::random::random_id;
 use crate::run::hand_over::{self, Handed};
 use crate::slack::{self, Posted, Thread};
 use crate::terminal::Waiting;
@@ -81,7 +82,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         return failed("not asked: no engine is configured", SET_ENGINE);
     };
     let wake = made_up_wake();
-    let (fence, now) = (engine::fence(), Timestamp::now());
+    let (fence, now) = (random_id(), Timestamp::now());
     let nothing = Knowledge {
         now,
         runbook: "",
@@ -92,7 +93,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         key: fence,
         asked_at: now,
         caller_session_id: wake.caller_session_id(),
-        metadata: Metadata::of(&wake),
+        metadata: engine::metadata(&wake),
     };
     let _waiting = Waiting::for_what("asking the engine about a made-up alert");
     let begun = Instant::now();
@@ -102,7 +103,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         Ok(diagnosis) => {
             let model = answer.usage.model_used.or_else(|| engine.model.clone());
             let model = model.unwrap_or_else(|| "the engine".to_owned());
-            let text = diagnosis.text();
+            let text = &diagnosis.text;
             ok(format!("{model} answered in {seconds:.1} s: {text}"))
         }
         Err(failure) => failed(
