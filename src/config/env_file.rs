@@ -48,31 +48,43 @@ pub fn read(path: &Path) -> Result<Content> {
 
 /// As in systemd, the last of several lines with the same name counts.
 fn parse(text: &str, path: &Path) -> Content {
-    let mut scanner = Scanner { rest: text };
     let mut content = Content::default();
-    while let Some((line, assignment)) = scanner.line() {
+    let mut scanner = Scanner { rest: text };
+    loop {
+        scanner.rest = scanner.rest.trim_start();
+        if scanner.rest.is_empty() {
+            return content;
+        }
+        let number = text[..text.len() - scanner.rest.len()]
+            .matches('\n')
+            .count()
+            + 1;
+        let (line, below) = scanner.rest.split_once('\n').unwrap_or((scanner.rest, ""));
+        let key = line.split_once('=').map(|(key, _)| key);
         // A line that sets nothing may be a token: its text is not repeated.
-        let doubt = match &assignment {
-            Some(assignment) => assignment.doubt(),
-            None if line.starts_with("export ") => Some((
-                "ignored: 'export' is not part of the syntax".to_owned(),
-                "write KEY=value",
-            )),
-            None => Some(("ignored: it is not KEY=value".to_owned(), "write KEY=value")),
+        let doubt = if line.starts_with(['#', ';']) {
+            scanner.rest = below;
+            None
+        } else if let Some(key) = key.filter(|key| is_name(key.trim())) {
+            scanner.rest = &scanner.rest[key.len() + 1..];
+            let name = key.trim();
+            let value = scanner.value(name);
+            let doubt = value.doubt(name);
+            content.settings.insert(name.to_owned(), value.text);
+            doubt.map(|(what, next_step)| (format!("{name}: {what}"), next_step))
+        } else {
+            scanner.rest = below;
+            let what = match line.starts_with("export ") {
+                true => "ignored: 'export' is not part of the syntax",
+                false => "ignored: it is not KEY=value",
+            };
+            Some((what.to_owned(), "write KEY=value"))
         };
-        if let Some((what, next_step)) = doubt {
-            let before = &text[..line.as_ptr() as usize - text.as_ptr() as usize];
-            let number = before.matches('\n').count() + 1;
+        content.warnings.extend(doubt.map(|(what, next_step)| {
             let message = format!("env file {}, line {number}: {what}", path.display());
-            content
-                .warnings
-                .push(Warning::new("settings", message, next_step));
-        }
-        if let Some(Assignment { name, value, .. }) = assignment {
-            content.settings.insert(name, value);
-        }
+            Warning::new("settings", message, next_step)
+        }));
     }
-    content
 }
 
 struct Scanner<'a> {
@@ -80,80 +92,42 @@ struct Scanner<'a> {
 }
 
 #[derive(Default)]
-struct Assignment {
-    name: String,
-    value: String,
+struct Value {
+    text: String,
     /// Whether something unquoted looks like a comment after the value.
     holds_comment: bool,
     /// Whether a quote was not closed.
     is_unclosed: bool,
 }
 
-impl Assignment {
+impl Value {
     /// Returns what is hardly meant as it is written, and what to write instead.
-    fn doubt(&self) -> Option<(String, &'static str)> {
-        let Self { name, value, .. } = self;
-        let what = if self.is_unclosed {
-            (
-                "the quote in its value is not closed",
-                "close it on the same line",
-            )
+    fn doubt(&self, name: &str) -> Option<(&'static str, &'static str)> {
+        let text = &self.text;
+        if self.is_unclosed {
+            let what = "the quote in its value is not closed";
+            Some((what, "close it on the same line"))
         } else if !is_known(name) {
-            return None;
-        } else if value == "~" || value.starts_with("~/") {
-            (
-                "it begins with ~, which is not expanded",
-                "write the whole path",
-            )
-        } else if value.contains(char::REPLACEMENT_CHARACTER) {
-            ("its value is not UTF-8", "write it in UTF-8")
+            None
+        } else if text == "~" || text.starts_with("~/") {
+            let what = "it begins with ~, which is not expanded";
+            Some((what, "write the whole path"))
+        } else if text.contains(char::REPLACEMENT_CHARACTER) {
+            Some(("its value is not UTF-8", "write it in UTF-8"))
         } else if self.holds_comment {
-            (
-                "the # is part of its value: it is no comment",
-                "put the comment on a line of its own",
-            )
+            let what = "the # is part of its value: it is no comment";
+            Some((what, "put the comment on a line of its own"))
         } else {
-            return None;
-        };
-        Some((format!("{name}: {}", what.0), what.1))
+            None
+        }
     }
 }
 
-impl<'a> Scanner<'a> {
-    /// Returns the next line, with the assignment that begins in it, if one does; `None` at the
-    /// end.
-    fn line(&mut self) -> Option<(&'a str, Option<Assignment>)> {
-        loop {
-            self.rest = self.rest.trim_start();
-            if self.rest.is_empty() {
-                return None;
-            }
-            if !self.rest.starts_with(['#', ';']) {
-                break;
-            }
-            self.skip_line();
-        }
-        let line = self.rest.split('\n').next().unwrap_or_default();
-        let key = line.split_once('=').map(|(key, _)| key);
-        let Some(key) = key.filter(|key| is_name(key.trim())) else {
-            self.skip_line();
-            return Some((line, None));
-        };
-        self.rest = &self.rest[key.len() + 1..];
-        Some((line, Some(self.assignment(key.trim()))))
-    }
-
-    fn skip_line(&mut self) {
-        self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
-    }
-
+impl Scanner<'_> {
     /// Reads the value of this name.
-    fn assignment(&mut self, name: &str) -> Assignment {
-        let mut read = Assignment {
-            name: name.to_owned(),
-            ..Assignment::default()
-        };
-        let value = &mut read.value;
+    fn value(&mut self, name: &str) -> Value {
+        let mut read = Value::default();
+        let text = &mut read.text;
         // White space at the end belongs to the value only if it was quoted or escaped.
         let mut keep = 0;
         // As in systemd, a quote is one only where a value begins, or directly after another.
@@ -165,27 +139,28 @@ impl<'a> Scanner<'a> {
             match next {
                 '\n' => break,
                 '\'' | '"' if may_quote => {
-                    read.is_unclosed |= !self.quoted(next, name, value);
-                    keep = value.len();
+                    read.is_unclosed |= !self.quoted(next, name, text);
+                    keep = text.len();
                     continue;
                 }
                 ' ' | '\t' | '\r' if may_quote => continue,
                 '\\' => {
-                    if let Some(escaped) = self.take().filter(|escaped| *escaped != '\n') {
-                        value.push(escaped);
-                        keep = value.len();
-                    }
+                    let escaped = self.take().filter(|escaped| *escaped != '\n');
+                    text.extend(escaped);
+                    keep = escaped.map_or(keep, |_| text.len());
                 }
                 other => {
-                    value.push(other);
-                    if !other.is_whitespace() {
-                        keep = value.len();
-                    }
+                    text.push(other);
+                    keep = if other.is_whitespace() {
+                        keep
+                    } else {
+                        text.len()
+                    };
                 }
             }
             may_quote = false;
         }
-        value.truncate(keep);
+        text.truncate(keep);
         read
     }
 

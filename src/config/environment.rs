@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use directories::BaseDirs;
+use log::warn;
 
 use super::Warning;
 use super::env_file::{self, Content};
@@ -30,10 +31,8 @@ const PREFIX: &str = "KORA_";
 /// The process's environment over the env file.
 #[derive(Default)]
 pub struct Environment {
-    file: HashMap<String, String>,
+    pub(super) file: HashMap<String, String>,
     process: HashMap<OsString, OsString>,
-    /// The secrets that were read so far.
-    secrets: RefCell<HashMap<&'static str, Option<Secret>>>,
     warnings: RefCell<Vec<Warning>>,
     /// The env file that was read.
     pub file_path: Option<PathBuf>,
@@ -59,15 +58,6 @@ impl Environment {
             environment.file_path = Some(path);
         }
         Ok(environment)
-    }
-
-    /// Returns the lines of the env file, without those whose names are of tokens.
-    pub fn file_settings(&self) -> Vec<(String, String)> {
-        let is_secret = |name: &str| secrets().any(|secret| secret == name);
-        let settings = self.file.iter().filter(|(name, _)| !is_secret(name));
-        settings
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
     }
 
     /// Returns an environment in which only these are set.
@@ -174,19 +164,12 @@ impl Environment {
     }
 
     /// Returns the file that `{name}_FILE` names.
-    pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
+    fn secret_file(&self, name: &str) -> Option<PathBuf> {
         self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. It is
-    /// read once, however often it is asked for.
-    pub fn secret(&self, name: &'static str) -> Option<Secret> {
-        let mut secrets = self.secrets.borrow_mut();
-        let read = || self.read_secret(name);
-        secrets.entry(name).or_insert_with(read).clone()
-    }
-
-    fn read_secret(&self, name: &'static str) -> Option<Secret> {
+    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names.
+    pub fn secret(&self, name: &str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
         // The environment wins over the env file, whichever of the two variables it sets.
         let file_wins = self.real(&file_variable).is_some() && self.real(name).is_none();
@@ -212,11 +195,20 @@ impl Environment {
         self.warnings.borrow().clone()
     }
 
-    /// Returns those of the names that only the process's own environment sets.
-    pub fn only_in_process(&self, names: impl Iterator<Item = String>) -> Vec<String> {
-        let is_in_file = |name: &str| self.file.get(name).is_some_and(|value| !value.is_empty());
-        let only_here = names.filter(|name| self.real(name).is_some() && !is_in_file(name));
-        only_here.collect()
+    /// Prints the warnings to stderr.
+    pub fn print_warnings(&self) {
+        self.warnings.borrow().iter().for_each(|one| warn!("{one}"));
+    }
+
+    /// Returns whether the process's own environment sets this, and the env file does not.
+    pub fn is_only_in_process(&self, name: &str) -> bool {
+        let is_in_file = self.file.get(name).is_some_and(|value| !value.is_empty());
+        self.real(name).is_some() && !is_in_file
+    }
+
+    /// Returns the files that hold secrets.
+    pub fn secret_files(&self) -> impl Iterator<Item = PathBuf> {
+        secrets().filter_map(|name| self.secret_file(name))
     }
 
     /// Returns the value in the process's own environment.

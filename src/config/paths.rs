@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use directories::BaseDirs;
 
+use super::Warning;
 use super::environment::{Environment, absolute, home_folder};
 use super::variables as var;
-use super::{Warning, warning};
 use crate::cli::Global;
 use crate::exit::Problem;
 
@@ -31,7 +31,7 @@ impl Paths {
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let paths = Self::from(flags, &env)?;
-        warning::print(&env.warnings());
+        env.print_warnings();
         Ok(paths)
     }
 
@@ -43,7 +43,7 @@ impl Paths {
         }
         let env = Environment::read(flags)?;
         let audit_log = absolute(&audit_log(flags, &env)?)?;
-        warning::print(&env.warnings());
+        env.print_warnings();
         Ok(audit_log)
     }
 

@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use log::warn;
-
 /// A setting that cannot be used, or is probably not meant as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -31,12 +29,5 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.message, self.next_step)
-    }
-}
-
-/// Prints the warnings to stderr.
-pub fn print(warnings: &[Warning]) {
-    for warning in warnings {
-        warn!("{warning}");
     }
 }

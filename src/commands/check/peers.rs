@@ -157,7 +157,7 @@ pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
             severity: "info".to_owned(),
             title: "A test of the fallback command".to_owned(),
             removed: config.secret_variables(),
-            settings: config.settings.clone(),
+            settings: config.settings(),
         }),
         false => hand_over::check(command),
     };

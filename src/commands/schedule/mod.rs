@@ -17,7 +17,7 @@ pub(super) use unit_files::user_folder;
 
 use super::user::User;
 use crate::cli::{CronArgs, Global, ScheduleCommand, SystemdArgs};
-use crate::config::{self, Config, Paths, usual_env_file};
+use crate::config::{Config, Paths, usual_env_file};
 use crate::exit::{Ended, Exit, Problem};
 use crate::report;
 use crate::state::Store;
@@ -82,27 +82,17 @@ struct Plan {
     usual_env_file: Option<PathBuf>,
     /// The paths that the scheduled runs find by themselves, from the env file and the home folder.
     found: Paths,
-    /// Settings that only this process's environment has.
-    only_here: Vec<String>,
-    /// Whether a setting names something below `/tmp`.
-    names_tmp: bool,
 }
 
 impl Plan {
     fn load(flags: &Global, user: User) -> Result<Self, Problem> {
         let read = || -> Result<_, Problem> {
-            let unknown = config::only_in_this_environment(flags)?;
             let found = Paths::of_scheduled_runs(flags).unwrap_or_default();
-            Ok((
-                Config::load(flags)?,
-                found,
-                unknown,
-                config::names_tmp(flags)?,
-            ))
+            Ok((Config::load(flags)?, found))
         };
-        let (config, found, only_here, names_tmp) = user.act(read)??;
+        let (config, found) = user.act(read)??;
         let usual_env_file = usual_env_file(flags);
-        let env_file = config.env_file.clone().or(usual_env_file.clone());
+        let env_file = config.env.file_path.clone().or(usual_env_file.clone());
         Ok(Self {
             config,
             binary: std::env::current_exe().context("the path of this binary is unknown")?,
@@ -110,8 +100,6 @@ impl Plan {
             env_file: env_file.and_then(|file| std::path::absolute(file).ok()),
             usual_env_file,
             found,
-            only_here,
-            names_tmp,
         })
     }
 
@@ -135,7 +123,7 @@ impl Plan {
     fn warn_of_unknown(&self) {
         let file = self.env_file.as_deref().map(Path::display);
         let file = file.map_or("an env file".to_owned(), |file| file.to_string());
-        for name in &self.only_here {
+        for name in self.config.only_in_this_environment() {
             warn!("{name} is set here, but the scheduled runs do not know it: put it into {file}");
         }
     }

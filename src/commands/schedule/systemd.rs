@@ -135,7 +135,8 @@ fn confinement(plan: &Plan) -> Result<String, Problem> {
     let (user, writable, paths) = (&plan.user.name, writable(&plan.config)?, &plan.config.paths);
     let needed = [&paths.audit_log, &paths.state_dir, &plan.binary];
     let mut needed = needed.into_iter().chain(&plan.env_file);
-    let is_needed = plan.names_tmp || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()));
+    let is_needed =
+        plan.config.names_tmp() || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()));
     let private_tmp = if is_needed { "" } else { "PrivateTmp=yes\n" };
     Ok(format!(
         "\
@@ -153,7 +154,7 @@ ProtectSystem=strict
 /// Returns the line with the log's path; none if an env file names it, so that a change there counts.
 fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
     let log = &plan.config.paths.audit_log;
-    if plan.config.env_file.is_some() && plan.found.audit_log == *log {
+    if plan.config.env.file_path.is_some() && plan.found.audit_log == *log {
         return Ok(String::new());
     }
     let log = text(log)?;
