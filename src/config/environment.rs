@@ -32,7 +32,7 @@ const PREFIX: &str = "KORA_";
 #[derive(Default)]
 pub struct Environment {
     pub(super) file: HashMap<String, String>,
-    process: HashMap<OsString, OsString>,
+    pub(super) process: HashMap<OsString, OsString>,
     warnings: RefCell<Vec<Warning>>,
     /// The env file that was read.
     pub file_path: Option<PathBuf>,
@@ -68,19 +68,6 @@ impl Environment {
             file: settings.iter().map(owned).collect(),
             ..Self::default()
         }
-    }
-
-    /// Returns the env file alone: all that runs started by cron or a service manager see.
-    pub fn of_scheduled_runs(self) -> Self {
-        Self {
-            process: HashMap::new(),
-            ..self
-        }
-    }
-
-    /// Returns whether the process's own environment is read, too.
-    pub fn has_process(&self) -> bool {
-        !self.process.is_empty()
     }
 
     /// Returns a variable's value without the white space around it; an empty one is unset.

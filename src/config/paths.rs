@@ -50,7 +50,8 @@ impl Paths {
     /// Returns the paths that a scheduled run finds by itself, from the env file and the home
     /// folder.
     pub fn of_scheduled_runs(flags: &Global) -> Result<Self, Problem> {
-        let env = Environment::read(flags)?.of_scheduled_runs();
+        let mut env = Environment::read(flags)?;
+        env.process.clear();
         let no_flags = Global {
             audit_log: None,
             state_dir: None,
@@ -130,7 +131,7 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
     }
     let home = home(flags, "give --state-dir or KORA_PROBE_WAKE_STATE_DIR")?;
     // XDG_STATE_HOME is this process's: a scheduled run does not have it.
-    let is_own = env.has_process() && flags.home.is_none();
+    let is_own = !env.process.is_empty() && flags.home.is_none();
     let states = match BaseDirs::new() {
         Some(dirs) if is_own || dirs.state_dir().is_none() => {
             dirs.state_dir().unwrap_or(dirs.data_local_dir()).to_owned()

@@ -163,8 +163,10 @@ impl fmt::Display for Failure {
             write!(f, "{status} ")?;
         }
         self.reason.fmt(f)?;
-        let message = self.message.iter();
-        message.map(|message| write!(f, ": {message}")).collect()
+        match &self.message {
+            Some(message) => write!(f, ": {message}"),
+            None => Ok(()),
+        }
     }
 }
 
