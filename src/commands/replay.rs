@@ -219,11 +219,8 @@ fn count_due(incidents: &mut Incidents, rules: &Rules, until: Timestamp) -> u64 
         if due > until {
             break;
         }
-        for held in incidents.take_due(rules, &[], due) {
-            if let Some(incident) = incidents.get_mut(&Pair::of(&held.wake)) {
-                let decision = incident.decide_again(&held, rules, &[], due);
-                dispatched += u64::from(matches!(decision, Decision::Dispatch(_)));
-            }
+        for (_, decision) in incidents.decide_due(rules, &[], due) {
+            dispatched += u64::from(matches!(decision, Decision::Dispatch(_)));
         }
     }
     dispatched

@@ -100,7 +100,7 @@ fn forget(
     }
     if args.debounce {
         if let Some(kept) = state.log_mut(log) {
-            kept.incidents.clear();
+            kept.incidents = Default::default();
         }
         done.push(format!("The incidents of {} are forgotten.", log.display()));
     }

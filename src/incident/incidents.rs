@@ -39,21 +39,25 @@ impl Incidents {
         silences: &[Silence],
         now: Timestamp,
     ) -> Decision {
-        let pair = Pair::of(wake);
-        let incident = self.0.entry(pair).or_default();
+        let incident = self.0.entry(Pair::of(wake)).or_default();
         if incident.is_forgotten(rules, now) {
             *incident = Incident::default();
         }
         incident.decide(wake, rules, silences, now)
     }
 
-    /// Takes out the held-back wakes that are due, those read first first.
-    pub fn take_due(&mut self, rules: &Rules, silences: &[Silence], now: Timestamp) -> Vec<Held> {
+    /// Decides again on the held-back wakes that are due, those read first first.
+    pub fn decide_due(
+        &mut self,
+        rules: &Rules,
+        silences: &[Silence],
+        now: Timestamp,
+    ) -> Vec<(Held, Decision)> {
         let incidents = self.0.values_mut();
         let mut due: Vec<_> = incidents
-            .filter_map(|one| one.take_due(rules, silences, now))
+            .filter_map(|one| one.decide_due(rules, silences, now))
             .collect();
-        due.sort_by_key(|held| held.read_at);
+        due.sort_by_key(|(held, _)| held.read_at);
         due
     }
 
@@ -63,10 +67,8 @@ impl Incidents {
         self.0.retain(|_, one| !one.is_forgotten(rules, now));
         let more = self.0.len().saturating_sub(MOST);
         if more > 0 {
-            let mut pairs: Vec<_> = self
-                .iter()
-                .map(|one| (one.last_wake, one.pair.clone()))
-                .collect();
+            let pairs = self.iter().map(|one| (one.last_wake, one.pair.clone()));
+            let mut pairs: Vec<_> = pairs.collect();
             pairs.sort();
             for (_, pair) in &pairs[..more] {
                 self.0.remove(pair);
@@ -90,13 +92,5 @@ impl Incidents {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Incident> {
         self.0.values_mut()
-    }
-
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }
