@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// A shorter secret may be an ordinary word.
 const SHORTEST_MASKED: usize = 8;
 
@@ -27,6 +29,31 @@ impl Secret {
     /// Returns the secret itself: to send it in a header, or to see what kind of token it is.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Masks every occurrence of these secrets in the text. One that is joined from parts may contain a secret
+/// that none of them did.
+pub fn masked(text: String, secrets: &[Secret]) -> String {
+    let mask = |text, secret: &Secret| secret.mask(text);
+    secrets.iter().fold(text, mask)
+}
+
+/// Masks these secrets in every string and key of the value.
+pub fn mask_value(value: &mut Value, secrets: &[Secret]) {
+    match value {
+        Value::String(text) => *text = masked(std::mem::take(text), secrets),
+        Value::Array(values) => values
+            .iter_mut()
+            .for_each(|value| mask_value(value, secrets)),
+        Value::Object(members) => {
+            members
+                .values_mut()
+                .for_each(|value| mask_value(value, secrets));
+            let members_before = std::mem::take(members).into_iter();
+            members.extend(members_before.map(|(key, value)| (masked(key, secrets), value)));
+        }
+        _ => {}
     }
 }
 

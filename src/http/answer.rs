@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, Response};
 
 use super::{MAX_BODY, RequestError};
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_value, masked};
 
 /// An answer of any status. The body is complete, or empty if that of an error could not be read.
 #[derive(Debug)]
@@ -67,25 +67,14 @@ impl Reply {
         })
     }
 
-    /// Masks our tokens in the text. One that is joined from parts may contain a token that none of
-    /// them did.
+    /// Masks our tokens in the text.
     pub fn masked_text(&self, text: String) -> String {
-        let secrets = self.secrets.iter();
-        secrets.fold(text, |text, secret| secret.mask(text))
+        masked(text, &self.secrets)
     }
 
-    /// Masks our tokens in every string and key of the value.
-    fn masked(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.masked_text(text)),
-            Value::Array(values) => values.into_iter().map(|v| self.masked(v)).collect(),
-            Value::Object(members) => {
-                let members = members.into_iter();
-                let masked = members.map(|(key, v)| (self.masked_text(key), self.masked(v)));
-                masked.collect()
-            }
-            other => other,
-        }
+    fn masked(&self, mut value: Value) -> Value {
+        mask_value(&mut value, &self.secrets);
+        value
     }
 }
 
