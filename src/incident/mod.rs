@@ -96,9 +96,6 @@ pub struct Rules {
 impl Rules {
     /// The window after `backoff` dispatches in quick succession.
     fn window_after(&self, backoff: u32) -> SignedDuration {
-        if backoff == 0 || self.backoff_factor <= 1.0 {
-            return self.window;
-        }
         let base = self.window.as_secs_f64();
         let most = self.max_window.as_secs_f64().max(base);
         let grown = base * self.backoff_factor.powi(backoff.min(1_000) as i32);
@@ -269,15 +266,24 @@ impl Incident {
         self.judge(wake, rules, silences, now)
     }
 
-    /// Takes out a held-back wake that is due, and decides on it again: neither counts it nor begins another
-    /// incident, and asks for no further wakes.
+    /// Takes out a held-back wake that is due, where its window or what silenced it has ended, and decides on
+    /// it again: neither counts it nor begins another incident, and asks for no further wakes.
     fn decide_due(
         &mut self,
         rules: &Rules,
         silences: &[Silence],
         now: Timestamp,
     ) -> Option<(Held, Decision)> {
-        let held = self.take_due(rules, silences, now)?;
+        let mut due = None;
+        if self.silenced.is_some() && !silences.iter().any(|one| one.holds(self, now)) {
+            let about = silences.iter().filter(|one| one.is_about(self));
+            let ends = about.map(|one| one.until).filter(|end| *end <= now);
+            let was_open = self.is_open(rules, ends.max().unwrap_or(now));
+            let was_never_told = self.messages == 0 && self.recovered.is_none();
+            due = self.silenced.take().filter(|_| was_open || was_never_told);
+        }
+        let is_quiet = self.quiet_until(rules, now).is_some();
+        let held = due.or_else(|| self.escalation.take_if(|_| !is_quiet))?;
         if !held.is_said {
             self.held_back.counts.add(held.reason, -1);
         }
@@ -292,25 +298,21 @@ impl Incident {
         Some((held, decision))
     }
 
+    /// The held-back wakes that may be dispatched later.
+    pub fn held_mut(&mut self) -> impl Iterator<Item = &mut Held> {
+        let held = [&mut self.escalation, &mut self.silenced];
+        held.into_iter().flatten()
+    }
+
     /// Takes out what was held back, for a message that says it.
     pub fn take_held_back(&mut self) -> HeldBack {
-        for held in [&mut self.escalation, &mut self.silenced]
-            .into_iter()
-            .flatten()
-        {
-            held.is_said = true;
-        }
+        self.held_mut().for_each(|held| held.is_said = true);
         std::mem::take(&mut self.held_back)
     }
 
     /// Takes out what was held back, for an outcome row that says it.
     pub fn take_unrecorded(&mut self) -> HeldCounts {
-        for held in [&mut self.escalation, &mut self.silenced]
-            .into_iter()
-            .flatten()
-        {
-            held.is_recorded = true;
-        }
+        self.held_mut().for_each(|held| held.is_recorded = true);
         std::mem::take(&mut self.unrecorded)
     }
 
@@ -342,12 +344,11 @@ impl Incident {
         let passes = rules.bypass_critical && severity == Severity::Critical
             || rules.bypass_escalation && is_worse;
         if !passes && self.quiet_until(rules, now).is_some() {
-            self.hold(wake, Reason::Repeat, now);
             let is_worst = |held: &Held| severity >= Severity::of(&held.wake);
             if is_worse && self.escalation.as_ref().is_none_or(is_worst) {
                 self.escalation = Some(Held::new(wake, Reason::Repeat, now));
             }
-            return Decision::HeldBack(Reason::Repeat);
+            return self.hold(wake, Reason::Repeat, now);
         }
         let mut counted = None;
         if rules.consecutive_required > 1 {
@@ -364,8 +365,7 @@ impl Incident {
             counting.count += 1;
             if !passes && counting.count < u64::from(rules.consecutive_required) {
                 self.counted = Some(counting);
-                self.hold(wake, Reason::Buffered, now);
-                return Decision::HeldBack(Reason::Buffered);
+                return self.hold(wake, Reason::Buffered, now);
             }
             counted = Some(counting);
         }
@@ -378,7 +378,6 @@ impl Incident {
     }
 
     fn hold_silenced(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
-        self.hold(wake, reason, now);
         // The newest one, but an escalation is not lost behind it.
         let severity = Severity::of(wake);
         let is_escalation = |held: &Held| {
@@ -388,13 +387,15 @@ impl Incident {
         if !self.silenced.as_ref().is_some_and(is_escalation) {
             self.silenced = Some(Held::new(wake, reason, now));
         }
-        Decision::HeldBack(reason)
+        self.hold(wake, reason, now)
     }
 
-    fn hold(&mut self, wake: &Wake, reason: Reason, now: Timestamp) {
+    /// Counts a wake that is held back.
+    fn hold(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
         self.held_back.counts.add(reason, 1);
         self.held_back.newest = self.held_back.newest.max(Some(raised_at(wake, now)));
         self.unrecorded.add(reason, 1);
+        Decision::HeldBack(reason)
     }
 
     fn dispatch(&mut self, severity: Severity, rules: &Rules, now: Timestamp) {
@@ -493,22 +494,6 @@ impl Incident {
         if self.backoff == 0 {
             self.last_dispatch = None;
         }
-    }
-
-    /// Takes out a held-back wake that is due: its window, or what silenced it, has ended.
-    fn take_due(&mut self, rules: &Rules, silences: &[Silence], now: Timestamp) -> Option<Held> {
-        if self.silenced.is_some() && !silences.iter().any(|one| one.holds(self, now)) {
-            let about = silences.iter().filter(|one| one.is_about(self));
-            let ends = about.map(|one| one.until).filter(|end| *end <= now);
-            let ended = ends.max().unwrap_or(now);
-            let was_open = self.is_open(rules, ended);
-            let held = self.silenced.take();
-            if was_open || self.messages == 0 && self.recovered.is_none() {
-                return held;
-            }
-        }
-        let is_quiet = self.quiet_until(rules, now).is_some();
-        self.escalation.take_if(|_| !is_quiet)
     }
 
     /// Returns when the window of a held-back escalation ends.

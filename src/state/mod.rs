@@ -340,10 +340,7 @@ impl State {
             .values_mut()
             .flat_map(|log| log.incidents.iter_mut())
         {
-            for held in [&mut incident.escalation, &mut incident.silenced]
-                .into_iter()
-                .flatten()
-            {
+            for held in incident.held_mut() {
                 texts.store_held(&mut held.wake)?;
             }
         }
