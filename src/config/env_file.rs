@@ -17,7 +17,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Warning;
-use super::names::is_known;
+use super::variables::is_known;
 use crate::files::{is_readable_by_others, read_trusted};
 
 const MAX_BYTES: u64 = 1024 * 1024;

@@ -15,8 +15,7 @@ use log::warn;
 
 use super::Warning;
 use super::env_file::{self, Content};
-use super::names::{is_known, meant_by, secrets};
-use super::variables::{self as var, Variable};
+use super::variables::{self as var, Variable, is_known, meant_by, secrets};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
 use crate::files::read_trusted;

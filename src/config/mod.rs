@@ -3,7 +3,6 @@
 
 mod env_file;
 mod environment;
-mod names;
 mod paths;
 mod screen;
 #[cfg(test)]
@@ -31,7 +30,7 @@ pub use environment::{Environment, usual_env_file};
 pub use paths::Paths;
 pub use screen::screen;
 use variables::{self as var, Variable};
-pub use warning::Warning;
+use warning::Warning;
 
 /// All settings of a run.
 pub struct Config {
@@ -188,7 +187,7 @@ impl Config {
 
     /// Returns the variables of this process that may hold a token.
     pub fn secret_variables(&self) -> Vec<String> {
-        let named = names::secrets().map(str::to_owned);
+        let named = var::secrets().map(str::to_owned);
         let process = std::env::vars_os().filter_map(|(name, value)| {
             let holds = self.holds_secret(&value.to_string_lossy());
             holds.then(|| name.into_string().ok())?
@@ -199,7 +198,7 @@ impl Config {
     /// Returns the lines of the env file, without those that hold a token.
     pub fn settings(&self) -> Vec<(String, String)> {
         let is_secret = |name: &str, value: &str| {
-            names::secrets().any(|secret| secret == name) || self.holds_secret(value)
+            var::secrets().any(|secret| secret == name) || self.holds_secret(value)
         };
         let mut settings: Vec<_> = self.env.file.clone().into_iter().collect();
         settings.retain(|(name, value)| !is_secret(name, value));
@@ -219,7 +218,7 @@ impl Config {
             &var::NO_COLOR,
         ];
         let is_needed = |name: &String| !written_down.iter().any(|known| known.name == name);
-        let needed = names::names().filter(is_needed);
+        let needed = var::names().filter(is_needed);
         needed
             .filter(|name| self.env.is_only_in_process(name))
             .collect()
@@ -227,7 +226,7 @@ impl Config {
 
     /// Returns whether a setting names something below `/tmp` or `/var/tmp`.
     pub fn names_tmp(&self) -> bool {
-        names::names().any(|name| self.env.get(&name).is_some_and(|value| is_in_tmp(&value)))
+        var::names().any(|name| self.env.get(&name).is_some_and(|value| is_in_tmp(&value)))
     }
 
     fn from(paths: Paths, env: Environment) -> Result<Self, Problem> {
@@ -245,9 +244,7 @@ impl Config {
                 token: env.secret(var::SLACK_BOT_TOKEN.name),
                 operator: env.get(var::SLACK_USER_ID.name),
             },
-            secrets: names::secrets()
-                .filter_map(|name| env.secret(name))
-                .collect(),
+            secrets: var::secrets().filter_map(|name| env.secret(name)).collect(),
             facts_after: facts_after(&env),
             late_diagnosis: seconds(env.number(&var::LATE_DIAGNOSIS_SECONDS, 0..=A_YEAR)),
             digest_wakes: digest_wakes(&env),
