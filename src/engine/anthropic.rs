@@ -28,7 +28,7 @@ const MAX_TOKENS: u32 = 1024;
 
 fn headers(token: Option<&Secret>) -> Vec<Header> {
     let mut headers = vec![Header::new("anthropic-version", "2023-06-01")];
-    headers.extend(token.map(|token| Header::secret("x-api-key", token.expose())));
+    headers.extend(token.map(|token| Header::new("x-api-key", token.expose())));
     headers
 }
 

@@ -1,4 +1,4 @@
-//! A request's headers. One with a secret is marked as sensitive, so that ureq never prints it.
+//! A request's headers. Each is marked as sensitive, so that ureq never prints one that holds a secret.
 
 use ureq::http::HeaderValue;
 
@@ -9,40 +9,25 @@ use crate::secret::Secret;
 pub struct Header {
     pub(super) name: &'static str,
     value: String,
-    is_secret: bool,
 }
 
 impl Header {
     pub fn new(name: &'static str, value: &str) -> Self {
-        Self {
-            name,
-            value: value.to_owned(),
-            is_secret: false,
-        }
-    }
-
-    /// `NAME: VALUE`, where the value is or holds a secret.
-    pub fn secret(name: &'static str, value: &str) -> Self {
-        Self {
-            is_secret: true,
-            ..Self::new(name, value)
-        }
+        let value = value.to_owned();
+        Self { name, value }
     }
 
     /// `authorization: Bearer SECRET`
     pub fn bearer(secret: &Secret) -> Self {
-        Self::secret("authorization", &format!("Bearer {}", secret.expose()))
+        Self::new("authorization", &format!("Bearer {}", secret.expose()))
     }
 
     /// Returns the value. The error does not repeat it, since it may be a secret.
     pub(super) fn value(&self) -> Result<HeaderValue, RequestError> {
-        let mut value = HeaderValue::from_str(&self.value).map_err(|_| {
-            RequestError::NotSent(format!(
-                "the value for {} has a character that no header can carry",
-                self.name
-            ))
-        })?;
-        value.set_sensitive(self.is_secret);
+        let what = "has a character that no header can carry";
+        let refused = |_| RequestError::NotSent(format!("the value for {} {what}", self.name));
+        let mut value = HeaderValue::from_str(&self.value).map_err(refused)?;
+        value.set_sensitive(true);
         Ok(value)
     }
 }
@@ -55,12 +40,11 @@ mod tests {
     #[test]
     fn a_secret_is_marked_as_sensitive() {
         let secret = Secret::new("a-long-token".to_owned());
-        for (header, is_sensitive) in [
-            (Header::bearer(&secret), true),
-            (Header::secret("x-api-key", secret.expose()), true),
-            (Header::new("accept", "text/plain"), false),
+        for header in [
+            Header::bearer(&secret),
+            Header::new("x-api-key", secret.expose()),
         ] {
-            assert_eq!(header.value().unwrap().is_sensitive(), is_sensitive);
+            assert!(header.value().unwrap().is_sensitive());
         }
     }
 }
