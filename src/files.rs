@@ -183,8 +183,12 @@ fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
 /// never after a line that somebody has not finished. A missing file is not created.
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     let mut file = open_shared(path, File::options().read(true).append(true))?;
-    if !is_finished_within(&file, UNFINISHED_LINE)? {
-        return Err(io::Error::other("its last line is unfinished"));
+    let begun = Instant::now();
+    while !is_at_line_start(&file)? {
+        if begun.elapsed() >= UNFINISHED_LINE {
+            return Err(io::Error::other("its last line is unfinished"));
+        }
+        sleep(UNFINISHED_LINE / 20);
     }
     file.write_all(&with_line_end(line)?)
 }
@@ -194,18 +198,6 @@ pub fn open_shared(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = open(path, options, OFlags::empty())?;
     check_is_regular(&file.metadata()?)?;
     Ok(file)
-}
-
-/// Waits for another writer to finish the last line. Returns whether it did.
-pub fn is_finished_within(file: &File, patience: Duration) -> io::Result<bool> {
-    let begun = Instant::now();
-    while !is_at_line_start(file)? {
-        if begun.elapsed() >= patience {
-            return Ok(false);
-        }
-        sleep(patience / 20);
-    }
-    Ok(true)
 }
 
 /// Whether the last line is finished, or there is none.

@@ -3,9 +3,10 @@
 
 use std::fs::{File, read_link};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use crate::audit::row::SEAM;
 use crate::cli::{Global, RaiseArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
-use crate::files::{is_finished_within, open_shared};
+use crate::files::open_shared;
 use crate::json;
 use crate::report::count;
 use crate::text::rfc3339;
@@ -151,10 +152,22 @@ fn append(log: &Path, mut bytes: String) -> io::Result<()> {
         return Ok(());
     }
     let mut file = open_or_make(log)?;
-    if !is_finished_within(&file, PATIENCE)? {
-        bytes.insert(0, '\n');
+    let begun = Instant::now();
+    while !ends_with_line_feed(&file)? && !bytes.starts_with('\n') {
+        match begun.elapsed() < PATIENCE {
+            true => sleep(PATIENCE / 50),
+            false => bytes.insert(0, '\n'),
+        }
     }
     file.write_all(bytes.as_bytes())
+}
+
+/// Returns whether the last line is finished. So it is in an empty file, of which nothing is read.
+fn ends_with_line_feed(file: &File) -> io::Result<bool> {
+    let mut last = *b"\n";
+    let end = file.metadata()?.len();
+    let _ = file.read_at(&mut last, end.saturating_sub(1))?;
+    Ok(last == *b"\n")
 }
 
 /// Opens the log, and makes it where it is missing, with its folder. Root may raise what another user's

@@ -100,7 +100,7 @@ fn forget(
     }
     if args.debounce {
         if let Some(kept) = state.log_mut(log) {
-            kept.incidents = Default::default();
+            kept.incidents.clear();
         }
         done.push(format!("The incidents of {} are forgotten.", log.display()));
     }

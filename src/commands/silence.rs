@@ -139,13 +139,8 @@ fn act_as_owner(config: &Config) -> anyhow::Result<()> {
 fn known(config: &Config, store: &Store, kept: Option<&LogState>) -> Vec<Pair> {
     let files = [outcome::TURNED_FILE, outcome::FILE].map(|file| store.path(file));
     let files = files.iter().map(PathBuf::as_path);
-    let past = Past::read(
-        files,
-        MOST_OUTCOMES,
-        Masker {
-            secrets: &config.secrets,
-        },
-    );
+    let secrets = config.secrets();
+    let past = Past::read(files, MOST_OUTCOMES, Masker { secrets });
     let earlier = past.pairs_since(Timestamp::MIN);
     let earlier = earlier.map(|(probe, category)| Pair {
         probe: probe.to_owned(),

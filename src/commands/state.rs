@@ -58,7 +58,7 @@ fn lines(store: &Store, state: &State) -> Vec<String> {
 fn add_log(lines: &mut Vec<String>, log: &str, kept: &LogState) {
     lines.push(format!("log: {}", for_terminal(log)));
     lines.push(format!("  position: byte {}", kept.checkpoint.offset()));
-    lines.push(format!("  incidents: {}", kept.incidents.iter().count()));
+    lines.push(format!("  incidents: {}", kept.incidents.len()));
     for incident in kept.incidents.iter() {
         let name = on_one_line(&format!(
             "{}:{}",

@@ -42,8 +42,8 @@ pub struct Config {
     /// Zero: no limit.
     pub max_investigations_per_hour: usize,
     pub slack: SlackConfig,
-    /// Every token that is set, whether this run uses it or not, to be masked in what is read.
-    pub secrets: Vec<Secret>,
+    /// Every token that is set, to be masked in what is read.
+    secrets: Vec<Secret>,
     /// How long an alert waits for its diagnosis before its facts are sent; zero: not at all, `None`:
     /// without a limit.
     pub facts_after: Option<SignedDuration>,
@@ -227,6 +227,19 @@ impl Config {
     /// Returns whether a setting names something below `/tmp` or `/var/tmp`.
     pub fn names_tmp(&self) -> bool {
         var::names().any(|name| self.env.get(&name).is_some_and(|value| is_in_tmp(&value)))
+    }
+
+    /// Returns every token that is set, whether this run uses it or not.
+    pub fn secrets(&self) -> &[Secret] {
+        &self.secrets
+    }
+
+    /// Returns what is made of these settings, for an audit log in `/kora`.
+    #[cfg(test)]
+    pub fn of(settings: &[(&str, &str)]) -> Result<Self, Problem> {
+        let env = Environment::of(settings);
+        let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
+        Self::from(paths, env)
     }
 
     fn from(paths: Paths, env: Environment) -> Result<Self, Problem> {

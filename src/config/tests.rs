@@ -6,11 +6,8 @@ use crate::context::Mode;
 
 const ENGINE: (&str, &str) = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
 
-/// Returns what is made of these settings, for an audit log in `/kora`.
 fn config(settings: &[(&str, &str)]) -> Config {
-    let env = Environment::of(settings);
-    let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
-    Config::from(paths, env).unwrap()
+    Config::of(settings).unwrap()
 }
 
 /// The value of a number, as the table below writes it.
@@ -290,7 +287,7 @@ fn every_token_is_masked_whether_it_is_used_or_not() {
         ("KORA_PROBE_ENGINE_TOKEN", "engine-1"),
         ("OPENAI_API_KEY", "sk-1"),
     ]);
-    let secrets = &config.secrets;
+    let secrets = config.secrets();
     let mut secrets: Vec<_> = secrets.iter().map(Secret::expose).collect();
     secrets.sort_unstable();
     assert_eq!(secrets, ["engine-1", "sk-1", "xoxb-1"]);

@@ -93,4 +93,12 @@ impl Incidents {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Incident> {
         self.0.values_mut()
     }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
 }

@@ -13,6 +13,7 @@ use crate::audit::proof::sha256;
 use crate::audit::wake::Wake;
 use crate::json::is_default;
 use crate::slack::Thread;
+use crate::time::within;
 pub use held::{Held, HeldBack, HeldCounts, Reason};
 pub use incidents::Incidents;
 use silence::SilenceNote;
@@ -548,13 +549,6 @@ fn push_bounded<T>(list: &mut Vec<T>, newest: T, most: usize) {
 /// The first 200 characters.
 fn beginning(text: &str) -> String {
     text.chars().take(200).collect()
-}
-
-/// Whether so little time has passed. A time in the future is a clock that was set back: it must never
-/// silence a pair.
-fn within(now: Timestamp, since: Timestamp, length: SignedDuration) -> bool {
-    let elapsed = now.duration_since(since);
-    !elapsed.is_negative() && elapsed < length
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl Story {
     fn is(&mut self, time: &str, expected: &[&str]) -> bool {
         let (now, rules) = (minute(time), self.rules.clone());
         if expected == ["forgotten"] {
-            return self.incidents.iter().next().is_none();
+            return self.incidents.len() == 0;
         }
         let incident = self.incident();
         let counts = incident.held_back.counts;

@@ -116,7 +116,7 @@ impl<'a, E: Effects> Run<'a, E> {
             report,
             log: state.log_key(&config.paths.audit_log),
             state,
-            secrets: config.secrets.clone(),
+            secrets: config.secrets().to_vec(),
             rules,
             progress: Progress::default(),
             asking: None,

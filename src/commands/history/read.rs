@@ -36,12 +36,13 @@ pub(super) fn read(
     snapshot: Option<&Snapshot>,
 ) -> Result<Found> {
     let paths = &config.paths;
+    let secrets = config.secrets();
     let mut sources = sources(config);
     let mut rows = Vec::new();
     let mut wakes = Vec::new();
     // Whoever writes the audit log says nothing there about our messages and silences.
     let mut take = |row: Row, is_ours: bool| {
-        let row = row.masked(&config.secrets);
+        let row = row.masked(secrets);
         if is_ours || row.is_of(TOOL_SEAM) {
             sources.take(&row);
         }
@@ -73,7 +74,7 @@ pub(super) fn read(
                 .cloned()
                 .collect::<Vec<_>>()
                 .into_iter();
-            let raised = raised.map(|wake| wake.masked(&config.secrets));
+            let raised = raised.map(|wake| wake.masked(secrets));
             wakes.extend(raised.filter(|wake| wake.caller_session_id() == session));
         }
         Row::parse(line)
