@@ -2,6 +2,8 @@
 //! it. Only `content` is the diagnosis: what a server puts into `reasoning` or `reasoning_content`
 //! is the model thinking aloud.
 
+use std::slice;
+
 use serde_json::{Map, Value, json};
 
 use super::answer::set_error;
@@ -41,53 +43,42 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     let choice = body
         .get("choices")
         .map_or(&Value::Null, |choices| &choices[0]);
-    let message = &choice["message"];
-    let finish = choice["finish_reason"].as_str().unwrap_or_default();
     if let Some(failure) = set_error(&choice["error"]) {
         return Err(failure);
     }
-    if is_refusal(message) || parts(&message["content"]).any(is_refusal) {
+    let message = &choice["message"];
+    // A text, or a list of parts.
+    let content = &message["content"];
+    let parts = content.as_array();
+    let parts = parts.map_or(slice::from_ref(content), Vec::as_slice);
+    let is_refusal = |value: &Value| has_words(&value["refusal"]);
+    if is_refusal(message) || parts.iter().any(is_refusal) {
         return Err(Reason::Refusal.into());
     }
-    match finish {
-        "content_filter" => return Err(Reason::ContentFilter.into()),
-        "error" => return Err(Reason::IncompleteResponse.into()),
-        _ => {}
+    let finish = choice["finish_reason"].as_str().unwrap_or_default();
+    match (finish, content) {
+        ("content_filter", _) => return Err(Reason::ContentFilter.into()),
+        ("error", _) => return Err(Reason::IncompleteResponse.into()),
+        (_, Value::String(_) | Value::Array(_)) => {}
+        (_, Value::Null) if message.is_object() => {}
+        _ => return Err(Reason::InvalidResponse.into()),
     }
+    let text: String = parts.iter().filter_map(text).collect();
     Ok(Diagnosis {
         cut_short: (finish == "length").then(|| finish.to_owned()),
-        ..Diagnosis::new(&text(message)?)?
+        ..Diagnosis::new(&text)?
     })
 }
 
-/// Returns whether a message, or a part of its content, has a `refusal` text.
-fn is_refusal(value: &Value) -> bool {
-    value["refusal"]
-        .as_str()
-        .is_some_and(|words| !words.trim().is_empty())
-}
-
-fn parts(content: &Value) -> impl Iterator<Item = &Value> {
-    content.as_array().into_iter().flatten()
-}
-
-/// Returns the message's content: a string, or the texts of a list of parts; null or missing is
-/// empty.
-fn text(message: &Value) -> Result<String, Reason> {
-    match &message["content"] {
-        Value::String(text) => Ok(text.clone()),
-        content @ Value::Array(_) => Ok(parts(content).filter_map(part_text).collect()),
-        Value::Null if message.is_object() => Ok(String::new()),
-        _ => Err(Reason::InvalidResponse),
-    }
+fn has_words(value: &Value) -> bool {
+    value.as_str().is_some_and(|words| !words.trim().is_empty())
 }
 
 /// Parts of other kinds (`thinking`, `reasoning`, `refusal`) do not belong to the diagnosis.
-fn part_text(part: &Value) -> Option<&str> {
-    let is_text = part["type"]
-        .as_str()
-        .is_none_or(|kind| matches!(kind, "text" | "output_text"));
-    part["text"].as_str().filter(|_| is_text)
+fn text(part: &Value) -> Option<&str> {
+    let kind = part["type"].as_str();
+    let is_text = kind.is_none_or(|kind| matches!(kind, "text" | "output_text"));
+    part.as_str().or(part["text"].as_str().filter(|_| is_text))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::audit::proof::sha256;
 use crate::audit::wake::Wake;
 use crate::json::is_default;
 use crate::slack::Thread;
+use crate::text::short;
 use crate::time::within;
 pub use held::{Held, HeldBack, HeldCounts, Reason};
 pub use incidents::Incidents;
@@ -430,7 +431,7 @@ impl Incident {
             first_wake: raised,
             last_raised: raised,
             worst: Severity::of(wake),
-            title: beginning(&wake.title),
+            title: short(&wake.title).to_owned(),
             last_dispatch: self.last_dispatch,
             last_severity: self.last_severity,
             backoff: self.backoff,
@@ -447,12 +448,12 @@ impl Incident {
         self.last_wake = now;
         self.last_raised = self.last_raised.max(raised_at(wake, now));
         self.severity.clone_from(&wake.severity);
-        let before = std::mem::replace(&mut self.title, beginning(&wake.title));
+        let before = std::mem::replace(&mut self.title, short(&wake.title).to_owned());
         if before != self.title {
             self.titles.retain(|title| *title != before);
             push_bounded(&mut self.titles, before, MOST_TITLES);
         }
-        self.detail = beginning(&wake.detail);
+        short(&wake.detail).clone_into(&mut self.detail);
         if let Some(row) = row {
             push_bounded(&mut self.rows, row, REMEMBERED_ROWS);
         }
@@ -544,11 +545,6 @@ fn raised_at(wake: &Wake, now: Timestamp) -> Timestamp {
 fn push_bounded<T>(list: &mut Vec<T>, newest: T, most: usize) {
     list.push(newest);
     list.drain(..list.len().saturating_sub(most));
-}
-
-/// The first 200 characters.
-fn beginning(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 #[cfg(test)]
