@@ -102,32 +102,24 @@ pub fn stderr_is_journal() -> bool {
         .is_ok_and(|meta| *named == *format!("{}:{}", meta.st_dev, meta.st_ino))
 }
 
-/// After this many cadences without a run the next one is overdue.
-const OVERDUE_CADENCES: i32 = 5;
-/// After this many cadences without a run the next message says that nothing was watched.
-const UNWATCHED_CADENCES: i32 = 10;
-/// A shorter pause is neither.
+/// A shorter pause between runs is nothing to speak of.
 const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Config {
     /// Returns the longest pause between runs that does not count as unwatched.
     pub fn patience(&self) -> SignedDuration {
-        self.pause(UNWATCHED_CADENCES)
+        (self.cadence * 10).max(SHORTEST_PAUSE)
     }
 
     /// Returns how long after the last run the next one is overdue.
     pub fn overdue_after(&self) -> SignedDuration {
-        self.pause(OVERDUE_CADENCES)
+        (self.cadence * 5).max(SHORTEST_PAUSE)
     }
 
     /// Returns whether what was queued then has waited too long.
     pub fn is_expired(&self, queued_at: Timestamp, now: Timestamp) -> bool {
         self.outbox_ttl
             .is_some_and(|ttl| now.duration_since(queued_at) > ttl)
-    }
-
-    fn pause(&self, cadences: i32) -> SignedDuration {
-        (self.cadence * cadences).max(SHORTEST_PAUSE)
     }
 
     /// Reads and validates all settings, and warns of those that are not usable.

@@ -51,9 +51,13 @@ pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
         return Answer::without(Reason::InvalidResponse);
     };
     let error = body.get("error").and_then(set_error);
+    // Hermes and Kora's gateway send this with HTTP 200 when their agent broke off.
+    let completed = reply.header("x-hermes-completed").map(str::trim);
     let result = match error {
         Some(failure) => Err(failure),
-        None if is_marked_incomplete(reply) => Err(Reason::IncompleteResponse.into()),
+        None if completed.is_some_and(|value| value.eq_ignore_ascii_case("false")) => {
+            Err(Reason::IncompleteResponse.into())
+        }
         None => (api.read)(&body).map(|diagnosis| Diagnosis {
             text: reply.masked_text(diagnosis.text),
             ..diagnosis
@@ -73,13 +77,6 @@ pub(super) fn set_error(error: &Value) -> Option<Failure> {
         _ => true,
     };
     is_set.then(|| Failure::of(error, Reason::IncompleteResponse, []))
-}
-
-/// Hermes and Kora's gateway send this with HTTP 200 when their agent broke off.
-fn is_marked_incomplete(reply: &Reply) -> bool {
-    reply
-        .header("x-hermes-completed")
-        .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
 }
 
 /// Kora has the numbers at the top level, the others in an object of their own and some by other names.

@@ -51,7 +51,6 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     let content = &message["content"];
     let parts = content.as_array();
     let parts = parts.map_or(slice::from_ref(content), Vec::as_slice);
-    let is_refusal = |value: &Value| has_words(&value["refusal"]);
     if is_refusal(message) || parts.iter().any(is_refusal) {
         return Err(Reason::Refusal.into());
     }
@@ -70,8 +69,9 @@ fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
     })
 }
 
-fn has_words(value: &Value) -> bool {
-    value.as_str().is_some_and(|words| !words.trim().is_empty())
+fn is_refusal(value: &Value) -> bool {
+    let words = value["refusal"].as_str();
+    words.is_some_and(|words| !words.trim().is_empty())
 }
 
 /// Parts of other kinds (`thinking`, `reasoning`, `refusal`) do not belong to the diagnosis.
