@@ -40,20 +40,17 @@ pub fn masked(text: String, secrets: &[Secret]) -> String {
 }
 
 /// Masks these secrets in every string and key of the value.
-pub fn mask_value(value: &mut Value, secrets: &[Secret]) {
+pub fn mask_value(value: Value, secrets: &[Secret]) -> Value {
+    let mask = |value| mask_value(value, secrets);
     match value {
-        Value::String(text) => *text = masked(std::mem::take(text), secrets),
-        Value::Array(values) => values
-            .iter_mut()
-            .for_each(|value| mask_value(value, secrets)),
+        Value::String(text) => Value::String(masked(text, secrets)),
+        Value::Array(values) => values.into_iter().map(mask).collect(),
         Value::Object(members) => {
-            members
-                .values_mut()
-                .for_each(|value| mask_value(value, secrets));
-            let members_before = std::mem::take(members).into_iter();
-            members.extend(members_before.map(|(key, value)| (masked(key, secrets), value)));
+            let members = members.into_iter();
+            let masked = members.map(|(key, value)| (masked(key, secrets), mask(value)));
+            masked.collect()
         }
-        _ => {}
+        other => other,
     }
 }
 

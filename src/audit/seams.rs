@@ -41,7 +41,7 @@ impl Row {
     /// With the tokens masked that its texts may quote.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
         if !secrets.is_empty() {
-            mask_value(&mut self.0, secrets);
+            self.0 = mask_value(self.0, secrets);
         }
         self
     }

@@ -41,9 +41,15 @@ pub fn look_up_model(
     if !reply.is_success() && !matches!(reply.status, 404 | 405 | 501) {
         return Err(Failure::outside_2xx(reply.status, &body));
     }
-    let Some(names) = names(&body).filter(|_| reply.is_success()) else {
+    // The models of a list: `{"data":[{"id":..}, ..]}`.
+    let list = body["data"].as_array().filter(|_| reply.is_success());
+    let Some(list) = list else {
         return Ok(Lookup::NoList(reply.status));
     };
+    let names: Vec<_> = list
+        .iter()
+        .filter_map(|model| model["id"].as_str())
+        .collect();
     let model = config.model.as_deref().unwrap_or_default();
     // A list has no aliases (`claude-haiku-4-5`, Ollama's names without a tag) and may have more
     // pages, but a look-up of a single model also finds those.
@@ -52,17 +58,10 @@ pub fn look_up_model(
         let body = reply.json().filter(|_| reply.is_success())?;
         body["id"].as_str().map(drop)
     };
-    if names.iter().any(|name| name == model) || has_model().is_some() {
-        return Ok(Lookup::Known);
-    }
-    Ok(Lookup::Unknown(names))
-}
-
-/// The models of a list: `{"data":[{"id":..}, ..]}`.
-fn names(body: &Value) -> Option<Vec<String>> {
-    let models = body["data"].as_array()?.iter();
-    let names = models.filter_map(|model| model["id"].as_str());
-    Some(names.map(str::to_owned).collect())
+    Ok(match names.contains(&model) || has_model().is_some() {
+        true => Lookup::Known,
+        false => Lookup::Unknown(names.into_iter().map(str::to_owned).collect()),
+    })
 }
 
 #[cfg(test)]

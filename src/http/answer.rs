@@ -54,7 +54,7 @@ impl Reply {
     /// Parses the body as JSON, masked. An object may contain what Python writes and JSON does not
     /// allow, above all a text cut in the middle of a surrogate pair.
     pub fn json(&self) -> Option<Value> {
-        json::parse(&self.body).map(|value| self.masked(value))
+        json::parse(&self.body).map(|value| mask_value(value, &self.secrets))
     }
 
     /// Returns these members of the body, masked; null if it is not an object that has them. Each
@@ -63,18 +63,13 @@ impl Reply {
         let object = json::whole_object(&self.body).unwrap_or_default();
         json::last_of(object, names).map(|member| {
             let value = member.and_then(json::parse);
-            self.masked(value.unwrap_or_default())
+            mask_value(value.unwrap_or_default(), &self.secrets)
         })
     }
 
     /// Masks our tokens in the text.
     pub fn masked_text(&self, text: String) -> String {
         masked(text, &self.secrets)
-    }
-
-    fn masked(&self, mut value: Value) -> Value {
-        mask_value(&mut value, &self.secrets);
-        value
     }
 }
 
