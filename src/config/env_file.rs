@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::str::Chars;
 
 use anyhow::{Context, Result};
 
@@ -49,31 +50,24 @@ pub fn read(path: &Path) -> Result<Content> {
 /// As in systemd, the last of several lines with the same name counts.
 fn parse(text: &str, path: &Path) -> Content {
     let mut content = Content::default();
-    let mut scanner = Scanner { rest: text };
-    loop {
-        scanner.rest = scanner.rest.trim_start();
-        if scanner.rest.is_empty() {
-            return content;
-        }
-        let number = text[..text.len() - scanner.rest.len()]
-            .matches('\n')
-            .count()
-            + 1;
-        let (line, below) = scanner.rest.split_once('\n').unwrap_or((scanner.rest, ""));
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let begun = text.len() - rest.len();
+        let number = text[..begun].matches('\n').count() + 1;
+        let (line, mut below) = rest.split_once('\n').unwrap_or((rest, ""));
         let key = line.split_once('=').map(|(key, _)| key);
         // A line that sets nothing may be a token: its text is not repeated.
         let doubt = if line.starts_with(['#', ';']) {
-            scanner.rest = below;
             None
         } else if let Some(key) = key.filter(|key| is_name(key.trim())) {
-            scanner.rest = &scanner.rest[key.len() + 1..];
+            let mut chars = rest[key.len() + 1..].chars();
             let name = key.trim();
-            let value = scanner.value(name);
+            let value = Value::read(&mut chars, name);
+            below = chars.as_str();
             let doubt = value.doubt(name);
             content.settings.insert(name.to_owned(), value.text);
             doubt.map(|(what, next_step)| (format!("{name}: {what}"), next_step))
         } else {
-            scanner.rest = below;
             let what = match line.starts_with("export ") {
                 true => "ignored: 'export' is not part of the syntax",
                 false => "ignored: it is not KEY=value",
@@ -84,11 +78,9 @@ fn parse(text: &str, path: &Path) -> Content {
             let message = format!("env file {}, line {number}: {what}", path.display());
             Warning::new("settings", message, next_step)
         }));
+        rest = below.trim_start();
     }
-}
-
-struct Scanner<'a> {
-    rest: &'a str,
+    content
 }
 
 #[derive(Default)]
@@ -101,6 +93,44 @@ struct Value {
 }
 
 impl Value {
+    /// Reads the value of this name.
+    fn read(chars: &mut Chars, name: &str) -> Self {
+        let mut read = Self::default();
+        let text = &mut read.text;
+        // White space at the end belongs to the value only if it was quoted or escaped.
+        let mut keep = 0;
+        // As in systemd, a quote is one only where a value begins, or directly after another.
+        let mut may_quote = true;
+        let mut last = '=';
+        while let Some(next) = chars.next() {
+            read.holds_comment |= next == '#' && last.is_whitespace();
+            last = next;
+            match next {
+                '\n' => break,
+                '\'' | '"' if may_quote => {
+                    read.is_unclosed |= !quoted(chars, next, name, text);
+                    keep = text.len();
+                    continue;
+                }
+                ' ' | '\t' | '\r' if may_quote => continue,
+                '\\' => {
+                    let escaped = chars.next().filter(|escaped| *escaped != '\n');
+                    text.extend(escaped);
+                    keep = escaped.map_or(keep, |_| text.len());
+                }
+                other => {
+                    text.push(other);
+                    if !other.is_whitespace() {
+                        keep = text.len();
+                    }
+                }
+            }
+            may_quote = false;
+        }
+        text.truncate(keep);
+        read
+    }
+
     /// Returns what is hardly meant as it is written, and what to write instead.
     fn doubt(&self, name: &str) -> Option<(&'static str, &'static str)> {
         let text = &self.text;
@@ -123,89 +153,41 @@ impl Value {
     }
 }
 
-impl Scanner<'_> {
-    /// Reads the value of this name.
-    fn value(&mut self, name: &str) -> Value {
-        let mut read = Value::default();
-        let text = &mut read.text;
-        // White space at the end belongs to the value only if it was quoted or escaped.
-        let mut keep = 0;
-        // As in systemd, a quote is one only where a value begins, or directly after another.
-        let mut may_quote = true;
-        let mut last = '=';
-        while let Some(next) = self.take() {
-            read.holds_comment |= next == '#' && last.is_whitespace();
-            last = next;
-            match next {
-                '\n' => break,
-                '\'' | '"' if may_quote => {
-                    read.is_unclosed |= !self.quoted(next, name, text);
-                    keep = text.len();
-                    continue;
-                }
-                ' ' | '\t' | '\r' if may_quote => continue,
-                '\\' => {
-                    let escaped = self.take().filter(|escaped| *escaped != '\n');
-                    text.extend(escaped);
-                    keep = escaped.map_or(keep, |_| text.len());
-                }
-                other => {
-                    text.push(other);
-                    keep = if other.is_whitespace() {
-                        keep
-                    } else {
-                        text.len()
-                    };
-                }
-            }
-            may_quote = false;
+/// Reads the rest of a quoted value. Returns false if the quote had to be ended with its line.
+fn quoted(chars: &mut Chars, quote: char, name: &str, value: &mut String) -> bool {
+    let (begin, before) = (chars.clone(), value.len());
+    if read_quoted(chars, quote, value, false) {
+        let mut below = value[before..].split('\n').skip(1).peekable();
+        let is_ours = |line: &str| {
+            line.split_once('=')
+                .is_some_and(|(key, _)| is_known(key.trim()))
+        };
+        if below.peek().is_none() || (!is_known(name) && !below.any(is_ours)) {
+            return true;
         }
-        text.truncate(keep);
-        read
     }
+    value.truncate(before);
+    *chars = begin;
+    read_quoted(chars, quote, value, true);
+    value.truncate(value.trim_end().len());
+    false
+}
 
-    /// Reads the rest of a quoted value. Returns false if the quote had to be ended with its line.
-    fn quoted(&mut self, quote: char, name: &str, value: &mut String) -> bool {
-        let (begin, before) = (self.rest, value.len());
-        if self.read_quoted(quote, value, false) {
-            let mut below = value[before..].split('\n').skip(1).peekable();
-            let is_ours = |line: &str| {
-                line.split_once('=')
-                    .is_some_and(|(key, _)| is_known(key.trim()))
-            };
-            if below.peek().is_none() || (!is_known(name) && !below.any(is_ours)) {
-                return true;
-            }
+/// Returns whether the closing quote was found: anywhere, or before the line's end.
+fn read_quoted(chars: &mut Chars, quote: char, value: &mut String, on_one_line: bool) -> bool {
+    while !(on_one_line && chars.as_str().starts_with('\n')) {
+        match chars.next() {
+            None => break,
+            Some(end) if end == quote => return true,
+            Some('\\') if quote == '"' => match chars.next() {
+                Some('\n') | None => {}
+                Some(escaped @ ('"' | '\\' | '`' | '$')) => value.push(escaped),
+                Some(other) => value.extend(['\\', other]),
+            },
+            Some(other) => value.push(other),
         }
-        value.truncate(before);
-        self.rest = begin;
-        self.read_quoted(quote, value, true);
-        value.truncate(value.trim_end().len());
-        false
     }
-
-    /// Returns whether the closing quote was found: anywhere, or before the line's end.
-    fn read_quoted(&mut self, quote: char, value: &mut String, on_one_line: bool) -> bool {
-        while !(on_one_line && self.rest.starts_with('\n')) {
-            match self.take() {
-                None => break,
-                Some(end) if end == quote => return true,
-                Some('\\') if quote == '"' => match self.take() {
-                    Some('\n') | None => {}
-                    Some(escaped @ ('"' | '\\' | '`' | '$')) => value.push(escaped),
-                    Some(other) => value.extend(['\\', other]),
-                },
-                Some(other) => value.push(other),
-            }
-        }
-        false
-    }
-
-    fn take(&mut self) -> Option<char> {
-        let next = self.rest.chars().next()?;
-        self.rest = &self.rest[next.len_utf8()..];
-        Some(next)
-    }
+    false
 }
 
 fn is_name(key: &str) -> bool {
