@@ -240,7 +240,15 @@ impl Config {
         let engine = engine(&env, engine_timeout)?;
         Ok(Self {
             paths,
-            debounce: debounce(&env),
+            debounce: Rules {
+                window: seconds(env.number(&var::DEBOUNCE_SECONDS, 0..=A_YEAR)),
+                bypass_critical: env.switch(&var::DEBOUNCE_BYPASS_CRITICAL),
+                bypass_escalation: env.switch(&var::DEBOUNCE_BYPASS_ESCALATION),
+                consecutive_required: env
+                    .number(&var::DEBOUNCE_CONSECUTIVE_REQUIRED, 1..=1_000_000),
+                backoff_factor: env.number(&var::DEBOUNCE_BACKOFF_FACTOR, 1.0..=1_000.0),
+                max_window: seconds(env.number(&var::DEBOUNCE_MAX_SECONDS, 1..=A_YEAR)),
+            },
             context: context(&env, engine.as_ref())?,
             engine,
             max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
@@ -329,17 +337,6 @@ fn digest_wakes(env: &Environment) -> Option<usize> {
     let usable = |number: &usize| *number == 0 || (2..=1_000_000).contains(number);
     env.parsed(&var::DIGEST_WAKES, |text| text.parse().ok().filter(usable))
         .filter(|number| *number > 0)
-}
-
-fn debounce(env: &Environment) -> Rules {
-    Rules {
-        window: seconds(env.number(&var::DEBOUNCE_SECONDS, 0..=A_YEAR)),
-        bypass_critical: env.switch(&var::DEBOUNCE_BYPASS_CRITICAL),
-        bypass_escalation: env.switch(&var::DEBOUNCE_BYPASS_ESCALATION),
-        consecutive_required: env.number(&var::DEBOUNCE_CONSECUTIVE_REQUIRED, 1..=1_000_000),
-        backoff_factor: env.number(&var::DEBOUNCE_BACKOFF_FACTOR, 1.0..=1_000.0),
-        max_window: seconds(env.number(&var::DEBOUNCE_MAX_SECONDS, 1..=A_YEAR)),
-    }
 }
 
 fn endpoint(variable: &Variable, url: &str) -> Result<Endpoint, Problem> {

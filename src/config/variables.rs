@@ -129,11 +129,9 @@ pub fn secrets() -> impl Iterator<Item = &'static str> {
 /// Returns whether this program reads a variable of this name.
 pub fn is_known(name: &str) -> bool {
     // These are also read in lower case.
-    let either_case = [HTTPS_PROXY, NO_PROXY].map(|known| known.name);
-    names().any(|known| known == name)
-        || either_case
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name))
+    let either_case = [&HTTPS_PROXY, &NO_PROXY];
+    let mut either_case = either_case.into_iter().map(|known| known.name);
+    names().any(|known| known == name) || either_case.any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Returns every name, in capitals only.
