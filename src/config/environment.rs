@@ -44,10 +44,8 @@ impl Environment {
             process: std::env::vars_os().collect(),
             ..Self::default()
         };
-        let named = flags
-            .env_file
-            .clone()
-            .or_else(|| environment.path(&var::ENV_FILE));
+        let named = flags.env_file.clone();
+        let named = named.or_else(|| environment.path(&var::ENV_FILE));
         let path = named.or_else(|| usual_env_file(flags).filter(|path| path.exists()));
         if let Some(path) = path {
             let Content { settings, warnings } =
@@ -89,11 +87,10 @@ impl Environment {
 
     /// Returns a path, byte for byte: one that is not UTF-8 names its file all the same.
     pub fn path(&self, variable: &Variable) -> Option<PathBuf> {
-        let process = self.process.get(OsStr::new(variable.name)).cloned();
-        let not_utf8 = process.filter(|value| value.to_str().is_none());
-        not_utf8
-            .or_else(|| self.get(variable.name).map(OsString::from))
-            .map(PathBuf::from)
+        match self.process.get(OsStr::new(variable.name)) {
+            Some(value) if value.to_str().is_none() => Some(PathBuf::from(value)),
+            _ => self.get(variable.name).map(PathBuf::from),
+        }
     }
 
     pub fn absolute_path(&self, variable: &Variable) -> Result<Option<PathBuf>, Problem> {
@@ -258,10 +255,8 @@ pub(super) fn home_folder(flags: &Global) -> Option<PathBuf> {
 }
 
 fn non_empty(value: Option<&str>) -> Option<String> {
-    value
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-        .map(str::to_owned)
+    let value = value.map(str::trim).filter(|value| !value.is_empty());
+    value.map(str::to_owned)
 }
 
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Problem> {

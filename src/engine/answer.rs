@@ -1,7 +1,7 @@
 //! Reads an answer: status, `error` and usage for all APIs, the text by the API's own file.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::api::Api;
 use super::diagnosis::{Diagnosis, is_visible};
@@ -40,20 +40,16 @@ pub struct Usage {
 
 /// Reads an answer of any status.
 pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
-    let body = reply.json();
+    let body = reply.json().unwrap_or_default();
     if !reply.is_success() {
-        return Answer::without(Failure::outside_2xx(
-            reply.status,
-            &body.unwrap_or_default(),
-        ));
+        return Answer::without(Failure::outside_2xx(reply.status, &body));
     }
-    let Some(Value::Object(body)) = body else {
+    if !body.is_object() {
         return Answer::without(Reason::InvalidResponse);
-    };
-    let error = body.get("error").and_then(set_error);
+    }
     // Hermes and Kora's gateway send this with HTTP 200 when their agent broke off.
     let completed = reply.header("x-hermes-completed").map(str::trim);
-    let result = match error {
+    let result = match set_error(&body["error"]) {
         Some(failure) => Err(failure),
         None if completed.is_some_and(|value| value.eq_ignore_ascii_case("false")) => {
             Err(Reason::IncompleteResponse.into())
@@ -80,20 +76,19 @@ pub(super) fn set_error(error: &Value) -> Option<Failure> {
 }
 
 /// Kora has the numbers at the top level, the others in an object of their own and some by other names.
-fn usage(body: &Map<String, Value>) -> Usage {
-    let object = body.get("usage").and_then(Value::as_object);
-    let counts = object.unwrap_or(body);
-    let count = |name: &str| counts.get(name).and_then(Value::as_u64);
-    let cost = |of: &Map<String, Value>, name: &str| of.get(name).and_then(Value::as_f64);
-    let model = body.get("model_used").or(body.get("model"));
-    let model = model.and_then(Value::as_str).map(quote);
+fn usage(body: &Value) -> Usage {
+    let object = &body["usage"];
+    let counts = if object.is_object() { object } else { body };
+    let count = |name: &str| counts[name].as_u64();
+    let model = body.get("model_used").unwrap_or(&body["model"]);
+    let cost = body["total_cost_usd"].as_f64();
     Usage {
-        model_used: model.filter(|name| !name.is_empty()),
+        model_used: model.as_str().map(quote).filter(|name| !name.is_empty()),
         input_tokens: count("input_tokens").or_else(|| count("prompt_tokens")),
         output_tokens: count("output_tokens").or_else(|| count("completion_tokens")),
         cache_creation_input_tokens: count("cache_creation_input_tokens"),
         cache_read_input_tokens: count("cache_read_input_tokens"),
-        total_cost_usd: cost(body, "total_cost_usd").or_else(|| cost(object?, "cost")),
+        total_cost_usd: cost.or_else(|| object["cost"].as_f64()),
     }
 }
 

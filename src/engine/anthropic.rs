@@ -2,7 +2,7 @@
 //! type `text` are the diagnosis. New values of `stop_reason` may appear at any time; three of them
 //! matter here.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::api::{Api, EngineConfig, Question};
 use super::diagnosis::Diagnosis;
@@ -40,25 +40,17 @@ fn body(config: &EngineConfig, question: &Question) -> Value {
     })
 }
 
-fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
-    let stop = body
-        .get("stop_reason")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+fn read(body: &Value) -> Result<Diagnosis, Failure> {
+    let stop = body["stop_reason"].as_str().unwrap_or_default();
     if stop == "refusal" {
         return Err(Reason::Refusal.into());
     }
-    let blocks = body
-        .get("content")
-        .and_then(Value::as_array)
-        .ok_or(Reason::InvalidResponse)?;
+    let blocks = body["content"].as_array();
+    let blocks = blocks.ok_or(Reason::InvalidResponse)?.iter();
     // A text with citations is split into blocks in mid-sentence: join them with nothing in
     // between.
-    let text: String = blocks
-        .iter()
-        .filter(|block| block["type"] == "text")
-        .filter_map(|block| block["text"].as_str())
-        .collect();
+    let texts = blocks.filter(|block| block["type"] == "text");
+    let text: String = texts.filter_map(|block| block["text"].as_str()).collect();
     let is_limit = |stop: &&str| matches!(*stop, "max_tokens" | "model_context_window_exceeded");
     let cut_short = Some(stop).filter(is_limit).map(str::to_owned);
     Ok(Diagnosis {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::diagnosis::Diagnosis;
 use super::failure::Failure;
@@ -30,7 +30,7 @@ pub struct Api {
     pub(super) headers: fn(Option<&Secret>) -> Vec<Header>,
     pub(super) body: fn(&EngineConfig, &Question) -> Value,
     /// Reads a 2xx whose `error` is not set.
-    pub(super) read: fn(&Map<String, Value>) -> Result<Diagnosis, Failure>,
+    pub(super) read: fn(&Value) -> Result<Diagnosis, Failure>,
 }
 
 /// An engine that can be asked.

@@ -113,9 +113,8 @@ fn final_channel(text: &str) -> &str {
 fn is_tool_call(text: &str) -> bool {
     let inner = text.trim_matches('`').trim_start_matches("json");
     let value: Value = serde_json::from_str(inner).unwrap_or_default();
-    let calls = value
-        .as_array()
-        .map_or(std::slice::from_ref(&value), Vec::as_slice);
+    let calls = value.as_array().map(Vec::as_slice);
+    let calls = calls.unwrap_or(std::slice::from_ref(&value));
     let is_call = |call: &Value| {
         let has = |names: &[&str]| names.iter().any(|name| call.get(name).is_some());
         let is_named = has(&["name", "function", "tool"]);

@@ -1,7 +1,7 @@
 //! Kora's own API: the wake goes along with the prompt as metadata, and the answer is one flat
 //! object that must have `text` or `error`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::api::{Api, EngineConfig, Question, bearer};
 use super::diagnosis::Diagnosis;
@@ -54,11 +54,11 @@ fn body(_: &EngineConfig, question: &Question) -> Value {
     })
 }
 
-fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
+fn read(body: &Value) -> Result<Diagnosis, Failure> {
     match body.get("text") {
         Some(Value::String(text)) => Ok(Diagnosis::new(text)?),
         Some(Value::Null) => Err(Reason::EmptyResponseText.into()),
-        None if body.contains_key("error") => Err(Reason::EmptyResponseText.into()),
+        None if body.get("error").is_some() => Err(Reason::EmptyResponseText.into()),
         _ => Err(Reason::InvalidResponse.into()),
     }
 }

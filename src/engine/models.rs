@@ -46,10 +46,8 @@ pub fn look_up_model(
     let Some(list) = list else {
         return Ok(Lookup::NoList(reply.status));
     };
-    let names: Vec<_> = list
-        .iter()
-        .filter_map(|model| model["id"].as_str())
-        .collect();
+    let names = list.iter().filter_map(|model| model["id"].as_str());
+    let names: Vec<_> = names.collect();
     let model = config.model.as_deref().unwrap_or_default();
     // A list has no aliases (`claude-haiku-4-5`, Ollama's names without a tag) and may have more
     // pages, but a look-up of a single model also finds those.

@@ -4,7 +4,7 @@
 
 use std::slice;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::answer::set_error;
 use super::api::{Api, EngineConfig, Question, bearer};
@@ -39,10 +39,8 @@ fn body(config: &EngineConfig, question: &Question) -> Value {
 
 /// If several things are wrong, what the model or the server says about its answer comes before
 /// what the answer looks like.
-fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
-    let choice = body
-        .get("choices")
-        .map_or(&Value::Null, |choices| &choices[0]);
+fn read(body: &Value) -> Result<Diagnosis, Failure> {
+    let choice = &body["choices"][0];
     if let Some(failure) = set_error(&choice["error"]) {
         return Err(failure);
     }

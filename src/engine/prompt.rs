@@ -100,11 +100,7 @@ fn alert(wake: &Wake, limit: impl Fn(&str) -> usize) -> String {
         let value = cut(&value, limit(name));
         let value = match name {
             // Its lines stay.
-            "detail" => value
-                .lines()
-                .map(on_one_line)
-                .collect::<Vec<_>>()
-                .join("\n"),
+            "detail" => Vec::from_iter(value.lines().map(on_one_line)).join("\n"),
             _ => on_one_line(&value),
         };
         format!("{name}: {value}\n")

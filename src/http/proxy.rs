@@ -47,14 +47,11 @@ impl ProxySettings {
 }
 
 fn covers(entry: &str, host: &str) -> bool {
-    let entry = entry
-        .trim_start_matches('*')
-        .trim_matches('.')
-        .to_ascii_lowercase();
+    let entry = entry.trim_start_matches('*').trim_matches('.');
+    let entry = entry.to_ascii_lowercase();
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host.strip_suffix(&entry)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        && !entry.is_empty()
+    let rest = host.strip_suffix(&entry).filter(|_| !entry.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn covers_address(entry: &str, ip: IpAddr) -> bool {
@@ -69,10 +66,9 @@ fn covers_address(entry: &str, ip: IpAddr) -> bool {
         IpAddr::V6(ip) => (ip.to_bits(), 128),
     };
     let ((base, base_width), (ip, width)) = (bits(base), bits(ip));
-    let differ = (base ^ ip)
-        .checked_shr(width - length.min(width))
-        .unwrap_or(0);
-    base_width == width && length <= width && differ == 0
+    // A shift by all bits leaves nothing.
+    let differ = (base ^ ip).checked_shr(width - length.min(width));
+    base_width == width && length <= width && differ.unwrap_or(0) == 0
 }
 
 #[cfg(test)]

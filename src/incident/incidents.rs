@@ -53,10 +53,8 @@ impl Incidents {
         silences: &[Silence],
         now: Timestamp,
     ) -> Vec<(Held, Decision)> {
-        let incidents = self.0.values_mut();
-        let mut due: Vec<_> = incidents
-            .filter_map(|one| one.decide_due(rules, silences, now))
-            .collect();
+        let decide = |one: &mut Incident| one.decide_due(rules, silences, now);
+        let mut due: Vec<_> = self.0.values_mut().filter_map(decide).collect();
         due.sort_by_key(|(held, _)| held.read_at);
         due
     }
