@@ -97,22 +97,13 @@ impl Environment {
         self.path(variable).map(|path| absolute(&path)).transpose()
     }
 
-    /// Returns a number within the range, or the variable's default.
+    /// Returns a number within the range, or the variable's default; zero if it has none.
     pub fn number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + Default,
     {
-        self.optional_number(variable, range).unwrap_or_default()
-    }
-
-    /// Returns a number within the range, or the variable's default if it has one.
-    pub fn optional_number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> Option<T>
-    where
-        T: FromStr + PartialOrd,
-    {
-        self.parsed(variable, |text| {
-            text.parse().ok().filter(|number| range.contains(number))
-        })
+        let read = |text: &str| text.parse().ok().filter(|number| range.contains(number));
+        self.parsed(variable, read).unwrap_or_default()
     }
 
     /// Returns the value as `parse` reads it. Where it is unset or `parse` refuses it, the default.

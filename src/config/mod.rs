@@ -365,12 +365,13 @@ fn engine(env: &Environment, timeout: Duration) -> Result<Option<EngineConfig>, 
     if api.needs_model && model.is_none() {
         return Ok(None);
     }
+    let max_tokens = env.number(&var::ENGINE_MAX_TOKENS, 1..=10_000_000);
     Ok(Some(EngineConfig {
         api,
         url,
         token,
         model,
-        max_tokens: env.optional_number(&var::ENGINE_MAX_TOKENS, 1..=10_000_000),
+        max_tokens: Some(max_tokens).filter(|most| *most > 0),
         timeout,
     }))
 }
