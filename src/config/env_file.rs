@@ -40,7 +40,7 @@ pub fn read(path: &Path) -> Result<Content> {
     if is_readable_by_others(&meta) {
         let message = format!("env file {shown} can be read by others");
         let next_step = format!("chmod 600 {shown}");
-        let warning = Warning::new("secrets", message, next_step);
+        let warning = Warning::new("secrets", message, &next_step);
         content.warnings.push(warning);
     }
     Ok(content)

@@ -118,11 +118,8 @@ impl Environment {
                 default => format!("the default {default} is used"),
             };
             let message = format!("{}: '{text}' is not usable: {used}", variable.name);
-            self.warn(Warning::new(
-                "settings",
-                message,
-                "set a usable value, or none",
-            ));
+            let next_step = "set a usable value, or none";
+            self.warn(Warning::new("settings", message, next_step));
             parse(default)
         })
     }
@@ -205,7 +202,7 @@ impl Environment {
             if !is_known(&name) {
                 let message = format!("{name} in the {place} is not a setting of probe-wake");
                 let next_step = format!("did you mean {}?", meant_by(&name, is_set)?);
-                return Some(Warning::new("settings", message, next_step));
+                return Some(Warning::new("settings", message, &next_step));
             }
             let breaks = self.get(&name)?.contains('\n');
             let message = format!("the value of {name} in the {place} has a line break");

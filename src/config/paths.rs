@@ -97,11 +97,9 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         return Ok(home.join(LOG_NAME));
     }
     if let Some(home) = env.path(&var::HERMES_HOME) {
-        env.warn(Warning::new(
-            "settings",
-            "HERMES_HOME is a legacy name",
-            "set KORA_HOME or KORA_AUDIT_LOG_PATH instead",
-        ));
+        let what = "HERMES_HOME is a legacy name".to_owned();
+        let next_step = "set KORA_HOME or KORA_AUDIT_LOG_PATH instead";
+        env.warn(Warning::new("settings", what, next_step));
         return Ok(home.join(LOG_NAME));
     }
     let home = home(flags, "give --audit-log or KORA_AUDIT_LOG_PATH")?;

@@ -13,15 +13,12 @@ pub struct Warning {
 }
 
 impl Warning {
-    pub fn new(
-        subject: &'static str,
-        message: impl Into<String>,
-        next_step: impl Into<String>,
-    ) -> Self {
+    pub fn new(subject: &'static str, message: String, next_step: &str) -> Self {
+        let next_step = next_step.to_owned();
         Self {
             subject,
-            message: message.into(),
-            next_step: next_step.into(),
+            message,
+            next_step,
         }
     }
 }
