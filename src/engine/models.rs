@@ -8,6 +8,9 @@ use super::api::EngineConfig;
 use super::failure::Failure;
 use crate::http::Http;
 
+/// For one request; there may be two.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What an engine says about the model.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup {
@@ -21,21 +24,17 @@ pub enum Lookup {
 }
 
 /// Asks an engine for its models, with the token. An engine whose API has no such list is only
-/// connected to, and gets no token. `timeout` is for one request; there may be two.
-pub fn look_up_model(
-    config: &EngineConfig,
-    http: &Http,
-    timeout: Duration,
-) -> Result<Lookup, Failure> {
+/// connected to, and gets no token.
+pub fn look_up_model(config: &EngineConfig, http: &Http) -> Result<Lookup, Failure> {
     let Some(path) = config.api.models_path else {
-        let reply = http.get(&config.url, &[], timeout)?;
+        let reply = http.get(&config.url, &[], TIMEOUT)?;
         return match reply.status {
             500.. => Err(Failure::outside_2xx(reply.status, &Value::Null)),
             status => Ok(Lookup::Unlisted(status)),
         };
     };
     let headers = (config.api.headers)(config.token.as_ref());
-    let get = |path: &str| http.get(&config.url.join(path), &headers, timeout);
+    let get = |path: &str| http.get(&config.url.join(path), &headers, TIMEOUT);
     let reply = get(path)?;
     let body = reply.json().unwrap_or_default();
     if !reply.is_success() && !matches!(reply.status, 404 | 405 | 501) {
@@ -89,7 +88,7 @@ mod tests {
             model: Some(model.to_owned()),
             ..config(api, &server.url)
         };
-        let result = look_up_model(&config, &Http::default(), Duration::from_secs(5));
+        let result = look_up_model(&config, &Http::default());
         (result, server.requests.try_iter().collect())
     }
 

@@ -1,6 +1,6 @@
 //! What `check` asks over the network: the engine and Slack.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -16,7 +16,6 @@ use crate::slack::{self, Posted, Thread};
 use crate::terminal::Waiting;
 use crate::text::{first_few, quote};
 
-const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_ASKED: &str = "no question was asked";
 /// What to do where no engine is configured.
 pub const SET_ENGINE: &str =
@@ -36,7 +35,7 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let name = format!("{} at {}", engine.api.name, engine.url);
     let model = engine.model.as_deref().unwrap_or_default();
     let _waiting = Waiting::for_what("asking the engine for its models");
-    match engine::look_up_model(engine, http, REACH_TIMEOUT) {
+    match engine::look_up_model(engine, http) {
         Ok(Lookup::Known) => ok(format!("{name} has the model {model}; {NOT_ASKED}")),
         Ok(Lookup::Unlisted(status)) => ok(format!("{name} answers (HTTP {status}); {NOT_ASKED}")),
         Ok(Lookup::NoList(status)) => warning(
