@@ -1,6 +1,6 @@
 //! Incidents: what is wrong with one pair, from its first wake until it is over. Pure rules, no clock
-//! and no file: [`Incident::decide`] takes a wake to a decision, [`Incident::due`] finds the held-back
-//! wake whose window or silence has ended.
+//! and no file: [`Incidents::decide`] takes a wake to a decision, [`Incidents::decide_due`] decides again
+//! on the held-back wakes whose window or silence has ended.
 
 mod held;
 mod incidents;
