@@ -8,10 +8,7 @@
 use std::iter;
 
 use memchr::{memchr, memchr2};
-use serde::ser::Error;
-use serde::{Serialize, Serializer};
 use serde_json::Value;
-use serde_json::value::to_raw_value;
 
 /// Stands for an array in the scanner's stack; an object stands there with its start. A hostile row
 /// may be all brackets: four bytes a level keep the stack small.
@@ -35,16 +32,6 @@ enum Expect {
     Value,
     ValueOrEnd,
     CommaOrEnd,
-}
-
-/// Serializes a list of which there can be thousands: each one on a line of its own.
-pub fn one_a_line<T: Serialize, S: Serializer>(
-    list: impl IntoIterator<Item = T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let lines = list.into_iter().map(|one| to_raw_value(&one));
-    let lines = lines.collect::<Result<Vec<_>, _>>();
-    serializer.collect_seq(lines.map_err(S::Error::custom)?)
 }
 
 /// Finds the end of the object whose `{` is at `start`: the index after its `}`.

@@ -82,6 +82,14 @@ pub fn common_limit(lengths: &[usize], total: usize) -> usize {
     usize::MAX
 }
 
+/// Returns `what: why`, or `what` alone.
+pub fn with_reason(what: &str, why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!("{what}: {why}"),
+        None => what.to_owned(),
+    }
+}
+
 /// Lists the first of several names: `a, b and 4 more`.
 pub fn first_few(names: &[String], most: usize) -> String {
     let (first, more) = names.split_at(names.len().min(most));

@@ -21,7 +21,7 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::incident::{Decision, Incidents, Pair, Rules};
 use crate::outcome;
 use crate::page;
-use crate::record::{Filter, Incident, Sources};
+use crate::record::{Filter, Incident, Record};
 use crate::report::{Report, count, print_json, print_lines};
 use crate::run::Run;
 use crate::run::effects::Replay;
@@ -110,11 +110,9 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         RecordFormat::Html => {
             let log = run.state.log(log);
             let clock = run.effects.clock;
-            let parts = log
-                .into_iter()
-                .flat_map(|log| Incident::of_state(log, &config.debounce, clock));
-            let sources = Sources::new(parts.collect(), Vec::new());
-            print_page(&config, sources, &run.effects.rows.unwrap_or_default())
+            let mut record = Record::default();
+            record.parts = Incident::of_state(log, &config.debounce, clock);
+            print_page(&config, record, &run.effects.rows.unwrap_or_default())
         }
     }
     .context("cannot print the report")?;
@@ -226,18 +224,16 @@ fn count_due(incidents: &mut Incidents, rules: &Rules, until: Timestamp) -> u64 
     dispatched
 }
 
-fn print_page(config: &Config, mut sources: Sources, rows: &[outcome::Row]) -> io::Result<()> {
+fn print_page(config: &Config, mut record: Record, rows: &[outcome::Row]) -> io::Result<()> {
     let log = &config.paths.audit_log;
     let rows = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
-    rows.for_each(|row| sources.take(&Row::of(row)));
-    let record = sources.record(None);
+    rows.for_each(|row| record.take(&Row::of(row)));
+    record.join(None);
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     page::print(&page::Page {
         title: format!("Replay of {name}"),
-        log,
-        record: &record,
+        config,
         shown: &record.select(&Filter::default()),
-        policy: &config.debounce,
         since: None,
         now: None,
     })

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Decision, Held, Incident, Pair, Rules, Silence};
 use crate::audit::wake::Wake;
-use crate::json;
 
 /// Beyond this many, the incident longest without a wake is forgotten.
 const MOST: usize = 10_000;
@@ -26,7 +25,7 @@ impl From<Vec<Incident>> for Incidents {
 
 impl Serialize for Incidents {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json::one_a_line(self.0.values(), serializer)
+        serializer.collect_seq(self.0.values())
     }
 }
 

@@ -178,7 +178,6 @@ impl MessageRef {
 /// unless they say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
-    #[serde(flatten)]
     pub pair: Pair,
     /// When the first wake was raised, or read where the row does not say.
     pub first_wake: Timestamp,

@@ -140,7 +140,7 @@ impl Live {
     }
 
     /// Removes what an earlier run has left.
-    pub fn sweep(&mut self, state: &State) {
+    pub fn sweep(&mut self, state: &mut State) {
         self.store.sweep(state);
     }
 }

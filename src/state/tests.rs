@@ -275,7 +275,7 @@ mod texts {
             .texts()
             .write("left", b"by a run that was killed")
             .unwrap();
-        store.sweep(&state);
+        store.sweep(&mut state);
         assert_eq!(dir.files("texts"), named);
     }
 

@@ -61,6 +61,19 @@ fn wrong_usage_exits_2_and_names_the_word() {
 }
 
 #[test]
+fn shellcheck_finds_no_fault_in_the_scripts() {
+    needs!("shellcheck");
+    let sandbox = Sandbox::new();
+    let script = sandbox.command("completions bash").exits(0);
+    let script = sandbox.give("given/completions", &script.stdout);
+    let ci = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run");
+    // SC2207: how clap_complete writes each list.
+    let script = script.display();
+    let judge = format!("shellcheck {ci} && shellcheck -s bash -S warning -e SC2207 {script}");
+    sandbox.shell(&judge).finish().exits(0).silent();
+}
+
+#[test]
 fn every_shell_accepts_its_completions() {
     let sandbox = Sandbox::bare();
     for (shell, check) in [

@@ -208,6 +208,7 @@ fn a_log_that_is_not_there_is_an_error() {
 }
 
 #[test]
+#[ignore = "hundreds of wakes"]
 fn a_line_of_very_many_wakes_is_replayed_whole() {
     let sandbox = Sandbox::new();
     let line = |from: usize| -> String {
