@@ -7,7 +7,6 @@
 //! | the operator's: env file, secrets | followed | as above, and its folder; root's is fine, too, and so is write permission for the owner's own group | `open_trusted`, `read_trusted` |
 //! | others': audit log, outcome log | followed | regular | `open_without_waiting`, `open_shared`, `append_shared` |
 
-use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -173,19 +172,16 @@ fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
     let id = id.to_string();
     // name:password:uid:gid:... and name:password:gid:members
     let lines = |text| str::lines(text).map(|line| line.split(':').collect::<Vec<_>>());
-    let users =
-        lines(passwd).filter(|user| user.get(2) == Some(&&*id) || user.get(3) == Some(&&*id));
-    let names: HashSet<_> = users.map(|user| user[0]).collect();
-    let mut groups = lines(group).filter(|group| group.get(2) == Some(&&*id));
-    let (Some(own), None) = (groups.next(), groups.next()) else {
+    let is_of_id = |field: Option<&&str>| field == Some(&&*id);
+    let users = lines(passwd).filter(|user| is_of_id(user.get(2)) || is_of_id(user.get(3)));
+    let mut names: Vec<_> = users.map(|user| user[0]).collect();
+    let mut groups = lines(group).filter(|group| is_of_id(group.get(2)));
+    let (false, Some(own), None) = (names.is_empty(), groups.next(), groups.next()) else {
         return false;
     };
     let members = own.get(3).map_or("", |members| members.trim()).split(',');
-    let mut all = names
-        .iter()
-        .copied()
-        .chain(members.filter(|member| !member.is_empty()));
-    !names.is_empty() && all.all(|name| name == own[0])
+    names.extend(members.filter(|member| !member.is_empty()));
+    names.iter().all(|name| *name == own[0])
 }
 
 /// Appends one JSON line to a file that others write, too: in a single write, so that lines do not mix, and

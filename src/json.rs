@@ -110,9 +110,8 @@ pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Optio
     let mut found = [None; N];
     for (key, value) in members(object) {
         let escaped = memchr(b'\\', key).and_then(|_| string(key));
-        let said = escaped
-            .as_deref()
-            .map_or(&key[1..key.len() - 1], str::as_bytes);
+        let plain = &key[1..key.len() - 1];
+        let said = escaped.as_deref().map_or(plain, str::as_bytes);
         if let Some(wanted) = names.iter().position(|name| name.as_bytes() == said) {
             found[wanted] = Some(value);
         }
@@ -147,9 +146,8 @@ pub fn string(raw: &[u8]) -> Option<String> {
 /// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Returns the
 /// run's length.
 fn decode_units(raw: &[u8], text: &mut Vec<u8>) -> usize {
-    let escapes = raw
-        .chunks_exact(6)
-        .take_while(|escape| escape.starts_with(b"\\u"));
+    let escapes = raw.chunks_exact(6);
+    let escapes = escapes.take_while(|escape| escape.starts_with(b"\\u"));
     let units = escapes.map_while(|escape| hex(&escape[2..]));
     let mut length = 0;
     for decoded in char::decode_utf16(units) {
@@ -254,11 +252,9 @@ fn encode(text: String) -> String {
 }
 
 fn skip_white(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
-        .count()
+    let rest = bytes.get(at..).unwrap_or_default().iter();
+    let white = rest.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    at + white.count()
 }
 
 /// Returns the end of a value in an object that is known to be whole: its brackets need only be
@@ -334,11 +330,8 @@ fn number_end(bytes: &[u8], start: usize) -> Option<usize> {
 
 /// Returns the index after a run of digits; `None` if there is none.
 fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let count = bytes
-        .get(at..)?
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = bytes.get(at..)?.iter();
+    let count = digits.take_while(|byte| byte.is_ascii_digit()).count();
     (count > 0).then_some(at + count)
 }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, masked};
 
 /// Masks with the tokens that are set, whatever they look like, and by form.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,8 +42,7 @@ impl Masker<'_> {
 
     /// Returns the text with the tokens that are set masked, and nothing else.
     pub fn own_tokens(&self, text: String) -> String {
-        let mask = |text, secret: &Secret| secret.mask(text);
-        self.secrets.iter().fold(text, mask)
+        masked(text, self.secrets)
     }
 }
 

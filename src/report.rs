@@ -128,7 +128,9 @@ impl Report {
     pub fn summary(&self) -> String {
         if self.first_run {
             let at = self.position.after;
-            return format!("first run: the position is stamped at byte {at}; no history is read");
+            return format!(
+                "first run: the log's first {at} bytes are passed over; alerts are sent from here on"
+            );
         }
         let tally = &self.tally;
         let mut parts = vec![

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::file::LogFile;
 use super::names::{age, list};
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_value};
 
 /// The seam by which an engine notes that it called a tool.
 pub const TOOL_SEAM: &str = "reasoning.tool_called";
@@ -41,7 +41,7 @@ impl Row {
     /// With the tokens masked that its texts may quote.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
         if !secrets.is_empty() {
-            mask(&mut self.0, secrets);
+            self.0 = mask_value(self.0, secrets);
         }
         self
     }
@@ -73,19 +73,6 @@ impl Row {
     /// Whether the session that the row belongs to is this one.
     pub fn is_in(&self, session: &str) -> bool {
         self.0["caller_session_id"] == session
-    }
-}
-
-fn mask(value: &mut Value, secrets: &[Secret]) {
-    match value {
-        Value::String(text) => {
-            for secret in secrets {
-                *text = secret.mask(std::mem::take(text));
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, secrets)),
-        Value::Object(fields) => fields.values_mut().for_each(|value| mask(value, secrets)),
-        _ => {}
     }
 }
 

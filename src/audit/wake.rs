@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::SEAM;
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, masked as masked_text};
 use crate::text::label;
 
 /// A probe's call for a person, every field usable as it stands.
@@ -55,8 +55,7 @@ pub struct Recovery {
 impl Recovery {
     /// As [`Wake::masked`].
     pub fn masked(self, secrets: &[Secret]) -> Self {
-        let mask = |text, secret: &Secret| secret.mask(text);
-        let masked = |text| label(&secrets.iter().fold(text, mask));
+        let masked = |text| label(&masked_text(text, secrets));
         Self {
             probe: masked(self.probe),
             category: self.category.map(masked),

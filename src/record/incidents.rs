@@ -100,9 +100,11 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
             Some(before) if before.includes(part.first_wake_at) => before.add(part),
             before => {
                 // A repeat is inside a window, and no incident begins inside one.
-                if let Some(HeldCounts { repeat, .. }) = before.map(|before| &mut before.held_back)
+                if part.last_wake_at == part.first_wake_at
+                    && let Some(before) = before
                 {
-                    *repeat = repeat.saturating_add(std::mem::take(&mut part.held_back.repeat));
+                    let repeat = std::mem::take(&mut part.held_back.repeat);
+                    before.held_back.repeat = before.held_back.repeat.saturating_add(repeat);
                 }
                 incidents.push(part);
             }

@@ -113,7 +113,7 @@ impl Totals {
         match self.cost {
             Some(cost) if cost < 1.0 => format!("${cost:.4}"),
             Some(cost) => format!("${cost:.2}"),
-            None => "cost not named".to_owned(),
+            None => "cost unknown".to_owned(),
         }
     }
 }

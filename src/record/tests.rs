@@ -112,6 +112,18 @@ fn rows_of_one_first_wake_are_one_incident_until_it_recovers() {
                 "fly 90-90: 1 wakes, 1 messages",
             ],
         ),
+        // A part with several wakes has repeats of its own.
+        (
+            vec![
+                done("a", "fly", 0, 0, none.clone()),
+                recovered("a", "fly", 5, 0, 0),
+                done("b", "fly", 9, 8, repeats.clone()),
+            ],
+            &[
+                "fly 0-0 +5: 1 wakes, 1 messages",
+                "fly 8-9: 3 wakes, 1 messages",
+            ],
+        ),
         (
             vec![
                 done("a", "fly", 0, 0, none.clone()),

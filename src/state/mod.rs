@@ -305,8 +305,7 @@ impl State {
         }
         let logs = self.logs.values_mut();
         for incident in logs.flat_map(|log| log.incidents.iter_mut()) {
-            let held = [&mut incident.escalation, &mut incident.silenced];
-            for held in held.into_iter().flatten() {
+            for held in incident.held_mut() {
                 visit(Long::Held(&mut held.wake))?;
             }
         }

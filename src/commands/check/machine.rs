@@ -8,18 +8,16 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Item;
-use crate::cli::Global;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::commands::health::{self, Runs};
+use crate::config::Config;
 use crate::config::variables as var;
-use crate::config::{self, Config};
-use crate::exit::Problem;
 use crate::files::{create_anew, is_readable_by_others, open_own, sync_folder};
 use crate::state::{State, Store, lock, undelivered};
 use crate::time::span;
 
-pub(super) fn settings(flags: &Global, config: &Config) -> Result<Vec<Item>, Problem> {
-    let read = match &config.env_file {
+pub(super) fn settings(config: &Config) -> Vec<Item> {
+    let read = match &config.env.file_path {
         Some(path) => ok(format!("environment and {}", path.display())),
         None => ok("environment only; there is no env file").with_next_step(
             "put them into ~/.config/probe-wake/env: cron and systemd have no profile",
@@ -27,9 +25,9 @@ pub(super) fn settings(flags: &Global, config: &Config) -> Result<Vec<Item>, Pro
     };
     let mut items = vec![("settings", read)];
     // A token that cannot be read counts as not set. If alerts need it, `peers` says so.
-    let suspicious = config::suspicious(flags)?;
-    let warnings = config.warnings.iter().chain(&suspicious);
-    items.extend(warnings.map(|one| (one.subject, warning(&one.message, &one.next_step))));
+    let warnings = config.env.warnings().into_iter();
+    let warnings = warnings.chain(config.env.suspicious());
+    items.extend(warnings.map(|one| (one.subject, warning(one.message, one.next_step))));
     let required = config.debounce.consecutive_required;
     if required > 1 {
         let name = var::DEBOUNCE_CONSECUTIVE_REQUIRED.name;
@@ -38,13 +36,13 @@ pub(super) fn settings(flags: &Global, config: &Config) -> Result<Vec<Item>, Pro
         let one = warning(format!("{name} is {required}: {effect}"), next_step);
         items.push(("settings", one));
     }
-    for file in &config.secret_files {
+    for file in config.env.secret_files() {
         let shown = file.display().to_string();
         if !items.iter().any(|(_, one)| one.message.contains(&shown)) {
-            items.extend(secret_file(file).map(|one| ("secrets", one)));
+            items.extend(secret_file(&file).map(|one| ("secrets", one)));
         }
     }
-    Ok(items)
+    items
 }
 
 fn secret_file(path: &Path) -> Option<Finding> {

@@ -40,7 +40,7 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     let config = Config::examine(flags)?;
     let http = config.http();
     let now = Timestamp::now();
-    let mut items = machine::settings(flags, &config)?;
+    let mut items = machine::settings(&config);
     items.push(("audit log", log::audit_log(&config.paths.audit_log, now)));
     items.extend(machine::state(&config, now));
     let starters = schedule::look();

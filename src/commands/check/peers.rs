@@ -1,6 +1,6 @@
 //! What `check` asks over the network: the engine and Slack.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -8,14 +8,14 @@ use crate::audit::wake::Wake;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{self, Failure, Knowledge, Lookup, Metadata, Question, Reason};
+use crate::engine::{self, Failure, Knowledge, Lookup, Question, Reason};
 use crate::http::Http;
+use crate::random::random_id;
 use crate::run::hand_over::{self, Handed};
 use crate::slack::{self, Posted, Thread};
 use crate::terminal::Waiting;
 use crate::text::{first_few, quote};
 
-const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_ASKED: &str = "no question was asked";
 /// What to do where no engine is configured.
 pub const SET_ENGINE: &str =
@@ -33,7 +33,7 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let name = format!("{} at {}", engine.api.name, engine.url);
     let model = engine.model.as_deref().unwrap_or_default();
     let _waiting = Waiting::for_what("asking the engine for its models");
-    match engine::look_up_model(engine, http, REACH_TIMEOUT) {
+    match engine::look_up_model(engine, http) {
         Ok(Lookup::Known) => ok(format!("{name} has the model {model}; {NOT_ASKED}")),
         Ok(Lookup::Unlisted(status)) => ok(format!("{name} answers (HTTP {status}); {NOT_ASKED}")),
         Ok(Lookup::NoList(status)) => warning(
@@ -79,7 +79,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         return failed("not asked: no engine is configured", SET_ENGINE);
     };
     let wake = made_up_wake();
-    let (fence, now) = (engine::fence(), Timestamp::now());
+    let (fence, now) = (random_id(), Timestamp::now());
     let nothing = Knowledge {
         now,
         runbook: "",
@@ -90,7 +90,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         key: fence,
         asked_at: now,
         caller_session_id: wake.caller_session_id(),
-        metadata: Metadata::of(&wake),
+        metadata: engine::metadata(&wake),
     };
     let _waiting = Waiting::for_what("asking the engine about a made-up alert");
     let begun = Instant::now();
@@ -100,7 +100,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         Ok(diagnosis) => {
             let model = answer.usage.model_used.or_else(|| engine.model.clone());
             let model = model.unwrap_or_else(|| "the engine".to_owned());
-            let text = diagnosis.text();
+            let text = &diagnosis.text;
             ok(format!("{model} answered in {seconds:.1} s: {text}"))
         }
         Err(failure) => failed(
@@ -152,7 +152,7 @@ pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
             severity: "info".to_owned(),
             title: "A test of the fallback command".to_owned(),
             removed: config.secret_variables(),
-            settings: config.settings.clone(),
+            settings: config.settings(),
         }),
         false => hand_over::check(command),
     };

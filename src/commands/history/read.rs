@@ -30,7 +30,7 @@ pub(super) fn read(
     let (mut wakes, mut events) = (Vec::new(), Vec::new());
     // Whoever writes the audit log says nothing there about our messages and silences.
     let mut take = |row: Row, is_ours: bool| {
-        let row = row.masked(&secrets);
+        let row = row.masked(secrets);
         if is_ours || row.is_of(TOOL_SEAM) {
             record.take(&row);
         }
@@ -57,7 +57,7 @@ pub(super) fn read(
     read_log(&paths.audit_log, since, &needles, |line| {
         if let Some(session) = session {
             let read = read_rows(line);
-            let raised = read.wakes().map(|wake| wake.clone().masked(&secrets));
+            let raised = read.wakes().map(|wake| wake.clone().masked(secrets));
             let of_session = raised.filter(|wake| wake.caller_session_id() == session);
             wakes.extend(of_session.filter_map(|wake| session::wake(&wake)));
         }

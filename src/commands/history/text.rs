@@ -16,7 +16,7 @@ pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> 
         lines.push(String::new());
     }
     if shown.groups.is_empty() {
-        lines.push("No investigations.".to_owned());
+        lines.push("Nothing to show.".to_owned());
     }
     if shown.totals.wakes > 0 {
         lines.push(totals(&shown.totals));

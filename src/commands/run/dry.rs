@@ -71,7 +71,7 @@ fn lines(report: &Report, outbox: Vec<String>) -> Vec<String> {
     if report.first_run {
         let first = [
             format!("{log}: the next run is a first run"),
-            format!("It stamps the position at byte {after} and reads no history."),
+            format!("It passes over the log's first {after} bytes and sends nothing about them."),
         ];
         return first.into_iter().chain(outbox).collect();
     }

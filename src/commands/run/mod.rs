@@ -36,7 +36,7 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
         config.max_runtime = time_limit(seconds.into());
     }
     if args.dry_run {
-        config.print_warnings();
+        config.env.print_warnings();
         return dry::dry_run(&config, args);
     }
     explain_interrupt();
@@ -75,7 +75,7 @@ fn real_run(config: &Config, args: &RunArgs, over: &mut Over) -> Ended {
     // Where this fails, the end of the run says so.
     let _ = lock.note_begun(unwatched);
     logger::begin_lasting(std::mem::take(&mut lock.note.printed));
-    for warning in &config.warnings {
+    for warning in config.env.warnings() {
         let warning = warning.to_string();
         logger::warn_lasting("settings", &warning, &warning);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use log::{info, warn};
 
 use super::Over;
@@ -25,8 +25,7 @@ pub(super) fn is_beat_due(config: &Config, note: &Note, exit: Exit, now: Timesta
         return true;
     };
     let since = now.duration_since(at);
-    let cadence = SignedDuration::try_from(config.cadence).unwrap_or(SignedDuration::MAX);
-    since >= cadence || since.is_negative() || was_well != (exit == Exit::Done)
+    since >= config.cadence || since.is_negative() || was_well != (exit == Exit::Done)
 }
 
 /// Reports to a monitor that expects to be asked after each run how this one ended. A run that found the

@@ -16,9 +16,9 @@ const BEGIN: &str = "# BEGIN probe-wake";
 const END: &str = "# END probe-wake";
 
 /// In seconds. This limits how many runs wait for another one at the same time.
-const LONGEST_WAIT: u64 = 60;
+const LONGEST_WAIT: i64 = 60;
 
-const MINUTE: u128 = 60_000;
+const MINUTE: i128 = 60_000;
 
 /// Returns the block with its two marker lines. A path that the runs find by themselves is left out, so
 /// that a change in the env file counts.
@@ -48,7 +48,7 @@ pub(super) fn block(plan: &Plan) -> Result<String, Problem> {
 }
 
 /// Returns a line for each start within a minute, since cron starts a line at most once a minute.
-fn lines(cadence: u128, command: &str) -> String {
+fn lines(cadence: i128, command: &str) -> String {
     if cadence >= MINUTE {
         return format!("{} {command}\n", every(cadence / MINUTE));
     }
@@ -62,7 +62,7 @@ fn lines(cadence: u128, command: &str) -> String {
 }
 
 /// Returns the crontab's time fields for a start every so many minutes.
-fn every(minutes: u128) -> String {
+fn every(minutes: i128) -> String {
     match minutes {
         1 => "* * * * *".to_owned(),
         2..60 => format!("*/{minutes} * * * *"),

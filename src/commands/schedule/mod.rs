@@ -13,7 +13,7 @@ use log::warn;
 
 use super::user::User;
 use crate::cli::{Global, ScheduleCommand, SystemdArgs};
-use crate::config::{self, Config, Paths, usual_env_file};
+use crate::config::{Config, Paths, usual_env_file};
 use crate::exit::{Ended, Exit, Problem};
 use crate::report;
 use crate::state::Store;
@@ -73,10 +73,6 @@ struct Plan<'a> {
     usual_env_file: Option<PathBuf>,
     /// The paths that the scheduled runs find by themselves, from the env file and the home folder.
     found: Paths,
-    /// Settings that only this process's environment has.
-    only_here: Vec<String>,
-    /// Whether a setting names something below `/tmp`.
-    names_tmp: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -84,7 +80,7 @@ impl<'a> Plan<'a> {
         user.act(|| {
             let config = Config::load(flags)?;
             let usual_env_file = usual_env_file(flags);
-            let env_file = config.env_file.clone().or(usual_env_file.clone());
+            let env_file = config.env.file_path.clone().or(usual_env_file.clone());
             Ok(Self {
                 config,
                 binary: std::env::current_exe().context("the path of this binary is unknown")?,
@@ -92,8 +88,6 @@ impl<'a> Plan<'a> {
                 env_file: env_file.and_then(|file| std::path::absolute(file).ok()),
                 usual_env_file,
                 found: Paths::of_scheduled_runs(flags).unwrap_or_default(),
-                only_here: config::only_in_this_environment(flags)?,
-                names_tmp: config::names_tmp(flags)?,
             })
         })?
     }
@@ -117,7 +111,7 @@ impl<'a> Plan<'a> {
     fn warn_of_unknown(&self) {
         let file = self.env_file.as_deref().unwrap_or(Path::new("an env file"));
         let file = file.display();
-        for name in &self.only_here {
+        for name in self.config.only_in_this_environment() {
             warn!("{name} is set here, but the scheduled runs do not know it: put it into {file}");
         }
     }

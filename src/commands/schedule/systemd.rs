@@ -99,7 +99,7 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
     let (mkdir, state_dir) = (shell_word(&paths.state_dir)?, text(&paths.state_dir)?);
     let (binary, mut log) = (word(&plan.binary)?, text(&paths.audit_log)?);
     // Where the env file names the log, a change there counts.
-    match plan.config.env_file.is_some() && plan.found.audit_log == paths.audit_log {
+    match plan.config.env.file_path.is_some() && plan.found.audit_log == paths.audit_log {
         true => log.clear(),
         false => log = format!("Environment=\"KORA_AUDIT_LOG_PATH={log}\"\n"),
     }
@@ -148,7 +148,8 @@ fn confinement(plan: &Plan) -> Result<String, Problem> {
     let (user, writable, paths) = (&plan.user.name, writable(&plan.config)?, &plan.config.paths);
     let needed = [&paths.audit_log, &paths.state_dir, &plan.binary];
     let mut needed = needed.into_iter().chain(&plan.env_file);
-    let is_needed = plan.names_tmp || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()));
+    let is_needed =
+        plan.config.names_tmp() || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()));
     let private_tmp = if is_needed { "" } else { "PrivateTmp=yes\n" };
     Ok(format!(
         "\

@@ -96,7 +96,7 @@ fn over(one: &OpenIncident, now: Timestamp) -> String {
 fn last_run(status: &Status, now: Timestamp) -> String {
     let last = match status.last_run {
         Some(at) => format!("{} ago", span(now.duration_since(at))),
-        None => "never: begin with probe-wake check".to_owned(),
+        None => "never".to_owned(),
     };
     match status.running {
         Some(true) => format!("{last}, running now"),

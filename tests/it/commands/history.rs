@@ -63,7 +63,7 @@ fn probes(sandbox: &Sandbox, flags: &str) -> Vec<Value> {
 fn without_a_dispatch_there_is_none() {
     let sandbox = Sandbox::new();
     let text = sandbox.command("history").exits(0).stdout;
-    assert_eq!(text, "No investigations.\n");
+    assert_eq!(text, "Nothing to show.\n");
     assert_eq!(probes(&sandbox, ""), Vec::<Value>::new());
 }
 
