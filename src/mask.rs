@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, masked};
 
 /// Masks with the tokens that are set, whatever they look like, and by form.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,13 +38,7 @@ impl Masker<'_> {
             text.truncate(end);
         }
         let forms = FORMS.split(' ').chain([PEM]);
-        forms.fold(self.own_tokens(text), mask_form)
-    }
-
-    /// Returns the text with the tokens that are set masked, and nothing else.
-    pub fn own_tokens(&self, text: String) -> String {
-        let mask = |text, secret: &Secret| secret.mask(text);
-        self.secrets.iter().fold(text, mask)
+        forms.fold(masked(text, self.secrets), mask_form)
     }
 }
 

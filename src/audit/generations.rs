@@ -13,7 +13,7 @@ use super::file::LogFile;
 use super::names::text_of;
 use super::proof::Proof;
 use super::stat::{Stat, is_racy};
-use crate::json::{is_default, one_a_line};
+use crate::json::is_default;
 
 /// How long rows are still looked for in each generation that was left.
 const LATE_ROWS: SignedDuration = SignedDuration::from_mins(10);
@@ -24,7 +24,6 @@ pub(super) const WHOLE: u64 = u64::MAX;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// In the order in which they are read; the one at the log's path last.
-    #[serde(serialize_with = "one_a_line")]
     pub(super) generations: Vec<Generation>,
     /// The folders of the log's files and when each changed, as they were listed last.
     #[serde(default)]

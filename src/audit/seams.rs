@@ -13,8 +13,7 @@ use super::file::LogFile;
 use super::names::{age, list};
 use super::stat::modified;
 use crate::json;
-use crate::mask::Masker;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_value};
 
 /// The seam by which an engine notes that it called a tool.
 pub const TOOL_SEAM: &str = "reasoning.tool_called";
@@ -38,7 +37,9 @@ impl Row {
 
     /// With the tokens masked that its texts may quote.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
-        mask(&mut self.0, Masker { secrets });
+        if !secrets.is_empty() {
+            self.0 = mask_value(self.0, secrets);
+        }
         self
     }
 
@@ -69,15 +70,6 @@ impl Row {
     /// Whether the session that the row belongs to is this one.
     pub fn is_in(&self, session: &str) -> bool {
         self.0["caller_session_id"] == session
-    }
-}
-
-fn mask(value: &mut Value, masker: Masker) {
-    match value {
-        Value::String(text) => *text = masker.own_tokens(std::mem::take(text)),
-        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, masker)),
-        Value::Object(fields) => fields.values_mut().for_each(|value| mask(value, masker)),
-        _ => {}
     }
 }
 

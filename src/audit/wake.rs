@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::SEAM;
 use crate::json;
-use crate::mask::Masker;
-use crate::secret::Secret;
+use crate::secret::{Secret, masked as masked_text};
 use crate::text::label;
 
 /// A probe's call for a person, every field usable as it stands.
@@ -54,7 +53,7 @@ pub struct Recovery {
 impl Recovery {
     /// As [`Wake::masked`].
     pub fn masked(self, secrets: &[Secret]) -> Self {
-        let masked = |text| label(&Masker { secrets }.own_tokens(text));
+        let masked = |text| label(&masked_text(text, secrets));
         Self {
             probe: masked(self.probe),
             category: self.category.map(masked),
@@ -104,7 +103,7 @@ impl Wake {
             &mut self.snapshot_details,
             &mut self.envelope_fix_name,
         ] {
-            *text = Masker { secrets }.own_tokens(std::mem::take(text));
+            *text = masked_text(std::mem::take(text), secrets);
         }
         for name in [&mut self.probe, &mut self.category, &mut self.severity] {
             *name = label(name);

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::audit::stat::modified;
 use crate::files::read_trusted;
 use crate::mask::Masker;
+use crate::secret::masked;
 use crate::text::{common_limit, cut};
 
 /// What a prompt holds of all runbooks.
@@ -47,7 +48,7 @@ pub fn read<'a>(
         let path = dir.join(&name);
         match read_trusted(&path, LONGEST_FILE) {
             Ok((text, _)) => {
-                let text = masker.own_tokens(text.trim().to_owned());
+                let text = masked(text.trim().to_owned(), masker.secrets);
                 let is_own = name != SITE && name != DEFAULT && runbook.own.is_none();
                 runbook.own = runbook.own.or_else(|| is_own.then(|| text.clone()));
                 texts.push(text);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Run;
 use super::effects::{Answered, Effects};
 use super::next::is_in_budget;
-use crate::engine::{Answer, Metadata, Question, Reason};
+use crate::engine::{Answer, Question, Reason, metadata};
 use crate::state::Durability;
 use crate::state::outbox::PromptSize;
 use crate::state::queue::Stage;
@@ -75,7 +75,7 @@ impl<E: Effects> Run<'_, E> {
             key: id.to_owned(),
             asked_at: now,
             caller_session_id: session.clone(),
-            metadata: Metadata::of(&load_wake(one.main_wake(), self.effects.texts())),
+            metadata: metadata(&load_wake(one.main_wake(), self.effects.texts())),
         };
         if self.report.dry_run {
             let prompt = question.prompt.clone();

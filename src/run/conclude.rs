@@ -232,8 +232,8 @@ fn result(ended: &Investigation, ending: &Ending, now: Timestamp) -> Message {
     };
     let outcome = match &ending.answer.result {
         Ok(diagnosis) => Outcome::Diagnosis {
-            text: diagnosis.text().to_owned().into(),
-            cut_short: diagnosis.cut_short().map(str::to_owned),
+            text: diagnosis.text.clone().into(),
+            cut_short: diagnosis.cut_short.clone(),
         },
         Err(failure) => Outcome::NoDiagnosis(failure.reason.to_string()),
     };

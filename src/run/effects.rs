@@ -140,7 +140,7 @@ impl Live {
     }
 
     /// Removes what an earlier run has left.
-    pub fn sweep(&mut self, state: &State) {
+    pub fn sweep(&mut self, state: &mut State) {
         self.store.sweep(state);
     }
 }
@@ -237,7 +237,7 @@ fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<
     let (sender, receiver) = mpsc::channel();
     let (http, engine) = (Arc::clone(http), engine.clone());
     let ask = move || {
-        let about = &question.metadata.probe_name;
+        let about = question.metadata["probe_name"].as_str().unwrap_or_default();
         let _waiting = Waiting::for_what(&format!("asking the engine about {about}"));
         let (asked_at, begun) = (question.asked_at, Instant::now());
         let answer = engine::ask(&engine, &http, &question);

@@ -88,7 +88,7 @@ impl<E: Effects> Run<'_, E> {
             category: subject.category,
             severity: subject.severity,
             removed: self.config.secret_variables(),
-            settings: self.config.settings.clone(),
+            settings: self.config.settings(),
         };
         self.progress.handing_over = Some(id.to_owned());
         self.handing_over = Some(HandingOver {

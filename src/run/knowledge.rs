@@ -19,6 +19,7 @@ use crate::incident::{Incident, Pair};
 use crate::logger::{RUNBOOK, warn_lasting};
 use crate::mask::Masker;
 use crate::message::Lines;
+use crate::random::random_id;
 use crate::snapshot::Snapshot;
 use crate::state::outbox::{Message, Outcome, PromptSize};
 use crate::state::queue::{Alert, Investigation};
@@ -81,7 +82,7 @@ impl<E: Effects> Run<'_, E> {
             context: context.len(),
             runbook: runbook.len(),
         };
-        (engine::prompt(&wakes, &knowledge, &engine::fence()), size)
+        (engine::prompt(&wakes, &knowledge, &random_id()), size)
     }
 
     /// Returns what a message about these alerts says besides its content.

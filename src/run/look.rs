@@ -103,12 +103,9 @@ impl<E: Effects> Run<'_, E> {
             true => self.silences(),
             false => return,
         };
-        for held in kept.incidents.take_due(rules, &silences, now) {
+        for (held, decision) in kept.incidents.decide_due(rules, &silences, now) {
             self.note_unsaved(Durability::Full);
-            if let Some(incident) = kept.incidents.get_mut(&Pair::of(&held.wake)) {
-                let decision = incident.decide_again(&held, rules, &silences, now);
-                self.carry_out(kept, held.wake, held.read_at, decision, now);
-            }
+            self.carry_out(kept, held.wake, held.read_at, decision, now);
         }
     }
 

@@ -29,7 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use crate::audit::generations::Checkpoint;
-use crate::config::{Config, FactsAfter};
+use crate::config::Config;
 use crate::incident::{Decision, MessageRef, Pair, Silence};
 use crate::logger::warn_lasting;
 use crate::outcome::Row;
@@ -97,10 +97,7 @@ impl<'a, E: Effects> Run<'a, E> {
     pub fn new(config: &'a Config, state: State, effects: E, report: Report) -> Self {
         let rules = RunRules {
             max_runtime: config.max_runtime,
-            facts_after: match config.facts_after {
-                FactsAfter::Never => None,
-                FactsAfter::After(length) => Some(length),
-            },
+            facts_after: config.facts_after,
             has_engine: config.engine.is_some(),
             questions_per_hour: config.max_investigations_per_hour,
             outbox_ttl: config.outbox_ttl,
@@ -119,7 +116,7 @@ impl<'a, E: Effects> Run<'a, E> {
             report,
             log: state.log_key(&config.paths.audit_log),
             state,
-            secrets: config.secrets(),
+            secrets: config.secrets().to_vec(),
             rules,
             progress: Progress::default(),
             asking: None,
@@ -318,9 +315,7 @@ impl<'a, E: Effects> Run<'a, E> {
         self.record_the_rest();
         let sending = &self.progress.sending;
         if sending.is_slack_at_fault || sending.suspect.is_some() {
-            let cadence =
-                SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
-            self.state.slack.paused_until = self.begun_at.checked_add(cadence).ok();
+            self.state.slack.paused_until = self.begun_at.checked_add(self.config.cadence).ok();
             self.note_unsaved(Durability::Full);
         }
         if self.unsaved.is_some() {

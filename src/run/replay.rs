@@ -13,7 +13,7 @@ impl Run<'_, Replay> {
     /// come right after the one before it.
     pub fn replay(&mut self, events: impl Iterator<Item = Result<Event>>) -> Result<()> {
         self.progress.is_blind = true;
-        let cadence = SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
+        let cadence = self.config.cadence;
         let length = self
             .config
             .digest_wakes

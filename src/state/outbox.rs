@@ -3,12 +3,13 @@
 //! reached Slack.
 
 use std::collections::VecDeque;
+use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::queue::{Alert, Subject};
-use super::text::Text;
+use super::text::{Long, Text};
 use crate::engine::Usage;
 use crate::incident::{MessageRef, Severity};
 use crate::json::is_default;
@@ -419,16 +420,23 @@ impl Message {
         fixed.into_iter().chain(diagnosis)
     }
 
-    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut Text> {
-        let fixed = self.fixed.as_mut().map(|fixed| &mut fixed.text);
-        let diagnosis = match &mut self.content {
-            Content::Alert { outcome, .. } | Content::Result { outcome, .. } => match outcome {
-                Outcome::Diagnosis { text, .. } => Some(text),
-                _ => None,
-            },
-            _ => None,
-        };
-        fixed.into_iter().chain(diagnosis)
+    /// Visits everything in it that can be too long for the state.
+    pub(super) fn visit_long(
+        &mut self,
+        visit: &mut dyn FnMut(Long) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for alert in self.content.alerts_mut() {
+            visit(Long::Wake(&mut alert.wake))?;
+        }
+        if let Some(fixed) = &mut self.fixed {
+            visit(Long::Text(&mut fixed.text))?;
+        }
+        if let Content::Alert { outcome, .. } | Content::Result { outcome, .. } = &mut self.content
+            && let Outcome::Diagnosis { text, .. } = outcome
+        {
+            visit(Long::Text(text))?;
+        }
+        Ok(())
     }
 
     /// About how many bytes it holds.
