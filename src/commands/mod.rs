@@ -64,6 +64,6 @@ fn past(config: &Config, most: u64) -> Past {
     let dir = &config.paths.state_dir;
     let files = [outcome::TURNED_FILE, outcome::FILE].map(|name| dir.join(name));
     let secrets = config.secrets();
-    let masker = Masker { secrets: &secrets };
+    let masker = Masker { secrets };
     Past::read(files.iter().map(PathBuf::as_path), most, masker)
 }
