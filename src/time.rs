@@ -64,6 +64,12 @@ pub fn span(length: SignedDuration) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
+/// Whether less than `length` has gone by since then. A time in the future is of a clock that was set back.
+pub fn within(now: Timestamp, since: Timestamp, length: SignedDuration) -> bool {
+    let elapsed = now.duration_since(since);
+    !elapsed.is_negative() && elapsed < length
+}
+
 /// Parses a duration as people type it, as in `1h30m` or `7 days`. A month and a year have no fixed
 /// length, and a time of day is no duration.
 pub fn duration(text: &str) -> Option<SignedDuration> {

@@ -86,9 +86,10 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let is_text = format == RecordFormat::Text;
     let mut state = State::default();
     state.begin(log, Checkpoint::of_one_file(), now);
-    let effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
+    let mut effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
     let report = Report::new(log_key(log), false);
-    let mut run = Run::new(&config, state, effects, report).keeping_wakes(!is_text);
+    let mut run = Run::new(&config, state, &mut effects, report);
+    run.keeps_wakes = !is_text;
     let mut checkpoint = Checkpoint::of_one_file();
     let mut counts = Counts::default();
     let mut events = wakes::read_file(log, &mut checkpoint)?;
@@ -109,12 +110,12 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         RecordFormat::Json => print_json(&run.report),
         RecordFormat::Html => {
             let log = run.state.log(log);
-            let clock = run.effects.clock;
+            let clock = run.clock.unwrap_or_default();
             let parts = log
                 .into_iter()
                 .flat_map(|log| Incident::of_state(log, &config.debounce, clock));
             let sources = Sources::new(parts.collect(), Vec::new());
-            print_page(&config, sources, &run.effects.rows.unwrap_or_default())
+            print_page(&config, sources, &effects.rows.unwrap_or_default())
         }
     }
     .context("cannot print the report")?;

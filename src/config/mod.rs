@@ -245,8 +245,16 @@ impl Config {
     }
 
     /// Returns every token that is set, whether this run uses it or not.
-    pub fn secrets(&self) -> Vec<Secret> {
-        self.secrets.clone()
+    pub fn secrets(&self) -> &[Secret] {
+        &self.secrets
+    }
+
+    /// Returns what is made of these settings, for an audit log in `/kora`.
+    #[cfg(test)]
+    pub fn of(settings: &[(&str, &str)]) -> Result<Self, Problem> {
+        let env = Environment::of(settings);
+        let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
+        Self::from(paths, &env)
     }
 
     fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {

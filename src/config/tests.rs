@@ -6,11 +6,8 @@ use crate::context::Mode;
 
 const ENGINE: (&str, &str) = ("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1");
 
-/// Returns what is made of these settings, for an audit log in `/kora`.
 fn config(settings: &[(&str, &str)]) -> Config {
-    let env = Environment::of(settings);
-    let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
-    Config::from(paths, &env).unwrap()
+    Config::of(settings).unwrap()
 }
 
 /// The value of a number, as the table below writes it.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::wake::Wake;
 use crate::json::is_default;
 use crate::slack::Thread;
+use crate::time::within;
 pub use held::{Held, HeldBack, HeldCounts, Reason};
 pub use incidents::Incidents;
 pub use silence::{Acknowledged, LONGEST, Scope, Silence};
@@ -589,13 +590,6 @@ fn raised_at(wake: &Wake, now: Timestamp) -> Timestamp {
 /// The first 200 characters.
 fn beginning(text: &str) -> String {
     text.chars().take(200).collect()
-}
-
-/// Whether so little time has passed. A time in the future is a clock that was set back: it must never
-/// silence a pair.
-fn within(now: Timestamp, since: Timestamp, length: SignedDuration) -> bool {
-    let elapsed = now.duration_since(since);
-    !elapsed.is_negative() && elapsed < length
 }
 
 #[cfg(test)]

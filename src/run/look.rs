@@ -3,15 +3,13 @@
 
 use std::collections::VecDeque;
 
-use anyhow::{Error, Result};
+use anyhow::Error;
 use jiff::Timestamp;
 use log::info;
 
 use super::Run;
 use super::ask::log_end;
-use super::effects::Effects;
 use super::next::{MOST_NEW, MOST_NEW_BYTES, room_taken};
-use crate::audit::generations::Checkpoint;
 use crate::audit::row::Event;
 use crate::audit::wake::Wake;
 use crate::audit::wakes::{self, Summary};
@@ -24,28 +22,29 @@ use crate::state::outbox::{Content, Message, Place};
 use crate::state::queue::{Alert, Investigation, Stage};
 use crate::state::{Durability, LogState, outbox};
 
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     /// Decides on what was held back and is due now, then on what is new, as far as there is room for it.
-    pub(super) fn look(&mut self) -> Result<()> {
+    pub(super) fn look(&mut self) {
         self.progress.looked = self.begun.elapsed();
         self.progress.is_fresh = true;
+        self.progress.was_full = false;
         self.silences = None;
         self.log_end = log_end(&self.config.paths.audit_log);
-        self.progress.was_full = false;
-        let now = self.effects.now();
-        let is_full = self.is_outbox_full();
+        let now = self.now();
+        let is_full = outbox::is_full(&self.state.outbox);
+        if is_full {
+            let warning = "2,000 messages or 8 MiB of them are queued: no more rows are read until some \
+                           are delivered";
+            self.warn_once("full", warning.to_owned());
+        }
         self.with_log(|run, kept| {
             run.decide_on_due(kept, now);
             if !is_full {
-                let mut checkpoint = std::mem::take(&mut kept.checkpoint);
-                run.read(&mut checkpoint, kept, now);
-                kept.checkpoint = checkpoint;
-                run.report.position.after = kept.checkpoint.offset();
+                run.read(kept, now);
             }
             run.end_silences(kept, now);
         });
         self.make_digest();
-        Ok(())
     }
 
     /// Does something with what is remembered of the log, which is taken out of the state meanwhile.
@@ -59,32 +58,37 @@ impl<E: Effects> Run<'_, E> {
         }
     }
 
-    /// Pulls what is new, as long as there is room for it.
-    fn read(&mut self, checkpoint: &mut Checkpoint, kept: &mut LogState, now: Timestamp) {
-        let log = self.config.paths.audit_log.clone();
-        let mut wakes = match wakes::look(&log, checkpoint, now) {
-            Ok(wakes) => wakes,
-            Err(problem) => return self.stop_reading(problem),
-        };
-        loop {
-            let (count, bytes) = room_taken(&self.state);
-            self.progress.was_full = count >= MOST_NEW || bytes >= MOST_NEW_BYTES;
-            if self.progress.was_full {
-                break;
-            }
-            match wakes.next() {
-                None => break,
-                Some(Ok(Event::Wake(wake))) => self.decide(kept, wake, now),
-                Some(Ok(Event::Recovery(recovery))) => self.note_recovery(kept, recovery, now),
-                Some(Err(problem)) => self.stop_reading(problem),
+    /// Pulls what is new, as long as there is room for it. What was read before a problem is decided on and
+    /// committed all the same.
+    fn read(&mut self, kept: &mut LogState, now: Timestamp) {
+        let log = &self.config.paths.audit_log;
+        let mut checkpoint = std::mem::take(&mut kept.checkpoint);
+        match wakes::look(log, &mut checkpoint, now) {
+            Err(problem) => self.stop_reading(problem),
+            Ok(mut wakes) => {
+                while !self.is_queue_full() {
+                    match wakes.next() {
+                        None => break,
+                        Some(Ok(Event::Wake(wake))) => self.decide(kept, wake, now),
+                        Some(Ok(Event::Recovery(row))) => self.note_recovery(kept, row, now),
+                        Some(Err(problem)) => self.stop_reading(problem),
+                    }
+                }
+                let summary = wakes.finish();
+                self.note_rows(kept, summary.rows, now);
+                self.note_summary(summary);
             }
         }
-        let summary = wakes.finish();
-        self.note_rows(kept, summary.rows, now);
-        self.note_summary(summary);
+        kept.checkpoint = checkpoint;
+        self.report.position.after = kept.checkpoint.offset();
     }
 
-    /// What was read before is decided on and committed all the same.
+    fn is_queue_full(&mut self) -> bool {
+        let (count, bytes) = room_taken(&self.state);
+        self.progress.was_full = count >= MOST_NEW || bytes >= MOST_NEW_BYTES;
+        self.progress.was_full
+    }
+
     fn stop_reading(&mut self, problem: Error) {
         self.problem = Some(problem);
         self.progress.is_blind = true;
@@ -103,7 +107,7 @@ impl<E: Effects> Run<'_, E> {
             false => return,
         };
         for held in kept.incidents.take_due(rules, &silences, now) {
-            self.note_unsaved(Durability::Full);
+            self.note_change();
             if let Some(incident) = kept.incidents.get_mut(&Pair::of(&held.wake)) {
                 let decision = incident.decide_again(&held, rules, &silences, now);
                 self.carry_out(kept, held.wake, held.read_at, decision, now);
@@ -112,26 +116,22 @@ impl<E: Effects> Run<'_, E> {
     }
 
     pub(super) fn decide(&mut self, kept: &mut LogState, wake: Wake, now: Timestamp) {
-        let wake = wake.masked(&self.secrets);
+        let wake = wake.masked(self.config.secrets());
         self.progress.has_recovered = false;
         self.report.tally.wakes += 1;
         self.state.counters.wakes += 1;
-        self.note_unsaved(Durability::Full);
+        self.note_change();
         let silences = self.silences();
         let rules = &self.config.debounce;
         let decision = kept.incidents.decide(&wake, rules, &silences, now);
         if let Decision::HeldBack(reason) = decision {
             self.state.counters.held_back += 1;
             self.report.tally.held_back += 1;
-            let is_ack = match reason {
-                Reason::Silenced => Some(false),
-                Reason::Acknowledged => Some(true),
-                _ => None,
-            };
-            let pair = Pair::of(&wake);
+            let is_silenced = matches!(reason, Reason::Silenced | Reason::Acknowledged);
+            let incident = kept.incidents.get(&Pair::of(&wake));
+            let incident = incident.filter(|_| is_silenced);
             let holds = |one: &&Silence| {
-                let incident = kept.incidents.get(&pair);
-                is_ack == Some(one.acknowledges.is_some())
+                one.acknowledges.is_some() == (reason == Reason::Acknowledged)
                     && incident.is_some_and(|incident| one.holds(incident, now))
             };
             let holding: Vec<_> = silences.iter().filter(holds).collect();
@@ -151,25 +151,21 @@ impl<E: Effects> Run<'_, E> {
         decision: Decision,
         now: Timestamp,
     ) {
-        let index = self.report.wakes.len();
+        let id = random_id() + &random_id();
         if self.keeps_wakes {
+            if matches!(decision, Decision::Dispatch(_)) {
+                let index = self.report.wakes.len();
+                self.reported.insert(id.clone(), vec![index]);
+            }
             self.report.wakes.push(WakeReport::new(&wake, &decision));
         }
         let dispatch = match decision {
             Decision::Dispatch(dispatch) => dispatch,
             Decision::HeldBack(reason) => {
-                let session = wake.caller_session_id();
-                return info!(
-                    "held back ({}): {session} ({})",
-                    reason.name(),
-                    wake.severity
-                );
+                let (session, reason) = (wake.caller_session_id(), reason.name());
+                return info!("held back ({reason}): {session} ({})", wake.severity);
             }
         };
-        let id = random_id() + &random_id();
-        if self.keeps_wakes {
-            self.reported.insert(id.clone(), vec![index]);
-        }
         let pair = Pair::of(&wake);
         if let Some(incident) = kept.incidents.get_mut(&pair) {
             incident.investigation.get_or_insert_with(|| id.clone());
@@ -181,7 +177,7 @@ impl<E: Effects> Run<'_, E> {
             .retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
         self.report.tally.dispatched += 1;
         self.state.counters.dispatched += 1;
-        self.note_unsaved(Durability::Full);
+        self.note_change();
         self.progress.queued.insert(id.clone());
         self.batch.push(id.clone());
         self.state.queue.push_back(Investigation {
@@ -213,22 +209,17 @@ impl<E: Effects> Run<'_, E> {
         self.state.queue = VecDeque::from(rest);
         let mut digest = merged.remove(0);
         for one in &mut merged {
-            if let Some(indexes) = self.reported.remove(&one.id) {
-                self.reported
-                    .entry(digest.id.clone())
-                    .or_default()
-                    .extend(indexes);
+            let wakes = self.reported.remove(&one.id).unwrap_or_default();
+            if let Some(of_digest) = self.reported.get_mut(&digest.id) {
+                of_digest.extend(wakes);
             }
             digest.alerts.append(&mut one.alerts);
         }
         let log = self.state.logs.get_mut(&self.log);
         for incident in log.into_iter().flat_map(|log| log.incidents.iter_mut()) {
-            if incident
-                .investigation
-                .as_ref()
-                .is_some_and(|id| batch.contains(id))
-            {
-                incident.investigation = Some(digest.id.clone());
+            let of_batch = incident.investigation.as_mut();
+            if let Some(id) = of_batch.filter(|id| batch.contains(id)) {
+                id.clone_from(&digest.id);
             }
         }
         self.state.queue.push_back(digest);
@@ -248,14 +239,14 @@ impl<E: Effects> Run<'_, E> {
             let is_over = silence.is_over(now) || silence.acknowledges.is_some() && is_of_none;
             if is_over && !self.report.dry_run && !self.ended_silences.contains(&silence) {
                 self.ended_silences.push(silence);
-                self.note_unsaved(Durability::Full);
+                self.note_change();
             }
         }
     }
 
     /// Removes the silences that are over, and says so in an outcome row.
     pub(super) fn remove_ended_silences(&mut self) {
-        let now = self.effects.now();
+        let now = self.now();
         for silence in std::mem::take(&mut self.ended_silences) {
             let log = self.state.logs.get(&self.log);
             let wakes = log.map_or(0, |log| log.held_back_by(&silence));
@@ -286,7 +277,7 @@ impl<E: Effects> Run<'_, E> {
             at: now,
         };
         let place = Place::of(&notice);
-        self.queue_message(Message::new(&self.log.clone(), content, place, now));
+        self.queue_message(Message::new(&self.log, content, place, now));
     }
 
     fn note_summary(&mut self, look: Summary) {
@@ -311,17 +302,7 @@ impl<E: Effects> Run<'_, E> {
             .into_iter()
             .for_each(|one| self.warn_once("log", one));
         if look.moved {
-            self.note_unsaved(Durability::CheckpointOnly);
+            self.unsaved = self.unsaved.max(Some(Durability::CheckpointOnly));
         }
-    }
-
-    fn is_outbox_full(&mut self) -> bool {
-        let is_full = outbox::is_full(&self.state.outbox);
-        if is_full {
-            let warning = "2,000 messages or 8 MiB of them are queued: no more rows are read until some \
-                           are delivered";
-            self.warn_once("full", warning.to_owned());
-        }
-        is_full
     }
 }

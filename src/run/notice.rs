@@ -3,45 +3,44 @@
 use jiff::SignedDuration;
 
 use super::Run;
-use super::effects::Effects;
 use crate::incident::MessageRef;
-use crate::state::Durability;
 use crate::state::outbox::{Content, Message, Place};
+use crate::time::within;
 
 /// How often it is said.
 const PERIOD: SignedDuration = SignedDuration::from_hours(24);
 
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     /// Begins to wait for a row anew: for some time nobody has looked.
     pub fn wait_for_rows_anew(&mut self) {
-        let now = self.effects.now();
+        let now = self.now();
         if let Some(log) = self.state.logs.get_mut(&self.log) {
             log.quiet.since = now;
             log.quiet.is_row = false;
-            self.note_unsaved(Durability::Full);
+            self.note_change();
         }
     }
 
     /// Finds out since when no row was read, for the next step to be chosen. A time in the future is a clock
     /// that was set back, and counts as now.
     pub(super) fn note_quiet(&mut self) {
-        let now = self.effects.now();
-        let log = self.state.logs.get_mut(&self.log);
-        if let Some(log) = log.filter(|log| log.quiet.since > now) {
-            log.quiet.since = now;
-            self.note_unsaved(Durability::Full);
-        }
-        let quiet = self.state.logs.get(&self.log).map(|log| &log.quiet);
-        let was_said = |at| {
-            let since = now.duration_since(at);
-            !since.is_negative() && since < PERIOD
+        let now = self.now();
+        self.progress.quiet_since = None;
+        let Some(log) = self.state.logs.get_mut(&self.log) else {
+            return;
         };
-        let quiet = quiet.filter(|quiet| !quiet.noticed_at.is_some_and(was_said));
-        self.progress.quiet_since = quiet.map(|quiet| quiet.since);
+        let quiet = &mut log.quiet;
+        let was_said = quiet.noticed_at.is_some_and(|at| within(now, at, PERIOD));
+        let is_ahead = quiet.since > now;
+        quiet.since = quiet.since.min(now);
+        self.progress.quiet_since = Some(quiet.since).filter(|_| !was_said);
+        if is_ahead {
+            self.note_change();
+        }
     }
 
     pub(super) fn notice(&mut self) {
-        let now = self.effects.now();
+        let now = self.now();
         let log_name = self.log_file_name();
         let Some(log) = self.state.logs.get_mut(&self.log) else {
             return;

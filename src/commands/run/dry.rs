@@ -27,7 +27,9 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     };
     let pending = state.outbox.len();
     let report = Report::new(log_key(&config.paths.audit_log), true);
-    let mut run = Run::new(config, state, DryRun { store }, report).keeping_wakes(true);
+    let mut effects = DryRun { store };
+    let mut run = Run::new(config, state, &mut effects, report);
+    run.keeps_wakes = true;
     one_run(&mut run, config)?;
     let mut report = run.report;
     report.outbox.pending = pending as u64;

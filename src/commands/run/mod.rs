@@ -18,7 +18,7 @@ use crate::exit::{Ended, Exit, Problem, guarded};
 use crate::logger;
 use crate::report::{Report, check_stdout, print_json};
 use crate::run::Run;
-use crate::run::effects::{Effects, Live, Route};
+use crate::run::effects::{Live, Route};
 use crate::state::lock::{Lock, Note, wait_for_pace};
 use crate::state::{State, Store, undelivered};
 use crate::terminal::{explain_interrupt, write_line};
@@ -119,12 +119,14 @@ fn locked_run(
     reported: &mut Option<Done>,
 ) -> Ended {
     let state = store.load()?;
+    // Before the first run there was nothing to watch.
+    let is_new = state.logs.is_empty();
     let is_json = args.format.format == Format::Json;
-    let effects = Live::new(config, store, args.to, is_json);
+    let mut effects = Live::new(config, store, args.to, is_json);
     let report = Report::new(log_key(&config.paths.audit_log), false);
-    let mut run = Run::new(config, state, effects, report)
-        .keeping_wakes(is_json)
-        .after_unwatched(unwatched);
+    let mut run = Run::new(config, state, &mut effects, report);
+    run.keeps_wakes = is_json;
+    run.unwatched = Some(unwatched).filter(|length| !length.is_zero() && !is_new);
     if gap > QUIET_GAP && config.quiet_after.is_some() {
         run.wait_for_rows_anew();
     }
@@ -132,9 +134,6 @@ fn locked_run(
         note.reactions_at = Some(Timestamp::now());
     }
     let done = one_run(&mut run, config);
-    if done.is_ok() && run.report.tally.dispatched > 0 {
-        run.effects.sweep(&run.state);
-    }
     let printed = match (&done, is_json) {
         (Ok(()), true) => print_report(&mut run),
         _ => Ok(()),
@@ -142,6 +141,9 @@ fn locked_run(
     let problem = run.problem.take();
     run.report.unwatched = run.unwatched;
     let Run { report, state, .. } = run;
+    if done.is_ok() && report.tally.dispatched > 0 {
+        effects.store.sweep(&state);
+    }
     let (summary, exit) = (report.summary(), report.exit());
     *reported = Some((report, state, Note::default()));
     done?;
@@ -158,14 +160,14 @@ fn locked_run(
 }
 
 /// A closed stdout is an error here: nobody would know what was done.
-fn print_report<E: Effects>(run: &mut Run<E>) -> anyhow::Result<()> {
+fn print_report(run: &mut Run) -> anyhow::Result<()> {
     let printed = check_stdout().and_then(|()| print_json(&run.report));
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
     run.report_is_out()
 }
 
 /// What a run is, whatever its effects are.
-fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem> {
+fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
     let kept = run.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.offset());
     run.report.position.before = before.unwrap_or_default();
@@ -186,7 +188,7 @@ fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem>
 }
 
 /// Brings outbox and `undelivered/` into line, where a process was killed between the two.
-fn reconcile<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
+fn reconcile(run: &mut Run, config: &Config) -> anyhow::Result<()> {
     let State { outbox, queue, .. } = &run.state;
     if run.report.dry_run || outbox.is_empty() && queue.is_empty() {
         return Ok(());
@@ -201,7 +203,7 @@ fn reconcile<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()
 }
 
 /// Records what is there as consumed: no history is replayed.
-fn first_run<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
+fn first_run(run: &mut Run, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
     let checkpoint = checkpoint_at(log, ResetPosition::End)?;
     if checkpoint.current().is_none() {

@@ -252,7 +252,7 @@ fn pauses_after_unknown_answers_double_up_to_15_minutes() {
 /// What Slack does with each message of a run.
 struct Slack<'a> {
     takes: &'a dyn Fn(&str) -> bool,
-    how: Failed,
+    how: Trouble,
 }
 
 /// Sends all that a run would, and returns what was tried.
@@ -268,22 +268,19 @@ fn run(state: &mut State, slack: &Slack, at: f64) -> Vec<String> {
         };
         tried.push(id.clone());
         let (outbox, kept) = (&mut state.outbox, &mut state.slack);
-        let lost = if (slack.takes)(&id) {
-            let lost = note_delivery(&id, outbox, kept, &mut sending, now);
+        if (slack.takes)(&id) {
+            note_delivery(&id, outbox, kept, &mut sending, now);
             outbox.retain(|one| one.id != id);
-            lost
         } else {
             let message = outbox.iter_mut().find(|one| one.id == id);
             let message = message.expect("a message");
-            let verdict = note_failure(message, kept, &mut sending, slack.how, now);
+            note_failure(message, kept, &mut sending, slack.how, now);
             message.was_tried = true;
-            sending.tried.insert(id.clone());
-            (verdict == Verdict::GiveUp).then_some(id)
-        };
-        if let Some(lost) = lost {
-            state.outbox.retain(|one| one.id != lost);
-            tried.push(format!("{lost} is given up"));
+            sending.tried.insert(id);
         }
+        let lost = outbox.iter().filter(|one| one.given_up.is_some());
+        tried.extend(lost.map(|one| format!("{} is given up", one.id)));
+        outbox.retain(|one| one.given_up.is_none());
     }
     tried
 }
@@ -299,12 +296,13 @@ fn queued(state: &State) -> Vec<&str> {
 }
 
 fn faults(state: &State, id: &str) -> u32 {
-    state.message(id).map_or(0, |one| one.faults)
+    let at = state.position(id);
+    at.map_or(0, |at| state.outbox[at].faults)
 }
 
 #[test]
 fn a_bad_message_delays_nobody_and_is_given_up_at_its_fifth_counted_failure() {
-    for how in [Failed::Refused, Failed::Unknown] {
+    for how in [Trouble::Refused, Trouble::Unknown] {
         let slack = Slack {
             takes: &|id| !id.starts_with("bad"),
             how,
@@ -326,7 +324,7 @@ fn a_bad_message_delays_nobody_and_is_given_up_at_its_fifth_counted_failure() {
 
 #[test]
 fn two_bad_messages_delay_nobody_either() {
-    for how in [Failed::Refused, Failed::Unknown] {
+    for how in [Trouble::Refused, Trouble::Unknown] {
         let slack = Slack {
             takes: &|id| !id.starts_with("bad"),
             how,
@@ -348,7 +346,7 @@ fn two_bad_messages_delay_nobody_either() {
 fn a_new_alert_goes_out_in_its_run_whatever_waits() {
     let slack = Slack {
         takes: &|id| !id.starts_with("bad"),
-        how: Failed::Refused,
+        how: Trouble::Refused,
     };
     let mut state = state_of("bad a b c");
     state.outbox.push_back(fallback("new", "critical", 5.0));
@@ -357,7 +355,7 @@ fn a_new_alert_goes_out_in_its_run_whatever_waits() {
 
 #[test]
 fn a_message_alone_is_never_at_fault() {
-    for how in [Failed::Refused, Failed::Unknown] {
+    for how in [Trouble::Refused, Trouble::Unknown] {
         let slack = Slack {
             takes: &|_| false,
             how,
@@ -381,22 +379,27 @@ fn its_own_first_part_is_no_other_message() {
     let mut outbox: Outbox = [begun("a", 1), facts("b")].into();
     note_delivery("a", &mut outbox, &mut kept, &mut sending, minute(0.0));
     let fail = |id: usize, outbox: &mut Outbox, kept: &mut SlackState, sending: &mut Sending| {
-        note_failure(&mut outbox[id], kept, sending, Failed::Refused, minute(0.0))
+        note_failure(
+            &mut outbox[id],
+            kept,
+            sending,
+            Trouble::Refused,
+            minute(0.0),
+        );
+        outbox[id].faults
     };
-    assert_eq!(fail(0, &mut outbox, &mut kept, &mut sending), Verdict::Open);
+    assert_eq!(fail(0, &mut outbox, &mut kept, &mut sending), 0);
+    assert!(sending.suspect.is_some());
     let mut sending = Sending::default();
     note_delivery("a", &mut outbox, &mut kept, &mut sending, minute(0.0));
-    assert_eq!(
-        fail(1, &mut outbox, &mut kept, &mut sending),
-        Verdict::Message
-    );
+    assert_eq!(fail(1, &mut outbox, &mut kept, &mut sending), 1);
 }
 
 #[test]
 fn a_refusal_is_told_from_an_outage_by_one_that_never_failed_each_time() {
     let slack = Slack {
         takes: &|_| false,
-        how: Failed::Refused,
+        how: Trouble::Refused,
     };
     let mut state = state_of("a b c d");
     for expected in [["a", "b"], ["a", "c"], ["a", "d"]] {
@@ -409,7 +412,7 @@ fn a_refusal_is_told_from_an_outage_by_one_that_never_failed_each_time() {
 fn an_outage_touches_one_new_message_in_ten_minutes() {
     let slack = Slack {
         takes: &|_| false,
-        how: Failed::Unknown,
+        how: Trouble::Unknown,
     };
     let mut state = state_of("a b c d e f");
     assert_eq!(run(&mut state, &slack, 0.0), ["a", "b"]);
@@ -426,7 +429,7 @@ fn an_outage_touches_one_new_message_in_ten_minutes() {
 fn when_slack_takes_any_message_all_are_due_in_their_order() {
     let down = Slack {
         takes: &|_| false,
-        how: Failed::Unknown,
+        how: Trouble::Unknown,
     };
     let well = Slack {
         takes: &|_| true,
@@ -444,7 +447,7 @@ fn when_slack_takes_any_message_all_are_due_in_their_order() {
 fn a_clock_set_back_prolongs_neither_the_count_nor_the_search_for_another_message() {
     let slack = Slack {
         takes: &|id| id != "bad",
-        how: Failed::Refused,
+        how: Trouble::Refused,
     };
     let mut state = state_of("bad a");
     run(&mut state, &slack, 0.0);
@@ -453,7 +456,7 @@ fn a_clock_set_back_prolongs_neither_the_count_nor_the_search_for_another_messag
     assert_eq!(faults(&state, "bad"), 2);
     let down = Slack {
         takes: &|_| false,
-        how: Failed::Unknown,
+        how: Trouble::Unknown,
     };
     let mut state = state_of("a b c");
     run(&mut state, &down, 0.0);
