@@ -140,7 +140,7 @@ fn known(config: &Config, store: &Store, kept: Option<&LogState>) -> Vec<Pair> {
     let files = [outcome::TURNED_FILE, outcome::FILE].map(|file| store.path(file));
     let files = files.iter().map(PathBuf::as_path);
     let secrets = config.secrets();
-    let past = Past::read(files, MOST_OUTCOMES, Masker { secrets: &secrets });
+    let past = Past::read(files, MOST_OUTCOMES, Masker { secrets });
     let earlier = past.pairs_since(Timestamp::MIN);
     let earlier = earlier.map(|(probe, category)| Pair {
         probe: probe.to_owned(),

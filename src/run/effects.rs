@@ -68,9 +68,8 @@ pub struct Answered {
 }
 
 /// How the messages of a run go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    #[default]
     Slack,
     /// This variable is not set: everything stays queued.
     SlackWithout(&'static str),

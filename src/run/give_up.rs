@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use anyhow::Result;
 use log::warn;
 
-use super::{Run, incident_of};
+use super::{Run, incident_of, note_message};
 use crate::outcome;
 use crate::report::count;
 use crate::state::outbox::{Content, Message, Outcome, Place};
-use crate::state::{Store, undelivered};
+use crate::state::{State, Store, undelivered};
 
 impl Run<'_> {
     /// Moves a message to `undelivered/`, and only then out of the outbox. Where that cannot be written, it
@@ -103,25 +103,20 @@ impl Run<'_> {
         }
         let after = Place::After(lost.id.clone());
         self.state.settle(&lost.id, None);
-        // A recovery belongs to another message of its incident, the result that now stands alone among them.
-        for is_recovery in [false, true] {
-            for at in 0..self.state.outbox.len() {
-                self.with_message(at, |run, message| match &message.content {
-                    _ if message.place != after => {}
-                    Content::HeardAgain { .. } => {}
-                    Content::Recovery { alert, .. } if is_recovery => {
-                        let log = run.state.logs.get_mut(&message.log);
-                        let first = incident_of(log, alert).map(|one| one.first_message.as_ref());
-                        if let Some(Some(first)) = first {
-                            message.place = Place::of(first);
-                        }
-                    }
-                    Content::Recovery { .. } => {}
-                    _ => {
-                        message.stand_alone(lost);
-                        run.note_message(message);
-                    }
-                });
+        let State { outbox, logs, .. } = &mut self.state;
+        for message in outbox.iter_mut().filter(|one| one.place == after) {
+            if matches!(message.content, Content::Result { .. }) {
+                message.stand_alone(lost);
+                note_message(logs, message);
+            }
+        }
+        // A recovery belongs to another message of its incident, the results that now stand alone among them.
+        for message in outbox.iter_mut().filter(|one| one.place == after) {
+            if let Content::Recovery { alert, .. } = &message.content
+                && let Some(incident) = incident_of(logs.get_mut(&message.log), alert)
+                && let Some(first) = &incident.first_message
+            {
+                message.place = Place::of(first);
             }
         }
         // What is left is about something of which nobody has heard.

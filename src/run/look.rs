@@ -1,15 +1,13 @@
 //! From new rows to the queue: each wake is decided on when it is read, and what is to be dispatched lies in
 //! the queue, whole, when the checkpoint is committed.
 
-use std::collections::VecDeque;
-
 use anyhow::Error;
 use jiff::Timestamp;
 use log::info;
 
-use super::Run;
 use super::ask::log_end;
 use super::next::{MOST_NEW, MOST_NEW_BYTES, room_taken};
+use super::{Run, incident_of};
 use crate::audit::row::Event;
 use crate::audit::wake::Wake;
 use crate::audit::wakes::{self, Summary};
@@ -151,12 +149,8 @@ impl Run<'_> {
         decision: Decision,
         now: Timestamp,
     ) {
-        let id = random_id() + &random_id();
+        let index = self.report.wakes.len();
         if self.keeps_wakes {
-            if matches!(decision, Decision::Dispatch(_)) {
-                let index = self.report.wakes.len();
-                self.reported.insert(id.clone(), vec![index]);
-            }
             self.report.wakes.push(WakeReport::new(&wake, &decision));
         }
         let dispatch = match decision {
@@ -166,20 +160,22 @@ impl Run<'_> {
                 return info!("held back ({reason}): {session} ({})", wake.severity);
             }
         };
+        let id = random_id() + &random_id();
+        if self.keeps_wakes {
+            self.reported.insert(id.clone(), vec![index]);
+        }
         let pair = Pair::of(&wake);
         if let Some(incident) = kept.incidents.get_mut(&pair) {
             incident.investigation.get_or_insert_with(|| id.clone());
         }
         // A new dispatch of the pair ends the retry of the one before.
-        let log = &self.log;
-        self.state
-            .queue
-            .retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
+        let (queue, log) = (&mut self.state.queue, &self.log);
+        queue.retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
         self.report.tally.dispatched += 1;
         self.state.counters.dispatched += 1;
         self.note_change();
         self.progress.queued.insert(id.clone());
-        self.batch.push(id.clone());
+        self.batch += 1;
         self.state.queue.push_back(Investigation {
             id,
             log: self.log.clone(),
@@ -199,30 +195,30 @@ impl Run<'_> {
 
     /// Makes one investigation of what one look dispatched, where that is many wakes.
     pub(super) fn make_digest(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        let least = self.config.digest_wakes.unwrap_or(usize::MAX);
-        if batch.len() < least {
+        let number = std::mem::take(&mut self.batch);
+        if number < self.config.digest_wakes.unwrap_or(usize::MAX) {
             return;
         }
-        let queue = std::mem::take(&mut self.state.queue).into_iter();
-        let (mut merged, rest): (Vec<_>, Vec<_>) = queue.partition(|one| batch.contains(&one.id));
-        self.state.queue = VecDeque::from(rest);
-        let mut digest = merged.remove(0);
-        for one in &mut merged {
+        let queue = &mut self.state.queue;
+        let mut batch = queue.split_off(queue.len() - number).into_iter();
+        let Some(mut digest) = batch.next() else {
+            return;
+        };
+        for one in batch {
             let wakes = self.reported.remove(&one.id).unwrap_or_default();
             if let Some(of_digest) = self.reported.get_mut(&digest.id) {
                 of_digest.extend(wakes);
             }
-            digest.alerts.append(&mut one.alerts);
-        }
-        let log = self.state.logs.get_mut(&self.log);
-        for incident in log.into_iter().flat_map(|log| log.incidents.iter_mut()) {
-            let of_batch = incident.investigation.as_mut();
-            if let Some(id) = of_batch.filter(|id| batch.contains(id)) {
-                id.clone_from(&digest.id);
+            for alert in &one.alerts {
+                let log = self.state.logs.get_mut(&self.log);
+                let incident = incident_of(log, alert).and_then(|one| one.investigation.as_mut());
+                if let Some(id) = incident.filter(|id| **id == one.id) {
+                    id.clone_from(&digest.id);
+                }
             }
+            digest.alerts.extend(one.alerts);
         }
-        self.state.queue.push_back(digest);
+        queue.push_back(digest);
     }
 
     /// Notes the silences that are over, where they were read. They are removed after the commit of what
@@ -233,10 +229,11 @@ impl Run<'_> {
         };
         kept.forget_held_back_by_others(&silences);
         for silence in silences {
-            let is_held_by =
-                |log: &LogState| log.incidents.iter().any(|one| silence.holds(one, now));
-            let is_of_none = !is_held_by(kept) && !self.state.logs.values().any(is_held_by);
-            let is_over = silence.is_over(now) || silence.acknowledges.is_some() && is_of_none;
+            let logs = self.state.logs.values().chain([&*kept]);
+            let is_held = logs
+                .flat_map(|log| log.incidents.iter())
+                .any(|one| silence.holds(one, now));
+            let is_over = silence.is_over(now) || silence.acknowledges.is_some() && !is_held;
             if is_over && !self.report.dry_run && !self.ended_silences.contains(&silence) {
                 self.ended_silences.push(silence);
                 self.note_change();
@@ -265,19 +262,15 @@ impl Run<'_> {
         if rows == own {
             return;
         }
+        self.progress.quiet_since = None;
         kept.quiet.since = now;
         kept.quiet.is_row = true;
         kept.quiet.noticed_at = None;
-        self.progress.quiet_since = None;
-        let Some(notice) = kept.quiet.notice.take() else {
-            return;
-        };
-        let content = Content::HeardAgain {
-            log: self.log_file_name(),
-            at: now,
-        };
-        let place = Place::of(&notice);
-        self.queue_message(Message::new(&self.log, content, place, now));
+        if let Some(notice) = kept.quiet.notice.take() {
+            let (log, at) = (self.log_file_name(), now);
+            let content = Content::HeardAgain { log, at };
+            self.queue_message(Message::new(&self.log, content, Place::of(&notice), now));
+        }
     }
 
     fn note_summary(&mut self, look: Summary) {
@@ -298,9 +291,9 @@ impl Run<'_> {
             warn_lasting("log", "missing", &warning);
         }
         report.tally.missed += look.missed;
-        look.warnings
-            .into_iter()
-            .for_each(|one| self.warn_once("log", one));
+        for warning in look.warnings {
+            self.warn_once("log", warning);
+        }
         if look.moved {
             self.unsaved = self.unsaved.max(Some(Durability::CheckpointOnly));
         }

@@ -20,7 +20,7 @@ mod replay;
 mod send;
 mod turn;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ use crate::state::{Durability, LogState, State};
 use crate::terminal::Waiting;
 use effects::{Effects, Route};
 use knowledge::Known;
-use next::{Clock, Progress, Step, next};
+use next::{Choice, Progress, Step};
 
 /// One run in progress.
 pub struct Run<'a> {
@@ -67,8 +67,8 @@ pub struct Run<'a> {
     /// Silences that are over, until the next commit.
     ended_silences: Vec<Silence>,
     known: Known,
-    /// The ids of the investigations that this look has queued.
-    batch: Vec<String>,
+    /// How many investigations at the queue's end are of this look.
+    batch: usize,
     /// Inode and length of the log when it was looked at last.
     log_end: Option<(u64, u64)>,
     /// Why the log is read no more in this run.
@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
             silences: None,
             ended_silences: Vec::new(),
             known: Known::default(),
-            batch: Vec::new(),
+            batch: 0,
             log_end: None,
             problem: None,
             warned: HashSet::new(),
@@ -131,12 +131,15 @@ impl<'a> Run<'a> {
         loop {
             self.note_answer();
             self.note_handed_over()?;
-            let clock = Clock {
+            let choice = Choice {
+                state: &self.state,
+                progress: &self.progress,
+                config: self.config,
+                route: self.effects.route(),
                 now: self.now(),
                 elapsed: self.begun.elapsed(),
             };
-            let (progress, route) = (&self.progress, self.effects.route());
-            match next(&self.state, progress, self.config, route, clock) {
+            match choice.next() {
                 Step::Look => self.look(),
                 Step::Conclude => self.conclude(),
                 Step::Refuse(id, reason) => self.refuse(&id, reason),
@@ -196,7 +199,7 @@ impl<'a> Run<'a> {
         if let Route::SlackWithout(variable) = self.effects.route() {
             message.cause = Some(format!("{variable} is not set"));
         }
-        self.note_message(&message);
+        note_message(&mut self.state.logs, &message);
         self.progress.made.insert(message.id.clone());
         self.state.outbox.push_back(message);
         self.note_change();
@@ -209,21 +212,6 @@ impl<'a> Run<'a> {
         {
             log.quiet.own_rows += 1;
             self.note_change();
-        }
-    }
-
-    /// Notes for the incidents of a message which one is their first and which their newest.
-    fn note_message(&mut self, message: &Message) {
-        let log = self.state.logs.get_mut(&message.log);
-        let Some(log) = log.filter(|_| message.content.is_alert()) else {
-            return;
-        };
-        for alert in message.content.alerts() {
-            if let Some(incident) = log.incidents.get_mut(&Pair::of(&alert.wake)) {
-                let it = MessageRef::new(&message.id);
-                incident.first_message.get_or_insert_with(|| it.clone());
-                incident.newest_message = Some(it);
-            }
         }
     }
 
@@ -387,6 +375,21 @@ impl<'a> Run<'a> {
 fn incident_of<'a>(log: Option<&'a mut LogState>, alert: &Alert) -> Option<&'a mut Incident> {
     let incident = log?.incidents.get_mut(&Pair::of(&alert.wake))?;
     (incident.first_wake == alert.dispatch.since).then_some(incident)
+}
+
+/// Notes for the incidents of a message which one is their first and which their newest.
+fn note_message(logs: &mut BTreeMap<String, LogState>, message: &Message) {
+    let Some(log) = logs.get_mut(&message.log) else {
+        return;
+    };
+    for alert in message.content.alerts() {
+        let incident = log.incidents.get_mut(&Pair::of(&alert.wake));
+        if let Some(incident) = incident.filter(|_| message.content.is_alert()) {
+            let it = MessageRef::new(&message.id);
+            incident.first_message.get_or_insert_with(|| it.clone());
+            incident.newest_message = Some(it);
+        }
+    }
 }
 
 /// Returns what the work in the background came to, or that its thread is gone; `None` while it goes on.

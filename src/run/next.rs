@@ -93,56 +93,38 @@ pub struct Progress {
     pub quiet_since: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
+/// All that the next step depends on.
+pub struct Choice<'a> {
+    pub state: &'a State,
+    pub progress: &'a Progress,
+    pub config: &'a Config,
+    pub route: Route,
     pub now: Timestamp,
     /// Since the run began.
     pub elapsed: Duration,
 }
 
-/// Chooses the next step.
-pub fn next(
-    state: &State,
-    progress: &Progress,
-    config: &Config,
-    route: Route,
-    clock: Clock,
-) -> Step {
-    let choice = Choice {
-        state,
-        progress,
-        config,
-        route,
-        clock,
-    };
-    choice
-        .conclude()
-        .or_else(|| choice.look())
-        .or_else(|| choice.refuse())
-        .or_else(|| choice.announce())
-        .or_else(|| choice.send())
-        .or_else(|| choice.hand_over())
-        .or_else(|| choice.ask())
-        .or_else(|| choice.recover())
-        .or_else(|| choice.react())
-        .or_else(|| choice.notice())
-        .or_else(|| choice.send_first_of(true))
-        .unwrap_or_else(|| choice.wait())
-}
-
-struct Choice<'a> {
-    state: &'a State,
-    progress: &'a Progress,
-    config: &'a Config,
-    route: Route,
-    clock: Clock,
-}
-
 impl<'a> Choice<'a> {
+    /// Chooses the next step.
+    pub fn next(&self) -> Step {
+        self.conclude()
+            .or_else(|| self.look())
+            .or_else(|| self.refuse())
+            .or_else(|| self.announce())
+            .or_else(|| self.send())
+            .or_else(|| self.hand_over())
+            .or_else(|| self.ask())
+            .or_else(|| self.recover())
+            .or_else(|| self.react())
+            .or_else(|| self.notice())
+            .or_else(|| self.send_first_of(true))
+            .unwrap_or_else(|| self.wait())
+    }
+
     /// Returns how much of the run's time is left; `None` is no limit.
     fn time_left(&self) -> Option<Duration> {
         let limit = self.config.max_runtime?;
-        Some(limit.saturating_sub(self.clock.elapsed))
+        Some(limit.saturating_sub(self.elapsed))
     }
 
     fn is_past_its_time(&self) -> bool {
@@ -155,7 +137,7 @@ impl<'a> Choice<'a> {
     }
 
     fn look(&self) -> Option<Step> {
-        let is_recent = self.clock.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
+        let is_recent = self.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
         let is_needed = !(self.progress.is_fresh && is_recent) || self.progress.was_full;
         let can_look = !self.progress.is_blind && !self.is_past_its_time() && self.has_room();
         (is_needed && can_look).then_some(Step::Look)
@@ -188,7 +170,7 @@ impl<'a> Choice<'a> {
 
     /// Why an investigation is not asked about, where that is known without a question.
     fn refusal(&self, one: &Investigation) -> Option<Reason> {
-        let now = self.clock.now;
+        let now = self.now;
         if self.config.engine.is_none() {
             return Some(Reason::EngineUnavailable);
         }
@@ -248,7 +230,7 @@ impl<'a> Choice<'a> {
         let FactsAfter::After(length) = self.config.facts_after else {
             return None;
         };
-        let (now, queued_at) = (self.clock.now, one.queued_at);
+        let (now, queued_at) = (self.now, one.queued_at);
         let due = match within(now, queued_at, length) {
             true => length.saturating_sub(now.duration_since(queued_at)),
             false => SignedDuration::ZERO,
@@ -268,12 +250,12 @@ impl<'a> Choice<'a> {
     fn can_send(&self) -> bool {
         self.route == Route::Slack
             && !self.progress.sending.has_stopped
-            && turn::limited_for(&self.state.slack, self.clock.now).is_none()
+            && turn::limited_for(&self.state.slack, self.now).is_none()
     }
 
     fn is_sendable(&self, message: &Message) -> bool {
         let is_past = self.is_past_its_time();
-        turn::can_go(message, self.state, &self.progress.sending, self.clock.now)
+        turn::can_go(message, self.state, &self.progress.sending, self.now)
             && (!is_past || self.progress.made.contains(&message.id) && !message.is_long())
     }
 
@@ -302,8 +284,8 @@ impl<'a> Choice<'a> {
         let sendable = outbox.filter(|one| one.is_long() == is_long && self.is_sendable(one));
         let id = match &sending.again {
             _ if !self.can_send() => None,
-            Some((id, at)) => (self.clock.elapsed >= *at).then_some(id),
-            None => turn::next(sendable, self.state, sending, self.clock.now).map(|one| &one.id),
+            Some((id, at)) => (self.elapsed >= *at).then_some(id),
+            None => turn::next(sendable, self.state, sending, self.now).map(|one| &one.id),
         };
         id.cloned().map(Step::Send)
     }
@@ -330,7 +312,7 @@ impl<'a> Choice<'a> {
     /// before comes after the others, so that one bad message delays nobody. No message can be sent when this
     /// is asked, unless one is about to get its one more try.
     fn hand_over(&self) -> Option<Step> {
-        let now = self.clock.now;
+        let now = self.now;
         let pause = self.state.fallback.as_ref();
         let is_paused = pause.is_some_and(|pause| pause.holds(now));
         let is_busy = self.progress.handing_over.is_some() || self.progress.hand_over_failed;
@@ -357,7 +339,7 @@ impl<'a> Choice<'a> {
     }
 
     fn is_expired(&self, message: &Message) -> bool {
-        self.config.is_expired(message.queued_at, self.clock.now)
+        self.config.is_expired(message.queued_at, self.now)
     }
 
     fn ask(&self) -> Option<Step> {
@@ -372,7 +354,7 @@ impl<'a> Choice<'a> {
 
     /// Breaker and budget postpone a retry.
     fn is_retry_due(&self, one: &Investigation) -> bool {
-        let now = self.clock.now;
+        let now = self.now;
         let is_due = one
             .retry()
             .is_some_and(|retry| retry.is_due(now) && !retry.is_over(now));
@@ -391,7 +373,7 @@ impl<'a> Choice<'a> {
 
     fn notice(&self) -> Option<Step> {
         let since = self.progress.quiet_since?;
-        let is_quiet = self.clock.now.duration_since(since) >= self.config.quiet_after?;
+        let is_quiet = self.now.duration_since(since) >= self.config.quiet_after?;
         (is_quiet && self.route.announces()).then_some(Step::Notice)
     }
 
@@ -401,7 +383,7 @@ impl<'a> Choice<'a> {
         if progress.asking.is_none() && progress.handing_over.is_none() && slack.is_none() {
             return Step::Done;
         }
-        let since_look = self.clock.elapsed.saturating_sub(progress.looked);
+        let since_look = self.elapsed.saturating_sub(progress.looked);
         let look = (!progress.is_blind).then(|| LOOK_AGAIN.saturating_sub(since_look));
         let due = self.new_ones().filter_map(|one| self.due_in(one)).min();
         // What is over already is awaited no more.
@@ -417,13 +399,13 @@ impl<'a> Choice<'a> {
         if self.route != Route::Slack || sending.has_stopped {
             return None;
         }
-        let limited = turn::limited_for(&self.state.slack, self.clock.now);
+        let limited = turn::limited_for(&self.state.slack, self.now);
         let has_some = || self.state.outbox.iter().any(|one| self.is_sendable(one));
         let limited = limited.filter(|wait| *wait <= turn::LONGEST_WAIT && has_some());
         let has_time = |wait: &Duration| self.time_left().is_none_or(|left| *wait < left);
         let again = sending.again.as_ref();
         // The one more try of a message that this run has begun with comes all the same.
-        match again.map(|(_, at)| at.saturating_sub(self.clock.elapsed)) {
+        match again.map(|(_, at)| at.saturating_sub(self.elapsed)) {
             Some(again) if limited.is_none() => Some(again),
             _ => limited.filter(has_time),
         }

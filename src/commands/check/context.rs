@@ -61,7 +61,7 @@ fn runbooks(config: &Config, dir: &Path, now: Timestamp) -> Vec<Finding> {
     let outcomes =
         [outcome::TURNED_FILE, outcome::FILE].map(|name| config.paths.state_dir.join(name));
     let files = outcomes.iter().map(|path| path.as_path());
-    let past = Past::read(files, u64::MAX, Masker { secrets: &secrets });
+    let past = Past::read(files, u64::MAX, Masker { secrets });
     let since = now.checked_sub(UNUSED_AFTER).unwrap_or(now);
     let used = runbook::used(dir, past.pairs_since(since));
     let shown = dir.display();

@@ -42,7 +42,7 @@ pub(super) fn read(
     let mut wakes = Vec::new();
     // Whoever writes the audit log says nothing there about our messages and silences.
     let mut take = |row: Row, is_ours: bool| {
-        let row = row.masked(&secrets);
+        let row = row.masked(secrets);
         if is_ours || row.is_of(TOOL_SEAM) {
             sources.take(&row);
         }
@@ -74,7 +74,7 @@ pub(super) fn read(
                 .cloned()
                 .collect::<Vec<_>>()
                 .into_iter();
-            let raised = raised.map(|wake| wake.masked(&secrets));
+            let raised = raised.map(|wake| wake.masked(secrets));
             wakes.extend(raised.filter(|wake| wake.caller_session_id() == session));
         }
         Row::parse(line)

@@ -77,10 +77,15 @@ impl Case {
     }
 
     fn next(&self) -> Step {
-        let elapsed = Duration::from_secs(self.elapsed);
-        let now = second(self.elapsed.try_into().expect("a short run"));
-        let clock = Clock { now, elapsed };
-        next(&self.state, &self.progress, &self.config, self.route, clock)
+        let choice = Choice {
+            state: &self.state,
+            progress: &self.progress,
+            config: &self.config,
+            route: self.route,
+            now: second(self.elapsed.try_into().expect("a short run")),
+            elapsed: Duration::from_secs(self.elapsed),
+        };
+        choice.next()
     }
 }
 
