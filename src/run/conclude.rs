@@ -15,7 +15,6 @@ use crate::engine::{Answer, Failure, Reason};
 use crate::state::EngineFailure;
 use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::state::queue::{Investigation, Retry, Stage};
-use crate::state::text::load_wake;
 
 /// The most investigations that are retried, and the most bytes of them where there is more than one.
 const MOST_RETRIES: usize = 64;
@@ -104,21 +103,6 @@ impl Run<'_> {
             true => self.queue_first_word(message),
             false => self.queue_message(message),
         }
-    }
-
-    /// Returns the content with its whole texts.
-    pub(super) fn loaded(&self, content: &Content) -> Content {
-        let texts = self.effects.texts();
-        let mut content = content.clone();
-        for alert in content.alerts_mut() {
-            alert.wake = load_wake(&alert.wake, texts).into_owned();
-        }
-        if let Content::Alert { outcome, .. } | Content::Result { outcome, .. } = &mut content
-            && let Outcome::Diagnosis { text, .. } = outcome
-        {
-            *text = text.load(texts).into_owned().into();
-        }
-        content
     }
 
     fn warn_of_failure(&mut self, one: &Investigation, failure: &Failure) {

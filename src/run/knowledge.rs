@@ -28,13 +28,6 @@ const TAIL_PERIOD: Duration = Duration::from_secs(30);
 /// How many bytes of outcome rows are read.
 const MOST_OUTCOMES: u64 = 8 * 1024 * 1024;
 
-/// What was read so far.
-#[derive(Default)]
-pub(super) struct Known {
-    tail: Option<(Duration, Tail)>,
-    past: Option<Past>,
-}
-
 impl Run<'_> {
     /// Returns the prompt, and how much of it is context and runbook.
     pub(super) fn prompt(&mut self, one: &Investigation) -> (String, PromptSize) {
@@ -51,7 +44,7 @@ impl Run<'_> {
         }
         let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now).ok();
         let subjects = wakes.iter().zip(&one.alerts);
-        let tail = self.known.tail.as_ref().map(|(_, tail)| tail);
+        let tail = self.tail.as_ref().map(|(_, tail)| tail);
         let context = Context {
             mode,
             now,
@@ -98,7 +91,7 @@ impl Run<'_> {
         self.read_past();
         let others = self.others(alerts, now, now);
         let wake = &alert.wake;
-        let past = self.known.past.as_ref();
+        let past = self.past.as_ref();
         let earlier =
             past.and_then(|past| past.diagnosed(&wake.probe, &wake.category, alert.dispatch.since));
         let paragraph = [
@@ -118,10 +111,10 @@ impl Run<'_> {
     }
 
     fn read_past(&mut self) {
-        if self.known.past.is_none() {
+        if self.past.is_none() {
             let files = self.effects.outcome_files();
             let files = files.iter().map(|file| file.as_path());
-            self.known.past = Some(Past::read(files, MOST_OUTCOMES, self.masker()));
+            self.past = Some(Past::read(files, MOST_OUTCOMES, self.masker()));
         }
     }
 
@@ -129,7 +122,7 @@ impl Run<'_> {
         let elapsed = self.begun.elapsed();
         let is_replay = self.clock.is_some();
         let is_recent = |(read, _): &(Duration, Tail)| elapsed.saturating_sub(*read) < TAIL_PERIOD;
-        if self.known.tail.as_ref().is_some_and(is_recent) && !is_replay {
+        if self.tail.as_ref().is_some_and(is_recent) && !is_replay {
             return;
         }
         let window = Window {
@@ -141,7 +134,7 @@ impl Run<'_> {
             true => Tail::of_replay(log, u64::MAX, window, self.masker()),
             false => Tail::of_log(log, window, self.masker()),
         };
-        self.known.tail = Some((elapsed, tail));
+        self.tail = Some((elapsed, tail));
     }
 
     /// When the context of an alert of that time begins.
@@ -152,7 +145,7 @@ impl Run<'_> {
 
     fn subject<'w>(&self, wake: &'w Wake, alert: &Alert, now: Timestamp) -> Subject<'w> {
         let since = alert.dispatch.since;
-        let past = self.known.past.as_ref();
+        let past = self.past.as_ref();
         let (probe, category) = (&wake.probe, &wake.category);
         let last = past.and_then(|past| past.diagnosed(probe, category, now));
         let last = last.filter(|last| last.at >= since);

@@ -257,12 +257,16 @@ impl Run<'_> {
 
     /// Notes when the log had new rows last, and says so where a notice said that it had none.
     fn note_rows(&mut self, kept: &mut LogState, rows: u64, now: Timestamp) {
+        if kept.quiet.since > now {
+            // The clock was set back.
+            kept.quiet.since = now;
+            self.note_change();
+        }
         let own = kept.quiet.own_rows.min(rows);
         kept.quiet.own_rows -= own;
         if rows == own {
             return;
         }
-        self.progress.quiet_since = None;
         kept.quiet.since = now;
         kept.quiet.is_row = true;
         kept.quiet.noticed_at = None;

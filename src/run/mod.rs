@@ -30,7 +30,9 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use crate::audit::generations::Checkpoint;
+use crate::audit::tail::Tail;
 use crate::config::Config;
+use crate::context::earlier::Past;
 use crate::incident::{Decision, Incident, MessageRef, Pair, Silence};
 use crate::logger::warn_lasting;
 use crate::outcome::Row;
@@ -40,7 +42,6 @@ use crate::state::queue::Alert;
 use crate::state::{Durability, LogState, State};
 use crate::terminal::Waiting;
 use effects::{Effects, Route};
-use knowledge::Known;
 use next::{Choice, Progress, Step};
 
 /// One run in progress.
@@ -66,7 +67,10 @@ pub struct Run<'a> {
     silences: Option<Vec<Silence>>,
     /// Silences that are over, until the next commit.
     ended_silences: Vec<Silence>,
-    known: Known,
+    /// The log around an alert, and since when of the run it is known.
+    tail: Option<(Duration, Tail)>,
+    /// Earlier incidents, once they were read.
+    past: Option<Past>,
     /// How many investigations at the queue's end are of this look.
     batch: usize,
     /// Inode and length of the log when it was looked at last.
@@ -103,7 +107,8 @@ impl<'a> Run<'a> {
             reported: HashMap::new(),
             silences: None,
             ended_silences: Vec::new(),
-            known: Known::default(),
+            tail: None,
+            past: None,
             batch: 0,
             log_end: None,
             problem: None,
@@ -127,12 +132,12 @@ impl<'a> Run<'a> {
 
     /// Does one step after the other until there is nothing more to do.
     pub fn work(&mut self) -> Result<()> {
-        self.note_quiet();
         loop {
             self.note_answer();
             self.note_handed_over()?;
             let choice = Choice {
                 state: &self.state,
+                log: &self.log,
                 progress: &self.progress,
                 config: self.config,
                 route: self.effects.route(),
@@ -234,11 +239,10 @@ impl<'a> Run<'a> {
     }
 
     /// Does something with a message, which is taken out of the state meanwhile.
-    fn with_message<T>(&mut self, at: usize, act: impl FnOnce(&mut Self, &mut Message) -> T) -> T {
+    fn with_message(&mut self, at: usize, act: impl FnOnce(&mut Self, &mut Message)) {
         let mut outbox = std::mem::take(&mut self.state.outbox);
-        let it = act(self, &mut outbox[at]);
+        act(self, &mut outbox[at]);
         self.state.outbox = outbox;
-        it
     }
 
     /// Commits what is left to commit, and counts what is left to deliver.

@@ -26,6 +26,8 @@ const MOST_ATTEMPTS: u32 = 2;
 /// After so many wakes in a row whose question found the engine unreachable, the run asks no more.
 const MOST_UNREACHABLE: u32 = 2;
 pub const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
+/// How often it is said that the log has had no new row.
+const NOTICE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 /// While so many announced investigations, or so many bytes of them, are pending, no more are announced.
 const MOST_PENDING: usize = 256;
 const MOST_PENDING_BYTES: usize = 4 * 1024 * 1024;
@@ -89,13 +91,13 @@ pub struct Progress {
     /// Whether the fallback command has failed in this run.
     pub hand_over_failed: bool,
     pub reactions: Reactions,
-    /// Since when the log has had no new row, where the operator has not heard of it yet.
-    pub quiet_since: Option<Timestamp>,
 }
 
 /// All that the next step depends on.
 pub struct Choice<'a> {
     pub state: &'a State,
+    /// The key of the audit log in the state.
+    pub log: &'a str,
     pub progress: &'a Progress,
     pub config: &'a Config,
     pub route: Route,
@@ -372,9 +374,11 @@ impl<'a> Choice<'a> {
     }
 
     fn notice(&self) -> Option<Step> {
-        let since = self.progress.quiet_since?;
-        let is_quiet = self.now.duration_since(since) >= self.config.quiet_after?;
-        (is_quiet && self.route.announces()).then_some(Step::Notice)
+        let quiet = &self.state.logs.get(self.log)?.quiet;
+        let is_quiet = self.now.duration_since(quiet.since) >= self.config.quiet_after?;
+        let noticed_at = quiet.noticed_at;
+        let was_said = noticed_at.is_some_and(|at| within(self.now, at, NOTICE_PERIOD));
+        (is_quiet && !was_said && self.route.announces()).then_some(Step::Notice)
     }
 
     fn wait(&self) -> Step {

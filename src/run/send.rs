@@ -111,7 +111,8 @@ impl Run<'_> {
     /// Returns the text of a message as it would be sent now.
     pub(super) fn render(&mut self, message: &Message) -> Rendered {
         let lines = self.lines(message);
-        let content = self.loaded(&message.content);
+        let mut content = message.content.clone();
+        content.load_texts(self.effects.texts());
         message::render(&content, &message.place, &lines, self.now())
     }
 
@@ -244,7 +245,8 @@ impl Run<'_> {
             let Some(record) = message.record.take() else {
                 return;
             };
-            let content = run.loaded(&message.content);
+            let mut content = message.content.clone();
+            content.load_texts(run.effects.texts());
             for (index, alert) in content.alerts().iter().enumerate() {
                 let log = run.state.logs.get_mut(&message.log);
                 let incident = log.and_then(|log| log.incidents.get_mut(&Pair::of(&alert.wake)));

@@ -276,6 +276,16 @@ impl Content {
         }
     }
 
+    pub fn diagnosis_mut(&mut self) -> Option<&mut Text> {
+        match self {
+            Self::Alert { outcome, .. } | Self::Result { outcome, .. } => match outcome {
+                Outcome::Diagnosis { text, .. } => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Says nothing about what the investigation came to.
     pub fn leave_unsaid(&mut self) {
         if let Self::Alert { outcome, .. } | Self::Result { outcome, .. } = self {
@@ -421,14 +431,7 @@ impl Message {
 
     pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut Text> {
         let fixed = self.fixed.as_mut().map(|fixed| &mut fixed.text);
-        let diagnosis = match &mut self.content {
-            Content::Alert { outcome, .. } | Content::Result { outcome, .. } => match outcome {
-                Outcome::Diagnosis { text, .. } => Some(text),
-                _ => None,
-            },
-            _ => None,
-        };
-        fixed.into_iter().chain(diagnosis)
+        fixed.into_iter().chain(self.content.diagnosis_mut())
     }
 
     /// About how many bytes it holds.

@@ -54,6 +54,11 @@ impl Text {
         }
     }
 
+    /// Takes in a text that lies in a file of its own.
+    pub fn take_in(&mut self, folder: &Folder) {
+        *self = self.load(folder).into_owned().into();
+    }
+
     /// Returns a text that was loaded.
     pub fn here(&self) -> &str {
         match self {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::outbox::{Message, Outbox};
+use super::outbox::{Content, Message, Outbox};
 use super::{Folder, Store, text};
 use crate::text::serialize_time;
 
@@ -117,11 +117,21 @@ fn file(id: &str) -> String {
 impl Message {
     /// Takes in the texts that lie in files of their own.
     fn load_texts(&mut self, folder: &Folder) {
-        for alert in self.content.alerts_mut() {
+        self.content.load_texts(folder);
+        if let Some(fixed) = &mut self.fixed {
+            fixed.text.take_in(folder);
+        }
+    }
+}
+
+impl Content {
+    /// Takes in the texts that lie in files of their own.
+    pub fn load_texts(&mut self, folder: &Folder) {
+        for alert in self.alerts_mut() {
             alert.wake = text::load_wake(&alert.wake, folder).into_owned();
         }
-        for long in self.texts_mut() {
-            *long = long.load(folder).into_owned().into();
+        if let Some(text) = self.diagnosis_mut() {
+            text.take_in(folder);
         }
     }
 }

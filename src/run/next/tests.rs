@@ -79,6 +79,7 @@ impl Case {
     fn next(&self) -> Step {
         let choice = Choice {
             state: &self.state,
+            log: "log",
             progress: &self.progress,
             config: &self.config,
             route: self.route,
