@@ -47,13 +47,9 @@ pub struct Lines {
 
 /// Renders a message whole, as it is sent at `now`.
 pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -> Rendered {
-    let notes = notes(content.outcome(), lines);
     let text = match content {
-        Content::Alert { alerts, outcome } => {
-            return alert(alerts, outcome, &said(outcome), lines, &notes, now);
-        }
-        Content::Announcement { alerts } => {
-            return alert(alerts, &Outcome::Unsaid, FOLLOWS, lines, &notes, now);
+        Content::Alert { alerts, .. } | Content::Announcement { alerts } => {
+            return alert(alerts, content.outcome(), lines, now);
         }
         Content::Result { alerts, outcome } => {
             let about = match alerts.as_slice() {
@@ -75,6 +71,7 @@ pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -
         ),
         Content::HeardAgain { at, .. } => format!("✅ Heard again at {}.", clock(*at, now)),
     };
+    let notes = notes(content.outcome(), lines);
     // A reply that stands at the top level ends with the fact that it is about.
     let end = match (place, content.alerts()) {
         (Place::TopLevel, [one]) => {
@@ -92,42 +89,34 @@ pub fn continued(probe: &str) -> String {
     format!("{probe} (continued)\n")
 }
 
-/// `end`: what is said of the investigation.
-fn alert(
-    alerts: &[Alert],
-    outcome: &Outcome,
-    end: &str,
-    lines: &Lines,
-    notes: &str,
-    now: Timestamp,
-) -> Rendered {
+/// `outcome`: `None` while the investigation is pending.
+fn alert(alerts: &[Alert], outcome: Option<&Outcome>, lines: &Lines, now: Timestamp) -> Rendered {
+    let end = outcome.map_or(FOLLOWS.to_owned(), said);
+    let notes = notes(outcome, lines);
     let [one] = alerts else {
-        return digest(alerts, end, lines.handed_over, notes, now);
+        return digest(alerts, &end, lines, &notes, now);
     };
     let wake = &one.wake;
     let header = format!("{} Probe alert · {}", sign(wake), wake.probe);
-    let status = join(&[&status_line(one, lines.handed_over, now), notes], "\n");
+    let status = join(&[&status_line(one, lines.handed_over, now), &notes], "\n");
     let fact = fact_line(wake);
     whole(match outcome {
-        Outcome::Diagnosis { .. } => {
+        Some(Outcome::Diagnosis { .. }) => {
             let runbook = lines.runbook.as_deref().unwrap_or_default();
             let facts = join(&[&fact, runbook, &status], "\n");
             format!("{header}\n{end}\n\n{facts}")
         }
         _ => {
             let facts = format!("{header}\n{fact}");
-            join(&[&facts, &wake.detail, end, &lines.before, &status], "\n\n")
+            join(
+                &[&facts, &wake.detail, &end, &lines.before, &status],
+                "\n\n",
+            )
         }
     })
 }
 
-fn digest(
-    alerts: &[Alert],
-    end: &str,
-    handed_over: Option<Timestamp>,
-    notes: &str,
-    now: Timestamp,
-) -> Rendered {
+fn digest(alerts: &[Alert], end: &str, lines: &Lines, notes: &str, now: Timestamp) -> Rendered {
     let is_critical = |alert: &&Alert| Severity::of(&alert.wake) == Severity::Critical;
     let critical = match alerts.iter().filter(is_critical).count() {
         0 => String::new(),
@@ -139,7 +128,7 @@ fn digest(
     let list = format!("{sign_of_all} Probe alerts · {number} at once{critical}\n{list}");
     let first = join(&[&list, end, notes], "\n\n") + "\n\n";
     let in_full = sorted.iter().map(|alert| {
-        let (wake, status) = (&alert.wake, status_line(alert, handed_over, now));
+        let (wake, status) = (&alert.wake, status_line(alert, lines.handed_over, now));
         let (sign, fact) = (sign(wake), fact_line(wake));
         format!("{sign} {fact}\n\n{}\n\n{status}", wake.detail)
     });

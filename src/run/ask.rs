@@ -68,7 +68,7 @@ impl Run<'_> {
             key: id.to_owned(),
             asked_at: now,
             caller_session_id: session.clone(),
-            metadata: Metadata::of(&load_wake(one.main_wake(), self.effects.texts())),
+            metadata: Metadata::of(&load_wake(one.main_wake(), self.store.texts())),
         };
         self.progress.asking = Some(Asking {
             id: id.to_owned(),

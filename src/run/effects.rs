@@ -2,7 +2,6 @@
 //! replay share their logic and differ only in what they pass here.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -22,17 +21,13 @@ use crate::outcome;
 use crate::report;
 use crate::slack::{self, NotPosted, Posted, Thread, Trouble};
 use crate::state::outbox::Message;
-use crate::state::{Durability, Folder, State, Store, silences, undelivered};
+use crate::state::{Durability, State, Store, silences, undelivered};
 use crate::terminal::Waiting;
 use crate::text;
 
 /// What a run may do. What must not be lost has no default: each kind of run says what becomes of it.
 pub trait Effects {
     fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()>;
-    /// Where outcome rows are, the oldest first.
-    fn outcome_files(&self) -> Vec<PathBuf>;
-    /// Where the long texts are.
-    fn texts(&self) -> &Folder;
     /// Asks the engine, once. The answer comes while this thread does other things.
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered>;
     /// How the messages go out.
@@ -43,10 +38,6 @@ pub trait Effects {
     /// is a warning and no more.
     fn record(&mut self, _: &outcome::Row) -> bool {
         false
-    }
-    /// Returns the silences, those that are over among them.
-    fn silences(&self) -> Vec<Silence> {
-        Vec::new()
     }
     /// Removes a silence that is over.
     fn remove_silence(&mut self, _: &Silence) {}
@@ -125,14 +116,6 @@ impl Effects for Live<'_> {
         self.store.commit(state, durability)
     }
 
-    fn texts(&self) -> &Folder {
-        self.store.texts()
-    }
-
-    fn outcome_files(&self) -> Vec<PathBuf> {
-        outcome_files(&self.store)
-    }
-
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
         ask(&self.http, engine, question)
     }
@@ -162,10 +145,6 @@ impl Effects for Live<'_> {
         is_named && named.is_some_and(|named| is_same_file(named, &self.config.paths.audit_log))
     }
 
-    fn silences(&self) -> Vec<Silence> {
-        silences::list(&self.store)
-    }
-
     fn remove_silence(&mut self, silence: &Silence) {
         silences::remove(&self.store, silence);
     }
@@ -183,10 +162,6 @@ impl Effects for Live<'_> {
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()> {
         undelivered::add(&self.store, message, reason, now)
     }
-}
-
-fn outcome_files(store: &Store) -> Vec<PathBuf> {
-    vec![store.path(outcome::TURNED_FILE), store.path(outcome::FILE)]
 }
 
 fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
@@ -232,25 +207,11 @@ fn print(text: &str, printed: &mut u64) -> io::Result<()> {
 }
 
 /// A dry run: the logic of the next run, and none of its effects.
-pub struct DryRun {
-    pub store: Store,
-}
+pub struct DryRun;
 
 impl Effects for DryRun {
     fn commit(&mut self, _: &mut State, _: Durability) -> Result<()> {
         Ok(())
-    }
-
-    fn texts(&self) -> &Folder {
-        self.store.texts()
-    }
-
-    fn outcome_files(&self) -> Vec<PathBuf> {
-        outcome_files(&self.store)
-    }
-
-    fn silences(&self) -> Vec<Silence> {
-        silences::list(&self.store)
     }
 
     fn give_up(&mut self, _: &Message, _: &str, _: Timestamp) -> Result<()> {
@@ -288,8 +249,6 @@ pub struct Replay {
     pub rows: Option<Vec<outcome::Row>>,
     /// What kept the last message from being printed: the next commit ends the replay with it.
     failure: Option<io::Error>,
-    texts: Folder,
-    log: PathBuf,
 }
 
 impl Replay {
@@ -301,8 +260,6 @@ impl Replay {
             printed: 0,
             rows: keeps_rows.then(Vec::new),
             failure: None,
-            texts: Folder::new(Path::new(""), "texts"),
-            log: config.paths.audit_log.clone(),
         }
     }
 }
@@ -313,14 +270,6 @@ impl Effects for Replay {
             Some(error) => Err(error).context("cannot print a message"),
             None => Ok(()),
         }
-    }
-
-    fn texts(&self) -> &Folder {
-        &self.texts
-    }
-
-    fn outcome_files(&self) -> Vec<PathBuf> {
-        vec![self.log.clone()]
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {

@@ -1,7 +1,5 @@
 //! Gives a message up: a file in `undelivered/`, then the commit that takes it out of the outbox.
 
-use std::collections::HashSet;
-
 use anyhow::Result;
 use log::warn;
 
@@ -9,7 +7,7 @@ use super::{Run, incident_of, note_message};
 use crate::outcome;
 use crate::report::count;
 use crate::state::outbox::{Content, Message, Outcome, Place};
-use crate::state::{State, Store, undelivered};
+use crate::state::{State, undelivered};
 
 impl Run<'_> {
     /// Moves a message to `undelivered/`, and only then out of the outbox. Where that cannot be written, it
@@ -42,9 +40,10 @@ impl Run<'_> {
         self.commit()
     }
 
-    /// Takes out what lies in `undelivered/` under one of these ids: a run or a reset was killed between
-    /// the two.
-    pub fn drop_given_up(&mut self, ids: &HashSet<String>) -> Result<()> {
+    /// Takes out what lies in `undelivered/`, too: a run or a reset was killed between the two.
+    pub fn drop_given_up(&mut self) -> Result<()> {
+        // A folder that cannot be read cannot be written either, and is warned of when it has to be.
+        let ids = undelivered::ids(&self.store).unwrap_or_default();
         let queue = &mut self.state.queue;
         let before = queue.len();
         queue.retain(|one| !ids.contains(&one.id));
@@ -64,13 +63,13 @@ impl Run<'_> {
     }
 
     /// Removes the files of messages that lie in the outbox again: only then are they sent.
-    pub fn finish_retries(&mut self, store: &Store) {
+    pub fn finish_retries(&mut self) {
         for at in 0..self.state.outbox.len() {
             let message = &mut self.state.outbox[at];
             if !message.is_retried {
                 continue;
             }
-            match undelivered::remove(store, &message.id) {
+            match undelivered::remove(&self.store, &message.id) {
                 Ok(()) => {
                     message.is_retried = false;
                     self.note_change();

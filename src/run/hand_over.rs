@@ -84,26 +84,24 @@ impl Run<'_> {
     fn handed_over(&mut self, id: &str, ended: Result<()>) -> Result<()> {
         self.progress.handing_over = None;
         let now = self.now();
-        let message = self.state.message_mut(id);
-        match ended {
-            Ok(()) => {
-                if let Some(message) = message {
-                    message.hand_over.get_or_insert_default().done = Some(now);
+        let before = self.state.fallback.take();
+        if let Err(error) = &ended {
+            self.progress.hand_over_failed = true;
+            self.state.fallback = Some(Pause::after(before.as_ref(), now));
+            warn!(
+                "the fallback command failed: {error:#}; try it with: probe-wake check --test-fallback"
+            );
+        }
+        if let Some(message) = self.state.message_mut(id) {
+            let hand_over = message.hand_over.get_or_insert_default();
+            match ended {
+                Err(_) => hand_over.unended = 0,
+                Ok(()) => {
+                    hand_over.done = Some(now);
                     message.unfix();
                     let probe = message.subject().probe;
                     info!("the message about {probe} was handed over to the fallback command");
                 }
-                self.state.fallback = None;
-            }
-            Err(error) => {
-                if let Some(message) = message {
-                    message.hand_over.get_or_insert_default().unended = 0;
-                }
-                self.progress.hand_over_failed = true;
-                self.state.fallback = Some(Pause::after(self.state.fallback.as_ref(), now));
-                warn!(
-                    "the fallback command failed: {error:#}; try it with: probe-wake check --test-fallback"
-                );
             }
         }
         self.commit()

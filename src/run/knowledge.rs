@@ -18,6 +18,7 @@ use crate::incident::{HeldCounts, Pair};
 use crate::logger::{RUNBOOK, warn_lasting};
 use crate::mask::Masker;
 use crate::message::Lines;
+use crate::outcome::{FILE, TURNED_FILE};
 use crate::snapshot::Snapshot;
 use crate::state::outbox::{Message, Outcome, PromptSize};
 use crate::state::queue::{Alert, Investigation};
@@ -32,7 +33,7 @@ impl Run<'_> {
     /// Returns the prompt, and how much of it is context and runbook.
     pub(super) fn prompt(&mut self, one: &Investigation) -> (String, PromptSize) {
         let now = self.now();
-        let texts = self.effects.texts();
+        let texts = self.store.texts();
         let wakes = one.alerts.iter().map(|alert| load_wake(&alert.wake, texts));
         let wakes: Vec<Wake> = wakes.map(Cow::into_owned).collect();
         let mode = self.config.context.mode;
@@ -112,7 +113,10 @@ impl Run<'_> {
 
     fn read_past(&mut self) {
         if self.past.is_none() {
-            let files = self.effects.outcome_files();
+            let files = match self.clock {
+                Some(_) => vec![self.config.paths.audit_log.clone()],
+                None => [TURNED_FILE, FILE].map(|file| self.store.path(file)).into(),
+            };
             let files = files.iter().map(|file| file.as_path());
             self.past = Some(Past::read(files, MOST_OUTCOMES, self.masker()));
         }

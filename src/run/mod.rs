@@ -39,7 +39,7 @@ use crate::outcome::Row;
 use crate::report::{Report, WakeReport, count};
 use crate::state::outbox::{Content, Message};
 use crate::state::queue::Alert;
-use crate::state::{Durability, LogState, State};
+use crate::state::{Durability, LogState, State, Store};
 use crate::terminal::Waiting;
 use effects::{Effects, Route};
 use next::{Choice, Progress, Step};
@@ -49,6 +49,8 @@ pub struct Run<'a> {
     config: &'a Config,
     pub state: State,
     pub effects: &'a mut dyn Effects,
+    /// The state folder, to read what lies beside the state.
+    store: Store,
     pub report: Report,
     /// The clock of a replay, which goes by the rows.
     pub clock: Option<Timestamp>,
@@ -97,6 +99,7 @@ impl<'a> Run<'a> {
             log: state.log_key(&config.paths.audit_log),
             state,
             effects,
+            store: Store::at(&config.paths.state_dir),
             report,
             clock: None,
             progress: Progress::default(),

@@ -11,6 +11,7 @@ use super::effects::Route;
 use crate::incident::{Acknowledged, Incident, Pair, Scope, Silence};
 use crate::logger::{REACTIONS, warn_lasting};
 use crate::slack::Thread;
+use crate::state::silences;
 use crate::time::within;
 
 /// So many messages are asked for, the newest.
@@ -84,16 +85,16 @@ impl Run<'_> {
     /// Acknowledges incidents with a new reaction, and ends acknowledgements whose reaction was taken away.
     fn apply_reactions(&mut self) {
         let now = self.now();
-        let silences = self.effects.silences();
+        let silences = silences::list(&self.store);
         for incident in self.open_incidents(now) {
             let holds = |one: &&Silence| one.acknowledges.is_some() && one.holds(&incident, now);
             let ack = silences.iter().filter(holds).max_by_key(|one| one.until);
-            let is_by_reaction = |one: &&Silence| {
-                let ack = one.acknowledges.as_ref();
-                ack.is_some_and(|ack| ack.by_reaction)
+            let is_by_reaction = |ack: &Silence| {
+                let acknowledged = ack.acknowledges.as_ref();
+                acknowledged.is_some_and(|one| one.by_reaction)
             };
-            match self.note_reactions(&incident.pair) {
-                Some(true) if ack.is_none() => self.effects.put_silence(&Silence {
+            let silence = match (self.note_reactions(&incident.pair), ack) {
+                (Some(true), None) => Silence {
                     scope: Scope::Pair(incident.pair.clone()),
                     since: now,
                     until: now.checked_add(LENGTH).unwrap_or(Timestamp::MAX),
@@ -103,17 +104,14 @@ impl Run<'_> {
                         first_wake: incident.first_wake,
                         by_reaction: true,
                     }),
-                }),
-                Some(false) => {
-                    if let Some(ack) = ack.filter(is_by_reaction) {
-                        self.effects.put_silence(&Silence {
-                            until: now,
-                            ..ack.clone()
-                        });
-                    }
-                }
-                _ => {}
-            }
+                },
+                (Some(false), Some(ack)) if is_by_reaction(ack) => Silence {
+                    until: now,
+                    ..ack.clone()
+                },
+                _ => continue,
+            };
+            self.effects.put_silence(&silence);
         }
     }
 

@@ -22,7 +22,8 @@ impl Run<'_> {
         let is_waiting = |one: &&Incident| {
             one.wakes > 0 && !one.is_forgotten(rules, now) && one.recovered.is_none()
         };
-        if !self.incidents().any(|one| is_waiting(&one)) {
+        let waiting = || self.incidents().filter(is_waiting);
+        if waiting().next().is_none() {
             return;
         }
         let path = &self.config.paths.snapshot_path;
@@ -35,17 +36,14 @@ impl Run<'_> {
             info!("no recovery can be seen: {trouble}");
         }
         let healthy_at = snapshot.computed_at;
-        let is_unsent = |pair: &Pair| {
-            let mut new = self.state.queue.iter().filter(|one| one.is_new());
-            new.any(|one| one.is_of(&self.log, pair))
-        };
         let is_healthy = |one: &&Incident| {
-            snapshot.health(&one.pair.probe) == Health::Healthy
-                && healthy_at > one.last_raised
-                && !is_unsent(&one.pair)
+            let mut queue = self.state.queue.iter();
+            healthy_at > one.last_raised
+                && snapshot.health(&one.pair.probe) == Health::Healthy
+                && !queue.any(|queued| queued.is_new() && queued.is_of(&self.log, &one.pair))
         };
-        let healthy = self.incidents().filter(is_waiting).filter(is_healthy);
-        let pairs: Vec<Pair> = healthy.map(|one| one.pair.clone()).collect();
+        let pairs = waiting().filter(is_healthy).map(|one| one.pair.clone());
+        let pairs: Vec<Pair> = pairs.collect();
         self.with_log(|run, kept| {
             for pair in pairs {
                 if let Some(incident) = kept.incidents.get_mut(&pair) {

@@ -17,8 +17,8 @@ use crate::message::{self, MAY_BE_REPEAT, Rendered, continued};
 use crate::outcome;
 use crate::report::count;
 use crate::slack::{NotPosted, PART_LIMIT, Thread, Trouble, next_message};
+use crate::state::Folder;
 use crate::state::outbox::{Fixed, Message, Place};
-use crate::state::{Folder, State};
 use crate::time::full;
 
 /// The pause before the one more try of a request that failed.
@@ -56,7 +56,7 @@ impl Run<'_> {
             self.with_message(at, |run, message| run.report_sent(message));
             return Ok(());
         }
-        let Some(part) = next_part(message, self.effects.texts(), route) else {
+        let Some(part) = next_part(message, self.store.texts(), route) else {
             return self.delivered(at);
         };
         let thread = message.thread().cloned();
@@ -112,7 +112,7 @@ impl Run<'_> {
     pub(super) fn render(&mut self, message: &Message) -> Rendered {
         let lines = self.lines(message);
         let mut content = message.content.clone();
-        content.load_texts(self.effects.texts());
+        content.load_texts(self.store.texts());
         message::render(&content, &message.place, &lines, self.now())
     }
 
@@ -144,8 +144,7 @@ impl Run<'_> {
             self.state.settle(&id, Some(&place));
         }
         if route == Route::Slack {
-            let State { outbox, slack, .. } = &mut self.state;
-            turn::note_delivery(&id, outbox, slack, sending, now);
+            turn::note_delivery(&id, &mut self.state, sending, now);
         }
         match is_last {
             true => self.delivered(at),
@@ -246,7 +245,7 @@ impl Run<'_> {
                 return;
             };
             let mut content = message.content.clone();
-            content.load_texts(run.effects.texts());
+            content.load_texts(run.store.texts());
             for (index, alert) in content.alerts().iter().enumerate() {
                 let log = run.state.logs.get_mut(&message.log);
                 let incident = log.and_then(|log| log.incidents.get_mut(&Pair::of(&alert.wake)));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::slack::Trouble;
-use crate::state::outbox::{Message, Outbox, Pause, Place};
+use crate::state::outbox::{Message, Pause, Place};
 use crate::state::{SlackState, State};
 use crate::time::within;
 
@@ -150,18 +150,12 @@ pub fn note_failure(
 }
 
 /// Notes that Slack took a message or a part of it.
-pub fn note_delivery(
-    id: &str,
-    outbox: &mut Outbox,
-    slack: &mut SlackState,
-    sending: &mut Sending,
-    now: Timestamp,
-) {
+pub fn note_delivery(id: &str, state: &mut State, sending: &mut Sending, now: Timestamp) {
     sending.taken.insert(id.to_owned());
     sending.limited_in_a_row = 0;
-    *slack = SlackState::default();
+    state.slack = SlackState::default();
     let suspect = sending.suspect.take().map(|(id, _)| id);
-    for message in outbox {
+    for message in &mut state.outbox {
         let is_due = !sending.tried.contains(&message.id);
         if let Some(pause) = message.pause.as_mut().filter(|_| is_due) {
             pause.until = pause.until.min(now);

@@ -27,7 +27,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     };
     let pending = state.outbox.len();
     let report = Report::new(log_key(&config.paths.audit_log), true);
-    let mut effects = DryRun { store };
+    let mut effects = DryRun;
     let mut run = Run::new(config, state, &mut effects, report);
     run.keeps_wakes = true;
     one_run(&mut run, config)?;

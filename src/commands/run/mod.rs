@@ -20,7 +20,7 @@ use crate::report::{Report, check_stdout, print_json};
 use crate::run::Run;
 use crate::run::effects::{Live, Route};
 use crate::state::lock::{Lock, Note, wait_for_pace};
-use crate::state::{State, Store, undelivered};
+use crate::state::{State, Store};
 use crate::terminal::{explain_interrupt, write_line};
 use crate::text::quote;
 
@@ -172,7 +172,7 @@ fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
     let before = kept.map(|kept| kept.checkpoint.offset());
     run.report.position.before = before.unwrap_or_default();
     run.report.position.after = run.report.position.before;
-    reconcile(run, config)?;
+    reconcile(run)?;
     if before.is_none() {
         first_run(run, config)?;
     }
@@ -188,18 +188,13 @@ fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
 }
 
 /// Brings outbox and `undelivered/` into line, where a process was killed between the two.
-fn reconcile(run: &mut Run, config: &Config) -> anyhow::Result<()> {
+fn reconcile(run: &mut Run) -> anyhow::Result<()> {
     let State { outbox, queue, .. } = &run.state;
     if run.report.dry_run || outbox.is_empty() && queue.is_empty() {
         return Ok(());
     }
-    let store = Store::at(&config.paths.state_dir);
-    run.finish_retries(&store);
-    // A folder that cannot be read cannot be written either, and is warned of when it has to be.
-    match undelivered::ids(&store) {
-        Ok(ids) => run.drop_given_up(&ids),
-        Err(_) => Ok(()),
-    }
+    run.finish_retries();
+    run.drop_given_up()
 }
 
 /// Records what is there as consumed: no history is replayed.

@@ -102,8 +102,7 @@ fn order_of(outbox: Vec<Message>) -> Vec<String> {
         let Some(id) = next.map(|one| one.id.clone()) else {
             return sent;
         };
-        let (outbox, slack) = (&mut state.outbox, &mut state.slack);
-        note_delivery(&id, outbox, slack, &mut sending, minute(0.0));
+        note_delivery(&id, &mut state, &mut sending, minute(0.0));
         state.outbox.retain(|one| one.id != id);
         sent.push(id);
     }
@@ -267,20 +266,19 @@ fn run(state: &mut State, slack: &Slack, at: f64) -> Vec<String> {
             break;
         };
         tried.push(id.clone());
-        let (outbox, kept) = (&mut state.outbox, &mut state.slack);
         if (slack.takes)(&id) {
-            note_delivery(&id, outbox, kept, &mut sending, now);
-            outbox.retain(|one| one.id != id);
+            note_delivery(&id, state, &mut sending, now);
+            state.outbox.retain(|one| one.id != id);
         } else {
-            let message = outbox.iter_mut().find(|one| one.id == id);
+            let message = state.outbox.iter_mut().find(|one| one.id == id);
             let message = message.expect("a message");
-            note_failure(message, kept, &mut sending, slack.how, now);
+            note_failure(message, &mut state.slack, &mut sending, slack.how, now);
             message.was_tried = true;
             sending.tried.insert(id);
         }
-        let lost = outbox.iter().filter(|one| one.given_up.is_some());
+        let lost = state.outbox.iter().filter(|one| one.given_up.is_some());
         tried.extend(lost.map(|one| format!("{} is given up", one.id)));
-        outbox.retain(|one| one.given_up.is_none());
+        state.outbox.retain(|one| one.given_up.is_none());
     }
     tried
 }
@@ -375,24 +373,17 @@ fn a_message_alone_is_never_at_fault() {
 
 #[test]
 fn its_own_first_part_is_no_other_message() {
-    let (mut kept, mut sending) = (SlackState::default(), Sending::default());
-    let mut outbox: Outbox = [begun("a", 1), facts("b")].into();
-    note_delivery("a", &mut outbox, &mut kept, &mut sending, minute(0.0));
-    let fail = |id: usize, outbox: &mut Outbox, kept: &mut SlackState, sending: &mut Sending| {
-        note_failure(
-            &mut outbox[id],
-            kept,
-            sending,
-            Trouble::Refused,
-            minute(0.0),
-        );
-        outbox[id].faults
-    };
-    assert_eq!(fail(0, &mut outbox, &mut kept, &mut sending), 0);
-    assert!(sending.suspect.is_some());
-    let mut sending = Sending::default();
-    note_delivery("a", &mut outbox, &mut kept, &mut sending, minute(0.0));
-    assert_eq!(fail(1, &mut outbox, &mut kept, &mut sending), 1);
+    let mut state = State::default();
+    state.outbox = [begun("a", 1), facts("b")].into();
+    for (at, faults) in [(0, 0), (1, 1)] {
+        let mut sending = Sending::default();
+        note_delivery("a", &mut state, &mut sending, minute(0.0));
+        let State { outbox, slack, .. } = &mut state;
+        let (message, how) = (&mut outbox[at], Trouble::Refused);
+        note_failure(message, slack, &mut sending, how, minute(0.0));
+        assert_eq!(message.faults, faults);
+        assert_eq!(sending.suspect.is_some(), faults == 0);
+    }
 }
 
 #[test]
