@@ -84,11 +84,6 @@ pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -
     whole(join(&[&text, &end], "\n\n"))
 }
 
-/// Begins the rest of a message that has no thread to stand in.
-pub fn continued(probe: &str) -> String {
-    format!("{probe} (continued)\n")
-}
-
 /// `outcome`: `None` while the investigation is pending.
 fn alert(alerts: &[Alert], outcome: Option<&Outcome>, lines: &Lines, now: Timestamp) -> Rendered {
     let end = outcome.map_or(FOLLOWS.to_owned(), said);

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use super::Run;
-use super::ask::{Asking, log_end};
+use super::ask::log_end;
 use super::effects::Answered;
 use crate::audit::seams::{AUTOFIX_SEAM, Row, for_each_line_of_log, for_each_row};
 use crate::engine::{Answer, Failure, Reason};
@@ -30,7 +30,21 @@ impl Run<'_> {
         let Some(Answered { answer, took }) = asking.answered.take() else {
             return;
         };
-        self.count_answer(&asking, &answer);
+        let failure = answer.result.as_ref().err();
+        let unreachable = failure.filter(|failure| failure.reason.is_unreachable());
+        let in_a_row = &mut self.progress.unreachable_in_a_row;
+        *in_a_row = unreachable.map_or(0, |_| *in_a_row + 1);
+        self.progress.unreachable = unreachable.map(|failure| failure.reason.clone());
+        let label = failure.map_or("answered", |failure| failure.reason.label());
+        self.state.counters.note_engine_call(label);
+        let before = self.state.last_failure.take();
+        self.state.last_failure = failure.map(|failure| EngineFailure {
+            at: asking.asked_at,
+            caller_session_id: asking.session.clone(),
+            reason: failure.reason.to_string(),
+            message: failure.message.clone(),
+            in_a_row: before.map_or(0, |one| one.in_a_row) + 1,
+        });
         let asked = asking.asked_at..=self.now();
         let log = &self.config.paths.audit_log;
         let record = Record {
@@ -47,24 +61,6 @@ impl Run<'_> {
         self.end(id, Answer::without(reason), Record::default());
     }
 
-    fn count_answer(&mut self, asking: &Asking, answer: &Answer) {
-        let failure = answer.result.as_ref().err();
-        let unreachable = failure.filter(|failure| failure.reason.is_unreachable());
-        let in_a_row = &mut self.progress.unreachable_in_a_row;
-        *in_a_row = unreachable.map_or(0, |_| *in_a_row + 1);
-        self.progress.unreachable = unreachable.map(|failure| failure.reason.clone());
-        let label = failure.map_or("answered", |failure| failure.reason.label());
-        self.state.counters.note_engine_call(label);
-        let before = self.state.last_failure.take();
-        self.state.last_failure = failure.map(|failure| EngineFailure {
-            at: asking.asked_at,
-            caller_session_id: asking.session.clone(),
-            reason: failure.reason.to_string(),
-            message: failure.message.clone(),
-            in_a_row: before.map_or(0, |one| one.in_a_row) + 1,
-        });
-    }
-
     /// `record`: what is known of the question, where there was one.
     fn end(&mut self, id: &str, answer: Answer, record: Record) {
         let now = self.now();
@@ -77,8 +73,16 @@ impl Run<'_> {
         let failure = answer.result.as_ref().err();
         let error = failure.map(|failure| failure.reason.to_string());
         let passes = failure.is_some_and(Failure::passes);
-        if let Some(failure) = failure {
-            self.warn_of_failure(&ended, failure);
+        let about = match ended.alerts.as_slice() {
+            [alert] => alert.wake.probe.clone(),
+            alerts => format!("{} alerts", alerts.len()),
+        };
+        if let Some(failure) = failure.filter(|_| !self.report.dry_run) {
+            match failure.reason {
+                Reason::EngineUnavailable => {}
+                Reason::BudgetSpent if !self.warned.insert(failure.reason.to_string()) => {}
+                _ => warn!("no diagnosis for {about}: {failure}"),
+            }
         }
         let has_diagnosis = failure.is_none() && !self.report.dry_run;
         self.report(id, |wake| {
@@ -102,19 +106,6 @@ impl Run<'_> {
         match ended.is_new() {
             true => self.queue_first_word(message),
             false => self.queue_message(message),
-        }
-    }
-
-    fn warn_of_failure(&mut self, one: &Investigation, failure: &Failure) {
-        let about = match one.is_digest() {
-            true => format!("{} alerts", one.alerts.len()),
-            false => one.main_wake().probe.clone(),
-        };
-        match failure.reason {
-            _ if self.report.dry_run => {}
-            Reason::EngineUnavailable => {}
-            Reason::BudgetSpent if !self.warned.insert(failure.reason.to_string()) => {}
-            _ => warn!("no diagnosis for {about}: {failure}"),
         }
     }
 

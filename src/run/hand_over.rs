@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use log::{info, warn};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -182,20 +182,13 @@ pub fn run(mut command: Command, text: &str) -> Result<()> {
     )
 }
 
-/// Whether the command may be run: an executable file of ours or root's that others cannot change.
+/// Whether the command may be run: an executable file of ours or root's that others can neither change nor
+/// replace.
 pub fn check(path: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| anyhow!(error).context(path.display().to_string());
-    let (_, meta) = open_trusted(path).map_err(failed)?;
+    let shown = path.display();
+    let (_, meta) = open_trusted(path).with_context(|| shown.to_string())?;
     if meta.permissions().mode() & 0o111 == 0 {
-        bail!(
-            "{} is not executable: chmod 700 {}",
-            path.display(),
-            path.display()
-        );
-    }
-    let now = std::fs::metadata(path).map_err(failed)?;
-    if (now.dev(), now.ino()) != (meta.dev(), meta.ino()) {
-        bail!("{} is being replaced", path.display());
+        bail!("{shown} is not executable: chmod 700 {shown}");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use log::info;
 
 use super::ask::log_end;
-use super::next::{MOST_NEW, MOST_NEW_BYTES, room_taken};
+use super::next::has_room;
 use super::{Run, incident_of};
 use crate::audit::row::Event;
 use crate::audit::wake::Wake;
@@ -64,7 +64,11 @@ impl Run<'_> {
         match wakes::look(log, &mut checkpoint, now) {
             Err(problem) => self.stop_reading(problem),
             Ok(mut wakes) => {
-                while !self.is_queue_full() {
+                loop {
+                    self.progress.was_full = !has_room(&self.state, 1);
+                    if self.progress.was_full {
+                        break;
+                    }
                     match wakes.next() {
                         None => break,
                         Some(Ok(Event::Wake(wake))) => self.decide(kept, wake, now),
@@ -79,12 +83,6 @@ impl Run<'_> {
         }
         kept.checkpoint = checkpoint;
         self.report.position.after = kept.checkpoint.offset();
-    }
-
-    fn is_queue_full(&mut self) -> bool {
-        let (count, bytes) = room_taken(&self.state);
-        self.progress.was_full = count >= MOST_NEW || bytes >= MOST_NEW_BYTES;
-        self.progress.was_full
     }
 
     fn stop_reading(&mut self, problem: Error) {

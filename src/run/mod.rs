@@ -343,12 +343,11 @@ impl<'a> Run<'a> {
         let Some(id) = message.investigation.as_ref().filter(|_| self.keeps_wakes) else {
             return;
         };
-        let (is_announced, is_result) = match message.content {
-            Content::Alert { .. } => (false, false),
-            Content::Announcement { .. } => (true, false),
-            Content::Result { .. } => (false, true),
-            _ => return,
-        };
+        let is_announced = matches!(message.content, Content::Announcement { .. });
+        let is_result = matches!(message.content, Content::Result { .. });
+        if !is_result && !message.content.is_alert() {
+            return;
+        }
         self.report_wakes(id, message.content.alerts(), is_result);
         let text = self.render(message).text;
         self.report(id, |wake| {
@@ -359,15 +358,14 @@ impl<'a> Run<'a> {
 
     /// The report has a message's wakes as sent, those of earlier runs among them.
     fn report_sent(&mut self, message: &Message) {
-        let Some(id) = &message.investigation else {
+        let is_recovery = matches!(message.content, Content::Recovery { .. });
+        let Some(id) = message.investigation.as_ref().filter(|_| !is_recovery) else {
             return;
         };
         if !self.reported.contains_key(id) {
             self.report_message(message);
         }
-        if !matches!(message.content, Content::Recovery { .. }) {
-            self.report(id, |wake| wake.dm_sent = true);
-        }
+        self.report(id, |wake| wake.dm_sent = true);
     }
 
     /// Changes the report's entries for the wakes of an investigation.

@@ -32,8 +32,8 @@ const NOTICE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 const MOST_PENDING: usize = 256;
 const MOST_PENDING_BYTES: usize = 4 * 1024 * 1024;
 /// Reading stops while so many wakes, or so many bytes of them, have had nothing sent.
-pub const MOST_NEW: usize = 256;
-pub const MOST_NEW_BYTES: usize = 4 * 1024 * 1024;
+const MOST_NEW: usize = 256;
+const MOST_NEW_BYTES: usize = 4 * 1024 * 1024;
 
 /// The next thing that a run does.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,19 +138,14 @@ impl<'a> Choice<'a> {
         asking.answered.as_ref().map(|_| Step::Conclude)
     }
 
+    /// A look may have to pass over all that was read before: after a full one, each should bring many
+    /// rows.
     fn look(&self) -> Option<Step> {
         let is_recent = self.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
         let is_needed = !(self.progress.is_fresh && is_recent) || self.progress.was_full;
-        let can_look = !self.progress.is_blind && !self.is_past_its_time() && self.has_room();
-        (is_needed && can_look).then_some(Step::Look)
-    }
-
-    /// A look may have to pass over all that was read before: after a full one, each should bring many
-    /// rows.
-    fn has_room(&self) -> bool {
         let share = if self.progress.was_full { 2 } else { 1 };
-        let (count, bytes) = room_taken(self.state);
-        count < MOST_NEW / share && bytes < MOST_NEW_BYTES / share
+        let can_look = !self.progress.is_blind && !self.is_past_its_time();
+        (is_needed && can_look && has_room(self.state, share)).then_some(Step::Look)
     }
 
     /// What is printed leaves the investigations of earlier runs alone.
@@ -422,12 +417,13 @@ fn is_for_fallback(message: &Message) -> bool {
     message.is_first_word() && !is_over
 }
 
-/// Returns how many wakes have had nothing sent, and how many bytes they take.
-pub fn room_taken(state: &State) -> (usize, usize) {
+/// Whether the wakes that have had nothing sent leave room for more, in this share of all room.
+pub fn has_room(state: &State, share: usize) -> bool {
     let new = state.queue.iter().filter(|one| one.is_new());
-    new.fold((0, 0), |(count, bytes), one| {
+    let (count, bytes) = new.fold((0, 0), |(count, bytes), one| {
         (count + one.alerts.len(), bytes + one.size())
-    })
+    });
+    count < MOST_NEW / share && bytes < MOST_NEW_BYTES / share
 }
 
 #[cfg(test)]

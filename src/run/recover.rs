@@ -135,8 +135,9 @@ impl Run<'_> {
     pub(super) fn queue_first_word(&mut self, message: Message) {
         let place = Place::After(message.id.clone());
         let id = message.investigation.clone();
-        let mut recovered = message.content.alerts().to_vec();
-        recovered.retain(|alert| alert.recovered.is_some());
+        let recovered = message.content.alerts().iter();
+        let recovered = recovered.filter(|alert| alert.recovered.is_some());
+        let recovered: Vec<_> = recovered.cloned().collect();
         self.queue_message(message);
         for mut alert in recovered {
             if let Some(healthy_at) = alert.recovered {

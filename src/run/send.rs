@@ -13,7 +13,7 @@ use super::effects::Route;
 use super::{Run, incident_of, turn};
 use crate::incident::Pair;
 use crate::logger::warn_lasting;
-use crate::message::{self, MAY_BE_REPEAT, Rendered, continued};
+use crate::message::{self, MAY_BE_REPEAT, Rendered};
 use crate::outcome;
 use crate::report::count;
 use crate::slack::{NotPosted, PART_LIMIT, Thread, Trouble, next_message};
@@ -29,9 +29,9 @@ const MOST_RATE_LIMITED: u32 = 5;
 /// The kind of a problem with which messages stay queued, whether they were tried in this run or not.
 const OUTBOX: &str = "outbox";
 
-/// What the next request holds.
+/// The part of a message that the next request holds.
+#[derive(Clone, Copy)]
 struct Part {
-    text: String,
     /// Where it ends in the message's text, in bytes.
     end: usize,
     is_last: bool,
@@ -56,7 +56,7 @@ impl Run<'_> {
             self.with_message(at, |run, message| run.report_sent(message));
             return Ok(());
         }
-        let Some(part) = next_part(message, self.store.texts(), route) else {
+        let Some((text, part)) = next_part(message, self.store.texts(), route) else {
             return self.delivered(at);
         };
         let thread = message.thread().cloned();
@@ -64,15 +64,15 @@ impl Run<'_> {
         message.set_reach(before.max(part.end));
         self.commit()?;
         let text = match self.clock {
-            Some(clock) => format!("{}\n{}", full(clock), part.text),
-            None => part.text,
+            Some(clock) => format!("{}\n{text}", full(clock)),
+            None => text,
         };
         let posted = self.effects.post(&text, thread.as_ref());
         if posted.as_ref().err().map(|error| error.trouble) != Some(Trouble::Unknown) {
             self.state.outbox[at].set_reach(before);
         }
         match posted {
-            Ok(own) => self.part_delivered(at, part.end, part.is_last, thread.or(own)),
+            Ok(own) => self.part_delivered(at, part, thread.or(own)),
             Err(failed) => self.not_delivered(at, failed, thread.is_some()),
         }
     }
@@ -116,17 +116,10 @@ impl Run<'_> {
         message::render(&content, &message.place, &lines, self.now())
     }
 
-    /// Slack took a part, which ends there; `thread` is where the next one goes.
-    fn part_delivered(
-        &mut self,
-        at: usize,
-        end: usize,
-        is_last: bool,
-        mut thread: Option<Thread>,
-    ) -> Result<()> {
-        if let Some(thread) = &mut thread {
-            thread.operator.clone_from(&self.config.slack.operator);
-        }
+    /// Slack took a part; `thread` is where the next one goes.
+    fn part_delivered(&mut self, at: usize, part: Part, thread: Option<Thread>) -> Result<()> {
+        let operator = self.config.slack.operator.clone();
+        let thread = thread.map(|thread| Thread { operator, ..thread });
         let (now, route) = (self.now(), self.effects.route());
         let sending = &mut self.progress.sending;
         sending.second_try = None;
@@ -135,7 +128,7 @@ impl Run<'_> {
         message.may_have_arrived = false;
         message.cause = None;
         if let Some(fixed) = &mut message.fixed {
-            fixed.sent = end;
+            fixed.sent = part.end;
             fixed.parts += 1;
             fixed.thread.clone_from(&thread);
         }
@@ -146,7 +139,7 @@ impl Run<'_> {
         if route == Route::Slack {
             turn::note_delivery(&id, &mut self.state, sending, now);
         }
-        match is_last {
+        match part.is_last {
             true => self.delivered(at),
             false => self.commit(),
         }
@@ -309,47 +302,36 @@ impl Message {
 
 /// Cuts off as much as one request takes; `None` where nothing is left. The doubt whether a part has arrived
 /// stands in that very part, and its line makes it longer, so that there can be more parts than before.
-fn next_part(message: &Message, texts: &Folder, route: Route) -> Option<Part> {
+fn next_part(message: &Message, texts: &Folder, route: Route) -> Option<(String, Part)> {
     let fixed = message.fixed.as_ref()?;
     let text = fixed.text.load(texts);
     if route != Route::Slack {
-        return Some(Part {
-            end: text.len(),
-            text: text.into_owned(),
-            is_last: true,
-        });
+        let (end, is_last) = (text.len(), true);
+        return Some((text.into_owned(), Part { end, is_last }));
     }
-    let stop = match fixed.sent < fixed.further {
-        true => fixed.further,
-        false => text.len(),
-    };
     // A file that is lost is shorter.
-    let left = text
-        .get(fixed.sent..stop)
+    let left = text.get(fixed.sent..fixed.further);
+    let left = left
+        .filter(|left| !left.is_empty())
         .or_else(|| text.get(fixed.sent..))?;
     let head = match fixed.parts > 0 && fixed.thread.is_none() {
-        true => continued(&message.subject().probe),
+        true => format!("{} (continued)\n", message.subject().probe),
         false => String::new(),
     };
-    let is_doubtful = message.may_be_repeat();
-    let doubt = match is_doubtful {
-        true => MAY_BE_REPEAT.len() + 2,
-        false => 0,
-    };
-    let (part, rest) = next_message(left, PART_LIMIT - head.chars().count() - doubt);
+    let doubt = message.may_be_repeat().then_some(MAY_BE_REPEAT);
+    let room = PART_LIMIT - head.chars().count() - doubt.map_or(0, |line| line.len() + 2);
+    let (part, rest) = next_message(left, room);
     if part.trim().is_empty() {
         return None;
     }
     let end = fixed.sent + left.len() - rest.len();
     // It stands directly below the status line that ends an alert.
-    let note = match (is_doubtful, end == text.len() && !message.is_reply()) {
-        (false, _) => String::new(),
-        (true, true) => format!("\n{MAY_BE_REPEAT}"),
-        (true, false) => format!("\n\n{MAY_BE_REPEAT}"),
+    let note = match (doubt, end == text.len() && !message.is_reply()) {
+        (None, _) => String::new(),
+        (Some(line), true) => format!("\n{line}"),
+        (Some(line), false) => format!("\n\n{line}"),
     };
-    Some(Part {
-        text: format!("{head}{}{note}", part.trim_end_matches('\n')),
-        end,
-        is_last: text.get(end..).is_none_or(|rest| rest.trim().is_empty()),
-    })
+    let is_last = text.get(end..).is_none_or(|rest| rest.trim().is_empty());
+    let part = format!("{head}{}{note}", part.trim_end_matches('\n'));
+    Some((part, Part { end, is_last }))
 }

@@ -79,24 +79,19 @@ pub fn next<'a>(
     sending: &Sending,
     now: Timestamp,
 ) -> Option<&'a Message> {
-    let first = |(index, message): &(usize, &Message)| order(message, *index);
-    let mut sendable = sendable.enumerate();
-    let next = match &sending.suspect {
-        None => sendable.min_by_key(first),
-        Some((_, Trouble::Unknown)) if has_witness(&state.slack, now) => {
-            sendable.find(|(_, message)| state.slack.witness.as_ref() == Some(&message.id))
+    // Whether one that never failed was sent lately only to see whether Slack is well.
+    let witness_at = state.slack.witness_at;
+    let has_witness = witness_at.is_some_and(|at| within(now, at, WITNESS_PERIOD));
+    let may_go = |(_, message): &(usize, &Message)| match &sending.suspect {
+        None => true,
+        Some((_, Trouble::Unknown)) if has_witness => {
+            state.slack.witness.as_ref() == Some(&message.id)
         }
-        Some(_) => sendable
-            .filter(|(_, message)| !message.has_failed)
-            .min_by_key(first),
+        Some(_) => !message.has_failed,
     };
+    let sendable = sendable.enumerate().filter(may_go);
+    let next = sendable.min_by_key(|(index, message)| order(message, *index));
     next.map(|(_, message)| message)
-}
-
-/// Whether a message that never failed was sent lately only to see whether Slack is well.
-fn has_witness(slack: &SlackState, now: Timestamp) -> bool {
-    let at = slack.witness_at;
-    at.is_some_and(|at| within(now, at, WITNESS_PERIOD))
 }
 
 /// First the words by which the operator hears of an alert, critical ones first, then by dispatch; then

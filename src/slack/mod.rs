@@ -138,14 +138,14 @@ pub fn has_reaction(
     let headers: Vec<_> = config.token.iter().map(Header::bearer).collect();
     let reply = http.get(&config.api_url.join(&method), &headers, REACTIONS_TIMEOUT);
     let reply = reply.map_err(|error| error.to_string())?;
-    let answer = reply.json().unwrap_or_default();
-    if answer["ok"] != true || !reply.is_success() {
-        return match answer["error"].as_str() {
-            Some("no_reaction") => Ok(false),
-            _ => Err(cause(&reply, answer["ok"].as_bool(), &answer["error"])),
-        };
+    let [ok, error, message] = reply.members(["ok", "error", "message"]);
+    if error == "no_reaction" {
+        return Ok(false);
     }
-    let reactions = answer["message"]["reactions"].as_array();
+    if ok != true || !reply.is_success() {
+        return Err(cause(&reply, ok.as_bool(), &error));
+    }
+    let reactions = message["reactions"].as_array();
     let is_ours = |reaction: &Value| {
         let given = reaction["name"].as_str().unwrap_or_default();
         let users = reaction["users"].as_array();
