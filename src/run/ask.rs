@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use super::effects::Answered;
 use super::next::BUDGET_PERIOD;
 use super::{Run, poll};
-use crate::engine::{Answer, Metadata, Question, Reason};
+use crate::engine::{Metadata, Question};
 use crate::state::outbox::PromptSize;
 use crate::state::queue::Stage;
 use crate::state::text::load_wake;
@@ -82,16 +81,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Notes the answer, should it have come. No thread could be started, or it is gone: the engine was not
-    /// reached.
+    /// Notes the answer, should it have come.
     pub(super) fn note_answer(&mut self) {
         if let Some(asking) = &mut self.progress.asking {
-            let lost = || Answered {
-                answer: Answer::without(Reason::ConnectionError),
-                took: Duration::ZERO,
-            };
             let before = asking.answered.take();
-            asking.answered = before.or_else(|| poll(&asking.answers, lost));
+            asking.answered = before.or_else(|| poll(&asking.answers, Answered::lost));
         }
     }
 }

@@ -32,9 +32,12 @@ impl Run<'_> {
         };
         let failure = answer.result.as_ref().err();
         let unreachable = failure.filter(|failure| failure.reason.is_unreachable());
-        let in_a_row = &mut self.progress.unreachable_in_a_row;
-        *in_a_row = unreachable.map_or(0, |_| *in_a_row + 1);
-        self.progress.unreachable = unreachable.map(|failure| failure.reason.clone());
+        let before = self
+            .progress
+            .unreachable
+            .take()
+            .map_or(0, |(_, count)| count);
+        self.progress.unreachable = unreachable.map(|one| (one.reason.clone(), before + 1));
         let label = failure.map_or("answered", |failure| failure.reason.label());
         self.state.counters.note_engine_call(label);
         let before = self.state.last_failure.take();

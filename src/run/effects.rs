@@ -13,7 +13,7 @@ use log::warn;
 
 use crate::cli::To;
 use crate::config::Config;
-use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Usage};
+use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Reason, Usage};
 use crate::files::is_same_file;
 use crate::http::Http;
 use crate::incident::Silence;
@@ -56,6 +56,14 @@ pub trait Effects {
 pub struct Answered {
     pub answer: Answer,
     pub took: Duration,
+}
+
+impl Answered {
+    /// No thread could be started, or it is gone: the engine was not reached.
+    pub fn lost() -> Self {
+        let (answer, took) = (Answer::without(Reason::ConnectionError), Duration::ZERO);
+        Self { answer, took }
+    }
 }
 
 /// How the messages of a run go out.
@@ -175,9 +183,9 @@ fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<
             took: begun.elapsed(),
         }
     };
-    in_background(ask).unwrap_or_else(|error| {
+    in_background(ask, |error| {
         warn!("cannot start a thread to ask the engine: {error}");
-        mpsc::channel().1
+        Answered::lost()
     })
 }
 
@@ -185,15 +193,19 @@ fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<
 /// this thread when it is done.
 pub(super) fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<Receiver<T>> {
+    failed: impl FnOnce(io::Error) -> T,
+) -> Receiver<T> {
     let (sender, receiver) = mpsc::channel();
-    let caller = thread::current();
+    let (done, caller) = (sender.clone(), thread::current());
     let work = move || {
         // Nobody may be waiting any more; then the result is dropped.
-        let _ = sender.send(work());
+        let _ = done.send(work());
         caller.unpark();
     };
-    thread::Builder::new().spawn(work).map(|_| receiver)
+    if let Err(error) = thread::Builder::new().spawn(work) {
+        let _ = sender.send(failed(error));
+    }
+    receiver
 }
 
 /// Prints a message to stdout, after a blank line where it is not the first.

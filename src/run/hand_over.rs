@@ -61,27 +61,23 @@ impl Run<'_> {
             let _waiting = Waiting::for_what("running the fallback command");
             run(command, &text)
         };
-        match in_background(run) {
-            Ok(ended) => {
-                let id = id.to_owned();
-                self.progress.handing_over = Some(HandingOver { id, ended });
-                Ok(())
-            }
-            Err(error) => self.handed_over(id, Err(anyhow!("no thread can be started: {error}"))),
-        }
+        let failed = |error| Err(anyhow!("no thread can be started: {error}"));
+        self.progress.handing_over = Some(HandingOver {
+            id: id.to_owned(),
+            ended: in_background(run, failed),
+        });
+        Ok(())
     }
 
     /// Notes how the fallback command ended, should it have.
     pub(super) fn note_handed_over(&mut self) -> Result<()> {
-        let lost = || Err(anyhow!("its thread has ended"));
-        let handing_over = self.progress.handing_over.as_ref();
-        match handing_over.and_then(|one| Some((one.id.clone(), poll(&one.ended, lost)?))) {
-            Some((id, ended)) => self.handed_over(&id, ended),
-            None => Ok(()),
-        }
-    }
-
-    fn handed_over(&mut self, id: &str, ended: Result<()>) -> Result<()> {
+        let Some(one) = &self.progress.handing_over else {
+            return Ok(());
+        };
+        let Some(ended) = poll(&one.ended, || Err(anyhow!("its thread has ended"))) else {
+            return Ok(());
+        };
+        let id = one.id.clone();
         self.progress.handing_over = None;
         let now = self.now();
         let before = self.state.fallback.take();
@@ -92,7 +88,7 @@ impl Run<'_> {
                 "the fallback command failed: {error:#}; try it with: probe-wake check --test-fallback"
             );
         }
-        if let Some(message) = self.state.message_mut(id) {
+        if let Some(message) = self.state.message_mut(&id) {
             let hand_over = message.hand_over.get_or_insert_default();
             match ended {
                 Err(_) => hand_over.unended = 0,

@@ -58,7 +58,6 @@ pub struct Run<'a> {
     log: String,
     progress: Progress,
     begun: Instant,
-    begun_at: Timestamp,
     /// What the next commit has to outlive; `None` where nothing changed since the last one.
     unsaved: Option<Durability>,
     /// Whether each wake is kept for the report, or only counted.
@@ -104,7 +103,6 @@ impl<'a> Run<'a> {
             clock: None,
             progress: Progress::default(),
             begun: Instant::now(),
-            begun_at: Timestamp::now(),
             unsaved: None,
             keeps_wakes: false,
             reported: HashMap::new(),
@@ -264,9 +262,8 @@ impl<'a> Run<'a> {
         }
         let sending = &self.progress.sending;
         if sending.is_slack_at_fault || sending.suspect.is_some() {
-            let cadence =
-                SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
-            self.state.slack.paused_until = self.begun_at.checked_add(cadence).ok();
+            let left = self.config.cadence.saturating_sub(self.begun.elapsed());
+            self.state.slack.paused_until = now.checked_add(left).ok();
             self.note_change();
         }
         if self.unsaved.is_some() {

@@ -76,9 +76,8 @@ pub struct Progress {
     /// Whether the last look left rows unread, since there was no room for them.
     pub was_full: bool,
     pub asking: Option<Asking>,
-    /// How many wakes in a row found the engine unreachable, and as what the last time.
-    pub unreachable_in_a_row: u32,
-    pub unreachable: Option<Reason>,
+    /// As what the last wake found the engine unreachable, and how many did in a row.
+    pub unreachable: Option<(Reason, u32)>,
     /// The investigations that this run queued, and those that it asked about again.
     pub queued: HashSet<String>,
     pub retried: HashSet<String>,
@@ -178,8 +177,8 @@ impl<'a> Choice<'a> {
         if !is_retry && self.config.is_expired(one.queued_at, now) {
             return Some(Reason::Expired);
         }
-        if self.progress.unreachable_in_a_row >= MOST_UNREACHABLE {
-            return self.progress.unreachable.clone();
+        if let Some((reason, MOST_UNREACHABLE..)) = &self.progress.unreachable {
+            return Some(reason.clone());
         }
         let most = self.config.max_investigations_per_hour;
         let asked = self.state.questions.iter();

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Run;
 use super::effects::Route;
-use crate::incident::{Acknowledged, Incident, Pair, Scope, Silence};
+use crate::incident::{Acknowledged, Pair, Scope, Silence};
 use crate::logger::{REACTIONS, warn_lasting};
 use crate::slack::Thread;
 use crate::state::silences;
@@ -37,22 +37,18 @@ impl Run<'_> {
         if self.config.ack_reaction.is_none() || self.effects.route() != Route::Slack || is_soon {
             return false;
         }
+        let rules = &self.config.debounce;
+        let open = self.incidents().filter(|one| one.is_open(rules, now));
         // Those whose reactions count: the first that was delivered, and the newest.
-        let messages = |one: Incident| [one.first_message, one.newest_message];
-        let messages = self.open_incidents(now).into_iter().flat_map(messages);
-        let mut threads: Vec<Thread> = messages.filter_map(|one| one?.thread).collect();
+        let messages = open.flat_map(|one| [&one.first_message, &one.newest_message]);
+        let threads = messages.filter_map(|one| one.as_ref()?.thread.clone());
+        let mut threads: Vec<Thread> = threads.collect();
         threads.sort_by_key(|thread| Reverse(posted_at(&thread.ts)));
         threads.dedup();
         threads.truncate(MOST);
         threads.reverse();
         self.progress.reactions.left = threads;
         !self.progress.reactions.left.is_empty()
-    }
-
-    fn open_incidents(&self, now: Timestamp) -> Vec<Incident> {
-        let rules = &self.config.debounce;
-        let open = self.incidents().filter(|one| one.is_open(rules, now));
-        open.cloned().collect()
     }
 
     /// Asks for the reactions to one message.
@@ -86,7 +82,9 @@ impl Run<'_> {
     fn apply_reactions(&mut self) {
         let now = self.now();
         let silences = silences::list(&self.store);
-        for incident in self.open_incidents(now) {
+        let rules = &self.config.debounce;
+        let open = self.incidents().filter(|one| one.is_open(rules, now));
+        for incident in open.cloned().collect::<Vec<_>>() {
             let holds = |one: &&Silence| one.acknowledges.is_some() && one.holds(&incident, now);
             let ack = silences.iter().filter(holds).max_by_key(|one| one.until);
             let is_by_reaction = |ack: &Silence| {

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use jiff::SignedDuration;
 use log::info;
 
 use super::effects::Route;
@@ -185,8 +184,7 @@ impl Run<'_> {
         let is_tried_again = match trouble {
             Trouble::RateLimited(length) => {
                 sending.limited_in_a_row = in_a_row;
-                let until = now.checked_add(SignedDuration::try_from(length).unwrap_or_default());
-                self.state.slack.limited_until = until.ok();
+                self.state.slack.limited_until = now.checked_add(length).ok();
                 in_a_row < MOST_RATE_LIMITED && length <= turn::LONGEST_WAIT
             }
             Trouble::ThreadGone if in_thread => {

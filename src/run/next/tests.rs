@@ -391,8 +391,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "one wake found the engine unreachable",
             |case| {
                 case.queue("a");
-                case.progress.unreachable_in_a_row = 1;
-                case.progress.unreachable = Some(Reason::ConnectionError);
+                case.progress.unreachable = Some((Reason::ConnectionError, 1));
             },
             ask("a"),
         ),
@@ -400,8 +399,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "two in a row did",
             |case| {
                 case.queue("a");
-                case.progress.unreachable_in_a_row = 2;
-                case.progress.unreachable = Some(Reason::ConnectionError);
+                case.progress.unreachable = Some((Reason::ConnectionError, 2));
             },
             refuse("a", unreachable),
         ),
@@ -839,8 +837,7 @@ fn one_question_is_asked_at_a_time_new_ones_first() {
             "and so does an engine that cannot be reached",
             |case| {
                 case.state.queue.push_back(retrying("due", -60));
-                case.progress.unreachable_in_a_row = 2;
-                case.progress.unreachable = Some(Reason::ConnectionError);
+                case.progress.unreachable = Some((Reason::ConnectionError, 2));
             },
             Step::Done,
         ),
