@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use super::check::SET_ENGINE;
 use crate::audit::file::LogFile;
 use crate::audit::generations::Checkpoint;
-use crate::audit::names::log_key;
 use crate::audit::row::Event;
 use crate::audit::seams::{Row, for_each_row};
 use crate::audit::wakes;
@@ -24,7 +23,7 @@ use crate::page;
 use crate::record::{Filter, Incident, Sources};
 use crate::report::{Report, count, print_json, print_lines};
 use crate::run::Run;
-use crate::run::effects::Replay;
+use crate::run::effects::{Replay, Route};
 use crate::state::State;
 use crate::time::{self, DURATIONS, TIMES, span};
 
@@ -87,8 +86,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let mut state = State::default();
     state.begin(log, Checkpoint::of_one_file(), now);
     let mut effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
-    let report = Report::new(log_key(log), false);
-    let mut run = Run::new(&config, state, &mut effects, report);
+    let mut run = Run::new(&config, state, &mut effects, Route::Stdout);
     run.keeps_wakes = !is_text;
     let mut checkpoint = Checkpoint::of_one_file();
     let mut counts = Counts::default();

@@ -32,11 +32,8 @@ impl Run<'_> {
         };
         let failure = answer.result.as_ref().err();
         let unreachable = failure.filter(|failure| failure.reason.is_unreachable());
-        let before = self
-            .progress
-            .unreachable
-            .take()
-            .map_or(0, |(_, count)| count);
+        let before = self.progress.unreachable.take();
+        let before = before.map_or(0, |(_, in_a_row)| in_a_row);
         self.progress.unreachable = unreachable.map(|one| (one.reason.clone(), before + 1));
         let label = failure.map_or("answered", |failure| failure.reason.label());
         self.state.counters.note_engine_call(label);
@@ -116,7 +113,7 @@ impl Run<'_> {
     /// fallback.
     fn schedule_retry(&mut self, ended: &Investigation, after: &str, now: Timestamp) {
         let length = self.config.late_diagnosis;
-        if length.is_zero() || ended.retry().is_some() || self.effects.route().is_printed() {
+        if length.is_zero() || ended.retry().is_some() || self.route.is_printed() {
             return;
         }
         let until = ended.queued_at.checked_add(length);
@@ -154,24 +151,24 @@ fn result(ended: &Investigation, answer: Answer, record: Record, now: Timestamp)
         Stage::Announced(place) => place.clone(),
         Stage::Retrying(retry) => retry.place.clone(),
     };
-    let (mut error, mut error_message) = (None, None);
-    let outcome = match answer.result {
-        Ok(diagnosis) => Outcome::Diagnosis {
-            text: diagnosis.text().to_owned().into(),
-            cut_short: diagnosis.cut_short().map(str::to_owned),
-        },
+    let (outcome, error, error_message) = match answer.result {
+        Ok(diagnosis) => {
+            let text = diagnosis.text().to_owned().into();
+            let cut_short = diagnosis.cut_short().map(str::to_owned);
+            (Outcome::Diagnosis { text, cut_short }, None, None)
+        }
         Err(failure) => {
             let reason = failure.reason.to_string();
-            (error, error_message) = (Some(reason.clone()), failure.message);
-            Outcome::NoDiagnosis(reason)
+            let outcome = Outcome::NoDiagnosis(reason.clone());
+            (outcome, Some(reason), failure.message)
         }
     };
     let mut alerts = ended.alerts.clone();
     // What was delivered is not said again.
     if !matches!(place, None | Some(Place::After(_))) {
-        alerts
-            .iter_mut()
-            .for_each(|alert| alert.wake.drop_details());
+        for alert in &mut alerts {
+            alert.wake.drop_details();
+        }
     }
     let content = match place {
         Some(_) => Content::Result { alerts, outcome },

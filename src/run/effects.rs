@@ -30,8 +30,6 @@ pub trait Effects {
     fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()>;
     /// Asks the engine, once. The answer comes while this thread does other things.
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered>;
-    /// How the messages go out.
-    fn route(&self) -> Route;
     /// Makes one request; `text` is unescaped and no longer than the route takes.
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
     /// Writes what became of a dispatch, and returns whether that is a row in the audit log itself. A failure
@@ -81,6 +79,16 @@ pub enum Route {
 }
 
 impl Route {
+    /// `is_quiet`: messages for stdout are kept from it, since the report has them.
+    pub fn of(config: &Config, to: To, is_quiet: bool) -> Self {
+        match (to, config.missing_for_slack()) {
+            (To::Stdout, _) if is_quiet => Self::Report,
+            (To::Stdout, _) => Self::Stdout,
+            (To::Slack, Some(variable)) => Self::SlackWithout(variable),
+            (To::Slack, None) => Self::Slack,
+        }
+    }
+
     /// Whether messages are printed, each with everything there is to say.
     pub fn is_printed(self) -> bool {
         matches!(self, Self::Stdout | Self::Report)
@@ -97,23 +105,17 @@ pub struct Live<'a> {
     pub store: Store,
     config: &'a Config,
     http: Arc<Http>,
-    route: Route,
+    to: To,
     printed: u64,
 }
 
 impl<'a> Live<'a> {
-    /// `quiet`: messages for stdout are kept from it, since the report has them.
-    pub fn new(config: &'a Config, store: Store, to: To, quiet: bool) -> Self {
+    pub fn new(config: &'a Config, store: Store, to: To) -> Self {
         Self {
             store,
             config,
             http: Arc::new(config.http()),
-            route: match (to, config.missing_for_slack()) {
-                (To::Stdout, _) if quiet => Route::Report,
-                (To::Stdout, _) => Route::Stdout,
-                (To::Slack, Some(variable)) => Route::SlackWithout(variable),
-                (To::Slack, None) => Route::Slack,
-            },
+            to,
             printed: 0,
         }
     }
@@ -128,19 +130,15 @@ impl Effects for Live<'_> {
         ask(&self.http, engine, question)
     }
 
-    fn route(&self) -> Route {
-        self.route
-    }
-
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted {
-        if self.route == Route::Slack {
+        if self.to == To::Slack {
             let _waiting = Waiting::for_what("sending the message to Slack");
             return slack::post(&self.http, &self.config.slack, text, thread);
         }
-        let printed = print(text, &mut self.printed);
-        printed
-            .map(|()| None)
-            .map_err(|error| NotPosted::new(Trouble::Refused, format!("stdout: {error}")))
+        match print(text, &mut self.printed) {
+            Ok(()) => Ok(None),
+            Err(error) => Err(NotPosted::new(Trouble::Refused, format!("stdout: {error}"))),
+        }
     }
 
     fn record(&mut self, row: &outcome::Row) -> bool {
@@ -243,10 +241,6 @@ impl Effects for DryRun {
         receiver
     }
 
-    fn route(&self) -> Route {
-        Route::Nowhere
-    }
-
     fn post(&mut self, _: &str, _: Option<&Thread>) -> Posted {
         Err(NotPosted::new(Trouble::Refused, "a dry run sends nothing"))
     }
@@ -286,10 +280,6 @@ impl Effects for Replay {
 
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
         ask(&self.http, engine, question)
-    }
-
-    fn route(&self) -> Route {
-        Route::Stdout
     }
 
     fn post(&mut self, text: &str, _: Option<&Thread>) -> Posted {

@@ -45,16 +45,15 @@ impl Run<'_> {
         }
         let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now).ok();
         let subjects = wakes.iter().zip(&one.alerts);
+        let subjects = subjects.map(|(wake, alert)| self.subject(wake, alert, now));
         let tail = self.tail.as_ref().map(|(_, tail)| tail);
         let context = Context {
             mode,
             now,
-            subjects: subjects
-                .map(|(wake, alert)| self.subject(wake, alert, now))
-                .collect(),
+            subjects: subjects.collect(),
             snapshot: snapshot.as_ref().filter(|_| is_on),
             others: self.others(&one.alerts, from, now),
-            tail: tail.filter(|_| is_on),
+            tail,
             masker: self.masker(),
         };
         let context = context.render();
@@ -172,9 +171,7 @@ impl Run<'_> {
                 earlier_titles: titles,
                 last_diagnosis: last.and_then(|last| last.diagnosis.clone()),
             },
-            earlier: past
-                .map(|past| past.last(probe, category, since))
-                .unwrap_or_default(),
+            earlier: past.map_or(Vec::new(), |past| past.last(probe, category, since)),
         }
     }
 
@@ -205,7 +202,7 @@ impl Run<'_> {
         };
         let pairs = alerts
             .iter()
-            .map(|alert| (alert.wake.probe.as_str(), alert.wake.category.as_str()));
+            .map(|Alert { wake, .. }| (&*wake.probe, &*wake.category));
         let runbook = runbook::read(dir, pairs, self.masker());
         for warning in &runbook.warnings {
             warn_lasting(RUNBOOK, warning, warning);

@@ -30,6 +30,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use crate::audit::generations::Checkpoint;
+use crate::audit::names::log_key;
 use crate::audit::tail::Tail;
 use crate::config::Config;
 use crate::context::earlier::Past;
@@ -48,7 +49,9 @@ use next::{Choice, Progress, Step};
 pub struct Run<'a> {
     config: &'a Config,
     pub state: State,
-    pub effects: &'a mut dyn Effects,
+    effects: &'a mut dyn Effects,
+    /// How the messages go out.
+    pub route: Route,
     /// The state folder, to read what lies beside the state.
     store: Store,
     pub report: Report,
@@ -91,15 +94,17 @@ impl<'a> Run<'a> {
         config: &'a Config,
         state: State,
         effects: &'a mut dyn Effects,
-        report: Report,
+        route: Route,
     ) -> Self {
+        let is_dry = route == Route::Nowhere;
         Self {
             config,
             log: state.log_key(&config.paths.audit_log),
             state,
             effects,
+            route,
             store: Store::at(&config.paths.state_dir),
-            report,
+            report: Report::new(log_key(&config.paths.audit_log), is_dry),
             clock: None,
             progress: Progress::default(),
             begun: Instant::now(),
@@ -141,7 +146,7 @@ impl<'a> Run<'a> {
                 log: &self.log,
                 progress: &self.progress,
                 config: self.config,
-                route: self.effects.route(),
+                route: self.route,
                 now: self.now(),
                 elapsed: self.begun.elapsed(),
             };
@@ -202,7 +207,7 @@ impl<'a> Run<'a> {
             message.unwatched = self.unwatched.map(|length| length.as_secs());
             self.says_unwatched = true;
         }
-        if let Route::SlackWithout(variable) = self.effects.route() {
+        if let Route::SlackWithout(variable) = self.route {
             message.cause = Some(format!("{variable} is not set"));
         }
         note_message(&mut self.state.logs, &message);
@@ -292,7 +297,7 @@ impl<'a> Run<'a> {
 
     /// Whether a message is one of this run's that are in the report: it stays queued until that is printed.
     fn is_in_report(&self, message: &Message) -> bool {
-        self.effects.route() == Route::Report && self.progress.made.contains(&message.id)
+        self.route == Route::Report && self.progress.made.contains(&message.id)
     }
 
     /// The report was printed, and what it says is delivered.
@@ -330,8 +335,8 @@ impl<'a> Run<'a> {
             facts_first,
             ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.dispatch.clone()))
         }));
-        self.reported
-            .insert(id.to_owned(), (first..wakes.len()).collect());
+        let indexes = (first..wakes.len()).collect();
+        self.reported.insert(id.to_owned(), indexes);
     }
 
     /// Puts the text of a message about alerts into the report. A wake can be megabytes long: the text is made

@@ -16,7 +16,7 @@ use crate::config::{Config, FactsAfter};
 use crate::engine::Reason;
 use crate::state::State;
 use crate::state::outbox::Message;
-use crate::state::queue::Investigation;
+use crate::state::queue::{Investigation, Retry};
 use crate::time::within;
 
 /// How often the log is looked at while the engine or Slack is awaited.
@@ -155,6 +155,11 @@ impl<'a> Choice<'a> {
         self.state.queue.iter().filter(is_ours)
     }
 
+    /// Those that nobody has ended yet.
+    fn open(&self) -> impl Iterator<Item = &'a Investigation> {
+        self.queue().filter(|one| one.retry().is_none())
+    }
+
     fn new_ones(&self) -> impl Iterator<Item = &'a Investigation> {
         self.queue().filter(|one| one.is_new())
     }
@@ -187,9 +192,7 @@ impl<'a> Choice<'a> {
     }
 
     fn refuse(&self) -> Option<Step> {
-        let mut open = self
-            .queue()
-            .filter(|one| one.retry().is_none() && !self.is_asking(one));
+        let mut open = self.open().filter(|one| !self.is_asking(one));
         open.find_map(|one| Some(Step::Refuse(one.id.clone(), self.refusal(one)?)))
     }
 
@@ -231,9 +234,8 @@ impl<'a> Choice<'a> {
             true => length.saturating_sub(now.duration_since(queued_at)),
             false => SignedDuration::ZERO,
         };
-        Duration::try_from(due)
-            .ok()
-            .filter(|_| self.route.announces())
+        let due = Duration::try_from(due).ok();
+        due.filter(|_| self.route.announces())
     }
 
     /// Whether messages of earlier runs could be sent now.
@@ -342,19 +344,18 @@ impl<'a> Choice<'a> {
         if self.progress.asking.is_some() || self.is_past_its_time() {
             return None;
         }
-        let first = self.queue().filter(|one| one.retry().is_none());
-        let first = first.min_by_key(|one| (!one.is_new(), Reverse(one.severity())));
+        let rank = |one: &&Investigation| (!one.is_new(), Reverse(one.severity()));
+        let first = self.open().min_by_key(rank);
         let retry = || self.queue().find(|one| self.is_retry_due(one));
         first.or_else(retry).map(|one| Step::Ask(one.id.clone()))
     }
 
     /// Breaker and budget postpone a retry.
     fn is_retry_due(&self, one: &Investigation) -> bool {
-        let now = self.now;
-        let is_due = one
-            .retry()
-            .is_some_and(|retry| retry.is_due(now) && !retry.is_over(now));
-        is_due && !self.progress.retried.contains(&one.id) && self.refusal(one).is_none()
+        let is_due = |retry: &Retry| retry.is_due(self.now) && !retry.is_over(self.now);
+        one.retry().is_some_and(is_due)
+            && !self.progress.retried.contains(&one.id)
+            && self.refusal(one).is_none()
     }
 
     fn recover(&self) -> Option<Step> {

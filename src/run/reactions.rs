@@ -34,7 +34,7 @@ impl Run<'_> {
     pub fn prepare_reactions(&mut self, last: Option<Timestamp>) -> bool {
         let now = self.now();
         let is_soon = last.is_some_and(|last| within(now, last, PERIOD));
-        if self.config.ack_reaction.is_none() || self.effects.route() != Route::Slack || is_soon {
+        if self.config.ack_reaction.is_none() || self.route != Route::Slack || is_soon {
             return false;
         }
         let rules = &self.config.debounce;

@@ -15,10 +15,8 @@ impl Run<'_> {
         self.progress.is_blind = true;
         self.clock = Some(Timestamp::UNIX_EPOCH);
         let cadence = SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
-        let length = self
-            .config
-            .digest_wakes
-            .map_or(SignedDuration::ZERO, |_| cadence);
+        let digest_wakes = self.config.digest_wakes;
+        let length = digest_wakes.map_or(SignedDuration::ZERO, |_| cadence);
         let mut batch: Vec<(Timestamp, Wake)> = Vec::new();
         let mut clock = self.now();
         for event in events {

@@ -45,7 +45,7 @@ impl Run<'_> {
             return Ok(());
         };
         self.with_message(at, Self::fix_text);
-        let route = self.effects.route();
+        let route = self.route;
         let message = &mut self.state.outbox[at];
         if route == Route::Report {
             // It stays queued until the report is printed: see `report_is_out`.
@@ -119,7 +119,7 @@ impl Run<'_> {
     fn part_delivered(&mut self, at: usize, part: Part, thread: Option<Thread>) -> Result<()> {
         let operator = self.config.slack.operator.clone();
         let thread = thread.map(|thread| Thread { operator, ..thread });
-        let (now, route) = (self.now(), self.effects.route());
+        let (now, route) = (self.now(), self.route);
         let sending = &mut self.progress.sending;
         sending.second_try = None;
         let message = &mut self.state.outbox[at];
@@ -174,7 +174,7 @@ impl Run<'_> {
     fn not_delivered(&mut self, at: usize, failed: NotPosted, in_thread: bool) -> Result<()> {
         let (now, elapsed) = (self.now(), self.begun.elapsed());
         let NotPosted { trouble, cause } = failed;
-        let is_printed = self.effects.route().is_printed();
+        let is_printed = self.route.is_printed();
         let message = &mut self.state.outbox[at];
         let (id, about) = (message.id.clone(), message.subject().probe);
         message.cause = Some(cause.clone());
@@ -262,7 +262,7 @@ impl Run<'_> {
     /// are.
     pub(super) fn warn_of_pending(&self, pending: usize) {
         let sending = &self.progress.sending;
-        let (why, number) = match self.effects.route() {
+        let (why, number) = match self.route {
             Route::SlackWithout(variable) => (format!("{variable} is not set"), pending),
             Route::Stdout if sending.has_stopped => return,
             Route::Stdout | Route::Report => {
@@ -309,9 +309,8 @@ fn next_part(message: &Message, texts: &Folder, route: Route) -> Option<(String,
     }
     // A file that is lost is shorter.
     let left = text.get(fixed.sent..fixed.further);
-    let left = left
-        .filter(|left| !left.is_empty())
-        .or_else(|| text.get(fixed.sent..))?;
+    let left = left.filter(|left| !left.is_empty());
+    let left = left.or_else(|| text.get(fixed.sent..))?;
     let head = match fixed.parts > 0 && fixed.thread.is_none() {
         true => format!("{} (continued)\n", message.subject().probe),
         false => String::new(),

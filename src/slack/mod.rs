@@ -244,13 +244,13 @@ pub fn is_settings_fault(code: &str) -> bool {
 }
 
 fn retry_after(reply: &Reply) -> Duration {
-    // More seconds than a number holds are no less than the most that is believed.
-    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let told = reply.header("retry-after").map(str::trim);
-    told.filter(is_number)
-        .map(|text| text.parse().unwrap_or(u64::MAX))
-        .map_or(RETRY_AFTER, Duration::from_secs)
-        .min(MAX_RETRY_AFTER)
+    let told = reply.header("retry-after").unwrap_or_default().trim();
+    let seconds = match !told.is_empty() && told.bytes().all(|b| b.is_ascii_digit()) {
+        // More seconds than a number holds are no less than the most that is believed.
+        true => told.parse().unwrap_or(u64::MAX),
+        false => return RETRY_AFTER,
+    };
+    Duration::from_secs(seconds).min(MAX_RETRY_AFTER)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use super::one_run;
-use crate::audit::names::log_key;
 use crate::cli::{RunArgs, To};
 use crate::commands::print_as;
 use crate::config::Config;
@@ -12,7 +11,7 @@ use crate::exit::Ended;
 use crate::message::{Lines, render};
 use crate::report::{Report, WakeReport, count};
 use crate::run::Run;
-use crate::run::effects::DryRun;
+use crate::run::effects::{DryRun, Route};
 use crate::state::Store;
 use crate::state::outbox::{Content, Message, Outbox};
 use crate::text::{for_terminal, on_one_line};
@@ -26,9 +25,8 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
         To::Stdout => Vec::new(),
     };
     let pending = state.outbox.len();
-    let report = Report::new(log_key(&config.paths.audit_log), true);
     let mut effects = DryRun;
-    let mut run = Run::new(config, state, &mut effects, report);
+    let mut run = Run::new(config, state, &mut effects, Route::Nowhere);
     run.keeps_wakes = true;
     one_run(&mut run, config)?;
     let mut report = run.report;

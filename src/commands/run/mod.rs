@@ -11,7 +11,6 @@ use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::checkpoint_at;
-use crate::audit::names::log_key;
 use crate::cli::{Format, Global, ResetPosition, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::exit::{Ended, Exit, Problem, guarded};
@@ -122,9 +121,9 @@ fn locked_run(
     // Before the first run there was nothing to watch.
     let is_new = state.logs.is_empty();
     let is_json = args.format.format == Format::Json;
-    let mut effects = Live::new(config, store, args.to, is_json);
-    let report = Report::new(log_key(&config.paths.audit_log), false);
-    let mut run = Run::new(config, state, &mut effects, report);
+    let mut effects = Live::new(config, store, args.to);
+    let route = Route::of(config, args.to, is_json);
+    let mut run = Run::new(config, state, &mut effects, route);
     run.keeps_wakes = is_json;
     run.unwatched = Some(unwatched).filter(|length| !length.is_zero() && !is_new);
     if gap > QUIET_GAP && config.quiet_after.is_some() {
@@ -205,7 +204,7 @@ fn first_run(run: &mut Run, config: &Config) -> anyhow::Result<()> {
         let log = log.display();
         warn!("{log} does not exist yet: it will be read from its start");
     }
-    if let Route::SlackWithout(variable) = run.effects.route() {
+    if let Route::SlackWithout(variable) = run.route {
         warn!("{variable} is not set: alerts stay queued until it is");
     }
     run.report.first_run = true;
