@@ -12,6 +12,7 @@ use super::effects::Answered;
 use super::next::BUDGET_PERIOD;
 use super::{Run, poll};
 use crate::engine::{Metadata, Question};
+use crate::report::WakeReport;
 use crate::state::outbox::PromptSize;
 use crate::state::queue::Stage;
 use crate::state::text::load_wake;
@@ -59,8 +60,8 @@ impl Run<'_> {
         let (prompt, prompt_size) = self.prompt(&one);
         let session = one.subject().caller_session_id();
         if self.report.dry_run {
-            self.report_wakes(id, &one.alerts, one.is_pending());
-            self.report(id, |wake| wake.prompt = Some(prompt.clone()));
+            let set = |wake: &mut WakeReport| wake.prompt = Some(prompt.clone());
+            self.report(id, &one.alerts, one.is_pending(), set);
         }
         let question = Question {
             prompt,

@@ -69,7 +69,6 @@ impl Run<'_> {
             return;
         };
         self.note_change();
-        self.report_wakes(id, &ended.alerts, ended.is_pending());
         let failure = answer.result.as_ref().err();
         let error = failure.map(|failure| failure.reason.to_string());
         let passes = failure.is_some_and(Failure::passes);
@@ -85,7 +84,7 @@ impl Run<'_> {
             }
         }
         let has_diagnosis = failure.is_none() && !self.report.dry_run;
-        self.report(id, |wake| {
+        self.report(id, &ended.alerts, ended.is_pending(), |wake| {
             wake.reasoning_invoked = has_diagnosis;
             wake.error.clone_from(&error);
         });

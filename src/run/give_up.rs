@@ -7,7 +7,7 @@ use super::{Run, incident_of, note_message};
 use crate::outcome;
 use crate::report::count;
 use crate::state::outbox::{Content, Message, Outcome, Place};
-use crate::state::{State, undelivered};
+use crate::state::{Durability, State, undelivered};
 
 impl Run<'_> {
     /// Moves a message to `undelivered/`, and only then out of the outbox. Where that cannot be written, it
@@ -64,21 +64,19 @@ impl Run<'_> {
 
     /// Removes the files of messages that lie in the outbox again: only then are they sent.
     pub fn finish_retries(&mut self) {
-        for at in 0..self.state.outbox.len() {
-            let message = &mut self.state.outbox[at];
-            if !message.is_retried {
-                continue;
-            }
+        let mut failed = None;
+        for message in self.state.outbox.iter_mut().filter(|one| one.is_retried) {
             match undelivered::remove(&self.store, &message.id) {
+                Err(error) => failed = Some(error),
                 Ok(()) => {
                     message.is_retried = false;
-                    self.note_change();
-                }
-                Err(error) => {
-                    let what = "messages that were taken back from undelivered/ stay queued";
-                    self.warn_once("undelivered", format!("{what}: {error:#}"));
+                    self.unsaved = Some(Durability::Full);
                 }
             }
+        }
+        if let Some(error) = failed {
+            let what = "messages that were taken back from undelivered/ stay queued";
+            self.warn_once("undelivered", format!("{what}: {error:#}"));
         }
     }
 

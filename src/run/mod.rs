@@ -323,20 +323,29 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Adds the wakes of an investigation to the report, where an earlier run queued it.
-    fn report_wakes(&mut self, id: &str, alerts: &[Alert], facts_first: bool) {
-        if !self.keeps_wakes || self.reported.contains_key(id) {
-            return;
-        }
+    /// Changes the report's entries for the wakes of an investigation, which are added where an earlier run
+    /// queued it.
+    fn report(
+        &mut self,
+        id: &str,
+        alerts: &[Alert],
+        facts_first: bool,
+        change: impl Fn(&mut WakeReport),
+    ) {
         let wakes = &mut self.report.wakes;
-        let first = wakes.len();
-        wakes.extend(alerts.iter().map(|alert| WakeReport {
-            was_queued: true,
-            facts_first,
-            ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.dispatch.clone()))
-        }));
-        let indexes = (first..wakes.len()).collect();
-        self.reported.insert(id.to_owned(), indexes);
+        let add = || {
+            let first = wakes.len();
+            wakes.extend(alerts.iter().map(|alert| WakeReport {
+                was_queued: true,
+                facts_first,
+                ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.dispatch.clone()))
+            }));
+            (first..wakes.len()).collect()
+        };
+        if self.keeps_wakes {
+            let indexes = self.reported.entry(id.to_owned()).or_insert_with(add);
+            indexes.iter().for_each(|at| change(&mut wakes[*at]));
+        }
     }
 
     /// Puts the text of a message about alerts into the report. A wake can be megabytes long: the text is made
@@ -350,9 +359,8 @@ impl<'a> Run<'a> {
         if !is_result && !message.content.is_alert() {
             return;
         }
-        self.report_wakes(id, message.content.alerts(), is_result);
         let text = self.render(message).text;
-        self.report(id, |wake| {
+        self.report(id, message.content.alerts(), is_result, |wake| {
             wake.facts_first |= is_announced;
             wake.dm_text = Some(text.clone());
         });
@@ -367,14 +375,8 @@ impl<'a> Run<'a> {
         if !self.reported.contains_key(id) {
             self.report_message(message);
         }
-        self.report(id, |wake| wake.dm_sent = true);
-    }
-
-    /// Changes the report's entries for the wakes of an investigation.
-    fn report(&mut self, id: &str, change: impl Fn(&mut WakeReport)) {
-        for index in self.reported.get(id).into_iter().flatten() {
-            change(&mut self.report.wakes[*index]);
-        }
+        let alerts = message.content.alerts();
+        self.report(id, alerts, false, |wake| wake.dm_sent = true);
     }
 }
 
