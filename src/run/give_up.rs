@@ -121,15 +121,22 @@ impl Run<'_> {
     }
 }
 
+impl Content {
+    /// Makes alerts that say everything themselves of what was announced or is a result.
+    pub fn make_alert(&mut self, outcome: Outcome) {
+        if let Self::Announcement { alerts } | Self::Result { alerts, .. } = self {
+            let alerts = std::mem::take(alerts);
+            *self = Self::Alert { alerts, outcome };
+        }
+    }
+}
+
 impl Message {
     /// Returns the message as it goes to `undelivered/`: nothing will follow it.
     pub fn given_up(&self) -> Self {
         let mut lost = self.clone();
-        if let Content::Announcement { alerts } = &mut lost.content {
-            lost.content = Content::Alert {
-                alerts: std::mem::take(alerts),
-                outcome: Outcome::Unsaid,
-            };
+        if matches!(lost.content, Content::Announcement { .. }) {
+            lost.content.make_alert(Outcome::Unsaid);
             lost.make_text_anew();
         }
         lost
@@ -146,14 +153,12 @@ impl Message {
     /// Says everything itself, since the message that it follows was given up.
     fn stand_alone(&mut self, lost: &Message) {
         self.place = Place::TopLevel;
-        if let Content::Result { alerts, outcome } = &mut self.content {
-            for (alert, lost) in alerts.iter_mut().zip(lost.content.alerts()) {
-                alert.held_back.merge(lost.held_back.clone());
-            }
-            self.content = Content::Alert {
-                alerts: std::mem::take(alerts),
-                outcome: outcome.clone(),
-            };
+        let alerts = self.content.alerts_mut().iter_mut();
+        for (alert, lost) in alerts.zip(lost.content.alerts()) {
+            alert.held_back.merge(lost.held_back.clone());
+        }
+        if let Some(outcome) = self.content.outcome().cloned() {
+            self.content.make_alert(outcome);
         }
         self.unwatched = self.unwatched.or(lost.unwatched);
         self.hand_over.clone_from(&lost.hand_over);

@@ -112,12 +112,9 @@ impl Run<'_> {
             Content::Result { outcome, .. } if one.place == follows => Some(outcome.clone()),
             _ => None,
         });
-        if let Content::Announcement { alerts } = &mut message.content {
-            message.content = Content::Alert {
-                alerts: std::mem::take(alerts),
-                outcome: outcome.unwrap_or(Outcome::Unsaid),
-            };
-        }
+        message
+            .content
+            .make_alert(outcome.unwrap_or(Outcome::Unsaid));
         let mut log = self.state.logs.get_mut(&message.log);
         for alert in message.content.alerts_mut() {
             if let Some(incident) = incident_of(log.as_deref_mut(), alert) {
