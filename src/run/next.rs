@@ -165,8 +165,8 @@ impl<'a> Choice<'a> {
     }
 
     fn is_asking(&self, one: &Investigation) -> bool {
-        let asking = self.progress.asking.as_ref();
-        asking.is_some_and(|asking| asking.id == one.id)
+        let mut asking = self.progress.asking.iter();
+        asking.any(|asking| asking.id == one.id)
     }
 
     /// Why an investigation is not asked about, where that is known without a question.
@@ -297,8 +297,8 @@ impl<'a> Choice<'a> {
         let reason = message.given_up.clone().or(expired)?;
         // Only after one try of the second channel.
         if self.config.fallback_command.is_some() && is_for_fallback(message) {
-            let running = self.progress.handing_over.as_ref();
-            let is_running = running.is_some_and(|running| running.id == message.id);
+            let mut running = self.progress.handing_over.iter();
+            let is_running = running.any(|one| one.id == message.id);
             if message.hand_over.is_none() || is_running {
                 return None;
             }
@@ -314,12 +314,8 @@ impl<'a> Choice<'a> {
         let pause = self.state.fallback.as_ref();
         let is_paused = pause.is_some_and(|pause| pause.holds(now));
         let is_busy = self.progress.handing_over.is_some() || self.progress.hand_over_failed;
-        if self.config.fallback_command.is_none()
-            || is_busy
-            || is_paused
-            || self.is_past_its_time()
-            || !self.route.announces()
-        {
+        let has_command = self.config.fallback_command.is_some() && self.route.announces();
+        if !has_command || is_busy || is_paused || self.is_past_its_time() {
             return None;
         }
         let may_go_soon = self.can_send() && self.progress.sending.again.is_some();

@@ -19,11 +19,10 @@ impl Run<'_> {
         self.progress.has_recovered = true;
         let now = self.now();
         let rules = &self.config.debounce;
-        let is_waiting = |one: &&Incident| {
+        let is_waiting = |one: &Incident| {
             one.wakes > 0 && !one.is_forgotten(rules, now) && one.recovered.is_none()
         };
-        let waiting = || self.incidents().filter(is_waiting);
-        if waiting().next().is_none() {
+        if !self.incidents().any(is_waiting) {
             return;
         }
         let path = &self.config.paths.snapshot_path;
@@ -36,17 +35,13 @@ impl Run<'_> {
             info!("no recovery can be seen: {trouble}");
         }
         let healthy_at = snapshot.computed_at;
-        let is_healthy = |one: &&Incident| {
-            let mut queue = self.state.queue.iter();
-            healthy_at > one.last_raised
-                && snapshot.health(&one.pair.probe) == Health::Healthy
-                && !queue.any(|queued| queued.is_new() && queued.is_of(&self.log, &one.pair))
-        };
-        let pairs = waiting().filter(is_healthy).map(|one| one.pair.clone());
-        let pairs: Vec<Pair> = pairs.collect();
         self.with_log(|run, kept| {
-            for pair in pairs {
-                if let Some(incident) = kept.incidents.get_mut(&pair) {
+            for incident in kept.incidents.iter_mut().filter(|one| is_waiting(one)) {
+                let pair = &incident.pair;
+                let mut queue = run.state.queue.iter();
+                let is_unsent = queue.any(|one| one.is_new() && one.is_of(&run.log, pair));
+                let is_healthy = snapshot.health(&pair.probe) == Health::Healthy;
+                if is_healthy && !is_unsent && healthy_at > incident.last_raised {
                     run.end_incident(incident, Some(healthy_at), healthy_at, now);
                 }
             }
