@@ -35,10 +35,8 @@ pub struct Rendered {
 /// What a message says besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// A paragraph before the status line of an alert without a diagnosis.
+    /// What stands before the status line of an alert: a paragraph, or with a diagnosis a line.
     pub before: String,
-    /// A line before the status line of an alert with one.
-    pub runbook: Option<String>,
     /// How long nothing was watched before this.
     pub unwatched: Option<SignedDuration>,
     /// When the fallback command took it.
@@ -97,8 +95,7 @@ fn alert(alerts: &[Alert], outcome: Option<&Outcome>, lines: &Lines, now: Timest
     let fact = fact_line(wake);
     whole(match outcome {
         Some(Outcome::Diagnosis { .. }) => {
-            let runbook = lines.runbook.as_deref().unwrap_or_default();
-            let facts = join(&[&fact, runbook, &status], "\n");
+            let facts = join(&[&fact, &lines.before, &status], "\n");
             format!("{header}\n{end}\n\n{facts}")
         }
         _ => {

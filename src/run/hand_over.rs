@@ -20,7 +20,7 @@ use super::effects::in_background;
 use super::{Run, incident_of, poll};
 use crate::config::Config;
 use crate::files::open_trusted;
-use crate::state::outbox::{Content, HandOver, Message, Outcome, Pause, Place};
+use crate::state::outbox::{Content, Message, Outcome, Pause, Place};
 use crate::state::queue::Subject;
 use crate::terminal::Waiting;
 use crate::text::for_terminal;
@@ -184,11 +184,4 @@ pub fn check(path: &Path) -> Result<()> {
         bail!("{shown} is not executable: chmod 700 {shown}");
     }
     Ok(())
-}
-
-impl HandOver {
-    /// Whether the message was handed over, as far as is known: where two runs died meanwhile, it counts.
-    pub fn is_over(&self) -> bool {
-        self.done.is_some() || self.unended > 1
-    }
 }

@@ -84,21 +84,21 @@ impl Run<'_> {
         };
         let now = self.now();
         let runbook = self.runbook(alerts).own;
-        if let Some(Outcome::Diagnosis { .. }) = message.content.outcome() {
-            lines.runbook = runbook_link(runbook.as_deref());
-            return lines;
-        }
-        self.read_past();
-        let others = self.others(alerts, now, now);
-        let wake = &alert.wake;
-        let past = self.past.as_ref();
-        let earlier =
-            past.and_then(|past| past.diagnosed(&wake.probe, &wake.category, alert.dispatch.since));
-        let paragraph = [
-            also(&others, self.config.context.length),
-            before(earlier, now),
-            runbook_quote(runbook.as_deref()),
-        ];
+        let paragraph = match message.content.outcome() {
+            Some(Outcome::Diagnosis { .. }) => vec![runbook_link(runbook.as_deref())],
+            _ => {
+                self.read_past();
+                let (wake, since) = (&alert.wake, alert.dispatch.since);
+                let past = self.past.as_ref();
+                let earlier =
+                    past.and_then(|past| past.diagnosed(&wake.probe, &wake.category, since));
+                vec![
+                    also(&self.others(alerts, now, now), self.config.context.length),
+                    before(earlier, now),
+                    runbook_quote(runbook.as_deref()),
+                ]
+            }
+        };
         let paragraph: Vec<_> = paragraph.into_iter().flatten().collect();
         lines.before = paragraph.join("\n");
         lines

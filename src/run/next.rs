@@ -15,7 +15,7 @@ use super::turn::{self, Sending};
 use crate::config::{Config, FactsAfter};
 use crate::engine::Reason;
 use crate::state::State;
-use crate::state::outbox::Message;
+use crate::state::outbox::{HandOver, Message};
 use crate::state::queue::{Investigation, Retry};
 use crate::time::within;
 
@@ -407,10 +407,11 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// Whether the operator would hear of an alert by this message, and the fallback command has not got it.
+/// Whether the operator would hear of an alert by this message, and the fallback command has not got it, as far
+/// as is known: where two runs died meanwhile, it counts as handed over.
 fn is_for_fallback(message: &Message) -> bool {
-    let is_over = message.hand_over.as_ref().is_some_and(|one| one.is_over());
-    message.is_first_word() && !is_over
+    let is_over = |one: &HandOver| one.done.is_some() || one.unended > 1;
+    message.is_first_word() && !message.hand_over.as_ref().is_some_and(is_over)
 }
 
 /// Whether the wakes that have had nothing sent leave room for more, in this share of all room.

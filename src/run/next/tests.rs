@@ -10,7 +10,7 @@ use crate::engine::Answer;
 use crate::incident::Dispatch;
 use crate::run::effects::Answered;
 use crate::slack::{Thread, Trouble};
-use crate::state::outbox::{Content, Fixed, HandOver, Outcome, Pause, Place, PromptSize};
+use crate::state::outbox::{Content, Fixed, Outcome, Pause, Place, PromptSize};
 use crate::state::queue::{Alert, Stage};
 
 /// All that the next step depends on. A time is in seconds; the run began at 0.
