@@ -229,15 +229,11 @@ impl Effects for DryRun {
     }
 
     fn ask(&mut self, _: &EngineConfig, _: Question) -> Receiver<Answered> {
-        let text = "(the engine's diagnosis; a dry run does not ask)";
+        let result = Diagnosis::new("(the engine's diagnosis; a dry run does not ask)");
+        let (result, usage) = (result.map_err(Failure::from), Usage::default());
+        let (answer, took) = (Answer { result, usage }, Duration::ZERO);
         let (sender, receiver) = mpsc::channel();
-        let _ = sender.send(Answered {
-            answer: Answer {
-                result: Diagnosis::new(text).map_err(Failure::from),
-                usage: Usage::default(),
-            },
-            took: Duration::ZERO,
-        });
+        let _ = sender.send(Answered { answer, took });
         receiver
     }
 
@@ -272,10 +268,8 @@ impl Replay {
 
 impl Effects for Replay {
     fn commit(&mut self, _: &mut State, _: Durability) -> Result<()> {
-        match self.failure.take() {
-            Some(error) => Err(error).context("cannot print a message"),
-            None => Ok(()),
-        }
+        let printed = self.failure.take().map_or(Ok(()), Err);
+        printed.context("cannot print a message")
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {

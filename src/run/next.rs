@@ -248,7 +248,7 @@ impl<'a> Choice<'a> {
     fn can_send(&self) -> bool {
         self.route == Route::Slack
             && !self.progress.sending.has_stopped
-            && turn::limited_for(&self.state.slack, self.now).is_none()
+            && turn::left(self.state.slack.limited_until, self.now).is_none()
     }
 
     fn is_sendable(&self, message: &Message) -> bool {
@@ -394,7 +394,7 @@ impl<'a> Choice<'a> {
         if self.route != Route::Slack || sending.has_stopped {
             return None;
         }
-        let limited = turn::limited_for(&self.state.slack, self.now);
+        let limited = turn::left(self.state.slack.limited_until, self.now);
         let has_some = || self.state.outbox.iter().any(|one| self.is_sendable(one));
         let limited = limited.filter(|wait| *wait <= turn::LONGEST_WAIT && has_some());
         let has_time = |wait: &Duration| self.time_left().is_none_or(|left| *wait < left);

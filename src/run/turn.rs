@@ -60,12 +60,8 @@ pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestam
         && !(is_slack_paused && message.was_tried && sending.taken.is_empty())
 }
 
-/// Returns for how long Slack has asked to be left alone.
-pub fn limited_for(slack: &SlackState, now: Timestamp) -> Option<Duration> {
-    left(slack.limited_until, now)
-}
-
-fn left(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+/// Returns for how long Slack is left alone, where that is so.
+pub fn left(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     let left = until?.duration_since(now);
     let left = Some(left).filter(|left| left.is_positive() && *left <= LONGEST_PAUSE)?;
     left.try_into().ok()

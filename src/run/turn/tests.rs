@@ -227,11 +227,7 @@ fn a_rate_limit_holds_until_it_is_over_and_never_longer_than_a_day() {
         (1441.0, None),
         (-1.0, None),
     ] {
-        let slack = SlackState {
-            limited_until: Some(minute(minutes)),
-            ..SlackState::default()
-        };
-        let limited = limited_for(&slack, minute(0.0));
+        let limited = left(Some(minute(minutes)), minute(0.0));
         assert_eq!(limited.map(|one| one.as_secs()), expected, "{minutes}");
     }
 }
