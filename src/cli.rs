@@ -87,7 +87,21 @@ pub enum Command {
     #[command(subcommand)]
     Schedule(ScheduleCommand),
     /// Print shell completions
-    Completions(CompletionsArgs),
+    ///
+    /// To install them: probe-wake completions bash > ~/.local/share/bash-completion/completions/probe-wake
+    ///
+    /// probe-wake completions zsh > ~/.zfunc/_probe-wake, with 'fpath+=~/.zfunc' above 'compinit' in ~/.zshrc
+    ///
+    /// probe-wake completions fish > ~/.config/fish/completions/probe-wake.fish
+    ///
+    /// probe-wake completions elvish >> ~/.config/elvish/rc.elv
+    ///
+    /// probe-wake completions powershell >> $PROFILE
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -106,7 +120,8 @@ pub struct SilenceArgs {
     pub pair: Option<String>,
     /// How long it lasts: 30m, 2h, 7d; at most 30 days [1h]
     #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other, requires = "pair")]
-    pub for_: Option<String>,
+    #[arg(default_value = "1h", hide_default_value = true)]
+    pub for_: String,
     /// Why, for the messages and lists that mention it
     #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other, requires = "pair")]
     pub reason: Option<String>,
@@ -124,7 +139,8 @@ pub struct AckArgs {
     pub pair: String,
     /// How long it lasts at most: 30m, 2h; at most 30 days [4h]
     #[arg(long = "for", value_name = "LENGTH", value_hint = ValueHint::Other)]
-    pub for_: Option<String>,
+    #[arg(default_value = "4h", hide_default_value = true)]
+    pub for_: String,
 }
 
 #[derive(Args, Debug)]
@@ -241,7 +257,14 @@ pub enum ScheduleCommand {
     /// Print systemd units: a service, a timer, and a path unit that starts a run at each write to the log
     Systemd(SystemdArgs),
     /// Print a crontab block, or install it
-    Cron(CronArgs),
+    Cron {
+        /// Put the block into your crontab, or replace it there
+        #[arg(long, conflicts_with = "remove")]
+        install: bool,
+        /// Take the block out of your crontab
+        #[arg(long)]
+        remove: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -258,23 +281,6 @@ pub struct SystemdArgs {
     /// Remove the units from DIR, and print the commands that stop them
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["write", "no_path"])]
     pub remove: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-pub struct CronArgs {
-    /// Put the block into your crontab, or replace it there
-    #[arg(long, conflicts_with = "remove")]
-    pub install: bool,
-    /// Take the block out of your crontab
-    #[arg(long)]
-    pub remove: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_enum, value_name = "SHELL")]
-    pub shell: clap_complete::Shell,
 }
 
 #[derive(Args, Debug)]
@@ -382,11 +388,10 @@ pub enum ResetPosition {
 
 /// Returns what to type in place of a command that other programs have.
 pub fn tip(error: &clap::Error) -> Option<&'static str> {
-    let typed = match error.get(ContextKind::InvalidSubcommand)? {
-        ContextValue::String(typed) => typed.as_str(),
-        _ => return None,
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
     };
-    Some(match typed {
+    Some(match typed.as_str() {
         "mute" | "snooze" | "pause" => "alerts are held back by 'probe-wake silence'",
         "acknowledge" | "resolve" => "an open incident is acknowledged by 'probe-wake ack'",
         "tail" | "watch" | "start" | "daemon" => {

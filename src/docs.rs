@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
@@ -26,7 +26,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "~/.local/state/probe-wake/state.json",
-        "The state: what is remembered between runs. JSON that a person can read.",
+        "The state: what is remembered between runs, as JSON. probe-wake state show prints it.",
     ),
     (
         "~/.local/state/probe-wake/state.json.old",
@@ -91,6 +91,30 @@ const EXAMPLES: &[(&str, &str)] = &[
         "Print the systemd units that start the runs.",
     ),
     (
+        "probe-wake silence fly --for 2h --reason 'db move'",
+        "Hold back alerts of one service during planned work.",
+    ),
+    (
+        "probe-wake ack fly",
+        "Say that you are on it: no more alerts about this incident for now.",
+    ),
+    (
+        "probe-wake history --probe fly --since 30d",
+        "List what was wrong with a service, and what was said about it.",
+    ),
+    (
+        "probe-wake raise --probe nginx --severity critical --title 'nginx does not answer'",
+        "Raise an alert from a script.",
+    ),
+    (
+        "tail -n 50 backup.log | probe-wake raise --probe backup --severity warning --title 'The backup failed' --detail -",
+        "Raise an alert with the last lines of a log.",
+    ),
+    (
+        "probe-wake raise --probe nginx --recovered",
+        "Say that the service is healthy again.",
+    ),
+    (
         "probe-wake state reset --position end",
         "Skip what is in the log so far.",
     ),
@@ -105,8 +129,7 @@ const FORMATS: &[(&str, &[&str])] = &[
              seam is probe.wake_requested; all others are skipped. Its details: probe, category, severity \
              (info, warning, critical), title, detail, snapshot_details (an object), envelope_enabled and \
              envelope_fix_name. Anything may be missing.",
-            "A wake by hand: {\"seam\":\"probe.wake_requested\",\"details\":{\"probe\":\"test\",\"severity\":\"info\",\
-             \"category\":\"by_hand\",\"title\":\"A first alert\",\"detail\":\"Written by hand.\"}}",
+            "probe-wake raise appends such a row.",
         ],
     ),
     (
@@ -132,10 +155,44 @@ const FORMATS: &[(&str, &[&str])] = &[
     ),
 ];
 
+const SEE_ALSO: &str = "probe-wake(1), probe-wake(5), probe-wake(7)";
+
 fn command() -> Command {
-    let mut command = Cli::command();
+    let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     command
+}
+
+/// What can be typed, with the names of the values.
+fn synopsis(name: &str, command: &Command) -> String {
+    let mut command = command.clone();
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").replace(['<', '>'], "");
+    if command.has_subcommands() || command.get_name() == "raise" {
+        let lines = usage.lines().map(str::trim);
+        return lines.collect::<Vec<_>>().join("\n.br\n");
+    }
+    let own = |one: &&Arg| !one.is_global_set() && !one.is_positional() && one.get_id() != "help";
+    let options = command.get_arguments().filter(own);
+    let options = options.map(|one| format!("[{one}]").replace(['<', '>'], ""));
+    let arguments = command.get_positionals();
+    let arguments = arguments.map(|one| one.to_string().replace(['<', '>'], ""));
+    let words = [verb(name)].into_iter().chain(options).chain(arguments);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns what is typed for the command of a page: `probe-wake state reset`.
+fn verb(name: &str) -> String {
+    let words = name.replacen("probe-wake-", "probe-wake ", 1);
+    match words.split_once(' ') {
+        Some((program, rest)) => format!("{program} {}", rest.replace('-', " ")),
+        None => words,
+    }
+}
+
+fn render_synopsis(name: &str, command: &Command, page: &mut Vec<u8>) {
+    let text = synopsis(name, command).replace('-', "\\-");
+    page.extend(format!(".SH SYNOPSIS\n{text}\n").into_bytes());
 }
 
 fn main_page() -> String {
@@ -146,7 +203,7 @@ fn main_page() -> String {
     let mut page = Vec::new();
     man.render_title(&mut page).unwrap();
     man.render_name_section(&mut page).unwrap();
-    man.render_synopsis_section(&mut page).unwrap();
+    render_synopsis("probe-wake", &command(), &mut page);
     man.render_description_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
     man.render_subcommands_section(&mut page).unwrap();
@@ -218,6 +275,7 @@ fn exit_status(roff: &mut Roff) {
 fn dated(man: Man, name: &str) -> Man {
     man.title(name.to_uppercase())
         .date(RELEASED)
+        .source(concat!("probe-wake ", env!("CARGO_PKG_VERSION")))
         .manual("User Commands")
 }
 
@@ -245,7 +303,7 @@ fn subcommands() -> Vec<(String, Command)> {
     let mut open = vec![("probe-wake".to_owned(), command())];
     while let Some((name, command)) = open.pop() {
         let subcommands = command.get_subcommands();
-        for command in subcommands.filter(|command| command.get_name() != "help") {
+        for command in subcommands {
             let name = format!("{name}-{}", command.get_name());
             found.push((name.clone(), command.clone()));
             open.push((name, command.clone()));
@@ -255,14 +313,37 @@ fn subcommands() -> Vec<(String, Command)> {
     found
 }
 
-fn pages() -> Vec<(String, String)> {
-    let commands = subcommands().into_iter().map(|(name, command)| {
-        let mut page = Vec::new();
-        dated(Man::new(command.version(env!("CARGO_PKG_VERSION"))), &name)
-            .render(&mut page)
-            .unwrap();
-        (format!("{name}.1"), tidy(&String::from_utf8(page).unwrap()))
+fn command_page(name: &str, command: &Command) -> String {
+    let man = dated(Man::new(command.clone()), name);
+    let mut page = Vec::new();
+    man.render_title(&mut page).unwrap();
+    man.render_name_section(&mut page).unwrap();
+    render_synopsis(name, command, &mut page);
+    man.render_description_section(&mut page).unwrap();
+    man.render_options_section(&mut page).unwrap();
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page).unwrap();
+    }
+    let mut roff = Roff::new();
+    let examples = EXAMPLES.iter().filter(|(example, _)| {
+        let verb = name
+            .replacen("probe-wake-", "probe-wake ", 1)
+            .replace('-', " ");
+        example.contains(&verb)
     });
+    let examples: Vec<_> = examples.copied().collect();
+    if !examples.is_empty() {
+        section(&mut roff, "EXAMPLES", &examples, bold);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(SEE_ALSO)]);
+    String::from_utf8(page).unwrap() + &roff.to_roff()
+}
+
+fn pages() -> Vec<(String, String)> {
+    let commands = subcommands()
+        .into_iter()
+        .map(|(name, command)| (format!("{name}.1"), tidy(&command_page(&name, &command))));
     let main_pages = [
         ("probe-wake.1".to_owned(), tidy(&main_page())),
         ("probe-wake.5".to_owned(), tidy(&files_page())),
@@ -277,6 +358,11 @@ fn tidy(page: &str) -> String {
         let line = line.trim_end();
         let is_section_begun = lines.last().is_some_and(|last| last.starts_with(".SH"));
         match line {
+            title if title.starts_with(".TH ") => {
+                lines.push(title.to_owned());
+                // Names and paths are not to be broken or stretched.
+                lines.extend([".nh".to_owned(), ".ad l".to_owned()]);
+            }
             ".PP" if is_section_begun => {}
             macro_call if macro_call.starts_with('.') => lines.push(macro_call.to_owned()),
             text => lines.extend(wrapped(text)),

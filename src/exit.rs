@@ -4,7 +4,8 @@
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::ExitCode;
+
+use anyhow::anyhow;
 
 /// How a command ended. The numbers are part of the program's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +22,12 @@ pub enum Exit {
     Locked = 75,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
-}
-
 /// An error that ends the program: the exit code, what happened to what, and what to do next.
 #[derive(Debug)]
 pub struct Problem {
     pub exit: Exit,
     error: anyhow::Error,
-    next_step: Option<String>,
+    pub next_step: Option<String>,
 }
 
 impl Problem {
@@ -46,7 +41,12 @@ impl Problem {
 
     /// Returns a problem with a setting or an argument.
     pub fn usage(what: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, anyhow::anyhow!(what.into()))
+        Self::new(Exit::Usage, anyhow!(what.into()))
+    }
+
+    /// Returns what could not be done, and what to do about it.
+    pub fn failed(what: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, anyhow!(what.into())).with_next_step(next_step)
     }
 
     /// Returns what happened, without the next step.
@@ -54,17 +54,11 @@ impl Problem {
         format!("{:#}", self.error)
     }
 
-    pub fn next_step(&self) -> Option<&str> {
-        self.next_step.as_deref()
-    }
-
     /// Returns whether the reader of stdout went away, as `head` does when it has enough.
     pub fn is_closed_stdout(&self) -> bool {
-        self.error.chain().any(|cause| {
-            cause
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-        })
+        let causes = self.error.chain();
+        let mut errors = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+        errors.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     pub fn with_next_step(mut self, next_step: impl Into<String>) -> Self {

@@ -7,7 +7,6 @@
 //! | the operator's: env file, secrets | followed | as above, and its folder; root's is fine, too, and so is write permission for the owner's own group | `open_trusted`, `read_trusted` |
 //! | others': audit log, outcome log | followed | regular | `open_without_waiting`, `open_shared`, `append_shared` |
 
-use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -51,8 +50,13 @@ pub fn become_owner(folder: &Path) -> io::Result<()> {
     if meta.uid() == 0 || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
-    set_thread_groups(&[])?;
+    become_user(meta.uid(), meta.gid())
+}
+
+/// Lets root act as another user from now on, in this thread.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_groups(&[gid])?;
     set_thread_res_gid(gid, gid, gid)?;
     Ok(set_thread_res_uid(uid, uid, uid)?)
 }
@@ -168,19 +172,16 @@ fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
     let id = id.to_string();
     // name:password:uid:gid:... and name:password:gid:members
     let lines = |text| str::lines(text).map(|line| line.split(':').collect::<Vec<_>>());
-    let users =
-        lines(passwd).filter(|user| user.get(2) == Some(&&*id) || user.get(3) == Some(&&*id));
-    let names: HashSet<_> = users.map(|user| user[0]).collect();
-    let mut groups = lines(group).filter(|group| group.get(2) == Some(&&*id));
-    let (Some(own), None) = (groups.next(), groups.next()) else {
+    let is_of_id = |field: Option<&&str>| field == Some(&&*id);
+    let users = lines(passwd).filter(|user| is_of_id(user.get(2)) || is_of_id(user.get(3)));
+    let mut names: Vec<_> = users.map(|user| user[0]).collect();
+    let mut groups = lines(group).filter(|group| is_of_id(group.get(2)));
+    let (false, Some(own), None) = (names.is_empty(), groups.next(), groups.next()) else {
         return false;
     };
     let members = own.get(3).map_or("", |members| members.trim()).split(',');
-    let mut all = names
-        .iter()
-        .copied()
-        .chain(members.filter(|member| !member.is_empty()));
-    !names.is_empty() && all.all(|name| name == own[0])
+    names.extend(members.filter(|member| !member.is_empty()));
+    names.iter().all(|name| *name == own[0])
 }
 
 /// Appends one JSON line to a file that others write, too: in a single write, so that lines do not mix, and
@@ -205,7 +206,7 @@ pub fn open_shared(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 }
 
 /// Whether the last line is finished, or there is none.
-fn is_at_line_start(file: &File) -> io::Result<bool> {
+pub fn is_at_line_start(file: &File) -> io::Result<bool> {
     let mut last = *b"\n";
     if let Some(at) = file.metadata()?.len().checked_sub(1) {
         file.read_at(&mut last, at)?;

@@ -8,10 +8,7 @@
 use std::iter;
 
 use memchr::{memchr, memchr2};
-use serde::ser::Error;
-use serde::{Serialize, Serializer};
 use serde_json::Value;
-use serde_json::value::to_raw_value;
 
 /// Stands for an array in the scanner's stack; an object stands there with its start. A hostile row
 /// may be all brackets: four bytes a level keep the stack small.
@@ -35,16 +32,6 @@ enum Expect {
     Value,
     ValueOrEnd,
     CommaOrEnd,
-}
-
-/// Serializes a list of which there can be thousands: each one on a line of its own.
-pub fn one_a_line<T: Serialize, S: Serializer>(
-    list: impl IntoIterator<Item = T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let lines = list.into_iter().map(|one| to_raw_value(&one));
-    let lines = lines.collect::<Result<Vec<_>, _>>();
-    serializer.collect_seq(lines.map_err(S::Error::custom)?)
 }
 
 /// Finds the end of the object whose `{` is at `start`: the index after its `}`.
@@ -123,9 +110,8 @@ pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Optio
     let mut found = [None; N];
     for (key, value) in members(object) {
         let escaped = memchr(b'\\', key).and_then(|_| string(key));
-        let said = escaped
-            .as_deref()
-            .map_or(&key[1..key.len() - 1], str::as_bytes);
+        let plain = &key[1..key.len() - 1];
+        let said = escaped.as_deref().map_or(plain, str::as_bytes);
         if let Some(wanted) = names.iter().position(|name| name.as_bytes() == said) {
             found[wanted] = Some(value);
         }
@@ -160,9 +146,8 @@ pub fn string(raw: &[u8]) -> Option<String> {
 /// Decodes a run of `\uXXXX` escapes together, since two of them may be one character. Returns the
 /// run's length.
 fn decode_units(raw: &[u8], text: &mut Vec<u8>) -> usize {
-    let escapes = raw
-        .chunks_exact(6)
-        .take_while(|escape| escape.starts_with(b"\\u"));
+    let escapes = raw.chunks_exact(6);
+    let escapes = escapes.take_while(|escape| escape.starts_with(b"\\u"));
     let units = escapes.map_while(|escape| hex(&escape[2..]));
     let mut length = 0;
     for decoded in char::decode_utf16(units) {
@@ -267,11 +252,9 @@ fn encode(text: String) -> String {
 }
 
 fn skip_white(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
-        .count()
+    let rest = bytes.get(at..).unwrap_or_default().iter();
+    let white = rest.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    at + white.count()
 }
 
 /// Returns the end of a value in an object that is known to be whole: its brackets need only be
@@ -347,11 +330,8 @@ fn number_end(bytes: &[u8], start: usize) -> Option<usize> {
 
 /// Returns the index after a run of digits; `None` if there is none.
 fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let count = bytes
-        .get(at..)?
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = bytes.get(at..)?.iter();
+    let count = digits.take_while(|byte| byte.is_ascii_digit()).count();
     (count > 0).then_some(at + count)
 }
 

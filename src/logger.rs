@@ -1,7 +1,7 @@
 //! Writes problems and progress to stderr, one line each. Drops the records of libraries, which
 //! could contain a secret: ureq traces whole requests.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, IsTerminal};
 use std::sync::Mutex;
 
@@ -40,9 +40,8 @@ pub fn init(verbose: u8, priorities: bool) {
         1 => LevelFilter::Info,
         _ => LevelFilter::Debug,
     };
-    if log::set_boxed_logger(Box::new(Logger { priorities })).is_ok() {
-        log::set_max_level(level);
-    }
+    let _ = log::set_boxed_logger(Box::new(Logger { priorities }));
+    log::set_max_level(level);
 }
 
 impl Log for Logger {
@@ -125,9 +124,7 @@ fn note_lasting(kind: &str, cause: &str, now: Timestamp) -> bool {
     let Some([before, found]) = lasting.as_mut().and_then(|lasting| lasting.as_mut()) else {
         return false;
     };
-    let mut hasher = DefaultHasher::new();
-    cause.hash(&mut hasher);
-    let cause = hasher.finish();
+    let cause = BuildHasherDefault::<DefaultHasher>::new().hash_one(cause);
     let at = |printed: &Printed| printed.get(kind)?.get(&cause).copied();
     let printed = at(found).or(at(before));
     let printed = printed.filter(|at| is_recent(kind, *at, now));

@@ -56,6 +56,8 @@ use std::sync::Arc;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use signal_hook::consts::SIGXFSZ;
 
+use exit::Exit;
+
 fn main() -> ExitCode {
     // With a handler, a write beyond the limit on a file's size is an error, like that of a full
     // disk. Without one it kills the run.
@@ -79,17 +81,16 @@ fn main() -> ExitCode {
     });
     logger::init(cli.global.verbose, config::stderr_is_journal());
     exit::log_panics();
-    match exit::guarded(|| commands::execute(&cli)) {
-        Ok(exit) => exit.into(),
+    let exit = exit::guarded(|| commands::execute(&cli)).unwrap_or_else(|problem| {
         // As a filter does when its reader has enough.
-        Err(problem) if problem.is_closed_stdout() => exit::Exit::Done.into(),
-        // Nothing went wrong: the other run does the work.
-        Err(problem) if problem.exit == exit::Exit::Locked && !logger::is_talkative() => {
-            problem.exit.into()
+        if problem.is_closed_stdout() {
+            return Exit::Done;
         }
-        Err(problem) => {
+        // Where another run does the work, nothing went wrong.
+        if problem.exit != Exit::Locked || logger::is_talkative() {
             log::error!("{problem}");
-            problem.exit.into()
         }
-    }
+        problem.exit
+    });
+    ExitCode::from(exit as u8)
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, masked};
 
 /// Masks with the tokens that are set, whatever they look like, and by form.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,13 +37,8 @@ impl Masker<'_> {
             let end = if whole.is_empty() { end } else { whole.len() };
             text.truncate(end);
         }
-        FORMS.iter().fold(self.own_tokens(text), mask_form)
-    }
-
-    /// Returns the text with the tokens that are set masked, and nothing else.
-    pub fn own_tokens(&self, text: String) -> String {
-        let mask = |text, secret: &Secret| secret.mask(text);
-        self.secrets.iter().fold(text, mask)
+        let forms = FORMS.split(' ').chain([PEM]);
+        forms.fold(masked(text, self.secrets), mask_form)
     }
 }
 
@@ -65,36 +60,19 @@ fn is_hidden(key: &str, value: &[u8]) -> bool {
     let letters = key.chars().filter(char::is_ascii_alphanumeric);
     let letters: String = letters.map(|c| c.to_ascii_lowercase()).collect();
     let name = letters.trim_end_matches(|c: char| c.is_ascii_digit());
-    let name = SUFFIXES
-        .split(' ')
+    let mut suffixes = SUFFIXES.split(' ');
+    let name = suffixes
         .find_map(|suffix| name.strip_suffix(suffix))
         .unwrap_or(name);
-    let ends_as_secret = |name: &str| {
-        SECRETS
-            .split_whitespace()
-            .any(|secret| name.ends_with(secret))
-    };
+    let ends_as_secret = |name: &str| SECRETS.split(' ').any(|secret| name.ends_with(secret));
     let singular = name.strip_suffix('s').filter(|_| !is_number);
     ends_as_secret(name) || singular.is_some_and(ends_as_secret)
 }
 
 const PEM: &str = "-----BEGIN ";
 
-/// How secrets begin that are known by their form.
-const FORMS: [&str; 12] = [
-    "xoxb-",
-    "xoxp-",
-    "xapp-",
-    "sk-",
-    "sk_live_",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "github_pat_",
-    "AKIA",
-    "eyJ",
-    PEM,
-];
+/// How other secrets begin that are known by their form.
+const FORMS: &str = "xoxb- xoxp- xapp- sk- sk_live_ ghp_ gho_ ghs_ github_pat_ AKIA eyJ";
 
 /// How long the secret of this form is that the text begins with, if it is one.
 fn length(form: &str, text: &str) -> Option<usize> {
@@ -134,7 +112,7 @@ fn length(form: &str, text: &str) -> Option<usize> {
     }
 }
 
-fn mask_form(text: String, form: &&str) -> String {
+fn mask_form(text: String, form: &str) -> String {
     let mut masked = String::new();
     let mut rest = 0;
     while let Some(range) = find(&text, rest, form) {
@@ -142,10 +120,7 @@ fn mask_form(text: String, form: &&str) -> String {
         masked += "[masked]";
         rest = range.end;
     }
-    match rest {
-        0 => text,
-        _ => masked + &text[rest..],
-    }
+    masked + &text[rest..]
 }
 
 /// The first secret of this form at `from` or later. Only a PEM block begins within a word: the line

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::files::{check_is_regular, create_anew, read_own};
-use crate::state::State;
 use crate::state::lock::Note;
+use crate::state::{LogState, State};
 
 /// The names of the metrics that say how the last run ended begin with this.
 const LAST_RUN: &str = "probe_wake_last_run_";
@@ -24,8 +24,8 @@ pub struct RunEnd<'a> {
     pub exit: Exit,
     pub state: &'a State,
     pub runs: &'a Note,
-    /// The key of the audit log in the state.
-    pub log: &'a str,
+    /// The audit log's part of the state.
+    pub log: Option<&'a LogState>,
     /// `None` where the log cannot be read.
     pub lag_bytes: Option<u64>,
 }
@@ -70,123 +70,82 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn text(end: &RunEnd<'_>) -> String {
+    let counters = &end.state.counters;
+    let totals = [
+        ("runs_total", end.runs.runs),
+        ("rows_total", counters.rows),
+        ("wakes_total", counters.wakes),
+        ("dispatched_total", counters.dispatched),
+        ("held_back_total", counters.held_back),
+        ("dms_delivered_total", counters.delivered),
+        ("dms_failed_total", counters.failed),
+        ("dms_undelivered_total", counters.undelivered),
+    ];
     let mut text = String::new();
-    add(&mut text, totals(end));
+    add(&mut text, totals.map(|(name, total)| (name, total as f64)));
     let calls = "probe_wake_engine_calls_total";
     let _ = writeln!(text, "# HELP {calls} Investigations by what came of them");
     let _ = writeln!(text, "# TYPE {calls} counter");
-    for (outcome, value) in &end.state.counters.engine_calls {
+    for (outcome, value) in &counters.engine_calls {
         let _ = writeln!(text, "{calls}{{outcome=\"{outcome}\"}} {value}");
     }
     add(&mut text, last_run(end.now, end.exit));
-    add(&mut text, gauges(end));
+    let lag_bytes = end.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64);
+    let last_row = end.log.map(|log| seconds(log.quiet.since.min(end.now)));
+    let outbox = &end.state.outbox;
+    let oldest = outbox.iter().map(|one| seconds(one.queued_at));
+    let oldest_age = oldest.map(|at| seconds(end.now) - at).fold(0.0, f64::max);
+    let success = end.runs.last_success.map_or(0.0, seconds);
+    let gauges = [
+        ("last_success_timestamp_seconds", success),
+        ("lag_bytes", lag_bytes),
+        ("last_row_timestamp_seconds", last_row.unwrap_or(f64::NAN)),
+        ("outbox_dms", outbox.len() as f64),
+        ("investigations_owed", end.state.queue.len() as f64),
+        ("outbox_oldest_age_seconds", oldest_age),
+    ];
+    add(&mut text, gauges);
     text
 }
 
-/// Name, help and value.
-type Metric = (&'static str, &'static str, f64);
-
-/// The counters without a label.
-fn totals(end: &RunEnd<'_>) -> [Metric; 8] {
-    let counters = &end.state.counters;
-    [
-        ("runs_total", "Runs that were ended", end.runs.runs),
-        (
-            "rows_total",
-            "Complete lines of the audit log that were read",
-            counters.rows,
-        ),
-        ("wakes_total", "Wake rows", counters.wakes),
-        (
-            "dispatched_total",
-            "Wakes that were dispatched",
-            counters.dispatched,
-        ),
-        (
-            "held_back_total",
-            "Wakes that were held back",
-            counters.held_back,
-        ),
-        (
-            "dms_delivered_total",
-            "Messages that Slack took",
-            counters.delivered,
-        ),
-        (
-            "dms_failed_total",
-            "Tries that left a message queued",
-            counters.failed,
-        ),
-        (
-            "dms_undelivered_total",
-            "Messages that went to undelivered/",
-            counters.undelivered,
-        ),
-    ]
-    .map(|(name, help, total)| (name, help, total as f64))
+fn help(name: &str) -> &'static str {
+    match name {
+        "runs_total" => "Runs that were ended",
+        "rows_total" => "Complete lines of the audit log that were read",
+        "wakes_total" => "Wake rows",
+        "dispatched_total" => "Wakes that were dispatched",
+        "held_back_total" => "Wakes that were held back",
+        "dms_delivered_total" => "Messages that Slack took",
+        "dms_failed_total" => "Tries that left a message queued",
+        "dms_undelivered_total" => "Messages that went to undelivered/",
+        "last_run_timestamp_seconds" => "When the last run ended",
+        "last_run_exit_code" => "The exit code of the last run",
+        "last_success_timestamp_seconds" => "When a run last ended with exit 0",
+        "lag_bytes" => "Bytes of the audit log that are unread; NaN where it cannot be read",
+        "last_row_timestamp_seconds" => {
+            "When the audit log last had a new row, or since when one is awaited"
+        }
+        "outbox_dms" => "Messages in the outbox",
+        "investigations_owed" => "Investigations left to later runs",
+        "outbox_oldest_age_seconds" => "Age of the oldest message in the outbox",
+        _ => "",
+    }
 }
 
 fn seconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64 / 1_000.0
 }
 
-fn last_run(now: Timestamp, exit: Exit) -> [Metric; 2] {
-    let code = f64::from(exit as u8);
+fn last_run(now: Timestamp, exit: Exit) -> [(&'static str, f64); 2] {
     [
-        (
-            "last_run_timestamp_seconds",
-            "When the last run ended",
-            seconds(now),
-        ),
-        ("last_run_exit_code", "The exit code of the last run", code),
+        ("last_run_timestamp_seconds", seconds(now)),
+        ("last_run_exit_code", f64::from(exit as u8)),
     ]
 }
 
-fn gauges(end: &RunEnd<'_>) -> [Metric; 6] {
-    let success = end.runs.last_success.map_or(0.0, seconds);
-    let (state, lag_bytes) = (end.state, end.lag_bytes);
-    let oldest = state.outbox.iter().map(|one| one.queued_at).min();
-    let last_row = state
-        .logs
-        .get(end.log)
-        .map(|log| log.quiet.since.min(end.now));
-    let age = |oldest| (seconds(end.now) - seconds(oldest)).max(0.0);
-    [
-        (
-            "last_success_timestamp_seconds",
-            "When a run last ended with exit 0",
-            success,
-        ),
-        (
-            "lag_bytes",
-            "Bytes of the audit log that are unread; NaN where it cannot be read",
-            lag_bytes.map_or(f64::NAN, |bytes| bytes as f64),
-        ),
-        (
-            "last_row_timestamp_seconds",
-            "When the audit log last had a new row, or since when one is awaited",
-            last_row.map_or(f64::NAN, seconds),
-        ),
-        (
-            "outbox_dms",
-            "Messages in the outbox",
-            state.outbox.len() as f64,
-        ),
-        (
-            "investigations_owed",
-            "Investigations left to later runs",
-            state.queue.len() as f64,
-        ),
-        (
-            "outbox_oldest_age_seconds",
-            "Age of the oldest message in the outbox",
-            oldest.map_or(0.0, age),
-        ),
-    ]
-}
-
-fn add(text: &mut String, metrics: impl IntoIterator<Item = Metric>) {
-    for (name, help, value) in metrics {
+fn add(text: &mut String, metrics: impl IntoIterator<Item = (&'static str, f64)>) {
+    for (name, value) in metrics {
+        let help = help(name);
         let name = format!("probe_wake_{name}");
         let is_counter = name.ends_with("_total");
         let kind = if is_counter { "counter" } else { "gauge" };
@@ -212,7 +171,7 @@ mod tests {
                 runs: 3,
                 ..Note::default()
             },
-            log: "/log",
+            log: None,
             lag_bytes: Some(7),
         });
         assert!(text.contains(
@@ -222,5 +181,9 @@ mod tests {
         assert!(text.contains("probe_wake_engine_calls_total{outcome=\"answered\"} 1\n"));
         assert!(text.contains("probe_wake_engine_calls_total{outcome=\"engine_error\"} 1\n"));
         assert!(text.contains("probe_wake_lag_bytes 7\n"));
+        assert!(
+            text.lines().all(|line| !line.ends_with(' ')),
+            "each has a help text"
+        );
     }
 }

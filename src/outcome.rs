@@ -7,17 +7,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::audit::wake::{Wake, caller_session_id};
-use crate::engine::Usage;
+use crate::audit::wake::Wake;
 use crate::files::{append_own, append_shared, is_same_file};
 use crate::incident::{HeldCounts, Incident, Scope, Silence};
-use crate::json::is_default;
 use crate::message::{Lines, render};
-use crate::state::outbox::{Content, Message, Outcome, Place, PromptSize, Record};
+use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::state::queue::Alert;
-use crate::text::{rfc3339, serialize_time};
+use crate::text::rfc3339;
 
 /// The default file, in the state folder, and what it moves to when it grows.
 pub const FILE: &str = "outcomes.jsonl";
@@ -38,94 +37,21 @@ const MOST_TITLE: usize = 200;
 pub struct Row {
     emitted_at: String,
     seam: &'static str,
-    details: Details,
+    #[serde(serialize_with = "as_object")]
+    details: Vec<Field>,
     caller_session_id: Option<String>,
     source: &'static str,
 }
 
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-enum Details {
-    OfPair {
-        /// Of the investigation.
-        id: Option<String>,
-        probe: String,
-        issue_category: String,
-        #[serde(flatten)]
-        of_seam: OfSeam,
-    },
-    SilenceOver {
-        /// As it was typed.
-        pair: String,
-        probe: Option<String>,
-        issue_category: Option<String>,
-        #[serde(serialize_with = "serialize_time")]
-        from: Timestamp,
-        #[serde(serialize_with = "serialize_time")]
-        until: Timestamp,
-        reason: Option<String>,
-        wakes: u64,
-    },
+/// A field of the details.
+type Field = (&'static str, Box<RawValue>);
+
+fn field(name: &'static str, value: impl Serialize) -> Field {
+    (name, to_raw_value(&value).unwrap_or_default())
 }
 
-/// What the details hold besides investigation and pair.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-enum OfSeam {
-    Completed(Box<Completed>),
-    Delivered {
-        severity: String,
-        #[serde(serialize_with = "serialize_time")]
-        queued_at: Timestamp,
-        dm_status: &'static str,
-    },
-    Undelivered {
-        severity: String,
-        reason: String,
-    },
-    Recovered {
-        /// When the service was seen healthy.
-        #[serde(serialize_with = "serialize_time")]
-        healthy_at: Timestamp,
-        #[serde(serialize_with = "serialize_time")]
-        first_wake_at: Timestamp,
-        /// Since the last outcome row.
-        held_back: HeldCounts,
-    },
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Completed {
-    severity: String,
-    title: String,
-    raised_at: Option<String>,
-    dispatched_at: String,
-    first_wake_at: Option<String>,
-    last_wake_at: Option<String>,
-    held_back: HeldCounts,
-    #[serde(flatten)]
-    usage: Usage,
-    /// How many bytes of the prompt were context, and how many were runbook; null where nothing was asked.
-    context: Option<PromptSize>,
-    investigation_duration_ms: u64,
-    investigation_summary_text: String,
-    dm_status: &'static str,
-    autofix_attempted: bool,
-    /// Where consecutive-required asks for several: how many wakes there were.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    buffered_consecutive_count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_error_message: Option<String>,
-    #[serde(skip_serializing_if = "is_default")]
-    facts_first: bool,
-    #[serde(skip_serializing_if = "is_default")]
-    late_diagnosis: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest_size: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest_session: Option<String>,
+fn as_object<S: Serializer>(fields: &[Field], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
 }
 
 /// How an investigation ended, for one of its wakes.
@@ -142,54 +68,62 @@ pub struct Ended<'a> {
 
 /// Makes the row of one wake. What the engine used stands in the first row of a digest alone.
 pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp) -> Row {
-    let Ended {
-        message, record, ..
-    } = ended;
+    let (message, record) = (ended.message, ended.record);
     let alerts = ended.content.alerts();
-    let alert = &alerts[ended.index];
-    let has_diagnosis = record.error.is_none();
-    let usage = match ended.index {
-        0 => record.usage.clone(),
-        _ => Usage::default(),
+    let (alert, wake) = (&alerts[ended.index], &alerts[ended.index].wake);
+    let title: String = wake.title.chars().take(MOST_TITLE).collect();
+    let last_wake_at = incident.map(|incident| rfc3339(incident.last_raised));
+    let held_back = incident.map(|incident| incident.unrecorded);
+    // Where consecutive-required asks for several: how many wakes there were.
+    let counted = alert.dispatch.counted.as_ref().map(|one| one.count);
+    let usage = Some(record.usage.clone()).filter(|_| ended.index == 0);
+    let usage = usage.unwrap_or_default();
+    let dm_status = match (record.error.is_none(), ended.is_sent) {
+        (true, true) => "sent",
+        (true, false) => "failed_send",
+        (false, true) => "engine_unavailable_fallback",
+        (false, false) => "engine_unavailable_failed_send",
     };
     let is_digest = alerts.len() > 1;
-    let completed = Completed {
-        severity: alert.wake.severity.clone(),
-        title: alert.wake.title.chars().take(MOST_TITLE).collect(),
-        raised_at: alert.wake.raised_at().map(rfc3339),
-        dispatched_at: rfc3339(alert.dispatched_at),
-        first_wake_at: Some(rfc3339(alert.dispatch.since)),
-        last_wake_at: incident.map(|incident| rfc3339(incident.last_raised)),
-        held_back: incident
-            .map(|incident| incident.unrecorded)
-            .unwrap_or_default(),
-        usage,
-        context: record.prompt,
-        investigation_duration_ms: record.duration_ms,
-        investigation_summary_text: summary(ended, now),
-        dm_status: match (has_diagnosis, ended.is_sent) {
-            (true, true) => "sent",
-            (true, false) => "failed_send",
-            (false, true) => "engine_unavailable_fallback",
-            (false, false) => "engine_unavailable_failed_send",
-        },
-        autofix_attempted: record.autofix_attempted,
-        buffered_consecutive_count: alert.dispatch.counted.map(|counted| counted.count),
-        reasoning_error: record.error.clone(),
-        reasoning_error_message: record.error_message.clone(),
-        facts_first: record.facts_first,
-        late_diagnosis: record.late_diagnosis,
-        digest_size: is_digest.then_some(alerts.len()),
-        digest_session: is_digest.then(|| message.subject().caller_session_id()),
-    };
-    let completed = OfSeam::Completed(Box::new(completed));
-    row(
-        COMPLETED_SEAM,
-        message.investigation.clone(),
-        &alert.wake,
-        completed,
-        record.ended_at,
-    )
+    let session = is_digest.then(|| message.subject().caller_session_id());
+    let fields = [
+        field("severity", &wake.severity),
+        field("title", title),
+        field("raised_at", wake.raised_at().map(rfc3339)),
+        field("dispatched_at", rfc3339(alert.dispatched_at)),
+        field("first_wake_at", rfc3339(alert.dispatch.since)),
+        field("last_wake_at", last_wake_at),
+        field("held_back", held_back.unwrap_or_default()),
+        field("model_used", usage.model_used),
+        field("input_tokens", usage.input_tokens),
+        field("output_tokens", usage.output_tokens),
+        field(
+            "cache_creation_input_tokens",
+            usage.cache_creation_input_tokens,
+        ),
+        field("cache_read_input_tokens", usage.cache_read_input_tokens),
+        field("total_cost_usd", usage.total_cost_usd),
+        // How many bytes of the prompt were context, and how many were runbook; null where nothing was asked.
+        field("context", record.prompt),
+        field("investigation_duration_ms", record.duration_ms),
+        field("investigation_summary_text", summary(ended, now)),
+        field("dm_status", dm_status),
+        field("autofix_attempted", record.autofix_attempted),
+    ];
+    let others = [
+        field("buffered_consecutive_count", counted),
+        field("reasoning_error", &record.error),
+        field("reasoning_error_message", &record.error_message),
+        field("facts_first", record.facts_first.then_some(true)),
+        field("late_diagnosis", record.late_diagnosis.then_some(true)),
+        field("digest_size", is_digest.then_some(alerts.len())),
+        field("digest_session", session),
+    ];
+    let others = others.into_iter();
+    let applying = others.filter(|(_, value)| value.get() != "null");
+    let fields = fields.into_iter().chain(applying);
+    let id = message.investigation.as_ref();
+    row(COMPLETED_SEAM, id, wake, fields, record.ended_at)
 }
 
 /// Returns the diagnosis, or the fallback's text; of a digest's, what is about this wake.
@@ -208,44 +142,31 @@ fn summary(ended: &Ended<'_>, now: Timestamp) -> String {
 
 /// Makes the rows of a message whose first try failed and that was delivered later, one a pair.
 pub fn delivered(message: &Message, now: Timestamp) -> Vec<Row> {
-    rows(message, DELIVERED_SEAM, now, |severity| OfSeam::Delivered {
-        severity,
-        queued_at: message.queued_at,
-        dm_status: "sent",
-    })
+    let fields = [
+        field("queued_at", rfc3339(message.queued_at)),
+        field("dm_status", "sent"),
+    ];
+    rows(message, DELIVERED_SEAM, &fields, now)
 }
 
 /// Makes the rows of a message that was given up, one a pair.
 pub fn undelivered(message: &Message, reason: &str, now: Timestamp) -> Vec<Row> {
-    rows(message, UNDELIVERED_SEAM, now, |severity| {
-        OfSeam::Undelivered {
-            severity,
-            reason: reason.to_owned(),
-        }
-    })
+    rows(message, UNDELIVERED_SEAM, &[field("reason", reason)], now)
 }
 
-fn rows(
-    message: &Message,
-    seam: &'static str,
-    now: Timestamp,
-    of_seam: impl Fn(String) -> OfSeam,
-) -> Vec<Row> {
-    let alerts = message.content.alerts().iter();
-    let rows = alerts.map(|alert| {
-        let of_seam = of_seam(alert.wake.severity.clone());
-        row(
-            seam,
-            message.investigation.clone(),
-            &alert.wake,
-            of_seam,
-            now,
-        )
+fn rows(message: &Message, seam: &'static str, fields: &[Field], now: Timestamp) -> Vec<Row> {
+    let id = message.investigation.as_ref();
+    let wakes = message.content.alerts().iter().map(|alert| &alert.wake);
+    let rows = wakes.map(|wake| {
+        let severity = field("severity", &wake.severity);
+        let fields = [severity].into_iter().chain(fields.iter().cloned());
+        row(seam, id, wake, fields, now)
     });
     rows.collect()
 }
 
-/// Makes the row of a recovery whose message was put into the outbox.
+/// Makes the row of a recovery whose message was put into the outbox. `healthy_at`: when the service was seen
+/// healthy; `held_back`: since the last outcome row.
 pub fn recovered(
     alert: &Alert,
     id: Option<&String>,
@@ -253,55 +174,58 @@ pub fn recovered(
     held_back: HeldCounts,
     now: Timestamp,
 ) -> Row {
-    let recovered = OfSeam::Recovered {
-        healthy_at,
-        first_wake_at: alert.dispatch.since,
-        held_back,
-    };
-    row(RECOVERED_SEAM, id.cloned(), &alert.wake, recovered, now)
+    let fields = [
+        field("healthy_at", rfc3339(healthy_at)),
+        field("first_wake_at", rfc3339(alert.dispatch.since)),
+        field("held_back", held_back),
+    ];
+    row(RECOVERED_SEAM, id, &alert.wake, fields, now)
 }
 
 /// Makes the row of a silence that is over.
 pub fn silence_over(silence: &Silence, wakes: u64, now: Timestamp) -> Row {
     let (probe, category) = match &silence.scope {
         Scope::All => (None, None),
-        Scope::Probe(probe) => (Some(probe.clone()), None),
-        Scope::Pair(pair) => (Some(pair.probe.clone()), Some(pair.category.clone())),
+        Scope::Probe(probe) => (Some(probe), None),
+        Scope::Pair(pair) => (Some(&pair.probe), Some(&pair.category)),
     };
     Row {
         emitted_at: rfc3339(now),
         seam: SILENCE_OVER_SEAM,
         caller_session_id: None,
-        details: Details::SilenceOver {
-            pair: silence.scope.to_string(),
-            probe,
-            issue_category: category,
-            from: silence.since,
-            until: silence.until,
-            reason: silence.reason.clone(),
-            wakes,
-        },
+        details: vec![
+            // As it was typed.
+            field("pair", silence.scope.to_string()),
+            field("probe", probe),
+            field("issue_category", category),
+            field("from", rfc3339(silence.since)),
+            field("until", rfc3339(silence.until)),
+            field("reason", &silence.reason),
+            field("wakes", wakes),
+        ],
         source: "reasoning",
     }
 }
 
+/// Makes a row about a wake. `id`: of the investigation.
 fn row(
     seam: &'static str,
-    id: Option<String>,
+    id: Option<&String>,
     wake: &Wake,
-    of_seam: OfSeam,
+    fields: impl IntoIterator<Item = Field>,
     now: Timestamp,
 ) -> Row {
+    let mut details = vec![
+        field("id", id),
+        field("probe", &wake.probe),
+        field("issue_category", &wake.category),
+    ];
+    details.extend(fields);
     Row {
         emitted_at: rfc3339(now),
         seam,
-        caller_session_id: Some(caller_session_id(&wake.probe, &wake.category)),
-        details: Details::OfPair {
-            id,
-            probe: wake.probe.clone(),
-            issue_category: wake.category.clone(),
-            of_seam,
-        },
+        caller_session_id: Some(wake.caller_session_id()),
+        details,
         source: "reasoning",
     }
 }
@@ -314,18 +238,14 @@ pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<bool>
         let turned = fs::rename(&own, state_dir.join(TURNED_FILE));
         turned.with_context(|| format!("cannot rename {}", own.display()))?;
     }
-    let appended = append_own(&own, row).map(drop);
+    let appended = append_own(&own, row);
     let appended = appended.with_context(|| format!("cannot append to {}", own.display()));
     let is_own = |path: &&Path| *path == own || is_same_file(path, &own);
-    match named.filter(|path| row.seam == COMPLETED_SEAM && !is_own(path)) {
-        Some(path) => {
-            append_shared(path, row)
-                .with_context(|| format!("cannot append to {}", path.display()))?;
-            Ok(true)
-        }
-        None => Ok(false),
+    let named = named.filter(|path| row.seam == COMPLETED_SEAM && !is_own(path));
+    if let Some(path) = named {
+        append_shared(path, row).with_context(|| format!("cannot append to {}", path.display()))?;
     }
-    .and_then(|is_named| appended.map(|()| is_named))
+    appended.map(|_| named.is_some())
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use jiff::SignedDuration;
 use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
 use serde::Serialize;
 
@@ -27,9 +26,6 @@ pub struct Report {
     pub investigations: InvestigationsReport,
     #[serde(skip)]
     pub tally: Tally,
-    /// For how long nothing was watched that no message has mentioned.
-    #[serde(skip)]
-    pub unwatched: Option<SignedDuration>,
 }
 
 /// Offsets in bytes, before and after the run.
@@ -119,10 +115,9 @@ impl Report {
     pub fn exit(&self) -> Exit {
         let told = self.outbox.pending == 0 && self.tally.undelivered == 0;
         let complete = self.tally.missed == 0 && self.rows.malformed == 0 && !self.position.gap;
-        if self.dry_run || (told && complete) {
-            Exit::Done
-        } else {
-            Exit::Unfinished
+        match self.dry_run || (told && complete) {
+            true => Exit::Done,
+            false => Exit::Unfinished,
         }
     }
 
@@ -130,7 +125,9 @@ impl Report {
     pub fn summary(&self) -> String {
         if self.first_run {
             let at = self.position.after;
-            return format!("first run: the position is stamped at byte {at}; no history is read");
+            return format!(
+                "first run: the log's first {at} bytes are passed over; alerts are sent from here on"
+            );
         }
         let tally = &self.tally;
         let mut parts = vec![
@@ -188,10 +185,9 @@ pub fn print_json(value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string_pretty(value)?;
     let mut safe = String::with_capacity(json.len() + 1);
     for c in json.chars() {
-        if steers(c) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            safe.push(c);
+        match steers(c) {
+            true => safe += &format!("\\u{:04x}", u32::from(c)),
+            false => safe.push(c),
         }
     }
     safe.push('\n');
@@ -213,18 +209,17 @@ pub fn print(text: &str) -> io::Result<()> {
 
 impl WakeReport {
     pub fn new(wake: &Wake, decision: &Decision) -> Self {
+        use Decision::HeldBack;
+        use Reason::{Acknowledged, Repeat, Resent};
         Self {
             probe: wake.probe.clone(),
             category: wake.category.clone(),
             severity: wake.severity.clone(),
             emitted_at: wake.emitted_at.clone(),
             dispatched: matches!(decision, Decision::Dispatch(_)),
-            debounce_skipped: matches!(
-                decision,
-                Decision::HeldBack(Reason::Repeat | Reason::Resent | Reason::Acknowledged)
-            ),
-            buffered_skipped: *decision == Decision::HeldBack(Reason::Buffered),
-            silenced: *decision == Decision::HeldBack(Reason::Silenced),
+            debounce_skipped: matches!(decision, HeldBack(Repeat | Resent | Acknowledged)),
+            buffered_skipped: *decision == HeldBack(Reason::Buffered),
+            silenced: *decision == HeldBack(Reason::Silenced),
             caller_session_id: wake.caller_session_id(),
             ..Self::default()
         }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// A shorter secret may be an ordinary word.
 const SHORTEST_MASKED: usize = 8;
 
@@ -27,6 +29,28 @@ impl Secret {
     /// Returns the secret itself: to send it in a header, or to see what kind of token it is.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Masks every occurrence of these secrets in the text. One that is joined from parts may contain a secret
+/// that none of them did.
+pub fn masked(text: String, secrets: &[Secret]) -> String {
+    let mask = |text, secret: &Secret| secret.mask(text);
+    secrets.iter().fold(text, mask)
+}
+
+/// Masks these secrets in every string and key of the value.
+pub fn mask_value(value: Value, secrets: &[Secret]) -> Value {
+    let mask = |value| mask_value(value, secrets);
+    match value {
+        Value::String(text) => Value::String(masked(text, secrets)),
+        Value::Array(values) => values.into_iter().map(mask).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter();
+            let masked = members.map(|(key, value)| (masked(key, secrets), mask(value)));
+            masked.collect()
+        }
+        other => other,
     }
 }
 

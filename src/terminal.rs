@@ -2,11 +2,11 @@
 //! width, and a line that says what the program is waiting for. Without a terminal there is none of
 //! this.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGINT;
@@ -24,7 +24,7 @@ const BRAILLE: &[char] = &['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷
 const ASCII: &[char] = &['|', '/', '-', '\\'];
 
 /// What the terminal can show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
     /// Whether it shows colours, and lines can be drawn over.
     pub escapes: bool,
@@ -41,10 +41,7 @@ pub fn init(screen: Screen) {
 }
 
 fn screen() -> Screen {
-    *SCREEN.get_or_init(|| Screen {
-        escapes: true,
-        unicode: true,
-    })
+    SCREEN.get().copied().unwrap_or_default()
 }
 
 /// Returns the sign, or its ASCII form if the terminal does not show Unicode.
@@ -75,19 +72,15 @@ impl Painter {
     }
 
     pub fn paint(&self, colour: Colour, text: &str) -> String {
-        if self.colours {
-            format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8)
-        } else {
-            text.into()
+        match self.colours {
+            true => format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8),
+            false => text.to_owned(),
         }
     }
 }
 
 /// Returns the columns of stdout's terminal; `None` without one.
 pub fn width() -> Option<usize> {
-    if !io::stdout().is_terminal() {
-        return None;
-    }
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col).max(MIN_WIDTH))
 }
@@ -113,24 +106,13 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{:indent$}", ""))
 }
 
-/// Asks at the terminal whether to go on; `None` if stdin is no terminal.
-pub fn ask(question: &str) -> io::Result<Option<bool>> {
-    if !io::stdin().is_terminal() {
-        return Ok(None);
-    }
-    write_stderr(&format!("{question} [y/N] "));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    let answer = answer.trim().to_ascii_lowercase();
-    Ok(Some(matches!(answer.as_str(), "y" | "yes")))
-}
-
 /// Writes a line to stderr in one write, so that it does not mix with what others write there.
 pub fn write_line(line: &str) {
     write_stderr(&format!("{line}\n"));
 }
 
-fn write_stderr(text: &str) {
+/// Writes to stderr in place of the line about the wait.
+pub fn write_stderr(text: &str) {
     let mut stderr = io::stderr().lock();
     // If stderr is gone, there is nowhere to report it.
     let _ = stderr.write_all(format!("{}{text}", clear_line()).as_bytes());
@@ -156,13 +138,6 @@ pub fn explain_interrupt() {
 /// Whether the line about the wait is on the terminal now.
 static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
-/// All that the program is waiting for. The last entry is shown.
-static WAITED_FOR: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn waited_for<T>(change: impl FnOnce(&mut Vec<String>) -> T) -> T {
-    change(&mut WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
 /// Returns the escapes that remove the line about the wait, to be written before other text.
 fn clear_line() -> &'static str {
     match IS_DRAWN.swap(false, Ordering::Relaxed) {
@@ -171,66 +146,59 @@ fn clear_line() -> &'static str {
     }
 }
 
-/// A line on stderr's terminal that says what the program is waiting for, and for how long.
-/// Dropping this removes it.
-pub struct Waiting {
-    /// `None` if stderr is not a terminal.
-    line: Option<(String, Sender<()>, JoinHandle<()>)>,
+/// All that the program is waiting for, by when that began. The last entry is shown.
+static WAITED_FOR: Mutex<BTreeMap<Instant, String>> = Mutex::new(BTreeMap::new());
+
+fn waited_for() -> MutexGuard<'static, BTreeMap<Instant, String>> {
+    WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A line on stderr's terminal that says what the program is waiting for, and for how long.
+/// Dropping this removes it. `None` if stderr is not a terminal.
+pub struct Waiting(Option<Instant>);
 
 impl Waiting {
     /// Shows the line; `what` reads as in "asking the engine".
     pub fn for_what(what: &str) -> Self {
+        static DRAWING: Once = Once::new();
         if !io::stderr().is_terminal() {
-            return Self { line: None };
+            return Self(None);
         }
-        let what = on_one_line(what);
-        waited_for(|all| all.push(what.clone()));
-        let (stop, stopped) = mpsc::channel::<()>();
-        let shown = what.clone();
-        let draw = thread::Builder::new().spawn(move || {
-            let is_over = |length| stopped.recv_timeout(length) != Err(RecvTimeoutError::Timeout);
-            match screen().escapes {
-                true => draw(&shown, is_over),
-                false if is_over(MENTIONED_AFTER) => {}
-                false => write_line(&format!("probe-wake: {shown}")),
-            }
-        });
-        Self {
-            // Without a thread nothing is drawn.
-            line: draw.ok().map(|draw| (what, stop, draw)),
-        }
+        // Without a thread nothing is drawn.
+        DRAWING.call_once(|| drop(thread::Builder::new().spawn(draw)));
+        let begun = Instant::now();
+        waited_for().insert(begun, on_one_line(what));
+        Self(Some(begun))
     }
 }
 
-fn draw(what: &str, is_over: impl Fn(Duration) -> bool) {
-    let begun = Instant::now();
+fn draw() {
     let frames = if screen().unicode { BRAILLE } else { ASCII };
+    let mut mentioned = None;
     for frame in frames.iter().cycle() {
-        if is_over(TICK) {
-            break;
-        }
-        let is_last = waited_for(|all| all.last().is_some_and(|last| last == what));
-        if is_last {
-            let seconds = begun.elapsed().as_secs();
+        thread::sleep(TICK);
+        let all = waited_for();
+        let Some((begun, what)) = all.last_key_value() else {
+            continue;
+        };
+        let length = begun.elapsed();
+        if screen().escapes && length >= TICK {
             let mut stderr = io::stderr().lock();
-            let line = format!("\r{frame} {what} ({seconds} s)\u{1b}[K");
+            let line = format!("\r{frame} {what} ({} s)\u{1b}[K", length.as_secs());
             let _ = stderr.write_all(line.as_bytes());
             IS_DRAWN.store(true, Ordering::Relaxed);
+        } else if length >= MENTIONED_AFTER && mentioned != Some(*begun) {
+            mentioned = Some(*begun);
+            write_line(&format!("probe-wake: {what}"));
         }
     }
-    write_stderr("");
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some((what, stop, draw)) = self.line.take() {
-            waited_for(|all| {
-                let index = all.iter().rposition(|one| *one == what);
-                index.map(|index| all.remove(index))
-            });
-            drop(stop);
-            let _ = draw.join();
+        if let Some(begun) = self.0 {
+            waited_for().remove(&begun);
+            write_stderr("");
         }
     }
 }

@@ -17,6 +17,12 @@ pub fn label(text: &str) -> String {
     replace(short(text), char::is_control, ' ')
 }
 
+/// Returns the first 200 characters.
+pub fn short(text: &str) -> &str {
+    let end = text.char_indices().nth(MAX_SHORT);
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
 /// Replaces what could control a terminal or change the writing direction with U+FFFD.
 pub fn for_terminal(text: &str) -> String {
     replace(text, steers, char::REPLACEMENT_CHARACTER)
@@ -76,6 +82,14 @@ pub fn common_limit(lengths: &[usize], total: usize) -> usize {
     usize::MAX
 }
 
+/// Returns `what: why`, or `what` alone.
+pub fn with_reason(what: &str, why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!("{what}: {why}"),
+        None => what.to_owned(),
+    }
+}
+
 /// Lists the first of several names: `a, b and 4 more`.
 pub fn first_few(names: &[String], most: usize) -> String {
     let (first, more) = names.split_at(names.len().min(most));
@@ -103,11 +117,6 @@ fn replace(text: &str, is_bad: impl Fn(char) -> bool, by: char) -> String {
     text.chars()
         .map(|c| if is_bad(c) { by } else { c })
         .collect()
-}
-
-fn short(text: &str) -> &str {
-    let end = text.char_indices().nth(MAX_SHORT);
-    end.map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]

@@ -52,17 +52,21 @@ pub(super) enum End {
 }
 
 impl LogFile {
-    /// Opens the file as the log itself, which is never compressed.
-    pub fn open_plain(path: &Path) -> io::Result<Self> {
-        Self::open_as(path, |_| Compression::None)
-    }
-
     /// Opens a file that the log may have been rotated into.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::open_as(path, |magic| Compression::of(path, magic))
+        Self::open_as(path, false)
     }
 
-    fn open_as(path: &Path, compression: impl Fn(&[u8]) -> Compression) -> io::Result<Self> {
+    /// Opens a file, if there is one.
+    pub(super) fn find(path: &Path, is_log: bool) -> io::Result<Option<Self>> {
+        match Self::open_as(path, is_log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens a file; the log itself is never compressed.
+    pub(super) fn open_as(path: &Path, is_log: bool) -> io::Result<Self> {
         let file = Arc::new(open_without_waiting(path)?);
         let meta = file.metadata()?;
         check_is_regular(&meta)?;
@@ -74,7 +78,9 @@ impl LogFile {
             beginning: Vec::new(),
             file,
         };
-        opened.compression = compression(&opened.read_range(0, MAGIC_BYTES)?);
+        if !is_log {
+            opened.compression = Compression::of(path, &opened.read_range(0, MAGIC_BYTES)?);
+        }
         if let Compression::Unreadable(_) = opened.compression {
             return Ok(opened);
         }
@@ -84,14 +90,13 @@ impl LogFile {
         }
         let mut bytes = BufReader::with_capacity(SMALL_BUFFER, opened.read_from(opened.start)?);
         loop {
-            let filled = bytes.fill_buf()?;
-            let nuls = filled.iter().take_while(|byte| **byte == 0).count();
-            let is_hole = nuls > 0 && nuls == filled.len();
-            bytes.consume(nuls);
-            opened.start += nuls as u64;
-            if !is_hole {
+            let filled = bytes.fill_buf()?.iter();
+            let nuls = filled.take_while(|byte| **byte == 0).count();
+            if nuls == 0 {
                 break;
             }
+            bytes.consume(nuls);
+            opened.start += nuls as u64;
         }
         let mut beginning = Vec::new();
         bytes.take(KEY_BYTES as u64).read_to_end(&mut beginning)?;
@@ -173,7 +178,7 @@ impl LogFile {
 
     /// A range of the bytes as they lie on the disk, as far as the file goes.
     pub fn read_range(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(usize::try_from(end - start).unwrap_or(0));
+        let mut bytes = Vec::new();
         let (file, offset) = (Arc::clone(&self.file), start);
         let mut range = FileAt { file, offset }.take(end - start);
         range.read_to_end(&mut bytes)?;
@@ -182,18 +187,22 @@ impl LogFile {
 
     /// Whether these bytes stand where the proof says; asked of a plain file.
     pub(super) fn holds(&self, proof: &Proof) -> io::Result<bool> {
-        let (file, offset) = (Arc::clone(&self.file), proof.start);
-        let (mut bytes, mut hash) = (FileAt { file, offset }.take(proof.length()), Sha256::new());
-        let copied = io::copy(&mut bytes, &mut hash)?;
-        Ok(copied == proof.length() && Proof::hashed(proof.start, proof.end, hash) == *proof)
+        let length = proof.end.saturating_sub(proof.start);
+        let mut bytes = self.read_from(proof.start)?.take(length);
+        let mut hash = Sha256::new();
+        let end = proof.start + io::copy(&mut bytes, &mut hash)?;
+        Ok(Proof::hashed(proof.start, end, hash) == *proof)
     }
 
-    /// Sees how long the content is, how it ends, and which of the proofs hold. A gzip file is read
-    /// through for it.
-    pub(super) fn examine(&self, proofs: &[&Proof]) -> io::Result<(u64, End, Vec<bool>)> {
+    /// Sees how long the content is, how it ends, and which of the numbered proofs hold. A gzip file
+    /// is read through for it.
+    pub(super) fn examine(&self, proofs: &[(usize, &Proof)]) -> io::Result<(u64, End, Vec<usize>)> {
+        let mut holds = Vec::new();
         if !self.is_gzip() {
-            let holds = proofs.iter().map(|proof| self.holds(proof));
-            return Ok((self.stat.size, End::Whole, holds.collect::<Result<_, _>>()?));
+            for (number, proof) in proofs {
+                holds.extend(self.holds(proof)?.then_some(*number));
+            }
+            return Ok((self.stat.size, End::Whole, holds));
         }
         let mut content = self.read_from(0)?;
         let mut hashes = vec![Sha256::new(); proofs.len()];
@@ -204,21 +213,22 @@ impl LogFile {
                 break;
             }
             let end = length + read as u64;
-            for (hash, proof) in hashes.iter_mut().zip(proofs) {
+            for (hash, (_, proof)) in hashes.iter_mut().zip(proofs) {
                 let [from, to] = [proof.start, proof.end].map(|at| at.clamp(length, end) - length);
                 hash.update(&buffer[from as usize..to as usize]);
             }
             length = end;
         }
-        let holds = hashes.into_iter().zip(proofs).map(|(hash, proof)| {
-            proof.end <= length && Proof::hashed(proof.start, proof.end, hash) == **proof
-        });
+        for (hash, (number, proof)) in hashes.into_iter().zip(proofs) {
+            let found = Proof::hashed(proof.start, proof.end.min(length), hash);
+            holds.extend((found == **proof).then_some(*number));
+        }
         let end = match content.damage.map(|damage| damage.kind()) {
             None if self.stat.size > 0 => End::Whole,
             None | Some(io::ErrorKind::UnexpectedEof) => End::Early,
             Some(_) => End::Broken,
         };
-        Ok((length, end, holds.collect()))
+        Ok((length, end, holds))
     }
 
     /// Whether this is a copy of the other one, or of an earlier stage of it. Generations may begin

@@ -2,27 +2,21 @@
 //! read. Content proves both; identity and times make the common case quick, and decide between
 //! files whose content agrees.
 
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
-use memchr::memrchr;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::file::LogFile;
-use super::look::full_view;
 use super::names::text_of;
 use super::proof::Proof;
-use super::row::is_whole;
 use super::stat::{Stat, is_racy};
-use crate::json::{is_default, one_a_line};
+use crate::json::is_default;
 
 /// How long rows are still looked for in each generation that was left.
 const LATE_ROWS: SignedDuration = SignedDuration::from_mins(10);
-/// The first run looks for the last line end in steps of this size.
-const BACKWARD_CHUNK: u64 = 64 * 1024;
 /// The offset of a generation that counts as read whole, however long it is.
 pub(super) const WHOLE: u64 = u64::MAX;
 
@@ -30,7 +24,6 @@ pub(super) const WHOLE: u64 = u64::MAX;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// In the order in which they are read; the one at the log's path last.
-    #[serde(serialize_with = "one_a_line")]
     pub(super) generations: Vec<Generation>,
     /// The folders of the log's files and when each changed, as they were listed last.
     #[serde(default)]
@@ -99,12 +92,6 @@ impl Generation {
         }
     }
 
-    /// Puts it after this row.
-    pub fn move_after(&mut self, row: Proof) {
-        self.offset = row.end;
-        self.last_row = Some(row);
-    }
-
     /// Whether the file, which is plain, is still its own and has only grown.
     pub fn goes_on_in(&self, file: &LogFile) -> io::Result<bool> {
         let is_own = file.stat.is_same_file(&self.stat) && file.stat.size >= self.stat.size;
@@ -133,86 +120,12 @@ impl Generation {
     /// Whether it was left so lately that late rows are looked for each time. A time in the future
     /// is a clock that was set back.
     pub fn was_left_lately(&self, now: Timestamp) -> bool {
-        let since = self
-            .left_at
-            .map(|left_at| now.duration_since(left_at).abs());
-        since.is_some_and(|since| since < LATE_ROWS)
-    }
-
-    /// Passes over what this file holds. A last row without its line end counts where nobody is to
-    /// complete it.
-    fn pass_over(&mut self, file: &LogFile, is_finished: bool) -> io::Result<()> {
-        self.status = Status::Read;
-        if !file.is_plain() {
-            self.offset = WHOLE;
-            return Ok(());
-        }
-        let size = file.stat.size;
-        let line_end = line_end_before(file, size)?;
-        let tail = size - line_end;
-        let is_row = is_finished && tail < BACKWARD_CHUNK;
-        let (start, end) = match is_row && is_whole(&file.read_range(line_end, size)?) {
-            true => (line_end, size),
-            false => (line_end_before(file, line_end.saturating_sub(1))?, line_end),
-        };
-        if end > 0 {
-            let mut hash = Sha256::new();
-            io::copy(&mut file.read_from(start)?.take(end - start), &mut hash)?;
-            self.move_after(Proof::hashed(start, end, hash));
-        }
-        Ok(())
+        let is_late = |left_at| now.duration_since(left_at).abs() < LATE_ROWS;
+        self.left_at.is_some_and(is_late)
     }
 }
 
 impl Checkpoint {
-    /// Begins a log at its end: every file that is there counts as read whole.
-    pub fn at_end(log: &Path, now: Timestamp) -> Result<Self> {
-        Self::first(log, now, false)
-    }
-
-    /// Begins a log at the start of the file at its path. The files beside it count as read whole.
-    pub fn at_start(log: &Path, now: Timestamp) -> Result<Self> {
-        Self::first(log, now, true)
-    }
-
-    fn first(log: &Path, now: Timestamp, reads_current: bool) -> Result<Self> {
-        let (view, _) = full_view(log, &Self::default(), now)?;
-        let mut checkpoint = view.checkpoint.unwrap_or_default();
-        for segment in view
-            .segments
-            .iter()
-            .filter(|one| !one.is_current || !reads_current)
-        {
-            let generation = &mut checkpoint.generations[segment.generation];
-            let opened = LogFile::open(&segment.path);
-            let passed = opened.and_then(|file| generation.pass_over(&file, !segment.is_current));
-            passed.with_context(|| format!("cannot read {}", segment.path.display()))?;
-        }
-        // It is not known when these were left.
-        let others = checkpoint.generations.iter_mut();
-        others.for_each(|generation| generation.left_at = None);
-        if !view.has_log {
-            let path = text_of(log);
-            let status = Status::Gone;
-            checkpoint.generations.push(Generation {
-                path,
-                status,
-                ..Generation::default()
-            });
-        }
-        checkpoint.seen_at = now;
-        Ok(checkpoint)
-    }
-
-    /// Begins to read a single file, as a replay does.
-    pub fn of_one_file() -> Self {
-        let generations = vec![Generation::default()];
-        Self {
-            generations,
-            ..Self::default()
-        }
-    }
-
     /// The position in the file at the log's path, or in the one that was there last.
     pub fn offset(&self) -> u64 {
         self.generations.last().map_or(0, |current| current.offset)
@@ -224,39 +137,15 @@ impl Checkpoint {
         let current = current.filter(|current| current.status != Status::Gone);
         current.map(|current| &current.stat)
     }
-
-    /// Notes the folders as they were listed; none where one could have changed since without a
-    /// change of its time.
-    pub(super) fn note_folders(&mut self, folders: &[(PathBuf, Timestamp)], now: Timestamp) {
-        let is_racy = folders.iter().any(|(_, modified)| is_racy(*modified, now));
-        let folders = folders.iter().filter(|_| !is_racy);
-        self.folders = folders.map(|(path, time)| (text_of(path), *time)).collect();
-    }
 }
 
 /// Opens the file at the log's path. `None`: there is none.
 pub fn open_log(log: &Path) -> Result<Option<LogFile>> {
-    match LogFile::open_plain(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some).map_err(|error| {
-            anyhow!(
-                "cannot read the audit log {}: {error}; name the right file with --audit-log or \
-                 KORA_AUDIT_LOG_PATH",
-                log.display()
-            )
-        }),
-    }
-}
-
-/// The offset after the last `\n` below `before`, or 0.
-fn line_end_before(file: &LogFile, before: u64) -> io::Result<u64> {
-    let mut end = before;
-    while end > 0 {
-        let start = end.saturating_sub(BACKWARD_CHUNK);
-        if let Some(found) = memrchr(b'\n', &file.read_range(start, end)?) {
-            return Ok(start + found as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
+    LogFile::find(log, true).map_err(|error| {
+        anyhow!(
+            "cannot read the audit log {}: {error}; name the right file with --audit-log or \
+             KORA_AUDIT_LOG_PATH",
+            log.display()
+        )
+    })
 }

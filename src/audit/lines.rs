@@ -47,7 +47,7 @@ pub struct Overlong {
 
 /// A lending reader of the lines that matter. It holds at most [`MAX_LINE`] and one chunk.
 pub struct Lines<R> {
-    source: R,
+    pub source: R,
     chunk: usize,
     max_line: usize,
     seam: memmem::Finder<'static>,
@@ -65,21 +65,14 @@ pub struct Lines<R> {
     passed: usize,
     /// Behind the last `\n` in the buffer.
     complete: usize,
-    read: u64,
+    /// How many complete lines were passed, up to and with the one found last.
+    pub read: u64,
     /// The last complete row before the buffer.
     row_before: Option<Proof>,
-    /// The overlong line that is being passed, and the one that was found last.
-    passing: Option<Passing>,
-    overlong: Option<(Overlong, Option<Proof>)>,
-}
-
-/// An overlong line on its way through the buffer.
-struct Passing {
-    start: u64,
-    hash: Sha256,
-    holds_seam: bool,
-    /// Up to this index the buffer is hashed already, and kept since a seam may begin in it.
-    hashed: usize,
+    /// The overlong line that is being passed, with the hash of what was dropped of it, and the one
+    /// that was found last.
+    passing: Option<(Overlong, Sha256)>,
+    overlong: Option<Overlong>,
 }
 
 impl<R: Read> Lines<R> {
@@ -116,19 +109,21 @@ impl<R: Read> Lines<R> {
     /// after the last `\n`, be it nothing. Returns whether there is one. An error is the source's
     /// own; all that was passed before it stays passed.
     pub fn advance(&mut self) -> io::Result<bool> {
-        if let Some((_, row)) = self.overlong.take() {
-            self.row_before = row;
-        }
+        self.overlong = None;
         while self.is_complete {
-            let is_found = match self.passing.is_some() {
-                true => self.pass_overlong(),
-                false => self.find(),
+            let is_found = match self.passing.take() {
+                Some((overlong, hash)) => self.pass_overlong(overlong, hash),
+                None => self.find(),
             };
             if is_found {
                 return Ok(true);
             }
             if self.refill()? == 0 {
-                self.end();
+                self.is_complete = false;
+                match self.passing.take() {
+                    Some((overlong, _)) => self.overlong = Some(overlong),
+                    None => self.found(self.passed, self.filled),
+                }
                 return Ok(true);
             }
         }
@@ -140,21 +135,13 @@ impl<R: Read> Lines<R> {
         Line {
             start: self.start,
             bytes: &self.buffer[self.line.clone()],
-            overlong: self.overlong.as_ref().map(|(overlong, _)| *overlong),
+            overlong: self.overlong,
             is_complete: self.is_complete,
         }
     }
 
-    /// How many complete lines were passed, up to and with the one found last.
-    pub fn read(&self) -> u64 {
-        self.read
-    }
-
     /// The last complete row, up to and with the one found last. `None` where there was none yet.
     pub fn last_row(&self) -> Option<Proof> {
-        if let Some((_, Some(row))) = &self.overlong {
-            return Some(row.clone());
-        }
         if self.passed == self.front {
             return self.row_before.clone();
         }
@@ -164,28 +151,9 @@ impl<R: Read> Lines<R> {
         Some(Proof::of(self.offset(start), row))
     }
 
-    /// What the lines are read from.
-    pub fn source(&self) -> &R {
-        &self.source
-    }
-
     fn found(&mut self, start: usize, end: usize) {
         let start = skip_nuls(&self.buffer[..end], start);
         (self.start, self.line) = (self.offset(start), start..end);
-    }
-
-    fn end(&mut self) {
-        self.is_complete = false;
-        match self.passing.take() {
-            Some(passing) => self.found_overlong(passing, None),
-            None => self.found(self.passed, self.filled),
-        }
-    }
-
-    fn found_overlong(&mut self, passing: Passing, row: Option<Proof>) {
-        let holds_seam = passing.holds_seam;
-        self.overlong = Some((Overlong { holds_seam }, row));
-        (self.start, self.line) = (passing.start, 0..0);
     }
 
     /// Passes the buffer's complete lines up to and with the next one that holds the seam's name.
@@ -208,27 +176,24 @@ impl<R: Read> Lines<R> {
 
     /// Passes the overlong line at the buffer's front as far as it is there. Returns whether that is
     /// all of it.
-    fn pass_overlong(&mut self) -> bool {
-        let Some(mut passing) = self.passing.take() else {
-            return false;
-        };
-        let unhashed = &self.buffer[passing.hashed..self.filled];
-        let newline = memchr(b'\n', unhashed);
-        let end = newline.map_or(self.filled, |at| passing.hashed + at + 1);
-        passing.hash.update(&self.buffer[passing.hashed..end]);
-        passing.holds_seam |= self.seam.find(&self.buffer[self.front..end]).is_some();
+    fn pass_overlong(&mut self, mut overlong: Overlong, mut hash: Sha256) -> bool {
+        let newline = memchr(b'\n', &self.buffer[self.front..self.filled]);
+        let end = newline.map_or(self.filled, |at| self.front + at + 1);
+        overlong.holds_seam |= self.seam.find(&self.buffer[self.front..end]).is_some();
+        // The name may begin in what is there and end in what is read next.
+        let kept = if newline.is_some() { 0 } else { SEAM.len() - 1 };
+        let dropped = end.saturating_sub(kept).max(self.front);
+        hash.update(&self.buffer[self.front..dropped]);
+        self.keep_from(dropped);
         if newline.is_none() {
-            self.keep_from(self.front.max(end.saturating_sub(SEAM.len() - 1)));
-            passing.hashed = self.filled;
-            self.passing = Some(passing);
+            self.passing = Some((overlong, hash));
             return false;
         }
-        self.keep_from(end);
         let rest = &self.buffer[self.front..self.filled];
         self.complete = self.front + line_start(rest, rest.len());
         self.read += 1;
-        let row = Proof::hashed(passing.start, self.base, passing.hash.clone());
-        self.found_overlong(passing, Some(row));
+        self.row_before = Some(Proof::hashed(self.start, self.base, hash));
+        self.overlong = Some(overlong);
         true
     }
 
@@ -240,31 +205,22 @@ impl<R: Read> Lines<R> {
             self.keep_from(skip_nuls(&self.buffer[..self.filled], self.passed));
         }
         let old = self.filled;
-        self.read_chunk()?;
+        let end = old + self.chunk;
+        self.make_room(end);
+        self.filled += loop {
+            match self.source.read(&mut self.buffer[old..end]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         let new = &self.buffer[old..self.filled];
         self.complete = memrchr(b'\n', new).map_or(self.front, |at| old + at + 1);
         let first_line = memchr(b'\n', new).map_or(self.filled, |at| old + at);
         if self.passing.is_none() && first_line - self.front > self.max_line {
-            self.passing = Some(Passing {
-                start: self.base,
-                hash: Sha256::new(),
-                holds_seam: false,
-                hashed: self.front,
-            });
+            (self.start, self.line) = (self.base, 0..0);
+            self.passing = Some((Overlong { holds_seam: false }, Sha256::new()));
         }
         Ok(self.filled - old)
-    }
-
-    fn read_chunk(&mut self) -> io::Result<()> {
-        let end = self.filled + self.chunk;
-        self.make_room(end);
-        loop {
-            match self.source.read(&mut self.buffer[self.filled..end]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break self.filled += read?,
-            }
-        }
-        Ok(())
     }
 
     fn make_room(&mut self, end: usize) {
@@ -361,7 +317,7 @@ mod tests {
                 start,
                 bytes.to_vec(),
                 overlong,
-                lines.read(),
+                lines.read,
                 lines.last_row(),
             ));
         }
@@ -505,7 +461,7 @@ mod tests {
         assert!(lines.advance().unwrap());
         let error = lines.advance().unwrap_err();
         assert_eq!(
-            (error.kind(), lines.read()),
+            (error.kind(), lines.read),
             (io::ErrorKind::UnexpectedEof, 2)
         );
         assert_eq!(lines.last_row().unwrap().end, WAKE.len() as u64 + 1);

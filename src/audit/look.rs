@@ -16,13 +16,35 @@ use super::file::{End, LogFile};
 use super::generations::{Checkpoint, Generation, Status, WHOLE, open_log};
 use super::matching::{Fate, Found, match_files};
 use super::names::{age, list, path_of};
-use super::stat::{Stat, modified};
+use super::stat::{Stat, is_racy, modified};
 
 /// How long a rotation is given to end before the files are looked for again, and how often.
 const ROTATING: Duration = Duration::from_millis(5);
 const MOST_LOOKS: usize = 10;
 /// How many generations are kept whose file is gone: one that is restored is not read again.
 const MOST_GONE: usize = 64;
+
+/// What one look at the log came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Complete lines that were read.
+    pub rows: u64,
+    /// Rows that were passed over since they are not JSON; a wake may have been in each.
+    pub malformed: u64,
+    /// Other places where a wake may have been missed.
+    pub missed: u64,
+    /// The file that was at the log's path has another place now.
+    pub rotated: bool,
+    /// Rows may have been missed: what was read last is in no file any more, or a file cannot be
+    /// read.
+    pub gap: bool,
+    /// There is no file at the log's path, and nothing that was not read elsewhere.
+    pub missing: bool,
+    /// The checkpoint is another one now.
+    pub moved: bool,
+    /// What there is to say of the files, a line each; perhaps the same in the next look.
+    pub warnings: Vec<String>,
+}
 
 /// What a look found.
 #[derive(Default)]
@@ -33,17 +55,12 @@ pub(super) struct View {
     pub segments: Vec<Segment>,
     /// There is a file at the log's path.
     pub has_log: bool,
-    /// The generation that was at the path is not there any more.
-    pub rotated: bool,
-    /// Rows may have been missed.
-    pub gap: bool,
     /// A file that is perhaps being written, or could not be examined.
     pub waiting: Option<PathBuf>,
     /// How long all such files are, as they lie on the disk.
     pub waiting_bytes: u64,
-    pub warnings: Vec<String>,
-    /// Files that may hold wakes and cannot be read.
-    pub missed: u64,
+    /// What can be said before anything is read.
+    pub summary: Summary,
 }
 
 /// A part of a generation that is to be read.
@@ -51,11 +68,7 @@ pub(super) struct Segment {
     /// Its number in the table.
     pub generation: usize,
     pub path: PathBuf,
-    /// Where it is open already.
-    pub file: Option<LogFile>,
     pub is_current: bool,
-    /// Nobody is to complete its last row any more.
-    pub is_finished: bool,
 }
 
 /// Looks at as little as tells what is new.
@@ -88,96 +101,79 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
     };
     // A copy that comes after the generation before the current one may turn out to be that generation.
     let previous = others.iter().rposition(Generation::is_followed);
-    for (number, one) in others.iter().enumerate() {
-        let is_watched = Some(number) >= previous || one.was_left_lately(now);
-        if is_watched && one.status != Status::Gone && (one.is_followed() || one.is_copy()) {
-            let file = growth(one, &path_of(&one.path))?;
-            view.segments.extend(file.map(|file| Segment {
-                is_finished: !one.was_left_lately(now),
-                ..Segment::of(file, number, false)
-            }));
+    let is_watched = |number: usize, one: &Generation| {
+        let is_near = Some(number) >= previous || one.was_left_lately(now);
+        is_near && one.status != Status::Gone && (one.is_followed() || one.is_copy())
+    };
+    let mut has_grown = false;
+    for (number, one) in checkpoint.generations.iter().enumerate() {
+        let is_current = number == others.len();
+        let path = match is_current {
+            true => log.to_owned(),
+            false => path_of(&one.path),
+        };
+        has_grown = (is_current || is_watched(number, one)) && grows(one, &path)?;
+        if has_grown {
+            view.segments.push(Segment {
+                generation: number,
+                path,
+                is_current,
+            });
         }
     }
-    let grown = growth(current, log)?;
-    // A generation that is in no file may come back.
-    if grown.is_some() || previous.is_some_and(|number| others[number].status == Status::Gone) {
-        let time_of = |path: &String| fs::metadata(path_of(path)).ok().as_ref().map(modified);
-        let mut folders = checkpoint.folders.iter();
-        if checkpoint.folders.is_empty() || folders.any(|(path, time)| time_of(path) != Some(*time))
-        {
+    // The current one came last. A generation that is in no file may come back.
+    if has_grown || previous.is_some_and(|number| others[number].status == Status::Gone) {
+        let folders = &checkpoint.folders;
+        let is_unchanged = |(path, time): &(String, Timestamp)| {
+            fs::metadata(path_of(path)).is_ok_and(|meta| modified(&meta) == *time)
+        };
+        if folders.is_empty() || !folders.iter().all(is_unchanged) {
             return None;
         }
     }
-    let current = grown.map(|file| Segment::of(file, others.len(), true));
-    view.segments.extend(current);
     Some(view)
 }
 
-impl Segment {
-    pub fn of(file: LogFile, generation: usize, is_current: bool) -> Self {
-        Self {
-            generation,
-            path: file.path.clone(),
-            file: Some(file),
-            is_current,
-            is_finished: !is_current,
-        }
-    }
-}
-
-/// The generation's file, if it is still at this path and has more to read: `Some(None)` where it is
-/// as it was, `None` where there is more to find out.
-fn growth(generation: &Generation, path: &Path) -> Option<Option<LogFile>> {
+/// Whether the generation's file, which is still at this path, has more to read; `None` where there
+/// is more to find out.
+fn grows(generation: &Generation, path: &Path) -> Option<bool> {
     let is_read = generation.status == Status::Read;
     if is_read && (!generation.is_racy || generation.is_copy()) {
         let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
         if stat.as_ref() == Some(&generation.stat) {
-            return Some(None);
+            return Some(false);
         }
     }
     // What was added to a copy may be new.
     if generation.is_copy() {
         return None;
     }
-    let file = LogFile::open_plain(path).ok()?;
+    let file = LogFile::open_as(path, true).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
-    let is_unchanged = is_read && file.stat == generation.stat;
-    goes_on.then(|| Some(file).filter(|_| !is_unchanged))
+    goes_on.then_some(!is_read || file.stat != generation.stat)
 }
 
 /// Examines all files of the log that are not as they were. Also returns whether nothing was renamed
 /// or changed meanwhile.
-pub(super) fn full_view(
-    log: &Path,
-    checkpoint: &Checkpoint,
-    now: Timestamp,
-) -> Result<(View, bool)> {
+fn full_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<(View, bool)> {
     let failed = || format!("cannot read {}", log.display());
     let table = &checkpoint.generations;
     let old_target = table.last().map(|last| path_of(&last.path));
     let listing = list(log, old_target.as_deref()).with_context(failed)?;
     let mut found = find(log, &listing.files, table);
     let unchanged: HashSet<_> = found.iter().filter_map(|file| file.unchanged).collect();
-    let candidates = table
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| !unchanged.contains(number));
-    let candidates: Vec<_> = candidates.collect();
     // The file at the path comes last: a copy that was made of it before is part of it.
-    for file in found
-        .iter_mut()
-        .rev()
-        .filter(|file| file.unchanged.is_none())
-    {
-        if file.is_current {
-            match open_log(log)? {
-                Some(opened) => file.examine(&opened, &candidates).with_context(failed)?,
-                None => file.is_current = false,
-            }
-        } else {
+    let changed = found.iter_mut().filter(|file| file.unchanged.is_none());
+    for file in changed.rev() {
+        if !file.is_current {
             let opened = LogFile::open(&file.path);
-            let examined = opened.and_then(|opened| file.examine(&opened, &candidates));
+            let examined = opened.and_then(|opened| file.examine(&opened, table, &unchanged));
             file.failure = examined.err();
+        } else if let Some(opened) = open_log(log)? {
+            file.examine(&opened, table, &unchanged)
+                .with_context(failed)?;
+        } else {
+            file.is_current = false;
         }
     }
     let is_part = |part: &Found, whole: &Found| match part.is_part_of(whole) {
@@ -185,13 +181,16 @@ pub(super) fn full_view(
         is_part if !table.is_empty() => is_part,
         _ => Ok(false),
     };
-    let fates = match_files(table, &found, now, is_part).with_context(failed)?;
+    let fates = match_files(table, &found, now, &is_part).with_context(failed)?;
     let is_of_one_moment = list(log, old_target.as_deref()).with_context(failed)?.files
         == listing.files
         && found.iter().all(|file| file.is_still_there(log));
     let mut view = renew(checkpoint, &found, &fates, now);
     if let Some(renewed) = &mut view.checkpoint {
-        renewed.note_folders(&listing.folders, now);
+        // None where one could have changed since without a change of its time.
+        let is_racy = |(_, modified): &(String, Timestamp)| is_racy(*modified, now);
+        let is_racy = listing.folders.iter().any(is_racy);
+        renewed.folders = if is_racy { Vec::new() } else { listing.folders };
     }
     Ok((view, is_of_one_moment))
 }
@@ -199,57 +198,48 @@ pub(super) fn full_view(
 /// The files to look at, the one at the log's path first, with the generations whose files are
 /// unchanged.
 fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> Vec<Found> {
-    let is_known = |one: &Generation| match one.status {
+    let is_known = |(_, one): &(usize, &Generation)| match one.status {
         Status::Read => !one.is_racy || !one.is_followed(),
         Status::Unread => !one.is_racy && !one.is_blank(),
         Status::Gone => false,
     };
-    let known = table.iter().enumerate().filter(|(_, one)| is_known(one));
-    let known: HashMap<_, _> = known
-        .map(|(number, one)| (one.stat.key(), number))
-        .collect();
+    let numbered = || table.iter().enumerate();
+    let known = numbered().filter(is_known);
+    let known: HashMap<_, _> = known.map(|(number, one)| (&one.stat, number)).collect();
     let listed = listed.iter().map(|(path, _)| path.clone());
-    let paths: BTreeSet<_> = listed
-        .chain(table.iter().map(|one| path_of(&one.path)))
-        .collect();
+    let named = listed.chain(table.iter().map(|one| path_of(&one.path)));
+    let others: BTreeSet<_> = named.map(|path| (path, false)).collect();
     let real_path = fs::canonicalize(log).unwrap_or_else(|_| log.to_owned());
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for (path, is_current) in [(real_path, true)]
-        .into_iter()
-        .chain(paths.into_iter().map(|path| (path, false)))
-    {
+    for (path, is_current) in [(real_path, true)].into_iter().chain(others) {
         let stat = match fs::metadata(&path) {
-            Ok(meta) => (is_current || meta.is_file()).then(|| Stat::of(&meta)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) if !is_current && leads_nowhere(&error) => None,
-            // Opening it will say what is wrong.
-            Err(_) => Some(Stat::default()),
+            Ok(meta) if is_current || meta.is_file() => Stat::of(&meta),
+            Ok(_) => continue,
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) => continue,
+                // There can be no file at this path, as at a link to itself.
+                Some(Errno::NOTDIR | Errno::LOOP) if !is_current => continue,
+                // Opening it will say what is wrong.
+                _ => Stat::default(),
+            },
         };
         // There may be more names of one file.
-        let Some(stat) = stat.filter(|stat| seen.insert(stat.key())) else {
-            continue;
-        };
-        let unchanged = known.get(&stat.key()).copied();
-        let unchanged = unchanged.filter(|number| table[*number].stat == stat);
-        let unchanged = unchanged.filter(|_| stat != Stat::default());
-        let length = WHOLE;
-        found.push(Found {
-            path,
-            stat,
-            is_current,
-            unchanged,
-            length,
-            ..Found::default()
-        });
+        if seen.insert(stat.key()) {
+            found.push(Found {
+                path,
+                unchanged: known.get(&stat).copied(),
+                stat,
+                is_current,
+                length: WHOLE,
+                ..Found::default()
+            });
+        }
     }
     // A copy may be all that is left of what it was made of.
     let kept: HashSet<_> = found.iter().filter_map(|file| file.unchanged).collect();
-    let lost = table
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| !kept.contains(number));
-    let lost = lost.filter(|(_, one)| one.status != Status::Gone);
+    let lost =
+        numbered().filter(|(number, one)| one.status != Status::Gone && !kept.contains(number));
     let lost: HashSet<_> = lost.filter_map(|(_, one)| one.key.as_ref()).collect();
     for file in &mut found {
         file.unchanged = file.unchanged.filter(|number| {
@@ -260,23 +250,23 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
     found
 }
 
-/// Whether there can be no file at a path, as at a link to itself.
-fn leads_nowhere(error: &io::Error) -> bool {
-    let error = Errno::from_io_error(error);
-    matches!(error, Some(Errno::NOTDIR | Errno::LOOP))
-}
-
 impl Found {
-    /// Finds out how the file begins and ends, and which of these generations it holds.
-    fn examine(&mut self, file: &LogFile, table: &[(usize, &Generation)]) -> io::Result<()> {
+    /// Finds out how the file begins and ends, and which generations it holds of those whose own
+    /// files are not unchanged.
+    fn examine(
+        &mut self,
+        file: &LogFile,
+        table: &[Generation],
+        unchanged: &HashSet<usize>,
+    ) -> io::Result<()> {
         self.stat = file.stat.clone();
         self.compression = file.compression;
         self.key = file.key();
         self.head = file.head().to_vec();
         let mut beginnings = HashMap::new();
-        let (mut rows, mut numbers) = (Vec::new(), Vec::new());
-        for &(number, one) in table {
-            let Some(key) = one.key.as_ref() else {
+        let mut rows = Vec::new();
+        for (number, one) in table.iter().enumerate() {
+            let Some(key) = &one.key else {
                 continue;
             };
             let begin = beginnings
@@ -287,23 +277,18 @@ impl Found {
             }
             self.alike.push(number);
             match &one.last_row {
-                Some(row) => {
-                    rows.push(row);
-                    numbers.push(number);
-                }
+                _ if unchanged.contains(&number) => {}
+                Some(row) => rows.push((number, row)),
                 None if one.is_followed() => self.holds.push(number),
                 None => {}
             }
         }
-        if table.is_empty() && file.is_gzip() {
-            // The first run does not need to know how much there is.
-            return Ok(());
+        // The first run does not need to know how much there is.
+        if !table.is_empty() || !file.is_gzip() {
+            let (length, end, holds) = file.examine(&rows)?;
+            (self.length, self.end) = (length, end);
+            self.holds.extend(holds);
         }
-        let (length, end, holds) = file.examine(&rows)?;
-        let holds = numbers.into_iter().zip(holds);
-        self.holds
-            .extend(holds.filter_map(|(number, holds)| holds.then_some(number)));
-        (self.length, self.end) = (length, end);
         Ok(())
     }
 
@@ -313,129 +298,111 @@ impl Found {
         if self.head.is_empty() || !is_alike {
             return Ok(false);
         }
-        let open = |file: &Self| match file.is_current {
-            true => LogFile::open_plain(&file.path),
-            false => LogFile::open(&file.path),
-        };
+        let open = |file: &Self| LogFile::open_as(&file.path, file.is_current);
         open(self)?.is_part_of(&open(whole)?)
     }
 
     /// Whether the file is as it was found; the log may have grown.
     fn is_still_there(&self, log: &Path) -> bool {
         let path = if self.is_current { log } else { &self.path };
-        let now = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
-        let has_grown = |now: &Stat| {
-            self.is_current && now.is_same_file(&self.stat) && now.size >= self.stat.size
-        };
-        self.unchanged.is_some() || now.is_some_and(|now| now == self.stat || has_grown(&now))
+        self.unchanged.is_some()
+            || fs::metadata(path).is_ok_and(|meta| {
+                let now = Stat::of(&meta);
+                let is_same = now.is_same_file(&self.stat) && now.size >= self.stat.size;
+                now == self.stat || self.is_current && is_same
+            })
     }
 }
 
 /// Makes the new table, and says what is to be read.
 fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestamp) -> View {
     let table = &checkpoint.generations;
-    let waiting = found.iter().zip(fates);
-    let waiting = waiting.filter(|(_, fate)| **fate == Fate::Waits);
+    let is_new = |(file, fate): (&Found, &Fate)| *fate == Fate::New && !file.is_current;
+    let has_new = found.iter().zip(fates).any(is_new);
+    let is_cut = !found.iter().all(Found::is_plain);
     let mut view = View {
         has_log: found.iter().any(|file| file.is_current),
-        waiting: waiting.clone().next().map(|(file, _)| file.path.clone()),
-        waiting_bytes: waiting.map(|(file, _)| file.stat.size).sum(),
         ..View::default()
     };
-    let is_cut = found
-        .iter()
-        .any(|file| file.compression != Compression::None);
-    let is_left = view.has_log || fates.contains(&Fate::New);
     let mut place: Vec<Option<&Found>> = vec![None; table.len()];
     let mut entries = Vec::new();
-    for (file, fate) in found.iter().zip(fates) {
-        view.warn_of(file, *fate);
-        let (mut number, mut one) = (table.len(), Generation::default());
+    for (file, &fate) in found.iter().zip(fates) {
+        view.note(file, fate);
+        let (mut number, mut one, mut was_last) = (table.len(), Generation::default(), false);
         if let Fate::GoesOn {
             generation,
             is_proven,
-        } = *fate
+        } = fate
         {
             place[generation] = Some(file);
             one = table[generation].clone();
+            was_last = generation + 1 == table.len();
             number = if is_proven { generation } else { number };
         }
-        let was_last =
-            matches!(*fate, Fate::GoesOn { generation, .. } if generation + 1 == table.len());
-        let is_left_now = is_left && !file.is_current && (*fate == Fate::New || was_last);
-        let is_to_read = one.take_over(file, *fate, is_left_now, now);
+        let is_left =
+            !file.is_current && (fate == Fate::New || was_last && (view.has_log || has_new));
+        let is_to_read = one.take_over(file, fate, is_left, now);
         // What is known goes before what is new, and the current file last.
         let order = (file.is_current, number, age(&file.path, &file.stat, is_cut));
         entries.push((order, one, is_to_read.then_some(file)));
     }
-    for (number, one) in table
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| place[*number].is_none())
-    {
+    for (number, one) in table.iter().enumerate() {
         let is_replaced = || found.iter().any(|file| file.stat.is_same_file(&one.stat));
-        if one.is_blank() || !one.is_followed() && is_replaced() {
+        if place[number].is_some() || one.is_blank() || !one.is_followed() && is_replaced() {
             continue;
         }
         let mut one = one.clone();
+        let path = path_of(&one.path);
         one.left_at = one.left_at.or(view.has_log.then_some(now));
         let is_last = number + 1 == table.len() && one.status != Status::Gone;
         let is_missed = is_last || one.status == Status::Unread;
-        let is_copied = fates.contains(&Fate::Copy { of: Some(number) });
         one.status = match view.waiting {
             Some(_) if is_missed => Status::Unread,
             _ => Status::Gone,
         };
+        let is_copied = fates.contains(&Fate::Copy { of: Some(number) });
         if is_missed && one.status == Status::Gone && !is_copied {
-            view.gap = true;
-            view.warnings.push(format!(
+            view.summary.gap = true;
+            view.summary.warnings.push(format!(
                 "{}: what was read last (up to byte {}, {}) is in no file any more: rows may have \
                  been missed",
-                path_of(&one.path).display(),
+                path.display(),
                 one.offset,
                 checkpoint.seen_at
             ));
         }
-        let order = (false, number, age(&path_of(&one.path), &one.stat, is_cut));
-        entries.push((order, one, None));
+        entries.push(((false, number, age(&path, &one.stat, is_cut)), one, None));
     }
     entries.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-    let is_gone = |one: &Generation| one.status == Status::Gone;
-    let gone = entries.iter().filter(|(_, one, _)| is_gone(one)).count();
-    let mut surplus = gone.saturating_sub(MOST_GONE);
+    let gone = entries
+        .iter()
+        .filter(|(_, one, _)| one.status == Status::Gone);
+    let mut surplus = gone.count().saturating_sub(MOST_GONE);
     let mut generations = Vec::new();
     for (_, one, to_read) in entries {
-        if is_gone(&one) && surplus > 0 {
+        if one.status == Status::Gone && surplus > 0 {
             surplus -= 1;
             continue;
         }
         view.segments.extend(to_read.map(|file| Segment {
             generation: generations.len(),
             path: file.path.clone(),
-            file: None,
             is_current: file.is_current,
-            is_finished: !file.is_current
-                && (view.has_log || one.left_at.is_some())
-                && !one.was_left_lately(now)
-                || file.compression == Compression::Gzip,
         }));
         generations.push(one);
     }
-    let is_idle = view.segments.is_empty() && view.waiting.is_none() && view.missed == 0;
-    if is_idle && !view.has_log {
-        let rotated = place.last().is_some_and(Option::is_some);
-        return View {
-            rotated,
-            ..View::default()
-        };
-    }
-    let is_new = |(file, fate): (&Found, &Fate)| *fate == Fate::New && !file.is_current;
-    let has_new = found.iter().zip(fates).any(is_new);
-    view.rotated = match (place.last(), table.last()) {
-        (Some(Some(file)), _) => !file.is_current || has_new,
-        (_, Some(last)) => !view.gap && (has_new || !is_gone(last)),
-        _ => false,
+    let last_place = place.last().copied().flatten();
+    view.summary.rotated = match (last_place, table.last()) {
+        (Some(file), _) => !file.is_current || has_new,
+        (None, Some(last)) => !view.summary.gap && (has_new || last.status != Status::Gone),
+        (None, None) => false,
     };
+    let is_idle = view.segments.is_empty() && view.waiting.is_none() && view.summary.missed == 0;
+    if is_idle && !view.has_log {
+        let mut idle = View::default();
+        idle.summary.rotated = last_place.is_some();
+        return idle;
+    }
     view.checkpoint = Some(Checkpoint {
         generations,
         ..checkpoint.clone()
@@ -444,7 +411,12 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
 }
 
 impl View {
-    fn warn_of(&mut self, file: &Found, fate: Fate) {
+    /// Notes what cannot be read, or not yet.
+    fn note(&mut self, file: &Found, fate: Fate) {
+        if fate == Fate::Waits {
+            self.waiting.get_or_insert_with(|| file.path.clone());
+            self.waiting_bytes += file.stat.size;
+        }
         let why = match (&file.failure, file.compression) {
             (Some(failure), _) => failure.to_string(),
             (None, Compression::Unreadable(name)) if fate == Fate::Unreadable => {
@@ -452,10 +424,10 @@ impl View {
             }
             _ => return,
         };
-        self.gap |= fate == Fate::Unreadable;
-        self.missed += 1;
+        self.summary.gap |= fate == Fate::Unreadable;
+        self.summary.missed += 1;
         let path = file.path.display();
-        self.warnings.push(format!(
+        self.summary.warnings.push(format!(
             "cannot read {path}: {why}: rows may have been missed"
         ));
     }
@@ -464,7 +436,8 @@ impl View {
 impl Generation {
     /// Takes over what was found of its file. Returns whether that is to be read.
     fn take_over(&mut self, file: &Found, fate: Fate, is_left: bool, now: Timestamp) -> bool {
-        if matches!(fate, Fate::Copy { .. } | Fate::Unreadable) {
+        let is_copy = matches!(fate, Fate::Copy { .. });
+        if is_copy || fate == Fate::Unreadable {
             (self.offset, self.judged) = (WHOLE, file.length);
         }
         let has_grown = file.unchanged.is_none() && file.length > self.judged;
@@ -474,37 +447,26 @@ impl Generation {
         }
         let is_left_now = is_left && self.left_at.is_none();
         let is_unread = file.is_current || is_left_now || self.status == Status::Unread;
-        let done = if is_unread {
-            self.offset
-        } else {
-            self.offset.max(self.judged)
-        };
+        let judged = if is_unread { 0 } else { self.judged };
         let is_as_read = file.unchanged.is_some() && self.status == Status::Read && !is_left_now;
-        let is_readable = !matches!(file.compression, Compression::Unreadable(_));
         let is_to_read = match fate {
-            Fate::GoesOn { .. } => is_readable && !is_as_read && file.length > done,
+            Fate::GoesOn { .. } => {
+                let is_readable = !matches!(file.compression, Compression::Unreadable(_));
+                is_readable && !is_as_read && file.length > self.offset.max(judged)
+            }
             Fate::New => file.length > 0 || file.end != End::Whole,
             _ => false,
         };
         if fate != Fate::Waits {
             self.key = file.key.clone().or(self.key.take());
         }
-        self.see(
-            &file.path,
-            &file.stat,
-            file.compression == Compression::None,
-            now,
-        );
+        self.see(&file.path, &file.stat, file.is_plain(), now);
         self.status = match is_to_read || fate == Fate::Waits {
             true => Status::Unread,
             false => Status::Read,
         };
-        self.left_at = match (file.is_current, is_left_now) {
-            (true, _) => None,
-            (_, true) => Some(now),
-            _ if matches!(fate, Fate::Copy { .. }) => self.left_at.or(Some(now)),
-            _ => self.left_at,
-        };
+        let left_at = self.left_at.or((is_left || is_copy).then_some(now));
+        self.left_at = left_at.filter(|_| !file.is_current);
         is_to_read
     }
 }

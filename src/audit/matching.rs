@@ -58,22 +58,15 @@ pub(super) enum Fate {
     Unreadable,
 }
 
-impl Fate {
-    fn is_file_of(generation: usize) -> Self {
-        let is_proven = true;
-        Self::GoesOn {
-            generation,
-            is_proven,
-        }
-    }
-}
+/// Whether the content of the first file is a prefix of the second's.
+type IsPart<'a> = dyn Fn(&Found, &Found) -> io::Result<bool> + 'a;
 
 /// What is found out so far.
-struct Matching<'a, F> {
+struct Matching<'a> {
     table: &'a [Generation],
     found: &'a [Found],
     now: Timestamp,
-    is_part: F,
+    is_part: &'a IsPart<'a>,
     fates: Vec<Option<Fate>>,
     /// Which generations were not found yet.
     is_free: Vec<bool>,
@@ -82,14 +75,13 @@ struct Matching<'a, F> {
     own: Vec<Option<usize>>,
 }
 
-/// Finds out what each file is. `is_part` compares the content of two: is the first a prefix of the
-/// second?
-pub(super) fn match_files<E>(
+/// Finds out what each file is.
+pub(super) fn match_files(
     table: &[Generation],
     found: &[Found],
     now: Timestamp,
-    is_part: impl Fn(&Found, &Found) -> Result<bool, E>,
-) -> Result<Vec<Fate>, E> {
+    is_part: &IsPart,
+) -> io::Result<Vec<Fate>> {
     let own = |file: &Found| {
         let is_own = |one: &Generation| {
             let had_no_row = one.is_blank() && one.status == Status::Read && one.is_followed();
@@ -103,16 +95,11 @@ pub(super) fn match_files<E>(
         found,
         now,
         is_part,
-        fates: found
-            .iter()
-            .map(|file| file.fate_alone(table.is_empty(), now))
-            .collect(),
+        fates: vec![None; found.len()],
         is_free: vec![true; table.len()],
         own: found.iter().map(own).collect(),
     };
-    for generation in found.iter().filter_map(|file| file.unchanged) {
-        matching.is_free[generation] = false;
-    }
+    matching.judge_alone();
     matching.keep_copies()?;
     matching.match_content();
     for number in 0..found.len() {
@@ -124,46 +111,35 @@ pub(super) fn match_files<E>(
 }
 
 impl Found {
-    /// What it is, where that can be said of it alone. The first run takes what it cannot read for
-    /// history; later it is tried again until it can be read.
-    fn fate_alone(&self, is_first_run: bool, now: Timestamp) -> Option<Fate> {
-        if let Some(generation) = self.unchanged {
-            return Some(Fate::is_file_of(generation));
-        }
-        match self.failure {
-            Some(_) if is_first_run => Some(Fate::Unreadable),
-            Some(_) => Some(Fate::Waits),
-            None => (self.end == End::Early && self.is_fresh(now)).then_some(Fate::Waits),
-        }
-    }
-
     /// Whether it may still be written by what compresses it. A time in the future is a clock that
     /// was set back: it must not hold up the rows for long.
     fn is_fresh(&self, now: Timestamp) -> bool {
         now.duration_since(self.stat.modified).abs() < BEING_WRITTEN
     }
 
-    /// Whether it has the time of another one: a compression keeps it. Some tools cut it to the
-    /// second.
+    /// Whether a tool cut its time to the second.
+    fn is_cut(&self) -> bool {
+        self.stat.modified.subsec_nanosecond() == 0
+    }
+
+    /// Whether it has the time of another one: a compression keeps it.
     fn has_time(&self, time: Timestamp) -> bool {
         let own = self.stat.modified;
-        let is_cut = own.subsec_nanosecond() == 0;
-        own == time || is_cut && own.as_second() == time.as_second()
+        own == time || self.is_cut() && own.as_second() == time.as_second()
     }
 
     /// Whether it was not changed since then. A time that was cut to the second proves less.
     fn is_older_than(&self, time: Timestamp, is_cut_enough: bool) -> bool {
         let own = self.stat.modified;
-        let is_cut = own.subsec_nanosecond() == 0;
-        own <= time && (!is_cut || is_cut_enough || own.as_second() < time.as_second())
+        own <= time && (!self.is_cut() || is_cut_enough || own.as_second() < time.as_second())
     }
 
-    fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.compression == Compression::None
     }
 }
 
-impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
+impl Matching<'_> {
     fn go_on(&mut self, number: usize, generation: usize, is_proven: bool) -> Fate {
         self.is_free[generation] = false;
         let fate = Fate::GoesOn {
@@ -174,18 +150,35 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
         fate
     }
 
+    /// The generation that counts as read whole whose file this is.
+    fn own_whole(&self, number: usize) -> Option<usize> {
+        self.own[number].filter(|own| !self.table[*own].is_followed())
+    }
+
+    /// Says what a file is where that can be said of it alone. The first run takes what it cannot
+    /// read for history; later it is tried again until it can be read.
+    fn judge_alone(&mut self) {
+        for (number, file) in self.found.iter().enumerate() {
+            if let Some(generation) = file.unchanged {
+                self.go_on(number, generation, true);
+            } else if file.failure.is_some() && self.table.is_empty() {
+                self.fates[number] = Some(Fate::Unreadable);
+            } else if file.failure.is_some() || file.end == End::Early && file.is_fresh(self.now) {
+                self.fates[number] = Some(Fate::Waits);
+            }
+        }
+    }
+
     /// What was a copy may be all that is left now of what it was made of; not where another file
     /// still holds all of it.
-    fn keep_copies(&mut self) -> Result<(), E> {
+    fn keep_copies(&mut self) -> io::Result<()> {
         for (number, file) in self.found.iter().enumerate() {
-            let whole =
-                |number: usize| self.own[number].filter(|one| !self.table[*one].is_followed());
-            let (Some(copy), None) = (whole(number), self.fates[number]) else {
+            let (Some(copy), None) = (self.own_whole(number), self.fates[number]) else {
                 continue;
             };
             for (other_number, other) in self.found.iter().enumerate() {
-                let is_original = whole(other_number).is_none() && other.length >= file.length;
-                if is_original && (self.is_part)(file, other)? {
+                let is_original = self.own_whole(other_number).is_none();
+                if is_original && other.length >= file.length && (self.is_part)(file, other)? {
                     self.go_on(number, copy, true);
                     break;
                 }
@@ -213,28 +206,25 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
         for (is_own, _, generation, number) in pairs {
             if self.is_free[generation] && self.fates[number].is_none() {
                 let was_left = self.table[generation].left_at.is_some();
-                self.go_on(
-                    number,
-                    generation,
-                    files[generation] == 1 || is_own && was_left,
-                );
+                let is_proven = files[generation] == 1 || is_own && was_left;
+                self.go_on(number, generation, is_proven);
             }
         }
     }
 
     /// Says what a file is that no generation goes on in by its content.
-    fn judge(&mut self, number: usize) -> Result<Fate, E> {
+    fn judge(&mut self, number: usize) -> io::Result<Fate> {
         let file = &self.found[number];
-        let own = self.own[number].filter(|own| self.is_free[*own]);
-        let own_whole = own.filter(|own| !self.table[*own].is_followed());
         if let Compression::Unreadable(_) = file.compression {
             return Ok(self.judge_unreadable(number));
         }
+        let is_free = |own: &usize| self.is_free[*own];
+        let own = self.own[number].filter(is_free);
         if !file.is_current {
             if let Some(of) = self.consumed(number) {
                 return Ok(Fate::Copy { of });
             }
-            if let Some(own) = own_whole {
+            if let Some(own) = self.own_whole(number).filter(is_free) {
                 return Ok(self.go_on(number, own, true));
             }
             if self.is_copy(number)? {
@@ -250,52 +240,35 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
     /// `Some(None)`: rows may have been missed.
     fn consumed(&self, number: usize) -> Option<Option<usize>> {
         let file = &self.found[number];
-        let is_own = |one: &Generation| one.stat.is_same_file(&file.stat);
-        let alike = file
-            .alike
-            .iter()
-            .copied()
-            .filter(|one| !is_own(&self.table[*one]));
-        let is_at_hand = |one: &Generation| {
-            let mut stats = self.found.iter().map(|found| &found.stat);
-            stats.any(|stat| stat.is_same_file(&one.stat))
-        };
-        let is_alone = |generation: usize| {
-            let mut others = self
+        let is_other = |one: &usize| !self.table[*one].stat.is_same_file(&file.stat);
+        let alike: Vec<_> = file.alike.iter().copied().filter(is_other).collect();
+        let free = alike.iter().filter(|one| self.is_free[**one]);
+        free.copied().find_map(|generation| {
+            let one = &self.table[generation];
+            let is_at_hand = self
                 .found
                 .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != number);
-            alike.clone().count() == 1
-                && !others.any(|(_, other)| other.alike.contains(&generation))
-        };
-        alike
-            .clone()
-            .filter(|one| self.is_free[*one])
-            .find_map(|generation| {
-                let one = &self.table[generation];
-                let is_alone = is_alone(generation);
-                let is_older = file.is_older_than(one.stat.modified, is_alone);
-                let is_copy = file.end == End::Whole
-                    && file.length < one.offset
-                    && (one.is_followed() || one.judged == 0 && !is_at_hand(one))
-                    && (is_alone || is_older && one.status != Status::Gone);
-                let is_sure = is_older && file.end == End::Whole;
-                is_copy.then_some(Some(generation).filter(|_| is_sure))
-            })
+                .any(|file| file.stat.is_same_file(&one.stat));
+            let begins_alike = |file: &&Found| file.alike.contains(&generation);
+            let is_alone = alike.len() == 1 && self.found.iter().filter(begins_alike).count() == 1;
+            let is_older = file.is_older_than(one.stat.modified, is_alone);
+            let is_copy = file.end == End::Whole
+                && file.length < one.offset
+                && (one.is_followed() || one.judged == 0 && !is_at_hand)
+                && (is_alone || is_older && one.status != Status::Gone);
+            is_copy.then_some(is_older.then_some(generation))
+        })
     }
 
     /// Whether the content is a prefix of another file's. Of files with the same content one is
     /// read.
-    fn is_copy(&self, number: usize) -> Result<bool, E> {
-        let file = &self.found[number];
+    fn is_copy(&self, number: usize) -> io::Result<bool> {
         let is_own = |number: usize| self.own[number].is_some_and(|own| self.is_free[own]);
-        let rank = (
-            file.length,
-            is_own(number),
-            file.is_plain(),
-            Reverse(number),
-        );
+        let rank = |number: usize, is_certain| {
+            let file = &self.found[number];
+            (file.length, is_certain, file.is_plain(), Reverse(number))
+        };
+        let file = &self.found[number];
         for (other_number, other) in self.found.iter().enumerate() {
             let (is_read, is_certain) = match self.fates[other_number] {
                 // What was not examined is compared where it begins alike. A copy says nothing of
@@ -308,13 +281,10 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
                 Some(Fate::New) | None => (true, other.is_current || is_own(other_number)),
                 _ => (false, false),
             };
-            let other_rank = (
-                other.length,
-                is_certain,
-                other.is_plain(),
-                Reverse(other_number),
-            );
-            if is_read && rank < other_rank && (self.is_part)(file, other)? {
+            if is_read
+                && rank(number, is_own(number)) < rank(other_number, is_certain)
+                && (self.is_part)(file, other)?
+            {
                 return Ok(true);
             }
         }
@@ -325,19 +295,19 @@ impl<E, F: Fn(&Found, &Found) -> Result<bool, E>> Matching<'_, F> {
     /// one that is still being made of the file beside it.
     fn judge_unreadable(&mut self, number: usize) -> Fate {
         let file = &self.found[number];
-        let is_it = |number: &usize| {
-            let one = &self.table[*number];
-            self.is_free[*number]
-                && one.status != Status::Unread
-                && file.has_time(one.stat.modified)
+        let is_it = |(number, one): (usize, &Generation)| {
+            let is_open = self.is_free[number] && one.status != Status::Unread;
+            is_open && file.has_time(one.stat.modified)
         };
-        if let Some(generation) = (0..self.table.len()).find(is_it) {
+        if let Some(generation) = self.table.iter().enumerate().position(is_it) {
             return self.go_on(number, generation, true);
         }
         let plain = file.path.with_extension("");
-        let mut made_of = self.found.iter().filter(|other| other.path == plain);
-        let is_time = |other: &Found| file.is_fresh(self.now) || file.has_time(other.stat.modified);
-        match made_of.any(is_time) {
+        let is_made_of = |other: &Found| {
+            let is_time = file.is_fresh(self.now) || file.has_time(other.stat.modified);
+            other.path == plain && is_time
+        };
+        match self.found.iter().any(is_made_of) {
             true => Fate::Copy { of: None },
             false => Fate::Unreadable,
         }
@@ -422,14 +392,17 @@ mod tests {
 
     /// The fates of the files; `parts` are pairs of inodes, the first a prefix of the second.
     fn fates(table: &[Generation], found: &[Found], parts: &[(u64, u64)]) -> Vec<Fate> {
-        let is_part = |part: &Found, whole: &Found| {
-            Ok::<_, io::Error>(parts.contains(&(part.stat.inode, whole.stat.inode)))
-        };
-        match_files(table, found, at(0), is_part).unwrap_or_default()
+        let is_part =
+            |part: &Found, whole: &Found| Ok(parts.contains(&(part.stat.inode, whole.stat.inode)));
+        match_files(table, found, at(0), &is_part).unwrap_or_default()
     }
 
     fn on(generation: usize) -> Fate {
-        Fate::is_file_of(generation)
+        let is_proven = true;
+        Fate::GoesOn {
+            generation,
+            is_proven,
+        }
     }
 
     fn perhaps(generation: usize) -> Fate {

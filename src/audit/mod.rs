@@ -8,7 +8,7 @@ pub mod file;
 pub mod generations;
 pub mod lag;
 mod lines;
-mod look;
+pub mod look;
 mod matching;
 pub mod names;
 pub mod proof;

@@ -16,13 +16,16 @@ use super::compression::ENDINGS;
 use super::generations::Checkpoint;
 use super::stat::{Stat, modified};
 
+/// Why a folder holds nothing for us.
+const CLOSED: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+
 /// What was beside a log at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// Each with its inode: a name that means another file is another listing.
     pub files: BTreeSet<(PathBuf, u64)>,
     /// The log's own folder and those that hold files of it, each with when it last changed.
-    pub folders: Vec<(PathBuf, Timestamp)>,
+    pub folders: Vec<(String, Timestamp)>,
 }
 
 /// Lists the files that the log may have been rotated into: beside the log (beside the link and
@@ -42,37 +45,29 @@ pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing>
             is_rotated(name.as_bytes(), other.as_bytes())
                 || old_name.is_some_and(|old| is_between(old, name, other))
         };
-        // The folder of a bare file name.
-        let own = if folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            folder
-        };
-        let mut folders = vec![own.to_owned()];
-        while let Some(folder) = folders.pop() {
-            let opened = fs::metadata(&folder).and_then(|meta| Ok((meta, fs::read_dir(&folder)?)));
-            let (meta, entries) = match opened.map_err(|error| (error.kind(), error)) {
-                Err((io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied, _)) => continue,
-                Err((_, error)) => return Err(error),
-                Ok(opened) => opened,
+        let mut folders = vec![folder.to_owned()];
+        while let Some(path) = folders.pop() {
+            let opened = fs::metadata(&path).and_then(|meta| Ok((meta, fs::read_dir(&path)?)));
+            let (meta, entries) = match opened {
+                Err(error) if CLOSED.contains(&error.kind()) => continue,
+                opened => opened?,
             };
             let before = listing.files.len();
             for entry in entries {
                 let entry = entry?;
                 if is_folder(&entry) {
-                    folders.extend((folder == own).then(|| entry.path()));
+                    folders.extend((path == folder).then(|| entry.path()));
                 } else if is_of_log(&entry.file_name()) {
                     listing.files.insert((entry.path(), entry.ino()));
                 }
             }
-            if folder == own || listing.files.len() > before {
-                listing.folders.push((folder, modified(&meta)));
+            if path == folder || listing.files.len() > before {
+                listing.folders.push((text_of(&path), modified(&meta)));
             }
         }
     }
-    listing
-        .files
-        .retain(|(path, _)| path != log && *path != target);
+    let is_rotated = |(path, _): &(PathBuf, u64)| path != log && *path != target;
+    listing.files.retain(is_rotated);
     Ok(listing)
 }
 
@@ -87,15 +82,11 @@ fn is_folder(entry: &DirEntry) -> bool {
 /// Whether this is a name that a log of that name is rotated to.
 fn is_rotated(log: &[u8], name: &[u8]) -> bool {
     let name = without_ending(name);
-    let dot = log
-        .iter()
-        .rposition(|byte| *byte == b'.')
-        .filter(|dot| *dot > 0);
-    let (stem, extension) = log.split_at(dot.unwrap_or(log.len()));
+    let stem = Path::new(OsStr::from_bytes(log)).file_stem();
+    let (stem, extension) = log.split_at(stem.map_or(0, OsStr::len));
     let after = name.strip_prefix(log);
-    let inside = name
-        .strip_prefix(stem)
-        .and_then(|rest| rest.strip_suffix(extension));
+    let inside = name.strip_prefix(stem);
+    let inside = inside.and_then(|rest| rest.strip_suffix(extension));
     after == Some(b".old") || after.into_iter().chain(inside).any(is_stamp)
 }
 
@@ -109,11 +100,8 @@ fn is_stamp(text: &[u8]) -> bool {
 /// stands before both was there before the log was first read.
 fn is_between(old: &OsStr, new: &OsStr, name: &OsStr) -> bool {
     let [old, new, name] = [old, new, name].map(|name| without_ending(name.as_bytes()));
-    let shared = old
-        .iter()
-        .zip(new)
-        .take_while(|(old, new)| old == new)
-        .count();
+    let both = old.iter().zip(new);
+    let shared = both.take_while(|(old, new)| old == new).count();
     // By length first, since numbers may not be padded.
     let order = |name: &[u8]| (name.len(), name.to_vec());
     let is_between = order(old) < order(name) && order(name) < order(new);
@@ -132,10 +120,7 @@ fn without_ending(name: &[u8]) -> &[u8] {
 /// (`is_cut`): `.2` is older than `.1`, and names with a date are older the smaller they are.
 pub(super) fn age(path: &Path, stat: &Stat, is_cut: bool) -> (i64, Reverse<u64>, i32, OsString) {
     let name = path.file_name().unwrap_or_default();
-    let fraction = match is_cut {
-        true => 0,
-        false => stat.modified.subsec_nanosecond(),
-    };
+    let fraction = stat.modified.subsec_nanosecond() * i32::from(!is_cut);
     let number = Reverse(number_in(&name.to_string_lossy()));
     (stat.modified.as_second(), number, fraction, name.to_owned())
 }
@@ -146,11 +131,8 @@ fn number_in(name: &str) -> u64 {
     while let Some((rest, part)) = before.rsplit_once('.') {
         let digits = rest.bytes().filter(u8::is_ascii_digit).count();
         if let Ok(number) = part.parse() {
-            return if digits < 8 && part.len() < 6 {
-                number
-            } else {
-                0
-            };
+            let is_number = digits < 8 && part.len() < 6;
+            return if is_number { number } else { 0 };
         }
         before = rest;
     }
@@ -161,11 +143,8 @@ fn number_in(name: &str) -> u64 {
 /// resolved. See [`text_of`] for bytes that are not UTF-8.
 pub fn log_key(log: &Path) -> String {
     let mut path = PathBuf::new();
-    for part in std::path::absolute(log)
-        .as_deref()
-        .unwrap_or(log)
-        .components()
-    {
+    let absolute = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
+    for part in absolute.components() {
         match part {
             Component::ParentDir => drop(path.pop()),
             part => path.push(part),
@@ -189,10 +168,7 @@ pub fn path_of(text: &str) -> PathBuf {
     let Some(digits) = text.strip_prefix("//") else {
         return PathBuf::from(text);
     };
-    let byte = |pair: &[u8]| {
-        let pair = str::from_utf8(pair).ok()?;
-        u8::from_str_radix(pair, 16).ok()
-    };
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
     let bytes = digits.as_bytes().chunks(2).filter_map(byte);
     OsString::from_vec(bytes.collect()).into()
 }
@@ -214,9 +190,9 @@ pub fn known_key<'a>(
         Some(folder.join(path.file_name()?))
     };
     let (stat, place) = (stat_of(log), place_of(log));
+    let is_same = |other: &Stat| stat.as_ref().is_some_and(|stat| stat.is_same_file(other));
     let mut logs = logs.filter(|(known, checkpoint)| {
         let path = path_of(known);
-        let is_same = |other: &Stat| stat.as_ref().is_some_and(|stat| stat.is_same_file(other));
         stat_of(&path).as_ref().is_some_and(is_same)
             || checkpoint.current().is_some_and(is_same)
             || place.is_some() && place_of(&path) == place

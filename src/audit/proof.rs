@@ -21,13 +21,14 @@ impl TryFrom<String> for Proof {
 
     fn try_from(text: String) -> Result<Self, String> {
         let mut parts = text.splitn(3, ' ');
-        let mut number = || parts.next()?.parse().ok();
-        let (start, end) = (number(), number());
-        let hash = parts.next().map(str::to_owned);
-        match (start, end, hash) {
-            (Some(start), Some(end), Some(hash)) => Ok(Self { start, end, hash }),
-            _ => Err(format!("{text:?} is no proof")),
-        }
+        let mut parse = || {
+            Some(Self {
+                start: parts.next()?.parse().ok()?,
+                end: parts.next()?.parse().ok()?,
+                hash: parts.next()?.to_owned(),
+            })
+        };
+        parse().ok_or_else(|| format!("{text:?} is no proof"))
     }
 }
 
@@ -49,10 +50,6 @@ impl Proof {
         let mut hash = hex(hash);
         hash.truncate(DIGITS);
         Self { start, end, hash }
-    }
-
-    pub fn length(&self) -> u64 {
-        self.end.saturating_sub(self.start)
     }
 }
 

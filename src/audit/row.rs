@@ -40,20 +40,25 @@ impl Rows {
             Event::Recovery(_) => None,
         })
     }
+
+    fn judge_rest(&mut self, line: &[u8], behind_row: usize) {
+        let rest = skip_padding(line, behind_row);
+        if rest < line.len() {
+            self.malformed.get_or_insert(rest as u64);
+        }
+    }
 }
 
 /// Reads one line, given without its `\n`. White space, NUL bytes and a byte order mark around rows
 /// are nothing.
 pub fn read_rows(line: &[u8]) -> Rows {
-    match only_object(line) {
-        Some(object) => Rows {
-            events: event(&line[object.clone()])
-                .map(|event| (event, object))
-                .into_iter()
-                .collect(),
-            malformed: None,
-        },
-        None => salvage(line),
+    let Some(object) = only_object(line) else {
+        return salvage(line);
+    };
+    let event = event(&line[object.clone()]);
+    Rows {
+        events: event.map(|event| (event, object)).into_iter().collect(),
+        malformed: None,
     }
 }
 
@@ -85,15 +90,14 @@ fn salvage(line: &[u8]) -> Rows {
             continue;
         }
         match json::object_at(line, start) {
-            Err(open) => open
-                .into_iter()
-                .for_each(|object| torn[object as usize] = true),
+            Err(open) => open.iter().for_each(|at| torn[*at as usize] = true),
             Ok(end) => {
                 at = end;
                 let object = &line[start..end];
-                if own_seam(object).is_some() {
-                    rows.events
-                        .extend(event(object).map(|event| (event, start..end)));
+                let [seam] = json::last_of(object, ["seam"]);
+                if seam.and_then(json::string).is_some() {
+                    let event = event(object).map(|event| (event, start..end));
+                    rows.events.extend(event);
                     rows.judge_rest(&line[..start], behind_row);
                     behind_row = end;
                 }
@@ -104,27 +108,11 @@ fn salvage(line: &[u8]) -> Rows {
     rows
 }
 
-impl Rows {
-    fn judge_rest(&mut self, line: &[u8], behind_row: usize) {
-        let rest = skip_padding(line, behind_row);
-        if rest < line.len() {
-            self.malformed.get_or_insert(rest as u64);
-        }
-    }
-}
-
 fn skip_padding(line: &[u8], at: usize) -> usize {
-    let mark = if at == 0 && line.starts_with(BYTE_ORDER_MARK) {
-        BYTE_ORDER_MARK.len()
-    } else {
-        0
-    };
-    let rest = &line[at + mark..];
-    at + mark
-        + rest
-            .iter()
-            .take_while(|byte| matches!(byte, b'\0' | b' ' | b'\t' | b'\r'))
-            .count()
+    let has_mark = at == 0 && line.starts_with(BYTE_ORDER_MARK);
+    let at = if has_mark { BYTE_ORDER_MARK.len() } else { at };
+    let is_padding = |byte: &&u8| matches!(byte, b'\0' | b' ' | b'\t' | b'\r');
+    at + line[at..].iter().take_while(is_padding).count()
 }
 
 /// What a whole object means to us, if anything.
@@ -135,11 +123,6 @@ fn event(object: &[u8]) -> Option<Event> {
         RECOVERED_SEAM => Recovery::from_row(emitted_at, details).map(Event::Recovery),
         _ => None,
     }
-}
-
-fn own_seam(object: &[u8]) -> Option<String> {
-    let [seam] = json::last_of(object, ["seam"]);
-    json::string(seam?)
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::file::LogFile;
 use super::names::{age, list};
+use super::stat::modified;
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_value};
 
 /// The seam by which an engine notes that it called a tool.
 pub const TOOL_SEAM: &str = "reasoning.tool_called";
@@ -27,21 +28,17 @@ const GZIP_RATIO: u64 = 16;
 /// A row, read as tolerantly as the audit log is: what is missing or of another type is no more
 /// than that.
 #[derive(Debug)]
-pub struct Row(Value);
+pub struct Row(pub Value);
 
 impl Row {
     pub fn parse(line: &[u8]) -> Option<Self> {
         json::parse(line).map(Self)
     }
 
-    pub fn of(value: Value) -> Self {
-        Self(value)
-    }
-
     /// With the tokens masked that its texts may quote.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
         if !secrets.is_empty() {
-            mask(&mut self.0, secrets);
+            self.0 = mask_value(self.0, secrets);
         }
         self
     }
@@ -76,19 +73,6 @@ impl Row {
     }
 }
 
-fn mask(value: &mut Value, secrets: &[Secret]) {
-    match value {
-        Value::String(text) => {
-            for secret in secrets {
-                *text = secret.mask(std::mem::take(text));
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, secrets)),
-        Value::Object(fields) => fields.values_mut().for_each(|value| mask(value, secrets)),
-        _ => {}
-    }
-}
-
 /// Reads the rows of a file, plain or gzip, whose text holds `needle`, from an offset in its content on. A
 /// missing file has none; lines that are no row of ours are passed over.
 pub fn for_each_row(
@@ -97,10 +81,8 @@ pub fn for_each_row(
     needle: &str,
     mut take: impl FnMut(Row),
 ) -> io::Result<()> {
-    let file = match LogFile::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+    let Some(file) = LogFile::find(path, false)? else {
+        return Ok(());
     };
     for_each_line(file.read_from(offset)?, &[needle], |line| {
         Row::parse(line).into_iter().for_each(&mut take);
@@ -118,11 +100,8 @@ pub(super) fn for_each_line(
     let mut line = Vec::new();
     loop {
         line.clear();
-        if (&mut reader)
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
+        let mut reader = reader.by_ref().take(LONGEST_LINE);
+        if reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         if finders.iter().any(|finder| finder.find(&line).is_some()) {
@@ -142,56 +121,46 @@ pub fn for_each_line_of_log(
     needles: &[&str],
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<bool> {
-    let (parts, is_whole) = parts(log, since)?;
+    let (mut left, mut is_whole) = (MOST_BYTES, true);
+    let mut parts = Vec::new();
+    for file in files(log, since)? {
+        let ratio = if file.is_gzip() { GZIP_RATIO } else { 1 };
+        let size = file.stat.size.saturating_mul(ratio);
+        is_whole = size <= left;
+        if is_whole || file.is_plain() {
+            parts.push((file, size.saturating_sub(left)));
+        }
+        if !is_whole {
+            break;
+        }
+        left -= size;
+    }
     for (file, from) in parts.iter().rev() {
         for_each_line(file.read_from(*from)?.take(MOST_BYTES), needles, &mut take)?;
     }
     Ok(is_whole)
 }
 
-/// The files to read, the newest first, each with the offset to read it from, and whether that is
-/// all of them.
-fn parts(log: &Path, since: Option<Timestamp>) -> io::Result<(Vec<(LogFile, u64)>, bool)> {
-    let mut left = MOST_BYTES;
-    let mut parts = Vec::new();
-    for file in files(log)? {
-        if since.is_some_and(|since| file.stat.modified < since) {
-            continue;
-        }
-        let (length, is_gzip) = (file.stat.size, file.is_gzip());
-        let size = length.saturating_mul(if is_gzip { GZIP_RATIO } else { 1 });
-        if size > left {
-            if !is_gzip {
-                parts.push((file, size - left));
-            }
-            return Ok((parts, false));
-        }
-        left -= size;
-        parts.push((file, 0));
-    }
-    Ok((parts, true))
-}
-
-/// The log and the files it was rotated into, the newest first, copies left out. A log that is not
-/// there has only the others; one that cannot be read is an error.
-fn files(log: &Path) -> io::Result<Vec<LogFile>> {
-    let mut found: Vec<LogFile> = Vec::new();
-    match LogFile::open_plain(log) {
-        Ok(current) => found.push(current),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
+/// The log and the files it was rotated into, the newest first, without copies and those last changed
+/// before `since`. A log that is not there has only the others; one that cannot be read is an error.
+pub(super) fn files(log: &Path, since: Option<Timestamp>) -> io::Result<Vec<LogFile>> {
+    let current = LogFile::find(log, true)?;
     let listed = list(log, None)?.files;
-    let opened = listed
-        .iter()
-        .filter_map(|(path, _)| LogFile::open(path).ok());
-    let mut rotated: Vec<LogFile> = opened.collect();
+    let is_near = |path: &Path| {
+        let meta = path.metadata().ok();
+        meta.is_some_and(|meta| since.is_none_or(|since| modified(&meta) >= since))
+    };
+    let near = listed.iter().filter(|(path, _)| is_near(path));
+    let mut rotated: Vec<LogFile> = near
+        .filter_map(|(path, _)| LogFile::open(path).ok())
+        .collect();
     rotated.sort_by_cached_key(|file| Reverse(age(&file.path, &file.stat, false)));
-    for file in rotated {
-        let is_copy = found.iter().any(|other| other.head() == file.head());
+    let mut files: Vec<LogFile> = Vec::new();
+    for file in current.into_iter().chain(rotated) {
+        let is_copy = files.iter().any(|other| other.head() == file.head());
         if !file.head().is_empty() && !is_copy {
-            found.push(file);
+            files.push(file);
         }
     }
-    Ok(found)
+    Ok(files)
 }

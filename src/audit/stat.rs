@@ -4,7 +4,6 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
 /// What the file system says of a file. In the state, which may hold thousands, it is one text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Stat {
     pub device: u64,
@@ -28,37 +27,28 @@ impl TryFrom<String> for Stat {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let invalid = || format!("{text:?} does not tell a file");
         let mut parts = text.split(' ');
-        let mut number = || parts.next()?.parse().ok();
-        let numbers = (number(), number(), number());
-        let (Some(device), Some(inode), Some(size)) = numbers else {
-            return Err(invalid());
+        let mut parse = || {
+            Some(Self {
+                device: parts.next()?.parse().ok()?,
+                inode: parts.next()?.parse().ok()?,
+                size: parts.next()?.parse().ok()?,
+                modified: parts.next()?.parse().ok()?,
+                born: parts.next().map(str::parse).transpose().ok()?,
+            })
         };
-        let mut time = || parts.next().map(|time| time.parse().map_err(|_| invalid()));
-        let modified = time().ok_or_else(invalid)??;
-        let born = time().transpose()?;
-        Ok(Self {
-            device,
-            inode,
-            size,
-            modified,
-            born,
-        })
+        parse().ok_or_else(|| format!("{text:?} does not tell a file"))
     }
 }
 
 impl From<Stat> for String {
     fn from(stat: Stat) -> Self {
-        let Stat {
-            device,
-            inode,
-            size,
-            modified,
-            born,
-        } = stat;
-        let born = born.map_or(String::new(), |born| format!(" {born}"));
-        format!("{device} {inode} {size} {modified}{born}")
+        let (device, inode, size, modified) = (stat.device, stat.inode, stat.size, stat.modified);
+        let born = stat.born.map(|born| format!(" {born}"));
+        format!(
+            "{device} {inode} {size} {modified}{}",
+            born.unwrap_or_default()
+        )
     }
 }
 
@@ -67,7 +57,7 @@ impl Stat {
         Self {
             device: meta.dev(),
             inode: meta.ino(),
-            born: meta.created().ok().and_then(timestamp),
+            born: meta.created().ok().and_then(|time| time.try_into().ok()),
             size: meta.len(),
             modified: modified(meta),
         }
@@ -88,17 +78,13 @@ impl Stat {
 
 /// When the file was last written to; the Unix epoch where that is unknown.
 pub fn modified(meta: &Metadata) -> Timestamp {
-    let time = meta.modified().ok().and_then(timestamp);
+    let time = meta.modified().ok().and_then(|time| time.try_into().ok());
     time.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Whether a change right after `now` could leave this time of the last change as it is.
 pub fn is_racy(modified: Timestamp, now: Timestamp) -> bool {
     modified + CLOCK_STEP > now
-}
-
-fn timestamp(time: SystemTime) -> Option<Timestamp> {
-    Timestamp::try_from(time).ok()
 }
 
 #[cfg(test)]

@@ -3,29 +3,25 @@
 //! and no row is taken for a wake again.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::collections::hash_map::Entry;
+use std::io::{self, Read};
+use std::path::Path;
 use std::str;
 
-use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 
-use super::compression::Compression;
-use super::names::list;
+use super::file::LogFile;
 use super::row::{SEAM, read_rows};
-use super::seams::for_each_line;
-use super::stat::modified;
-use crate::files::open_without_waiting;
+use super::seams::{files, for_each_line};
+use super::wake::Wake;
 use crate::json;
 use crate::mask::Masker;
 use crate::text::{cut, label};
 
 /// How much is read of the log and of the generations before it.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
-/// Compressed files are read from their start, and only up to this size; of their content this much.
+/// Rotated files that are compressed are read only up to this size; of their content this much.
 const MOST_COMPRESSED: u64 = 1024 * 1024;
 const MOST_INFLATED: u64 = 64 * 1024 * 1024;
 /// A longer row is only counted.
@@ -83,12 +79,11 @@ impl Tail {
     pub fn of_log(log: &Path, window: Window, masker: Masker) -> Self {
         let mut grouping = Grouping::new(window, masker);
         let mut left = MOST_BYTES;
-        for path in newest_first(log, window.from) {
-            // What cannot be read is a matter of the look at the log.
-            let read = grouping.read(&path, left, MOST_COMPRESSED, u64::MAX);
-            left -= read.unwrap_or(0).min(left);
-            if left == 0 {
-                break;
+        // What cannot be read is a matter of the look at the log.
+        for file in files(log, Some(window.from)).unwrap_or_default() {
+            if left > 0 && (file.is_plain() || file.stat.size <= MOST_COMPRESSED) {
+                let read = grouping.read(&file, left, u64::MAX).unwrap_or(0);
+                left = left.saturating_sub(read);
             }
         }
         grouping.finish(left == 0)
@@ -97,25 +92,9 @@ impl Tail {
     /// Reads a replayed log up to a row, whose offset is in decompressed bytes.
     pub fn of_replay(log: &Path, end: u64, window: Window, masker: Masker) -> Self {
         let mut grouping = Grouping::new(window, masker);
-        let read = grouping.read(log, MOST_BYTES, u64::MAX, end);
+        let read = LogFile::open(log).and_then(|file| grouping.read(&file, MOST_BYTES, end));
         grouping.finish(read.is_ok_and(|read| read == MOST_BYTES))
     }
-}
-
-/// The log and the files that it was rotated into, the newest first, without those last written before
-/// the window and those that are being compressed.
-fn newest_first(log: &Path, from: Timestamp) -> Vec<PathBuf> {
-    let listing = list(log, None).unwrap_or_default();
-    let paths: BTreeSet<PathBuf> = listing.files.into_iter().map(|(path, _)| path).collect();
-    let is_copy = |path: &Path| paths.contains(&path.with_extension(""));
-    let rotated = paths.iter().filter_map(|path| {
-        let modified = modified(&path.metadata().ok()?);
-        (modified >= from && !is_copy(path)).then_some((Reverse(modified), path.clone()))
-    });
-    let mut rotated: Vec<_> = rotated.collect();
-    rotated.sort();
-    let rotated = rotated.into_iter().map(|(_, path)| path);
-    [log.to_owned()].into_iter().chain(rotated).collect()
 }
 
 struct Grouping<'a> {
@@ -138,42 +117,28 @@ impl<'a> Grouping<'a> {
         }
     }
 
-    /// Adds the rows of the last `most` bytes before `end`. Returns how many bytes were read.
-    fn read(&mut self, path: &Path, most: u64, most_gzip: u64, end: u64) -> io::Result<u64> {
-        let mut file = open_without_waiting(path)?;
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Ok(0);
-        }
-        let mut start = [0; 6];
-        let length = file.read_at(&mut start, 0)?;
-        match Compression::of(path, &start[..length]) {
-            Compression::None => {
-                let end = end.min(meta.len());
-                let length = end.min(most);
-                // From one byte before, so that a whole first line is not taken for the rest of one.
-                let start = end - length;
-                file.seek(SeekFrom::Start(start.saturating_sub(1)))?;
-                self.add_lines(file.take(length + u64::from(start > 0)), start > 0)?;
-                Ok(length)
-            }
-            Compression::Gzip if meta.len() <= most_gzip => {
-                let mut content = MultiGzDecoder::new(file).take(end.min(MOST_INFLATED));
-                self.add_lines(&mut content, false)?;
-                Ok(end.min(MOST_INFLATED) - content.limit())
-            }
-            _ => Ok(0),
-        }
-    }
-
-    fn add_lines(&mut self, source: impl Read, mut is_cut: bool) -> io::Result<()> {
-        for_each_line(source, &[""], |line| {
+    /// Adds the rows of the last `most` bytes before `end`; a gzip file is read from its start. Returns
+    /// how many bytes were read.
+    fn read(&mut self, file: &LogFile, most: u64, end: u64) -> io::Result<u64> {
+        let (start, end) = match file.is_plain() {
+            true => (
+                file.stat.size.min(end).saturating_sub(most),
+                file.stat.size.min(end),
+            ),
+            false => (0, end.min(MOST_INFLATED)),
+        };
+        // From one byte before, so that a whole first line is not taken for the rest of one.
+        let from = start.saturating_sub(1);
+        let mut is_cut = start > 0;
+        let mut content = file.read_from(from)?.take(end - from);
+        for_each_line(&mut content, &[""], |line| {
             if line.len() > LONGEST_ROW {
                 self.left_out += 1;
             } else if !std::mem::take(&mut is_cut) {
                 self.add(line);
             }
-        })
+        })?;
+        Ok(end - start - content.limit())
     }
 
     /// Adds a row that has a seam and a time. A torn one may have both; its details are nothing then.
@@ -192,42 +157,29 @@ impl<'a> Grouping<'a> {
         let is_short = |value: &&[u8]| value.starts_with(b"\"") && value.len() <= LONGEST_VALUE;
         let values = values.map(|value| value.filter(is_short));
         // A wake belongs to the session in which it is investigated, whatever its row says.
-        let session = match seam.get(1..seam.len() - 1) == Some(SEAM.as_bytes()) {
-            true => read_rows(line)
-                .wakes()
-                .last()
-                .map(|wake| wake.caller_session_id()),
-            false => session
-                .filter(|name| name.starts_with(b"\"probe:"))
-                .and_then(json::string),
+        let session = if seam.get(1..seam.len() - 1) == Some(SEAM.as_bytes()) {
+            read_rows(line).wakes().last().map(Wake::caller_session_id)
+        } else {
+            let session = session.filter(|name| name.starts_with(b"\"probe:"));
+            session.and_then(json::string)
         };
-        let session = session
-            .map(|session| label(&self.masker.text(session)))
-            .unwrap_or_default();
-        let [tool_name, action, endpoint, kind, status] = values.map(Option::unwrap_or_default);
-        let key = [
-            seam,
-            session.as_bytes(),
-            tool_name,
-            action,
-            endpoint,
-            kind,
-            status,
-        ]
-        .join(&0);
+        let masked = |text| label(&self.masker.text(text));
+        let session = session.map(masked).unwrap_or_default();
+        let mut key = vec![seam, session.as_bytes()];
+        key.extend(values.map(Option::unwrap_or_default));
         let is_full = self.kinds.len() == MOST_KINDS;
-        let kind = match self.kinds.get_mut(&key) {
-            Some(kind) => kind,
-            None if is_full => {
+        let kind = match self.kinds.entry(key.join(&0)) {
+            Entry::Occupied(kind) => kind.into_mut(),
+            Entry::Vacant(_) if is_full => {
                 self.left_out += 1;
                 return None;
             }
-            None => {
-                let text = |raw| json::string(raw).map(|text| label(&self.masker.text(text)));
+            Entry::Vacant(place) => {
+                let text = |raw| json::string(raw).map(masked);
                 let fields = KIND_FIELDS.iter().zip(values);
                 let fields =
                     fields.filter_map(|(name, raw)| Some(format!("{name}={}", text(raw?)?)));
-                self.kinds.entry(key).or_insert(Kind {
+                place.insert(Kind {
                     seam: text(seam).unwrap_or_default(),
                     fields: fields.collect::<Vec<_>>().join(" "),
                     session,
@@ -258,20 +210,17 @@ impl<'a> Grouping<'a> {
     fn finish(self, is_cut: bool) -> Tail {
         let mut kinds: Vec<Kind> = self.kinds.into_values().collect();
         for (_, details) in kinds.iter_mut().flat_map(|kind| &mut kind.rows) {
-            *details = cut(
-                &self.masker.details(details.as_bytes(), MOST_DETAILS),
-                MOST_DETAILS,
-            );
+            let masked = self.masker.details(details.as_bytes(), MOST_DETAILS);
+            *details = cut(&masked, MOST_DETAILS);
         }
         let name = |kind: &Kind| (kind.seam.clone(), kind.fields.clone(), kind.session.clone());
         kinds.sort_by_cached_key(|kind| (kind.count, Reverse(kind.last), name(kind)));
+        let cut_at = self.oldest.filter(|_| is_cut);
         Tail {
             window: self.window,
             kinds,
             left_out: self.left_out,
-            cut_at: self
-                .oldest
-                .filter(|oldest| is_cut && *oldest > self.window.from),
+            cut_at: cut_at.filter(|oldest| *oldest > self.window.from),
         }
     }
 }

@@ -16,8 +16,9 @@ use proptest::test_runner::Config;
 
 use super::generations::Checkpoint;
 use super::lag::lag;
+use super::look::Summary;
 use super::row::Event;
-use super::wakes::{Summary, look};
+use super::wakes::look;
 
 const CASES: u32 = 400;
 /// Not 0, which gzip has no place for.
@@ -171,7 +172,7 @@ impl Model {
         let log = folder.join("kora.jsonl");
         File::create(&log).unwrap();
         Self {
-            checkpoint: Checkpoint::at_end(&log, Timestamp::now()).unwrap(),
+            checkpoint: Checkpoint::begin(&log, false, Timestamp::now()).unwrap(),
             folder,
             written: 0,
             due: Vec::new(),
@@ -488,4 +489,23 @@ proptest! {
         }
         model.finish();
     }
+}
+
+#[test]
+fn a_compressed_copy_of_a_file_that_did_not_change_is_not_read() {
+    let mut model = Model::new(Ways {
+        first_row: FirstRow::None,
+        dated: false,
+        olddir: false,
+        extension: false,
+    });
+    // A time long ago shows that a file did not change.
+    let steps = [Step::Append(2), Step::Create, Step::Backdate, Step::Look];
+    steps.iter().for_each(|step| model.take(step));
+    let copy = model.folder.join("kora.jsonl.2");
+    fs::copy(model.folder.join("kora.jsonl.1"), &copy).unwrap();
+    gzip(&copy);
+    model.take(&Step::Append(1));
+    model.take(&Step::Look);
+    model.finish();
 }

@@ -1,13 +1,11 @@
 //! The wake that a row asks for: what a probe says about a service, with a default for whatever it
 //! left out or got wrong.
 
-use std::str;
-
 use serde::{Deserialize, Serialize};
 
 use super::row::SEAM;
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, masked as masked_text};
 use crate::text::label;
 
 /// A probe's call for a person, every field usable as it stands.
@@ -55,8 +53,7 @@ pub struct Recovery {
 impl Recovery {
     /// As [`Wake::masked`].
     pub fn masked(self, secrets: &[Secret]) -> Self {
-        let mask = |text, secret: &Secret| secret.mask(text);
-        let masked = |text| label(&secrets.iter().fold(text, mask));
+        let masked = |text| label(&masked_text(text, secrets));
         Self {
             probe: masked(self.probe),
             category: self.category.map(masked),
@@ -97,19 +94,16 @@ impl Wake {
     /// With the tokens masked that its texts may quote, and only then the names cut: half a token is
     /// not known for one.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
-        for secret in secrets {
-            let texts = [
-                &mut self.probe,
-                &mut self.category,
-                &mut self.severity,
-                &mut self.title,
-                &mut self.detail,
-                &mut self.snapshot_details,
-                &mut self.envelope_fix_name,
-            ];
-            for text in texts {
-                *text = secret.mask(std::mem::take(text));
-            }
+        for text in [
+            &mut self.probe,
+            &mut self.category,
+            &mut self.severity,
+            &mut self.title,
+            &mut self.detail,
+            &mut self.snapshot_details,
+            &mut self.envelope_fix_name,
+        ] {
+            *text = masked_text(std::mem::take(text), secrets);
         }
         for name in [&mut self.probe, &mut self.category, &mut self.severity] {
             *name = label(name);
@@ -126,16 +120,9 @@ impl Wake {
 
     /// How many bytes its texts take.
     pub fn size(&self) -> usize {
-        if let Some(stored) = &self.stored {
-            return stored.length;
-        }
-        let texts = [
-            &self.title,
-            &self.detail,
-            &self.snapshot_details,
-            &self.envelope_fix_name,
-        ];
-        texts.iter().map(|text| text.len()).sum()
+        let texts = self.title.len() + self.detail.len() + self.snapshot_details.len();
+        let own = texts + self.envelope_fix_name.len();
+        self.stored.as_ref().map_or(own, |stored| stored.length)
     }
 
     /// From the JSON text of the row's `emitted_at` and `details`.
@@ -180,18 +167,17 @@ fn time(raw: Option<&[u8]>) -> Option<String> {
 }
 
 fn text(raw: Option<&[u8]>, default: &str) -> String {
-    usable(raw).unwrap_or_else(|| default.to_owned())
-}
-
-fn usable(raw: Option<&[u8]>) -> Option<String> {
-    match raw? {
-        string @ [b'"', ..] => json::string(string).filter(|text| !text.is_empty()),
-        b"-Infinity" => None,
+    let text = match raw.unwrap_or_default() {
+        string @ [b'"', ..] => json::string(string).unwrap_or_default(),
+        b"-Infinity" => String::new(),
         written @ (b"true" | [b'-' | b'0'..=b'9', ..]) => {
-            str::from_utf8(written).ok().map(str::to_owned)
+            String::from_utf8_lossy(written).into_owned()
         }
-        _ => None,
-    }
+        _ => String::new(),
+    };
+    Some(text)
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| default.to_owned())
 }
 
 #[cfg(test)]

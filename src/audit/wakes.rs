@@ -7,50 +7,33 @@ use std::ops::Range;
 use std::path::Path;
 use std::vec;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
-use memchr::memmem;
+use memchr::{memmem, memrchr_iter};
 
 use super::file::{Content, LogFile};
-use super::generations::{Checkpoint, Generation, Status};
+use super::generations::{Checkpoint, Generation, Status, WHOLE};
 use super::lines::{Line, Lines};
-use super::look::{Segment, View, view};
+use super::look::{Segment, Summary, View, view};
+use super::names::text_of;
 use super::proof::Proof;
 use super::row::{Event, Rows, SEAM, is_whole, read_rows};
 use super::stat::Stat;
 
-/// What one look at the log came to.
-#[derive(Debug, Default)]
-pub struct Summary {
-    /// Complete lines that were read.
-    pub rows: u64,
-    /// Rows that were passed over since they are not JSON; a wake may have been in each.
-    pub malformed: u64,
-    /// Other places where a wake may have been missed.
-    pub missed: u64,
-    /// The file that was at the log's path has another place now.
-    pub rotated: bool,
-    /// Rows may have been missed: what was read last is in no file any more, or a file cannot be
-    /// read.
-    pub gap: bool,
-    /// There is no file at the log's path, and nothing that was not read elsewhere.
-    pub missing: bool,
-    /// The checkpoint is another one now.
-    pub moved: bool,
-    /// What there is to say of the files, a line each; perhaps the same in the next look.
-    pub warnings: Vec<String>,
-}
+/// The first run looks for the last row in steps of this size.
+const BACKWARD_CHUNK: u64 = 64 * 1024;
 
 /// The new events, to be pulled.
 pub struct Wakes<'a> {
     checkpoint: &'a mut Checkpoint,
     now: Timestamp,
-    /// As they were before the look, where that changed the table.
-    before: Option<Vec<Generation>>,
+    /// As they were before the look.
+    before: Vec<Generation>,
     segments: vec::IntoIter<Segment>,
     reading: Option<Reading>,
     summary: Summary,
+    has_log: bool,
     is_quiet: bool,
 }
 
@@ -59,11 +42,12 @@ struct Reading {
     segment: Segment,
     file: LogFile,
     lines: Lines<Content>,
+    /// Nobody is to complete its last row any more.
+    is_finished: bool,
     /// Events of the line found last that were not pulled yet, and where in it the one is that was
     /// pulled last.
     events: vec::IntoIter<(Event, Range<usize>)>,
     pulled: Range<usize>,
-    is_over: bool,
 }
 
 /// Looks at the log, and returns the events that are new.
@@ -72,31 +56,80 @@ pub fn look<'a>(log: &Path, checkpoint: &'a mut Checkpoint, now: Timestamp) -> R
     Ok(Wakes::new(checkpoint, view, now))
 }
 
-/// Reads one file from where the checkpoint stands to its end, as a replay does.
-pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Result<Wakes<'a>> {
-    let opened = LogFile::open(path);
-    let file = opened.with_context(|| format!("cannot read {}", path.display()))?;
+/// Reads one file whole, as a replay does.
+pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Wakes<'a> {
+    checkpoint.generations = vec![Generation::default()];
     // Nobody appends to it any more: a last row without its line end counts.
-    let segments = vec![Segment::of(file, 0, false)];
-    let has_log = true;
+    let segment = Segment {
+        generation: 0,
+        path: path.to_owned(),
+        is_current: false,
+    };
     let view = View {
-        segments,
-        has_log,
+        segments: vec![segment],
+        has_log: true,
         ..View::default()
     };
-    Ok(Wakes::new(checkpoint, view, Timestamp::now()))
+    Wakes::new(checkpoint, view, Timestamp::now())
+}
+
+impl Checkpoint {
+    /// Begins a log: every file that is there counts as read whole, but not the one at its path
+    /// where that is to be read. Each is read from its last row on; of a compressed one it need not
+    /// be known how much there is.
+    pub fn begin(log: &Path, reads_current: bool, now: Timestamp) -> Result<Self> {
+        let mut view = view(log, &Self::default(), now)?;
+        let mut checkpoint = view.checkpoint.take().unwrap_or_default();
+        view.segments
+            .retain(|one| !(one.is_current && reads_current));
+        for segment in &view.segments {
+            let start = last_row_in(segment).with_context(|| cannot_read(&segment.path))?;
+            let generation = &mut checkpoint.generations[segment.generation];
+            (generation.offset, generation.status) = (start, Status::Read);
+        }
+        let is_plain = |one: &Segment| checkpoint.generations[one.generation].is_followed();
+        view.segments.retain(is_plain);
+        // It is not known when these were left.
+        let others = checkpoint.generations.iter_mut();
+        others.for_each(|generation| generation.left_at = None);
+        if !view.has_log {
+            checkpoint.generations.push(Generation {
+                path: text_of(log),
+                status: Status::Gone,
+                ..Generation::default()
+            });
+        }
+        let mut passed = Wakes::new(&mut checkpoint, view, now).quietly();
+        passed.try_for_each(|event| event.map(drop))?;
+        drop(passed);
+        checkpoint.seen_at = now;
+        Ok(checkpoint)
+    }
+}
+
+/// The offset of the last line that has its `\n`, or 0. A compressed file counts as read whole.
+fn last_row_in(segment: &Segment) -> io::Result<u64> {
+    let file = LogFile::open_as(&segment.path, segment.is_current)?;
+    if !file.is_plain() {
+        return Ok(WHOLE);
+    }
+    let mut ends = Vec::new();
+    let mut end = file.stat.size;
+    while end > 0 && ends.len() < 2 {
+        let start = end.saturating_sub(BACKWARD_CHUNK);
+        let chunk = file.read_range(start, end)?;
+        ends.extend(memrchr_iter(b'\n', &chunk).map(|at| start + at as u64 + 1));
+        end = start;
+    }
+    Ok(ends.get(1).copied().unwrap_or(0))
 }
 
 impl Segment {
-    /// Opens the file, if it was not open yet, and its lines that were not read. Fails with
-    /// `NotFound` where another file has its name now.
-    pub(super) fn open(&mut self, table: &[Generation]) -> io::Result<(LogFile, Lines<Content>)> {
+    /// Opens the file and its lines that were not read. Fails with `NotFound` where another file has
+    /// its name now.
+    pub(super) fn open(&self, table: &[Generation]) -> io::Result<(LogFile, Lines<Content>)> {
         let generation = &table[self.generation];
-        let file = match (self.file.take(), self.is_current) {
-            (Some(file), _) => file,
-            (None, true) => LogFile::open_plain(&self.path)?,
-            (None, false) => LogFile::open(&self.path)?,
-        };
+        let file = LogFile::open_as(&self.path, self.is_current)?;
         let is_own = match file.is_plain() {
             true => generation.goes_on_in(&file)?,
             false => file.stat == generation.stat,
@@ -112,8 +145,10 @@ impl Segment {
 
 impl<'a> Wakes<'a> {
     fn new(checkpoint: &'a mut Checkpoint, view: View, now: Timestamp) -> Self {
-        let renewed = view.checkpoint;
-        let before = renewed.map(|renewed| std::mem::replace(checkpoint, renewed).generations);
+        let before = checkpoint.generations.clone();
+        if let Some(renewed) = view.checkpoint {
+            *checkpoint = renewed;
+        }
         Self {
             checkpoint,
             now,
@@ -121,13 +156,10 @@ impl<'a> Wakes<'a> {
             segments: view.segments.into_iter(),
             reading: None,
             summary: Summary {
-                missed: view.missed,
-                rotated: view.rotated,
-                gap: view.gap,
                 missing: !view.has_log && view.waiting.is_none(),
-                warnings: view.warnings,
-                ..Summary::default()
+                ..view.summary
             },
+            has_log: view.has_log,
             is_quiet: false,
         }
     }
@@ -141,10 +173,7 @@ impl<'a> Wakes<'a> {
     /// What the look came to, up to the last event that was pulled.
     pub fn finish(mut self) -> Summary {
         self.settle();
-        let generations = &self.checkpoint.generations;
-        if let Some(before) = &self.before {
-            self.summary.moved = before != generations;
-        }
+        self.summary.moved = self.before != self.checkpoint.generations;
         self.summary.missing &= self.summary.rows == 0;
         if self.summary.moved {
             self.checkpoint.seen_at = self.now;
@@ -159,107 +188,129 @@ impl<'a> Wakes<'a> {
         };
         let (segment, file, lines) = (&reading.segment, &reading.file, &reading.lines);
         let generation = &mut self.checkpoint.generations[segment.generation];
-        let before = generation.clone();
         let (line, is_cut) = (lines.line(), reading.events.len() > 0);
-        let row = match is_cut || !line.is_complete && is_row(segment, &line) {
+        let is_row = is_row(segment, &line);
+        let Range { start, end } = reading.pulled;
+        let row = match is_cut || is_row && !line.is_complete {
             true => {
-                let Range { start, end } = reading.pulled;
                 let end = if is_cut { end } else { line.bytes.len() };
-                Some(Proof::of(
-                    line.start + start as u64,
-                    &line.bytes[start..end],
-                ))
+                let row = &line.bytes[start..end];
+                Some(Proof::of(line.start + start as u64, row))
             }
             false => lines.last_row(),
         };
         if let Some(row) = row {
-            generation.move_after(row);
+            generation.offset = row.end;
+            generation.last_row = Some(row);
             generation.key = file.key().or(generation.key.take());
         }
-        if reading.is_over {
+        if !line.is_complete && !is_cut {
             generation.see(&file.path, &file.stat, file.is_plain(), self.now);
-            let is_row = line.is_complete || is_row(segment, &line);
             let is_torn = !is_row && (line.overlong.is_some() || holds_seam(line.bytes));
             // It is judged once nobody is to complete it any more.
-            let is_unjudged = is_torn && !segment.is_finished && generation.left_at.is_some();
+            let is_unjudged = is_torn && !reading.is_finished && generation.left_at.is_some();
             generation.status = match is_unjudged {
                 true => Status::Unread,
                 false => Status::Read,
             };
             let read = line.start + line.bytes.len() as u64;
             let end = if file.is_gzip() { read } else { file.stat.size };
-            generation.judged = if segment.is_finished { end } else { 0 };
+            generation.judged = if reading.is_finished { end } else { 0 };
         }
-        self.summary.moved |= before != *generation;
-        self.summary.rows += lines.read() - u64::from(is_cut);
+        self.summary.rows += lines.read - u64::from(is_cut);
     }
 
-    /// Reads the next line. Returns whether there was one.
-    fn read_line(&mut self, reading: &mut Reading) -> io::Result<bool> {
-        if !reading.lines.advance()? {
-            reading.is_over = true;
-            return Ok(false);
+    fn pull(&mut self) -> Result<Option<Event>> {
+        loop {
+            let Some(reading) = &mut self.reading else {
+                let Some(segment) = self.segments.next() else {
+                    return Ok(None);
+                };
+                let opened = segment.open(&self.checkpoint.generations);
+                let (file, lines) = opened.with_context(|| cannot_read(&segment.path))?;
+                let generation = &self.checkpoint.generations[segment.generation];
+                let was_left = self.has_log || generation.left_at.is_some();
+                let is_late = segment.is_current || generation.was_left_lately(self.now);
+                self.reading = Some(Reading {
+                    is_finished: file.is_gzip() || was_left && !is_late,
+                    segment,
+                    file,
+                    lines,
+                    events: Vec::new().into_iter(),
+                    pulled: 0..0,
+                });
+                continue;
+            };
+            if let Some((event, range)) = reading.events.next() {
+                reading.pulled = range;
+                return Ok(Some(event));
+            }
+            let read = reading.lines.advance();
+            if read.with_context(|| cannot_read(&reading.segment.path))? {
+                let rows = self.summary.judge(reading, self.is_quiet);
+                (reading.events, reading.pulled) = (rows.events.into_iter(), 0..0);
+            } else {
+                self.settle();
+            }
         }
+    }
+}
+
+impl Summary {
+    /// Reads the line that was found last, and counts and warns of what is wrong with it.
+    fn judge(&mut self, reading: &Reading, is_quiet: bool) -> Rows {
         let (segment, line) = (&reading.segment, reading.lines.line());
+        let warn = |warning: String| {
+            if !is_quiet {
+                warn!("{}{warning}", segment.path.display());
+            }
+        };
         let mut rows = Rows::default();
-        if line.is_complete || is_row(segment, &line) {
+        if is_row(segment, &line) {
             rows = read_rows(line.bytes);
-            self.summary.rows += u64::from(!line.is_complete);
-        } else if segment.is_finished {
+            self.rows += u64::from(!line.is_complete);
+        } else if reading.is_finished {
             rows.malformed = holds_seam(line.bytes).then_some(0);
         }
-        let (path, start) = (segment.path.display(), line.start);
-        if let (Some(overlong), true) = (line.overlong, line.is_complete || segment.is_finished) {
-            let wake = if overlong.holds_seam {
-                ": a wake may have been in it"
-            } else {
-                ""
+        if let (Some(overlong), true) = (line.overlong, line.is_complete || reading.is_finished) {
+            let wake = match overlong.holds_seam {
+                true => ": a wake may have been in it",
+                false => "",
             };
-            self.summary.missed += u64::from(overlong.holds_seam);
-            self.warn(format!(
-                "{path}: the line at byte {start} is over 4 MiB and was passed over{wake}"
+            self.missed += u64::from(overlong.holds_seam);
+            let start = line.start;
+            warn(format!(
+                ": the line at byte {start} is over 4 MiB and was passed over{wake}"
             ));
         }
         if let Some(at) = rows.malformed {
-            let at = start + at;
-            self.summary.malformed += 1;
-            self.warn(format!(
-                "{path}: malformed row at byte {at} was passed over: a wake may have been in it"
+            let at = line.start + at;
+            self.malformed += 1;
+            warn(format!(
+                ": malformed row at byte {at} was passed over: a wake may have been in it"
             ));
         }
-        if let (Some(damage), false) = (&reading.lines.source().damage, line.is_complete) {
-            self.summary.missed += 1;
-            self.warn(format!(
-                "{path} is damaged ({damage}): rows after that point may have been missed"
+        if let (Some(damage), false) = (&reading.lines.source.damage, line.is_complete) {
+            self.missed += 1;
+            warn(format!(
+                " is damaged ({damage}): rows after that point may have been missed"
             ));
         }
-        (reading.events, reading.pulled) = (rows.events.into_iter(), 0..0);
-        Ok(true)
+        rows
     }
+}
 
-    fn warn(&self, warning: String) {
-        if !self.is_quiet {
-            warn!("{warning}");
-        }
-    }
-
-    /// Ends it. What was moved meanwhile is no error: the next look finds it.
-    fn break_off(&mut self, path: &Path, error: io::Error) -> Option<Result<Event>> {
-        self.settle();
-        self.segments = Vec::new().into_iter();
-        let is_moved = error.kind() == io::ErrorKind::NotFound;
-        let error = Error::new(error).context(format!("cannot read {}", path.display()));
-        (!is_moved).then_some(Err(error))
-    }
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
 }
 
 fn holds_seam(line: &[u8]) -> bool {
     memmem::find(line, SEAM.as_bytes()).is_some()
 }
 
-/// Whether a last row without its line end counts: nobody is to complete it.
+/// Whether the line counts. A last row without its line end does where nobody is to complete it.
 fn is_row(segment: &Segment, line: &Line) -> bool {
-    !segment.is_current && is_whole(line.bytes)
+    line.is_complete || !segment.is_current && is_whole(line.bytes)
 }
 
 impl Iterator for Wakes<'_> {
@@ -267,37 +318,16 @@ impl Iterator for Wakes<'_> {
 
     /// An error ends it. Nothing is moved past what was returned before.
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let Some(mut reading) = self.reading.take() else {
-                let mut segment = self.segments.next()?;
-                let (file, lines) = match segment.open(&self.checkpoint.generations) {
-                    Ok(opened) => opened,
-                    Err(error) => return self.break_off(&segment.path, error),
-                };
-                self.reading = Some(Reading {
-                    segment,
-                    file,
-                    lines,
-                    events: Vec::new().into_iter(),
-                    pulled: 0..0,
-                    is_over: false,
-                });
-                continue;
-            };
-            if let Some((event, range)) = reading.events.next() {
-                reading.pulled = range;
-                self.reading = Some(reading);
-                return Some(Ok(event));
-            }
-            let read = self.read_line(&mut reading);
-            let path = reading.segment.path.clone();
-            self.reading = Some(reading);
-            match read {
-                Ok(true) => {}
-                Ok(false) => self.settle(),
-                Err(error) => return self.break_off(&path, error),
-            }
-        }
+        self.pull().map_or_else(
+            |error| {
+                self.settle();
+                self.segments = Vec::new().into_iter();
+                // What was moved meanwhile is no error: the next look finds it.
+                let cause = error.downcast_ref::<io::Error>().map(io::Error::kind);
+                (cause != Some(io::ErrorKind::NotFound)).then_some(Err(error))
+            },
+            |event| event.map(Ok),
+        )
     }
 }
 

@@ -20,6 +20,17 @@ pub struct Finding {
     pub next_step: Option<String>,
 }
 
+impl Finding {
+    pub fn is_ok(&self) -> bool {
+        self.level == Level::Ok
+    }
+
+    pub fn with_next_step(mut self, next_step: impl Into<String>) -> Self {
+        self.next_step = Some(next_step.into());
+        self
+    }
+}
+
 pub fn ok(message: impl Into<String>) -> Finding {
     Finding {
         level: Level::Ok,
@@ -31,14 +42,13 @@ pub fn ok(message: impl Into<String>) -> Finding {
 pub fn warning(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
     Finding {
         level: Level::Warning,
-        next_step: Some(next_step.into()),
-        ..ok(message)
+        ..ok(message).with_next_step(next_step)
     }
 }
 
 pub fn failed(message: impl Into<String>, next_step: impl Into<String>) -> Finding {
     Finding {
         level: Level::Failed,
-        ..warning(message, next_step)
+        ..ok(message).with_next_step(next_step)
     }
 }

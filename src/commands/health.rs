@@ -13,10 +13,11 @@ use crate::slack::is_settings_fault;
 use crate::snapshot::Snapshot;
 use crate::state::lock::{self, Note};
 use crate::state::{LogState, State};
+use crate::text::with_reason;
 use crate::time::{clock, span};
 
 /// A wake or message that waits this long is a problem.
-const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
+pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 /// A clock that is corrected goes back by less.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// So many questions in a row without an answer are a problem.
@@ -24,7 +25,7 @@ const MOST_FAILURES: u64 = 3;
 
 /// What the lock says about the runs.
 pub struct Runs {
-    note: Option<Note>,
+    note: Note,
     /// `None`: this system does not list its locks.
     pub is_running: Option<bool>,
 }
@@ -32,14 +33,14 @@ pub struct Runs {
 impl Runs {
     pub fn look(state_dir: &Path) -> Self {
         Self {
-            note: lock::note(state_dir),
+            note: lock::note(state_dir).unwrap_or_default(),
             is_running: lock::is_held(state_dir),
         }
     }
 
     /// Returns when the last run began.
     pub fn last(&self) -> Option<Timestamp> {
-        self.note.as_ref()?.began
+        self.note.began
     }
 
     /// Returns a finding if a run should have begun by now.
@@ -57,86 +58,61 @@ impl Runs {
             return None;
         }
         let ago = span(elapsed);
-        Some(match self.is_running {
-            Some(true) => failed(
-                format!("overdue: a run that began {ago} ago holds the lock"),
-                "see what it waits for, and end it",
-            ),
-            _ => failed(
-                format!("overdue: the last run was {ago} ago"),
-                "install a schedule: probe-wake schedule systemd (or cron)",
-            ),
-        })
+        if self.is_running == Some(true) {
+            let message = format!("overdue: a run that began {ago} ago holds the lock");
+            return Some(failed(message, "see what it waits for, and end it"));
+        }
+        let message = format!("overdue: the last run was {ago} ago");
+        let next_step = "install a schedule: probe-wake schedule systemd (or cron)";
+        Some(failed(message, next_step))
     }
 
     /// Returns a finding if the last run failed or was killed.
     pub fn failing(&self, now: Timestamp) -> Option<Finding> {
         const SEE: &str = "see what a run says: probe-wake run -v";
-        let note = self.note.as_ref()?;
-        let Some(exit) = note.exit else {
-            let is_killed = note.began.is_some() && self.is_running == Some(false);
-            let at = note.began.map(|at| clock(at, now)).unwrap_or_default();
-            let message = format!("the last run ({at}) was killed, or the machine stopped");
-            return is_killed.then(|| failed(message, SEE));
+        let Some(exit) = self.note.exit else {
+            let began = clock(self.note.began?, now);
+            let message = format!("the last run ({began}) was killed, or the machine stopped");
+            return (self.is_running == Some(false)).then(|| failed(message, SEE));
         };
-        if [Exit::Done, Exit::Locked]
-            .iter()
-            .any(|fine| *fine as u8 == exit)
-        {
+        if [Exit::Done as u8, Exit::Locked as u8].contains(&exit) {
             return None;
         }
-        let said = note.said.as_ref().map(|said| format!(": {said}"));
-        let message = format!(
-            "the last run ended with exit {exit}{}",
-            said.unwrap_or_default()
-        );
+        let message = format!("the last run ended with exit {exit}");
+        let message = with_reason(&message, self.note.said.as_deref());
         // What is unfinished is looked after, or reported on its own.
-        let level = if exit == Exit::Unfinished as u8 {
-            warning
-        } else {
-            failed
-        };
-        Some(level(message, SEE.to_owned()))
+        Some(match exit == Exit::Unfinished as u8 {
+            true => warning(message, SEE),
+            false => failed(message, SEE),
+        })
     }
 }
 
 /// Reports messages that have waited for at least `least`.
 pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Finding> {
-    let age = |at| age(at, now);
-    let late = state
-        .outbox
-        .iter()
-        .filter(|one| age(one.queued_at) >= least);
-    let number = late.clone().count() as u64;
-    let oldest = late.max_by_key(|one| age(one.queued_at))?;
-    let cause = oldest.cause.as_deref().unwrap_or("not tried yet");
-    let messages = count(number, "message is", "messages are");
-    let waited = span(age(oldest.queued_at));
-    Some(warning(
-        format!("{messages} queued, the oldest for {waited}: {cause}"),
-        "the next run tries again; see: probe-wake status",
-    ))
-}
-
-/// Reports messages that have waited too long.
-pub fn late(state: &State, now: Timestamp) -> Option<Finding> {
-    queued(state, TOO_LONG, now)
+    let outbox = state.outbox.iter();
+    let late = outbox.map(|one| (age(one.queued_at, now), one));
+    let late = late.filter(|(age, _)| *age >= least);
+    let messages = count(late.clone().count() as u64, "message is", "messages are");
+    let (age, oldest) = late.max_by_key(|(age, _)| *age)?;
+    let (age, cause) = (span(age), oldest.cause.as_deref());
+    let cause = cause.unwrap_or("not tried yet");
+    let message = format!("{messages} queued, the oldest for {age}: {cause}");
+    let next_step = "the next run tries again; see: probe-wake status";
+    Some(warning(message, next_step))
 }
 
 /// Reports why no message can be sent, where that does not pass by itself.
 pub fn refused(config: &Config, state: &State) -> Option<Finding> {
     let mut causes = state.outbox.iter().filter_map(|one| one.cause.as_deref());
-    let missing = config
-        .missing_for_slack()
-        .filter(|_| !state.outbox.is_empty());
-    let cause = match missing {
+    let missing = config.missing_for_slack();
+    let cause = match missing.filter(|_| !state.outbox.is_empty()) {
         Some(variable) => format!("{variable} is not set"),
         None => causes.find(|cause| is_settings_fault(cause))?.to_owned(),
     };
-    Some(failed(
-        format!("no message can be sent: {cause}"),
-        "correct the token or the operator; see: probe-wake check",
-    ))
+    let message = format!("no message can be sent: {cause}");
+    let next_step = "correct the token or the operator; see: probe-wake check";
+    Some(failed(message, next_step))
 }
 
 /// Reports wakes about which nothing has been sent for too long.
@@ -144,12 +120,11 @@ pub fn unsent(state: &State, now: Timestamp) -> Option<Finding> {
     let new = state.queue.iter().filter(|one| one.is_new());
     let late = new.filter(|one| age(one.queued_at, now) >= TOO_LONG);
     let number: usize = late.clone().map(|one| one.alerts.len()).sum();
-    let oldest = late.map(|one| age(one.queued_at, now)).max()?;
+    let oldest = span(late.map(|one| age(one.queued_at, now)).max()?);
     let wakes = count(number as u64, "wake is", "wakes are");
-    Some(warning(
-        format!("{wakes} unsent, the oldest for {}", span(oldest)),
-        "start a run by hand and see what it says: probe-wake run -v",
-    ))
+    let message = format!("{wakes} unsent, the oldest for {oldest}");
+    let next_step = "start a run by hand and see what it says: probe-wake run -v";
+    Some(warning(message, next_step))
 }
 
 pub fn undelivered(number: u64) -> Option<Finding> {
@@ -160,16 +135,11 @@ pub fn undelivered(number: u64) -> Option<Finding> {
 
 /// Reports an engine that has not answered for several questions.
 pub fn engine(state: &State) -> Option<Finding> {
-    let failure = state
-        .last_failure
-        .as_ref()
-        .filter(|one| one.in_a_row >= MOST_FAILURES)?;
-    let words = failure.message.as_ref().map(|words| format!(": {words}"));
-    let words = words.unwrap_or_default();
-    let message = format!(
-        "the engine has failed {} times in a row: {}{words}",
-        failure.in_a_row, failure.reason
-    );
+    let failure = state.last_failure.as_ref();
+    let failure = failure.filter(|one| one.in_a_row >= MOST_FAILURES)?;
+    let (times, reason) = (failure.in_a_row, &failure.reason);
+    let message = format!("the engine has failed {times} times in a row: {reason}");
+    let message = with_reason(&message, failure.message.as_deref());
     Some(failed(message, "see: probe-wake check --ask-engine"))
 }
 
@@ -193,10 +163,9 @@ pub fn recovery(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Opt
     let trouble = || Snapshot::trouble(path, probes, now);
     let trouble = config.tell_recovery.then(trouble).flatten()?;
     let variable = var::SNAPSHOT_PATH.name;
-    Some(warning(
-        format!("no recovery can be seen: {trouble}"),
-        format!("start Kora's daemon, or name its snapshot with {variable}"),
-    ))
+    let next_step = format!("start Kora's daemon, or name its snapshot with {variable}");
+    let message = format!("no recovery can be seen: {trouble}");
+    Some(warning(message, next_step))
 }
 
 /// If the time is in the future, the clock was set back, and the real age is unknown.

@@ -8,7 +8,6 @@ mod health;
 mod history;
 mod raise;
 mod replay;
-mod reset;
 mod run;
 mod schedule;
 mod silence;
@@ -17,16 +16,17 @@ mod status;
 mod undelivered;
 mod user;
 
-use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 
-use anyhow::Result;
-use jiff::Timestamp;
+use anyhow::Context;
 use serde::Serialize;
 
-use crate::audit::generations::Checkpoint;
-use crate::cli::{Cli, Command, Format, ResetPosition, StateCommand};
-use crate::exit::Ended;
+use crate::cli::{Cli, Command, Format, FormatArg, StateCommand};
+use crate::config::Config;
+use crate::context::earlier::Past;
+use crate::exit::{Ended, Exit};
+use crate::mask::Masker;
+use crate::outcome;
 use crate::report::{print_json, print_lines};
 
 /// Carries out what was typed.
@@ -36,7 +36,7 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::Run(args) => run::run(global, args),
         Command::Replay(args) => replay::replay(global, args),
         Command::State(StateCommand::Show(args)) => state::show(global, args),
-        Command::State(StateCommand::Reset(args)) => reset::reset(global, args),
+        Command::State(StateCommand::Reset(args)) => state::reset(global, args),
         Command::Status(args) => status::status(global, args),
         Command::Silence(args) => silence::silence(global, args),
         Command::Ack(args) => silence::ack(global, args),
@@ -45,23 +45,25 @@ pub fn execute(cli: &Cli) -> Ended {
         Command::History(args) => history::history(global, args),
         Command::Check(args) => check::check(global, args),
         Command::Schedule(args) => schedule::schedule(global, args),
-        Command::Completions(args) => completions::completions(args),
+        Command::Completions { shell } => completions::completions(*shell),
     }
 }
 
-/// The checkpoint from which a log is to be read. One that does not exist yet is read from its start.
-fn checkpoint_at(log: &Path, place: ResetPosition) -> Result<Checkpoint> {
-    let now = Timestamp::now();
-    match place {
-        ResetPosition::End => Checkpoint::at_end(log, now),
-        ResetPosition::Start => Checkpoint::at_start(log, now),
-    }
-}
-
-/// Prints lines for a person, or one JSON object.
-fn print_as(format: Format, found: &impl Serialize, lines: &[String]) -> io::Result<()> {
-    match format {
+/// Prints lines for a person, or one JSON object. `what` is printed, as in "the list".
+fn print_as(args: FormatArg, what: &str, found: &impl Serialize, lines: &[String]) -> Ended {
+    let printed = match args.format {
         Format::Text => print_lines(lines),
         Format::Json => print_json(found),
-    }
+    };
+    printed.with_context(|| format!("cannot print {what}"))?;
+    Ok(Exit::Done)
+}
+
+/// Returns what the outcome rows say, of which the last `most` bytes of each file are read.
+fn past(config: &Config, most: u64) -> Past {
+    let dir = &config.paths.state_dir;
+    let files = [outcome::TURNED_FILE, outcome::FILE].map(|name| dir.join(name));
+    let secrets = config.secrets();
+    let masker = Masker { secrets };
+    Past::read(files.iter().map(PathBuf::as_path), most, masker)
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{File, read_link};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, fchown};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,16 +15,14 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
-use crate::audit::row::SEAM;
+use crate::audit::row::{RECOVERED_SEAM, SEAM};
 use crate::cli::{Global, RaiseArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
-use crate::files::open_shared;
+use crate::files::{is_at_line_start, open_shared};
 use crate::json;
 use crate::report::count;
 use crate::text::rfc3339;
-
-const RECOVERY_SEAM: &str = "probe.recovered";
 
 /// No run reads a longer line.
 const LONGEST_ROW: usize = 4 * 1024 * 1024;
@@ -55,7 +53,7 @@ fn row_of_flags(args: &RaiseArgs) -> Result<String> {
     let mut details: Map<_, _> = serde_json::from_value(serde_json::to_value(&args.row)?)?;
     details.retain(|_, value| !value.is_null());
     if args.row.detail.as_deref() == Some("-") {
-        let bytes = read_stdin(LONGEST_STDIN)?;
+        let bytes = read_stdin()?;
         let text = String::from_utf8_lossy(end_of(&bytes));
         details["detail"] = text.trim_end_matches(['\r', '\n']).into();
     }
@@ -83,28 +81,25 @@ fn fact(text: &str) -> Result<(String, Value)> {
 }
 
 fn rows_of_stdin() -> Result<Vec<String>> {
-    let bytes = read_stdin(LONGEST_STDIN)?;
-    ensure!(
-        (bytes.len() as u64) < LONGEST_STDIN,
-        "stdin holds over 16 MiB"
-    );
+    let bytes = read_stdin()?;
+    let is_whole = (bytes.len() as u64) < LONGEST_STDIN;
+    ensure!(is_whole, "stdin holds over 16 MiB");
     let lines = bytes.split(|byte| *byte == b'\n').enumerate();
-    lines
-        .filter(|(_, line)| !line.trim_ascii().is_empty())
-        .map(|(index, line)| {
-            let row = match json::parse(line) {
-                Some(Value::Object(details)) => row(details),
-                _ => Err(anyhow!("it is not a JSON object")),
-            };
-            row.with_context(|| format!("line {} of stdin", index + 1))
-        })
-        .collect()
+    let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    let rows = lines.map(|(index, line)| {
+        let row = match json::parse(line) {
+            Some(Value::Object(details)) => row(details),
+            _ => Err(anyhow!("it is not a JSON object")),
+        };
+        row.with_context(|| format!("line {} of stdin", index + 1))
+    });
+    rows.collect()
 }
 
-/// Reads what stdin holds, and no more than this.
-fn read_stdin(most: u64) -> Result<Vec<u8>> {
+fn read_stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(most).read_to_end(&mut bytes);
+    let stdin = io::stdin().lock();
+    let read = stdin.take(LONGEST_STDIN).read_to_end(&mut bytes);
     read.context("cannot read stdin")?;
     Ok(bytes)
 }
@@ -117,7 +112,7 @@ fn row(mut details: Map<String, Value>) -> Result<String> {
     let has_title = details.get("title").is_some_and(|title| !title.is_null());
     let seam = if details.remove("recovered") == Some(true.into()) {
         details = Map::from_iter([("ends".to_owned(), SEAM.into())]);
-        RECOVERY_SEAM
+        RECOVERED_SEAM
     } else {
         ensure!(has_title, "the title is missing");
         category.get_or_insert("service_unhealthy".to_owned());
@@ -153,21 +148,13 @@ fn append(log: &Path, mut bytes: String) -> io::Result<()> {
     }
     let mut file = open_or_make(log)?;
     let begun = Instant::now();
-    while !ends_with_line_feed(&file)? && !bytes.starts_with('\n') {
+    while !is_at_line_start(&file)? && !bytes.starts_with('\n') {
         match begun.elapsed() < PATIENCE {
             true => sleep(PATIENCE / 50),
             false => bytes.insert(0, '\n'),
         }
     }
     file.write_all(bytes.as_bytes())
-}
-
-/// Returns whether the last line is finished. So it is in an empty file, of which nothing is read.
-fn ends_with_line_feed(file: &File) -> io::Result<bool> {
-    let mut last = *b"\n";
-    let end = file.metadata()?.len();
-    let _ = file.read_at(&mut last, end.saturating_sub(1))?;
-    Ok(last == *b"\n")
 }
 
 /// Opens the log, and makes it where it is missing, with its folder. Root may raise what another user's

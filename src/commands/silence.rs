@@ -2,25 +2,21 @@
 //! in progress finds the file at its next look.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
-use jiff::{SignedDuration, Timestamp};
+use anyhow::Context;
+use jiff::Timestamp;
 use log::warn;
 use serde::Serialize;
 
-use super::print_as;
+use super::{past, print_as};
 use crate::cli::{AckArgs, Global, SilenceArgs};
 use crate::config::Config;
-use crate::context::earlier::Past;
 use crate::exit::{Ended, Exit, Problem};
 use crate::files::become_owner;
 use crate::incident::{Acknowledged, Incident, LONGEST, Pair, Scope, Silence};
-use crate::mask::Masker;
-use crate::outcome;
 use crate::report::{count, tell};
 use crate::state::{LogState, Store, silences};
-use crate::text::{close_names, first_few, on_one_line};
+use crate::text::{close_names, on_one_line, quote};
 use crate::time::{self, DURATIONS, clock, span};
 
 /// The most bytes of outcome rows that known pairs are looked for in.
@@ -46,60 +42,56 @@ pub struct Listed {
 
 pub fn silence(flags: &Global, args: &SilenceArgs) -> Ended {
     let config = Config::load(flags)?;
-    act_as_owner(&config)?;
-    let mut store = Store::at(&config.paths.state_dir);
+    let mut store = act_as_owner(&config)?;
     store.check()?;
-    let state = store.load();
-    let kept = state
-        .as_ref()
-        .ok()
-        .and_then(|state| state.log(&config.paths.audit_log));
+    let state = store.load().ok();
+    let kept = state.as_ref();
+    let kept = kept.and_then(|state| state.log(&config.paths.audit_log));
     let Some(name) = &args.pair else {
         return list(&store, kept, args);
     };
     let now = Timestamp::now();
-    let known = known(&config, &store, kept);
+    let known = known(&config, kept);
     let scope = Scope::parse(name, known.iter());
     if scope.is_empty() {
-        let problem = Problem::usage(format!("'{}' names no pair", on_one_line(name)));
+        let problem = Problem::usage(format!("'{name}' names no pair"));
         return Err(problem.with_next_step("give a probe, probe:category, or all"));
     }
     if args.end {
         return end(&store, &scope, name, now);
     }
-    let until = until(args.for_.as_deref(), SignedDuration::from_hours(1), now)?;
-    Store::create(&config.paths.state_dir)?;
+    let until = until(&args.for_, now)?;
+    Store::create(&store.dir)?;
+    warn_of_unknown(&scope, &known);
+    let reason = args.reason.as_deref().map(quote);
     let silence = Silence {
         scope,
         since: now,
         until,
-        reason: args.reason.as_deref().and_then(reason),
+        reason: reason.filter(|text| !text.is_empty()),
         acknowledges: None,
     };
-    silences::put(&store, &silence)?;
-    warn_of_unknown(&silence.scope, &known);
-    let shown = on_one_line(&silence.scope.to_string());
-    tell(&format!("{shown} is silenced until {}.", clock(until, now)));
-    Ok(Exit::Done)
+    put(&store, &silence, "silenced")
 }
 
 pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
     let config = Config::load(flags)?;
-    act_as_owner(&config)?;
-    let mut store = Store::at(&config.paths.state_dir);
+    let mut store = act_as_owner(&config)?;
     let state = store.load()?;
-    let kept = state.log(&config.paths.audit_log);
+    let log = &config.paths.audit_log;
+    let kept = state.log(log);
     let now = Timestamp::now();
-    let known = known(&config, &store, kept);
-    let scope = Scope::parse(&args.pair, known.iter());
-    let until = until(args.for_.as_deref(), SignedDuration::from_hours(4), now)?;
+    let scope = Scope::parse(&args.pair, known(&config, kept).iter());
+    let until = until(&args.for_, now)?;
     let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
     let is_open = |one: &&Incident| one.is_open(&config.debounce, now) && scope.covers(&one.pair);
     let open: Vec<_> = incidents.filter(is_open).collect();
     if open.is_empty() {
-        let error = anyhow!("no open incident of {}", on_one_line(&args.pair));
-        return Err(Problem::new(Exit::Failed, error)
-            .with_next_step("probe-wake status lists what is open"));
+        let what = format!("no open incident of {}", args.pair);
+        return Err(Problem::failed(
+            what,
+            "probe-wake status lists what is open",
+        ));
     }
     for incident in open {
         let silence = Silence {
@@ -108,97 +100,34 @@ pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
             until,
             reason: None,
             acknowledges: Some(Acknowledged {
-                log: state.log_key(&config.paths.audit_log),
+                log: state.log_key(log),
                 first_wake: incident.first_wake,
                 by_reaction: false,
             }),
         };
-        silences::put(&store, &silence)?;
-        let shown = on_one_line(&silence.scope.to_string());
-        tell(&format!(
-            "{shown} is acknowledged until {}.",
-            clock(until, now)
-        ));
+        put(&store, &silence, "acknowledged")?;
     }
     Ok(Exit::Done)
-}
-
-/// Returns a reason as messages and lists show it: one line of at most 200 characters.
-fn reason(text: &str) -> Option<String> {
-    let text: String = on_one_line(text.trim()).chars().take(200).collect();
-    Some(text).filter(|text| !text.is_empty())
 }
 
 /// A silence that root makes must be readable by the runs.
-fn act_as_owner(config: &Config) -> anyhow::Result<()> {
+fn act_as_owner(config: &Config) -> anyhow::Result<Store> {
     let dir = &config.paths.state_dir;
-    become_owner(dir).with_context(|| format!("cannot act as the owner of {}", dir.display()))
+    become_owner(dir).with_context(|| format!("cannot act as the owner of {}", dir.display()))?;
+    Ok(Store::at(dir))
 }
 
 /// Returns the pairs of the state, and those of earlier outcome rows.
-fn known(config: &Config, store: &Store, kept: Option<&LogState>) -> Vec<Pair> {
-    let files = [outcome::TURNED_FILE, outcome::FILE].map(|file| store.path(file));
-    let files = files.iter().map(PathBuf::as_path);
-    let secrets = config.secrets();
-    let past = Past::read(files, MOST_OUTCOMES, Masker { secrets });
+fn known(config: &Config, kept: Option<&LogState>) -> Vec<Pair> {
+    let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
+    let mut pairs: Vec<_> = incidents.map(|one| one.pair.clone()).collect();
+    let past = past(config, MOST_OUTCOMES);
     let earlier = past.pairs_since(Timestamp::MIN);
-    let earlier = earlier.map(|(probe, category)| Pair {
+    pairs.extend(earlier.map(|(probe, category)| Pair {
         probe: probe.to_owned(),
         category: category.to_owned(),
-    });
-    let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
-    incidents
-        .map(|one| one.pair.clone())
-        .chain(earlier)
-        .collect()
-}
-
-fn until(
-    text: Option<&str>,
-    default: SignedDuration,
-    now: Timestamp,
-) -> Result<Timestamp, Problem> {
-    let length = match text {
-        None => default,
-        Some(text) => time::duration(text)
-            .filter(|length| !length.is_zero())
-            .ok_or_else(|| {
-                Problem::usage(format!("--for {text}: not a duration such as {DURATIONS}"))
-            })?,
-    };
-    if length > LONGEST {
-        return Err(Problem::usage("--for: at most 30 days"));
-    }
-    now.checked_add(length)
-        .map_err(|error| Problem::usage(format!("--for: {error}")))
-}
-
-/// Ends the silence of that name. What a name with colons means may have changed since it was made.
-fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
-    let shown = on_one_line(name);
-    let is_it = |one: &Silence| one.scope == *scope || one.scope.to_string() == name;
-    let silences = silences::list(store)
-        .into_iter()
-        .filter(|one| one.acknowledges.is_none() && !one.is_over(now) && is_it(one));
-    let Some(mut silence) = silences.max_by_key(|one| one.scope == *scope) else {
-        let error = anyhow!("{shown} is not silenced");
-        return Err(
-            Problem::new(Exit::Failed, error).with_next_step("probe-wake silence lists what is")
-        );
-    };
-    silence.until = now;
-    silences::put(store, &silence)?;
-    tell(&format!("The silence of {shown} is over."));
-    Ok(Exit::Done)
-}
-
-/// Whether a silence still holds anything back: an acknowledgement ends with its incident.
-fn is_in_force(silence: &Silence, kept: Option<&LogState>, now: Timestamp) -> bool {
-    let is_held = || {
-        let mut incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
-        incidents.any(|one| silence.holds(one, now))
-    };
-    !silence.is_over(now) && (silence.acknowledges.is_none() || is_held())
+    }));
+    pairs
 }
 
 /// A silence of a pair that was never seen may be misspelt.
@@ -207,23 +136,60 @@ fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
         return;
     }
     let typed = scope.to_string();
-    let names = known
-        .iter()
-        .flat_map(|pair| [pair.probe.clone(), Scope::Pair(pair.clone()).to_string()]);
-    let names: BTreeSet<_> = names.collect();
-    let close = close_names(&typed, names.into_iter());
-    let close: Vec<_> = close.iter().map(|name| on_one_line(name)).collect();
-    let close = match close.as_slice() {
-        [] => String::new(),
-        close => format!("; close to it: {}", first_few(close, 5)),
+    let names = |pair: &Pair| [pair.probe.clone(), Scope::Pair(pair.clone()).to_string()];
+    let names: BTreeSet<_> = known.iter().flat_map(names).collect();
+    let close = close_names(&typed, names.into_iter()).join(", ");
+    match close.is_empty() {
+        true => warn!("{typed} has not been seen yet"),
+        false => warn!("{typed} has not been seen yet; close to it: {close}"),
+    }
+}
+
+/// Returns when a silence ends that begins now.
+fn until(length: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    match time::duration(length).filter(|parsed| !parsed.is_zero()) {
+        Some(parsed) if parsed <= LONGEST => Ok(now.checked_add(parsed).unwrap_or(Timestamp::MAX)),
+        Some(_) => Err(Problem::usage("--for: at most 30 days")),
+        None => {
+            let what = format!("--for {length}: not a duration such as {DURATIONS}");
+            Err(Problem::usage(what))
+        }
+    }
+}
+
+fn put(store: &Store, silence: &Silence, what: &str) -> Ended {
+    silences::put(store, silence)?;
+    let until = clock(silence.until, silence.since);
+    let line = format!("{} is {what} until {until}.", silence.scope);
+    tell(&on_one_line(&line));
+    Ok(Exit::Done)
+}
+
+/// Ends the silence of that name. What a name with colons means may have changed since it was made.
+fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
+    let is_it = |one: &Silence| one.scope == *scope || one.scope.to_string() == name;
+    let mut silences = silences::list(store);
+    silences.retain(|one| one.acknowledges.is_none() && !one.is_over(now) && is_it(one));
+    silences.sort_by_key(|one| one.scope == *scope);
+    let Some(mut silence) = silences.pop() else {
+        let what = format!("{name} is not silenced");
+        return Err(Problem::failed(what, "probe-wake silence lists what is"));
     };
-    warn!("{} has not been seen yet{close}", on_one_line(&typed));
+    silence.until = now;
+    silences::put(store, &silence)?;
+    tell(&on_one_line(&format!("The silence of {name} is over.")));
+    Ok(Exit::Done)
 }
 
 /// Returns the silences that still hold anything back, the one that ends first in front.
 pub fn in_force(store: &Store, kept: Option<&LogState>, now: Timestamp) -> Vec<Silence> {
-    let silences = silences::list(store).into_iter();
-    let mut silences: Vec<_> = silences.filter(|one| is_in_force(one, kept, now)).collect();
+    let holds_any = |silence: &Silence| {
+        let mut incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
+        incidents.any(|one| silence.holds(one, now))
+    };
+    let mut silences = silences::list(store);
+    // An acknowledgement ends with its incident.
+    silences.retain(|one| !one.is_over(now) && (one.acknowledges.is_none() || holds_any(one)));
     silences.sort_by_key(|one| one.until);
     silences
 }
@@ -239,8 +205,7 @@ fn list(store: &Store, kept: Option<&LogState>, args: &SilenceArgs) -> Ended {
     if lines.is_empty() {
         lines.push("Nothing is silenced.".to_owned());
     }
-    print_as(args.format.format, &list, &lines).context("cannot print the list")?;
-    Ok(Exit::Done)
+    print_as(args.format, "the list", &list, &lines)
 }
 
 impl Listed {
@@ -261,18 +226,15 @@ impl Listed {
             true => "acknowledged",
             false => "silenced",
         };
-        let reason = self.reason.as_ref().map(|reason| format!(" ({reason})"));
-        let wakes = count(self.wakes, "wake", "wakes");
-        let wakes = (self.wakes > 0).then(|| format!(", {wakes} held back"));
-        let line = format!(
-            "{}: {what} since {} until {} ({} left){}{}",
-            self.pair,
-            clock(self.since, now),
-            clock(self.until, now),
-            span(self.until.duration_since(now)),
-            reason.unwrap_or_default(),
-            wakes.unwrap_or_default(),
-        );
+        let (pair, since, until) = (&self.pair, clock(self.since, now), clock(self.until, now));
+        let left = span(self.until.duration_since(now));
+        let mut line = format!("{pair}: {what} since {since} until {until} ({left} left)");
+        if let Some(reason) = &self.reason {
+            line += &format!(" ({reason})");
+        }
+        if self.wakes > 0 {
+            line += &format!(", {} held back", count(self.wakes, "wake", "wakes"));
+        }
         on_one_line(&line)
     }
 }

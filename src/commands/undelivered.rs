@@ -9,7 +9,7 @@ use log::warn;
 use serde::Serialize;
 
 use super::{consent, print_as};
-use crate::cli::{Format, Global, UndeliveredArgs};
+use crate::cli::{FormatArg, Global, UndeliveredArgs};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit};
 use crate::message::{Lines, render};
@@ -19,7 +19,7 @@ use crate::state::outbox::{Outbox, is_full};
 use crate::state::undelivered::{self, Entry, Undelivered};
 use crate::state::{Durability, State, Store};
 use crate::terminal::wrapped;
-use crate::text::{on_one_line, quote};
+use crate::text::quote;
 use crate::time::full;
 
 const NOTHING: &str = "Nothing is undelivered.";
@@ -56,7 +56,7 @@ pub fn undelivered(flags: &Global, args: &UndeliveredArgs) -> Ended {
     let mut store = Store::at(&Paths::load(flags)?.state_dir);
     store.check()?;
     if !args.retry && !args.clear {
-        return list(&mut store, args.format.format);
+        return list(&mut store, args.format);
     }
     if undelivered::ids(&store)?.is_empty() {
         tell(NOTHING);
@@ -69,81 +69,55 @@ pub fn undelivered(flags: &Global, args: &UndeliveredArgs) -> Ended {
     }
 }
 
-fn list(store: &mut Store, format: Format) -> Ended {
+fn list(store: &mut Store, format: FormatArg) -> Ended {
     let outbox = outbox(store);
-    let (mut given_up, mut unreadable) = (Vec::new(), Vec::new());
-    for Entry { file, read } in undelivered::list(store, &outbox)? {
-        match read {
-            Ok(one) => given_up.push(shown(one)),
-            Err(problem) => unreadable.push(Unreadable { file, problem }),
-        }
-    }
-    let list = List {
+    let mut list = List {
         version: 1,
         folder: store.path(undelivered::FOLDER).display().to_string(),
-        undelivered: given_up,
-        unreadable,
+        undelivered: Vec::new(),
+        unreadable: Vec::new(),
     };
-    print_as(format, &list, &lines(&list)).context("cannot print the list")?;
-    Ok(Exit::Done)
+    for Entry { file, read } in undelivered::list(store, &outbox)? {
+        match read {
+            Ok(one) => list.undelivered.push(shown(one)),
+            Err(problem) => list.unreadable.push(Unreadable { file, problem }),
+        }
+    }
+    print_as(format, "the list", &list, &lines(&list))
 }
 
 fn shown(one: Undelivered) -> GivenUp {
-    let message = one.message;
-    let text = match &message.fixed {
-        Some(fixed) => fixed
-            .text
-            .here()
-            .get(fixed.sent..)
-            .unwrap_or_default()
-            .to_owned(),
-        None => {
-            let place = &message.place;
-            render(&message.content, place, &Lines::default(), one.given_up_at).text
-        }
-    };
-    let titles = message
-        .content
-        .alerts()
-        .iter()
-        .map(|alert| alert.wake.title.clone());
+    let (message, at) = (one.message, one.given_up_at);
+    let fixed = message.fixed.as_ref();
+    let rest = fixed.map(|fixed| fixed.text.here().get(fixed.sent..).unwrap_or_default());
+    let text = || render(&message.content, &message.place, &Lines::default(), at).text;
+    let alerts = message.content.alerts().iter();
+    let titles: Vec<_> = alerts.map(|alert| alert.wake.title.as_str()).collect();
     GivenUp {
-        id: message.id.clone(),
-        given_up_at: one.given_up_at,
+        given_up_at: at,
         caller_session_id: one.caller_session_id,
         severity: message.subject().severity,
-        title: titles.collect::<Vec<_>>().join("; "),
+        title: titles.join("; "),
         reason: one.reason,
-        text,
+        text: rest.map_or_else(text, str::to_owned),
+        id: message.id,
     }
 }
 
-/// The columns of a time, and the space after it.
-const INDENT: usize = 22;
-
 fn lines(list: &List) -> Vec<String> {
+    /// The columns of a time, and the space after it.
+    const INDENT: usize = 22;
+    let line = |first: &str, text: &str| format!("{first:<INDENT$}{}", wrapped(text, INDENT));
     let mut lines = Vec::new();
-    let mut entry = |first: &str, texts: &[String]| {
-        let firsts = std::iter::once(first).chain(std::iter::repeat(""));
-        for (first, text) in firsts.zip(texts) {
-            lines.push(format!(
-                "{first:<INDENT$}{}",
-                wrapped(&on_one_line(text), INDENT)
-            ));
-        }
-    };
     for given in &list.undelivered {
-        let about = format!(
-            "{} ({}): {}",
-            given.caller_session_id,
-            given.severity,
-            quote(&given.title)
-        );
-        let reason = format!("given up: {}", given.reason);
-        entry(&full(given.given_up_at), &[about, reason]);
+        let (session, severity) = (&given.caller_session_id, &given.severity);
+        let about = format!("{session} ({severity}): {}", quote(&given.title));
+        lines.push(line(&full(given.given_up_at), &about));
+        lines.push(line("", &format!("given up: {}", given.reason)));
     }
     for one in &list.unreadable {
-        entry("cannot be read", &[one.file.clone(), one.problem.clone()]);
+        lines.push(line("cannot be read", &one.file));
+        lines.push(line("", &one.problem));
     }
     if lines.is_empty() {
         lines.push(NOTHING.to_owned());
@@ -151,45 +125,32 @@ fn lines(list: &List) -> Vec<String> {
     lines
 }
 
-/// Puts the messages that can be read back into the outbox. Their files are removed after the commit. Where
-/// one cannot be, its message is taken out again: otherwise it could be sent twice, unmarked.
+/// Puts the messages that can be read back into the outbox. Their files are removed after the commit, and only
+/// then are they sent: where this breaks off, the next run goes on with it.
 fn retry(store: &mut Store) -> Ended {
     let mut state = store.load()?;
     let back = take_back(store, &mut state)?;
-    if back.is_empty() {
+    if back == 0 {
         tell("No message was put back.");
         return Ok(Exit::Done);
     }
     store.commit(&mut state, Durability::Full)?;
-    let mut failed = None;
-    for id in &back {
-        match undelivered::remove(store, id) {
-            Ok(()) => {
-                if let Some(message) = state.message_mut(id) {
-                    message.is_retried = false;
-                }
-            }
-            Err(error) => {
-                state.remove_message(id);
-                failed = Some(error);
-            }
-        }
+    for message in state.outbox.iter_mut().filter(|one| one.is_retried) {
+        undelivered::remove(store, &message.id)?;
+        message.is_retried = false;
     }
     store.commit(&mut state, Durability::Full)?;
-    if let Some(error) = failed {
-        return Err(error.context("not put back").into());
-    }
-    let back = count(back.len() as u64, "message is", "messages are");
+    let back = count(back, "message is", "messages are");
     tell(&format!(
         "{back} queued again: the next run sends what it can."
     ));
     Ok(Exit::Done)
 }
 
-/// Puts messages into the outbox until it is full, and returns their ids.
-fn take_back(store: &Store, state: &mut State) -> anyhow::Result<Vec<String>> {
+/// Puts messages into the outbox until it is full, and returns how many.
+fn take_back(store: &Store, state: &mut State) -> anyhow::Result<u64> {
     let now = Timestamp::now();
-    let (mut back, mut left) = (Vec::new(), 0_u64);
+    let (mut back, mut left) = (0, 0);
     for Entry { file, read } in undelivered::list(store, &Outbox::new())? {
         match read {
             Err(problem) => warn!("{file} stays in undelivered/: {problem}"),
@@ -200,8 +161,8 @@ fn take_back(store: &Store, state: &mut State) -> anyhow::Result<Vec<String>> {
                 // Where a process was killed, the message may be in both, or its wake still in the queue.
                 state.remove_message(&message.id);
                 state.queue.retain(|queued| queued.id != message.id);
-                back.push(message.id.clone());
                 state.outbox.push_back(message);
+                back += 1;
             }
         }
     }
@@ -216,22 +177,20 @@ fn clear(store: &mut Store, yes: bool) -> Ended {
     let outbox = outbox(store);
     let entries = undelivered::list(store, &outbox)?;
     let number = entries.len() as u64;
-    let lost = format!(
-        "{} undelivered",
-        count(number, "message is", "messages are")
-    );
+    let messages = count(number, "message is", "messages are");
+    let lost = format!("{messages} undelivered");
     if number > 0 && !consent::is_given(yes, &lost, "Remove for good?")? {
         tell("Nothing was removed.");
         return Ok(Exit::Failed);
     }
     let folder = store.undelivered();
+    let shown = |file: &str| folder.path(file).display().to_string();
     for Entry { file, .. } in &entries {
         let removed = folder.remove(file);
-        removed.with_context(|| format!("cannot remove {}", folder.path(file).display()))?;
+        removed.with_context(|| format!("cannot remove {}", shown(file)))?;
     }
-    folder
-        .sync()
-        .with_context(|| format!("cannot sync {}", folder.path("").display()))?;
+    let synced = folder.sync();
+    synced.with_context(|| format!("cannot sync {}", shown("")))?;
     let removed = count(number, "message was", "messages were");
     tell(&format!("{removed} removed."));
     Ok(Exit::Done)

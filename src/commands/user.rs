@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::{fs, io, thread};
 
 use anyhow::{Context, Result};
-use rustix::process::{Gid, Uid, getegid, geteuid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::process::{getegid, geteuid};
+
+use crate::files::become_user;
 
 #[derive(Debug, Default, PartialEq)]
 pub struct User {
@@ -29,13 +30,13 @@ impl User {
     /// Returns the user who called: with sudo, the one who typed it.
     pub fn calling() -> Self {
         let id = |variable| std::env::var(variable).ok()?.parse().ok();
-        let uid = id("SUDO_UID").filter(|uid| geteuid().is_root() && *uid != 0);
-        let Some(uid) = uid else {
-            return Self::current();
-        };
-        let user = Self::of(uid, id("SUDO_GID").unwrap_or(uid));
-        let used_sudo = true;
-        Self { used_sudo, ..user }
+        match id("SUDO_UID").filter(|uid| geteuid().is_root() && *uid != 0) {
+            None => Self::current(),
+            Some(uid) => Self {
+                used_sudo: true,
+                ..Self::of(uid, id("SUDO_GID").unwrap_or(uid))
+            },
+        }
     }
 
     /// Does the work with the rights of this user: root drops its own in another thread.
@@ -43,13 +44,7 @@ impl User {
         if !self.used_sudo {
             return Ok(work());
         }
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        let as_user = || -> io::Result<T> {
-            set_thread_groups(&[gid])?;
-            set_thread_res_gid(gid, gid, gid)?;
-            set_thread_res_uid(uid, uid, uid)?;
-            Ok(work())
-        };
+        let as_user = || become_user(self.uid, self.gid).map(|()| work());
         let done = thread::scope(|scope| {
             let thread = thread::Builder::new().spawn_scoped(scope, as_user)?;
             let ended = thread.join();
@@ -62,12 +57,13 @@ impl User {
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let mut users = passwd.lines().filter_map(Self::parse);
         let name = uid.to_string();
-        users.find(|user| user.uid == uid).unwrap_or(Self {
+        let nameless = Self {
             uid,
             gid,
             name,
             ..Self::default()
-        })
+        };
+        users.find(|user| user.uid == uid).unwrap_or(nameless)
     }
 
     fn parse(line: &str) -> Option<Self> {

@@ -13,11 +13,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::str::Chars;
 
 use anyhow::{Context, Result};
 
 use super::Warning;
-use super::names::is_known;
+use super::variables::is_known;
 use crate::files::{is_readable_by_others, read_trusted};
 
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -39,198 +40,153 @@ pub fn read(path: &Path) -> Result<Content> {
     if is_readable_by_others(&meta) {
         let message = format!("env file {shown} can be read by others");
         let next_step = format!("chmod 600 {shown}");
-        content
-            .warnings
-            .push(Warning::new("secrets", message, next_step));
+        let warning = Warning::new("secrets", message, &next_step);
+        content.warnings.push(warning);
     }
     Ok(content)
 }
 
 /// As in systemd, the last of several lines with the same name counts.
 fn parse(text: &str, path: &Path) -> Content {
-    let mut scanner = Scanner { rest: text };
     let mut content = Content::default();
-    while let Some((line, assignment)) = scanner.line() {
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let begun = text.len() - rest.len();
+        let number = text[..begun].matches('\n').count() + 1;
+        let (line, mut below) = rest.split_once('\n').unwrap_or((rest, ""));
+        let key = line.split_once('=').map(|(key, _)| key);
         // A line that sets nothing may be a token: its text is not repeated.
-        let doubt = match &assignment {
-            Some(assignment) => assignment.doubt(),
-            None if line.starts_with("export ") => Some((
-                "ignored: 'export' is not part of the syntax".to_owned(),
-                "write KEY=value",
-            )),
-            None => Some(("ignored: it is not KEY=value".to_owned(), "write KEY=value")),
+        let doubt = if line.starts_with(['#', ';']) {
+            None
+        } else if let Some(key) = key.filter(|key| is_name(key.trim())) {
+            let mut chars = rest[key.len() + 1..].chars();
+            let name = key.trim();
+            let value = Value::read(&mut chars, name);
+            below = chars.as_str();
+            let doubt = value.doubt(name);
+            content.settings.insert(name.to_owned(), value.text);
+            doubt.map(|(what, next_step)| (format!("{name}: {what}"), next_step))
+        } else {
+            let what = match line.starts_with("export ") {
+                true => "ignored: 'export' is not part of the syntax",
+                false => "ignored: it is not KEY=value",
+            };
+            Some((what.to_owned(), "write KEY=value"))
         };
-        if let Some((what, next_step)) = doubt {
-            let before = &text[..line.as_ptr() as usize - text.as_ptr() as usize];
-            let number = before.matches('\n').count() + 1;
+        content.warnings.extend(doubt.map(|(what, next_step)| {
             let message = format!("env file {}, line {number}: {what}", path.display());
-            content
-                .warnings
-                .push(Warning::new("settings", message, next_step));
-        }
-        if let Some(Assignment { name, value, .. }) = assignment {
-            content.settings.insert(name, value);
-        }
+            Warning::new("settings", message, next_step)
+        }));
+        rest = below.trim_start();
     }
     content
 }
 
-struct Scanner<'a> {
-    rest: &'a str,
-}
-
 #[derive(Default)]
-struct Assignment {
-    name: String,
-    value: String,
+struct Value {
+    text: String,
     /// Whether something unquoted looks like a comment after the value.
     holds_comment: bool,
     /// Whether a quote was not closed.
     is_unclosed: bool,
 }
 
-impl Assignment {
-    /// Returns what is hardly meant as it is written, and what to write instead.
-    fn doubt(&self) -> Option<(String, &'static str)> {
-        let Self { name, value, .. } = self;
-        let what = if self.is_unclosed {
-            (
-                "the quote in its value is not closed",
-                "close it on the same line",
-            )
-        } else if !is_known(name) {
-            return None;
-        } else if value == "~" || value.starts_with("~/") {
-            (
-                "it begins with ~, which is not expanded",
-                "write the whole path",
-            )
-        } else if value.contains(char::REPLACEMENT_CHARACTER) {
-            ("its value is not UTF-8", "write it in UTF-8")
-        } else if self.holds_comment {
-            (
-                "the # is part of its value: it is no comment",
-                "put the comment on a line of its own",
-            )
-        } else {
-            return None;
-        };
-        Some((format!("{name}: {}", what.0), what.1))
-    }
-}
-
-impl<'a> Scanner<'a> {
-    /// Returns the next line, with the assignment that begins in it, if one does; `None` at the
-    /// end.
-    fn line(&mut self) -> Option<(&'a str, Option<Assignment>)> {
-        loop {
-            self.rest = self.rest.trim_start();
-            if self.rest.is_empty() {
-                return None;
-            }
-            if !self.rest.starts_with(['#', ';']) {
-                break;
-            }
-            self.skip_line();
-        }
-        let line = self.rest.split('\n').next().unwrap_or_default();
-        let key = line.split_once('=').map(|(key, _)| key);
-        let Some(key) = key.filter(|key| is_name(key.trim())) else {
-            self.skip_line();
-            return Some((line, None));
-        };
-        self.rest = &self.rest[key.len() + 1..];
-        Some((line, Some(self.assignment(key.trim()))))
-    }
-
-    fn skip_line(&mut self) {
-        self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
-    }
-
+impl Value {
     /// Reads the value of this name.
-    fn assignment(&mut self, name: &str) -> Assignment {
-        let mut read = Assignment {
-            name: name.to_owned(),
-            ..Assignment::default()
-        };
-        let value = &mut read.value;
+    fn read(chars: &mut Chars, name: &str) -> Self {
+        let mut read = Self::default();
+        let text = &mut read.text;
         // White space at the end belongs to the value only if it was quoted or escaped.
         let mut keep = 0;
         // As in systemd, a quote is one only where a value begins, or directly after another.
         let mut may_quote = true;
         let mut last = '=';
-        while let Some(next) = self.take() {
+        while let Some(next) = chars.next() {
             read.holds_comment |= next == '#' && last.is_whitespace();
             last = next;
             match next {
                 '\n' => break,
                 '\'' | '"' if may_quote => {
-                    read.is_unclosed |= !self.quoted(next, name, value);
-                    keep = value.len();
+                    read.is_unclosed |= !quoted(chars, next, name, text);
+                    keep = text.len();
                     continue;
                 }
                 ' ' | '\t' | '\r' if may_quote => continue,
                 '\\' => {
-                    if let Some(escaped) = self.take().filter(|escaped| *escaped != '\n') {
-                        value.push(escaped);
-                        keep = value.len();
-                    }
+                    let escaped = chars.next().filter(|escaped| *escaped != '\n');
+                    text.extend(escaped);
+                    keep = escaped.map_or(keep, |_| text.len());
                 }
                 other => {
-                    value.push(other);
+                    text.push(other);
                     if !other.is_whitespace() {
-                        keep = value.len();
+                        keep = text.len();
                     }
                 }
             }
             may_quote = false;
         }
-        value.truncate(keep);
+        text.truncate(keep);
         read
     }
 
-    /// Reads the rest of a quoted value. Returns false if the quote had to be ended with its line.
-    fn quoted(&mut self, quote: char, name: &str, value: &mut String) -> bool {
-        let (begin, before) = (self.rest, value.len());
-        if self.read_quoted(quote, value, false) {
-            let mut below = value[before..].split('\n').skip(1).peekable();
-            let is_ours = |line: &str| {
-                line.split_once('=')
-                    .is_some_and(|(key, _)| is_known(key.trim()))
-            };
-            if below.peek().is_none() || (!is_known(name) && !below.any(is_ours)) {
-                return true;
-            }
+    /// Returns what is hardly meant as it is written, and what to write instead.
+    fn doubt(&self, name: &str) -> Option<(&'static str, &'static str)> {
+        let text = &self.text;
+        if self.is_unclosed {
+            let what = "the quote in its value is not closed";
+            Some((what, "close it on the same line"))
+        } else if !is_known(name) {
+            None
+        } else if text == "~" || text.starts_with("~/") {
+            let what = "it begins with ~, which is not expanded";
+            Some((what, "write the whole path"))
+        } else if text.contains(char::REPLACEMENT_CHARACTER) {
+            Some(("its value is not UTF-8", "write it in UTF-8"))
+        } else if self.holds_comment {
+            let what = "the # is part of its value: it is no comment";
+            Some((what, "put the comment on a line of its own"))
+        } else {
+            None
         }
-        value.truncate(before);
-        self.rest = begin;
-        self.read_quoted(quote, value, true);
-        value.truncate(value.trim_end().len());
-        false
     }
+}
 
-    /// Returns whether the closing quote was found: anywhere, or before the line's end.
-    fn read_quoted(&mut self, quote: char, value: &mut String, on_one_line: bool) -> bool {
-        while !(on_one_line && self.rest.starts_with('\n')) {
-            match self.take() {
-                None => break,
-                Some(end) if end == quote => return true,
-                Some('\\') if quote == '"' => match self.take() {
-                    Some('\n') | None => {}
-                    Some(escaped @ ('"' | '\\' | '`' | '$')) => value.push(escaped),
-                    Some(other) => value.extend(['\\', other]),
-                },
-                Some(other) => value.push(other),
-            }
+/// Reads the rest of a quoted value. Returns false if the quote had to be ended with its line.
+fn quoted(chars: &mut Chars, quote: char, name: &str, value: &mut String) -> bool {
+    let (begin, before) = (chars.clone(), value.len());
+    if read_quoted(chars, quote, value, false) {
+        let mut below = value[before..].split('\n').skip(1).peekable();
+        let is_ours = |line: &str| {
+            line.split_once('=')
+                .is_some_and(|(key, _)| is_known(key.trim()))
+        };
+        if below.peek().is_none() || (!is_known(name) && !below.any(is_ours)) {
+            return true;
         }
-        false
     }
+    value.truncate(before);
+    *chars = begin;
+    read_quoted(chars, quote, value, true);
+    value.truncate(value.trim_end().len());
+    false
+}
 
-    fn take(&mut self) -> Option<char> {
-        let next = self.rest.chars().next()?;
-        self.rest = &self.rest[next.len_utf8()..];
-        Some(next)
+/// Returns whether the closing quote was found: anywhere, or before the line's end.
+fn read_quoted(chars: &mut Chars, quote: char, value: &mut String, on_one_line: bool) -> bool {
+    while !(on_one_line && chars.as_str().starts_with('\n')) {
+        match chars.next() {
+            None => break,
+            Some(end) if end == quote => return true,
+            Some('\\') if quote == '"' => match chars.next() {
+                Some('\n') | None => {}
+                Some(escaped @ ('"' | '\\' | '`' | '$')) => value.push(escaped),
+                Some(other) => value.extend(['\\', other]),
+            },
+            Some(other) => value.push(other),
+        }
     }
+    false
 }
 
 fn is_name(key: &str) -> bool {

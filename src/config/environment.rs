@@ -11,11 +11,11 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use directories::BaseDirs;
+use log::warn;
 
 use super::Warning;
 use super::env_file::{self, Content};
-use super::names::{is_known, meant_by, secrets};
-use super::variables::{self as var, Variable};
+use super::variables::{self as var, Variable, is_known, meant_by, secrets};
 use crate::cli::Global;
 use crate::exit::{Exit, Problem};
 use crate::files::read_trusted;
@@ -30,10 +30,8 @@ const PREFIX: &str = "KORA_";
 /// The process's environment over the env file.
 #[derive(Default)]
 pub struct Environment {
-    file: HashMap<String, String>,
-    process: HashMap<OsString, OsString>,
-    /// The secrets that were read so far.
-    secrets: RefCell<HashMap<&'static str, Option<Secret>>>,
+    pub(super) file: HashMap<String, String>,
+    pub(super) process: HashMap<OsString, OsString>,
     warnings: RefCell<Vec<Warning>>,
     /// The env file that was read.
     pub file_path: Option<PathBuf>,
@@ -46,10 +44,8 @@ impl Environment {
             process: std::env::vars_os().collect(),
             ..Self::default()
         };
-        let named = flags
-            .env_file
-            .clone()
-            .or_else(|| environment.path(&var::ENV_FILE));
+        let named = flags.env_file.clone();
+        let named = named.or_else(|| environment.path(&var::ENV_FILE));
         let path = named.or_else(|| usual_env_file(flags).filter(|path| path.exists()));
         if let Some(path) = path {
             let Content { settings, warnings } =
@@ -61,15 +57,6 @@ impl Environment {
         Ok(environment)
     }
 
-    /// Returns the lines of the env file, without those whose names are of tokens.
-    pub fn file_settings(&self) -> Vec<(String, String)> {
-        let is_secret = |name: &str| secrets().any(|secret| secret == name);
-        let settings = self.file.iter().filter(|(name, _)| !is_secret(name));
-        settings
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
-    }
-
     /// Returns an environment in which only these are set.
     #[cfg(test)]
     pub fn of(settings: &[(&str, &str)]) -> Self {
@@ -78,19 +65,6 @@ impl Environment {
             file: settings.iter().map(owned).collect(),
             ..Self::default()
         }
-    }
-
-    /// Returns the env file alone: all that runs started by cron or a service manager see.
-    pub fn of_scheduled_runs(self) -> Self {
-        Self {
-            process: HashMap::new(),
-            ..self
-        }
-    }
-
-    /// Returns whether the process's own environment is read, too.
-    pub fn has_process(&self) -> bool {
-        !self.process.is_empty()
     }
 
     /// Returns a variable's value without the white space around it; an empty one is unset.
@@ -113,33 +87,23 @@ impl Environment {
 
     /// Returns a path, byte for byte: one that is not UTF-8 names its file all the same.
     pub fn path(&self, variable: &Variable) -> Option<PathBuf> {
-        let process = self.process.get(OsStr::new(variable.name)).cloned();
-        let not_utf8 = process.filter(|value| value.to_str().is_none());
-        not_utf8
-            .or_else(|| self.get(variable.name).map(OsString::from))
-            .map(PathBuf::from)
+        match self.process.get(OsStr::new(variable.name)) {
+            Some(value) if value.to_str().is_none() => Some(PathBuf::from(value)),
+            _ => self.get(variable.name).map(PathBuf::from),
+        }
     }
 
     pub fn absolute_path(&self, variable: &Variable) -> Result<Option<PathBuf>, Problem> {
         self.path(variable).map(|path| absolute(&path)).transpose()
     }
 
-    /// Returns a number within the range, or the variable's default.
+    /// Returns a number within the range, or the variable's default; zero if it has none.
     pub fn number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + Default,
     {
-        self.optional_number(variable, range).unwrap_or_default()
-    }
-
-    /// Returns a number within the range, or the variable's default if it has one.
-    pub fn optional_number<T>(&self, variable: &Variable, range: RangeInclusive<T>) -> Option<T>
-    where
-        T: FromStr + PartialOrd,
-    {
-        self.parsed(variable, |text| {
-            text.parse().ok().filter(|number| range.contains(number))
-        })
+        let read = |text: &str| text.parse().ok().filter(|number| range.contains(number));
+        self.parsed(variable, read).unwrap_or_default()
     }
 
     /// Returns the value as `parse` reads it. Where it is unset or `parse` refuses it, the default.
@@ -154,11 +118,8 @@ impl Environment {
                 default => format!("the default {default} is used"),
             };
             let message = format!("{}: '{text}' is not usable: {used}", variable.name);
-            self.warn(Warning::new(
-                "settings",
-                message,
-                "set a usable value, or none",
-            ));
+            let next_step = "set a usable value, or none";
+            self.warn(Warning::new("settings", message, next_step));
             parse(default)
         })
     }
@@ -174,19 +135,12 @@ impl Environment {
     }
 
     /// Returns the file that `{name}_FILE` names.
-    pub fn secret_file(&self, name: &str) -> Option<PathBuf> {
+    fn secret_file(&self, name: &str) -> Option<PathBuf> {
         self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. It is
-    /// read once, however often it is asked for.
-    pub fn secret(&self, name: &'static str) -> Option<Secret> {
-        let mut secrets = self.secrets.borrow_mut();
-        let read = || self.read_secret(name);
-        secrets.entry(name).or_insert_with(read).clone()
-    }
-
-    fn read_secret(&self, name: &'static str) -> Option<Secret> {
+    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names.
+    pub fn secret(&self, name: &str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
         // The environment wins over the env file, whichever of the two variables it sets.
         let file_wins = self.real(&file_variable).is_some() && self.real(name).is_none();
@@ -212,11 +166,20 @@ impl Environment {
         self.warnings.borrow().clone()
     }
 
-    /// Returns those of the names that only the process's own environment sets.
-    pub fn only_in_process(&self, names: impl Iterator<Item = String>) -> Vec<String> {
-        let is_in_file = |name: &str| self.file.get(name).is_some_and(|value| !value.is_empty());
-        let only_here = names.filter(|name| self.real(name).is_some() && !is_in_file(name));
-        only_here.collect()
+    /// Prints the warnings to stderr.
+    pub fn print_warnings(&self) {
+        self.warnings.borrow().iter().for_each(|one| warn!("{one}"));
+    }
+
+    /// Returns whether the process's own environment sets this, and the env file does not.
+    pub fn is_only_in_process(&self, name: &str) -> bool {
+        let is_in_file = self.file.get(name).is_some_and(|value| !value.is_empty());
+        self.real(name).is_some() && !is_in_file
+    }
+
+    /// Returns the files that hold secrets.
+    pub fn secret_files(&self) -> impl Iterator<Item = PathBuf> {
+        secrets().filter_map(|name| self.secret_file(name))
     }
 
     /// Returns the value in the process's own environment.
@@ -239,7 +202,7 @@ impl Environment {
             if !is_known(&name) {
                 let message = format!("{name} in the {place} is not a setting of probe-wake");
                 let next_step = format!("did you mean {}?", meant_by(&name, is_set)?);
-                return Some(Warning::new("settings", message, next_step));
+                return Some(Warning::new("settings", message, &next_step));
             }
             let breaks = self.get(&name)?.contains('\n');
             let message = format!("the value of {name} in the {place} has a line break");
@@ -280,10 +243,8 @@ pub(super) fn home_folder(flags: &Global) -> Option<PathBuf> {
 }
 
 fn non_empty(value: Option<&str>) -> Option<String> {
-    value
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-        .map(str::to_owned)
+    let value = value.map(str::trim).filter(|value| !value.is_empty());
+    value.map(str::to_owned)
 }
 
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Problem> {

@@ -1,10 +1,8 @@
 //! Flags over environment over env file, validated once. No other module reads the environment. A
 //! setting that may be missing is an `Option` whose `None` is explained.
 
-mod engine;
 mod env_file;
 mod environment;
-mod names;
 mod paths;
 mod screen;
 #[cfg(test)]
@@ -21,18 +19,18 @@ use log::debug;
 
 use crate::cli::Global;
 use crate::context::Mode;
-use crate::engine::EngineConfig;
+use crate::engine::{APIS, EngineConfig};
 use crate::exit::Problem;
 use crate::http::{Endpoint, Http, ProxySettings};
 use crate::incident::Rules;
 use crate::secret::Secret;
 use crate::slack::SlackConfig;
-pub use environment::usual_env_file;
-use environment::{Environment, absolute};
+use environment::absolute;
+pub use environment::{Environment, usual_env_file};
 pub use paths::Paths;
 pub use screen::screen;
 use variables::{self as var, Variable};
-pub use warning::Warning;
+use warning::Warning;
 
 /// All settings of a run.
 pub struct Config {
@@ -44,13 +42,11 @@ pub struct Config {
     /// Zero: no limit.
     pub max_investigations_per_hour: usize,
     pub slack: SlackConfig,
-    pub proxy: ProxySettings,
-    /// The certificates to trust in place of the system's.
-    pub ca_file: Option<PathBuf>,
     /// Every token that is set, to be masked in what is read.
     secrets: Vec<Secret>,
-    /// How long an alert waits for its diagnosis before its facts are sent.
-    pub facts_after: FactsAfter,
+    /// How long an alert waits for its diagnosis before its facts are sent; zero: not at all, `None`:
+    /// without a limit.
+    pub facts_after: Option<SignedDuration>,
     /// For how long an investigation without a diagnosis is retried; zero: not at all.
     pub late_diagnosis: SignedDuration,
     /// From how many wakes a batch becomes one message; `None`: never.
@@ -73,16 +69,11 @@ pub struct Config {
     /// `None`: no limit.
     pub max_runtime: Option<Duration>,
     /// How often runs are started.
-    pub cadence: Duration,
+    pub cadence: SignedDuration,
     pub metrics_file: Option<PathBuf>,
     pub heartbeat: Option<Endpoint>,
-    /// The env file that was read, for `check`.
-    pub env_file: Option<PathBuf>,
-    /// The files that hold secrets, for `check`.
-    pub secret_files: Vec<PathBuf>,
-    pub warnings: Vec<Warning>,
-    /// The lines of the env file, without those that hold a token.
-    pub settings: Vec<(String, String)>,
+    /// What all this was read from.
+    pub env: Environment,
 }
 
 /// What an engine is sent besides the alert.
@@ -93,42 +84,6 @@ pub struct ContextConfig {
     pub length: SignedDuration,
     /// `None` where no home folder is known.
     pub runbook_dir: Option<PathBuf>,
-}
-
-/// When the facts of an alert are sent without waiting any longer for its diagnosis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FactsAfter {
-    Never,
-    /// This long after the wake was read; zero: at once.
-    After(SignedDuration),
-}
-
-/// Returns a warning for each setting that is probably not meant as it stands.
-pub fn suspicious(flags: &Global) -> Result<Vec<Warning>, Problem> {
-    Ok(Environment::read(flags)?.suspicious())
-}
-
-/// Returns the settings in this process's environment that are not in the env file, without the
-/// paths of log and state, which a schedule writes down itself.
-pub fn only_in_this_environment(flags: &Global) -> Result<Vec<String>, Problem> {
-    let written_down = [
-        &var::AUDIT_LOG_PATH,
-        &var::KORA_HOME,
-        &var::HERMES_HOME,
-        &var::STATE_DIR,
-        &var::STATE_DIRECTORY,
-        &var::ENV_FILE,
-        &var::NO_COLOR,
-    ];
-    let is_needed = |name: &String| !written_down.iter().any(|known| known.name == name);
-    let env = Environment::read(flags)?;
-    Ok(env.only_in_process(names::names().filter(is_needed)))
-}
-
-/// Returns whether a setting names something below `/tmp` or `/var/tmp`.
-pub fn names_tmp(flags: &Global) -> Result<bool, Problem> {
-    let env = Environment::read(flags)?;
-    Ok(names::names().any(|name| env.get(&name).is_some_and(|value| is_in_tmp(&value))))
 }
 
 /// Returns whether this is a path below `/tmp` or `/var/tmp`, or names one after a space.
@@ -147,22 +102,18 @@ pub fn stderr_is_journal() -> bool {
         .is_ok_and(|meta| *named == *format!("{}:{}", meta.st_dev, meta.st_ino))
 }
 
-/// After this many cadences without a run the next one is overdue.
-const OVERDUE_CADENCES: u32 = 5;
-/// After this many cadences without a run the next message says that nothing was watched.
-const UNWATCHED_CADENCES: u32 = 10;
-/// A shorter pause is neither.
+/// A shorter pause between runs is nothing to speak of.
 const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Config {
     /// Returns the longest pause between runs that does not count as unwatched.
     pub fn patience(&self) -> SignedDuration {
-        self.pause(UNWATCHED_CADENCES)
+        (self.cadence * 10).max(SHORTEST_PAUSE)
     }
 
     /// Returns how long after the last run the next one is overdue.
     pub fn overdue_after(&self) -> SignedDuration {
-        self.pause(OVERDUE_CADENCES)
+        (self.cadence * 5).max(SHORTEST_PAUSE)
     }
 
     /// Returns whether what was queued then has waited too long.
@@ -171,21 +122,11 @@ impl Config {
             .is_some_and(|ttl| now.duration_since(queued_at) > ttl)
     }
 
-    fn pause(&self, cadences: u32) -> SignedDuration {
-        let length = SignedDuration::try_from(self.cadence.saturating_mul(cadences));
-        length.unwrap_or(SignedDuration::MAX).max(SHORTEST_PAUSE)
-    }
-
     /// Reads and validates all settings, and warns of those that are not usable.
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let config = Self::examine(flags)?;
-        config.print_warnings();
+        config.env.print_warnings();
         Ok(config)
-    }
-
-    /// Prints a warning for each setting that is not usable.
-    pub fn print_warnings(&self) {
-        warning::print(&self.warnings);
     }
 
     /// Reads and validates all settings; leaves it to the caller to print the warnings.
@@ -198,25 +139,27 @@ impl Config {
         }
         debug!("audit log: {}", paths.audit_log.display());
         debug!("state folder: {}", paths.state_dir.display());
-        Self::from(paths, &env)
+        Self::from(paths, env)
     }
 
     /// Reads the settings for a replay of this log, which needs neither a home nor a state folder.
     pub fn for_replay(flags: &Global, log: &Path) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let audit_log = absolute(log)?;
-        let config = Self::from(Paths::of_log(audit_log, &env), &env)?;
-        config.print_warnings();
+        let config = Self::from(Paths::of_log(audit_log, &env), env)?;
+        config.env.print_warnings();
         Ok(config)
     }
 
     /// Returns the client for all requests.
     pub fn http(&self) -> Http {
-        Http::new(
-            self.proxy.clone(),
-            self.ca_file.clone(),
-            self.secrets.clone(),
-        )
+        let proxy = ProxySettings {
+            https_proxy: self.env.either_case(&var::HTTPS_PROXY),
+            no_proxy: self.env.either_case(&var::NO_PROXY),
+        };
+        // The certificates to trust in place of the system's.
+        let ca_file = self.env.path(&var::SSL_CERT_FILE);
+        Http::new(proxy, ca_file, self.secrets.clone())
     }
 
     /// Returns the variable that has to be set before anything can be sent to Slack.
@@ -236,12 +179,46 @@ impl Config {
 
     /// Returns the variables of this process that may hold a token.
     pub fn secret_variables(&self) -> Vec<String> {
-        let named = names::secrets().map(str::to_owned);
+        let named = var::secrets().map(str::to_owned);
         let process = std::env::vars_os().filter_map(|(name, value)| {
             let holds = self.holds_secret(&value.to_string_lossy());
             holds.then(|| name.into_string().ok())?
         });
         named.chain(process).collect()
+    }
+
+    /// Returns the lines of the env file, without those that hold a token.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let is_secret = |name: &str, value: &str| {
+            var::secrets().any(|secret| secret == name) || self.holds_secret(value)
+        };
+        let mut settings: Vec<_> = self.env.file.clone().into_iter().collect();
+        settings.retain(|(name, value)| !is_secret(name, value));
+        settings
+    }
+
+    /// Returns the settings in this process's environment that are not in the env file, without the
+    /// paths of log and state, which a schedule writes down itself.
+    pub fn only_in_this_environment(&self) -> Vec<String> {
+        let written_down = [
+            &var::AUDIT_LOG_PATH,
+            &var::KORA_HOME,
+            &var::HERMES_HOME,
+            &var::STATE_DIR,
+            &var::STATE_DIRECTORY,
+            &var::ENV_FILE,
+            &var::NO_COLOR,
+        ];
+        let is_needed = |name: &String| !written_down.iter().any(|known| known.name == name);
+        let needed = var::names().filter(is_needed);
+        needed
+            .filter(|name| self.env.is_only_in_process(name))
+            .collect()
+    }
+
+    /// Returns whether a setting names something below `/tmp` or `/var/tmp`.
+    pub fn names_tmp(&self) -> bool {
+        var::names().any(|name| self.env.get(&name).is_some_and(|value| is_in_tmp(&value)))
     }
 
     /// Returns every token that is set, whether this run uses it or not.
@@ -254,17 +231,25 @@ impl Config {
     pub fn of(settings: &[(&str, &str)]) -> Result<Self, Problem> {
         let env = Environment::of(settings);
         let paths = Paths::of_log("/kora/audit.jsonl".into(), &env);
-        Self::from(paths, &env)
+        Self::from(paths, env)
     }
 
-    fn from(paths: Paths, env: &Environment) -> Result<Self, Problem> {
-        let engine_timeout =
-            Duration::from_secs(env.number(&var::ENGINE_TIMEOUT_SECONDS, 1..=86_400));
-        let engine = engine::engine(env, engine_timeout)?;
-        let mut config = Self {
+    fn from(paths: Paths, env: Environment) -> Result<Self, Problem> {
+        let engine_timeout = env.number(&var::ENGINE_TIMEOUT_SECONDS, 1..=86_400);
+        let engine_timeout = Duration::from_secs(engine_timeout);
+        let engine = engine(&env, engine_timeout)?;
+        Ok(Self {
             paths,
-            debounce: debounce(env),
-            context: context(env, engine.as_ref())?,
+            debounce: Rules {
+                window: seconds(env.number(&var::DEBOUNCE_SECONDS, 0..=A_YEAR)),
+                bypass_critical: env.switch(&var::DEBOUNCE_BYPASS_CRITICAL),
+                bypass_escalation: env.switch(&var::DEBOUNCE_BYPASS_ESCALATION),
+                consecutive_required: env
+                    .number(&var::DEBOUNCE_CONSECUTIVE_REQUIRED, 1..=1_000_000),
+                backoff_factor: env.number(&var::DEBOUNCE_BACKOFF_FACTOR, 1.0..=1_000.0),
+                max_window: seconds(env.number(&var::DEBOUNCE_MAX_SECONDS, 1..=A_YEAR)),
+            },
+            context: context(&env, engine.as_ref())?,
             engine,
             max_investigations_per_hour: env.number(&var::MAX_INVESTIGATIONS_PER_HOUR, 0..=100_000),
             slack: SlackConfig {
@@ -272,17 +257,10 @@ impl Config {
                 token: env.secret(var::SLACK_BOT_TOKEN.name),
                 operator: env.get(var::SLACK_USER_ID.name),
             },
-            proxy: ProxySettings {
-                https_proxy: env.either_case(&var::HTTPS_PROXY),
-                no_proxy: env.either_case(&var::NO_PROXY),
-            },
-            ca_file: env.path(&var::SSL_CERT_FILE),
-            secrets: names::secrets()
-                .filter_map(|name| env.secret(name))
-                .collect(),
-            facts_after: facts_after(env),
+            secrets: var::secrets().filter_map(|name| env.secret(name)).collect(),
+            facts_after: facts_after(&env),
             late_diagnosis: seconds(env.number(&var::LATE_DIAGNOSIS_SECONDS, 0..=A_YEAR)),
-            digest_wakes: digest_wakes(env),
+            digest_wakes: digest_wakes(&env),
             tell_recovery: env.switch(&var::TELL_RECOVERY),
             quiet_after: limit(env.number(&var::QUIET_SECONDS, 0..=A_YEAR)),
             ack_reaction: env.parsed(&var::ACK_REACTION, emoji),
@@ -291,25 +269,14 @@ impl Config {
             outbox_ttl: limit(env.number(&var::OUTBOX_TTL_SECONDS, 0..=A_YEAR)),
             engine_timeout,
             max_runtime: time_limit(env.number(&var::MAX_RUNTIME_SECONDS, 0..=A_YEAR)),
-            cadence: Duration::from_secs_f64(env.number(&var::POLL_SEC, 0.1..=86_400.0)),
+            cadence: SignedDuration::from_secs_f64(env.number(&var::POLL_SEC, 0.1..=86_400.0)),
             metrics_file: env.absolute_path(&var::METRICS_FILE)?,
             heartbeat: env
                 .get(var::HEARTBEAT_URL.name)
                 .map(|url| endpoint(&var::HEARTBEAT_URL, &url))
                 .transpose()?,
-            env_file: env.file_path.clone(),
-            secret_files: names::secrets()
-                .filter_map(|name| env.secret_file(name))
-                .collect(),
-            warnings: Vec::new(),
-            settings: Vec::new(),
-        };
-        let settings = env.file_settings().into_iter();
-        config.settings = settings
-            .filter(|(_, value)| !config.holds_secret(value))
-            .collect();
-        config.warnings = env.warnings();
-        Ok(config)
+            env,
+        })
     }
 }
 
@@ -349,17 +316,14 @@ fn context(env: &Environment, engine: Option<&EngineConfig>) -> Result<ContextCo
     })
 }
 
-fn facts_after(env: &Environment) -> FactsAfter {
-    let read = |text: &str| {
-        if text.eq_ignore_ascii_case("never") {
-            return Some(FactsAfter::Never);
-        }
-        let is_usable = |number: &f64| (0.0..=A_YEAR as f64).contains(number);
-        let number = text.parse().ok().filter(is_usable)?;
-        Some(FactsAfter::After(SignedDuration::from_secs_f64(number)))
+fn facts_after(env: &Environment) -> Option<SignedDuration> {
+    let is_never = |text: &str| text.eq_ignore_ascii_case("never");
+    let is_usable = |number: &f64| (0.0..=A_YEAR as f64).contains(number);
+    let read = |text: &str| match text.parse().ok().filter(is_usable) {
+        Some(number) => Some(Some(SignedDuration::from_secs_f64(number))),
+        None => is_never(text).then_some(None),
     };
-    env.parsed(&var::FACTS_AFTER_SECONDS, read)
-        .unwrap_or(FactsAfter::Never)
+    env.parsed(&var::FACTS_AFTER_SECONDS, read).flatten()
 }
 
 /// Returns the name of an emoji as Slack writes it, without colons and skin tone.
@@ -375,17 +339,39 @@ fn digest_wakes(env: &Environment) -> Option<usize> {
         .filter(|number| *number > 0)
 }
 
-fn debounce(env: &Environment) -> Rules {
-    Rules {
-        window: seconds(env.number(&var::DEBOUNCE_SECONDS, 0..=A_YEAR)),
-        bypass_critical: env.switch(&var::DEBOUNCE_BYPASS_CRITICAL),
-        bypass_escalation: env.switch(&var::DEBOUNCE_BYPASS_ESCALATION),
-        consecutive_required: env.number(&var::DEBOUNCE_CONSECUTIVE_REQUIRED, 1..=1_000_000),
-        backoff_factor: env.number(&var::DEBOUNCE_BACKOFF_FACTOR, 1.0..=1_000.0),
-        max_window: seconds(env.number(&var::DEBOUNCE_MAX_SECONDS, 1..=A_YEAR)),
-    }
-}
-
 fn endpoint(variable: &Variable, url: &str) -> Result<Endpoint, Problem> {
     Endpoint::parse(url).map_err(|error| Problem::usage(format!("{}: {error}", variable.name)))
+}
+
+/// Returns the engine, or `None` if a setting is missing that its API needs.
+fn engine(env: &Environment, timeout: Duration) -> Result<Option<EngineConfig>, Problem> {
+    let name = env.text(&var::ENGINE_API);
+    let api = APIS.into_iter().find(|api| api.name == name);
+    let api = api.ok_or_else(|| {
+        let names = APIS.map(|api| api.name).join(", ");
+        let variable = var::ENGINE_API.name;
+        Problem::usage(format!("{variable} is '{name}': it must be one of {names}"))
+    })?;
+    let token = env.secret(var::ENGINE_TOKEN.name);
+    let token = token.or_else(|| env.secret(api.token_variable?));
+    let default_url = api.default_url.filter(|_| token.is_some());
+    let url = env.get(var::ENGINE_URL.name);
+    let Some(url) = url.as_deref().or(default_url) else {
+        return Ok(None);
+    };
+    let url = endpoint(&var::ENGINE_URL, url)?;
+    let default_model = api.default_model.map(str::to_owned);
+    let model = env.get(var::ENGINE_MODEL.name).or(default_model);
+    if api.needs_model && model.is_none() {
+        return Ok(None);
+    }
+    let max_tokens = env.number(&var::ENGINE_MAX_TOKENS, 1..=10_000_000);
+    Ok(Some(EngineConfig {
+        api,
+        url,
+        token,
+        model,
+        max_tokens: Some(max_tokens).filter(|most| *most > 0),
+        timeout,
+    }))
 }

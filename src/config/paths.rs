@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use directories::BaseDirs;
 
+use super::Warning;
 use super::environment::{Environment, absolute, home_folder};
 use super::variables as var;
-use super::{Warning, warning};
 use crate::cli::Global;
 use crate::exit::Problem;
 
@@ -31,7 +31,7 @@ impl Paths {
     pub fn load(flags: &Global) -> Result<Self, Problem> {
         let env = Environment::read(flags)?;
         let paths = Self::from(flags, &env)?;
-        warning::print(&env.warnings());
+        env.print_warnings();
         Ok(paths)
     }
 
@@ -43,14 +43,15 @@ impl Paths {
         }
         let env = Environment::read(flags)?;
         let audit_log = absolute(&audit_log(flags, &env)?)?;
-        warning::print(&env.warnings());
+        env.print_warnings();
         Ok(audit_log)
     }
 
     /// Returns the paths that a scheduled run finds by itself, from the env file and the home
     /// folder.
     pub fn of_scheduled_runs(flags: &Global) -> Result<Self, Problem> {
-        let env = Environment::read(flags)?.of_scheduled_runs();
+        let mut env = Environment::read(flags)?;
+        env.process.clear();
         let no_flags = Global {
             audit_log: None,
             state_dir: None,
@@ -96,11 +97,9 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         return Ok(home.join(LOG_NAME));
     }
     if let Some(home) = env.path(&var::HERMES_HOME) {
-        env.warn(Warning::new(
-            "settings",
-            "HERMES_HOME is a legacy name",
-            "set KORA_HOME or KORA_AUDIT_LOG_PATH instead",
-        ));
+        let what = "HERMES_HOME is a legacy name".to_owned();
+        let next_step = "set KORA_HOME or KORA_AUDIT_LOG_PATH instead";
+        env.warn(Warning::new("settings", what, next_step));
         return Ok(home.join(LOG_NAME));
     }
     let home = home(flags, "give --audit-log or KORA_AUDIT_LOG_PATH")?;
@@ -130,7 +129,7 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
     }
     let home = home(flags, "give --state-dir or KORA_PROBE_WAKE_STATE_DIR")?;
     // XDG_STATE_HOME is this process's: a scheduled run does not have it.
-    let is_own = env.has_process() && flags.home.is_none();
+    let is_own = !env.process.is_empty() && flags.home.is_none();
     let states = match BaseDirs::new() {
         Some(dirs) if is_own || dirs.state_dir().is_none() => {
             dirs.state_dir().unwrap_or(dirs.data_local_dir()).to_owned()

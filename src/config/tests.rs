@@ -78,18 +78,9 @@ fn every_number_is_read_as_its_help_says() {
         ),
         (
             "KORA_PROBE_FACTS_AFTER_SECONDS",
-            "After(30s)",
-            |config| format!("{:?}", config.facts_after),
-            [
-                "After(0s)",
-                "After(1s)",
-                "-",
-                "After(500ms)",
-                "After(1s 500ms)",
-                "After(8784h)",
-                "-",
-                "-",
-            ],
+            "30s",
+            |config| shown(config.facts_after),
+            ["0s", "1s", "-", "500ms", "1s 500ms", "8784h", "-", "-"],
         ),
         (
             "KORA_PROBE_LATE_DIAGNOSIS_SECONDS",
@@ -137,7 +128,7 @@ fn every_number_is_read_as_its_help_says() {
             "KORA_PROBE_WAKE_POLL_SEC",
             "30s",
             |config| format!("{:?}", config.cadence),
-            ["-", "1s", "-", "500ms", "1.5s", "-", "-", "-"],
+            ["-", "1s", "-", "500ms", "1s 500ms", "-", "-", "-"],
         ),
     ];
     let numbers = variables::VARIABLES.iter().filter(|variable| {
@@ -151,7 +142,7 @@ fn every_number_is_read_as_its_help_says() {
             .unwrap_or_else(|| panic!("no row for {}", variable.name));
         let read = |value: &str| {
             let config = config(&[(name, value), ENGINE]);
-            let warnings = config.warnings.iter().map(|one| one.message.clone());
+            let warnings = config.env.warnings().into_iter().map(|one| one.message);
             (shown(&config), warnings.collect::<Vec<_>>())
         };
         let used = match variable.default {
@@ -181,7 +172,7 @@ fn every_number_is_read_as_its_help_says() {
 fn facts_may_wait_for_ever() {
     for value in ["never", "Never"] {
         let config = config(&[("KORA_PROBE_FACTS_AFTER_SECONDS", value)]);
-        assert_eq!(config.facts_after, FactsAfter::Never, "{value}");
+        assert_eq!(config.facts_after, None, "{value}");
     }
 }
 
@@ -234,13 +225,13 @@ fn a_switch_is_on_or_off_by_four_words_each_and_others_are_warned_of() {
         ] {
             let config = config(&[(name, value)]);
             assert_eq!(is_on(&config), expected, "{name}={value}");
-            assert_eq!(config.warnings, [], "{name}={value}");
+            assert_eq!(config.env.warnings(), [], "{name}={value}");
         }
         for value in ["2", "maybe", "treu", "y", "enabled"] {
             let config = config(&[(name, value)]);
             let warning = format!("{name}: '{value}' is not usable: the default false is used");
             assert!(!is_on(&config));
-            assert_eq!(config.warnings[0].message, warning);
+            assert_eq!(config.env.warnings()[0].message, warning);
         }
     }
 }
@@ -260,7 +251,11 @@ fn the_operator_acknowledges_with_an_emoji_by_its_name() {
         let config = config(&[("KORA_PROBE_ACK_REACTION", value)]);
         assert_eq!(config.ack_reaction.as_deref(), expected, "{value}");
         let is_warned_of = !value.is_empty() && expected.is_none();
-        assert_eq!(config.warnings.len(), usize::from(is_warned_of), "{value}");
+        assert_eq!(
+            config.env.warnings().len(),
+            usize::from(is_warned_of),
+            "{value}"
+        );
     }
 }
 
@@ -352,8 +347,8 @@ fn a_proxy_is_read_in_either_case_and_a_blank_one_is_unset() {
         ("https_proxy", "http://proxy:1", Some("http://proxy:1")),
         ("HTTPS_PROXY", " ", None),
     ] {
-        let proxy = config(&[(name, value)]).proxy;
-        assert_eq!(proxy.https_proxy.as_deref(), expected, "{name} {value:?}");
+        let proxy = config(&[(name, value)]).env.either_case(&var::HTTPS_PROXY);
+        assert_eq!(proxy.as_deref(), expected, "{name} {value:?}");
     }
 }
 
@@ -385,6 +380,8 @@ fn rows_go_to_an_engine_on_loopback_unless_the_operator_decides() {
         }
     }
     assert_eq!(config(&[]).context.mode, Mode::Kinds);
-    let warnings = config(&[("KORA_PROBE_CONTEXT", "everything")]).warnings;
+    let warnings = config(&[("KORA_PROBE_CONTEXT", "everything")])
+        .env
+        .warnings();
     assert!(warnings[0].message.contains("the default auto is used"));
 }

@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use log::warn;
-
 /// A setting that cannot be used, or is probably not meant as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -15,15 +13,12 @@ pub struct Warning {
 }
 
 impl Warning {
-    pub fn new(
-        subject: &'static str,
-        message: impl Into<String>,
-        next_step: impl Into<String>,
-    ) -> Self {
+    pub fn new(subject: &'static str, message: String, next_step: &str) -> Self {
+        let next_step = next_step.to_owned();
         Self {
             subject,
-            message: message.into(),
-            next_step: next_step.into(),
+            message,
+            next_step,
         }
     }
 }
@@ -31,12 +26,5 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.message, self.next_step)
-    }
-}
-
-/// Prints the warnings to stderr.
-pub fn print(warnings: &[Warning]) {
-    for warning in warnings {
-        warn!("{warning}");
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::audit::seams::{Row, for_each_row};
 use crate::mask::Masker;
 use crate::text::cut;
+use crate::time::span;
 
 /// The seams of an outcome row, and of the row for a recovery that was sent.
 pub const OUTCOME_SEAM: &str = "probe.investigation_completed";
@@ -32,6 +33,14 @@ pub struct Earlier {
     pub recovered_after: Option<SignedDuration>,
     /// Of the investigation; some rows have none.
     pub id: Option<String>,
+}
+
+impl Earlier {
+    /// `, over after 22 min`, or nothing.
+    pub fn over(&self) -> String {
+        let over = |after| format!(", over after {}", span(after));
+        self.recovered_after.map(over).unwrap_or_default()
+    }
 }
 
 /// What the outcome rows say, by probe and category, the newest last.

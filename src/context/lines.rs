@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::OtherAlert;
 use super::earlier::Earlier;
 use crate::incident::Severity;
-use crate::text::on_one_line;
+use crate::text::{first_few, on_one_line};
 use crate::time::{clock, span};
 
 const MOST_PAIRS: usize = 5;
@@ -21,26 +21,19 @@ const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub fn also(others: &[OtherAlert], length: SignedDuration) -> Option<String> {
     let mut others: Vec<_> = others.iter().collect();
     others.sort_by_key(|other| {
-        (
-            Reverse(Severity::named(&other.severity)),
-            Reverse(other.last),
-            &other.probe,
-        )
+        let severity = Severity::named(&other.severity);
+        (Reverse((severity, other.last)), &other.probe)
     });
-    let listed = others.iter().take(MOST_PAIRS).map(|other| {
+    let listed = others.iter().map(|other| {
         let at = other.last.strftime("%H:%M");
         format!("{} ({}) {at}", other.probe, other.severity)
     });
-    let listed: Vec<_> = listed.collect();
-    let more = match others.len().saturating_sub(MOST_PAIRS) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let listed = first_few(&listed.collect::<Vec<_>>(), MOST_PAIRS);
     let length = match length {
         AN_HOUR => "hour".to_owned(),
         length => span(length),
     };
-    let line = format!("Also in the last {length}: {}{more}.", listed.join(", "));
+    let line = format!("Also in the last {length}: {listed}.");
     (!others.is_empty()).then_some(line)
 }
 
@@ -49,15 +42,9 @@ pub fn also(others: &[OtherAlert], length: SignedDuration) -> Option<String> {
 pub fn before(earlier: Option<&Earlier>, now: Timestamp) -> Option<String> {
     let earlier = earlier?;
     let diagnosis = on_one_line(earlier.diagnosis.as_deref()?);
-    let over = earlier
-        .recovered_after
-        .map(|after| format!(", over after {}", span(after)));
-    let over = over.unwrap_or_default();
-    let at = clock(earlier.at, now);
-    Some(format!(
-        "Before: {at}{over}: \"{}\"",
-        beginning(&diagnosis, MOST_DIAGNOSIS)
-    ))
+    let (at, over) = (clock(earlier.at, now), earlier.over());
+    let diagnosis = beginning(&diagnosis, MOST_DIAGNOSIS);
+    Some(format!("Before: {at}{over}: \"{diagnosis}\""))
 }
 
 /// Returns `Runbook:` and the beginning of the pair's own runbook.

@@ -120,9 +120,8 @@ impl Context<'_> {
 
     fn incidents(&self) -> String {
         let is_single = self.subjects.len() == 1;
-        let subjects = self.subjects.iter();
-        let subjects = subjects.filter(|one| is_single || one.incident.wakes > 1);
-        let lines = subjects.map(|subject| {
+        let is_told = |one: &&Subject| is_single || one.incident.wakes > 1;
+        let lines = self.subjects.iter().filter(is_told).map(|subject| {
             let incident = &subject.incident;
             let mut line = self.named(subject);
             match incident.since.filter(|_| incident.wakes > 1) {
@@ -146,12 +145,8 @@ impl Context<'_> {
             }
             self.line(&line)
         });
-        section(
-            "The incident so far",
-            lines.collect(),
-            MOST_INCIDENT,
-            "others",
-        )
+        let title = "The incident so far";
+        section(title, lines.collect(), MOST_INCIDENT, "others")
     }
 
     fn services(&self) -> String {
@@ -159,9 +154,8 @@ impl Context<'_> {
             return String::new();
         };
         let age = span(self.now.duration_since(snapshot.computed_at));
-        let services = snapshot
-            .services()
-            .map(|(name, health)| format!("{name} {health}"));
+        let services = snapshot.services();
+        let services = services.map(|(name, health)| format!("{name} {health}"));
         let services = services.collect::<Vec<_>>().join(", ");
         let line = self.line(&cut(&services, MOST_SERVICES - 100));
         let title = format!("Service health as seen {age} ago");
@@ -169,19 +163,14 @@ impl Context<'_> {
     }
 
     fn other_alerts(&self) -> String {
-        let pairs = self
-            .subjects
-            .iter()
-            .map(|one| (&one.wake.probe, &one.wake.category));
-        let pairs: Vec<_> = pairs.collect();
-        let others = self.others.iter();
-        let others = others.filter(|other| !pairs.contains(&(&other.probe, &other.category)));
-        let mut others: Vec<_> = others.collect();
+        let wakes = self.subjects.iter().map(|one| one.wake);
+        let pairs: Vec<_> = wakes.map(|wake| (&wake.probe, &wake.category)).collect();
+        let mut others: Vec<_> = self.others.iter().collect();
+        others.retain(|other| !pairs.contains(&(&other.probe, &other.category)));
         others.sort_by_key(|other| (other.last, &other.probe, &other.category));
         let lines = others.iter().map(|other| {
-            let recovered = other
-                .recovered
-                .map(|at| format!("recovered {}", self.time(at)));
+            let recovered = other.recovered.map(|at| self.time(at));
+            let recovered = recovered.map(|at| format!("recovered {at}"));
             self.line(&format!(
                 "{} {} ({}), {}, {}: {} / {}",
                 other.probe,
@@ -193,32 +182,24 @@ impl Context<'_> {
                 cut(&other.detail, MOST_TEXT),
             ))
         });
-        section(
-            "Other alerts, the latest last",
-            lines.collect(),
-            MOST_OTHERS,
-            "older alerts",
-        )
+        let title = "Other alerts, the latest last";
+        section(title, lines.collect(), MOST_OTHERS, "older alerts")
     }
 
     fn earlier(&self) -> String {
         let all = self.subjects.iter().flat_map(|subject| {
-            let name = self.named(subject);
-            let all = subject.earlier.iter();
-            all.map(move |earlier| (earlier.at, name.clone(), earlier))
+            let earlier = subject.earlier.iter();
+            earlier.map(|earlier| (earlier.at, self.named(subject), earlier))
         });
         let mut all: Vec<_> = all.collect();
-        all.sort_by_key(|(at, name, _)| (*at, name.clone()));
+        all.sort_by(|(one, name, _), (other, other_name, _)| (one, name).cmp(&(other, other_name)));
         let lines = all.iter().map(|(at, name, earlier)| {
-            let over = earlier
-                .recovered_after
-                .map(|after| format!(", over after {}", span(after)));
             let title = earlier.title.as_ref().map(|title| format!("{title} "));
             let diagnosis = earlier.diagnosis.as_deref().map(quoted);
             self.line(&format!(
                 "{name}{}{}: {}{}",
                 self.time(*at),
-                over.unwrap_or_default(),
+                earlier.over(),
                 title.unwrap_or_default(),
                 diagnosis.as_deref().unwrap_or("(no diagnosis)"),
             ))
@@ -272,23 +253,18 @@ impl Context<'_> {
 
     /// A kind's line and below it that many of its newest rows.
     fn kind(&self, kind: &Kind, rows: usize) -> String {
-        let session = match kind.session.as_str() {
-            "" => String::new(),
-            session => format!("in {session}"),
-        };
-        let names = [&kind.seam, &kind.fields, &session].map(String::as_str);
-        let names = names.into_iter().filter(|name| !name.is_empty());
-        let names = names.collect::<Vec<_>>().join(" ");
+        let session = format!("in {}", kind.session);
+        let mut names = vec![kind.seam.as_str(), &kind.fields, &session];
+        names.retain(|name| !matches!(*name, "" | "in "));
         let times = self.times(kind.count, kind.first, kind.last);
-        let mut text = self.line(&format!("{names}: {times}"));
+        let mut text = self.line(&format!("{}: {times}", names.join(" ")));
         if self.mode == Mode::Rows || kind.seam == SEAM {
-            let alerts = self.subjects.iter().map(|one| one.wake.raised_at());
-            let alerts: Vec<_> = alerts.filter(|_| kind.seam == SEAM).collect();
             // The alert itself is shown in full.
-            let others = kind.rows.iter().rev();
-            let others = others.filter(|(at, _)| !alerts.contains(&Some(*at)));
-            let shown: Vec<_> = others.take(rows).collect();
-            for (at, details) in shown.into_iter().rev() {
+            let alerts = self.subjects.iter().map(|one| one.wake.raised_at());
+            let alerts: Vec<_> = alerts.collect();
+            let mut shown: Vec<_> = kind.rows.iter().collect();
+            shown.retain(|(at, _)| kind.seam != SEAM || !alerts.contains(&Some(*at)));
+            for (at, details) in &shown[shown.len().saturating_sub(rows)..] {
                 text += &format!("  {} {}\n", self.time(*at), on_one_line(details));
             }
         }
@@ -340,10 +316,9 @@ fn fitting(mut lines: Vec<String>, most: usize, what: &str) -> Vec<String> {
         return lines;
     }
     let mut left = most.saturating_sub(NOTE);
-    let fit = lines.iter().rev().take_while(|line| {
-        let fits = line.len() <= left;
-        left = left.saturating_sub(line.len());
-        fits
+    let fit = lines.iter().rev().map_while(|line| {
+        left = left.checked_sub(line.len())?;
+        Some(line)
     });
     let dropped = lines.len() - fit.count();
     lines.drain(..dropped);

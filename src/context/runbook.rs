@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::audit::stat::modified;
 use crate::files::read_trusted;
 use crate::mask::Masker;
+use crate::secret::masked;
 use crate::text::{common_limit, cut};
 
 /// What a prompt holds of all runbooks.
@@ -47,18 +48,15 @@ pub fn read<'a>(
         let path = dir.join(&name);
         match read_trusted(&path, LONGEST_FILE) {
             Ok((text, _)) => {
-                let text = masker.own_tokens(text.trim().to_owned());
+                let text = masked(text.trim().to_owned(), masker.secrets);
                 let is_own = name != SITE && name != DEFAULT && runbook.own.is_none();
                 runbook.own = runbook.own.or_else(|| is_own.then(|| text.clone()));
                 texts.push(text);
                 runbook.used.push(name);
             }
-            Err(error) => {
-                let shown = path.display();
-                runbook
-                    .warnings
-                    .push(format!("runbook {shown} is not used: {error}"));
-            }
+            Err(error) => runbook
+                .warnings
+                .push(format!("runbook {} is not used: {error}", path.display())),
         }
     }
     texts.retain(|text| !text.is_empty());
@@ -71,19 +69,11 @@ pub fn read<'a>(
 
 /// The names under which a pair's runbook is looked for, the first that exists counts.
 fn names(probe: &str, category: &str) -> impl Iterator<Item = String> + use<> {
-    let safe = |name: &str| {
-        let is_safe = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-        name.chars()
-            .map(|c| if is_safe(c) { c } else { '_' })
-            .collect::<String>()
-    };
-    let (probe, category) = (safe(probe), safe(category));
-    let of_probe = format!("{probe}.md");
-    let of_probe = (of_probe != SITE && of_probe != DEFAULT).then_some(of_probe);
-    let of_pair = format!("{probe}:{category}.md");
-    [Some(of_pair), of_probe, Some(DEFAULT.to_owned())]
-        .into_iter()
-        .flatten()
+    let is_unsafe = |c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-');
+    let [probe, category] = [probe, category].map(|name| name.replace(is_unsafe, "_"));
+    let [of_pair, of_probe] = [format!("{probe}:{category}.md"), format!("{probe}.md")];
+    let names = [of_pair, of_probe, DEFAULT.to_owned()].into_iter();
+    names.filter(|name| name != SITE)
 }
 
 /// Returns the names of all runbooks in the folder, each with the time of its last change, or why it is
@@ -94,10 +84,8 @@ pub fn list(dir: &Path) -> Vec<(String, io::Result<Timestamp>)> {
     let mut names: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
     names.sort();
     let changed = |name: &String| Ok(modified(&read_trusted(&dir.join(name), LONGEST_FILE)?.1));
-    names
-        .into_iter()
-        .map(|name| (name.clone(), changed(&name)))
-        .collect()
+    let listed = names.into_iter().map(|name| (name.clone(), changed(&name)));
+    listed.collect()
 }
 
 /// Returns the names of the runbooks that alerts of these pairs use, without those that come again.

@@ -1,11 +1,11 @@
 //! Reads an answer: status, `error` and usage for all APIs, the text by the API's own file.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::api::Api;
 use super::diagnosis::{Diagnosis, is_visible};
-use super::failure::{Failure, Reason, code};
+use super::failure::{Failure, Reason};
 use crate::http::Reply;
 use crate::text::quote;
 
@@ -40,69 +40,55 @@ pub struct Usage {
 
 /// Reads an answer of any status.
 pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
-    let body = reply.json();
+    let body = reply.json().unwrap_or_default();
     if !reply.is_success() {
-        return Answer::without(Failure::outside_2xx(
-            reply.status,
-            &body.unwrap_or_default(),
-        ));
+        return Answer::without(Failure::outside_2xx(reply.status, &body));
     }
-    let Some(Value::Object(body)) = body else {
+    if !body.is_object() {
         return Answer::without(Reason::InvalidResponse);
-    };
-    let error = body.get("error").and_then(set_error);
-    let result = match error {
+    }
+    // Hermes and Kora's gateway send this with HTTP 200 when their agent broke off.
+    let completed = reply.header("x-hermes-completed").map(str::trim);
+    let result = match set_error(&body["error"]) {
         Some(failure) => Err(failure),
-        None if is_marked_incomplete(reply) => Err(Reason::IncompleteResponse.into()),
-        None => (api.read)(&body).map(|text| text.masked_by(|text| reply.masked_text(text))),
+        None if completed.is_some_and(|value| value.eq_ignore_ascii_case("false")) => {
+            Err(Reason::IncompleteResponse.into())
+        }
+        None => (api.read)(&body).map(|diagnosis| Diagnosis {
+            text: reply.masked_text(diagnosis.text),
+            ..diagnosis
+        }),
     };
     Answer {
         result,
-        usage: usage(api, &body),
+        usage: usage(&body),
     }
 }
 
 /// Returns the failure that an `error` in a 2xx names; `None` if it is not set.
 pub(super) fn set_error(error: &Value) -> Option<Failure> {
-    let is_unset = match error {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(code) => !code.contains(is_visible),
-        _ => false,
+    let is_set = match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(code) => code.contains(is_visible),
+        _ => true,
     };
-    let failure = || {
-        let reason = code(error).unwrap_or(Reason::IncompleteResponse);
-        Failure::with_message_of(reason, error)
-    };
-    (!is_unset).then(failure)
+    is_set.then(|| Failure::of(error, Reason::IncompleteResponse, []))
 }
 
-/// Hermes and Kora's gateway send this with HTTP 200 when their agent broke off.
-fn is_marked_incomplete(reply: &Reply) -> bool {
-    reply
-        .header("x-hermes-completed")
-        .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
-}
-
-fn usage(api: &Api, body: &Map<String, Value>) -> Usage {
-    let fields = &api.usage;
-    let within = |object: &str| body.get(object).and_then(Value::as_object);
-    let counts = fields.object.map_or(Some(body), within);
-    let count = |name: &str| counts?.get(name)?.as_u64();
-    let cost = || within("usage")?.get("cost");
+/// Kora has the numbers at the top level, the others in an object of their own and some by other names.
+fn usage(body: &Value) -> Usage {
+    let object = &body["usage"];
+    let counts = if object.is_object() { object } else { body };
+    let count = |name: &str| counts[name].as_u64();
+    let model = body.get("model_used").unwrap_or(&body["model"]);
+    let cost = body["total_cost_usd"].as_f64();
     Usage {
-        model_used: body
-            .get(fields.model)
-            .and_then(Value::as_str)
-            .map(quote)
-            .filter(|name| !name.is_empty()),
-        input_tokens: count(fields.input),
-        output_tokens: count(fields.output),
+        model_used: model.as_str().map(quote).filter(|name| !name.is_empty()),
+        input_tokens: count("input_tokens").or_else(|| count("prompt_tokens")),
+        output_tokens: count("output_tokens").or_else(|| count("completion_tokens")),
         cache_creation_input_tokens: count("cache_creation_input_tokens"),
         cache_read_input_tokens: count("cache_read_input_tokens"),
-        total_cost_usd: body
-            .get("total_cost_usd")
-            .and_then(Value::as_f64)
-            .or_else(|| cost()?.as_f64()),
+        total_cost_usd: cost.or_else(|| object["cost"].as_f64()),
     }
 }
 

@@ -2,9 +2,9 @@
 //! type `text` are the diagnosis. New values of `stop_reason` may appear at any time; three of them
 //! matter here.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::api::{Api, EngineConfig, Model, Question, UsageFields};
+use super::api::{Api, EngineConfig, Question};
 use super::diagnosis::Diagnosis;
 use super::failure::{Failure, Reason};
 use crate::http::Header;
@@ -14,18 +14,13 @@ pub(super) static API: Api = Api {
     name: "anthropic",
     token_variable: Some("ANTHROPIC_API_KEY"),
     default_url: Some("https://api.anthropic.com"),
-    model: Model::Default("claude-haiku-4-5"),
+    default_model: Some("claude-haiku-4-5"),
+    needs_model: false,
     path: "/v1/messages",
     models_path: Some("/v1/models"),
     headers,
     body,
     read,
-    usage: UsageFields {
-        model: "model",
-        object: Some("usage"),
-        input: "input_tokens",
-        output: "output_tokens",
-    },
 };
 
 /// The API requires a limit; this is enough for what the prompt asks for.
@@ -33,7 +28,7 @@ const MAX_TOKENS: u32 = 1024;
 
 fn headers(token: Option<&Secret>) -> Vec<Header> {
     let mut headers = vec![Header::new("anthropic-version", "2023-06-01")];
-    headers.extend(token.map(|token| Header::secret("x-api-key", token)));
+    headers.extend(token.map(|token| Header::new("x-api-key", token.expose())));
     headers
 }
 
@@ -45,27 +40,23 @@ fn body(config: &EngineConfig, question: &Question) -> Value {
     })
 }
 
-fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
-    let stop = body
-        .get("stop_reason")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+fn read(body: &Value) -> Result<Diagnosis, Failure> {
+    let stop = body["stop_reason"].as_str().unwrap_or_default();
     if stop == "refusal" {
         return Err(Reason::Refusal.into());
     }
-    let blocks = body
-        .get("content")
-        .and_then(Value::as_array)
-        .ok_or(Reason::InvalidResponse)?;
+    let blocks = body["content"].as_array();
+    let blocks = blocks.ok_or(Reason::InvalidResponse)?.iter();
     // A text with citations is split into blocks in mid-sentence: join them with nothing in
     // between.
-    let text: String = blocks
-        .iter()
-        .filter(|block| block["type"] == "text")
-        .filter_map(|block| block["text"].as_str())
-        .collect();
+    let texts = blocks.filter(|block| block["type"] == "text");
+    let text: String = texts.filter_map(|block| block["text"].as_str()).collect();
     let is_limit = |stop: &&str| matches!(*stop, "max_tokens" | "model_context_window_exceeded");
-    Ok(Diagnosis::new(&text)?.cut_short_by(Some(stop).filter(is_limit)))
+    let cut_short = Some(stop).filter(is_limit).map(str::to_owned);
+    Ok(Diagnosis {
+        cut_short,
+        ..Diagnosis::new(&text)?
+    })
 }
 
 #[cfg(test)]

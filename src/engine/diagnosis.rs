@@ -9,8 +9,9 @@ use super::failure::Reason;
 /// what the model thought before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    text: String,
-    cut_short: Option<String>,
+    pub text: String,
+    /// Set where the engine ended the text early, as its API calls that: `length`, `max_tokens`.
+    pub cut_short: Option<String>,
 }
 
 impl Diagnosis {
@@ -25,30 +26,6 @@ impl Diagnosis {
             text: text.to_owned(),
             cut_short: None,
         })
-    }
-
-    /// Notes that the engine ended the text early, and what its API calls that.
-    pub fn cut_short_by(self, limit: Option<&str>) -> Self {
-        Self {
-            cut_short: limit.map(str::to_owned),
-            ..self
-        }
-    }
-
-    pub fn masked_by(self, mask: impl Fn(String) -> String) -> Self {
-        Self {
-            text: mask(self.text),
-            ..self
-        }
-    }
-
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Set where the engine ended the text early, as its API calls that: `length`, `max_tokens`.
-    pub fn cut_short(&self) -> Option<&str> {
-        self.cut_short.as_deref()
     }
 }
 
@@ -82,13 +59,12 @@ fn answer_in(text: &str) -> String {
         let is_end = |thoughts: &str, answer: &str| {
             close != "</thinking>" || begins_line(thoughts) || ends_line(answer)
         };
-        let ends = text.match_indices(close);
-        let ends = ends.map(|(at, _)| (&text[..at], &text[at + close.len()..]));
-        let ends = ends.take_while(|(thoughts, _)| !thoughts.contains(open));
-        let last = ends
-            .filter(|(thoughts, answer)| is_end(thoughts, answer))
-            .last();
-        text = last.map_or(text, |(_, answer)| answer);
+        while let Some((thoughts, answer)) = text.split_once(close)
+            && !thoughts.contains(open)
+            && is_end(thoughts, answer)
+        {
+            text = answer;
+        }
     }
     let mut text = text.to_owned();
     for (open, close) in TOOL_CALLS {
@@ -137,9 +113,8 @@ fn final_channel(text: &str) -> &str {
 fn is_tool_call(text: &str) -> bool {
     let inner = text.trim_matches('`').trim_start_matches("json");
     let value: Value = serde_json::from_str(inner).unwrap_or_default();
-    let calls = value
-        .as_array()
-        .map_or(std::slice::from_ref(&value), Vec::as_slice);
+    let calls = value.as_array().map(Vec::as_slice);
+    let calls = calls.unwrap_or(std::slice::from_ref(&value));
     let is_call = |call: &Value| {
         let has = |names: &[&str]| names.iter().any(|name| call.get(name).is_some());
         let is_named = has(&["name", "function", "tool"]);
@@ -262,7 +237,7 @@ mod tests {
             ("。", Some("。")),
         ] {
             let result = Diagnosis::new(text);
-            let result = result.as_ref().map(Diagnosis::text);
+            let result = result.as_ref().map(|one| one.text.as_str());
             assert_eq!(result, left.ok_or(&Reason::EmptyResponseText), "{text:?}");
         }
     }

@@ -93,10 +93,20 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Returns the failure of a 2xx with the message of its `error`.
-    pub(super) fn with_message_of(reason: Reason, error: &Value) -> Self {
+    /// Returns the failure that an answer's `error` names: by its text, or else its `code`, or else its `type`;
+    /// or else `otherwise`. Its message is the first text, of `more` too, that says more than that.
+    pub(super) fn of<const N: usize>(error: &Value, otherwise: Reason, more: [&Value; N]) -> Self {
+        // Digits repeat a status.
+        let is_word = |text: &&str| text.contains(|c: char| is_visible(c) && !c.is_ascii_digit());
+        let named = [error, &error["code"], &error["type"]];
+        let mut words = named.into_iter().filter_map(Value::as_str).filter(is_word);
+        let reason = words.next().map_or(otherwise, Reason::code);
+        let name = reason.to_string();
+        let texts = [&error["message"], error].into_iter().chain(more);
+        let mut texts = texts.filter_map(Value::as_str).map(quote);
+        let message = texts.find(|text| text.contains(is_visible) && *text != name);
         Self {
-            message: message([&error["message"], error], &reason),
+            message,
             ..Self::from(reason)
         }
     }
@@ -105,13 +115,10 @@ impl Failure {
     pub(super) fn outside_2xx(status: u16, body: &Value) -> Self {
         // Gemini's `openai` endpoint sends its error in a list.
         let body = body.get(0).unwrap_or(body);
-        let error = &body["error"];
-        let reason = code(error).unwrap_or(Reason::Http(status));
-        let words = [&error["message"], error, &body["detail"], &body["message"]];
+        let more = [&body["detail"], &body["message"]];
         Self {
             status: Some(status),
-            message: message(words, &reason),
-            reason,
+            ..Self::of(&body["error"], Reason::Http(status), more)
         }
     }
 
@@ -120,24 +127,6 @@ impl Failure {
         let by_status = matches!(self.status, Some(408 | 429 | 500..=599));
         by_status || self.reason.is_unreachable() || self.reason == Reason::BudgetSpent
     }
-}
-
-/// Returns `error` if it is a string, else its `code`, else its `type`. Digits are not a code: they
-/// repeat a status. Nor is what nobody can see.
-pub(super) fn code(error: &Value) -> Option<Reason> {
-    let is_word = |text: &&str| text.contains(|c: char| is_visible(c) && !c.is_ascii_digit());
-    let named = [error, &error["code"], &error["type"]];
-    let mut words = named.into_iter().filter_map(Value::as_str).filter(is_word);
-    words.next().map(Reason::code)
-}
-
-/// Returns the first text that says more than the reason.
-fn message<const N: usize>(texts: [&Value; N], reason: &Reason) -> Option<String> {
-    let texts = texts.into_iter().filter_map(Value::as_str).map(quote);
-    let reason = reason.to_string();
-    texts
-        .into_iter()
-        .find(|text| text.contains(is_visible) && *text != reason)
 }
 
 impl From<Reason> for Failure {
@@ -152,14 +141,12 @@ impl From<Reason> for Failure {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        let message = quote(&error.to_string());
-        let (reason, message) = match error {
-            RequestError::Timeout => (Reason::Timeout, None),
-            RequestError::NotSentInTime => (Reason::Timeout, Some(message)),
-            RequestError::NotSent(_) | RequestError::Cut(_) => {
-                (Reason::ConnectionError, Some(message))
-            }
-            RequestError::TooLarge(_) => (Reason::InvalidResponse, Some(message)),
+        let says_more = error != RequestError::Timeout;
+        let message = says_more.then(|| quote(&error.to_string()));
+        let reason = match error {
+            RequestError::Timeout | RequestError::NotSentInTime => Reason::Timeout,
+            RequestError::NotSent(_) | RequestError::Cut(_) => Reason::ConnectionError,
+            RequestError::TooLarge(_) => Reason::InvalidResponse,
         };
         Self {
             message,
@@ -170,7 +157,9 @@ impl From<RequestError> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(status), false) = (self.status, matches!(self.reason, Reason::Http(_))) {
+        if let Some(status) = self.status
+            && self.reason != Reason::Http(status)
+        {
             write!(f, "{status} ")?;
         }
         self.reason.fmt(f)?;

@@ -1,33 +1,40 @@
 //! Kora's own API: the wake goes along with the prompt as metadata, and the answer is one flat
 //! object that must have `text` or `error`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::api::{Api, EngineConfig, Model, Question, UsageFields, bearer};
+use super::api::{Api, EngineConfig, Question, bearer};
 use super::diagnosis::Diagnosis;
 use super::failure::{Failure, Reason};
-use crate::text::rfc3339;
+use crate::audit::wake::Wake;
+use crate::text::{label, rfc3339};
 
 pub(super) static API: Api = Api {
     name: "kora",
     token_variable: None,
     default_url: None,
-    model: Model::Unused,
+    default_model: None,
+    needs_model: false,
     path: "",
     models_path: None,
     headers: bearer,
     body,
     read,
-    usage: UsageFields {
-        model: "model_used",
-        object: None,
-        input: "input_tokens",
-        output: "output_tokens",
-    },
 };
 
 /// Kora's name for these questions.
 const ROUTE: &str = "probe_investigation";
+
+/// Describes a wake as Kora's API wants it.
+pub fn metadata(wake: &Wake) -> Value {
+    json!({
+        "probe_name": wake.probe,
+        "issue_category": wake.category,
+        "severity": wake.severity,
+        "envelope_enabled": wake.envelope_enabled,
+        "envelope_fix_name": label(&wake.envelope_fix_name),
+    })
+}
 
 fn body(_: &EngineConfig, question: &Question) -> Value {
     json!({
@@ -47,11 +54,11 @@ fn body(_: &EngineConfig, question: &Question) -> Value {
     })
 }
 
-fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
+fn read(body: &Value) -> Result<Diagnosis, Failure> {
     match body.get("text") {
         Some(Value::String(text)) => Ok(Diagnosis::new(text)?),
         Some(Value::Null) => Err(Reason::EmptyResponseText.into()),
-        None if body.contains_key("error") => Err(Reason::EmptyResponseText.into()),
+        None if body.get("error").is_some() => Err(Reason::EmptyResponseText.into()),
         _ => Err(Reason::InvalidResponse.into()),
     }
 }

@@ -17,11 +17,12 @@ mod tests;
 use crate::http::{Header, Http};
 
 pub use answer::{Answer, Usage};
-pub use api::{Api, EngineConfig, Metadata, Model, Question};
+pub use api::{Api, EngineConfig, Question};
 pub use diagnosis::Diagnosis;
 pub use failure::{Failure, Reason};
+pub use kora::metadata;
 pub use models::{Lookup, look_up_model};
-pub use prompt::{Knowledge, fence, prompt};
+pub use prompt::{Knowledge, prompt};
 
 /// All APIs, the default first.
 pub static APIS: [&Api; 3] = [&kora::API, &openai::API, &anthropic::API];

@@ -8,6 +8,9 @@ use super::api::EngineConfig;
 use super::failure::Failure;
 use crate::http::Http;
 
+/// For one request; there may be two.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What an engine says about the model.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup {
@@ -21,29 +24,29 @@ pub enum Lookup {
 }
 
 /// Asks an engine for its models, with the token. An engine whose API has no such list is only
-/// connected to, and gets no token. `timeout` is for one request; there may be two.
-pub fn look_up_model(
-    config: &EngineConfig,
-    http: &Http,
-    timeout: Duration,
-) -> Result<Lookup, Failure> {
+/// connected to, and gets no token.
+pub fn look_up_model(config: &EngineConfig, http: &Http) -> Result<Lookup, Failure> {
     let Some(path) = config.api.models_path else {
-        let reply = http.get(&config.url, &[], timeout)?;
+        let reply = http.get(&config.url, &[], TIMEOUT)?;
         return match reply.status {
             500.. => Err(Failure::outside_2xx(reply.status, &Value::Null)),
             status => Ok(Lookup::Unlisted(status)),
         };
     };
     let headers = (config.api.headers)(config.token.as_ref());
-    let get = |path: &str| http.get(&config.url.join(path), &headers, timeout);
+    let get = |path: &str| http.get(&config.url.join(path), &headers, TIMEOUT);
     let reply = get(path)?;
     let body = reply.json().unwrap_or_default();
     if !reply.is_success() && !matches!(reply.status, 404 | 405 | 501) {
         return Err(Failure::outside_2xx(reply.status, &body));
     }
-    let Some(names) = names(&body).filter(|_| reply.is_success()) else {
+    // The models of a list: `{"data":[{"id":..}, ..]}`.
+    let list = body["data"].as_array().filter(|_| reply.is_success());
+    let Some(list) = list else {
         return Ok(Lookup::NoList(reply.status));
     };
+    let names = list.iter().filter_map(|model| model["id"].as_str());
+    let names: Vec<_> = names.collect();
     let model = config.model.as_deref().unwrap_or_default();
     // A list has no aliases (`claude-haiku-4-5`, Ollama's names without a tag) and may have more
     // pages, but a look-up of a single model also finds those.
@@ -52,17 +55,10 @@ pub fn look_up_model(
         let body = reply.json().filter(|_| reply.is_success())?;
         body["id"].as_str().map(drop)
     };
-    if names.iter().any(|name| name == model) || has_model().is_some() {
-        return Ok(Lookup::Known);
-    }
-    Ok(Lookup::Unknown(names))
-}
-
-/// The models of a list: `{"data":[{"id":..}, ..]}`.
-fn names(body: &Value) -> Option<Vec<String>> {
-    let models = body["data"].as_array()?.iter();
-    let names = models.filter_map(|model| model["id"].as_str());
-    Some(names.map(str::to_owned).collect())
+    Ok(match names.contains(&model) || has_model().is_some() {
+        true => Lookup::Known,
+        false => Lookup::Unknown(names.into_iter().map(str::to_owned).collect()),
+    })
 }
 
 #[cfg(test)]
@@ -92,7 +88,7 @@ mod tests {
             model: Some(model.to_owned()),
             ..config(api, &server.url)
         };
-        let result = look_up_model(&config, &Http::default(), Duration::from_secs(5));
+        let result = look_up_model(&config, &Http::default());
         (result, server.requests.try_iter().collect())
     }
 

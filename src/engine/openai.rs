@@ -2,10 +2,12 @@
 //! it. Only `content` is the diagnosis: what a server puts into `reasoning` or `reasoning_content`
 //! is the model thinking aloud.
 
-use serde_json::{Map, Value, json};
+use std::slice;
+
+use serde_json::{Value, json};
 
 use super::answer::set_error;
-use super::api::{Api, EngineConfig, Model, Question, UsageFields, bearer};
+use super::api::{Api, EngineConfig, Question, bearer};
 use super::diagnosis::Diagnosis;
 use super::failure::{Failure, Reason};
 
@@ -13,18 +15,13 @@ pub(super) static API: Api = Api {
     name: "openai",
     token_variable: Some("OPENAI_API_KEY"),
     default_url: Some("https://api.openai.com/v1"),
-    model: Model::Required,
+    default_model: None,
+    needs_model: true,
     path: "/chat/completions",
     models_path: Some("/models"),
     headers: bearer,
     body,
     read,
-    usage: UsageFields {
-        model: "model",
-        object: Some("usage"),
-        input: "prompt_tokens",
-        output: "completion_tokens",
-    },
 };
 
 fn body(config: &EngineConfig, question: &Question) -> Value {
@@ -42,55 +39,44 @@ fn body(config: &EngineConfig, question: &Question) -> Value {
 
 /// If several things are wrong, what the model or the server says about its answer comes before
 /// what the answer looks like.
-fn read(body: &Map<String, Value>) -> Result<Diagnosis, Failure> {
-    let choice = body
-        .get("choices")
-        .map_or(&Value::Null, |choices| &choices[0]);
-    let message = &choice["message"];
-    let finish = choice["finish_reason"].as_str().unwrap_or_default();
+fn read(body: &Value) -> Result<Diagnosis, Failure> {
+    let choice = &body["choices"][0];
     if let Some(failure) = set_error(&choice["error"]) {
         return Err(failure);
     }
-    if is_refusal(message) || parts(&message["content"]).any(is_refusal) {
+    let message = &choice["message"];
+    // A text, or a list of parts.
+    let content = &message["content"];
+    let parts = content.as_array();
+    let parts = parts.map_or(slice::from_ref(content), Vec::as_slice);
+    if is_refusal(message) || parts.iter().any(is_refusal) {
         return Err(Reason::Refusal.into());
     }
-    match finish {
-        "content_filter" => return Err(Reason::ContentFilter.into()),
-        "error" => return Err(Reason::IncompleteResponse.into()),
-        _ => {}
+    let finish = choice["finish_reason"].as_str().unwrap_or_default();
+    match (finish, content) {
+        ("content_filter", _) => return Err(Reason::ContentFilter.into()),
+        ("error", _) => return Err(Reason::IncompleteResponse.into()),
+        (_, Value::String(_) | Value::Array(_)) => {}
+        (_, Value::Null) if message.is_object() => {}
+        _ => return Err(Reason::InvalidResponse.into()),
     }
-    let limit = Some(finish).filter(|finish| *finish == "length");
-    Ok(Diagnosis::new(&text(message)?)?.cut_short_by(limit))
+    let text: String = parts.iter().filter_map(text).collect();
+    Ok(Diagnosis {
+        cut_short: (finish == "length").then(|| finish.to_owned()),
+        ..Diagnosis::new(&text)?
+    })
 }
 
-/// Returns whether a message, or a part of its content, has a `refusal` text.
 fn is_refusal(value: &Value) -> bool {
-    value["refusal"]
-        .as_str()
-        .is_some_and(|words| !words.trim().is_empty())
-}
-
-fn parts(content: &Value) -> impl Iterator<Item = &Value> {
-    content.as_array().into_iter().flatten()
-}
-
-/// Returns the message's content: a string, or the texts of a list of parts; null or missing is
-/// empty.
-fn text(message: &Value) -> Result<String, Reason> {
-    match &message["content"] {
-        Value::String(text) => Ok(text.clone()),
-        content @ Value::Array(_) => Ok(parts(content).filter_map(part_text).collect()),
-        Value::Null if message.is_object() => Ok(String::new()),
-        _ => Err(Reason::InvalidResponse),
-    }
+    let words = value["refusal"].as_str();
+    words.is_some_and(|words| !words.trim().is_empty())
 }
 
 /// Parts of other kinds (`thinking`, `reasoning`, `refusal`) do not belong to the diagnosis.
-fn part_text(part: &Value) -> Option<&str> {
-    let is_text = part["type"]
-        .as_str()
-        .is_none_or(|kind| matches!(kind, "text" | "output_text"));
-    part["text"].as_str().filter(|_| is_text)
+fn text(part: &Value) -> Option<&str> {
+    let kind = part["type"].as_str();
+    let is_text = kind.is_none_or(|kind| matches!(kind, "text" | "output_text"));
+    part.as_str().or(part["text"].as_str().filter(|_| is_text))
 }
 
 #[cfg(test)]

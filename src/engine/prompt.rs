@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use crate::audit::wake::Wake;
-use crate::random::random_id;
 use crate::text::{common_limit, cut, on_one_line};
 
 /// The most bytes of the envelope's name.
@@ -29,53 +28,35 @@ pub struct Knowledge<'a> {
     pub context: &'a str,
 }
 
-/// A number that cannot be guessed, for one prompt.
-pub fn fence() -> String {
-    random_id()
-}
-
 /// The prompt for one wake, or for several at once, whose long fields are all cut to the same length.
-/// `fence`: from [`fence`], a new one for every prompt.
+/// `fence`: a number that cannot be guessed, a new one for every prompt.
 pub fn prompt(wakes: &[&Wake], knowledge: &Knowledge, fence: &str) -> String {
-    if let [wake] = wakes {
+    let (subject, diagnosis, alerts) = if let [wake] = wakes {
         let text_limit = common_limit(&[wake.title.len(), wake.detail.len()], MAX_TEXT);
         let limit = |field: &str| match field {
             "title" | "detail" => text_limit,
             "snapshot details" => MAX_SNAPSHOT,
             _ => usize::MAX,
         };
-        return assemble(
-            "You investigate an alert that a service probe raised.",
+        (
+            "an alert that a service probe raised".to_owned(),
             "what is wrong, how far it reaches, the likely cause",
-            &format!("The alert:\n{}", alert(wake, limit)),
-            knowledge,
-            fence,
-        );
-    }
-    let fields = wakes.iter().flat_map(|wake| fields(wake));
-    let lengths: Vec<_> = fields.map(|(_, value)| value.len()).collect();
-    let limit = common_limit(&lengths, MAX_DIGEST);
-    let alerts = wakes.iter().zip(1..).map(|(wake, number)| {
-        let alert = alert(wake, |_| limit);
-        format!("Alert {number}:\n{alert}")
-    });
-    let count = wakes.len();
-    assemble(
-        &format!("You investigate {count} alerts that service probes raised at the same time."),
-        "what is wrong in all, how far it reaches, the likely common cause or that there is none",
-        &alerts.collect::<Vec<_>>().join("\n"),
-        knowledge,
-        fence,
-    )
-}
-
-fn assemble(
-    subject: &str,
-    diagnosis: &str,
-    alerts: &str,
-    knowledge: &Knowledge,
-    fence: &str,
-) -> String {
+            format!("The alert:\n{}", alert(wake, limit)),
+        )
+    } else {
+        let fields = wakes.iter().flat_map(|wake| fields(wake));
+        let lengths: Vec<_> = fields.map(|(_, value)| value.len()).collect();
+        let limit = common_limit(&lengths, MAX_DIGEST);
+        let alerts = wakes.iter().map(|wake| alert(wake, |_| limit));
+        let alerts = (1..).zip(alerts);
+        let alerts = alerts.map(|(number, alert)| format!("Alert {number}:\n{alert}"));
+        let count = wakes.len();
+        (
+            format!("{count} alerts that service probes raised at the same time"),
+            "what is wrong in all, how far it reaches, the likely common cause or that there is none",
+            alerts.collect::<Vec<_>>().join("\n"),
+        )
+    };
     let Knowledge {
         now,
         runbook,
@@ -90,7 +71,7 @@ fn assemble(
         ),
     };
     format!(
-        "{subject} Write 2 to 4 sentences of diagnosis ({diagnosis}), then one line with the next step. Plain text, \
+        "You investigate {subject}. Write 2 to 4 sentences of diagnosis ({diagnosis}), then one line with the next step. Plain text, \
          no headings: it goes to the operator as it is.\n\
          Say what the data shows and what you infer from it. A change close in time is a suspect, not a proof: did the \
          first symptom come after it, and does the error fit it? Several alerts at once may or may not share a cause. \
@@ -117,10 +98,12 @@ fn assemble(
 fn alert(wake: &Wake, limit: impl Fn(&str) -> usize) -> String {
     let data = fields(wake).map(|(name, value)| {
         let value = cut(&value, limit(name));
-        match name {
-            "detail" => format!("{name}: {}\n", lines(&value)),
-            _ => format!("{name}: {}\n", on_one_line(&value)),
-        }
+        let value = match name {
+            // Its lines stay.
+            "detail" => Vec::from_iter(value.lines().map(on_one_line)).join("\n"),
+            _ => on_one_line(&value),
+        };
+        format!("{name}: {value}\n")
     });
     data.concat()
 }
@@ -150,11 +133,6 @@ fn posture(wake: &Wake) -> String {
     } else {
         "diagnose-only".to_owned()
     }
-}
-
-/// The lines stay; control characters within them become spaces.
-fn lines(text: &str) -> String {
-    text.lines().map(on_one_line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

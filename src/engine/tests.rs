@@ -37,7 +37,7 @@ fn question() -> Question {
         key: "k-1 ü".to_owned(),
         asked_at: "2026-05-24T14:32:00Z".parse().unwrap(),
         caller_session_id: wake().caller_session_id(),
-        metadata: Metadata::of(&wake()),
+        metadata: metadata(&wake()),
     }
 }
 
@@ -70,9 +70,9 @@ pub(super) fn shown_with(
     body: &str,
 ) -> String {
     match read(api, &reply(status, headers, body)).result {
-        Ok(diagnosis) => match diagnosis.cut_short() {
-            Some(limit) => format!("{}|{limit}", diagnosis.text()),
-            None => diagnosis.text().to_owned(),
+        Ok(diagnosis) => match diagnosis.cut_short {
+            Some(limit) => format!("{}|{limit}", diagnosis.text),
+            None => diagnosis.text,
         },
         Err(failure) => failure.reason.to_string(),
     }

@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, Response};
 
 use super::{MAX_BODY, RequestError};
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_value, masked};
 
 /// An answer of any status. The body is complete, or empty if that of an error could not be read.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Reply {
     /// Parses the body as JSON, masked. An object may contain what Python writes and JSON does not
     /// allow, above all a text cut in the middle of a surrogate pair.
     pub fn json(&self) -> Option<Value> {
-        json::parse(&self.body).map(|value| self.masked(value))
+        json::parse(&self.body).map(|value| mask_value(value, &self.secrets))
     }
 
     /// Returns these members of the body, masked; null if it is not an object that has them. Each
@@ -63,29 +63,13 @@ impl Reply {
         let object = json::whole_object(&self.body).unwrap_or_default();
         json::last_of(object, names).map(|member| {
             let value = member.and_then(json::parse);
-            self.masked(value.unwrap_or_default())
+            mask_value(value.unwrap_or_default(), &self.secrets)
         })
     }
 
-    /// Masks our tokens in the text. One that is joined from parts may contain a token that none of
-    /// them did.
+    /// Masks our tokens in the text.
     pub fn masked_text(&self, text: String) -> String {
-        let secrets = self.secrets.iter();
-        secrets.fold(text, |text, secret| secret.mask(text))
-    }
-
-    /// Masks our tokens in every string and key of the value.
-    fn masked(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.masked_text(text)),
-            Value::Array(values) => values.into_iter().map(|v| self.masked(v)).collect(),
-            Value::Object(members) => {
-                let members = members.into_iter();
-                let masked = members.map(|(key, v)| (self.masked_text(key), self.masked(v)));
-                masked.collect()
-            }
-            other => other,
-        }
+        masked(text, &self.secrets)
     }
 }
 

@@ -85,10 +85,8 @@ impl fmt::Display for Endpoint {
 
 /// Parses the host as an address; an IPv6 one may have brackets.
 pub(super) fn address(host: &str) -> Option<IpAddr> {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    match inner {
+    let inner = host.strip_prefix('[');
+    match inner.and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) => inner.parse().map(IpAddr::V6).ok(),
         None => host.parse().ok(),
     }

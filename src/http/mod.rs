@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, RequestBuilder, SendBody};
 
@@ -113,7 +113,7 @@ pub struct Http {
 }
 
 /// What an agent was built for.
-#[derive(Clone, PartialEq)]
+#[derive(PartialEq)]
 struct AgentKey {
     proxy: Option<Proxy>,
     timeout: Duration,
@@ -182,7 +182,17 @@ impl Http {
             return Ok(agent.clone());
         }
         let roots = roots(self.ca_file.as_deref().filter(|_| key.is_https))?;
-        let agent = build(key.clone(), roots);
+        let config = Agent::config_builder()
+            .proxy(key.proxy.clone()) // also if it is `None`: ureq's default reads the environment
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_age(MAX_IDLE)
+            .user_agent(concat!("probe-wake/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::new(), SystemResolver);
         agents.push((key, agent.clone()));
         Ok(agent)
     }
@@ -196,18 +206,4 @@ fn with_headers<B>(
         request = request.header(header.name, header.value()?);
     }
     Ok(request)
-}
-
-fn build(key: AgentKey, roots: RootCerts) -> Agent {
-    let config = Agent::config_builder()
-        .proxy(key.proxy) // also if it is `None`: ureq's default reads the environment
-        .timeout_global(Some(key.timeout))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_idle_age(MAX_IDLE)
-        .user_agent(concat!("probe-wake/", env!("CARGO_PKG_VERSION")))
-        .accept("application/json")
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build();
-    Agent::with_parts(config, DefaultConnector::new(), SystemResolver)
 }

@@ -47,33 +47,28 @@ impl ProxySettings {
 }
 
 fn covers(entry: &str, host: &str) -> bool {
-    let entry = entry
-        .trim_start_matches('*')
-        .trim_matches('.')
-        .to_ascii_lowercase();
+    let entry = entry.trim_start_matches('*').trim_matches('.');
+    let entry = entry.to_ascii_lowercase();
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host.strip_suffix(&entry)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        && !entry.is_empty()
+    let rest = host.strip_suffix(&entry).filter(|_| !entry.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn covers_address(entry: &str, ip: IpAddr) -> bool {
     let Some((base, length)) = entry.split_once('/') else {
         return address(entry) == Some(ip);
     };
-    let Ok(length) = length.parse::<u32>() else {
+    let (Some(base), Ok(length)) = (address(base), length.parse::<u32>()) else {
         return false;
     };
-    let same = |a: u128, b: u128, width: u32| {
-        length <= width && (a ^ b).checked_shr(width - length).unwrap_or(0) == 0
+    let bits = |ip| match ip {
+        IpAddr::V4(ip) => (u128::from(ip.to_bits()), 32),
+        IpAddr::V6(ip) => (ip.to_bits(), 128),
     };
-    match (address(base), ip) {
-        (Some(IpAddr::V4(base)), IpAddr::V4(ip)) => {
-            same(base.to_bits().into(), ip.to_bits().into(), 32)
-        }
-        (Some(IpAddr::V6(base)), IpAddr::V6(ip)) => same(base.to_bits(), ip.to_bits(), 128),
-        _ => false,
-    }
+    let ((base, base_width), (ip, width)) = (bits(base), bits(ip));
+    // A shift by all bits leaves nothing.
+    let differ = (base ^ ip).checked_shr(width - length.min(width));
+    base_width == width && length <= width && differ.unwrap_or(0) == 0
 }
 
 #[cfg(test)]

@@ -16,21 +16,19 @@ pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, RequestError> {
         return Ok(RootCerts::PlatformVerifier);
     };
     let path = file.display();
+    let failed = |cause| RequestError::NotSent(format!("SSL_CERT_FILE: {cause}"));
     let mut pem = Vec::new();
     open_without_waiting(file)
         .and_then(|mut file| file.read_to_end(&mut pem))
-        .map_err(|error| {
-            RequestError::NotSent(format!("SSL_CERT_FILE: cannot read {path}: {error}"))
-        })?;
+        .map_err(|error| failed(format!("cannot read {path}: {error}")))?;
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
             _ => None,
         })
         .collect();
-    if certificates.is_empty() {
-        let cause = format!("SSL_CERT_FILE: there is no certificate in {path}");
-        return Err(RequestError::NotSent(cause));
+    match certificates.is_empty() {
+        true => Err(failed(format!("there is no certificate in {path}"))),
+        false => Ok(RootCerts::from(certificates)),
     }
-    Ok(RootCerts::from(certificates))
 }

@@ -71,7 +71,7 @@ fn a_request_has_its_headers_and_its_length() {
     );
     let headers = [
         Header::bearer(&token),
-        Header::secret("x-api-key", &token),
+        Header::new("x-api-key", token.expose()),
         Header::new("x-y", "z"),
     ];
     direct()

@@ -44,32 +44,21 @@ pub struct HeldCounts {
 }
 
 impl HeldCounts {
-    pub fn add(&mut self, reason: Reason) {
-        if let Some(count) = self.of(reason) {
-            *count += 1;
-        }
-    }
-
-    pub fn remove(&mut self, reason: Reason) {
-        if let Some(count) = self.of(reason) {
-            *count = count.saturating_sub(1);
-        }
+    pub(super) fn add(&mut self, reason: Reason, number: i64) {
+        let count = match reason {
+            Reason::Repeat => &mut self.repeat,
+            Reason::Buffered => &mut self.buffered,
+            Reason::Silenced => &mut self.silenced,
+            Reason::Acknowledged => &mut self.acknowledged,
+            Reason::Resent => return,
+        };
+        *count = count.saturating_add_signed(number);
     }
 
     /// Returns how many there were for any reason.
     pub fn total(&self) -> u64 {
         let counts = [self.repeat, self.buffered, self.silenced, self.acknowledged];
         counts.into_iter().fold(0, u64::saturating_add)
-    }
-
-    fn of(&mut self, reason: Reason) -> Option<&mut u64> {
-        match reason {
-            Reason::Repeat => Some(&mut self.repeat),
-            Reason::Buffered => Some(&mut self.buffered),
-            Reason::Silenced => Some(&mut self.silenced),
-            Reason::Acknowledged => Some(&mut self.acknowledged),
-            Reason::Resent => None,
-        }
     }
 
     pub fn merge(&mut self, other: Self) {

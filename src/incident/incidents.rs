@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Decision, Held, Incident, Pair, Rules, Silence};
 use crate::audit::wake::Wake;
-use crate::json;
 
 /// Beyond this many, the incident longest without a wake is forgotten.
 const MOST: usize = 10_000;
@@ -26,7 +25,7 @@ impl From<Vec<Incident>> for Incidents {
 
 impl Serialize for Incidents {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json::one_a_line(self.0.values(), serializer)
+        serializer.collect_seq(self.0.values())
     }
 }
 
@@ -39,21 +38,23 @@ impl Incidents {
         silences: &[Silence],
         now: Timestamp,
     ) -> Decision {
-        let pair = Pair::of(wake);
-        let incident = self.0.entry(pair).or_default();
+        let incident = self.0.entry(Pair::of(wake)).or_default();
         if incident.is_forgotten(rules, now) {
             *incident = Incident::default();
         }
         incident.decide(wake, rules, silences, now)
     }
 
-    /// Takes out the held-back wakes that are due, those read first first.
-    pub fn take_due(&mut self, rules: &Rules, silences: &[Silence], now: Timestamp) -> Vec<Held> {
-        let incidents = self.0.values_mut();
-        let mut due: Vec<_> = incidents
-            .filter_map(|one| one.take_due(rules, silences, now))
-            .collect();
-        due.sort_by_key(|held| held.read_at);
+    /// Decides again on the held-back wakes that are due, those read first first.
+    pub fn decide_due(
+        &mut self,
+        rules: &Rules,
+        silences: &[Silence],
+        now: Timestamp,
+    ) -> Vec<(Held, Decision)> {
+        let decide = |one: &mut Incident| one.decide_due(rules, silences, now);
+        let mut due: Vec<_> = self.0.values_mut().filter_map(decide).collect();
+        due.sort_by_key(|(held, _)| held.read_at);
         due
     }
 
@@ -63,10 +64,8 @@ impl Incidents {
         self.0.retain(|_, one| !one.is_forgotten(rules, now));
         let more = self.0.len().saturating_sub(MOST);
         if more > 0 {
-            let mut pairs: Vec<_> = self
-                .iter()
-                .map(|one| (one.last_wake, one.pair.clone()))
-                .collect();
+            let pairs = self.iter().map(|one| (one.last_wake, one.pair.clone()));
+            let mut pairs: Vec<_> = pairs.collect();
             pairs.sort();
             for (_, pair) in &pairs[..more] {
                 self.0.remove(pair);

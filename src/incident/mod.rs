@@ -1,6 +1,6 @@
 //! Incidents: what is wrong with one pair, from its first wake until it is over. Pure rules, no clock
-//! and no file: [`Incident::decide`] takes a wake to a decision, [`Incident::due`] finds the held-back
-//! wake whose window or silence has ended.
+//! and no file: [`Incidents::decide`] takes a wake to a decision, [`Incidents::decide_due`] decides again
+//! on the held-back wakes whose window or silence has ended.
 
 mod held;
 mod incidents;
@@ -9,12 +9,15 @@ mod silence;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::proof::sha256;
 use crate::audit::wake::Wake;
 use crate::json::is_default;
 use crate::slack::Thread;
+use crate::text::short;
 use crate::time::within;
 pub use held::{Held, HeldBack, HeldCounts, Reason};
 pub use incidents::Incidents;
+use silence::SilenceNote;
 pub use silence::{Acknowledged, LONGEST, Scope, Silence};
 
 /// An incident without a wake for two windows, and at least this long, is over.
@@ -95,20 +98,10 @@ pub struct Rules {
 impl Rules {
     /// The window after `backoff` dispatches in quick succession.
     fn window_after(&self, backoff: u32) -> SignedDuration {
-        if backoff == 0 || self.backoff_factor <= 1.0 {
-            return self.window;
-        }
         let base = self.window.as_secs_f64();
         let most = self.max_window.as_secs_f64().max(base);
         let grown = base * self.backoff_factor.powi(backoff.min(1_000) as i32);
         SignedDuration::from_secs_f64(grown.min(most))
-    }
-
-    fn counting_window(&self) -> SignedDuration {
-        match self.window.is_zero() {
-            true => COUNTING_WINDOW,
-            false => self.window,
-        }
     }
 
     /// How long after its last wake an incident is over.
@@ -158,7 +151,7 @@ pub struct Counted {
 }
 
 /// A message about an incident.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRef {
     pub id: String,
     /// Where it stands, once it was delivered.
@@ -176,9 +169,7 @@ impl MessageRef {
     pub fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
-            thread: None,
-            delivered: false,
-            has_reaction: false,
+            ..Self::default()
         }
     }
 }
@@ -187,7 +178,6 @@ impl MessageRef {
 /// unless they say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
-    #[serde(flatten)]
     pub pair: Pair,
     /// When the first wake was raised, or read where the row does not say.
     pub first_wake: Timestamp,
@@ -277,43 +267,53 @@ impl Incident {
         self.judge(wake, rules, silences, now)
     }
 
-    /// Decides again on a wake that was held back and is due: neither counts it nor begins another
-    /// incident, and asks for no further wakes.
-    pub fn decide_again(
+    /// Takes out a held-back wake that is due, where its window or what silenced it has ended, and decides on
+    /// it again: neither counts it nor begins another incident, and asks for no further wakes.
+    fn decide_due(
         &mut self,
-        held: &Held,
         rules: &Rules,
         silences: &[Silence],
         now: Timestamp,
-    ) -> Decision {
+    ) -> Option<(Held, Decision)> {
+        let mut due = None;
+        if self.silenced.is_some() && !silences.iter().any(|one| one.holds(self, now)) {
+            let about = silences.iter().filter(|one| one.is_about(self));
+            let ends = about.map(|one| one.until).filter(|end| *end <= now);
+            let was_open = self.is_open(rules, ends.max().unwrap_or(now));
+            let was_never_told = self.messages == 0 && self.recovered.is_none();
+            due = self.silenced.take().filter(|_| was_open || was_never_told);
+        }
+        let is_quiet = self.quiet_until(rules, now).is_some();
+        let held = due.or_else(|| self.escalation.take_if(|_| !is_quiet))?;
         if !held.is_said {
-            self.held_back.counts.remove(held.reason);
+            self.held_back.counts.add(held.reason, -1);
         }
         if !held.is_recorded {
-            self.unrecorded.remove(held.reason);
+            self.unrecorded.add(held.reason, -1);
         }
         let rules = Rules {
             consecutive_required: 1,
             ..rules.clone()
         };
-        self.judge(&held.wake, &rules, silences, now)
+        let decision = self.judge(&held.wake, &rules, silences, now);
+        Some((held, decision))
+    }
+
+    /// The held-back wakes that may be dispatched later.
+    pub fn held_mut(&mut self) -> impl Iterator<Item = &mut Held> {
+        let held = [&mut self.escalation, &mut self.silenced];
+        held.into_iter().flatten()
     }
 
     /// Takes out what was held back, for a message that says it.
     pub fn take_held_back(&mut self) -> HeldBack {
-        let held = [&mut self.escalation, &mut self.silenced];
-        held.into_iter()
-            .flatten()
-            .for_each(|one| one.is_said = true);
+        self.held_mut().for_each(|held| held.is_said = true);
         std::mem::take(&mut self.held_back)
     }
 
     /// Takes out what was held back, for an outcome row that says it.
     pub fn take_unrecorded(&mut self) -> HeldCounts {
-        let held = [&mut self.escalation, &mut self.silenced];
-        held.into_iter()
-            .flatten()
-            .for_each(|one| one.is_recorded = true);
+        self.held_mut().for_each(|held| held.is_recorded = true);
         std::mem::take(&mut self.unrecorded)
     }
 
@@ -329,7 +329,10 @@ impl Incident {
         let holding = silences.iter().filter(|one| one.holds(self, now));
         match holding.max_by_key(|one| one.acknowledges.is_none()) {
             Some(silence) if silence.acknowledges.is_none() => {
-                self.held_back.silence = Some(silence.note());
+                self.held_back.silence = Some(SilenceNote {
+                    until: silence.until,
+                    reason: silence.reason.clone(),
+                });
                 return self.hold_silenced(wake, Reason::Silenced, now);
             }
             Some(ack) if is_worse => {
@@ -342,20 +345,28 @@ impl Incident {
         let passes = rules.bypass_critical && severity == Severity::Critical
             || rules.bypass_escalation && is_worse;
         if !passes && self.quiet_until(rules, now).is_some() {
-            self.hold(wake, Reason::Repeat, now);
             let is_worst = |held: &Held| severity >= Severity::of(&held.wake);
             if is_worse && self.escalation.as_ref().is_none_or(is_worst) {
                 self.escalation = Some(Held::new(wake, Reason::Repeat, now));
             }
-            return Decision::HeldBack(Reason::Repeat);
+            return self.hold(wake, Reason::Repeat, now);
         }
         let mut counted = None;
         if rules.consecutive_required > 1 {
-            let counting = self.counting(wake, rules.counting_window(), now);
+            let window = match rules.window.is_zero() {
+                true => COUNTING_WINDOW,
+                false => rules.window,
+            };
+            let is_running = |one: &Counted| within(now, one.since, window);
+            let mut counting = self.counted.filter(is_running).unwrap_or(Counted {
+                count: 0,
+                since: now,
+                raised: raised_at(wake, now),
+            });
+            counting.count += 1;
             if !passes && counting.count < u64::from(rules.consecutive_required) {
                 self.counted = Some(counting);
-                self.hold(wake, Reason::Buffered, now);
-                return Decision::HeldBack(Reason::Buffered);
+                return self.hold(wake, Reason::Buffered, now);
             }
             counted = Some(counting);
         }
@@ -368,7 +379,6 @@ impl Incident {
     }
 
     fn hold_silenced(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
-        self.hold(wake, reason, now);
         // The newest one, but an escalation is not lost behind it.
         let severity = Severity::of(wake);
         let is_escalation = |held: &Held| {
@@ -378,14 +388,15 @@ impl Incident {
         if !self.silenced.as_ref().is_some_and(is_escalation) {
             self.silenced = Some(Held::new(wake, reason, now));
         }
-        Decision::HeldBack(reason)
+        self.hold(wake, reason, now)
     }
 
-    fn hold(&mut self, wake: &Wake, reason: Reason, now: Timestamp) {
-        let raised = raised_at(wake, now);
-        self.held_back.counts.add(reason);
-        self.held_back.newest = self.held_back.newest.max(Some(raised));
-        self.unrecorded.add(reason);
+    /// Counts a wake that is held back.
+    fn hold(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
+        self.held_back.counts.add(reason, 1);
+        self.held_back.newest = self.held_back.newest.max(Some(raised_at(wake, now)));
+        self.unrecorded.add(reason, 1);
+        Decision::HeldBack(reason)
     }
 
     fn dispatch(&mut self, severity: Severity, rules: &Rules, now: Timestamp) {
@@ -411,25 +422,15 @@ impl Incident {
         self.last_dispatch = Some(now);
     }
 
-    /// The wakes counted within `window` of the first, this one included.
-    fn counting(&self, wake: &Wake, window: SignedDuration, now: Timestamp) -> Counted {
-        let running = self.counted.filter(|one| within(now, one.since, window));
-        let running = running.unwrap_or(Counted {
-            count: 0,
-            since: now,
-            raised: raised_at(wake, now),
-        });
-        Counted {
-            count: running.count + 1,
-            ..running
-        }
-    }
-
     /// Begins another incident of the same pair. Window, growth and known rows are the pair's and stay.
     fn begin(&mut self, wake: &Wake, now: Timestamp) {
+        let raised = raised_at(wake, now);
         *self = Self {
             pair: Pair::of(wake),
-            first_wake: raised_at(wake, now),
+            first_wake: raised,
+            last_raised: raised,
+            worst: Severity::of(wake),
+            title: short(&wake.title).to_owned(),
             last_dispatch: self.last_dispatch,
             last_severity: self.last_severity,
             backoff: self.backoff,
@@ -441,32 +442,19 @@ impl Incident {
     }
 
     fn count(&mut self, wake: &Wake, row: Option<u64>, now: Timestamp) {
-        let raised = raised_at(wake, now);
-        let severity = Severity::of(wake);
-        self.worst = match self.wakes {
-            0 => severity,
-            _ => self.worst.max(severity),
-        };
         self.wakes += 1;
+        self.worst = self.worst.max(Severity::of(wake));
         self.last_wake = now;
-        self.last_raised = match self.wakes {
-            1 => raised,
-            _ => self.last_raised.max(raised),
-        };
+        self.last_raised = self.last_raised.max(raised_at(wake, now));
         self.severity.clone_from(&wake.severity);
-        let title = beginning(&wake.title);
-        let before = std::mem::replace(&mut self.title, title);
-        if self.wakes > 1 && before != self.title {
+        let before = std::mem::replace(&mut self.title, short(&wake.title).to_owned());
+        if before != self.title {
             self.titles.retain(|title| *title != before);
-            self.titles.push(before);
-            let more = self.titles.len().saturating_sub(MOST_TITLES);
-            self.titles.drain(..more);
+            push_bounded(&mut self.titles, before, MOST_TITLES);
         }
-        self.detail = beginning(&wake.detail);
+        short(&wake.detail).clone_into(&mut self.detail);
         if let Some(row) = row {
-            self.rows.push(row);
-            let more = self.rows.len().saturating_sub(REMEMBERED_ROWS);
-            self.rows.drain(..more);
+            push_bounded(&mut self.rows, row, REMEMBERED_ROWS);
         }
     }
 
@@ -509,31 +497,6 @@ impl Incident {
         }
     }
 
-    /// Takes out a held-back wake that is due: its window, or what silenced it, has ended.
-    pub fn take_due(
-        &mut self,
-        rules: &Rules,
-        silences: &[Silence],
-        now: Timestamp,
-    ) -> Option<Held> {
-        if self.silenced.is_some() && !silences.iter().any(|one| one.holds(self, now)) {
-            let ends = silences
-                .iter()
-                .filter(|one| one.is_about(self))
-                .map(|one| one.until);
-            let ended = ends.filter(|end| *end <= now).max().unwrap_or(now);
-            let was_open = self.is_open(rules, ended);
-            let held = self.silenced.take();
-            if was_open || self.messages == 0 && self.recovered.is_none() {
-                return held;
-            }
-        }
-        match self.quiet_until(rules, now) {
-            None => self.escalation.take(),
-            Some(_) => None,
-        }
-    }
-
     /// Returns when the window of a held-back escalation ends.
     pub fn due_at(&self, rules: &Rules) -> Option<Timestamp> {
         self.escalation.as_ref()?;
@@ -552,14 +515,10 @@ impl Incident {
         let window = rules.window_after(self.backoff);
         let live =
             |since: Option<Timestamp>, length| since.is_some_and(|at| within(now, at, length));
-        let over_since = self.recovered.or_else(|| {
-            let is_over = self.is_over(rules, now);
-            is_over.then(|| {
-                self.last_wake
-                    .checked_add(rules.incident_length())
-                    .unwrap_or(now)
-            })
-        });
+        let length = rules.incident_length();
+        let ended = || self.last_wake.checked_add(length).unwrap_or(now);
+        let over_since = self.recovered;
+        let over_since = over_since.or_else(|| self.is_over(rules, now).then(ended));
         self.escalation.is_none()
             && self.silenced.is_none()
             && !live(self.last_dispatch, window * 2)
@@ -569,16 +528,10 @@ impl Incident {
 
 /// What tells a row from all others of its pair; `None` without a time of its own.
 fn row_hash(wake: &Wake) -> Option<u64> {
-    let time = wake
-        .emitted_at
-        .as_ref()
-        .filter(|_| wake.raised_at().is_some())?;
-    let hash = crate::audit::proof::sha256(
-        [time, &wake.title, &wake.detail]
-            .map(String::as_str)
-            .join("\0")
-            .as_bytes(),
-    );
+    wake.raised_at()?;
+    let time = wake.emitted_at.as_ref()?;
+    let row = format!("{time}\0{}\0{}", wake.title, wake.detail);
+    let hash = sha256(row.as_bytes());
     u64::from_str_radix(&hash[..16], 16).ok()
 }
 
@@ -587,9 +540,10 @@ fn raised_at(wake: &Wake, now: Timestamp) -> Timestamp {
     wake.raised_at().map_or(now, |at| at.min(now))
 }
 
-/// The first 200 characters.
-fn beginning(text: &str) -> String {
-    text.chars().take(200).collect()
+/// Forgets the oldest where there are more than `most`.
+fn push_bounded<T>(list: &mut Vec<T>, newest: T, most: usize) {
+    list.push(newest);
+    list.drain(..list.len().saturating_sub(most));
 }
 
 #[cfg(test)]

@@ -125,11 +125,4 @@ impl Silence {
             && (incident.recovered.is_some() || incident.ack_over == Some(self.since));
         !self.is_over(now) && self.is_about(incident) && !has_ended
     }
-
-    pub(super) fn note(&self) -> SilenceNote {
-        SilenceNote {
-            until: self.until,
-            reason: self.reason.clone(),
-        }
-    }
 }

@@ -60,13 +60,11 @@ impl Story {
         let until = length.map(|length| now + (minute(length).duration_since(minute("0"))));
         match (what.split('@').next().unwrap_or(what), until) {
             ("due", _) => {
-                let due = self.incidents.take_due(&rules, &self.silences, now);
-                let Some(held) = due.first() else {
+                let due = self.incidents.decide_due(&rules, &self.silences, now);
+                let Some((held, decision)) = due.first() else {
                     return "nothing".to_owned();
                 };
-                let silences = self.silences.clone();
-                let decision = self.incident().decide_again(held, &rules, &silences, now);
-                format!("{} {}", held.wake.severity, said(&decision))
+                format!("{} {}", held.wake.severity, said(decision))
             }
             ("healthy", _) => {
                 let healthy = what.split_once('@').map_or(time, |(_, at)| at);

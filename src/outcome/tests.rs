@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::engine::Usage;
 use crate::incident::{Counted, Dispatch, HeldBack};
 use crate::state::queue::Alert;
 
@@ -59,7 +60,7 @@ fn message(alerts: Vec<Alert>, outcome: Outcome) -> Message {
 
 fn incident() -> Incident {
     let mut incident: Incident = serde_json::from_value(json!({
-        "probe": "fly", "category": "service_unhealthy", "first_wake": "2026-05-24T13:00:00Z",
+        "pair": {"probe": "fly", "category": "service_unhealthy"}, "first_wake": "2026-05-24T13:00:00Z",
         "last_wake": "2026-05-24T14:32:59Z", "last_raised": "2026-05-24T14:32:58Z", "wakes": 7,
         "worst": "critical", "investigation": "i0",
     }))

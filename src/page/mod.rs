@@ -7,14 +7,14 @@
 mod table;
 mod timeline;
 
+use std::collections::HashSet;
 use std::io;
-use std::path::Path;
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::incident::Rules;
-use crate::record::{Record, Resolution, Selection, Totals, by_pair, dollars};
+use crate::config::Config;
+use crate::record::{Resolution, Selection, by_pair};
 use crate::report::{self, count};
 use crate::text::{first_few, for_terminal};
 use crate::time::{clock, period, span};
@@ -30,10 +30,8 @@ const LONGEST_TEXT: usize = 2_000;
 /// What a page is made from.
 pub struct Page<'a> {
     pub title: String,
-    pub log: &'a Path,
-    pub record: &'a Record,
+    pub config: &'a Config,
     pub shown: &'a Selection<'a>,
-    pub policy: &'a Rules,
     /// The start of the time that was asked for.
     pub since: Option<Timestamp>,
     /// `None` for a replay: nothing was sent.
@@ -47,6 +45,11 @@ pub fn print(page: &Page<'_>) -> io::Result<()> {
 fn document(page: &Page<'_>) -> Markup {
     let title = clean(&page.title);
     let axis = Axis::of(page);
+    let window = page.config.debounce.window;
+    let repeats = match window.is_zero() {
+        true => "repeats are not held back".to_owned(),
+        false => format!("repeats are held back for {}", span(window)),
+    };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -64,9 +67,9 @@ fn document(page: &Page<'_>) -> Markup {
                     h1 { (title) }
                     p {
                         @if let Some(axis) = &axis { (period(axis.from, axis.to, Timestamp::MIN)) " · " }
-                        (settings(page.policy)) " · " b { "All times are UTC" }
+                        (repeats) " · " b { "All times are UTC" }
                     }
-                    p.log { (clean(&page.log.to_string_lossy())) }
+                    p.log { (clean(&page.config.paths.audit_log.to_string_lossy())) }
                 }
                 main {
                     @if let Some(axis) = axis {
@@ -94,49 +97,30 @@ fn document(page: &Page<'_>) -> Markup {
     }
 }
 
-fn settings(policy: &Rules) -> String {
-    match policy.window.is_zero() {
-        true => "repeats are not held back".to_owned(),
-        false => format!("repeats are held back for {}", span(policy.window)),
-    }
-}
-
 /// A few numbers, each with what it is made of.
 fn cards(page: &Page<'_>) -> Markup {
-    let Totals {
-        wakes,
-        dispatched,
-        failed,
-        held_back,
-        ..
-    } = page.shown.totals;
-    let incidents = &page.shown.incidents;
-    let still_bad = incidents
-        .iter()
-        .any(|one| one.resolution == Resolution::Active);
-    let mut names: Vec<String> = Vec::new();
-    for pair in by_pair(incidents) {
-        let name = clean(&pair[0].pair.probe);
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
+    let (totals, incidents) = (&page.shown.totals, &page.shown.incidents);
+    let mut resolutions = incidents.iter().map(|one| one.resolution);
+    let is_bad = resolutions.any(|one| one == Resolution::Active);
+    let pairs = by_pair(incidents).into_iter();
+    let mut names: Vec<_> = pairs.map(|pair| clean(&pair[0].pair.probe)).collect();
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     let services = count(names.len() as u64, "service", "services");
-    let alerts = count(dispatched, "alert", "alerts");
-    let tokens = count(page.shown.totals.tokens, "token", "tokens");
-    let cost = page.shown.totals.cost.map(dollars);
-    let cost = cost.unwrap_or_else(|| "cost not named".to_owned());
+    let alerts = count(totals.dispatched, "alert", "alerts");
     let failures = match page.now {
-        Some(_) => format!("{failed} failed"),
+        Some(_) => format!("{} failed", totals.failed),
         None => "in this rehearsal".to_owned(),
     };
-    let of_wakes = format!("of {}", count(wakes, "wake", "wakes"));
-    let is_alarm = failed > 0 && page.now.is_some();
+    let held_back = format!("{} held back", totals.held_back);
+    let of_wakes = format!("of {}", count(totals.wakes, "wake", "wakes"));
+    let tokens = count(totals.tokens, "token", "tokens");
+    let has_failed = totals.failed > 0 && page.now.is_some();
     let cards = [
-        (still_bad, services, first_few(&names, 3)),
-        (is_alarm, alerts, failures),
-        (false, format!("{held_back} held back"), of_wakes),
-        (false, tokens, cost),
+        (is_bad, services, first_few(&names, 3)),
+        (has_failed, alerts, failures),
+        (false, held_back, of_wakes),
+        (false, tokens, totals.cost()),
     ];
     html! {
         section.cards aria-label="In short" {
@@ -156,11 +140,9 @@ fn clean(text: &str) -> String {
 }
 
 /// The class of a severity's colour.
-fn severity_class(severity: &str) -> &'static str {
+fn severity_class(severity: &str) -> &str {
     match severity {
-        "critical" => "critical",
-        "warning" => "warning",
-        "info" => "info",
+        "critical" | "warning" | "info" => severity,
         _ => "other",
     }
 }

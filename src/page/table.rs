@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::timeline::Axis;
 use super::{Page, clean, severity_class};
-use crate::record::{Group, Incident, Resolution, Silence};
+use crate::record::{Incident, Resolution, Silence};
 use crate::report::count;
+use crate::text::with_reason;
 use crate::time::period;
 
 pub(super) fn table(page: &Page<'_>, axis: &Axis) -> Markup {
@@ -19,7 +20,7 @@ pub(super) fn table(page: &Page<'_>, axis: &Axis) -> Markup {
                     }
                 }
                 tbody {
-                    @for (number, group) in page.shown.groups.iter().enumerate().rev() { (row(number, group, axis)) }
+                    @for (number, group) in page.shown.groups.iter().enumerate().rev() { (row(page, number, group, axis)) }
                 }
             }
         }
@@ -30,11 +31,8 @@ pub(super) fn silences(page: &Page<'_>, axis: &Axis) -> Markup {
     let words = |one: &Silence| {
         let when = period(one.from, one.until, axis.near());
         let wakes = count(one.wakes, "wake", "wakes");
-        let reason = one
-            .reason
-            .as_ref()
-            .map(|reason| format!(": {}", clean(reason)));
-        format!("{when}, {wakes}{}", reason.unwrap_or_default())
+        let reason = one.reason.as_deref().map(clean);
+        with_reason(&format!("{when}, {wakes}"), reason.as_deref())
     };
     html! {
         @if !page.shown.silences.is_empty() {
@@ -48,22 +46,22 @@ pub(super) fn silences(page: &Page<'_>, axis: &Axis) -> Markup {
     }
 }
 
-fn row(number: usize, group: &Group<'_>, axis: &Axis) -> Markup {
-    let pair = &group.last.pair;
+fn row(page: &Page<'_>, number: usize, group: &Incident, axis: &Axis) -> Markup {
+    let (pair, record) = (&group.pair, page.shown.record);
     html! {
         tr id={ "i" (number) } {
             th scope="row" {
-                span.t { (clean(&pair.probe)) } " " (severity(group.severity()))
+                span.t { (clean(&pair.probe)) } " " (severity(&group.severity))
                 div.category { (clean(&pair.category)) }
             }
             td.when {
-                (group.when(axis.near())) " " (state(group.last))
+                (group.when(axis.near())) " " (state(group))
             }
             td.said {
-                @if let Some(title) = &group.last.title { p.t { b { (clean(title)) } } }
-                @if let Some(diagnosis) = group.diagnosis() { p.t { (clean(diagnosis)) } }
-                @for problem in group.problems() { p.t.problem { (clean(&problem)) } }
-                p.notes { (group.counts()) }
+                @if let Some(title) = &group.title { p.t { b { (clean(title)) } } }
+                @if let Some(diagnosis) = &group.diagnosis { p.t { (clean(diagnosis)) } }
+                @for problem in group.problems(record) { p.t.problem { (clean(&problem)) } }
+                p.notes { (group.counts(record)) }
             }
         }
     }

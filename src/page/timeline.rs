@@ -2,15 +2,13 @@
 //! their size on every screen, and each stretch has an outline, so that it is seen however short it is.
 //! What would overlap is drawn as one.
 
-use std::collections::HashMap;
-
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::table::{severity, state};
 use super::{Page, clean, severity_class};
 use crate::incident::Pair;
-use crate::record::{Incident, bad_for, by_pair, worse};
+use crate::record::{Incident, bad_for, by_pair, worse, worst};
 use crate::report::count;
 use crate::time::{period, span};
 
@@ -31,33 +29,22 @@ const STEPS: [i64; 13] = [
 ];
 const HEIGHT: u32 = 56;
 
-/// What is drawn, in the order in which it is.
+/// What is drawn: its number in the order of drawing, what it is called, its class, and where it is drawn: a
+/// stretch from its top over its height; a sign, which has none, around its middle.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Silence,
-    Incident,
-    Recovery,
-    Wake,
-    Window,
-    Question,
-    Failure,
-    Message,
-    Lost,
-}
-use Kind::{Failure, Lost, Message, Question, Recovery, Silence, Wake, Window};
+struct Kind(u32, &'static str, &'static str, u32, u32);
 
-/// What each is called, its class, and where it is drawn: a stretch from its top over its height; a sign,
-/// which has none, around its middle.
-const KINDS: [(Kind, &str, &str, u32, u32); 9] = [
-    (Silence, "silence", "silence", 0, HEIGHT),
-    (Kind::Incident, "incident", "bar", 19, 12),
-    (Recovery, "recovery", "recovery", 35, 2),
-    (Wake, "dispatched wake", "wake", 14, 3),
-    (Window, "window that holds repeats back", "window", 40, 1),
-    (Question, "question", "question", 7, 0),
-    (Failure, "question without a diagnosis", "failure", 7, 0),
-    (Message, "message", "message", 49, 0),
-    (Lost, "message not delivered", "lost", 49, 0),
+const SILENCE: Kind = Kind(0, "silence", "silence", 0, HEIGHT);
+const INCIDENT: Kind = Kind(1, "incident", "bar", 19, 12);
+const RECOVERY: Kind = Kind(2, "recovery", "recovery", 35, 2);
+const WAKE: Kind = Kind(3, "dispatched wake", "wake", 14, 3);
+const WINDOW: Kind = Kind(4, "window that holds repeats back", "window", 40, 1);
+const QUESTION: Kind = Kind(5, "question", "question", 7, 0);
+const FAILURE: Kind = Kind(6, "question without a diagnosis", "failure", 7, 0);
+const MESSAGE: Kind = Kind(7, "message", "message", 49, 0);
+const LOST: Kind = Kind(8, "message not delivered", "lost", 49, 0);
+const KINDS: [Kind; 9] = [
+    SILENCE, INCIDENT, RECOVERY, WAKE, WINDOW, QUESTION, FAILURE, MESSAGE, LOST,
 ];
 
 /// The time that all time lines show.
@@ -119,11 +106,6 @@ fn percent(place: f64) -> String {
 
 pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
     let ticks = axis.ticks();
-    let groups = page.shown.groups.iter().enumerate();
-    let rows = groups.flat_map(|(row, group)| group.incidents.iter().map(move |one| (*one, row)));
-    let rows: Rows = rows
-        .map(|(one, row)| (std::ptr::from_ref(one), row))
-        .collect();
     html! {
         section.timeline {
             h2 { "Time line" }
@@ -139,7 +121,7 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
                 }
             }
             ul.legend {
-                @for (kind, name, _, y, height) in KINDS {
+                @for kind @ Kind(_, name, _, y, height) in KINDS {
                     li {
                         svg width="18" height="14" viewBox={ "0 " (y + height / 2 - 7) " 18 14" } aria-hidden="true" {
                             (shape(kind, if height == 0 { "9" } else { "2" }, "14", "critical", None))
@@ -155,28 +137,22 @@ pub(super) fn timeline(page: &Page<'_>, axis: &Axis) -> Markup {
                     }
                 }
             }
-            @for pair in by_pair(&page.shown.incidents) { (lane(page, &pair, axis, &rows)) }
+            @for pair in by_pair(&page.shown.incidents) { (lane(page, &pair, axis)) }
         }
     }
 }
 
-/// The table's row of each incident.
-type Rows = HashMap<*const Incident, usize>;
-
-fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis, rows: &Rows) -> Markup {
-    let Some(last) = incidents.last() else {
-        return html! {};
-    };
+fn lane(page: &Page<'_>, incidents: &[&Incident], axis: &Axis) -> Markup {
+    let last = incidents[incidents.len() - 1];
     let probe = clean(&last.pair.probe);
-    let severities = incidents.iter().map(|one| one.severity.as_str());
     let bad_for = bad_for(incidents);
-    let mut items = items(page, &last.pair, incidents, rows);
+    let mut items = items(page, &last.pair, incidents);
     items.retain(|item| item.from <= axis.to && item.to >= axis.from);
     items.sort_by_key(|item| (item.kind, item.from));
     html! {
         article.pair {
             div.name {
-                b.t { (probe) } " " (severity(severities.reduce(worse).unwrap_or_default())) " " (state(last))
+                b.t { (probe) } " " (severity(worst(incidents))) " " (state(last))
                 div.category { (clean(&last.pair.category)) }
                 div.category {
                     (count(incidents.len() as u64, "incident", "incidents"))
@@ -204,12 +180,13 @@ struct Item<'a> {
     row: Option<usize>,
 }
 
-fn items<'a>(
-    page: &'a Page<'_>,
-    pair: &Pair,
-    incidents: &[&'a Incident],
-    rows: &Rows,
-) -> Vec<Item<'a>> {
+fn items<'a>(page: &'a Page<'_>, pair: &Pair, incidents: &[&'a Incident]) -> Vec<Item<'a>> {
+    let groups = page.shown.groups.iter().enumerate();
+    let groups: Vec<_> = groups.filter(|(_, group)| group.pair == *pair).collect();
+    let row = |one: &Incident| {
+        let mut before = groups.iter().rev();
+        before.find(|(_, group)| group.first_wake_at <= one.first_wake_at)
+    };
     let mut items: Vec<Item<'a>> = Vec::new();
     let mut add = |incident: Option<&'a Incident>, kind, from, to, words| {
         items.push(Item {
@@ -219,44 +196,44 @@ fn items<'a>(
             count: 1,
             severity: incident.map_or("", |one| &one.severity),
             words,
-            row: incident.and_then(|one| rows.get(&std::ptr::from_ref(one)).copied()),
+            row: incident.and_then(row).map(|(row, _)| *row),
         });
     };
     let mut windows = Vec::new();
     for incident in incidents.iter().copied() {
-        let title = incident.title.as_deref();
         let (first, end) = (incident.first_wake_at, incident.end());
-        add(Some(incident), Kind::Incident, first, end, title);
+        let title = incident.title.as_deref();
+        add(Some(incident), INCIDENT, first, end, title);
         let mut point = |kind, at, words| add(Some(incident), kind, at, at, words);
         if let Some(at) = incident.recovered_at {
-            point(Recovery, at, None);
+            point(RECOVERY, at, None);
         }
-        for place in &incident.investigations {
-            let one = &page.record.investigations[*place];
+        for one in page.shown.record.investigations_of(incident) {
             let (title, failure) = (one.title.as_deref(), one.error.as_deref());
             if !one.late_diagnosis {
-                point(Wake, one.raised_at.unwrap_or(one.begun_at()), title);
+                point(WAKE, one.raised_at.unwrap_or(one.begun_at()), title);
                 windows.push((one.begun_at(), incident.recovered_at));
             }
             if one.was_asked() {
-                let kind = failure.map_or(Question, |_| Failure);
+                let kind = failure.map_or(QUESTION, |_| FAILURE);
                 point(kind, one.asked_at(), failure);
             }
-            let kind = if one.is_delivered() { Message } else { Lost };
+            let kind = if one.is_delivered() { MESSAGE } else { LOST };
             let words = failure.map_or(one.summary.as_deref(), |_| title);
             point(kind, one.delivered_at.unwrap_or(one.at), words);
         }
     }
     windows.sort();
     let begun: Vec<_> = windows.iter().map(|(at, _)| *at).collect();
-    let nexts = begun.iter().skip(1).copied().chain([Timestamp::MAX]);
-    let ends = page.policy.window_ends(&begun).into_iter().zip(nexts);
-    for ((from, recovered_at), (end, next)) in windows.into_iter().zip(ends) {
-        let end = end.min(next).min(recovered_at.unwrap_or(end)).max(from);
-        add(None, Window, from, end, None);
+    for ((from, recovered_at), end) in windows
+        .into_iter()
+        .zip(page.config.debounce.window_ends(&begun))
+    {
+        let end = end.min(recovered_at.unwrap_or(end)).max(from);
+        add(None, WINDOW, from, end, None);
     }
     for one in page.shown.silences.iter().filter(|one| one.holds(pair)) {
-        add(None, Silence, one.from, one.until, one.reason.as_deref());
+        add(None, SILENCE, one.from, one.until, one.reason.as_deref());
     }
     items
 }
@@ -266,7 +243,7 @@ fn items<'a>(
 fn merged<'a>(items: Vec<Item<'a>>, axis: &Axis) -> Vec<Item<'a>> {
     let mut merged: Vec<Item<'a>> = Vec::new();
     for item in items {
-        let is_sign = item.kind >= Question;
+        let is_sign = item.kind >= QUESTION;
         let place = axis.place(item.from);
         let touches = |last: &&mut Item<'_>| match is_sign {
             true => place - axis.place(last.from) < SIGN_WIDTH,
@@ -286,7 +263,7 @@ fn merged<'a>(items: Vec<Item<'a>>, axis: &Axis) -> Vec<Item<'a>> {
 }
 
 fn draw(item: &Item<'_>, axis: &Axis) -> Markup {
-    let (_, name, ..) = KINDS[item.kind as usize];
+    let Kind(_, name, ..) = item.kind;
     let mut title = format!("{} · {name}", period(item.from, item.to, axis.near()));
     if item.count > 1 {
         title += &format!(" × {}", item.count);
@@ -305,7 +282,7 @@ fn draw(item: &Item<'_>, axis: &Axis) -> Markup {
 }
 
 fn shape(kind: Kind, x: &str, width: &str, severity: &str, title: Option<&str>) -> Markup {
-    let (_, _, class, y, height) = KINDS[kind as usize];
+    let Kind(_, _, class, y, height) = kind;
     let title = html! { @if let Some(title) = title { title { (title) } } };
     let rect = format!("{class} {}", severity_class(severity));
     html! {

@@ -1,88 +1,56 @@
-//! Incidents that are shown as one, in words.
+//! Incidents in words, and those of one pair and title that follow each other as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{HeldCounts, Incident, Investigation, Record, worse};
+use super::{Incident, Record};
+use crate::engine::Reason;
 use crate::incident::Pair;
 use crate::report::count;
 use crate::time::{period, span};
 
-/// One incident, or several of one pair and title that follow each other.
-#[derive(Debug)]
-pub struct Group<'a> {
-    pub last: &'a Incident,
-    /// Oldest first.
-    pub incidents: Vec<&'a Incident>,
-    pub investigations: Vec<&'a Investigation>,
-}
-
-/// Puts incidents together that are shown as one. The groups are in the order in which they ended, as
-/// the incidents must be.
-pub fn fold<'a>(record: &'a Record, incidents: &[&'a Incident]) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
+/// Puts incidents together that are shown as one. They are in the order in which they ended, as they must
+/// come.
+pub fn fold(incidents: &[&Incident]) -> Vec<Incident> {
+    let mut groups: Vec<Incident> = Vec::new();
     let mut newest: BTreeMap<&Pair, usize> = BTreeMap::new();
     for one in incidents {
-        let place = newest.get(&one.pair).copied();
-        let place =
-            place.filter(|place| one.title.is_some() && groups[*place].last.title == one.title);
-        let place = place.unwrap_or_else(|| {
-            groups.push(Group {
-                last: one,
-                incidents: Vec::new(),
-                investigations: Vec::new(),
-            });
-            groups.len() - 1
-        });
-        newest.insert(&one.pair, place);
-        let group = &mut groups[place];
-        group.last = one;
-        group.incidents.push(one);
-        let investigations = one.investigations.iter();
-        let investigations = investigations.map(|place| &record.investigations[*place]);
-        group.investigations.extend(investigations);
+        let before = newest.get(&one.pair).map(|place| &mut groups[*place]);
+        match before.filter(|before| one.title.is_some() && before.title == one.title) {
+            Some(before) => before.repeat((*one).clone()),
+            None => {
+                newest.insert(&one.pair, groups.len());
+                groups.push((*one).clone());
+            }
+        }
     }
-    groups.sort_by_key(|group| group.last.end());
+    groups.sort_by_key(Incident::end);
     groups
 }
 
-impl Group<'_> {
-    pub fn severity(&self) -> &str {
-        let severities = self.incidents.iter().map(|one| one.severity.as_str());
-        severities.reduce(worse).unwrap_or_default()
-    }
-
+impl Incident {
     /// `14:32 to 15:10 UTC (38 min)` or `42 times, 08:00 to 16:53 UTC`.
     pub fn when(&self, near: Timestamp) -> String {
-        let first = self.incidents.first().unwrap_or(&self.last);
-        let when = period(first.first_wake_at, self.last.end(), near);
-        match self.incidents.len() {
-            1 if self.last.length().as_secs() > 0 => {
-                format!("{when} ({})", span(self.last.length()))
-            }
-            1 => when,
-            times => format!("{times} times, {when}"),
+        let when = period(self.first_wake_at, self.end(), near);
+        match self.repeats {
+            0 if self.length().as_secs() > 0 => format!("{when} ({})", span(self.length())),
+            0 => when,
+            repeats => format!("{} times, {when}", repeats + 1),
         }
     }
 
     /// `5 wakes (3 repeats held back), 2 messages`, and what else is special.
-    pub fn counts(&self) -> String {
-        let sum = |of: fn(&Incident) -> u64| self.incidents.iter().map(|one| of(one)).sum::<u64>();
-        let mut held_back = HeldCounts::default();
-        self.incidents
-            .iter()
-            .for_each(|one| held_back.merge(one.held_back));
-        let mut wakes = count(sum(|one| one.wakes), "wake", "wakes");
-        if held_back.total() > 0 {
-            wakes += &format!(" ({held_back} held back)");
+    pub fn counts(&self, record: &Record) -> String {
+        let mut wakes = count(self.wakes, "wake", "wakes");
+        if self.held_back.total() > 0 {
+            wakes += &format!(" ({} held back)", self.held_back);
         }
-        let messages = count(sum(|one| one.messages), "message", "messages");
-        let mut parts = vec![wakes, messages];
-        if sum(|one| one.pending) > 0 {
+        let mut parts = vec![wakes, count(self.messages, "message", "messages")];
+        if self.pending > 0 {
             parts.push("investigation pending".to_owned());
         }
-        for note in self.investigations.iter().flat_map(|one| one.notes()) {
+        for note in record.investigations_of(self).flat_map(|one| one.notes()) {
             if !parts.contains(&note) {
                 parts.push(note);
             }
@@ -90,24 +58,15 @@ impl Group<'_> {
         parts.join(", ")
     }
 
-    /// The last diagnosis.
-    pub fn diagnosis(&self) -> Option<&str> {
-        let newest_first = self.incidents.iter().rev();
-        newest_first
-            .filter_map(|one| one.diagnosis.as_deref())
-            .next()
-    }
-
     /// What failed, a line for each kind of failure.
-    pub fn problems(&self) -> Vec<String> {
-        let all = || self.investigations.iter();
-        // A late diagnosis makes up for a failure.
-        let failed = all().filter(|one| one.failed && !one.lacks_engine());
+    pub fn problems(&self, record: &Record) -> Vec<String> {
+        let all = || record.investigations_of(self);
+        // A late diagnosis makes up for a failure. To have no engine is a choice, and nothing to explain.
+        let is_choice = Some(Reason::EngineUnavailable.to_string());
+        let failed = all().filter(|one| one.failed && one.error != is_choice);
         let reasons: BTreeSet<_> = failed.filter_map(|one| one.failure()).collect();
-        let reasons = reasons
-            .iter()
-            .map(|reason| format!("No diagnosis: {reason}"));
-        let mut problems: Vec<_> = reasons.collect();
+        let reasons = reasons.into_iter();
+        let mut problems: Vec<_> = reasons.map(|why| format!("No diagnosis: {why}")).collect();
         let lost = all().filter(|one| !one.is_delivered()).count();
         if lost > 0 {
             problems.push(count(lost as u64, "message", "messages") + " not delivered");
@@ -115,8 +74,8 @@ impl Group<'_> {
         let tools = all().flat_map(|one| one.failed_tools());
         let tools: BTreeSet<_> = tools.map(ToString::to_string).collect();
         if !tools.is_empty() {
-            let tools: Vec<_> = tools.into_iter().collect();
-            problems.push(format!("Tools that failed: {}", tools.join(", ")));
+            let tools = Vec::from_iter(tools).join(", ");
+            problems.push(format!("Tools that failed: {tools}"));
         }
         problems
     }

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::rows::Recovery;
 use super::{HeldCounts, Investigation, Resolution, worse};
 use crate::incident::{Pair, Rules, Severity};
 use crate::snapshot::{Health, Snapshot};
@@ -34,6 +33,9 @@ pub struct Incident {
     pub messages: u64,
     /// The last one.
     pub diagnosis: Option<String>,
+    /// How many more of the same pair and title are shown as one with it.
+    #[serde(skip)]
+    pub repeats: u64,
     /// Whether the state has it as open.
     #[serde(skip)]
     pub is_open: bool,
@@ -44,9 +46,9 @@ pub struct Incident {
 
 impl Incident {
     /// Returns what the state has of a log's incidents: what its rows do not say yet.
-    pub fn of_state(log: &LogState, rules: &Rules, now: Timestamp) -> impl Iterator<Item = Self> {
-        let incidents = log.incidents.iter().filter(|one| one.wakes > 0);
-        incidents.map(move |one| Self {
+    pub fn of_state(log: Option<&LogState>, rules: &Rules, now: Timestamp) -> Vec<Self> {
+        let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
+        let parts = incidents.filter(|one| one.wakes > 0).map(|one| Self {
             pair: one.pair.clone(),
             severity: one.worst.name().to_owned(),
             title: Some(one.title.clone()).filter(|title| !title.is_empty()),
@@ -55,37 +57,22 @@ impl Incident {
             held_back: one.unrecorded,
             is_open: one.is_open(rules, now),
             ..Self::default()
-        })
+        });
+        parts.collect()
     }
 }
 
-/// Returns the incidents in the order in which they ended. Of each investigation, each recovery and what
-/// the state knows a part is made, as if it were an incident of its own; then parts are joined.
-pub fn group(
-    investigations: &[Investigation],
-    known: &[Incident],
-    recoveries: &[Recovery],
-) -> Vec<Incident> {
-    // A late diagnosis and a recovery belong to the investigation whose id they name.
-    let mut first_wakes = BTreeMap::new();
-    for one in investigations.iter().rev() {
+/// Returns the incidents in the order in which they ended. Of each investigation a part is made, as if it
+/// were an incident of its own; then all parts are joined.
+pub fn group(investigations: &[Investigation], parts: &[Incident]) -> Vec<Incident> {
+    let of_investigations = investigations.iter().enumerate().map(|(place, one)| {
         let first = one.first_wake_at.or(one.raised_at);
-        let first = first.unwrap_or_else(|| one.begun_at());
-        first_wakes.insert((one.id.as_ref(), &one.pair), first);
-    }
-    let first_wake = |id: &Option<String>, pair| {
-        let id = id.as_ref()?;
-        first_wakes.get(&(Some(id), pair)).copied()
-    };
-    let mut parts: Vec<Incident> = Vec::new();
-    for (place, one) in investigations.iter().enumerate() {
-        let first = first_wake(&one.id, &one.pair).or(one.raised_at);
         let first = first.unwrap_or_else(|| one.begun_at());
         // Another incident may have begun before a late diagnosis came.
         let last = one.last_wake_at.or(one.raised_at);
         let last = last.filter(|_| !one.late_diagnosis).unwrap_or(first);
         let is_new = u64::from(!one.late_diagnosis);
-        parts.push(Incident {
+        Incident {
             pair: one.pair.clone(),
             severity: one.severity.clone(),
             title: one.title.clone(),
@@ -97,23 +84,9 @@ pub fn group(
             diagnosis: one.summary.clone().filter(|_| one.error.is_none()),
             investigations: vec![place],
             ..Incident::default()
-        });
-    }
-    parts.extend(known.iter().cloned());
-    parts.extend(recoveries.iter().map(|one| {
-        let first = one.first_wake_at.or(first_wake(&one.id, &one.pair));
-        let first = first.unwrap_or(one.healthy_at);
-        Incident {
-            pair: one.pair.clone(),
-            first_wake_at: first,
-            last_wake_at: first,
-            recovered_at: Some(one.healthy_at),
-            held_back: one.held_back,
-            wakes: one.wakes,
-            ..Incident::default()
         }
-    }));
-    join(parts)
+    });
+    join(of_investigations.chain(parts.iter().cloned()).collect())
 }
 
 /// Joins parts of one pair that name the same first wake, or of which one begins before the other ended.
@@ -127,14 +100,12 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
             Some(before) if before.includes(part.first_wake_at) => before.add(part),
             before => {
                 // A repeat is inside a window, and no incident begins inside one.
-                if let Some(before) = before {
-                    before.held_back.merge(HeldCounts {
-                        repeat: std::mem::take(&mut part.held_back.repeat),
-                        ..HeldCounts::default()
-                    });
-                    before.count();
+                if part.last_wake_at == part.first_wake_at
+                    && let Some(before) = before
+                {
+                    let repeat = std::mem::take(&mut part.held_back.repeat);
+                    before.held_back.repeat = before.held_back.repeat.saturating_add(repeat);
                 }
-                part.count();
                 incidents.push(part);
             }
         }
@@ -142,6 +113,9 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
     // Nothing but a recovery is known of these.
     incidents.retain(|one| !one.severity.is_empty() || !one.investigations.is_empty());
     incidents.sort_by_key(|one| (one.end(), one.first_wake_at));
+    for one in &mut incidents {
+        one.wakes = one.dispatched.saturating_add(one.held_back.total());
+    }
     incidents
 }
 
@@ -164,11 +138,11 @@ pub fn resolve(incidents: &mut [Incident], snapshot: Option<&Snapshot>) {
 
 impl Incident {
     fn includes(&self, from: Timestamp) -> bool {
-        let is_before_end = match self.recovered_at {
-            Some(recovered_at) => from < recovered_at,
-            None => from <= self.last_wake_at,
-        };
-        from == self.first_wake_at || is_before_end
+        from == self.first_wake_at
+            || match self.recovered_at {
+                Some(at) => from < at,
+                None => from <= self.last_wake_at,
+            }
     }
 
     fn add(&mut self, part: Self) {
@@ -181,7 +155,6 @@ impl Incident {
         self.title = part.title.or(self.title.take());
         self.last_wake_at = self.last_wake_at.max(part.last_wake_at);
         self.recovered_at = self.recovered_at.max(part.recovered_at);
-        self.wakes = self.wakes.max(part.wakes);
         self.dispatched += part.dispatched;
         self.pending += part.pending;
         self.held_back.merge(part.held_back);
@@ -189,18 +162,22 @@ impl Incident {
         self.diagnosis = part.diagnosis.or(self.diagnosis.take());
         self.is_open |= part.is_open;
         self.investigations.extend(part.investigations);
-        self.count();
     }
 
-    fn count(&mut self) {
-        let known = self.dispatched.saturating_add(self.held_back.total());
-        self.wakes = self.wakes.max(known);
+    /// Adds the next incident, which is shown as one with this.
+    pub(super) fn repeat(&mut self, next: Self) {
+        self.wakes = self.wakes.saturating_add(next.wakes);
+        self.repeats += 1;
+        self.resolution = next.resolution;
+        let recovered_at = next.recovered_at;
+        self.add(next);
+        self.recovered_at = recovered_at;
     }
 
     /// When it was well again, or else last seen.
     pub fn end(&self) -> Timestamp {
-        self.recovered_at
-            .map_or(self.last_wake_at, |at| at.max(self.last_wake_at))
+        self.last_wake_at
+            .max(self.recovered_at.unwrap_or(Timestamp::MIN))
     }
 
     /// How it stands, where that is known.
@@ -233,6 +210,12 @@ pub fn by_pair<'a>(incidents: &[&'a Incident]) -> Vec<Vec<&'a Incident>> {
         Reverse((is_active, worst, bad_for(incidents)))
     });
     pairs
+}
+
+/// Returns the worst severity of these incidents.
+pub fn worst<'a>(incidents: &[&'a Incident]) -> &'a str {
+    let severities = incidents.iter().map(|one| one.severity.as_str());
+    severities.reduce(worse).unwrap_or_default()
 }
 
 /// Returns for how long these incidents lasted together.

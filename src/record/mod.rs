@@ -10,80 +10,96 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::seams::{Row, TOOL_SEAM};
-use crate::engine::Reason;
 use crate::incident::{HeldCounts, Pair, Severity};
-use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM};
+use crate::outcome::{COMPLETED_SEAM, DELIVERED_SEAM, RECOVERED_SEAM, SILENCE_OVER_SEAM};
 use crate::report::counted;
 use crate::snapshot::Snapshot;
-pub use group::Group;
-pub use incidents::{Incident, bad_for, by_pair};
-pub use rows::{RECOVERY_SEAM, UNDELIVERED_SEAM, tool};
+use crate::text::with_reason;
+pub use incidents::{Incident, bad_for, by_pair, worst};
+pub use rows::tool;
 pub use select::{Filter, Selection, Totals};
 
 /// A tool that was called this long before a question, or after its answer, belongs to none of ours.
 const LONGEST_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
 
-/// All that is known.
+/// All that is known. It is made from rows, which [`Record::take`] takes, and from what no row says yet;
+/// [`Record::join`] then puts it together.
 #[derive(Debug, Default)]
 pub struct Record {
     /// In the order in which they ended. A late diagnosis is one of its own.
     pub investigations: Vec<Investigation>,
     /// In the order in which they ended, or were last seen.
     pub incidents: Vec<Incident>,
-    silences: Vec<Silence>,
-    /// What no investigation's row says: of the state, and of recoveries.
-    parts: Vec<Incident>,
+    pub silences: Vec<Silence>,
+    /// What no investigation's row says: the wakes of investigations that have not ended, the incidents that
+    /// the state still holds, with what was held back since their last row, and recoveries.
+    pub parts: Vec<Incident>,
+    tools: Vec<Tool>,
+    /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
+    places: BTreeMap<(String, Pair, bool), usize>,
+    deliveries: Vec<(String, Pair, Timestamp)>,
+    /// By the incident's pair and first wake.
+    recoveries: BTreeMap<(Pair, Timestamp), Incident>,
 }
 
 /// A silence or an acknowledgement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Silence {
     /// `probe`, `probe:category` or `all`.
+    #[serde(rename = "pair")]
     pub of: String,
     pub from: Timestamp,
     pub until: Timestamp,
     pub reason: Option<String>,
+    #[serde(default)]
     pub wakes: u64,
 }
 
 /// An investigation: an outcome row with the tools that were called for it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Investigation {
     /// When it ended.
     pub at: Timestamp,
     /// `None` in the row of a program that writes none.
     pub id: Option<String>,
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub pair: Pair,
     pub severity: String,
     pub title: Option<String>,
     pub raised_at: Option<Timestamp>,
     pub dispatched_at: Option<Timestamp>,
     /// Of its incident, as is `last_wake_at`.
-    #[serde(skip)]
+    #[serde(skip_serializing)]
     pub first_wake_at: Option<Timestamp>,
-    #[serde(skip)]
+    #[serde(skip_serializing)]
     pub last_wake_at: Option<Timestamp>,
     /// Since the pair's row before.
     pub held_back: HeldCounts,
     pub caller_session_id: String,
     pub dm_status: String,
     /// When the message was delivered after all.
+    #[serde(skip_deserializing)]
     pub delivered_at: Option<Timestamp>,
+    #[serde(rename(deserialize = "investigation_duration_ms"))]
     pub duration_ms: u64,
     pub model_used: Option<String>,
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     pub total_cost_usd: Option<f64>,
+    #[serde(skip_deserializing)]
     pub tools: Vec<Tool>,
     /// The reason why there is no diagnosis.
+    #[serde(rename(deserialize = "reasoning_error"))]
     pub error: Option<String>,
     pub reasoning_error_message: Option<String>,
+    #[serde(rename(deserialize = "investigation_summary_text"))]
     pub summary: Option<String>,
     pub autofix_attempted: bool,
     pub facts_first: bool,
@@ -94,6 +110,7 @@ pub struct Investigation {
     /// It has no diagnosis, not even a late one, or its message was not delivered.
     pub failed: bool,
     /// That of its incident.
+    #[serde(skip_deserializing)]
     pub resolution: Resolution,
 }
 
@@ -102,7 +119,7 @@ pub struct Investigation {
 pub struct Tool {
     #[serde(skip)]
     pub session: String,
-    pub at: Option<Timestamp>,
+    pub at: Timestamp,
     pub tool: String,
     /// As the engine calls it: `ok`, `not_allowed`, `execution_error`, ...
     pub status: String,
@@ -121,68 +138,48 @@ pub enum Resolution {
     Unknown,
 }
 
-/// What a record is made from.
-#[derive(Debug, Default)]
-pub struct Sources {
-    parts: Vec<Incident>,
-    silences: Vec<Silence>,
-    tools: Vec<Tool>,
-    investigations: Vec<Investigation>,
-    /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
-    places: BTreeMap<(String, Pair, bool), usize>,
-    deliveries: Vec<(String, Pair, Timestamp)>,
-    recoveries: Vec<rows::Recovery>,
-}
-
-impl Sources {
-    /// Begins with what no row says yet. `parts`: the wakes of investigations that have not ended, and
-    /// the incidents that the state still holds, with what was held back since their last row.
-    /// `silences`: those that are not over.
-    pub fn new(parts: Vec<Incident>, silences: Vec<Silence>) -> Self {
-        Self {
-            parts,
-            silences,
-            ..Self::default()
-        }
+impl Record {
+    /// Returns an incident's investigations, the oldest first.
+    pub fn investigations_of(
+        &self,
+        one: &Incident,
+    ) -> impl Iterator<Item = &Investigation> + Clone {
+        let places = one.investigations.iter();
+        places.map(|place| &self.investigations[*place])
     }
 
-    /// Takes a row of any seam. Of the completed rows of one investigation and pair the last one
-    /// counts: after a kill there may be two.
+    /// Takes a row of any seam. After a kill there may be two of one investigation and pair, or of one
+    /// recovery: the last counts.
     pub fn take(&mut self, row: &Row) {
-        if row.is_of(COMPLETED_SEAM) {
-            let Some(one) = rows::investigation(row) else {
-                return;
-            };
-            let id = one.id.clone().unwrap_or_else(|| one.at.to_string());
-            let key = (id, one.pair.clone(), one.late_diagnosis);
-            let next = self.investigations.len();
-            match *self.places.entry(key).or_insert(next) {
-                place if place == next => self.investigations.push(one),
-                place => self.investigations[place] = one,
+        match row.text("seam").unwrap_or_default().as_str() {
+            COMPLETED_SEAM => rows::investigation(row).into_iter().for_each(|one| {
+                let id = one.id.clone().unwrap_or_else(|| one.at.to_string());
+                let key = (id, one.pair.clone(), one.late_diagnosis);
+                let next = self.investigations.len();
+                match *self.places.entry(key).or_insert(next) {
+                    place if place == next => self.investigations.push(one),
+                    place => self.investigations[place] = one,
+                }
+            }),
+            TOOL_SEAM => self.tools.extend(rows::tool(row)),
+            DELIVERED_SEAM => self.deliveries.extend(rows::delivery(row)),
+            RECOVERED_SEAM => {
+                let recovery = rows::recovery(row);
+                let keyed = recovery.map(|one| ((one.pair.clone(), one.first_wake_at), one));
+                self.recoveries.extend(keyed);
             }
-        } else if row.is_of(TOOL_SEAM) {
-            self.tools.extend(rows::tool(row));
-        } else if row.is_of(DELIVERED_SEAM) {
-            self.deliveries.extend(rows::delivery(row));
-        } else if row.is_of(RECOVERY_SEAM) {
-            let Some(one) = rows::recovery(row) else {
-                return;
-            };
-            // After a kill there may be two.
-            let is_same = |known: &rows::Recovery| known.id == one.id && known.pair == one.pair;
-            self.recoveries
-                .retain(|known| one.id.is_none() || !is_same(known));
-            self.recoveries.push(one);
-        } else if row.is_of(rows::SILENCE_SEAM) {
-            let silence = rows::silence(row);
-            let new = silence.filter(|one| !self.silences.contains(one));
-            self.silences.extend(new);
+            SILENCE_OVER_SEAM => {
+                let silence = Silence::deserialize(row.details()).ok();
+                let new = silence.filter(|one| !self.silences.contains(one));
+                self.silences.extend(new);
+            }
+            _ => {}
         }
     }
 
-    /// Makes the record. The snapshot says which services are well now.
-    pub fn record(mut self, snapshot: Option<&Snapshot>) -> Record {
-        for (id, pair, at) in self.deliveries {
+    /// Joins all that was taken. The snapshot says which services are well now.
+    pub fn join(&mut self, snapshot: Option<&Snapshot>) {
+        for (id, pair, at) in self.deliveries.drain(..) {
             let keys = [false, true].map(|late| (id.clone(), pair.clone(), late));
             for place in keys.iter().filter_map(|key| self.places.get(key)) {
                 let one = &mut self.investigations[*place];
@@ -197,27 +194,15 @@ impl Sources {
             one.failed = (one.error.is_some() && !has_late) || !one.is_delivered();
         }
         self.investigations.sort_by_key(|one| one.at);
-        join_tools(&mut self.investigations, self.tools);
-        let parts = &self.parts;
-        let mut incidents = incidents::group(&self.investigations, parts, &self.recoveries);
-        incidents::resolve(&mut incidents, snapshot);
-        let held_back = self.recoveries.into_iter().map(|one| Incident {
-            pair: one.pair,
-            last_wake_at: one.healthy_at,
-            held_back: one.held_back,
-            ..Incident::default()
-        });
-        self.parts.extend(held_back);
-        for one in &incidents {
+        let recoveries = std::mem::take(&mut self.recoveries);
+        self.parts.extend(recoveries.into_values());
+        join_tools(&mut self.investigations, std::mem::take(&mut self.tools));
+        self.incidents = incidents::group(&self.investigations, &self.parts);
+        incidents::resolve(&mut self.incidents, snapshot);
+        for one in &self.incidents {
             for place in &one.investigations {
                 self.investigations[*place].resolution = one.resolution;
             }
-        }
-        Record {
-            incidents,
-            investigations: self.investigations,
-            silences: self.silences,
-            parts: self.parts,
         }
     }
 }
@@ -232,15 +217,13 @@ fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
         }
     }
     for tool in tools {
-        let places = of_session.get(&tool.session).map_or(&[][..], Vec::as_slice);
-        let at = tool.at.unwrap_or(Timestamp::MAX);
-        let begun = places.partition_point(|place| investigations[*place].asked_at() <= at);
-        let Some(place) = places.get(begun.saturating_sub(1)) else {
+        let Some(places) = of_session.get(&tool.session) else {
             continue;
         };
-        let one = &mut investigations[*place];
-        let nearest = at.clamp(one.asked_at(), one.at);
-        if tool.at.is_none() || nearest.duration_since(at).abs() <= LONGEST_DISTANCE {
+        let begun = places.partition_point(|place| investigations[*place].asked_at() <= tool.at);
+        let one = &mut investigations[places[begun.saturating_sub(1)]];
+        let nearest = tool.at.clamp(one.asked_at(), one.at);
+        if nearest.duration_since(tool.at).abs() <= LONGEST_DISTANCE {
             one.tools.push(tool);
         }
     }
@@ -251,10 +234,9 @@ fn join_tools(investigations: &mut [Investigation], tools: Vec<Tool>) {
 
 impl fmt::Display for HeldCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let repeats = if self.repeat == 1 {
-            "repeat"
-        } else {
-            "repeats"
+        let repeats = match self.repeat {
+            1 => "repeat",
+            _ => "repeats",
         };
         let parts = counted([
             (self.repeat, repeats),
@@ -279,15 +261,9 @@ impl Silence {
 }
 
 impl Investigation {
-    /// Input and output tokens together; `None` if the engine named neither.
-    pub fn tokens(&self) -> Option<u64> {
-        let named = self.input_tokens.into_iter().chain(self.output_tokens);
-        named.reduce(u64::saturating_add)
-    }
-
     /// When the question was asked.
     pub fn asked_at(&self) -> Timestamp {
-        let length = SignedDuration::from_millis(i64::try_from(self.duration_ms).unwrap_or(0));
+        let length = Duration::from_millis(self.duration_ms);
         self.at.checked_sub(length).unwrap_or(self.at)
     }
 
@@ -299,11 +275,6 @@ impl Investigation {
     /// Whether the engine was asked at all.
     pub fn was_asked(&self) -> bool {
         self.duration_ms > 0 || self.model_used.is_some()
-    }
-
-    /// Whether no engine was configured, which is a choice and no failure to explain.
-    pub fn lacks_engine(&self) -> bool {
-        self.error == Some(Reason::EngineUnavailable.to_string())
     }
 
     /// Whether the message left with its first try.
@@ -322,11 +293,8 @@ impl Investigation {
 
     /// The reason why there is no diagnosis, with the peer's own words.
     pub fn failure(&self) -> Option<String> {
-        let error = self.error.as_ref()?;
-        Some(match &self.reasoning_error_message {
-            Some(message) => format!("{error}: {message}"),
-            None => error.clone(),
-        })
+        let words = self.reasoning_error_message.as_deref();
+        self.error.as_ref().map(|error| with_reason(error, words))
     }
 
     pub fn failed_tools(&self) -> impl Iterator<Item = &Tool> {
@@ -368,10 +336,4 @@ pub fn worse<'a>(one: &'a str, other: &'a str) -> &'a str {
         true => other,
         false => one,
     }
-}
-
-/// `$0.0214`, `$12.35`.
-pub fn dollars(cost: f64) -> String {
-    let digits = if cost < 1.0 { 4 } else { 2 };
-    format!("${cost:.digits$}")
 }

@@ -3,32 +3,13 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use super::{HeldCounts, Investigation, Silence, Tool};
+use super::{HeldCounts, Incident, Investigation, Tool};
 use crate::audit::seams::Row;
 use crate::incident::Pair;
 use crate::text::quote;
-
-pub const UNDELIVERED_SEAM: &str = "probe.dm_undelivered";
-pub const RECOVERY_SEAM: &str = "probe.recovery_told";
-pub const SILENCE_SEAM: &str = "probe.silence_over";
-
-/// A row of `probe.recovery_told`.
-#[derive(Debug)]
-pub struct Recovery {
-    /// Of the incident's first investigation.
-    pub id: Option<String>,
-    pub pair: Pair,
-    pub healthy_at: Timestamp,
-    pub first_wake_at: Option<Timestamp>,
-    pub held_back: HeldCounts,
-    pub wakes: u64,
-}
-
-fn time(row: &Row, field: &str) -> Option<Timestamp> {
-    row.detail(field)?.parse().ok()
-}
 
 fn pair(row: &Row) -> Option<Pair> {
     Some(Pair {
@@ -37,46 +18,31 @@ fn pair(row: &Row) -> Option<Pair> {
     })
 }
 
-/// From a row of `probe.investigation_completed`. One without a session is none of ours.
-pub fn investigation(row: &Row) -> Option<Investigation> {
-    let named = |field| row.detail(field).unwrap_or_default();
-    let flag = |field: &str| row.details()[field] == true;
-    let filled = |field| row.detail(field).filter(|text| !text.is_empty());
-    // A late diagnosis counts nothing anew.
-    let counts = Some(&row.details()["held_back"]).filter(|_| !flag("late_diagnosis"));
-    let held_back = counts.and_then(|counts| HeldCounts::deserialize(counts).ok());
-    Some(Investigation {
-        at: row.emitted_at()?,
-        id: filled("id"),
-        pair: Pair {
-            probe: named("probe"),
-            category: named("issue_category"),
-        },
-        severity: named("severity"),
-        title: filled("title"),
-        raised_at: time(row, "raised_at"),
-        dispatched_at: time(row, "dispatched_at"),
-        first_wake_at: time(row, "first_wake_at"),
-        last_wake_at: time(row, "last_wake_at"),
-        held_back: held_back.unwrap_or_default(),
-        caller_session_id: row.text("caller_session_id")?,
-        dm_status: named("dm_status"),
-        duration_ms: row.number("investigation_duration_ms").unwrap_or(0),
-        model_used: row.detail("model_used"),
-        input_tokens: row.number("input_tokens"),
-        output_tokens: row.number("output_tokens"),
-        total_cost_usd: row.details()["total_cost_usd"].as_f64(),
-        error: row.detail("reasoning_error"),
-        reasoning_error_message: row.detail("reasoning_error_message"),
-        summary: filled("investigation_summary_text"),
-        autofix_attempted: flag("autofix_attempted"),
-        facts_first: flag("facts_first"),
-        late_diagnosis: flag("late_diagnosis"),
-        buffered_consecutive_count: row.number("buffered_consecutive_count"),
-        digest_size: row.number("digest_size"),
-        digest_session: row.detail("digest_session"),
-        ..Investigation::default()
+/// Reads a row's details, without the fields that cannot be read.
+fn details<T: DeserializeOwned + Default>(row: &Row) -> T {
+    T::deserialize(row.details()).unwrap_or_else(|_| {
+        let mut details = row.details().as_object().cloned().unwrap_or_default();
+        details.retain(|field, value| T::deserialize(json!({field: value})).is_ok());
+        T::deserialize(Value::Object(details)).unwrap_or_default()
     })
+}
+
+/// From a row of `probe.investigation_completed`. One without a session or a pair is none of ours.
+pub fn investigation(row: &Row) -> Option<Investigation> {
+    let mut one = Investigation {
+        at: row.emitted_at()?,
+        pair: pair(row)?,
+        caller_session_id: row.text("caller_session_id")?,
+        ..details(row)
+    };
+    for text in [&mut one.id, &mut one.title, &mut one.summary] {
+        text.take_if(|text| text.is_empty());
+    }
+    // A late diagnosis counts nothing anew.
+    if one.late_diagnosis {
+        one.held_back = HeldCounts::default();
+    }
+    Some(one)
 }
 
 /// From a row of `probe.dm_delivered`: the investigation and the pair, and when that was.
@@ -84,31 +50,16 @@ pub fn delivery(row: &Row) -> Option<(String, Pair, Timestamp)> {
     Some((row.detail("id")?, pair(row)?, row.emitted_at()?))
 }
 
-pub fn recovery(row: &Row) -> Option<Recovery> {
-    Some(Recovery {
-        id: row.detail("id"),
+/// From a row of `probe.recovery_told`: what it says of an incident.
+pub fn recovery(row: &Row) -> Option<Incident> {
+    let first_wake_at = row.detail("first_wake_at")?.parse().ok()?;
+    Some(Incident {
         pair: pair(row)?,
-        healthy_at: time(row, "healthy_at").or(row.emitted_at())?,
-        first_wake_at: time(row, "first_wake_at"),
+        first_wake_at,
+        last_wake_at: first_wake_at,
+        recovered_at: Some(row.detail("healthy_at")?.parse().ok()?),
         held_back: HeldCounts::deserialize(&row.details()["held_back"]).unwrap_or_default(),
-        wakes: row.number("wakes").unwrap_or(0),
-    })
-}
-
-/// From a row of `probe.silence_over`, which names what was silenced as `pair`, or else by probe and
-/// category.
-pub fn silence(row: &Row) -> Option<Silence> {
-    let named = || {
-        let probe = row.detail("probe")?;
-        let category = row.detail("issue_category").filter(|name| !name.is_empty());
-        Some(category.map_or(probe.clone(), |category| format!("{probe}:{category}")))
-    };
-    Some(Silence {
-        of: row.detail("pair").or_else(named)?,
-        from: time(row, "from")?,
-        until: time(row, "until").or(row.emitted_at())?,
-        reason: row.detail("reason").filter(|text| !text.is_empty()),
-        wakes: row.number("wakes").unwrap_or(0),
+        ..Incident::default()
     })
 }
 
@@ -116,29 +67,19 @@ pub fn silence(row: &Row) -> Option<Silence> {
 /// `exc_type` and `tool_duration_ms`; other engines write `tool` and `ok`.
 pub fn tool(row: &Row) -> Option<Tool> {
     let first = |fields: &[&str]| fields.iter().find_map(|field| row.detail(field));
-    let details = row.details();
-    let status = first(&["tool_status", "status"]).unwrap_or_else(|| {
-        let status = match details["ok"] {
-            Value::Bool(true) => "ok",
-            Value::Bool(false) => "failed",
-            _ => "called",
-        };
-        status.to_owned()
-    });
+    let is_ok = row.details()["ok"].as_bool();
+    let status = is_ok.map_or("called", |is_ok| if is_ok { "ok" } else { "failed" });
+    let duration_ms = row.number("tool_duration_ms");
     let mut tool = Tool {
         session: row.text("caller_session_id")?,
-        at: row.emitted_at(),
-        tool: first(&["tool", "tool_name", "name"]).unwrap_or_else(|| "?".to_owned()),
-        status,
-        exception: None,
-        duration_ms: row
-            .number("tool_duration_ms")
-            .or_else(|| row.number("duration_ms")),
+        at: row.emitted_at()?,
+        tool: first(&["tool", "tool_name", "name"]).unwrap_or("?".to_owned()),
+        status: first(&["tool_status", "status"]).unwrap_or(status.to_owned()),
+        exception: first(&["exc_type", "exception", "error", "result_summary"]),
+        duration_ms: duration_ms.or(row.number("duration_ms")),
     };
-    if tool.is_failed() {
-        let exception = first(&["exc_type", "exception", "error", "result_summary"]);
-        tool.exception = exception.map(|text| quote(&text));
-    }
+    let exception = tool.exception.take().filter(|_| tool.is_failed());
+    tool.exception = exception.map(|text| quote(&text));
     Some(tool)
 }
 
@@ -151,7 +92,9 @@ mod tests {
     #[test]
     fn a_tools_status_is_read_from_whatever_shape_its_row_has() {
         let read = |details: Value| {
-            let row = Row::of(json!({"caller_session_id": "s", "details": details}));
+            let row = Row(json!({
+                "emitted_at": "2026-05-24T14:32:00Z", "caller_session_id": "s", "details": details,
+            }));
             let tool = tool(&row).unwrap();
             (
                 tool.tool.clone(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::group::{Group, fold};
+use super::group::fold;
 use super::{HeldCounts, Incident, Investigation, Record, Silence};
 use crate::audit::wake::caller_session_id;
 use crate::incident::Pair;
@@ -22,10 +22,12 @@ pub struct Filter<'a> {
 /// What a filter lets through, the newest last.
 #[derive(Debug)]
 pub struct Selection<'a> {
+    pub record: &'a Record,
     pub investigations: Vec<&'a Investigation>,
     /// Whatever the limit.
     pub incidents: Vec<&'a Incident>,
-    pub groups: Vec<Group<'a>>,
+    /// Those of one pair and title in a row as one.
+    pub groups: Vec<Incident>,
     pub silences: Vec<&'a Silence>,
     /// Whatever the limit, and of those that did not fail, too.
     pub totals: Totals,
@@ -60,9 +62,18 @@ impl Record {
         let picked = |one: &&Investigation| picks(&one.pair, one.at) && in_session(one);
         let mut investigations: Vec<_> = self.investigations.iter().filter(picked).collect();
         let mut totals = Totals::default();
-        investigations.iter().for_each(|one| totals.add(one));
+        for one in &investigations {
+            totals.dispatched += u64::from(!one.late_diagnosis);
+            totals.by_reason.merge(one.held_back);
+            totals.failed += u64::from(one.failed);
+            let tokens = one.input_tokens.into_iter().chain(one.output_tokens);
+            totals.tokens = tokens.fold(totals.tokens, u64::saturating_add);
+            if let Some(cost) = one.total_cost_usd {
+                *totals.cost.get_or_insert(0.0) += cost;
+            }
+        }
         for one in &self.parts {
-            if picks(&one.pair, one.last_wake_at) && is_own(&one.pair) {
+            if picks(&one.pair, one.end()) && is_own(&one.pair) {
                 totals.dispatched += one.dispatched;
                 totals.by_reason.merge(one.held_back);
             }
@@ -70,16 +81,13 @@ impl Record {
         totals.held_back = totals.by_reason.total();
         totals.wakes = totals.dispatched.saturating_add(totals.held_back);
         let is_shown = |one: &&Incident| {
-            let mut parts = one
-                .investigations
-                .iter()
-                .map(|at| &self.investigations[*at]);
+            let mut parts = self.investigations_of(one);
             picks(&one.pair, one.end())
                 && (is_own(&one.pair) || parts.clone().any(in_session))
                 && (!filter.failed || parts.any(has_failed))
         };
         let incidents: Vec<_> = self.incidents.iter().filter(is_shown).collect();
-        let mut groups = fold(self, &incidents);
+        let mut groups = fold(&incidents);
         investigations.retain(|one| !filter.failed || has_failed(one));
         let most = filter.limit.unwrap_or(usize::MAX);
         investigations.drain(..investigations.len().saturating_sub(most));
@@ -89,6 +97,7 @@ impl Record {
                 && filter.since.is_none_or(|since| one.until >= since)
         });
         Selection {
+            record: self,
             silences: silences.collect(),
             investigations,
             incidents,
@@ -99,13 +108,12 @@ impl Record {
 }
 
 impl Totals {
-    fn add(&mut self, one: &Investigation) {
-        self.dispatched += u64::from(!one.late_diagnosis);
-        self.by_reason.merge(one.held_back);
-        self.failed += u64::from(one.failed);
-        self.tokens = self.tokens.saturating_add(one.tokens().unwrap_or(0));
-        if let Some(cost) = one.total_cost_usd {
-            self.cost = Some(self.cost.unwrap_or(0.0) + cost);
+    /// `$0.0214`, `$12.35`.
+    pub fn cost(&self) -> String {
+        match self.cost {
+            Some(cost) if cost < 1.0 => format!("${cost:.4}"),
+            Some(cost) => format!("${cost:.2}"),
+            None => "cost unknown".to_owned(),
         }
     }
 }

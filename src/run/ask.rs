@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::effects::Answered;
 use super::next::BUDGET_PERIOD;
 use super::{Run, poll};
-use crate::engine::{Metadata, Question};
+use crate::engine::{Question, metadata};
 use crate::report::WakeReport;
 use crate::state::outbox::PromptSize;
 use crate::state::queue::Stage;
@@ -68,7 +68,7 @@ impl Run<'_> {
             key: id.to_owned(),
             asked_at: now,
             caller_session_id: session.clone(),
-            metadata: Metadata::of(&load_wake(one.main_wake(), self.store.texts())),
+            metadata: metadata(&load_wake(one.main_wake(), self.store.texts())),
         };
         self.progress.asking = Some(Asking {
             id: id.to_owned(),

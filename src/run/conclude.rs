@@ -152,8 +152,7 @@ fn result(ended: &Investigation, answer: Answer, record: Record, now: Timestamp)
     };
     let (outcome, error, error_message) = match answer.result {
         Ok(diagnosis) => {
-            let text = diagnosis.text().to_owned().into();
-            let cut_short = diagnosis.cut_short().map(str::to_owned);
+            let (text, cut_short) = (diagnosis.text.into(), diagnosis.cut_short);
             (Outcome::Diagnosis { text, cut_short }, None, None)
         }
         Err(failure) => {

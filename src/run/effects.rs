@@ -173,7 +173,7 @@ impl Effects for Live<'_> {
 fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
     let (http, engine) = (Arc::clone(http), engine.clone());
     let ask = move || {
-        let about = &question.metadata.probe_name;
+        let about = question.metadata["probe_name"].as_str().unwrap_or_default();
         let _waiting = Waiting::for_what(&format!("asking the engine about {about}"));
         let begun = Instant::now();
         Answered {

@@ -130,8 +130,8 @@ impl Run<'_> {
 pub fn command(config: &Config, path: &Path, subject: &Subject, title: &str) -> Command {
     let mut command = Command::new(path);
     let is_unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
-    let settings = config.settings.iter().filter(|(name, _)| is_unset(name));
-    command.envs(settings.map(|(name, value)| (name, value)));
+    let settings = config.settings().into_iter();
+    command.envs(settings.filter(|(name, _)| is_unset(name)));
     for name in config.secret_variables() {
         command.env_remove(name);
     }

@@ -19,6 +19,7 @@ use crate::logger::{RUNBOOK, warn_lasting};
 use crate::mask::Masker;
 use crate::message::Lines;
 use crate::outcome::{FILE, TURNED_FILE};
+use crate::random::random_id;
 use crate::snapshot::Snapshot;
 use crate::state::outbox::{Message, Outcome, PromptSize};
 use crate::state::queue::{Alert, Investigation};
@@ -68,7 +69,7 @@ impl Run<'_> {
             context: context.len(),
             runbook: runbook.len(),
         };
-        (engine::prompt(&wakes, &knowledge, &engine::fence()), size)
+        (engine::prompt(&wakes, &knowledge, &random_id()), size)
     }
 
     /// Returns what a message says besides its content.

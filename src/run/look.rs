@@ -8,9 +8,10 @@ use log::info;
 use super::ask::log_end;
 use super::next::has_room;
 use super::{Run, incident_of};
+use crate::audit::look::Summary;
 use crate::audit::row::Event;
 use crate::audit::wake::Wake;
-use crate::audit::wakes::{self, Summary};
+use crate::audit::wakes;
 use crate::incident::{Decision, Incident, Pair, Reason, Silence};
 use crate::logger::warn_lasting;
 use crate::outcome;
@@ -106,12 +107,9 @@ impl Run<'_> {
             true => self.silences(),
             false => return,
         };
-        for held in kept.incidents.take_due(rules, &silences, now) {
+        for (held, decision) in kept.incidents.decide_due(rules, &silences, now) {
             self.note_change();
-            if let Some(incident) = kept.incidents.get_mut(&Pair::of(&held.wake)) {
-                let decision = incident.decide_again(&held, rules, &silences, now);
-                self.carry_out(kept, held.wake, held.read_at, decision, now);
-            }
+            self.carry_out(kept, held.wake, held.read_at, decision, now);
         }
     }
 

@@ -267,7 +267,8 @@ impl<'a> Run<'a> {
         }
         let sending = &self.progress.sending;
         if sending.is_slack_at_fault || sending.suspect.is_some() {
-            let left = self.config.cadence.saturating_sub(self.begun.elapsed());
+            let elapsed = SignedDuration::try_from(self.begun.elapsed());
+            let left = self.config.cadence - elapsed.unwrap_or(SignedDuration::MAX);
             self.state.slack.paused_until = now.checked_add(left).ok();
             self.note_change();
         }

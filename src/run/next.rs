@@ -12,7 +12,7 @@ use super::effects::Route;
 use super::hand_over::HandingOver;
 use super::reactions::Reactions;
 use super::turn::{self, Sending};
-use crate::config::{Config, FactsAfter};
+use crate::config::Config;
 use crate::engine::Reason;
 use crate::state::State;
 use crate::state::outbox::{HandOver, Message};
@@ -226,9 +226,7 @@ impl<'a> Choice<'a> {
 
     /// Returns how long it is until the facts of an investigation are due, where they are sent on their own.
     fn due_in(&self, one: &Investigation) -> Option<Duration> {
-        let FactsAfter::After(length) = self.config.facts_after else {
-            return None;
-        };
+        let length = self.config.facts_after?;
         let (now, queued_at) = (self.now, one.queued_at);
         let due = match within(now, queued_at, length) {
             true => length.saturating_sub(now.duration_since(queued_at)),

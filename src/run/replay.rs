@@ -14,7 +14,7 @@ impl Run<'_> {
     pub fn replay(&mut self, events: impl Iterator<Item = Result<Event>>) -> Result<()> {
         self.progress.is_blind = true;
         self.clock = Some(Timestamp::UNIX_EPOCH);
-        let cadence = SignedDuration::try_from(self.config.cadence).unwrap_or(SignedDuration::MAX);
+        let cadence = self.config.cadence;
         let digest_wakes = self.config.digest_wakes;
         let length = digest_wakes.map_or(SignedDuration::ZERO, |_| cadence);
         let mut batch: Vec<(Timestamp, Wake)> = Vec::new();

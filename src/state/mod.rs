@@ -1,5 +1,5 @@
 //! What is remembered between runs, and the one function that commits it. The state is versioned
-//! JSON that a person can read, and is always replaced whole: a new file, fsync, rename, fsync of
+//! JSON (`state show --format json` prints it readably), and is always replaced whole: a new file, fsync, rename, fsync of
 //! the folder. A state that cannot be read stops the run: rewinding would replay history, and
 //! starting over would lose rows.
 
@@ -14,23 +14,24 @@ pub mod text;
 pub mod undelivered;
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::generations::Checkpoint;
 use crate::audit::names::{known_key, log_key};
 use crate::incident::{Incidents, MessageRef};
-use crate::json::{is_default, one_a_line};
+use crate::json::is_default;
 pub use counters::Counters;
 pub use folder::Folder;
 use outbox::{Message, Outbox, Pause, Place};
 use queue::{Queue, Stage};
 use silences::HeldBackBy;
 pub use store::{Durability, FILE, Store};
-use text::Texts;
+use text::Long;
 
 const PROGRAM: &str = "probe-wake";
 const VERSION: u32 = 3;
@@ -44,9 +45,9 @@ pub struct State {
     #[serde(default)]
     pub logs: BTreeMap<String, LogState>,
     /// Investigations of all logs.
-    #[serde(default, serialize_with = "one_a_line")]
+    #[serde(default)]
     pub queue: Queue,
-    #[serde(default, serialize_with = "one_a_line")]
+    #[serde(default)]
     pub outbox: Outbox,
     #[serde(default)]
     pub slack: SlackState,
@@ -146,15 +147,16 @@ impl Default for State {
 /// Why a state file cannot be used, and what helps.
 #[derive(Debug)]
 struct Unusable {
-    error: anyhow::Error,
-    way_out: String,
+    error: Error,
+    way_out: &'static str,
 }
 
 const RESET: &str = "nothing was touched; 'probe-wake state reset' sets it aside and starts anew";
+const INSTALL: &str = "nothing was touched; install that version";
 
-impl From<anyhow::Error> for Unusable {
-    fn from(error: anyhow::Error) -> Self {
-        let way_out = RESET.to_owned();
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        let way_out = RESET;
         Self { error, way_out }
     }
 }
@@ -165,29 +167,25 @@ fn parse(bytes: &[u8]) -> Result<State, Unusable> {
         program: String,
         version: u32,
     }
-    let origin: Origin =
-        serde_json::from_slice(bytes).context("it is not a state of probe-wake")?;
-    if origin.program != PROGRAM {
+    const FOREIGN: &str = "it is not a state of probe-wake";
+    let text = str::from_utf8(bytes).context(FOREIGN)?;
+    let failure = match serde_json::from_str::<State>(text) {
+        Ok(state) if state.program == PROGRAM && state.version == VERSION => return Ok(state),
+        read => read.err(),
+    };
+    let Origin { program, version } = serde_json::from_str(text).context(FOREIGN)?;
+    if program != PROGRAM {
         return Err(anyhow!("it belongs to another program").into());
     }
-    if origin.version > VERSION {
-        let error = anyhow!(
-            "its version {} was written by a newer probe-wake",
-            origin.version
-        );
-        let way_out = "nothing was touched; install that version".to_owned();
+    if version > VERSION {
+        let error = anyhow!("its version {version} was written by a newer probe-wake");
+        let way_out = INSTALL;
         return Err(Unusable { error, way_out });
     }
-    let read = || {
-        if origin.version != VERSION {
-            bail!(
-                "its version {} is not known to this program",
-                origin.version
-            );
-        }
-        Ok(serde_json::from_slice(bytes)?)
-    };
-    read().map_err(Unusable::from)
+    Err(match failure {
+        Some(error) if version == VERSION => Error::from(error).into(),
+        _ => anyhow!("its version {version} is not known to this program").into(),
+    })
 }
 
 impl State {
@@ -281,57 +279,33 @@ impl State {
         }
     }
 
-    fn texts(&self) -> HashSet<&str> {
-        let mut named = HashSet::new();
-        let queued = self.queue.iter().flat_map(|one| &one.alerts);
-        let outgoing = self.outbox.iter().flat_map(|one| one.content.alerts());
-        let incidents = self.logs.values().flat_map(|log| log.incidents.iter());
-        let held = incidents
-            .flat_map(|one| [&one.escalation, &one.silenced])
-            .flatten();
-        let wakes = queued.chain(outgoing).map(|alert| &alert.wake);
-        named.extend(
-            wakes
-                .chain(held.map(|held| &held.wake))
-                .filter_map(|wake| Some(wake.stored.as_ref()?.file.as_str())),
-        );
-        named.extend(
-            self.outbox
-                .iter()
-                .flat_map(Message::texts)
-                .filter_map(text::Text::file),
-        );
-        named
-    }
-
-    /// Writes what is long into files of its own. The caller commits.
-    fn store_texts(&mut self, texts: &mut Texts) -> std::io::Result<()> {
-        for investigation in &mut self.queue {
-            for alert in &mut investigation.alerts {
-                texts.store_wake(&mut alert.wake)?;
-            }
+    /// Visits everything that can be too long for the state.
+    fn visit_long(&mut self, visit: &mut dyn FnMut(Long) -> io::Result<()>) -> io::Result<()> {
+        for alert in self.queue.iter_mut().flat_map(|one| &mut one.alerts) {
+            visit(Long::Wake(&mut alert.wake))?;
         }
         for message in &mut self.outbox {
-            for alert in message.content.alerts_mut() {
-                texts.store_wake(&mut alert.wake)?;
-            }
-            for text in message.texts_mut() {
-                texts.store(text)?;
-            }
+            message.visit_long(visit)?;
         }
-        for incident in self
-            .logs
-            .values_mut()
-            .flat_map(|log| log.incidents.iter_mut())
-        {
-            for held in [&mut incident.escalation, &mut incident.silenced]
-                .into_iter()
-                .flatten()
-            {
-                texts.store_held(&mut held.wake)?;
+        let logs = self.logs.values_mut();
+        for incident in logs.flat_map(|log| log.incidents.iter_mut()) {
+            for held in incident.held_mut() {
+                visit(Long::Held(&mut held.wake))?;
             }
         }
         Ok(())
+    }
+
+    /// Returns the files of `texts/` that it names.
+    fn texts(&mut self) -> HashSet<String> {
+        let mut named = HashSet::new();
+        let note = &mut |long: Long| {
+            named.extend(long.file().map(str::to_owned));
+            Ok(())
+        };
+        // Noting a name cannot fail.
+        let _ = self.visit_long(note);
+        named
     }
 }
 

@@ -3,12 +3,14 @@
 //! reached Slack.
 
 use std::collections::VecDeque;
+use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::Folder;
 use super::queue::{Alert, Subject};
-use super::text::Text;
+use super::text::{Long, Text};
 use crate::engine::Usage;
 use crate::incident::{MessageRef, Severity};
 use crate::json::is_default;
@@ -276,14 +278,26 @@ impl Content {
         }
     }
 
-    pub fn diagnosis_mut(&mut self) -> Option<&mut Text> {
-        match self {
-            Self::Alert { outcome, .. } | Self::Result { outcome, .. } => match outcome {
-                Outcome::Diagnosis { text, .. } => Some(text),
-                _ => None,
-            },
-            _ => None,
+    /// Visits everything in it that can be too long for the state.
+    fn visit_long(&mut self, visit: &mut dyn FnMut(Long) -> io::Result<()>) -> io::Result<()> {
+        for alert in self.alerts_mut() {
+            visit(Long::Wake(&mut alert.wake))?;
         }
+        if let Self::Alert { outcome, .. } | Self::Result { outcome, .. } = self
+            && let Outcome::Diagnosis { text, .. } = outcome
+        {
+            visit(Long::Text(text))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the texts that lie in files of their own.
+    pub fn load_texts(&mut self, folder: &Folder) {
+        // To load a text cannot fail: one that is lost says so.
+        let _ = self.visit_long(&mut |long| {
+            long.load(folder);
+            Ok(())
+        });
     }
 
     /// Says nothing about what the investigation came to.
@@ -429,9 +443,15 @@ impl Message {
         fixed.into_iter().chain(diagnosis)
     }
 
-    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut Text> {
-        let fixed = self.fixed.as_mut().map(|fixed| &mut fixed.text);
-        fixed.into_iter().chain(self.content.diagnosis_mut())
+    /// Visits everything in it that can be too long for the state.
+    pub(super) fn visit_long(
+        &mut self,
+        visit: &mut dyn FnMut(Long) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if let Some(fixed) = &mut self.fixed {
+            visit(Long::Text(&mut fixed.text))?;
+        }
+        self.content.visit_long(visit)
     }
 
     /// About how many bytes it holds.

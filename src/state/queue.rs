@@ -35,7 +35,6 @@ pub struct Investigation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     pub wake: Wake,
-    #[serde(flatten)]
     pub dispatch: Dispatch,
     pub read_at: Timestamp,
     pub dispatched_at: Timestamp,

@@ -113,15 +113,15 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => Err(Unusable {
                 error: error.into(),
-                way_out: READ.to_owned(),
+                way_out: READ,
             }),
         };
-        let state = read.map_err(|unusable| {
+        let mut state = read.map_err(|unusable| {
             let error = unusable.error;
             let error = error.context(format!("cannot use the state file {}", path.display()));
             Problem::new(Exit::Failed, error).with_next_step(unusable.way_out)
         })?;
-        self.texts.note_stored(&state.texts());
+        self.texts.note_stored(state.texts());
         Ok(state)
     }
 
@@ -138,10 +138,10 @@ impl Store {
     }
 
     fn try_commit(&mut self, state: &mut State, durability: Durability) -> io::Result<()> {
-        state.store_texts(&mut self.texts)?;
+        state.visit_long(&mut |long| self.texts.store(long))?;
         self.texts.sync()?;
         self.replace_new(FILE, |out| {
-            serde_json::to_writer_pretty(&mut *out, state)?;
+            serde_json::to_writer(&mut *out, state)?;
             out.write_all(b"\n")
         })?;
         match durability {
@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// Removes long texts that the state does not name: a run was killed before its commit.
-    pub fn sweep(&mut self, state: &State) {
+    pub fn sweep(&mut self, state: &mut State) {
         self.texts.find();
         self.texts.remove_all_but(&state.texts());
     }

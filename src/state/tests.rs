@@ -154,7 +154,7 @@ mod files {
         let path = dir.store().path(FILE);
         let way_out = || {
             let problem = dir.store().load().unwrap_err();
-            problem.next_step().unwrap_or_default().to_owned()
+            problem.next_step.clone().unwrap_or_default()
         };
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         assert!(way_out().contains("chown") && !way_out().contains("reset"));
@@ -275,7 +275,7 @@ mod texts {
             .texts()
             .write("left", b"by a run that was killed")
             .unwrap();
-        store.sweep(&state);
+        store.sweep(&mut state);
         assert_eq!(dir.files("texts"), named);
     }
 

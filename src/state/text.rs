@@ -15,7 +15,6 @@ use crate::audit::wake::{Stored, Wake};
 
 /// Longer texts, in bytes, are not kept in the state itself.
 const LONGEST: usize = 64 * 1024;
-/// The same for a wake that is held back and may be dispatched later: there can be thousands of them.
 const LONGEST_HELD: usize = 2 * 1024;
 /// How many characters of a wake's long text stay in the state.
 const HEAD: usize = 200;
@@ -54,11 +53,6 @@ impl Text {
         }
     }
 
-    /// Takes in a text that lies in a file of its own.
-    pub fn take_in(&mut self, folder: &Folder) {
-        *self = self.load(folder).into_owned().into();
-    }
-
     /// Returns a text that was loaded.
     pub fn here(&self) -> &str {
         match self {
@@ -66,22 +60,33 @@ impl Text {
             Self::Stored { .. } => "",
         }
     }
-
-    pub(super) fn file(&self) -> Option<&str> {
-        match self {
-            Self::Here(_) => None,
-            Self::Stored { file, .. } => Some(file),
-        }
-    }
 }
 
-/// The texts of a wake, as their file holds them.
-#[derive(Serialize, Deserialize)]
-struct WakeTexts {
-    title: String,
-    detail: String,
-    snapshot_details: String,
-    envelope_fix_name: String,
+/// What can be too long for the state.
+pub(super) enum Long<'a> {
+    Wake(&'a mut Wake),
+    /// A wake that is held back and may be dispatched later: there can be thousands of them.
+    Held(&'a mut Wake),
+    Text(&'a mut Text),
+}
+
+impl Long<'_> {
+    /// Its file in `texts/`, where it has one.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::Wake(wake) | Self::Held(wake) => Some(wake.stored.as_ref()?.file.as_str()),
+            Self::Text(Text::Stored { file, .. }) => Some(file),
+            Self::Text(Text::Here(_)) => None,
+        }
+    }
+
+    /// Takes in the text that lies in a file of its own.
+    pub fn load(self, folder: &Folder) {
+        match self {
+            Self::Wake(wake) | Self::Held(wake) => *wake = load_wake(wake, folder).into_owned(),
+            Self::Text(text) => *text = text.load(folder).into_owned().into(),
+        }
+    }
 }
 
 /// Returns the wake with its whole texts.
@@ -90,19 +95,14 @@ pub fn load_wake<'a>(wake: &'a Wake, folder: &Folder) -> Cow<'a, Wake> {
         return Cow::Borrowed(wake);
     };
     let read = folder.read(file);
-    let texts = read.and_then(|bytes| Ok(serde_json::from_slice::<WakeTexts>(&bytes)?));
-    let mut whole = wake.clone();
-    whole.stored = None;
-    match texts {
-        Ok(texts) => {
-            whole.title = texts.title;
-            whole.detail = texts.detail;
-            whole.snapshot_details = texts.snapshot_details;
-            whole.envelope_fix_name = texts.envelope_fix_name;
-        }
-        Err(error) => whole.detail = lost(folder, file, &error),
-    }
-    Cow::Owned(whole)
+    Cow::Owned(
+        read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
+            .unwrap_or_else(|error| Wake {
+                detail: lost(folder, file, &error),
+                stored: None,
+                ..wake.clone()
+            }),
+    )
 }
 
 fn lost(folder: &Folder, file: &str, error: &io::Error) -> String {
@@ -138,9 +138,8 @@ impl Texts {
         self.files.is_empty()
     }
 
-    pub fn note_stored(&mut self, named: &HashSet<&str>) {
-        self.files
-            .extend(named.iter().map(|file| (*file).to_owned()));
+    pub fn note_stored(&mut self, named: HashSet<String>) {
+        self.files.extend(named);
     }
 
     /// Finds the files that are there.
@@ -148,52 +147,34 @@ impl Texts {
         self.files.extend(self.folder.list().unwrap_or_default());
     }
 
-    pub fn store(&mut self, text: &mut Text) -> io::Result<()> {
-        if let Text::Here(long) = text
-            && long.len() > LONGEST
-        {
-            let (file, length) = (self.write(long.as_bytes())?, long.len());
-            *text = Text::Stored { file, length };
+    pub fn store(&mut self, long: Long) -> io::Result<()> {
+        let (wake, longest) = match long {
+            Long::Wake(wake) => (wake, LONGEST),
+            Long::Held(wake) => (wake, LONGEST_HELD),
+            Long::Text(text) => {
+                if let Text::Here(long) = text
+                    && long.len() > LONGEST
+                {
+                    let (file, length) = (self.write(long.as_bytes())?, long.len());
+                    *text = Text::Stored { file, length };
+                }
+                return Ok(());
+            }
+        };
+        let length = wake.size();
+        if wake.stored.is_none() && length > longest {
+            let file = self.write(&serde_json::to_vec(wake)?)?;
+            wake.stored = Some(Stored { file, length });
+            wake.snapshot_details.clear();
+            for text in [
+                &mut wake.title,
+                &mut wake.detail,
+                &mut wake.envelope_fix_name,
+            ] {
+                *text = text.chars().take(HEAD).collect();
+            }
         }
         Ok(())
-    }
-
-    pub fn store_wake(&mut self, wake: &mut Wake) -> io::Result<()> {
-        self.store_longer(wake, LONGEST)
-    }
-
-    pub fn store_held(&mut self, wake: &mut Wake) -> io::Result<()> {
-        self.store_longer(wake, LONGEST_HELD)
-    }
-
-    fn store_longer(&mut self, wake: &mut Wake, longest: usize) -> io::Result<()> {
-        let length = wake.size();
-        if wake.stored.is_some() || length <= longest {
-            return Ok(());
-        }
-        let texts = WakeTexts {
-            title: std::mem::take(&mut wake.title),
-            detail: std::mem::take(&mut wake.detail),
-            snapshot_details: std::mem::take(&mut wake.snapshot_details),
-            envelope_fix_name: std::mem::take(&mut wake.envelope_fix_name),
-        };
-        let written = serde_json::to_vec(&texts).map_err(io::Error::from);
-        match written.and_then(|bytes| self.write(&bytes)) {
-            Ok(file) => {
-                wake.stored = Some(Stored { file, length });
-                wake.title = head(&texts.title);
-                wake.detail = head(&texts.detail);
-                wake.envelope_fix_name = head(&texts.envelope_fix_name);
-                Ok(())
-            }
-            Err(error) => {
-                wake.title = texts.title;
-                wake.detail = texts.detail;
-                wake.snapshot_details = texts.snapshot_details;
-                wake.envelope_fix_name = texts.envelope_fix_name;
-                Err(error)
-            }
-        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<String> {
@@ -215,18 +196,14 @@ impl Texts {
     }
 
     /// A file that cannot be removed now is by a later sweep.
-    pub fn remove_all_but(&mut self, named: &HashSet<&str>) {
+    pub fn remove_all_but(&mut self, named: &HashSet<String>) {
         let folder = &self.folder;
         self.files.retain(|file| {
-            let is_named = named.contains(file.as_str());
+            let is_named = named.contains(file);
             if !is_named {
                 let _ = folder.remove(file);
             }
             is_named
         });
     }
-}
-
-fn head(text: &str) -> String {
-    text.chars().take(HEAD).collect()
 }

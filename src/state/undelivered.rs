@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::outbox::{Content, Message, Outbox};
-use super::{Folder, Store, text};
+use super::outbox::{Message, Outbox};
+use super::{Folder, Store};
 use crate::text::serialize_time;
 
 pub const FOLDER: &str = "undelivered";
@@ -38,7 +38,10 @@ pub struct Entry {
 pub fn add(store: &Store, message: &Message, reason: &str, now: Timestamp) -> Result<()> {
     let folder = store.undelivered();
     let mut message = message.clone();
-    message.load_texts(store.texts());
+    message.visit_long(&mut |long| {
+        long.load(store.texts());
+        Ok(())
+    })?;
     message.cause = None;
     message.given_up = None;
     let undelivered = Undelivered {
@@ -62,21 +65,14 @@ pub fn remove(store: &Store, id: &str) -> Result<()> {
 
 /// Returns the ids of the messages whose files are there.
 pub fn ids(store: &Store) -> Result<HashSet<String>> {
-    let folder = store.undelivered();
-    let files = folder.list().with_context(|| failed(&folder))?;
+    let files = all_files(store)?;
     let id = |file: &String| file.strip_suffix(ENDING).map(str::to_owned);
     Ok(files.iter().filter_map(id).collect())
 }
 
-/// Returns what is undelivered, the oldest first. A message that lies in the outbox again is not.
+/// Returns what is undelivered, the oldest first.
 pub fn list(store: &Store, outbox: &Outbox) -> Result<Vec<Entry>> {
-    let folder = store.undelivered();
-    let files = folder.list().with_context(|| failed(&folder))?;
-    let is_queued = |name: &String| {
-        let is_it = |message: &Message| message.is_retried && file(&message.id) == *name;
-        outbox.iter().any(is_it)
-    };
-    let files = files.into_iter().filter(|file| !is_queued(file));
+    let (folder, files) = (store.undelivered(), files(store, outbox)?);
     let mut entries: Vec<Entry> = files.map(|file| read(&folder, file)).collect();
     let times = |one: &Undelivered| (one.given_up_at, one.message.queued_at);
     entries.sort_by_key(|entry| entry.read.as_ref().ok().map(times));
@@ -85,11 +81,21 @@ pub fn list(store: &Store, outbox: &Outbox) -> Result<Vec<Entry>> {
 
 /// Returns how many messages are undelivered, those that cannot be read among them.
 pub fn count(store: &Store, outbox: &Outbox) -> Result<u64> {
-    let folder = store.undelivered();
-    let files = folder.list().with_context(|| failed(&folder))?;
+    Ok(files(store, outbox)?.count() as u64)
+}
+
+/// Returns the files of what is undelivered. A message that lies in the outbox again is not.
+fn files(store: &Store, outbox: &Outbox) -> Result<impl Iterator<Item = String>> {
     let retried = outbox.iter().filter(|message| message.is_retried);
     let retried: HashSet<_> = retried.map(|message| file(&message.id)).collect();
-    Ok(files.iter().filter(|file| !retried.contains(*file)).count() as u64)
+    let files = all_files(store)?.into_iter();
+    Ok(files.filter(move |file| !retried.contains(file)))
+}
+
+fn all_files(store: &Store) -> Result<Vec<String>> {
+    let folder = store.undelivered();
+    let files = folder.list();
+    files.with_context(|| format!("cannot read {}", folder.path("").display()))
 }
 
 fn read(folder: &Folder, file: String) -> Entry {
@@ -106,32 +112,6 @@ fn read(folder: &Folder, file: String) -> Entry {
     Entry { file, read }
 }
 
-fn failed(folder: &Folder) -> String {
-    format!("cannot read {}", folder.path("").display())
-}
-
 fn file(id: &str) -> String {
     format!("{id}{ENDING}")
-}
-
-impl Message {
-    /// Takes in the texts that lie in files of their own.
-    fn load_texts(&mut self, folder: &Folder) {
-        self.content.load_texts(folder);
-        if let Some(fixed) = &mut self.fixed {
-            fixed.text.take_in(folder);
-        }
-    }
-}
-
-impl Content {
-    /// Takes in the texts that lie in files of their own.
-    pub fn load_texts(&mut self, folder: &Folder) {
-        for alert in self.alerts_mut() {
-            alert.wake = text::load_wake(&alert.wake, folder).into_owned();
-        }
-        if let Some(text) = self.diagnosis_mut() {
-            text.take_in(folder);
-        }
-    }
 }

@@ -1,17 +1,16 @@
 //! Says what an engine is sent besides an alert, and lists the runbooks.
 
+use std::io;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Item;
 use crate::commands::finding::{Finding, ok, warning};
+use crate::commands::past;
 use crate::config::{Config, variables as var};
 use crate::context::Mode;
-use crate::context::earlier::Past;
 use crate::context::runbook;
-use crate::mask::Masker;
-use crate::outcome;
 use crate::text::on_one_line;
 use crate::time::span;
 
@@ -22,14 +21,14 @@ pub(super) fn context(config: &Config, now: Timestamp) -> Vec<Item> {
     let mut items = vec![("context", sent(config))];
     if let Some(dir) = &config.context.runbook_dir {
         let runbooks = runbooks(config, dir, now).into_iter();
-        items.extend(runbooks.map(|finding| ("runbooks", finding)));
+        items.extend(runbooks.map(|one| ("runbooks", one)));
     }
     items
 }
 
 fn sent(config: &Config) -> Finding {
     let setting = var::CONTEXT.name;
-    let (sent, next) = match config.context.mode {
+    let (sent, next_step) = match config.context.mode {
         Mode::Off => (
             "the alert, its incident and the runbook, nothing of other rows",
             format!(
@@ -50,40 +49,31 @@ fn sent(config: &Config) -> Finding {
             ),
         ),
     };
-    Finding {
-        next_step: Some(next),
-        ..ok(format!("an engine is sent {sent}"))
-    }
+    ok(format!("an engine is sent {sent}")).with_next_step(next_step)
 }
 
 fn runbooks(config: &Config, dir: &Path, now: Timestamp) -> Vec<Finding> {
-    let secrets = config.secrets();
-    let outcomes =
-        [outcome::TURNED_FILE, outcome::FILE].map(|name| config.paths.state_dir.join(name));
-    let files = outcomes.iter().map(|path| path.as_path());
-    let past = Past::read(files, u64::MAX, Masker { secrets });
+    let past = past(config, u64::MAX);
     let since = now.checked_sub(UNUSED_AFTER).unwrap_or(now);
     let used = runbook::used(dir, past.pairs_since(since));
-    let shown = dir.display();
-    let found = runbook::list(dir)
-        .into_iter()
-        .map(|(name, changed)| match changed {
-            Err(error) => warning(
-                format!("{shown}/{} is not used: {error}", on_one_line(&name)),
-                "let nobody else write it, in UTF-8",
-            ),
-            Ok(changed) => {
-                let age = span(now.duration_since(changed));
-                let unused = match used.contains(&name) {
-                    true => "",
-                    false => "; no alert of the last 30 days used it",
-                };
-                ok(format!("{}, {age} old{unused}", on_one_line(&name)))
+    let folder = dir.display();
+    let finding = |(name, changed): (String, io::Result<Timestamp>)| {
+        let shown = on_one_line(&name);
+        let age = match changed {
+            Ok(changed) => span(now.duration_since(changed)),
+            Err(error) => {
+                let message = format!("{folder}/{shown} is not used: {error}");
+                return warning(message, "let nobody else write it, in UTF-8");
             }
-        });
-    let mut found: Vec<_> = found.collect();
-    if found.is_empty() {
-        found.push(ok(format!("there are none in {shown}")));
+        };
+        ok(match used.contains(&name) {
+            true => format!("{shown}, {age} old"),
+            false => format!("{shown}, {age} old; no alert of the last 30 days used it"),
+        })
+    };
+    let found: Vec<_> = runbook::list(dir).into_iter().map(finding).collect();
+    match found.is_empty() {
+        true => vec![ok(format!("there are none in {folder}"))],
+        false => found,
     }
-    found
 }

@@ -1,6 +1,7 @@
 //! The audit log: is it there, does it hold JSON rows, how old is the last one, how many wakes are
 //! in it? Of a long log only the end is read.
 
+use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -9,8 +10,8 @@ use memchr::{memchr, memmem};
 use crate::audit::file::LogFile;
 use crate::audit::generations::open_log;
 use crate::audit::row::{SEAM, is_whole, read_rows};
+use crate::audit::seams::Row;
 use crate::commands::finding::{Finding, failed, ok};
-use crate::json;
 use crate::report::count;
 use crate::time::span;
 
@@ -23,8 +24,8 @@ const LINES_JUDGED: usize = 1_000;
 pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
     let shown = log.display();
     let other_file = "name the right file with KORA_AUDIT_LOG_PATH";
-    let end = match open_log(log) {
-        Ok(Some(file)) => End::of(&file),
+    let log = match open_log(log) {
+        Ok(Some(log)) => log,
         Ok(None) => {
             let next = format!("{other_file}, or wait until the first row is written");
             return failed(format!("{shown} does not exist"), next);
@@ -34,89 +35,62 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
             return failed(format!("{problem:#}"), next);
         }
     };
-    match end {
-        Err(error) => failed(format!("{shown}: {error}"), other_file),
-        Ok(end) if end.is_empty() => ok(format!("{shown} is empty: no row yet")),
-        Ok(end) => match end.last_row() {
-            None => failed(format!("{shown} holds no JSON rows"), other_file),
-            Some(row) => ok(format!("{shown}: {}", end.describe(row, now))),
-        },
+    let end = match end_of(&log) {
+        Ok(end) => end,
+        Err(error) => return failed(format!("{shown}: {error}"), other_file),
+    };
+    if end.iter().all(u8::is_ascii_whitespace) {
+        return ok(format!("{shown} is empty: no row yet"));
     }
+    let Some(row) = last_row(&end) else {
+        return failed(format!("{shown} holds no JSON rows"), other_file);
+    };
+    let part = match log.stat.size <= MAX_BYTES {
+        true => "it".to_owned(),
+        false => format!("its last {} MiB", MAX_BYTES / 1024 / 1024),
+    };
+    let found = describe(&end, row, now);
+    ok(format!("{shown}: {found} in {part}"))
 }
 
-/// The end of a log, or the whole of a short one.
-struct End {
-    bytes: Vec<u8>,
-    is_whole_log: bool,
+/// Returns the end of a log, or the whole of a short one.
+fn end_of(log: &LogFile) -> io::Result<Vec<u8>> {
+    let start = log.stat.size.saturating_sub(MAX_BYTES);
+    let mut bytes = log.read_range(start, log.stat.size)?;
+    if start > 0 {
+        // The first line is most likely cut.
+        let first = memchr(b'\n', &bytes).map_or(0, |end| end + 1);
+        bytes.drain(..first);
+    }
+    Ok(bytes)
 }
 
-impl End {
-    fn of(log: &LogFile) -> std::io::Result<Self> {
-        let start = log.stat.size.saturating_sub(MAX_BYTES);
-        let mut bytes = log.read_range(start, log.stat.size)?;
-        if start > 0 {
-            // The first line is most likely cut.
-            let first = memchr(b'\n', &bytes).map_or(0, |end| end + 1);
-            bytes.drain(..first);
-        }
-        Ok(Self {
-            bytes,
-            is_whole_log: start == 0,
-        })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes.iter().all(u8::is_ascii_whitespace)
-    }
-
-    /// Returns the last line that is a whole JSON object.
-    fn last_row(&self) -> Option<&[u8]> {
-        let lines = self.bytes.rsplit(|byte| *byte == b'\n');
-        let lines = lines.filter(|line| !line.is_empty());
-        lines.take(LINES_JUDGED).find(|line| is_whole(line))
-    }
-
-    fn wakes(&self) -> usize {
-        let seam = memmem::Finder::new(SEAM);
-        let lines = self.bytes.split(|byte| *byte == b'\n');
-        let hits = lines.filter(|line| seam.find(line).is_some());
-        hits.map(|line| read_rows(line).wakes().count()).sum()
-    }
-
-    fn describe(&self, last_row: &[u8], now: Timestamp) -> String {
-        let age = emitted_at(last_row).map(|at| now.duration_since(at));
-        let age = age.map_or("its last row has no time".to_owned(), |age| {
-            format!("its last row is {} old", span(age))
-        });
-        let wakes = count(self.wakes() as u64, "wake", "wakes");
-        let part = match self.is_whole_log {
-            true => "it".to_owned(),
-            false => format!("its last {} MiB", MAX_BYTES / 1024 / 1024),
-        };
-        format!("{age}; {wakes} in {part}")
-    }
+/// Returns the last line that is a whole JSON object.
+fn last_row(end: &[u8]) -> Option<&[u8]> {
+    let lines = end.rsplit(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.take(LINES_JUDGED).find(|line| is_whole(line))
 }
 
-fn emitted_at(row: &[u8]) -> Option<Timestamp> {
-    let start = memchr(b'{', row)?;
-    let [raw] = json::last_of(&row[start..], ["emitted_at"]);
-    json::string(raw?)?.parse().ok()
+fn describe(end: &[u8], last_row: &[u8], now: Timestamp) -> String {
+    let emitted_at = Row::parse(last_row).and_then(|row| row.emitted_at());
+    let age = emitted_at.map_or("its last row has no time".to_owned(), |at| {
+        format!("its last row is {} old", span(now.duration_since(at)))
+    });
+    let seam = memmem::Finder::new(SEAM);
+    let lines = end.split(|byte| *byte == b'\n');
+    let hits = lines.filter(|line| seam.find(line).is_some());
+    let wakes: usize = hits.map(|line| read_rows(line).wakes().count()).sum();
+    format!("{age}; {}", count(wakes as u64, "wake", "wakes"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn end(text: &str) -> End {
-        End {
-            bytes: text.as_bytes().to_vec(),
-            is_whole_log: true,
-        }
-    }
-
     #[test]
     fn the_last_row_is_looked_for_in_the_last_lines_only() {
-        let row = |text| end(text).last_row().map(<[u8]>::to_vec);
+        let row = |text: &str| last_row(text.as_bytes()).map(<[u8]>::to_vec);
         let some = |text: &str| Some(text.as_bytes().to_vec());
         assert_eq!(row("root:x:0:0:root:/root:/bin/bash\n"), None);
         assert_eq!(row("{\"a\":1}\n{\"b\":2}\n\n"), some("{\"b\":2}"));
@@ -127,16 +101,14 @@ mod tests {
 
     #[test]
     fn the_age_of_the_last_row_and_the_number_of_wakes_are_said() {
-        let log = end(
-            "{\"seam\":\"probe.wake_requested\"}\n{\"seam\":\"x\",\"text\":\"probe.wake_requested\"}\n\
-             {\"emitted_at\":\"2026-05-24T14:32:00Z\"}\n",
-        );
+        let log = "{\"seam\":\"probe.wake_requested\"}\n{\"seam\":\"x\",\"text\":\"probe.wake_requested\"}\n\
+             {\"emitted_at\":\"2026-05-24T14:32:00Z\"}\n";
         let now = "2026-05-24T14:35:00Z".parse().unwrap_or_default();
-        let said = |end: &End| end.describe(end.last_row().unwrap_or_default(), now);
-        assert_eq!(said(&log), "its last row is 3 min old; 1 wake in it");
-        assert_eq!(
-            said(&end("{}\n")),
-            "its last row has no time; 0 wakes in it"
-        );
+        let said = |end: &str| {
+            let end = end.as_bytes();
+            describe(end, last_row(end).unwrap_or_default(), now)
+        };
+        assert_eq!(said(log), "its last row is 3 min old; 1 wake");
+        assert_eq!(said("{}\n"), "its last row has no time; 0 wakes");
     }
 }

@@ -8,48 +8,41 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Item;
-use crate::cli::Global;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::commands::health::{self, Runs};
+use crate::config::Config;
 use crate::config::variables as var;
-use crate::config::{self, Config};
-use crate::exit::Problem;
 use crate::files::{create_anew, is_readable_by_others, open_own, sync_folder};
 use crate::state::{State, Store, lock, undelivered};
 use crate::time::span;
 
-pub(super) fn settings(flags: &Global, config: &Config) -> Result<Vec<Item>, Problem> {
-    let read = match &config.env_file {
+pub(super) fn settings(config: &Config) -> Vec<Item> {
+    let read = match &config.env.file_path {
         Some(path) => ok(format!("environment and {}", path.display())),
-        None => Finding {
-            next_step: Some(
-                "put them into ~/.config/probe-wake/env: cron and systemd have no profile".into(),
-            ),
-            ..ok("environment only; there is no env file")
-        },
+        None => ok("environment only; there is no env file").with_next_step(
+            "put them into ~/.config/probe-wake/env: cron and systemd have no profile",
+        ),
     };
     let mut items = vec![("settings", read)];
     // A token that cannot be read counts as not set. If alerts need it, `peers` says so.
-    let suspicious = config::suspicious(flags)?;
-    let warnings = config.warnings.iter().chain(&suspicious);
-    items.extend(warnings.map(|one| (one.subject, warning(&one.message, &one.next_step))));
+    let warnings = config.env.warnings().into_iter();
+    let warnings = warnings.chain(config.env.suspicious());
+    items.extend(warnings.map(|one| (one.subject, warning(one.message, one.next_step))));
     let required = config.debounce.consecutive_required;
     if required > 1 {
         let name = var::DEBOUNCE_CONSECUTIVE_REQUIRED.name;
-        let message =
-            format!("{name} is {required}: a service that raises a single row is never announced");
-        items.push((
-            "settings",
-            warning(message, "unset it, unless every service repeats its rows"),
-        ));
+        let effect = "a service that raises a single row is never announced";
+        let next_step = "unset it, unless every service repeats its rows";
+        let one = warning(format!("{name} is {required}: {effect}"), next_step);
+        items.push(("settings", one));
     }
-    for file in &config.secret_files {
+    for file in config.env.secret_files() {
         let shown = file.display().to_string();
         if !items.iter().any(|(_, one)| one.message.contains(&shown)) {
-            items.extend(secret_file(file).map(|one| ("secrets", one)));
+            items.extend(secret_file(&file).map(|one| ("secrets", one)));
         }
     }
-    Ok(items)
+    items
 }
 
 fn secret_file(path: &Path) -> Option<Finding> {
@@ -61,38 +54,31 @@ fn secret_file(path: &Path) -> Option<Finding> {
         )),
         Ok(meta) => is_readable_by_others(&meta).then(|| {
             let mode = meta.mode() & 0o777;
-            warning(
-                format!("{shown} can be read by others (mode {mode:03o})"),
-                format!("chmod 600 {shown}"),
-            )
+            let message = format!("{shown} can be read by others (mode {mode:03o})");
+            warning(message, format!("chmod 600 {shown}"))
         }),
     }
 }
 
-/// Says why no recovery can be seen, where that is switched on.
-pub(super) fn recovery(config: &Config, now: Timestamp) -> Option<Finding> {
-    let state = Store::at(&config.paths.state_dir).load().ok();
-    let kept = state
-        .as_ref()
-        .and_then(|state| state.log(&config.paths.audit_log));
-    health::recovery(config, kept, now)
-}
-
 pub(super) fn state(config: &Config, now: Timestamp) -> Vec<Item> {
-    let dir = &config.paths.state_dir;
-    let mut store = Store::at(dir);
-    let refused = |problem: &Problem| {
-        let next_step = problem.next_step().unwrap_or_default();
-        failed(problem.what(), next_step)
-    };
-    if let Err(problem) = store.check() {
-        return vec![("state folder", refused(&problem))];
+    let mut items = Vec::new();
+    let mut store = Store::at(&config.paths.state_dir);
+    let checked = store.check().map_err(|problem| ("state folder", problem));
+    let state = checked.and_then(|()| {
+        items.push(("state folder", state_dir(&store.dir)));
+        store.load().map_err(|problem| ("state", problem))
+    });
+    match &state {
+        Ok(state) => items.extend(runs_and_messages(config, &store, state, now)),
+        Err((subject, problem)) => {
+            let next_step = problem.next_step.clone().unwrap_or_default();
+            items.push((subject, failed(problem.what(), next_step)));
+        }
     }
-    let mut items = vec![("state folder", state_dir(dir))];
-    match store.load() {
-        Err(problem) => items.push(("state", refused(&problem))),
-        Ok(state) => items.extend(runs_and_messages(config, &store, &state, now)),
-    }
+    let state = state.as_ref().ok();
+    let kept = state.and_then(|state| state.log(&config.paths.audit_log));
+    let recovery = health::recovery(config, kept, now);
+    items.extend(recovery.map(|one| ("recovery", one)));
     items
 }
 
@@ -124,10 +110,8 @@ fn runs_and_messages(config: &Config, store: &Store, state: &State, now: Timesta
         ("wakes", health::unsent(state, now)),
         ("undelivered", undelivered),
     ];
-    let items = items.into_iter();
-    items
-        .filter_map(|(subject, one)| Some((subject, one?)))
-        .collect()
+    let found = |(subject, one): (_, Option<Finding>)| Some((subject, one?));
+    items.into_iter().filter_map(found).collect()
 }
 
 fn state_dir(dir: &Path) -> Finding {
@@ -135,28 +119,21 @@ fn state_dir(dir: &Path) -> Finding {
     let Ok(meta) = fs::metadata(dir) else {
         return missing_state_dir(dir);
     };
-    let written = write_trial(dir).and_then(|()| open_lock(dir));
-    match written.and_then(|()| sync_folder(dir)) {
-        Ok(true) => {}
-        Ok(false) => {
-            return warning(
-                format!("{shown} cannot be synced: a power cut may undo the last run"),
-                "move it to a local file system (--state-dir)",
-            );
-        }
-        Err(error) => {
-            return failed(
-                format!("{shown} cannot be written: {error}"),
-                "let the runs' user write it, or free some space",
-            );
-        }
-    }
-    match meta.mode() & 0o777 {
-        mode if mode & 0o077 == 0 => ok(shown.to_string()),
-        mode => warning(
+    let mode = meta.mode() & 0o777;
+    match write_trial(dir) {
+        Err(error) => failed(
+            format!("{shown} cannot be written: {error}"),
+            "let the runs' user write it, or free some space",
+        ),
+        Ok(false) => warning(
+            format!("{shown} cannot be synced: a power cut may undo the last run"),
+            "move it to a local file system (--state-dir)",
+        ),
+        Ok(true) if mode & 0o077 != 0 => warning(
             format!("{shown} is open to others (mode {mode:03o})"),
             format!("chmod 700 {shown}"),
         ),
+        Ok(true) => ok(shown.to_string()),
     }
 }
 
@@ -172,22 +149,19 @@ fn missing_state_dir(dir: &Path) -> Finding {
     }
 }
 
-/// Writes a byte, as a run would. On a full disk a file can be created, but not written.
-fn write_trial(dir: &Path) -> io::Result<()> {
+/// Writes as a run would, and returns whether the folder can be synced.
+fn write_trial(dir: &Path) -> io::Result<bool> {
+    // On a full disk a file can be created, but not written.
     let trial = dir.join(".check");
     let written = create_anew(&trial, 0o600).and_then(|mut file| file.write_all(b"x"));
     let _ = fs::remove_file(&trial);
-    written
-}
-
-/// After a run by hand as root, the scheduled runs cannot open the lock.
-fn open_lock(dir: &Path) -> io::Result<()> {
+    written?;
+    // After a run by hand as root, the scheduled runs cannot open the lock.
     match open_own(&dir.join(lock::FILE), File::options().write(true)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(io::Error::new(
-            error.kind(),
-            format!("{}: {error}", lock::FILE),
-        )),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let message = format!("{}: {error}", lock::FILE);
+            Err(io::Error::new(error.kind(), message))
+        }
+        _ => sync_folder(dir),
     }
 }

@@ -9,7 +9,6 @@ mod schedule;
 
 pub use peers::SET_ENGINE;
 
-use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -41,11 +40,11 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
     let config = Config::examine(flags)?;
     let http = config.http();
     let now = Timestamp::now();
-    let mut items = machine::settings(flags, &config)?;
+    let mut items = machine::settings(&config);
     items.push(("audit log", log::audit_log(&config.paths.audit_log, now)));
     items.extend(machine::state(&config, now));
-    items.extend(machine::recovery(&config, now).map(|one| ("recovery", one)));
-    let (starters, starts_runs) = schedule::look();
+    let starters = schedule::look();
+    let starts_runs = starters.iter().any(Finding::is_ok);
     items.extend(starters.into_iter().map(|one| ("schedule", one)));
     items.push(("engine", peers::engine(&config, &http)));
     if args.ask_engine {
@@ -66,12 +65,9 @@ pub fn check(flags: &Global, args: &CheckArgs) -> Ended {
         ok,
         findings: items.into_iter().map(entry).collect(),
     };
-    let lines = lines(
-        &findings,
-        starts_runs,
-        Painter::for_stdout(config.paths.no_color),
-    );
-    print_as(args.format.format, &findings, &lines).context("cannot print the findings")?;
+    let painter = Painter::for_stdout(config.paths.no_color);
+    let lines = lines(&findings, starts_runs, painter);
+    print_as(args.format, "the findings", &findings, &lines)?;
     Ok(if ok { Exit::Done } else { Exit::Failed })
 }
 

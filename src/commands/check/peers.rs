@@ -1,6 +1,6 @@
 //! What `check` asks over the network: the engine and Slack.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -8,15 +8,15 @@ use crate::audit::wake::Wake;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{self, Failure, Knowledge, Lookup, Metadata, Question, Reason};
+use crate::engine::{self, Failure, Knowledge, Lookup, Question, Reason};
 use crate::http::Http;
+use crate::random::random_id;
 use crate::run::hand_over;
 use crate::slack::{self, NotPosted, Thread};
 use crate::state::queue::Subject;
 use crate::terminal::Waiting;
 use crate::text::{first_few, quote};
 
-const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_ASKED: &str = "no question was asked";
 /// What to do where no engine is configured.
 pub const SET_ENGINE: &str =
@@ -28,15 +28,13 @@ const TEST_MESSAGE: &str =
 /// the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
-        return warning(
-            "none is configured: alerts come with the raw facts",
-            SET_ENGINE,
-        );
+        let message = "none is configured: alerts come with the raw facts";
+        return warning(message, SET_ENGINE);
     };
     let name = format!("{} at {}", engine.api.name, engine.url);
     let model = engine.model.as_deref().unwrap_or_default();
     let _waiting = Waiting::for_what("asking the engine for its models");
-    match engine::look_up_model(engine, http, REACH_TIMEOUT) {
+    match engine::look_up_model(engine, http) {
         Ok(Lookup::Known) => ok(format!("{name} has the model {model}; {NOT_ASKED}")),
         Ok(Lookup::Unlisted(status)) => ok(format!("{name} answers (HTTP {status}); {NOT_ASKED}")),
         Ok(Lookup::NoList(status)) => warning(
@@ -82,7 +80,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         return failed("not asked: no engine is configured", SET_ENGINE);
     };
     let wake = made_up_wake();
-    let (fence, now) = (engine::fence(), Timestamp::now());
+    let (fence, now) = (random_id(), Timestamp::now());
     let nothing = Knowledge {
         now,
         runbook: "",
@@ -93,7 +91,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         key: fence,
         asked_at: now,
         caller_session_id: wake.caller_session_id(),
-        metadata: Metadata::of(&wake),
+        metadata: engine::metadata(&wake),
     };
     let _waiting = Waiting::for_what("asking the engine about a made-up alert");
     let begun = Instant::now();
@@ -103,7 +101,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         Ok(diagnosis) => {
             let model = answer.usage.model_used.or_else(|| engine.model.clone());
             let model = model.unwrap_or_else(|| "the engine".to_owned());
-            let text = diagnosis.text();
+            let text = &diagnosis.text;
             ok(format!("{model} answered in {seconds:.1} s: {text}"))
         }
         Err(failure) => failed(
@@ -122,22 +120,20 @@ pub(super) fn reactions(config: &Config, http: &Http) -> Option<Finding> {
         ts: "1.000000".to_owned(),
         operator: None,
     };
-    Some(
-        match slack::has_reaction(http, &config.slack, &made_up, name) {
-            Err(cause) if cause == "missing_scope" => warning(
-                format!(":{name}: acknowledges nothing: Slack says missing_scope"),
-                "add the scope reactions:read to the Slack app, and install it again",
-            ),
-            Err(cause) if ["channel_not_found", "message_not_found"].contains(&cause.as_str()) => {
-                ok(format!(":{name}: on an alert acknowledges its incident"))
-            }
-            Ok(_) => ok(format!(":{name}: on an alert acknowledges its incident")),
-            Err(cause) => warning(
-                format!("whether :{name}: can be read is unknown: {cause}"),
-                "correct the findings about slack first",
-            ),
-        },
-    )
+    let cause = slack::has_reaction(http, &config.slack, &made_up, name).err();
+    Some(match cause.as_deref() {
+        None | Some("channel_not_found" | "message_not_found") => {
+            ok(format!(":{name}: on an alert acknowledges its incident"))
+        }
+        Some("missing_scope") => warning(
+            format!(":{name}: acknowledges nothing: Slack says missing_scope"),
+            "add the scope reactions:read to the Slack app, and install it again",
+        ),
+        Some(cause) => warning(
+            format!("whether :{name}: can be read is unknown: {cause}"),
+            "correct the findings about slack first",
+        ),
+    })
 }
 
 /// Whether the fallback command can be run; `is_tried`: it is, with a test text.
@@ -163,10 +159,8 @@ pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
     };
     Some(match result {
         Ok(()) if is_tried => ok(format!("{shown} took a test text")),
-        Ok(()) => Finding {
-            next_step: Some("try it with: probe-wake check --test-fallback".to_owned()),
-            ..ok(format!("{shown}; it was not run"))
-        },
+        Ok(()) => ok(format!("{shown}; it was not run"))
+            .with_next_step("try it with: probe-wake check --test-fallback"),
         Err(error) => failed(
             format!("{shown}: {error:#}"),
             "see FALLBACK COMMAND in probe-wake(7) for what it has to be",
@@ -195,53 +189,40 @@ pub(super) fn operator(config: &Config) -> Finding {
         let is_capital_or_digit = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
         id.starts_with(['U', 'W', 'D', 'C', 'G']) && id.chars().all(is_capital_or_digit)
     };
-    match &config.slack.operator {
-        None => failed(
-            format!("{variable} is not set: every message stays queued"),
-            COPY,
-        ),
-        Some(id) if id.starts_with('@') => {
-            failed(format!("{variable} is '{id}', a name and not an id"), COPY)
-        }
-        Some(id) if !is_id(id) => failed(
-            format!("{variable} is '{id}', which is not a Slack user id (U...)"),
-            COPY,
-        ),
-        Some(id) => ok(id.clone()),
-    }
+    let wrong = match &config.slack.operator {
+        None => "is not set: every message stays queued".to_owned(),
+        Some(id) if id.starts_with('@') => format!("is '{id}', a name and not an id"),
+        Some(id) if !is_id(id) => format!("is '{id}', which is not a Slack user id (U...)"),
+        Some(id) => return ok(id),
+    };
+    failed(format!("{variable} {wrong}"), COPY)
 }
 
 /// `is_message_sent`: whether a test message is sent, too.
 pub(super) fn slack(config: &Config, http: &Http, is_message_sent: bool) -> Finding {
     const SET_TOKEN: &str = "set it to the app's bot token (xoxb-...), scope chat:write";
     let variable = var::SLACK_BOT_TOKEN.name;
-    let Some(token) = &config.slack.token else {
-        return failed(
-            format!("{variable} is not set: every message stays queued"),
-            SET_TOKEN,
-        );
+    let wrong = |what| failed(format!("{variable} {what}"), SET_TOKEN);
+    let token = match &config.slack.token {
+        None => return wrong("is not set: every message stays queued"),
+        Some(token) => token.expose(),
     };
-    if token.expose().ends_with("...") {
-        return failed(
-            format!("{variable} is a placeholder, not a token"),
-            SET_TOKEN,
-        );
+    if token.ends_with("...") {
+        return wrong("is a placeholder, not a token");
     }
     let _waiting = Waiting::for_what("asking Slack whose token this is");
     let owner = match slack::auth_test(http, &config.slack) {
         Ok(owner) => owner,
         Err(cause) => return failed(format!("auth.test: {cause}"), slack_step(&cause)),
     };
-    if token.expose().starts_with("xoxp-") {
+    if token.starts_with("xoxp-") {
         let message = format!("{owner}: {variable} is a user token (xoxp-...), not a bot token");
         return warning(message, SET_TOKEN);
     }
     match is_message_sent {
         true => ok(owner),
-        false => Finding {
-            next_step: Some("try one with: probe-wake check --send-test-dm".to_owned()),
-            ..ok(format!("{owner}; no message was tried"))
-        },
+        false => ok(format!("{owner}; no message was tried"))
+            .with_next_step("try one with: probe-wake check --send-test-dm"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::commands::finding::{Finding, ok, warning};
-use crate::commands::schedule::user_folder;
+use crate::commands::schedule::systemd::{systemctl, user_folder};
 use crate::commands::user::User;
 
 const UNITS: [&str; 2] = ["probe-wake.timer", "probe-wake.path"];
@@ -18,50 +18,40 @@ const SYSTEM_FOLDERS: [&str; 4] = [
 /// In this folder logind has a file for each user whose service manager runs without a login.
 const LINGERING: &str = "/var/lib/systemd/linger";
 
-/// Returns what was found, and whether anything of it starts runs.
-pub(super) fn look() -> (Vec<Finding>, bool) {
+/// Returns what starts the runs, and what is wrong with it. What is `ok` starts runs.
+pub(super) fn look() -> Vec<Finding> {
     let current = User::current();
-    let user = current.name.clone();
-    let systemctl = match rustix::process::geteuid().is_root() {
-        true => "systemctl",
-        false => "sudo systemctl",
-    };
-    let system_folders = SYSTEM_FOLDERS.map(PathBuf::from);
-    let own_folder: Vec<_> = user_folder(&current).into_iter().collect();
-    let (mut findings, system_starts) = units_of("the system", &system_folders, systemctl);
-    let (own, user_starts) = units_of(&user, &own_folder, "systemctl --user");
+    let user = &current.name;
+    let folders = SYSTEM_FOLDERS.map(PathBuf::from);
+    let mut findings = units_of("the system", &folders, systemctl(&current, false));
+    let own_folder = Vec::from_iter(user_folder(&current));
+    let own = units_of(user, &own_folder, systemctl(&current, true));
+    let needs_login = own.iter().any(Finding::is_ok) && !Path::new(LINGERING).join(user).exists();
     findings.extend(own);
-    if user_starts && !Path::new(LINGERING).join(&user).exists() {
-        findings.push(warning(
-            format!("the units of {user} run only while {user} is logged in"),
-            format!("loginctl enable-linger {user}"),
-        ));
+    if needs_login {
+        let message = format!("the units of {user} run only while {user} is logged in");
+        findings.push(warning(message, format!("loginctl enable-linger {user}")));
     }
-    let cron_starts = has_crontab_line();
-    if cron_starts {
+    if has_crontab_line() {
         findings.push(ok("a line of a crontab"));
     }
     if findings.is_empty() {
-        findings.push(warning(
-            "nothing was found that starts the runs",
-            "install a schedule: probe-wake schedule systemd (or cron)",
-        ));
+        let next_step = "install a schedule: probe-wake schedule systemd (or cron)";
+        findings.push(warning("nothing was found that starts the runs", next_step));
     }
-    (findings, system_starts || user_starts || cron_starts)
+    findings
 }
 
-/// Returns what is to be said of our units in these folders, and whether any of them is enabled.
-fn units_of(whose: &str, folders: &[PathBuf], systemctl: &str) -> (Vec<Finding>, bool) {
+/// Returns what is to be said of our units in these folders.
+fn units_of(whose: &str, folders: &[PathBuf], systemctl: &str) -> Vec<Finding> {
     let (enabled, disabled) = units(folders);
-    let mut findings = Vec::new();
-    if !enabled.is_empty() {
-        findings.push(ok(format!("{} of {whose}", enabled.join(" and "))));
-    }
-    findings.extend(disabled.iter().map(|unit| {
+    let names = enabled.join(" and ");
+    let enabled = (!enabled.is_empty()).then(|| ok(format!("{names} of {whose}")));
+    let disabled = disabled.iter().map(|unit| {
         let next_step = format!("{systemctl} enable --now {unit}");
         warning(format!("{unit} of {whose} is not enabled"), next_step)
-    }));
-    (findings, !enabled.is_empty())
+    });
+    enabled.into_iter().chain(disabled).collect()
 }
 
 /// Returns our units in these folders: those that are enabled, and those that are not.

@@ -16,7 +16,6 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::page;
 use crate::record::{Filter, Incident, Investigation, Totals};
 use crate::report::{print_json, print_lines};
-use crate::snapshot::Snapshot;
 use crate::terminal::Painter;
 use crate::time;
 use session::Event;
@@ -39,9 +38,7 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
     let since = args.since.as_deref();
     let since = since.map(|text| point_in_time(text, now)).transpose()?;
     let session = args.session.as_deref();
-    let snapshot = Snapshot::read(&config.paths.snapshot_path, now).ok();
-    let found = read::read(&config, since, session, snapshot.as_ref())?;
-    let record = &found.record;
+    let (record, events) = read::read(&config, since, session)?;
     let shown = record.select(&Filter {
         since,
         probe: args.probe.as_deref(),
@@ -50,10 +47,10 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
         limit: args.limit,
     });
     let painter = Painter::for_stdout(config.paths.no_color);
-    let events = session.map(|session| session::events(session, since, &found, &shown));
+    let events = session.map(|session| session::add_investigations(events, session, since, &shown));
     let events = events.transpose()?;
-    match (args.format.format, &events) {
-        (RecordFormat::Json, events) => {
+    match args.format.format {
+        RecordFormat::Json => {
             let most = args.limit.unwrap_or(usize::MAX);
             print_json(&History {
                 version: 1,
@@ -63,16 +60,14 @@ pub fn history(flags: &Global, args: &HistoryArgs) -> Ended {
                 events: events.as_deref(),
             })
         }
-        (RecordFormat::Text, Some(events)) => {
-            print_lines(&session::lines(events, &shown.totals, painter))
-        }
-        (RecordFormat::Text, None) => print_lines(&text::lines(&shown, now, painter)),
-        (RecordFormat::Html, _) => page::print(&page::Page {
+        RecordFormat::Text => print_lines(&match &events {
+            Some(events) => session::lines(events, &shown.totals, painter),
+            None => text::lines(&shown, now, painter),
+        }),
+        RecordFormat::Html => page::print(&page::Page {
             title: "History".to_owned(),
-            log: &config.paths.audit_log,
-            record,
+            config: &config,
             shown: &shown,
-            policy: &config.debounce,
             since,
             now: Some(now),
         }),

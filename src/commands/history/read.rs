@@ -6,49 +6,37 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
+use super::session::{self, Event};
 use crate::audit::row::{SEAM, read_rows};
 use crate::audit::seams::{MOST_BYTES, Row, TOOL_SEAM, for_each_line_of_log, for_each_row};
-use crate::audit::wake::Wake;
 use crate::config::Config;
 use crate::incident::Pair;
 use crate::outcome::{COMPLETED_SEAM, FILE, TURNED_FILE};
-use crate::record::{Incident, Record, Silence, Sources};
+use crate::record::{Incident, Record, Silence};
 use crate::snapshot::Snapshot;
 use crate::state::queue::Investigation;
-
 use crate::state::{State, Store, silences};
 
-/// What was found.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub record: Record,
-    /// The rows of the session that is asked for, without its completed investigations.
-    pub rows: Vec<Row>,
-    /// The wakes of that session.
-    pub wakes: Vec<Wake>,
-}
-
-/// Reads the record. Files of the audit log that hold nothing newer than `since` are left out.
+/// Reads the record, and what the rows say of the session that is asked for, its completed investigations
+/// aside. Files of the audit log that hold nothing newer than `since` are left out.
 pub(super) fn read(
     config: &Config,
     since: Option<Timestamp>,
     session: Option<&str>,
-    snapshot: Option<&Snapshot>,
-) -> Result<Found> {
+) -> Result<(Record, Vec<Event>)> {
     let paths = &config.paths;
     let secrets = config.secrets();
-    let mut sources = sources(config);
-    let mut rows = Vec::new();
-    let mut wakes = Vec::new();
+    let mut record = unrecorded(config);
+    let (mut wakes, mut events) = (Vec::new(), Vec::new());
     // Whoever writes the audit log says nothing there about our messages and silences.
     let mut take = |row: Row, is_ours: bool| {
         let row = row.masked(secrets);
         if is_ours || row.is_of(TOOL_SEAM) {
-            sources.take(&row);
+            record.take(&row);
         }
         let is_of_session = session.is_some_and(|session| row.is_in(session));
         if is_of_session && !row.is_of(COMPLETED_SEAM) {
-            rows.push(row);
+            events.extend(session::row(&row));
         }
     };
     for file in [TURNED_FILE, FILE].map(|name| paths.state_dir.join(name)) {
@@ -57,39 +45,34 @@ pub(super) fn read(
     }
     if let Some(named) = &paths.outcome_log {
         read_log(named, since, &[COMPLETED_SEAM], |line| {
-            let row = Row::parse(line).filter(|row| row.is_of(COMPLETED_SEAM));
-            row.into_iter().for_each(|row| take(row, true));
+            if let Some(row) = Row::parse(line).filter(|row| row.is_of(COMPLETED_SEAM)) {
+                take(row, true);
+            }
         })?;
     }
     let mut needles = vec![TOOL_SEAM];
-    needles.extend(
-        session
-            .into_iter()
-            .flat_map(|session| [plain_part(session), SEAM]),
-    );
+    if let Some(session) = session {
+        needles.extend([plain_part(session), SEAM]);
+    }
     read_log(&paths.audit_log, since, &needles, |line| {
         if let Some(session) = session {
-            let raised = read_rows(line)
-                .wakes()
-                .cloned()
-                .collect::<Vec<_>>()
-                .into_iter();
-            let raised = raised.map(|wake| wake.masked(secrets));
-            wakes.extend(raised.filter(|wake| wake.caller_session_id() == session));
+            let read = read_rows(line);
+            let raised = read.wakes().map(|wake| wake.clone().masked(secrets));
+            let of_session = raised.filter(|wake| wake.caller_session_id() == session);
+            wakes.extend(of_session.filter_map(|wake| session::wake(&wake)));
         }
-        Row::parse(line)
-            .into_iter()
-            .for_each(|row| take(row, false));
+        if let Some(row) = Row::parse(line) {
+            take(row, false);
+        }
     })?;
-    Ok(Found {
-        record: sources.record(snapshot),
-        rows,
-        wakes,
-    })
+    let snapshot = Snapshot::read(&paths.snapshot_path, Timestamp::now()).ok();
+    record.join(snapshot.as_ref());
+    wakes.append(&mut events);
+    Ok((record, wakes))
 }
 
-/// Reads what the state holds. Without a readable one the record is made from the rows alone.
-fn sources(config: &Config) -> Sources {
+/// Begins the record with what the state holds. Without a readable one it is made from the rows alone.
+fn unrecorded(config: &Config) -> Record {
     let now = Timestamp::now();
     let mut store = Store::at(&config.paths.state_dir);
     let state = store.load().unwrap_or_else(|problem| {
@@ -97,21 +80,19 @@ fn sources(config: &Config) -> Sources {
         State::default()
     });
     let log = state.log(&config.paths.audit_log);
-    let parts = log
-        .into_iter()
-        .flat_map(|log| Incident::of_state(log, &config.debounce, now));
-    let parts = parts.chain(state.queue.iter().flat_map(pending));
-    let silences = silences::list(&store)
-        .into_iter()
-        .filter(|one| !one.is_over(now));
-    let silences = silences.map(|one| Silence {
+    let mut record = Record::default();
+    record.parts = Incident::of_state(log, &config.debounce, now);
+    record.parts.extend(state.queue.iter().flat_map(pending));
+    let silences = silences::list(&store).into_iter();
+    let silences = silences.filter(|one| !one.is_over(now)).map(|one| Silence {
         of: one.scope.to_string(),
         from: one.since,
         until: one.until,
         wakes: log.map_or(0, |log| log.held_back_by(&one)),
         reason: one.reason,
     });
-    Sources::new(parts.collect(), silences.collect())
+    record.silences = silences.collect();
+    record
 }
 
 /// Returns the wakes of an investigation that has not ended. One that is asked about again has an

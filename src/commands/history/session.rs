@@ -6,15 +6,12 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::read::Found;
 use super::text;
 use crate::audit::seams::{AUTOFIX_SEAM, Row, TOOL_SEAM};
 use crate::audit::wake::Wake;
 use crate::exit::{Exit, Problem};
-use crate::outcome::DELIVERED_SEAM;
-use crate::record::{
-    Investigation, RECOVERY_SEAM, Record, Selection, Totals, UNDELIVERED_SEAM, tool,
-};
+use crate::outcome::{DELIVERED_SEAM, RECOVERED_SEAM, UNDELIVERED_SEAM};
+use crate::record::{Investigation, Record, Selection, Totals, tool};
 use crate::terminal::{Colour, Painter};
 use crate::text::{close_names, for_terminal, on_one_line};
 
@@ -41,29 +38,21 @@ impl Event {
     }
 }
 
-/// Returns the events of a session. A session of which nothing is known is an error that names those
-/// with similar names.
-pub(super) fn events(
+/// Adds to the events of a session what became of its investigations. A session of which nothing is known is
+/// an error that names those with similar names.
+pub(super) fn add_investigations(
+    mut events: Vec<Event>,
     session: &str,
     since: Option<Timestamp>,
-    found: &Found,
     shown: &Selection<'_>,
 ) -> Result<Vec<Event>, Problem> {
-    let mut events: Vec<Event> = found.wakes.iter().filter_map(wake).collect();
     events.extend(shown.investigations.iter().copied().flat_map(investigation));
-    events.extend(found.rows.iter().filter_map(row));
     let pending = shown.incidents.iter().filter(|one| one.pending > 0);
-    let pending = pending.map(|one| (one.last_wake_at, "not answered yet"));
-    events.extend(pending.map(|(at, what)| Event::new(at, "question", what, "")));
-    let is_known = || {
-        found
-            .record
-            .investigations
-            .iter()
-            .any(|one| one.is_in(session))
-    };
-    if events.is_empty() && !is_known() {
-        return Err(unknown(session, &found.record));
+    let question = |at| Event::new(at, "question", "not answered yet", "");
+    events.extend(pending.map(|one| question(one.last_wake_at)));
+    let mut known = shown.record.investigations.iter();
+    if events.is_empty() && !known.any(|one| one.is_in(session)) {
+        return Err(unknown(session, shown.record));
     }
     events.retain(|event| since.is_none_or(|since| event.at >= since));
     events.sort_by_key(|event| event.at);
@@ -84,18 +73,13 @@ fn unknown(session: &str, record: &Record) -> Problem {
 }
 
 /// A wake without a time has no place among the others.
-fn wake(wake: &Wake) -> Option<Event> {
-    let (title, detail) = (&wake.title, &wake.detail);
-    let mut text = format!("{title}\n\n{detail}");
+pub(super) fn wake(wake: &Wake) -> Option<Event> {
+    let at = wake.raised_at()?;
+    let mut text = format!("{}\n\n{}", wake.title, wake.detail);
     if wake.snapshot_details != "{}" {
         text += &format!("\n\nsnapshot_details: {}", wake.snapshot_details);
     }
-    Some(Event::new(
-        wake.raised_at()?,
-        "wake",
-        wake.severity.as_str(),
-        text,
-    ))
+    Some(Event::new(at, "wake", wake.severity.as_str(), text))
 }
 
 /// The question, the answer and the message. The message has the answer's time: how long Slack took is
@@ -128,7 +112,7 @@ fn investigation(one: &Investigation) -> Vec<Event> {
 }
 
 /// Any other row, with all its details.
-fn row(row: &Row) -> Option<Event> {
+pub(super) fn row(row: &Row) -> Option<Event> {
     let seam = row.text("seam").unwrap_or_default();
     let named = |field| row.detail(field).unwrap_or_default();
     let (kind, what) = match seam.as_str() {
@@ -136,13 +120,13 @@ fn row(row: &Row) -> Option<Event> {
         AUTOFIX_SEAM => ("fix", named("status")),
         DELIVERED_SEAM => ("dm", "delivered".to_owned()),
         UNDELIVERED_SEAM => ("dm", format!("given up: {}", named("reason"))),
-        RECOVERY_SEAM => ("recovery", "sent".to_owned()),
+        RECOVERED_SEAM => ("recovery", "sent".to_owned()),
         other => (other, String::new()),
     };
     let details = row.details().as_object().into_iter().flatten();
-    let lines = details.map(|(field, value)| match value.as_str() {
-        Some(text) => format!("{field}: {text}"),
-        None => format!("{field}: {value}"),
+    let lines = details.map(|(field, value)| {
+        let text = value.as_str().map_or(value.to_string(), str::to_owned);
+        format!("{field}: {text}")
     });
     let lines: Vec<_> = lines.collect();
     Some(Event::new(row.emitted_at()?, kind, what, lines.join("\n")))

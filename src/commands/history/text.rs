@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use crate::record::{Group, Resolution, Selection, Totals, dollars};
+use crate::incident::Pair;
+use crate::record::{Incident, Record, Resolution, Selection, Totals};
 use crate::report::count;
 use crate::terminal::{Colour, Painter, width, wrap, wrapped};
 use crate::text::on_one_line;
@@ -11,11 +12,11 @@ use crate::text::on_one_line;
 pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
     let mut lines = Vec::new();
     for group in &shown.groups {
-        lines.extend(block(group, now, painter));
+        lines.extend(block(group, shown.record, now, painter));
         lines.push(String::new());
     }
     if shown.groups.is_empty() {
-        lines.push("No investigations.".to_owned());
+        lines.push("Nothing to show.".to_owned());
     }
     if shown.totals.wakes > 0 {
         lines.push(totals(&shown.totals));
@@ -25,35 +26,23 @@ pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> 
 
 /// `fly:service_unhealthy (critical), 14:32 to 15:10 UTC (38 min), recovered`, and below it what is
 /// known.
-fn block(group: &Group<'_>, now: Timestamp, painter: Painter) -> Vec<String> {
-    let pair = &group.last.pair;
-    let (probe, category) = (&pair.probe, &pair.category);
-    let state = group.last.state().map(|state| format!(", {state}"));
-    let head = format!(
-        "{probe}:{category} ({}), {}{}",
-        group.severity(),
-        group.when(now),
-        state.unwrap_or_default()
-    );
+fn block(group: &Incident, record: &Record, now: Timestamp, painter: Painter) -> Vec<String> {
+    let Pair { probe, category } = &group.pair;
+    let state = group.state().map(|state| format!(", {state}"));
+    let (severity, when) = (&group.severity, group.when(now));
+    let state = state.unwrap_or_default();
+    let head = format!("{probe}:{category} ({severity}), {when}{state}");
     let head = wrapped(&head, 0);
-    let colour = match group.last.resolution {
+    let colour = match group.resolution {
         Resolution::Active => Colour::Red,
         _ => Colour::Bold,
     };
-    let mut lines: Vec<_> = head
-        .lines()
-        .map(|line| painter.paint(colour, line))
-        .collect();
-    lines.extend(indented(group.last.title.as_deref().unwrap_or_default()));
-    lines.extend(indented(&group.counts()));
-    lines.extend(indented(group.diagnosis().unwrap_or_default()));
-    lines.extend(
-        group
-            .problems()
-            .iter()
-            .flat_map(|problem| indented(problem)),
-    );
-    lines
+    let head = head.lines().map(|line| painter.paint(colour, line));
+    let title = group.title.as_deref().unwrap_or_default();
+    let diagnosis = group.diagnosis.as_deref().unwrap_or_default();
+    let (counts, problems) = (group.counts(record), group.problems(record).join("\n"));
+    let below = [title, &counts, diagnosis, &problems];
+    head.chain(below.into_iter().flat_map(indented)).collect()
 }
 
 /// Wraps a text at the terminal's width and indents it. Blank lines are left out.
@@ -66,19 +55,18 @@ fn indented(text: &str) -> Vec<String> {
 
 /// Returns the totals, wrapped at the terminal's width.
 pub(super) fn totals(totals: &Totals) -> String {
-    let cost = totals.cost.map(dollars);
-    let cost = cost.unwrap_or_else(|| "cost not named".to_owned());
     let reasons = match totals.held_back {
         0 => String::new(),
         _ => format!(" ({})", totals.by_reason),
     };
     let totals = format!(
-        "Total: {}, {} dispatched, {} held back{reasons}, {} failed, {}, {cost}",
+        "Total: {}, {} dispatched, {} held back{reasons}, {} failed, {}, {}",
         count(totals.wakes, "wake", "wakes"),
         totals.dispatched,
         totals.held_back,
         totals.failed,
         count(totals.tokens, "token", "tokens"),
+        totals.cost(),
     );
     wrapped(&totals, 0)
 }

@@ -1,6 +1,5 @@
 //! `run --dry-run`: what the next run would do, for a person or as JSON.
 
-use anyhow::Context;
 use jiff::Timestamp;
 
 use super::one_run;
@@ -40,44 +39,41 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
             add_text(&mut lines, "The message", &text.text);
         }
     }
-    print_as(args.format.format, &report, &lines).context("cannot print the report")?;
+    print_as(args.format, "the report", &report, &lines)?;
     Ok(report.exit())
 }
 
 /// Says what the next run would do with the messages that are queued.
 fn queued(config: &Config, outbox: &Outbox, now: Timestamp) -> Vec<String> {
     let is_given_up = |message: &&Message| {
-        let is_expired = config.is_expired(message.queued_at, now);
-        is_expired || message.given_up.is_some()
+        config.is_expired(message.queued_at, now) || message.given_up.is_some()
     };
     let given_up = outbox.iter().filter(is_given_up).count();
-    let what_follows = match config.missing_for_slack() {
+    let rest = match config.missing_for_slack() {
         None => "would be delivered".to_owned(),
         Some(variable) => format!("would stay queued: {variable} is not set"),
     };
     let parts = [
-        (outbox.len() - given_up, what_follows),
-        (given_up, "would go to undelivered/".to_owned()),
+        (outbox.len() - given_up, rest.as_str()),
+        (given_up, "would go to undelivered/"),
     ];
     let parts = parts.into_iter().filter(|(number, _)| *number > 0);
-    parts
-        .map(|(number, what_follows)| {
-            let queued = count(number as u64, "queued message", "queued messages");
-            format!("First, {queued} {what_follows}.")
-        })
-        .collect()
+    let lines = parts.map(|(number, what_follows)| {
+        let queued = count(number as u64, "queued message", "queued messages");
+        format!("First, {queued} {what_follows}.")
+    });
+    lines.collect()
 }
 
 fn lines(report: &Report, outbox: Vec<String>) -> Vec<String> {
     let log = on_one_line(&report.audit_log);
     let (before, after) = (report.position.before, report.position.after);
     if report.first_run {
-        let mut lines = vec![
+        let first = [
             format!("{log}: the next run is a first run"),
-            format!("It stamps the position at byte {after} and reads no history."),
+            format!("It passes over the log's first {after} bytes and sends nothing about them."),
         ];
-        lines.extend(outbox);
-        return lines;
+        return first.into_iter().chain(outbox).collect();
     }
     let rows = count(report.rows.read, "new row", "new rows");
     let wakes = count(report.tally.wakes, "wake", "wakes");
@@ -107,13 +103,11 @@ fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
     if let Some(reason) = &wake.error {
         lines.push(format!("  The engine would not be asked: {reason}"));
     }
-    for (title, text) in [
-        ("The engine would be asked", &wake.prompt),
-        ("The message", &wake.dm_text),
-    ] {
-        if let Some(text) = text {
-            add_text(lines, title, text);
-        }
+    if let Some(prompt) = &wake.prompt {
+        add_text(lines, "The engine would be asked", prompt);
+    }
+    if let Some(text) = &wake.dm_text {
+        add_text(lines, "The message", text);
     }
 }
 

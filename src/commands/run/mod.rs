@@ -10,12 +10,12 @@ use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
-use super::checkpoint_at;
-use crate::cli::{Format, Global, ResetPosition, RunArgs};
+use crate::audit::generations::Checkpoint;
+use crate::cli::{Format, Global, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::exit::{Ended, Exit, Problem, guarded};
 use crate::logger;
-use crate::report::{Report, check_stdout, print_json};
+use crate::report::{check_stdout, print_json};
 use crate::run::Run;
 use crate::run::effects::{Live, Route};
 use crate::state::lock::{Lock, Note, wait_for_pace};
@@ -35,87 +35,80 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
         config.max_runtime = time_limit(seconds.into());
     }
     if args.dry_run {
-        config.print_warnings();
+        config.env.print_warnings();
         return dry::dry_run(&config, args);
     }
     explain_interrupt();
     // Monitoring comes when the lock is released: it holds nobody up.
-    let mut done = None;
-    let mut beats = true;
-    let ended = guarded(|| real_run(&config, args, &mut done, &mut beats));
+    let mut over = Over {
+        state: None,
+        note: Note::default(),
+        beats: true,
+    };
+    let ended = guarded(|| real_run(&config, args, &mut over));
     if let Some(path) = &config.metrics_file {
-        monitoring::write_metrics(path, &config, done.as_ref(), &ended);
+        monitoring::write_metrics(path, &config, &over, &ended);
     }
-    if let Some(url) = config.heartbeat.as_ref().filter(|_| beats) {
+    if let Some(url) = config.heartbeat.as_ref().filter(|_| over.beats) {
         monitoring::beat(&config, url, &ended);
     }
     ended
 }
 
-/// What the metrics say about a run.
-type Done = (Report, State, Note);
+/// What monitoring learns from a run, also where it could not be ended.
+struct Over {
+    /// `None` where it is not known.
+    state: Option<State>,
+    note: Note,
+    /// Whether the heartbeat is due.
+    beats: bool,
+}
 
-/// `reported` gets what the run did, also where it could not be ended; `beats` whether the heartbeat is due.
-fn real_run(
-    config: &Config,
-    args: &RunArgs,
-    reported: &mut Option<Done>,
-    beats: &mut bool,
-) -> Ended {
+fn real_run(config: &Config, args: &RunArgs, over: &mut Over) -> Ended {
     let store = Store::create(&config.paths.state_dir)?;
     wait_for_pace(&store.dir, Duration::from_secs(args.pace));
     let mut lock = Lock::take(&store.dir, Duration::from_secs(args.wait))?;
     let now = Timestamp::now();
-    let (gap, unwatched) = (lock.gap(now), lock.unwatched(config.patience(), now));
+    let gap = lock.gap(now);
+    let mut unwatched = lock.unwatched(config.patience(), now);
     // Where this fails, the end of the run says so.
     let _ = lock.note_begun(unwatched);
     logger::begin_lasting(std::mem::take(&mut lock.note.printed));
-    for warning in &config.warnings {
+    for warning in config.env.warnings() {
         let warning = warning.to_string();
         logger::warn_lasting("settings", &warning, &warning);
     }
-    let ended = locked_run(
-        config,
-        args,
-        store,
-        &mut lock.note,
-        gap,
-        unwatched,
-        reported,
-    );
+    let (note, state) = (&mut lock.note, &mut over.state);
+    let ended = locked_run(config, args, store, note, gap, &mut unwatched, state);
     lock.note.printed = logger::end_lasting();
     let (exit, said) = match &ended {
         Ok(exit) => (*exit, logger::last_problem()),
         Err(problem) => (problem.exit, Some(problem.what())),
     };
     let now = Timestamp::now();
-    *beats = config.heartbeat.is_some() && monitoring::is_beat_due(config, &lock.note, exit, now);
-    if *beats {
+    over.beats =
+        config.heartbeat.is_some() && monitoring::is_beat_due(config, &lock.note, exit, now);
+    if over.beats {
         lock.note.heartbeat = Some((now, exit == Exit::Done));
     }
-    let left = match reported {
-        Some((report, ..)) => report.unwatched.unwrap_or_default(),
-        None => unwatched,
-    };
     let said = said.filter(|_| exit != Exit::Done).map(|said| quote(&said));
-    if let Err(error) = lock.note_ended(exit, said, left) {
+    if let Err(error) = lock.note_ended(exit, said, unwatched) {
         warn!("cannot note the time of this run: {error}");
     }
-    if let Some((_, _, note)) = reported {
-        note.clone_from(&lock.note);
-    }
+    over.note.clone_from(&lock.note);
     ended
 }
 
-/// The part of a run that is done under the lock. `gap`: since the run before.
+/// The part of a run that is done under the lock. `gap`: since the run before. `unwatched`: the time without
+/// runs that no message has mentioned, before the run and after it.
 fn locked_run(
     config: &Config,
     args: &RunArgs,
     mut store: Store,
     note: &mut Note,
     gap: SignedDuration,
-    unwatched: SignedDuration,
-    reported: &mut Option<Done>,
+    unwatched: &mut SignedDuration,
+    left: &mut Option<State>,
 ) -> Ended {
     let state = store.load()?;
     // Before the first run there was nothing to watch.
@@ -125,37 +118,38 @@ fn locked_run(
     let route = Route::of(config, args.to, is_json);
     let mut run = Run::new(config, state, &mut effects, route);
     run.keeps_wakes = is_json;
-    run.unwatched = Some(unwatched).filter(|length| !length.is_zero() && !is_new);
+    run.unwatched = Some(*unwatched).filter(|length| !length.is_zero() && !is_new);
     if gap > QUIET_GAP && config.quiet_after.is_some() {
         run.wait_for_rows_anew();
     }
     if run.prepare_reactions(note.reactions_at) {
         note.reactions_at = Some(Timestamp::now());
     }
-    let done = one_run(&mut run, config);
-    let printed = match (&done, is_json) {
-        (Ok(()), true) => print_report(&mut run),
-        _ => Ok(()),
-    };
-    let problem = run.problem.take();
-    run.report.unwatched = run.unwatched;
-    let Run { report, state, .. } = run;
-    if done.is_ok() && report.tally.dispatched > 0 {
-        effects.store.sweep(&state);
+    let mut done = one_run(&mut run, config);
+    if done.is_ok() && is_json {
+        done = print_report(&mut run).map_err(Problem::from);
     }
-    let (summary, exit) = (report.summary(), report.exit());
-    *reported = Some((report, state, Note::default()));
+    *unwatched = run.unwatched.unwrap_or_default();
+    let Run {
+        report,
+        mut state,
+        problem,
+        ..
+    } = run;
+    if done.is_ok() && report.tally.dispatched > 0 {
+        effects.store.sweep(&mut state);
+    }
+    *left = Some(state);
     done?;
-    printed?;
     if let Some(problem) = problem {
         return Err(problem.into());
     }
     if !is_json && io::stderr().is_terminal() {
-        write_line(&format!("probe-wake: {summary}"));
+        write_line(&format!("probe-wake: {}", report.summary()));
     } else {
-        info!("{summary}");
+        info!("{}", report.summary());
     }
-    Ok(exit)
+    Ok(report.exit())
 }
 
 /// A closed stdout is an error here: nobody would know what was done.
@@ -169,11 +163,10 @@ fn print_report(run: &mut Run) -> anyhow::Result<()> {
 fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
     let kept = run.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.offset());
-    run.report.position.before = before.unwrap_or_default();
-    run.report.position.after = run.report.position.before;
     reconcile(run)?;
-    if before.is_none() {
-        first_run(run, config)?;
+    match before {
+        Some(at) => (run.report.position.before, run.report.position.after) = (at, at),
+        None => first_run(run, config)?,
     }
     // A last look before the lock is let go: a write meanwhile started no other run.
     for _ in 0..MOST_LAST_LOOKS {
@@ -199,7 +192,7 @@ fn reconcile(run: &mut Run) -> anyhow::Result<()> {
 /// Records what is there as consumed: no history is replayed.
 fn first_run(run: &mut Run, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
-    let checkpoint = checkpoint_at(log, ResetPosition::End)?;
+    let checkpoint = Checkpoint::begin(log, false, Timestamp::now())?;
     if checkpoint.current().is_none() {
         let log = log.display();
         warn!("{log} does not exist yet: it will be read from its start");

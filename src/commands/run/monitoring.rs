@@ -3,16 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use log::{info, warn};
 
-use super::Done;
+use super::Over;
 use crate::audit::lag::lag;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::http::Endpoint;
 use crate::metrics::{self, RunEnd};
-use crate::state::State;
 use crate::state::lock::Note;
 use crate::terminal::Waiting;
 
@@ -26,8 +25,7 @@ pub(super) fn is_beat_due(config: &Config, note: &Note, exit: Exit, now: Timesta
         return true;
     };
     let since = now.duration_since(at);
-    let cadence = SignedDuration::try_from(config.cadence).unwrap_or(SignedDuration::MAX);
-    since >= cadence || since.is_negative() || was_well != (exit == Exit::Done)
+    since >= config.cadence || since.is_negative() || was_well != (exit == Exit::Done)
 }
 
 /// Reports to a monitor that expects to be asked after each run how this one ended. A run that found the
@@ -48,35 +46,32 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
 
 /// Writes the metrics; a failure is a warning and no more. A run without a report and a state writes only
 /// how it ended, and one that found the lock held nothing.
-pub(super) fn write_metrics(path: &Path, config: &Config, done: Option<&Done>, ended: &Ended) {
+pub(super) fn write_metrics(path: &Path, config: &Config, over: &Over, ended: &Ended) {
     let now = Timestamp::now();
     let exit = match ended {
         Ok(exit) => *exit,
         Err(problem) => problem.exit,
     };
-    let written = match done {
-        Some((_, state, runs)) => metrics::write(
-            path,
-            &RunEnd {
+    let written = match &over.state {
+        Some(state) => {
+            let path_of_log = &config.paths.audit_log;
+            let log = state.log(path_of_log);
+            let lag = log.and_then(|log| lag(path_of_log, &log.checkpoint, now).ok());
+            let lag = lag.filter(|lag| !lag.missing);
+            let end = RunEnd {
                 now,
                 exit,
                 state,
-                runs,
-                log: &state.log_key(&config.paths.audit_log),
-                lag_bytes: lag_bytes(config, state),
-            },
-        ),
+                runs: &over.note,
+                log,
+                lag_bytes: lag.map(|lag| lag.bytes),
+            };
+            metrics::write(path, &end)
+        }
         None if exit == Exit::Locked => Ok(()),
         None => metrics::write_failure(path, now, exit),
     };
     if let Err(error) = written {
         warn!("cannot write the metrics to {}: {error}", path.display());
     }
-}
-
-/// Returns how much of the log is unread; `None` where it cannot be read.
-fn lag_bytes(config: &Config, state: &State) -> Option<u64> {
-    let log = &config.paths.audit_log;
-    let lag = lag(log, &state.log(log)?.checkpoint, Timestamp::now()).ok()?;
-    (!lag.missing).then_some(lag.bytes)
 }

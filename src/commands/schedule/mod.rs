@@ -2,22 +2,18 @@
 //! Settings stay in the env file: only what the scheduled runs cannot find by themselves is written down.
 
 mod cron;
-mod crontab;
-mod systemd;
-mod unit_files;
+pub mod systemd;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use log::warn;
 
-pub(super) use unit_files::user_folder;
-
 use super::user::User;
-use crate::cli::{CronArgs, Global, ScheduleCommand, SystemdArgs};
-use crate::config::{self, Config, Paths, usual_env_file};
+use crate::cli::{Global, ScheduleCommand, SystemdArgs};
+use crate::config::{Config, Paths, usual_env_file};
 use crate::exit::{Ended, Exit, Problem};
 use crate::report;
 use crate::state::Store;
@@ -29,13 +25,13 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
         ..flags.clone()
     };
     match command {
-        ScheduleCommand::Systemd(args) => systemd(&flags, args, user)?,
-        ScheduleCommand::Cron(CronArgs { remove: true, .. }) => crontab::remove(&user)?,
-        ScheduleCommand::Cron(args) => {
-            let plan = Plan::load(&flags, user)?;
+        ScheduleCommand::Systemd(args) => systemd(&flags, args, &user)?,
+        ScheduleCommand::Cron { remove: true, .. } => cron::change("", &user)?,
+        ScheduleCommand::Cron { install, .. } => {
+            let plan = Plan::load(&flags, &user)?;
             let block = cron::block(&plan)?;
-            if args.install {
-                crontab::install(&block, &plan.user)?;
+            if *install {
+                cron::change(&block, &user)?;
                 plan.warn_of_unknown();
             } else {
                 print(&block)?;
@@ -46,13 +42,13 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
 }
 
 /// With sudo only the files of the system's service manager are touched as root.
-fn systemd(flags: &Global, args: &SystemdArgs, user: User) -> Result<(), Problem> {
+fn systemd(flags: &Global, args: &SystemdArgs, user: &User) -> Result<(), Problem> {
     // A folder of that name is looked at by no other service manager.
     let of_user = |folder: &PathBuf| folder.ends_with("systemd/user");
     let is_own = args.user || args.remove.as_ref().is_some_and(of_user);
-    let owner = if is_own { &user } else { &User::current() };
+    let owner = if is_own { user } else { &User::current() };
     if let Some(folder) = &args.remove {
-        return owner.act(|| unit_files::remove(folder, &user, is_own))?;
+        return owner.act(|| systemd::remove(folder, user, is_own))?;
     }
     let plan = Plan::load(flags, user)?;
     let units = systemd::units(&plan, args)?;
@@ -61,69 +57,49 @@ fn systemd(flags: &Global, args: &SystemdArgs, user: User) -> Result<(), Problem
         return print(&texts);
     };
     plan.make_state_folder()?;
-    let owner = if args.user {
-        &plan.user
-    } else {
-        &User::current()
-    };
-    owner.act(|| unit_files::write(&units, folder, &plan.user, args))??;
+    owner.act(|| systemd::write(&units, folder, user, args))??;
     plan.warn_of_unknown();
     Ok(())
 }
 
 /// What a schedule is made from.
-struct Plan {
+struct Plan<'a> {
     config: Config,
     binary: PathBuf,
     /// The user whose runs these are.
-    user: User,
+    user: &'a User,
     /// The env file that was read, or else the usual one, which may be made later.
     env_file: Option<PathBuf>,
     usual_env_file: Option<PathBuf>,
     /// The paths that the scheduled runs find by themselves, from the env file and the home folder.
     found: Paths,
-    /// Settings that only this process's environment has.
-    only_here: Vec<String>,
-    /// Whether a setting names something below `/tmp`.
-    names_tmp: bool,
 }
 
-impl Plan {
-    fn load(flags: &Global, user: User) -> Result<Self, Problem> {
-        let read = || -> Result<_, Problem> {
-            let unknown = config::only_in_this_environment(flags)?;
-            let found = Paths::of_scheduled_runs(flags).unwrap_or_default();
-            Ok((
-                Config::load(flags)?,
-                found,
-                unknown,
-                config::names_tmp(flags)?,
-            ))
-        };
-        let (config, found, only_here, names_tmp) = user.act(read)??;
-        let usual_env_file = usual_env_file(flags);
-        let env_file = config.env_file.clone().or(usual_env_file.clone());
-        Ok(Self {
-            config,
-            binary: std::env::current_exe().context("the path of this binary is unknown")?,
-            user,
-            env_file: env_file.and_then(|file| std::path::absolute(file).ok()),
-            usual_env_file,
-            found,
-            only_here,
-            names_tmp,
-        })
+impl<'a> Plan<'a> {
+    fn load(flags: &Global, user: &'a User) -> Result<Self, Problem> {
+        user.act(|| {
+            let config = Config::load(flags)?;
+            let usual_env_file = usual_env_file(flags);
+            let env_file = config.env.file_path.clone().or(usual_env_file.clone());
+            Ok(Self {
+                config,
+                binary: std::env::current_exe().context("the path of this binary is unknown")?,
+                user,
+                env_file: env_file.and_then(|file| std::path::absolute(file).ok()),
+                usual_env_file,
+                found: Paths::of_scheduled_runs(flags).unwrap_or_default(),
+            })
+        })?
     }
 
     /// Makes the state folder, for the user whose runs these are. Where only root may make it, root
     /// makes it and hands it to the user.
     fn make_state_folder(&self) -> anyhow::Result<()> {
-        let (dir, user) = (&self.config.paths.state_dir, &self.user);
+        let (dir, user) = (&self.config.paths.state_dir, self.user);
         let mut made = user.act(|| Store::create(dir))?.map(drop);
         if made.is_err() && user.used_sudo && DirBuilder::new().mode(0o700).create(dir).is_ok() {
-            lchown(dir, Some(user.uid), Some(user.gid))
-                .context("cannot give the state folder away")?;
-            made = Ok(());
+            let given = lchown(dir, Some(user.uid), Some(user.gid));
+            made = Ok(given.context("cannot give the state folder away")?);
         }
         if let Err(problem) = made {
             warn!("{problem}; the runs need it");
@@ -133,9 +109,9 @@ impl Plan {
 
     /// Warns of settings in this shell's environment, which the scheduled runs do not have.
     fn warn_of_unknown(&self) {
-        let file = self.env_file.as_deref().map(Path::display);
-        let file = file.map_or("an env file".to_owned(), |file| file.to_string());
-        for name in &self.only_here {
+        let file = self.env_file.as_deref().unwrap_or(Path::new("an env file"));
+        let file = file.display();
+        for name in self.config.only_in_this_environment() {
             warn!("{name} is set here, but the scheduled runs do not know it: put it into {file}");
         }
     }
@@ -157,19 +133,16 @@ fn printable(path: &Path) -> Result<String, Problem> {
 fn shell_word(path: &Path) -> Result<String, Problem> {
     let text = printable(path)?;
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@,:=".contains(c);
-    Ok(if text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
+    Ok(match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     })
 }
 
 fn cannot_stand(path: &Path) -> Problem {
-    let error = anyhow!(
-        "the path {} cannot be written into a schedule",
-        path.display()
-    );
-    Problem::new(Exit::Failed, error).with_next_step("move the file to a plainer path")
+    let shown = path.display();
+    let what = format!("the path {shown} cannot be written into a schedule");
+    Problem::failed(what, "move the file to a plainer path")
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
 //! The systemd units: a service that is one run, a timer, and a path unit that starts the service
 //! when the log is written.
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::{fs, iter};
 
-use super::{Plan, cannot_stand, printable, shell_word};
+use anyhow::Context;
+
+use super::{Plan, cannot_stand, print, printable, shell_word};
 use crate::cli::SystemdArgs;
 use crate::commands::user::User;
 use crate::config::{self, Config};
 use crate::exit::Problem;
+use crate::files::create_anew;
 
 const SERVICE: &str = "probe-wake.service";
 const TIMER: &str = "probe-wake.timer";
-pub(super) const PATH: &str = "probe-wake.path";
-pub(super) const UNITS: [&str; 3] = [SERVICE, TIMER, PATH];
+const PATH: &str = "probe-wake.path";
+const UNITS: [&str; 3] = [SERVICE, TIMER, PATH];
 
 /// In seconds: what a run may need for Slack when its own time and the engine's are over.
 const TIME_FOR_SLACK: u64 = 120;
@@ -22,13 +26,12 @@ const TIME_FOR_SLACK: u64 = 120;
 const MOST_LINKS: usize = 8;
 
 /// Where the system's service manager looks for units.
-pub(super) const SYSTEM_FOLDER: &str = "/etc/systemd/system";
+const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 
-/// Returns the units, each with the name of its file, which is also its first line.
-pub(super) fn units(
-    plan: &Plan,
-    args: &SystemdArgs,
-) -> Result<Vec<(&'static str, String)>, Problem> {
+/// The name of a unit's file, which is also its first line, and the text.
+type Unit = (&'static str, String);
+
+pub(super) fn units(plan: &Plan, args: &SystemdArgs) -> Result<Vec<Unit>, Problem> {
     let service = service(plan, args)?;
     let timer = timer(plan.config.cadence.as_secs_f64());
     let mut units = vec![(SERVICE, service + "\n"), (TIMER, timer)];
@@ -40,7 +43,7 @@ pub(super) fn units(
 }
 
 /// Returns the commands that start the runs.
-pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
+fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
     let systemctl = systemctl(user, args.user);
     let mut commands = vec![
         format!("{systemctl} daemon-reload"),
@@ -60,19 +63,19 @@ pub(super) fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
 
 /// Returns the commands that stop these units when their files are gone. To stop comes first, since
 /// `disable` lets systemd forget them.
-pub(super) fn stop_commands(user: &User, own: bool, units: &[&str]) -> Vec<String> {
+fn stop_commands(user: &User, own: bool, units: &[&str]) -> Vec<String> {
     let systemctl = systemctl(user, own);
-    let started = units.iter().filter(|unit| **unit != SERVICE);
-    let started = started.copied().collect::<Vec<_>>().join(" ");
-    ["stop", "disable"]
-        .map(|verb| format!("{systemctl} {verb} {started}"))
-        .into_iter()
-        .chain([format!("{systemctl} daemon-reload")])
-        .collect()
+    let started = units.iter().copied().filter(|unit| *unit != SERVICE);
+    let started = started.collect::<Vec<_>>().join(" ");
+    vec![
+        format!("{systemctl} stop {started}"),
+        format!("{systemctl} disable {started}"),
+        format!("{systemctl} daemon-reload"),
+    ]
 }
 
 /// Returns the command for the user's service manager, or the system's, which needs root.
-pub(super) fn systemctl(user: &User, own: bool) -> &'static str {
+pub fn systemctl(user: &User, own: bool) -> &'static str {
     match own {
         true => "systemctl --user",
         false if user.uid == 0 => "systemctl",
@@ -86,15 +89,30 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
     if printable(&plan.binary)?.contains(['"', '\'', '\\']) {
         return Err(cannot_stand(&plan.binary));
     }
-    let (user, state_dir) = (&plan.user.name, &plan.config.paths.state_dir);
+    let (user, paths) = (&plan.user.name, &plan.config.paths);
+    let network = "Wants=network-online.target\nAfter=network-online.target\n";
     let (folder, network, confinement) = match args.user {
         true => ("~/.config/systemd/user", "", String::new()),
-        false => (SYSTEM_FOLDER, NETWORK, confinement(plan)?),
+        false => (SYSTEM_FOLDER, network, confinement(plan)?),
     };
-    let start = start_commands(&plan.user, args).join("\n#   ");
-    let (mkdir, state_dir) = (shell_word(state_dir)?, text(state_dir)?);
-    let (binary, limit) = (word(&plan.binary)?, time_limit(&plan.config));
-    let (log, env_file) = (audit_log_line(plan)?, env_file_line(plan)?);
+    let start = start_commands(plan.user, args).join("\n#   ");
+    let (mkdir, state_dir) = (shell_word(&paths.state_dir)?, text(&paths.state_dir)?);
+    let (binary, mut log) = (word(&plan.binary)?, text(&paths.audit_log)?);
+    // Where the env file names the log, a change there counts.
+    match plan.config.env.file_path.is_some() && plan.found.audit_log == paths.audit_log {
+        true => log.clear(),
+        false => log = format!("Environment=\"KORA_AUDIT_LOG_PATH={log}\"\n"),
+    }
+    let env_file = match &plan.env_file {
+        None => String::new(),
+        Some(file) => format!("EnvironmentFile=-{}\n", unquoted(file)?),
+    };
+    let time_after = plan.config.engine_timeout.as_secs() + TIME_FOR_SLACK;
+    let limit = match plan.config.max_runtime {
+        None => "infinity".to_owned(),
+        // More seconds than the longest run takes.
+        Some(limit) => (limit.as_secs() + time_after).to_string(),
+    };
     Ok(format!(
         "\
 # {SERVICE}
@@ -124,18 +142,14 @@ LogLevelMax=notice
     ))
 }
 
-const NETWORK: &str = "\
-Wants=network-online.target
-After=network-online.target
-";
-
 /// Returns the lines that only the system's service manager has the means for. A private `/tmp` is
 /// none of them where it would hide something that a run needs.
 fn confinement(plan: &Plan) -> Result<String, Problem> {
     let (user, writable, paths) = (&plan.user.name, writable(&plan.config)?, &plan.config.paths);
     let needed = [&paths.audit_log, &paths.state_dir, &plan.binary];
     let mut needed = needed.into_iter().chain(&plan.env_file);
-    let is_needed = plan.names_tmp || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()));
+    let is_needed =
+        plan.config.names_tmp() || needed.any(|path| config::is_in_tmp(&path.to_string_lossy()));
     let private_tmp = if is_needed { "" } else { "PrivateTmp=yes\n" };
     Ok(format!(
         "\
@@ -148,16 +162,6 @@ ProtectHome=read-only
 ProtectSystem=strict
 {private_tmp}{writable}{HARDENING_BY_ROOT}"
     ))
-}
-
-/// Returns the line with the log's path; none if an env file names it, so that a change there counts.
-fn audit_log_line(plan: &Plan) -> Result<String, Problem> {
-    let log = &plan.config.paths.audit_log;
-    if plan.config.env_file.is_some() && plan.found.audit_log == *log {
-        return Ok(String::new());
-    }
-    let log = text(log)?;
-    Ok(format!("Environment=\"KORA_AUDIT_LOG_PATH={log}\"\n"))
 }
 
 fn timer(cadence: f64) -> String {
@@ -190,8 +194,8 @@ fn path_unit(log: &Path) -> Result<String, Problem> {
         Some(folder.join(target.file_name()?))
     };
     let paths = iter::successors(Some(log.to_owned()), next).take(MOST_LINKS);
-    let line = |path: PathBuf| Ok(format!("PathModified={}\n", unquoted(&path)?));
-    let paths: String = paths.map(line).collect::<Result<_, Problem>>()?;
+    let lines = paths.map(|path| Ok(format!("PathModified={}\n", unquoted(&path)?)));
+    let paths: String = lines.collect::<Result<_, Problem>>()?;
     Ok(format!(
         "\
 # {PATH}
@@ -206,20 +210,6 @@ TriggerLimitIntervalSec=0
 WantedBy=paths.target
 "
     ))
-}
-
-/// Returns more seconds than the longest run takes.
-fn time_limit(config: &Config) -> String {
-    let Some(max_runtime) = config.max_runtime else {
-        return "infinity".to_owned();
-    };
-    let limit = max_runtime.as_secs() + config.engine_timeout.as_secs() + TIME_FOR_SLACK;
-    limit.to_string()
-}
-
-fn env_file_line(plan: &Plan) -> Result<String, Problem> {
-    let line = |path: &PathBuf| Ok(format!("EnvironmentFile=-{}\n", unquoted(path)?));
-    plan.env_file.as_ref().map_or(Ok(String::new()), line)
 }
 
 /// Returns a path where systemd takes the rest of the line as it stands and knows no quotes. A
@@ -281,11 +271,79 @@ fn text(path: &Path) -> Result<String, Problem> {
 /// Returns a path as a word of a unit file, quoted where it is not plain.
 fn word(path: &Path) -> Result<String, Problem> {
     let text = text(path)?;
-    Ok(if text.contains([' ', '\'', '\\']) {
-        format!("\"{text}\"")
-    } else {
-        text
+    Ok(match text.contains([' ', '\'', '\\']) {
+        true => format!("\"{text}\""),
+        false => text,
     })
+}
+
+/// Writes the units into the folder, and prints the commands that start them. A path unit that was
+/// there and is not wanted any more is removed.
+pub(super) fn write(
+    units: &[Unit],
+    folder: &Path,
+    user: &User,
+    args: &SystemdArgs,
+) -> Result<(), Problem> {
+    let folder = std::path::absolute(folder).context("the folder to write to")?;
+    let failed = || format!("cannot write the units to {}", folder.display());
+    fs::create_dir_all(&folder).with_context(failed)?;
+    let is_looked_at = match args.user {
+        true => user_folder(user).is_some_and(|usual| usual == folder),
+        false => folder == Path::new(SYSTEM_FOLDER),
+    };
+    let mut commands = Vec::new();
+    if args.no_path && fs::remove_file(folder.join(PATH)).is_ok() {
+        commands.extend(stop_commands(user, args.user, &[PATH]));
+    }
+    for (name, text) in units {
+        let path = folder.join(name);
+        create_anew(&path, 0o644)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(failed)?;
+        if !is_looked_at {
+            let systemctl = systemctl(user, args.user);
+            commands.push(format!("{systemctl} link {}", shell_word(&path)?));
+        }
+    }
+    commands.extend(start_commands(user, args));
+    let (commands, shown) = (commands.join("\n  "), folder.display());
+    print(&format!(
+        "Wrote {} units to {shown}. To start the runs:\n  {commands}\n",
+        units.len()
+    ))
+}
+
+/// Removes the units from the folder, and prints the commands that stop them.
+pub(super) fn remove(folder: &Path, user: &User, own: bool) -> Result<(), Problem> {
+    let mut removed = Vec::new();
+    for name in UNITS {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => {
+                done.with_context(|| format!("cannot remove {}", path.display()))?;
+                removed.push(name);
+            }
+        }
+    }
+    let (shown, names) = (folder.display(), removed.join(", "));
+    if removed.is_empty() {
+        return print(&format!("{shown} holds no units of probe-wake.\n"));
+    }
+    let commands = stop_commands(user, own, &removed).join("\n  ");
+    print(&format!(
+        "Removed {names} from {shown}. To stop the runs:\n  {commands}\n"
+    ))
+}
+
+/// Returns where the service manager of the user looks for units.
+pub fn user_folder(user: &User) -> Option<PathBuf> {
+    let config = match user.used_sudo {
+        true => user.home.join(".config"),
+        false => directories::BaseDirs::new()?.config_dir().to_owned(),
+    };
+    Some(config.join("systemd/user"))
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! `status`: what is open now, the last run, what is unread, and what is stuck and why. It takes no lock and
 //! changes nothing.
 
-mod lag;
 mod text;
 
-use anyhow::Context;
+use std::cmp::Reverse;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::health::{self, Runs};
 use super::print_as;
 use super::silence::{Listed, in_force};
+use crate::audit::generations::open_log;
+use crate::audit::lag::{Lag, lag};
 use crate::cli::{Global, StatusArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -20,7 +24,6 @@ use crate::state::queue::Investigation;
 use crate::state::{EngineFailure, LogState, State, Store, undelivered};
 use crate::terminal::Painter;
 use crate::text::on_one_line;
-use lag::Lag;
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -110,17 +113,17 @@ pub fn status(flags: &Global, args: &StatusArgs) -> Ended {
         true => status.problems.clone(),
         false => text::lines(&status, Painter::for_stdout(config.paths.no_color), now),
     };
-    print_as(args.format.format, &status, &lines).context("cannot print the status")?;
+    print_as(args.format, "the status", &status, &lines)?;
     match args.check && !status.problems.is_empty() {
         true => Ok(Exit::Unfinished),
         false => Ok(Exit::Done),
     }
 }
 
-fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyhow::Result<Status> {
+fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> Result<Status> {
     let log = &config.paths.audit_log;
     let kept = state.log(log);
-    let (lag, audit_log_problem) = match lag::look(log, kept, now) {
+    let (lag, audit_log_problem) = match unread(log, kept, now) {
         Ok(lag) => (lag, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
@@ -133,7 +136,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         overdue,
         health::quiet(config, kept, now),
         health::refused(config, state),
-        health::late(state, now),
+        health::queued(state, health::TOO_LONG, now),
         health::unsent(state, now),
         health::undelivered(undelivered),
         health::engine(state),
@@ -142,9 +145,10 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         let next_step = one.next_step.unwrap_or_default();
         format!("{}; {next_step}", one.message)
     });
-    let problems: Vec<_> = audit_log_problem.iter().cloned().chain(found).collect();
+    let problems = audit_log_problem.iter().cloned().chain(found);
+    let problems = problems.map(|line| on_one_line(&line)).collect();
     let silences = in_force(store, kept, now);
-    let (open, over) = incidents(kept, config, &silences, now);
+    let [open, over] = incidents(kept, config, &silences, now);
     let silences = silences.into_iter().map(|one| Listed::new(one, kept));
     let recovery = health::recovery(config, kept, now);
     Ok(Status {
@@ -166,8 +170,25 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> anyh
         last_failure: state.last_failure.clone(),
         silences: silences.collect(),
         recovery_problem: recovery.map(|one| one.message),
-        problems: problems.iter().map(|line| on_one_line(line)).collect(),
+        problems,
     })
+}
+
+/// Returns how much of the log is unread; `None` before the first run. The error says why that is not known.
+fn unread(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<Lag>> {
+    let lag = kept.map(|kept| lag(log, &kept.checkpoint, now));
+    let lag = lag.transpose()?;
+    let is_missing = match &lag {
+        Some(lag) => lag.missing,
+        None => open_log(log)?.is_none(),
+    };
+    if is_missing {
+        let log = log.display();
+        return Err(anyhow!(
+            "the audit log {log} does not exist; name the right file with KORA_AUDIT_LOG_PATH"
+        ));
+    }
+    Ok(lag)
 }
 
 /// What is open, the most severe first, and what is over without a recovery, the newest first.
@@ -176,43 +197,27 @@ fn incidents(
     config: &Config,
     silences: &[Silence],
     now: Timestamp,
-) -> (Vec<OpenIncident>, Vec<OpenIncident>) {
+) -> [Vec<OpenIncident>; 2] {
+    let rules = &config.debounce;
     let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
-    let is_known = |one: &&Incident| {
-        one.wakes > 0 && one.recovered.is_none() && !one.is_forgotten(&config.debounce, now)
-    };
-    let unrecovered = incidents.filter(is_known);
-    let (open, over): (Vec<_>, Vec<_>) =
-        unrecovered.partition(|one| one.is_open(&config.debounce, now));
-    let shown = |all: Vec<&Incident>| {
-        let shown = all
-            .into_iter()
-            .map(|one| incident(one, config, silences, now));
-        shown.collect::<Vec<_>>()
-    };
-    let (mut open, mut over) = (shown(open), shown(over));
-    open.sort_by_key(|one| (std::cmp::Reverse(one.severity), one.since));
-    over.sort_by_key(|one| std::cmp::Reverse(one.last_seen));
-    (open, over)
+    let unrecovered = incidents
+        .filter(|one| one.wakes > 0 && one.recovered.is_none() && !one.is_forgotten(rules, now));
+    let (mut open, mut over): (Vec<_>, Vec<_>) =
+        unrecovered.partition(|one| one.is_open(rules, now));
+    open.sort_by_key(|one| (Reverse(one.worst), one.first_wake));
+    over.sort_by_key(|one| Reverse(one.last_raised));
+    let shown = |one: &Incident| incident(one, config, silences, now);
+    [open, over].map(|all| all.into_iter().map(shown).collect())
 }
 
 fn incident(one: &Incident, config: &Config, silences: &[Silence], now: Timestamp) -> OpenIncident {
     let holding = silences.iter().filter(|silence| silence.holds(one, now));
     let holding = holding.max_by_key(|silence| (silence.acknowledges.is_none(), silence.until));
-    let silenced = holding.map(|silence| match silence.acknowledges {
-        Some(_) => (silence.until, "acknowledged"),
-        None => (silence.until, "silenced"),
-    });
     let silence = holding.filter(|silence| silence.acknowledges.is_none());
-    let silence = silence.map(|silence| match &silence.reason {
-        Some(reason) => format!("{} ({reason})", silence.scope),
-        None => silence.scope.to_string(),
-    });
-    let window = one
-        .quiet_until(&config.debounce, now)
-        .map(|until| (until, "window"));
-    let quiet = silenced.or(window);
-    let held = one.held_back.counts;
+    let quiet_by = silence.map_or("acknowledged", |_| "silenced");
+    let window = one.quiet_until(&config.debounce, now);
+    let quiet = holding.map(|holding| (holding.until, quiet_by));
+    let quiet = quiet.or(window.map(|until| (until, "window")));
     OpenIncident {
         pair: one.pair.clone(),
         severity: one.worst,
@@ -221,10 +226,13 @@ fn incident(one: &Incident, config: &Config, silences: &[Silence], now: Timestam
         last_seen: one.last_raised,
         wakes: one.wakes,
         messages: one.messages,
-        held_back: held.repeat + held.buffered + held.silenced + held.acknowledged,
+        held_back: one.held_back.counts.total(),
         quiet_until: quiet.map(|(until, _)| until),
         quiet_by: quiet.map(|(_, by)| by),
-        silence,
+        silence: silence.map(|silence| match &silence.reason {
+            Some(reason) => format!("{} ({reason})", silence.scope),
+            None => silence.scope.to_string(),
+        }),
     }
 }
 

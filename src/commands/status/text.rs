@@ -1,14 +1,16 @@
 //! The status as text: a title and a text for each entry, what is open first.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use super::{OpenIncident, OpenInvestigation, QueuedMessage, Status};
 use crate::commands::health::age;
-use crate::incident::Scope;
+use crate::incident::Pair;
 use crate::report::{count, counted};
 use crate::state::undelivered;
 use crate::terminal::{Colour, Painter, wrapped};
-use crate::text::on_one_line;
+use crate::text::with_reason;
 use crate::time::{clock, span};
 
 /// The columns before a text.
@@ -21,11 +23,8 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
     let mut entry = |title: &str, texts: &[String], colour: Option<Colour>| {
         let titles = std::iter::once(title).chain(std::iter::repeat(""));
         for (title, text) in titles.zip(texts) {
-            let text = wrapped(&on_one_line(text), INDENT);
-            let text = match colour {
-                Some(colour) => painter.paint(colour, &text),
-                None => text,
-            };
+            let text = wrapped(text, INDENT);
+            let text = colour.map_or(text.clone(), |colour| painter.paint(colour, &text));
             lines.push(format!("{title:<INDENT$}{text}"));
         }
     };
@@ -46,49 +45,47 @@ pub(super) fn lines(status: &Status, painter: Painter, now: Timestamp) -> Vec<St
     entry("log", &[log(status)], None);
     entry("position", &[position(status)], None);
     entry("pending", &[pending(&status.investigations)], None);
-    if let Some(failure) = engine_failure(status, now) {
+    if let Some(failure) = &status.last_failure {
+        let reason = format!("failed at {}: {}", clock(failure.at, now), failure.reason);
+        let failure = with_reason(&reason, failure.message.as_deref());
         entry("engine", &[failure], Some(Colour::Yellow));
     }
     entry("outbox", &outbox(&status.outbox, now), None);
-    entry("undelivered", &[undelivered(status)], None);
-    entry(
-        "recovery",
-        status.recovery_problem.as_slice(),
-        Some(Colour::Yellow),
-    );
+    let (dir, folder) = (&status.state_dir, undelivered::FOLDER);
+    let undelivered = match status.undelivered {
+        0 => "none".to_owned(),
+        number => format!("{number}, in {dir}/{folder}: see probe-wake undelivered"),
+    };
+    entry("undelivered", &[undelivered], None);
+    let recovery = status.recovery_problem.as_slice();
+    entry("recovery", recovery, Some(Colour::Yellow));
     entry("problems", &status.problems, Some(Colour::Red));
     lines
 }
 
 fn name(one: &OpenIncident) -> String {
-    format!(
-        "{} ({})",
-        Scope::Pair(one.pair.clone()),
-        one.severity.name()
-    )
+    let Pair { probe, category } = &one.pair;
+    format!("{probe}:{category} ({})", one.severity.name())
 }
 
 fn open(one: &OpenIncident, now: Timestamp) -> String {
-    let since = clock(one.since, now);
-    let (wakes, messages) = (
+    let mut line = format!(
+        "{} since {}: {}; {}, {}, last seen {}",
+        name(one),
+        clock(one.since, now),
+        one.title,
         count(one.wakes, "wake", "wakes"),
         count(one.messages, "message", "messages"),
+        clock(one.last_seen, now),
     );
-    let seen = clock(one.last_seen, now);
-    let quiet = one.quiet_until.zip(one.quiet_by).map(|(until, by)| {
-        let until = clock(until, now);
-        match by {
-            "window" => format!(", quiet until {until}"),
-            by => format!(", {by} until {until}"),
-        }
-    });
-    let by = one.silence.as_ref().map(|silence| format!(" by {silence}"));
-    let quiet = quiet.unwrap_or_default() + &by.unwrap_or_default();
-    let name = name(one);
-    format!(
-        "{name} since {since}: {}; {wakes}, {messages}, last seen {seen}{quiet}",
-        one.title
-    )
+    if let Some((until, by)) = one.quiet_until.zip(one.quiet_by) {
+        let how = if by == "window" { "quiet" } else { by };
+        line += &format!(", {how} until {}", clock(until, now));
+    }
+    if let Some(silence) = &one.silence {
+        line += &format!(" by {silence}");
+    }
+    line
 }
 
 fn over(one: &OpenIncident, now: Timestamp) -> String {
@@ -99,7 +96,7 @@ fn over(one: &OpenIncident, now: Timestamp) -> String {
 fn last_run(status: &Status, now: Timestamp) -> String {
     let last = match status.last_run {
         Some(at) => format!("{} ago", span(now.duration_since(at))),
-        None => "never: begin with probe-wake check".to_owned(),
+        None => "never".to_owned(),
     };
     match status.running {
         Some(true) => format!("{last}, running now"),
@@ -110,7 +107,7 @@ fn last_run(status: &Status, now: Timestamp) -> String {
 fn log(status: &Status) -> String {
     let log = &status.audit_log;
     match &status.audit_log_problem {
-        Some(_) if std::path::Path::new(log).exists() => format!("{log}, which cannot be read"),
+        Some(_) if Path::new(log).exists() => format!("{log}, which cannot be read"),
         Some(_) => format!("{log}, which does not exist"),
         None => log.clone(),
     }
@@ -123,44 +120,30 @@ fn position(status: &Status) -> String {
     let Some(lag) = &status.lag else {
         return format!("byte {at}; how much is unread is unknown");
     };
-    let gap = match lag.gap {
-        true => ", nothing holds the position any more",
-        false => "",
-    };
     let bytes = count(lag.bytes, "byte", "bytes");
     let rows = count(lag.rows, "row", "rows");
-    let waiting = lag.waiting.as_ref();
-    let waiting =
-        waiting.map(|path| format!("; {path} cannot be read whole yet, and is read later"));
-    let waiting = waiting.unwrap_or_default();
-    format!("byte {at}, {bytes} and {rows} unread{gap}{waiting}")
+    let mut line = format!("byte {at}, {bytes} and {rows} unread");
+    if lag.gap {
+        line += ", nothing holds the position any more";
+    }
+    if let Some(path) = &lag.waiting {
+        line += &format!("; {path} cannot be read whole yet, and is read later");
+    }
+    line
 }
 
-fn pending(investigations: &[OpenInvestigation]) -> String {
-    let number = |stage: &str| {
-        let of_stage = investigations.iter().filter(|one| one.stage == stage);
-        of_stage.count() as u64
-    };
+fn pending(all: &[OpenInvestigation]) -> String {
+    let number = |stage| all.iter().filter(|one| one.stage == stage).count() as u64;
     let parts = counted([
         (number("new"), "with nothing sent yet"),
         (number("announced"), "with the diagnosis pending"),
         (number("retrying"), "asked again later"),
     ]);
-    match investigations.len() as u64 {
-        0 => "no investigation".to_owned(),
-        all => {
-            let all = count(all, "investigation", "investigations");
-            format!("{all}: {}", parts.join(", "))
-        }
+    if parts.is_empty() {
+        return "no investigation".to_owned();
     }
-}
-
-fn engine_failure(status: &Status, now: Timestamp) -> Option<String> {
-    let failure = status.last_failure.as_ref()?;
-    let (at, reason) = (clock(failure.at, now), &failure.reason);
-    let words = failure.message.as_ref().map(|words| format!(": {words}"));
-    let words = words.unwrap_or_default();
-    Some(format!("failed at {at}: {reason}{words}"))
+    let all = count(all.len() as u64, "investigation", "investigations");
+    format!("{all}: {}", parts.join(", "))
 }
 
 fn outbox(outbox: &[QueuedMessage], now: Timestamp) -> Vec<String> {
@@ -177,11 +160,12 @@ fn outbox(outbox: &[QueuedMessage], now: Timestamp) -> Vec<String> {
         if let Some(until) = message.paused_until {
             line += &format!(", paused until {}", clock(until, now));
         }
-        match (&message.cause, message.waiting) {
-            (Some(cause), _) => line + ": " + cause,
-            (None, true) => line + ": the message that it follows goes first",
-            (None, false) => line + ": not tried yet",
-        }
+        let cause = message.cause.as_deref();
+        line + ": "
+            + cause.unwrap_or(match message.waiting {
+                true => "the message that it follows goes first",
+                false => "not tried yet",
+            })
     });
     let mut lines: Vec<_> = lines.collect();
     let more = outbox.len().saturating_sub(MOST_LINES);
@@ -189,12 +173,4 @@ fn outbox(outbox: &[QueuedMessage], now: Timestamp) -> Vec<String> {
         lines.push(format!("and {more} more: see --format json"));
     }
     lines
-}
-
-fn undelivered(status: &Status) -> String {
-    let (dir, folder) = (&status.state_dir, undelivered::FOLDER);
-    match status.undelivered {
-        0 => "none".to_owned(),
-        number => format!("{number}, in {dir}/{folder}: see probe-wake undelivered"),
-    }
 }

@@ -303,7 +303,7 @@ fn the_log_is_looked_at_before_anything_that_takes_time_and_every_5_seconds() {
 fn no_row_is_read_while_too_much_has_had_nothing_sent() {
     let with = |number: usize, was_full: bool, change: fn(&mut Investigation)| {
         let mut case = Case::new();
-        case.config.facts_after = FactsAfter::Never;
+        case.config.facts_after = None;
         for number in 0..number {
             let mut one = investigation(&number.to_string(), Stage::New);
             change(&mut one);
@@ -470,7 +470,7 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             "at once",
             |case| {
                 case.queue("a");
-                case.config.facts_after = FactsAfter::After(SignedDuration::ZERO);
+                case.config.facts_after = Some(SignedDuration::ZERO);
             },
             announce("a"),
         ),
@@ -531,7 +531,7 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             |case| {
                 case.state.queue.push_back(announced("old"));
                 case.queue("a");
-                case.config.facts_after = FactsAfter::Never;
+                case.config.facts_after = None;
             },
             ask("a"),
         ),
@@ -539,7 +539,7 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             "never, past the run's time",
             |case| {
                 case.queue("a");
-                case.config.facts_after = FactsAfter::Never;
+                case.config.facts_after = None;
                 case.elapsed = 300;
             },
             Step::Done,
@@ -549,7 +549,7 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             |case| {
                 case.queue("a");
                 case.progress.queued.insert("a".to_owned());
-                case.config.facts_after = FactsAfter::After(SignedDuration::ZERO);
+                case.config.facts_after = Some(SignedDuration::ZERO);
                 case.route = Route::Stdout;
             },
             ask("a"),
@@ -794,7 +794,7 @@ fn one_question_is_asked_at_a_time_new_ones_first() {
         (
             "critical first, then oldest",
             |case| {
-                case.config.facts_after = FactsAfter::Never;
+                case.config.facts_after = None;
                 case.state.queue.push_back(announced("critical-old"));
                 case.queue("info-1 a b critical-1 critical-2");
             },
@@ -938,7 +938,7 @@ fn a_run_waits_until_the_next_thing_is_due() {
             |case| {
                 case.queue("a");
                 case.asking("a");
-                case.config.facts_after = FactsAfter::After(SignedDuration::from_secs(1_000));
+                case.config.facts_after = Some(SignedDuration::from_secs(1_000));
                 case.progress.looked = Duration::from_secs(298);
                 case.elapsed = 298;
             },
@@ -1209,7 +1209,7 @@ fn each_alert_is_handed_over_once_one_at_a_time_critical_first() {
                 handing_over(case, "m");
                 case.handing_over("m");
                 case.queue("a");
-                case.config.facts_after = FactsAfter::Never;
+                case.config.facts_after = None;
             },
             ask("a"),
         ),

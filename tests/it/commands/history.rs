@@ -63,7 +63,7 @@ fn probes(sandbox: &Sandbox, flags: &str) -> Vec<Value> {
 fn without_a_dispatch_there_is_none() {
     let sandbox = Sandbox::new();
     let text = sandbox.command("history").exits(0).stdout;
-    assert_eq!(text, "No investigations.\n");
+    assert_eq!(text, "Nothing to show.\n");
     assert_eq!(probes(&sandbox, ""), Vec::<Value>::new());
 }
 
@@ -83,7 +83,7 @@ fn each_incident_is_a_block_the_newest_last() {
         "emitted_at": minutes_ago(30), "seam": "probe.recovery_told", "caller_session_id": FLY,
         "details": {
             "id": "fly-60", "probe": "fly", "issue_category": "service_unhealthy",
-            "healthy_at": minutes_ago(31), "first_wake_at": began, "wakes": 5,
+            "healthy_at": minutes_ago(31), "first_wake_at": began,
         },
     });
     let first = json!({"first_wake_at": began});

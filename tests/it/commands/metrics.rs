@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 
 use crate::support::{DEAD_URL, Engine, Reply, World, other_row, wake};
 
@@ -232,6 +233,20 @@ fn a_code_that_the_engine_chose_is_no_label() {
         .script([Engine::error("evil\"} 1\nprobe_wake_runs_total 99")]);
     world.run().exits(0);
     assert!((value(&world, "engine_calls_total{outcome=\"engine_error\"}") - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn promtool_finds_no_fault() {
+    needs!("promtool");
+    let world = measured();
+    world.raise([wake("fly")]).exits(0).silent();
+    let judged = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(fs::File::open(world.path(NAME)).unwrap())
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&judged.stderr).into_owned();
+    assert!(judged.status.success() && words.is_empty(), "{words}");
 }
 
 #[test]

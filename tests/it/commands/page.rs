@@ -47,8 +47,7 @@ fn three() -> Sandbox {
     let sandbox = Sandbox::new();
     let began = minutes_ago(61);
     let failed = json!({"reasoning_error": "engine_exception:Timeout", "reasoning_error_message": "no answer"});
-    let recovery =
-        json!({"id": "fly-60", "healthy_at": minutes_ago(45), "first_wake_at": began, "wakes": 4});
+    let recovery = json!({"id": "fly-60", "healthy_at": minutes_ago(45), "first_wake_at": began});
     let silence = json!({"pair": "vercel", "from": minutes_ago(30), "until": minutes_ago(10), "reason": "db move"});
     let rows = [
         outcome(

@@ -94,6 +94,7 @@ fn five_commands_lead_to_a_first_alert_without_kora() {
         .split_once("17 3 * * * backup ||")
         .expect("a crontab's line");
     let line = line.lines().next().expect("a line");
+    let line = line.replace("~/.cargo/bin/", "");
     sandbox.shell(&format!("false || {line}")).finish().exits(0);
     sandbox.command("run").exits(0);
     let text = slack.texts().concat();

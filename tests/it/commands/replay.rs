@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use crate::support::{DIAGNOSIS, Outcome, Sandbox, World, column, plain, wake, without_times};
+use serde_json::{Value, json};
+
+use crate::support::{
+    DIAGNOSIS, Outcome, Sandbox, World, column, plain, recovery, wake, without_times,
+};
 
 const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -71,6 +75,25 @@ fn the_sample_is_a_day_of_messages() {
     world.set("KORA_PROBE_DEBOUNCE_SECONDS", "3600");
     let outcome = world.command(&format!("replay {SAMPLE}"));
     outcome.prints(": 11 messages, 13 held back (window 1 h), ");
+}
+
+/// A recovery ends an incident, and the window of the next one is no longer than that of any.
+#[test]
+fn no_other_setting_is_named_where_it_would_save_nothing() {
+    let world = World::new().without_engine();
+    world.slack.never();
+    let at = |minutes| format!("2026-05-24T10:{minutes:02}:00Z");
+    for minutes in [0, 12, 25, 40] {
+        world.append([wake("fly").at(at(minutes))]);
+        let row = recovery("fly", &json!({"category": "service_unhealthy"}));
+        let mut row: Value = serde_json::from_str(&row).unwrap();
+        row["emitted_at"] = at(minutes + 5).into();
+        world.append_raw(format!("{row}\n"));
+    }
+    let backoff = "KORA_PROBE_DEBOUNCE_BACKOFF_FACTOR";
+    let printed = replay(&world, "").hides(backoff).stdout;
+    world.set(backoff, "2");
+    assert_eq!(replay(&world, "").stdout, printed);
 }
 
 #[test]
@@ -208,6 +231,7 @@ fn a_log_that_is_not_there_is_an_error() {
 }
 
 #[test]
+#[ignore = "hundreds of wakes"]
 fn a_line_of_very_many_wakes_is_replayed_whole() {
     let sandbox = Sandbox::new();
     let line = |from: usize| -> String {

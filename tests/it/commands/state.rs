@@ -262,6 +262,7 @@ fn the_state_is_kept_once() {
 
 /// Each alert is delivered, undelivered or still in the queue, and only one of these.
 #[test]
+#[ignore = "some dozen runs under strace"]
 fn a_reset_that_is_killed_neither_loses_nor_doubles() {
     needs!("strace");
     let half = AtomicUsize::new(0);

@@ -23,7 +23,7 @@ fn incidents_are_forgotten_a_day_after_they_are_over() {
     assert_eq!(incidents(&world).len(), 52);
     world.shift_state(-1);
     world.raise([wake("vercel")]).exits(0).silent();
-    let left = column(incidents(&world), "/probe");
+    let left = column(incidents(&world), "/pair/probe");
     assert_eq!(left, ["sentry", "vercel"]);
 }
 

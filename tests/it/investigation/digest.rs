@@ -155,6 +155,7 @@ fn with_facts_first_the_list_goes_ahead_and_the_result_follows_it() {
 }
 
 #[test]
+#[ignore = "some dozen runs under strace"]
 fn a_run_that_is_killed_with_a_digest_neither_loses_nor_doubles() {
     needs!("strace");
     let prepare = || {

@@ -199,6 +199,7 @@ fn a_new_critical_alert_is_the_first_that_is_sent_whatever_waits() {
 }
 
 #[test]
+#[ignore = "two hours of runs"]
 fn after_an_outage_of_two_hours_messages_go_out_by_severity_and_dispatch() {
     let world = World::stamped_with(Slack::always(|| Reply::text(503, "")));
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");

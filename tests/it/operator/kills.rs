@@ -32,6 +32,7 @@ fn a_silence_that_is_made_is_there_or_not_and_harms_nothing() {
 }
 
 #[test]
+#[ignore = "some hundred runs under strace"]
 fn what_a_silence_held_back_is_heard_when_it_ends() {
     let prepare = || {
         let world = World::stamped();
@@ -57,6 +58,7 @@ fn what_a_silence_held_back_is_heard_when_it_ends() {
 }
 
 #[test]
+#[ignore = "some hundred runs under strace"]
 fn an_escalation_is_heard_at_the_windows_end() {
     let prepare = || {
         let world = World::stamped();
@@ -76,6 +78,7 @@ fn an_escalation_is_heard_at_the_windows_end() {
 }
 
 #[test]
+#[ignore = "some hundred runs under strace"]
 fn a_reaction_acknowledges_and_what_is_worse_is_heard() {
     let prepare = || {
         let (world, phone) = Phone::world();
@@ -98,6 +101,7 @@ fn a_reaction_acknowledges_and_what_is_worse_is_heard() {
 }
 
 #[test]
+#[ignore = "some hundred runs under strace"]
 fn a_recovery_is_announced() {
     let prepare = || {
         let world = World::stamped();

@@ -266,6 +266,7 @@ fn assert_heard(lived: &Lived) {
 }
 
 #[test]
+#[ignore = "a week of runs"]
 fn a_week_with_a_persons_hand_is_quieter_and_no_critical_alert_goes_unheard() {
     let [without, with] = std::thread::scope(|scope| {
         [false, true]

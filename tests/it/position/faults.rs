@@ -43,6 +43,7 @@ fn a_listing_that_fails_is_no_gap() {
 }
 
 #[test]
+#[ignore = "some hundred runs under strace"]
 fn a_reading_that_fails_is_no_gap() {
     needs!("strace");
     nothing_is_passed_over(Fault::Error("EIO"), &["pread64"]);

@@ -83,6 +83,7 @@ fn a_line_of_very_many_wakes_fills_the_queue_no_further_than_others() {
 }
 
 #[test]
+#[ignore = "hundreds of wakes"]
 fn a_first_line_of_very_many_wakes_goes_on_where_it_was_rotated() {
     let world = World::stamped();
     slow(&world, 1);

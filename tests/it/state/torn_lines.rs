@@ -141,7 +141,7 @@ fn a_state_of_a_later_version_is_left_alone() {
     world.reach_slack_at(DEAD_URL);
     world.raise([wake("fly")]).exits(3);
     let state = world.state_file("state.json");
-    let later = state.replace("\"version\": 3", "\"version\": 4");
+    let later = state.replace("\"version\":3", "\"version\":4");
     assert_ne!(state, later);
     fs::write(world.state_dir().join("state.json"), &later).unwrap();
     world.reach_slack_at(world.slack.base());
