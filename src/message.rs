@@ -35,10 +35,8 @@ pub struct Rendered {
 /// What a message says besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// A paragraph before the status line of an alert without a diagnosis.
+    /// What stands before the status line of an alert: a paragraph, or with a diagnosis a line.
     pub before: String,
-    /// A line before the status line of an alert with one.
-    pub runbook: Option<String>,
     /// How long nothing was watched before this.
     pub unwatched: Option<SignedDuration>,
     /// When the fallback command took it.
@@ -47,155 +45,100 @@ pub struct Lines {
 
 /// Renders a message whole, as it is sent at `now`.
 pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -> Rendered {
-    let notes = notes(content.outcome(), lines);
-    match content {
-        Content::Alert { alerts, outcome } => alert(alerts, outcome, false, lines, &notes, now),
-        Content::Announcement { alerts } => {
-            alert(alerts, &Outcome::Unsaid, true, lines, &notes, now)
+    let text = match content {
+        Content::Alert { alerts, .. } | Content::Announcement { alerts } => {
+            return alert(alerts, content.outcome(), lines, now);
         }
         Content::Result { alerts, outcome } => {
             let about = match alerts.as_slice() {
                 [one] => one.wake.probe.clone(),
                 more => format!("{} alerts", more.len()),
             };
-            let text = format!("🔎 Diagnosis · {about}\n{}", said(outcome));
-            reply(text, alerts, place, &notes, now)
+            format!("🔎 Diagnosis · {about}\n{}", said(outcome))
         }
-        Content::Recovery { alert, healthy_at } => {
-            let text = format!(
-                "✅ Probe recovered · {}\nHealthy at {}, after {}.",
-                alert.wake.probe,
-                clock(*healthy_at, now),
-                span(healthy_at.duration_since(alert.dispatch.since)),
-            );
-            reply(text, std::slice::from_ref(alert), place, &notes, now)
-        }
-        Content::Quiet { log, since } => {
-            let text = format!(
-                "⚠️ Nothing heard · {log}\nNo row since {} ({}). Is the program that writes it still running?",
-                clock(*since, now),
-                span(now.duration_since(*since)),
-            );
-            whole(&[text, notes.join("\n")])
-        }
-        Content::HeardAgain { at, .. } => {
-            let text = format!("✅ Heard again at {}.", clock(*at, now));
-            whole(&[text, notes.join("\n")])
-        }
-    }
-}
-
-/// Begins the rest of a message that has no thread to stand in.
-pub fn continued(probe: &str) -> String {
-    format!("{probe} (continued)\n")
-}
-
-fn alert(
-    alerts: &[Alert],
-    outcome: &Outcome,
-    is_pending: bool,
-    lines: &Lines,
-    notes: &[String],
-    now: Timestamp,
-) -> Rendered {
-    let end = match is_pending {
-        true => FOLLOWS.to_owned(),
-        false => said(outcome),
+        Content::Recovery { alert, healthy_at } => format!(
+            "✅ Probe recovered · {}\nHealthy at {}, after {}.",
+            alert.wake.probe,
+            clock(*healthy_at, now),
+            span(healthy_at.duration_since(alert.dispatch.since)),
+        ),
+        Content::Quiet { log, since } => format!(
+            "⚠️ Nothing heard · {log}\nNo row since {} ({}). Is the program that writes it still running?",
+            clock(*since, now),
+            span(now.duration_since(*since)),
+        ),
+        Content::HeardAgain { at, .. } => format!("✅ Heard again at {}.", clock(*at, now)),
     };
+    let notes = notes(content.outcome(), lines);
+    // A reply that stands at the top level ends with the fact that it is about.
+    let end = match (place, content.alerts()) {
+        (Place::TopLevel, [one]) => {
+            let status = status_line(one, None, now);
+            join(&[&fact_line(&one.wake), &status, &notes], "\n")
+        }
+        (Place::TopLevel, more) => join(&[&list(&sorted(more)), &notes], "\n\n"),
+        _ => notes,
+    };
+    whole(join(&[&text, &end], "\n\n"))
+}
+
+/// `outcome`: `None` while the investigation is pending.
+fn alert(alerts: &[Alert], outcome: Option<&Outcome>, lines: &Lines, now: Timestamp) -> Rendered {
+    let end = outcome.map_or(FOLLOWS.to_owned(), said);
+    let notes = notes(outcome, lines);
     let [one] = alerts else {
-        return digest(alerts, &end, lines.handed_over, notes, now);
+        return digest(alerts, &end, lines, &notes, now);
     };
     let wake = &one.wake;
     let header = format!("{} Probe alert · {}", sign(wake), wake.probe);
-    let status = with_notes(status_line(one, lines.handed_over, now), notes);
-    let paragraphs = match outcome {
-        Outcome::Diagnosis { .. } => {
-            let runbook = lines.runbook.iter().map(|line| format!("{line}\n"));
-            let facts = format!(
-                "{}\n{}{status}",
-                fact_line(wake),
-                runbook.collect::<String>()
-            );
-            vec![format!("{header}\n{end}"), facts]
+    let status = join(&[&status_line(one, lines.handed_over, now), &notes], "\n");
+    let fact = fact_line(wake);
+    whole(match outcome {
+        Some(Outcome::Diagnosis { .. }) => {
+            let facts = join(&[&fact, &lines.before, &status], "\n");
+            format!("{header}\n{end}\n\n{facts}")
         }
-        _ => vec![
-            format!("{header}\n{}", fact_line(wake)),
-            wake.detail.clone(),
-            end,
-            lines.before.clone(),
-            status,
-        ],
-    };
-    whole(&paragraphs)
+        _ => {
+            let facts = format!("{header}\n{fact}");
+            join(
+                &[&facts, &wake.detail, &end, &lines.before, &status],
+                "\n\n",
+            )
+        }
+    })
 }
 
-fn digest(
-    alerts: &[Alert],
-    end: &str,
-    handed_over: Option<Timestamp>,
-    notes: &[String],
-    now: Timestamp,
-) -> Rendered {
+fn digest(alerts: &[Alert], end: &str, lines: &Lines, notes: &str, now: Timestamp) -> Rendered {
     let is_critical = |alert: &&Alert| Severity::of(&alert.wake) == Severity::Critical;
     let critical = match alerts.iter().filter(is_critical).count() {
         0 => String::new(),
         number => format!(" ({number} critical)"),
     };
-    let sign = sign(main_wake(alerts));
-    let header = format!("{sign} Probe alerts · {} at once{critical}", alerts.len());
+    let (sign_of_all, number) = (sign(main_wake(alerts)), alerts.len());
     let sorted = sorted(alerts);
-    let first = [
-        format!("{header}\n{}", list(&sorted)),
-        end.to_owned(),
-        notes.join("\n"),
-    ];
-    let Rendered { mut text, .. } = whole(&first);
-    text.push_str("\n\n");
-    let further = text.len();
+    let list = list(&sorted);
+    let list = format!("{sign_of_all} Probe alerts · {number} at once{critical}\n{list}");
+    let first = join(&[&list, end, notes], "\n\n") + "\n\n";
     let in_full = sorted.iter().map(|alert| {
-        let (wake, status) = (&alert.wake, status_line(alert, handed_over, now));
-        format!(
-            "{} {}\n\n{}\n\n{status}",
-            self::sign(wake),
-            fact_line(wake),
-            wake.detail
-        )
+        let (wake, status) = (&alert.wake, status_line(alert, lines.handed_over, now));
+        let (sign, fact) = (sign(wake), fact_line(wake));
+        format!("{sign} {fact}\n\n{}\n\n{status}", wake.detail)
     });
     let in_full: Vec<_> = in_full.collect();
-    text.push_str(&in_full.join("\n\n"));
+    let further = first.len();
+    let text = first + &in_full.join("\n\n");
     Rendered { text, further }
 }
 
-/// Ends a reply that stands at the top level with the fact that it is about.
-fn reply(
-    text: String,
-    alerts: &[Alert],
-    place: &Place,
-    notes: &[String],
-    now: Timestamp,
-) -> Rendered {
-    let mut paragraphs = vec![text];
-    let notes = notes.join("\n");
-    match (place, alerts) {
-        (Place::TopLevel, [one]) => {
-            let status = with_notes(status_line(one, None, now), &[notes]);
-            paragraphs.push(format!("{}\n{status}", fact_line(&one.wake)));
-        }
-        (Place::TopLevel, more) => paragraphs.extend([list(&sorted(more)), notes]),
-        _ => paragraphs.push(notes),
-    }
-    whole(&paragraphs)
-}
-
-fn whole(paragraphs: &[String]) -> Rendered {
-    let paragraphs: Vec<_> = paragraphs
-        .iter()
-        .filter(|one| !one.is_empty())
-        .cloned()
-        .collect();
-    let text = paragraphs.join("\n\n");
+fn whole(text: String) -> Rendered {
     let further = text.len();
     Rendered { text, further }
+}
+
+/// Joins what is not empty.
+fn join(parts: &[&str], separator: &str) -> String {
+    let parts = parts.iter().copied().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(separator)
 }
 
 /// The most severe first.
@@ -240,70 +183,57 @@ fn sign(wake: &Wake) -> &'static str {
 
 /// The line that ends an alert. `handed_over`: when the fallback command took it.
 fn status_line(alert: &Alert, handed_over: Option<Timestamp>, now: Timestamp) -> String {
-    let raised = alert.wake.raised_at();
-    let read = format!("read {}", clock(alert.read_at, now));
-    let raised_at = raised.map_or(read, |raised| format!("raised {}", clock(raised, now)));
+    let (dispatch, held) = (&alert.dispatch, &alert.held_back);
+    let (raised, counts) = (alert.wake.raised_at(), held.counts);
+    let time = match raised {
+        Some(raised) => format!("raised {}", clock(raised, now)),
+        None => format!("read {}", clock(alert.read_at, now)),
+    };
     let age = raised.map(|raised| now.duration_since(raised));
     let age = age.filter(|age| *age > OLD_WAKE);
     let age = age.map_or(String::new(), |age| format!(" ({} ago)", span(age)));
-    let mut parts = vec![alert.wake.category.clone(), raised_at + &age];
-    if alert.dispatch.number > 1 {
-        let since = clock(alert.dispatch.since, now);
-        parts.push(format!("alert {} since {since}", alert.dispatch.number));
-    }
-    let held = &alert.held_back;
-    if held.counts.repeat > 0 {
-        let repeats = count(held.counts.repeat, "repeat", "repeats");
-        parts.push(format!("{repeats} held back"));
-    }
-    if held.counts.silenced > 0 {
+    let silenced = || {
         let silence = held.silence.as_ref();
         let until = silence.map(|one| format!(" until {}", clock(one.until, now)));
-        let reason = silence.and_then(|one| one.reason.as_ref());
-        let reason = reason.map(|reason| format!(" ({reason})"));
-        parts.push(format!(
-            "{} silenced{}{}",
-            held.counts.silenced,
-            until.unwrap_or_default(),
-            reason.unwrap_or_default()
-        ));
-    }
-    if held.counts.acknowledged > 0 {
-        parts.push(format!("{} acknowledged", held.counts.acknowledged));
-    }
-    let counted = alert.dispatch.counted.filter(|counted| counted.count > 1);
-    if let Some(counted) = counted {
-        let since = clock(counted.raised, now);
-        parts.push(format!("seen {} times since {since}", counted.count));
-    }
+        let reason = silence.and_then(|one| Some(format!(" ({})", one.reason.as_ref()?)));
+        let (until, reason) = (until.unwrap_or_default(), reason.unwrap_or_default());
+        format!("{} silenced{until}{reason}", counts.silenced)
+    };
+    let alert_number = || {
+        let since = clock(dispatch.since, now);
+        format!("alert {} since {since}", dispatch.number)
+    };
+    let counted = dispatch.counted.filter(|counted| counted.count > 1);
+    let counted = counted.map(|one| (one.count, clock(one.raised, now)));
     let from = raised.unwrap_or(alert.read_at);
-    let newest = held
-        .newest
-        .filter(|newest| newest.duration_since(from) > MUCH_LATER);
-    parts.extend(newest.map(|newest| format!("last {}", clock(newest, now))));
-    let handed_over = handed_over.map(|at| clock(at, now));
-    parts.extend(handed_over.map(|at| format!("also sent by the fallback command {at}")));
-    parts.join(" · ")
+    let is_much_later = |newest: &Timestamp| newest.duration_since(from) > MUCH_LATER;
+    let newest = held.newest.filter(is_much_later);
+    let parts = [
+        Some(alert.wake.category.clone()),
+        Some(time + &age),
+        (dispatch.number > 1).then(alert_number),
+        (counts.repeat > 0).then(|| count(counts.repeat, "repeat", "repeats") + " held back"),
+        (counts.silenced > 0).then(silenced),
+        (counts.acknowledged > 0).then(|| format!("{} acknowledged", counts.acknowledged)),
+        counted.map(|(count, since)| format!("seen {count} times since {since}")),
+        newest.map(|newest| format!("last {}", clock(newest, now))),
+        handed_over.map(|at| format!("also sent by the fallback command {}", clock(at, now))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// The lines after the status line.
-fn notes(outcome: Option<&Outcome>, lines: &Lines) -> Vec<String> {
+fn notes(outcome: Option<&Outcome>, lines: &Lines) -> String {
     let cut_short = match outcome {
         Some(Outcome::Diagnosis { cut_short, .. }) => cut_short.as_ref(),
         _ => None,
     };
     let cut_short = cut_short.map(|by| format!("The engine cut this text short ({by})."));
-    let unwatched = lines
-        .unwatched
-        .map(|length| format!("Nothing was watched for {} before this.", span(length)));
-    cut_short.into_iter().chain(unwatched).collect()
-}
-
-fn with_notes(line: String, notes: &[String]) -> String {
-    let lines = std::iter::once(&line)
-        .chain(notes)
-        .filter(|line| !line.is_empty());
-    lines.cloned().collect::<Vec<_>>().join("\n")
+    let unwatched = lines.unwatched.map(span);
+    let unwatched =
+        unwatched.map(|length| format!("Nothing was watched for {length} before this."));
+    let notes = [cut_short, unwatched].into_iter().flatten();
+    notes.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

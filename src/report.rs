@@ -84,9 +84,6 @@ pub struct WakeReport {
     /// An earlier run dispatched it.
     #[serde(skip)]
     pub was_queued: bool,
-    /// The ids of the messages about it.
-    #[serde(skip)]
-    pub messages: Vec<String>,
 }
 
 /// What the summary and the exit code are made of.

@@ -1,13 +1,15 @@
 //! Kora's `daemon_snapshot.json`: which services its daemon calls healthy, and when it looked. It is
 //! replaced every 5 minutes; one that is older than 600 s says nothing.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::files::open_without_waiting;
+use crate::files::open_shared;
 use crate::json;
 use crate::text::{first_few, on_one_line};
 use crate::time::{span, utc};
@@ -34,13 +36,10 @@ impl Snapshot {
     /// The error says why there is none that is of use at `now`, and names the file.
     pub fn read(path: &Path, now: Timestamp) -> Result<Self, String> {
         let read = || {
-            let file = open_without_waiting(path)?;
-            if !file.metadata()?.is_file() {
-                return Err(io::Error::other("not a regular file"));
-            }
             let mut bytes = Vec::new();
+            let file = open_shared(path, File::options().read(true))?;
             file.take(MOST_BYTES).read_to_end(&mut bytes)?;
-            Ok(bytes)
+            Ok::<_, io::Error>(bytes)
         };
         let parsed = match read() {
             Ok(bytes) => Self::parse(&bytes, now),
@@ -51,12 +50,8 @@ impl Snapshot {
     }
 
     fn parse(bytes: &[u8], now: Timestamp) -> Result<Self, String> {
-        let value = json::parse(bytes);
-        let computed_at = |value: &Value| utc(value["computed_at"].as_str()?);
-        let Some((mut value, computed_at)) = value.and_then(|value| {
-            let computed_at = computed_at(&value)?;
-            Some((value, computed_at))
-        }) else {
+        let mut value = json::parse(bytes).unwrap_or_default();
+        let Some(computed_at) = value["computed_at"].as_str().and_then(utc) else {
             return Err("is no snapshot".to_owned());
         };
         let age = now.duration_since(computed_at);
@@ -77,10 +72,8 @@ impl Snapshot {
         probes: impl Iterator<Item = &'a str>,
         now: Timestamp,
     ) -> Option<String> {
-        match Self::read(path, now) {
-            Ok(snapshot) => snapshot.unknown(path, probes),
-            Err(trouble) => Some(trouble),
-        }
+        let read = Self::read(path, now);
+        read.map_or_else(Some, |snapshot| snapshot.unknown(path, probes))
     }
 
     /// Names those of the probes that it says nothing about.
@@ -89,14 +82,10 @@ impl Snapshot {
         path: &Path,
         probes: impl Iterator<Item = &'a str>,
     ) -> Option<String> {
-        let mut unknown: Vec<_> = probes
-            .filter(|probe| self.health(probe) == Health::Unknown)
-            .map(on_one_line)
-            .collect();
-        unknown.sort();
-        unknown.dedup();
-        let unknown = (!unknown.is_empty()).then(|| first_few(&unknown, 5))?;
-        Some(format!("{} does not know {unknown}", path.display()))
+        let unknown = probes.filter(|probe| self.health(probe) == Health::Unknown);
+        let unknown = Vec::from_iter(unknown.map(on_one_line).collect::<BTreeSet<_>>());
+        let path = path.display();
+        (!unknown.is_empty()).then(|| format!("{path} does not know {}", first_few(&unknown, 5)))
     }
 
     #[cfg(test)]

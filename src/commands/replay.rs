@@ -10,7 +10,6 @@ use log::LevelFilter;
 use super::check::SET_ENGINE;
 use crate::audit::file::LogFile;
 use crate::audit::generations::Checkpoint;
-use crate::audit::names::log_key;
 use crate::audit::row::Event;
 use crate::audit::seams::{Row, for_each_row};
 use crate::audit::wakes;
@@ -22,7 +21,7 @@ use crate::page;
 use crate::record::{Filter, Incident, Record};
 use crate::report::{Report, count, print_json, print_lines};
 use crate::run::Run;
-use crate::run::effects::Replay;
+use crate::run::effects::{Replay, Route};
 use crate::state::State;
 use crate::time::{self, DURATIONS, TIMES, span};
 
@@ -74,9 +73,14 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     })?;
     let format = args.format.format;
     let is_text = format == RecordFormat::Text;
-    let effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
-    let (run, counts) = replayed(&config, &only, effects, !is_text)?;
-    let report = run.report;
+    let mut effects = Replay::new(&config, !is_text, format == RecordFormat::Html);
+    let (run, counts) = replayed(&config, &only, &mut effects, !is_text)?;
+    let Run {
+        report,
+        state,
+        clock,
+        ..
+    } = run;
     if report.tally.wakes == 0 && file.is_plain() && report.rows.read > 0 {
         let mut holds_json = false;
         let read = for_each_row(&log, 0, "{", |_| holds_json = true);
@@ -93,10 +97,10 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
         }
         RecordFormat::Json => print_json(&report),
         RecordFormat::Html => {
-            let clock = run.effects.clock;
             let mut record = Record::default();
-            record.parts = Incident::of_state(run.state.log(&log), &config.debounce, clock);
-            let rows = run.effects.rows.iter().flatten();
+            let clock = clock.unwrap_or_default();
+            record.parts = Incident::of_state(state.log(&log), &config.debounce, clock);
+            let rows = effects.rows.iter().flatten();
             let rows = rows.filter_map(|row| serde_json::to_value(row).ok());
             rows.for_each(|row| record.take(&Row(row)));
             record.join(None);
@@ -118,14 +122,14 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
 fn replayed<'a>(
     config: &'a Config,
     only: &Only,
-    effects: Replay,
+    effects: &'a mut Replay,
     keeps_wakes: bool,
-) -> anyhow::Result<(Run<'a, Replay>, Counts)> {
+) -> anyhow::Result<(Run<'a>, Counts)> {
     let log = &config.paths.audit_log;
     let mut state = State::default();
     state.begin(log, Checkpoint::default(), Timestamp::now());
-    let report = Report::new(log_key(log), false);
-    let mut run = Run::new(config, state, effects, report).keeping_wakes(keeps_wakes);
+    let mut run = Run::new(config, state, effects, Route::Stdout);
+    run.keeps_wakes = keeps_wakes;
     let mut checkpoint = Checkpoint::default();
     let mut counts = Counts::default();
     let mut events = wakes::read_file(log, &mut checkpoint);
@@ -184,7 +188,8 @@ fn with_backoff(
     // What there is to say of the log was said the first time.
     let level = log::max_level();
     log::set_max_level(LevelFilter::Off);
-    let replayed = replayed(&config, only, Replay::new(&config, true, false), false);
+    let mut effects = Replay::new(&config, true, false);
+    let replayed = replayed(&config, only, &mut effects, false);
     log::set_max_level(level);
     let fewer = replayed?.0.report.tally.dispatched;
     let messages = count(fewer, "message", "messages");

@@ -8,46 +8,40 @@ use std::sync::mpsc::Receiver;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::Run;
-use super::effects::{Answered, Effects};
-use super::next::is_in_budget;
-use crate::engine::{Answer, Question, Reason, metadata};
-use crate::state::Durability;
+use super::effects::Answered;
+use super::next::BUDGET_PERIOD;
+use super::{Run, poll};
+use crate::engine::{Question, metadata};
+use crate::report::WakeReport;
 use crate::state::outbox::PromptSize;
 use crate::state::queue::Stage;
 use crate::state::text::load_wake;
+use crate::time::within;
 
 /// A question that was asked.
-pub(super) struct Asking {
+#[derive(Debug)]
+pub struct Asking {
     /// Of the investigation.
     pub id: String,
     pub session: String,
     pub asked_at: Timestamp,
     pub answers: Receiver<Answered>,
+    pub answered: Option<Answered>,
     pub prompt_size: PromptSize,
     /// Inode and length of the audit log when it was asked; `None` where there was none.
     pub log_end: Option<(u64, u64)>,
 }
 
-impl Asking {
-    /// No thread could be started, or it is gone.
-    pub fn lost(&self) -> Answered {
-        Answered {
-            answer: Answer::without(Reason::ConnectionError),
-            asked_at: self.asked_at,
-            took: std::time::Duration::ZERO,
-        }
-    }
-}
-
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     pub(super) fn ask(&mut self, id: &str) -> Result<()> {
         self.progress.is_fresh = false;
-        let now = self.effects.now();
+        let now = self.now();
         self.prune(now);
-        let Some(one) = self.state.queue.iter_mut().find(|one| one.id == id) else {
+        let at = self.state.queue.iter().position(|one| one.id == id);
+        let Some((engine, at)) = self.config.engine.as_ref().zip(at) else {
             return Ok(());
         };
+        let one = &mut self.state.queue[at];
         match &mut one.stage {
             Stage::Retrying(retry) => {
                 retry.tries += 1;
@@ -57,41 +51,43 @@ impl<E: Effects> Run<'_, E> {
             _ => one.attempts += 1,
         }
         if self.config.max_investigations_per_hour > 0 {
-            self.state
-                .questions
-                .retain(|asked| is_in_budget(*asked, now));
-            self.state.questions.push(now);
+            let questions = &mut self.state.questions;
+            questions.retain(|asked| within(now, *asked, BUDGET_PERIOD));
+            questions.push(now);
         }
-        self.note_unsaved(Durability::Full);
-        self.commit_unsaved()?;
-        let one = self.investigation(id).cloned();
-        let Some((engine, one)) = self.config.engine.as_ref().zip(one) else {
-            return Ok(());
-        };
+        self.commit()?;
+        let one = self.state.queue[at].clone();
         let (prompt, prompt_size) = self.prompt(&one);
         let session = one.subject().caller_session_id();
+        if self.report.dry_run {
+            let set = |wake: &mut WakeReport| wake.prompt = Some(prompt.clone());
+            self.report(id, &one.alerts, one.is_pending(), set);
+        }
         let question = Question {
             prompt,
             key: id.to_owned(),
             asked_at: now,
             caller_session_id: session.clone(),
-            metadata: metadata(&load_wake(one.main_wake(), self.effects.texts())),
+            metadata: metadata(&load_wake(one.main_wake(), self.store.texts())),
         };
-        if self.report.dry_run {
-            let prompt = question.prompt.clone();
-            self.report_wakes_of(id);
-            self.report(id, |wake| wake.prompt = Some(prompt.clone()));
-        }
-        self.progress.asking = Some(id.to_owned());
-        self.asking = Some(Asking {
+        self.progress.asking = Some(Asking {
             id: id.to_owned(),
             session,
             asked_at: now,
             prompt_size,
             log_end: log_end(&self.config.paths.audit_log),
             answers: self.effects.ask(engine, question),
+            answered: None,
         });
         Ok(())
+    }
+
+    /// Notes the answer, should it have come.
+    pub(super) fn note_answer(&mut self) {
+        if let Some(asking) = &mut self.progress.asking {
+            let before = asking.answered.take();
+            asking.answered = before.or_else(|| poll(&asking.answers, Answered::lost));
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 //! replay share their logic and differ only in what they pass here.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -12,57 +11,31 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use log::warn;
 
-use super::hand_over::{self, Handed};
 use crate::cli::To;
 use crate::config::Config;
-use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Usage};
+use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Reason, Usage};
 use crate::files::is_same_file;
 use crate::http::Http;
 use crate::incident::Silence;
 use crate::outcome;
 use crate::report;
-use crate::slack::{self, Posted, SlackConfig, Thread};
+use crate::slack::{self, NotPosted, Posted, Thread, Trouble};
 use crate::state::outbox::Message;
-use crate::state::{Durability, Folder, State, Store, silences, undelivered};
+use crate::state::{Durability, State, Store, silences, undelivered};
 use crate::terminal::Waiting;
 use crate::text;
-use crate::time::full;
 
 /// What a run may do. What must not be lost has no default: each kind of run says what becomes of it.
 pub trait Effects {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
     fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()>;
-    /// Where outcome rows are, the oldest first.
-    fn outcome_files(&self) -> Vec<PathBuf>;
-    fn is_replay(&self) -> bool {
-        false
-    }
-    /// Where the long texts are.
-    fn texts(&self) -> &Folder;
     /// Asks the engine, once. The answer comes while this thread does other things.
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered>;
-    /// How the messages go out.
-    fn route(&self) -> Route;
     /// Makes one request; `text` is unescaped and no longer than the route takes.
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
-    /// Waits for something other than the engine.
-    fn pause(&mut self, _: Duration) {}
     /// Writes what became of a dispatch, and returns whether that is a row in the audit log itself. A failure
     /// is a warning and no more.
     fn record(&mut self, _: &outcome::Row) -> bool {
         false
-    }
-    /// Runs the fallback command while this thread does other things.
-    fn hand_over(&mut self, handed: Handed) -> Receiver<Result<()>> {
-        let (_, receiver) = mpsc::channel();
-        drop(handed);
-        receiver
-    }
-    /// Returns the silences, those that are over among them.
-    fn silences(&self) -> Vec<Silence> {
-        Vec::new()
     }
     /// Removes a silence that is over.
     fn remove_silence(&mut self, _: &Silence) {}
@@ -80,14 +53,20 @@ pub trait Effects {
 #[derive(Debug)]
 pub struct Answered {
     pub answer: Answer,
-    pub asked_at: Timestamp,
     pub took: Duration,
 }
 
+impl Answered {
+    /// No thread could be started, or it is gone: the engine was not reached.
+    pub fn lost() -> Self {
+        let (answer, took) = (Answer::without(Reason::ConnectionError), Duration::ZERO);
+        Self { answer, took }
+    }
+}
+
 /// How the messages of a run go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    #[default]
     Slack,
     /// This variable is not set: everything stays queued.
     SlackWithout(&'static str),
@@ -100,6 +79,16 @@ pub enum Route {
 }
 
 impl Route {
+    /// `is_quiet`: messages for stdout are kept from it, since the report has them.
+    pub fn of(config: &Config, to: To, is_quiet: bool) -> Self {
+        match (to, config.missing_for_slack()) {
+            (To::Stdout, _) if is_quiet => Self::Report,
+            (To::Stdout, _) => Self::Stdout,
+            (To::Slack, Some(variable)) => Self::SlackWithout(variable),
+            (To::Slack, None) => Self::Slack,
+        }
+    }
+
     /// Whether messages are printed, each with everything there is to say.
     pub fn is_printed(self) -> bool {
         matches!(self, Self::Stdout | Self::Report)
@@ -112,101 +101,54 @@ impl Route {
 }
 
 /// A real run.
-pub struct Live {
-    store: Store,
+pub struct Live<'a> {
+    pub store: Store,
+    config: &'a Config,
     http: Arc<Http>,
-    slack: SlackConfig,
-    /// The variable without which nothing can be sent.
-    missing: Option<&'static str>,
-    outcome_log: Option<PathBuf>,
-    audit_log: PathBuf,
     to: To,
-    stdout: Printer,
+    printed: u64,
 }
 
-impl Live {
-    /// `quiet`: messages for stdout are kept from it, since the report has them.
-    pub fn new(config: &Config, store: Store, to: To, quiet: bool) -> Self {
+impl<'a> Live<'a> {
+    pub fn new(config: &'a Config, store: Store, to: To) -> Self {
         Self {
             store,
+            config,
             http: Arc::new(config.http()),
-            slack: config.slack.clone(),
-            missing: config.missing_for_slack(),
-            outcome_log: config.paths.outcome_log.clone(),
-            audit_log: config.paths.audit_log.clone(),
             to,
-            stdout: Printer::new(quiet),
+            printed: 0,
         }
-    }
-
-    /// Removes what an earlier run has left.
-    pub fn sweep(&mut self, state: &mut State) {
-        self.store.sweep(state);
     }
 }
 
-impl Effects for Live {
+impl Effects for Live<'_> {
     fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()> {
         self.store.commit(state, durability)
-    }
-
-    fn texts(&self) -> &Folder {
-        self.store.texts()
-    }
-
-    fn outcome_files(&self) -> Vec<PathBuf> {
-        outcome_files(&self.store)
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
         ask(&self.http, engine, question)
     }
 
-    fn route(&self) -> Route {
-        match (self.to, self.missing) {
-            (To::Stdout, _) if self.stdout.is_quiet => Route::Report,
-            (To::Stdout, _) => Route::Stdout,
-            (To::Slack, Some(variable)) => Route::SlackWithout(variable),
-            (To::Slack, None) => Route::Slack,
-        }
-    }
-
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted {
-        match self.to {
-            To::Slack => {
-                let _waiting = Waiting::for_what("sending the message to Slack");
-                slack::post(&self.http, &self.slack, text, thread)
-            }
-            To::Stdout => match self.stdout.print(text) {
-                Ok(()) => Posted::Delivered(None),
-                Err(error) => Posted::Refused {
-                    cause: format!("stdout: {error}"),
-                },
-            },
+        if self.to == To::Slack {
+            let _waiting = Waiting::for_what("sending the message to Slack");
+            return slack::post(&self.http, &self.config.slack, text, thread);
         }
-    }
-
-    fn pause(&mut self, length: Duration) {
-        let _waiting = Waiting::for_what("waiting for Slack");
-        thread::sleep(length);
+        match print(text, &mut self.printed) {
+            Ok(()) => Ok(None),
+            Err(error) => Err(NotPosted::new(Trouble::Refused, format!("stdout: {error}"))),
+        }
     }
 
     fn record(&mut self, row: &outcome::Row) -> bool {
-        let named = self.outcome_log.as_deref();
+        let named = self.config.paths.outcome_log.as_deref();
         let appended = outcome::append(named, &self.store.dir, row);
         let is_named = appended.unwrap_or_else(|error| {
             warn!("the outcome row is lost: {error:#}");
             false
         });
-        is_named && named.is_some_and(|named| is_same_file(named, &self.audit_log))
-    }
-
-    fn hand_over(&mut self, handed: Handed) -> Receiver<Result<()>> {
-        hand_over::begin(handed)
-    }
-
-    fn silences(&self) -> Vec<Silence> {
-        silences::list(&self.store)
+        is_named && named.is_some_and(|named| is_same_file(named, &self.config.paths.audit_log))
     }
 
     fn remove_silence(&mut self, silence: &Silence) {
@@ -220,7 +162,7 @@ impl Effects for Live {
     }
 
     fn has_reaction(&mut self, message: &Thread, name: &str) -> Result<bool, String> {
-        slack::has_reaction(&self.http, &self.slack, message, name)
+        slack::has_reaction(&self.http, &self.config.slack, message, name)
     }
 
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()> {
@@ -228,175 +170,117 @@ impl Effects for Live {
     }
 }
 
-fn outcome_files(store: &Store) -> Vec<PathBuf> {
-    vec![store.path(outcome::TURNED_FILE), store.path(outcome::FILE)]
-}
-
-/// Asks on a thread of its own, which a run that ends without waiting for it takes along.
 fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
-    let (sender, receiver) = mpsc::channel();
     let (http, engine) = (Arc::clone(http), engine.clone());
     let ask = move || {
         let about = question.metadata["probe_name"].as_str().unwrap_or_default();
         let _waiting = Waiting::for_what(&format!("asking the engine about {about}"));
-        let (asked_at, begun) = (question.asked_at, Instant::now());
-        let answer = engine::ask(&engine, &http, &question);
-        let took = begun.elapsed();
-        // Nobody may be waiting any more; then the answer is dropped.
-        let _ = sender.send(Answered {
-            answer,
-            asked_at,
-            took,
-        });
+        let begun = Instant::now();
+        Answered {
+            answer: engine::ask(&engine, &http, &question),
+            took: begun.elapsed(),
+        }
     };
-    if let Err(error) = thread::Builder::new().spawn(ask) {
+    in_background(ask, |error| {
         warn!("cannot start a thread to ask the engine: {error}");
+        Answered::lost()
+    })
+}
+
+/// Does something on a thread of its own, which a run that ends without waiting for it takes along, and wakes
+/// this thread when it is done.
+pub(super) fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    failed: impl FnOnce(io::Error) -> T,
+) -> Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    let (done, caller) = (sender.clone(), thread::current());
+    let work = move || {
+        // Nobody may be waiting any more; then the result is dropped.
+        let _ = done.send(work());
+        caller.unpark();
+    };
+    if let Err(error) = thread::Builder::new().spawn(work) {
+        let _ = sender.send(failed(error));
     }
     receiver
 }
 
-/// Prints messages to stdout with a blank line between them.
-struct Printer {
-    is_quiet: bool,
-    printed: u64,
-}
-
-impl Printer {
-    fn new(is_quiet: bool) -> Self {
-        Self {
-            is_quiet,
-            printed: 0,
-        }
-    }
-
-    fn print(&mut self, text: &str) -> io::Result<()> {
-        if self.is_quiet {
-            return Ok(());
-        }
-        report::check_stdout()?;
-        let blank = if self.printed > 0 { "\n" } else { "" };
-        let mut stdout = io::stdout().lock();
-        self.printed += 1;
-        writeln!(stdout, "{blank}{}", text::for_terminal(text))?;
-        stdout.flush()
-    }
+/// Prints a message to stdout, after a blank line where it is not the first.
+fn print(text: &str, printed: &mut u64) -> io::Result<()> {
+    report::check_stdout()?;
+    let blank = if *printed > 0 { "\n" } else { "" };
+    *printed += 1;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{blank}{}", text::for_terminal(text))?;
+    stdout.flush()
 }
 
 /// A dry run: the logic of the next run, and none of its effects.
-pub struct DryRun {
-    pub store: Store,
-}
+pub struct DryRun;
 
 impl Effects for DryRun {
     fn commit(&mut self, _: &mut State, _: Durability) -> Result<()> {
         Ok(())
     }
 
-    fn texts(&self) -> &Folder {
-        self.store.texts()
-    }
-
-    fn outcome_files(&self) -> Vec<PathBuf> {
-        outcome_files(&self.store)
-    }
-
-    fn silences(&self) -> Vec<Silence> {
-        silences::list(&self.store)
-    }
-
     fn give_up(&mut self, _: &Message, _: &str, _: Timestamp) -> Result<()> {
         Ok(())
     }
 
-    fn ask(&mut self, _: &EngineConfig, question: Question) -> Receiver<Answered> {
-        let text = "(the engine's diagnosis; a dry run does not ask)";
+    fn ask(&mut self, _: &EngineConfig, _: Question) -> Receiver<Answered> {
+        let result = Diagnosis::new("(the engine's diagnosis; a dry run does not ask)");
+        let (result, usage) = (result.map_err(Failure::from), Usage::default());
+        let (answer, took) = (Answer { result, usage }, Duration::ZERO);
         let (sender, receiver) = mpsc::channel();
-        let _ = sender.send(Answered {
-            answer: Answer {
-                result: Diagnosis::new(text).map_err(Failure::from),
-                usage: Usage::default(),
-            },
-            asked_at: question.asked_at,
-            took: Duration::ZERO,
-        });
+        let _ = sender.send(Answered { answer, took });
         receiver
     }
 
-    fn route(&self) -> Route {
-        Route::Nowhere
-    }
-
     fn post(&mut self, _: &str, _: Option<&Thread>) -> Posted {
-        Posted::Refused {
-            cause: "a dry run sends nothing".to_owned(),
-        }
+        Err(NotPosted::new(Trouble::Refused, "a dry run sends nothing"))
     }
 }
 
-/// A replay: messages to stdout by the rows' own clock, no Slack and no state.
+/// A replay: messages to stdout, no Slack and no state.
 pub struct Replay {
     http: Arc<Http>,
-    stdout: Printer,
-    pub clock: Timestamp,
+    is_quiet: bool,
+    printed: u64,
     /// The outcome rows, where they are kept.
     pub rows: Option<Vec<outcome::Row>>,
     /// What kept the last message from being printed: the next commit ends the replay with it.
     failure: Option<io::Error>,
-    texts: Folder,
-    log: PathBuf,
 }
 
 impl Replay {
-    /// `quiet`: messages are kept from stdout, since the report has them.
-    pub fn new(config: &Config, quiet: bool, keeps_rows: bool) -> Self {
+    /// `is_quiet`: messages are kept from stdout, since the report has them.
+    pub fn new(config: &Config, is_quiet: bool, keeps_rows: bool) -> Self {
         Self {
             http: Arc::new(config.http()),
-            stdout: Printer::new(quiet),
-            clock: Timestamp::UNIX_EPOCH,
+            is_quiet,
+            printed: 0,
             rows: keeps_rows.then(Vec::new),
             failure: None,
-            texts: Folder::new(Path::new(""), "texts"),
-            log: config.paths.audit_log.clone(),
         }
     }
 }
 
 impl Effects for Replay {
-    fn now(&self) -> Timestamp {
-        self.clock
-    }
-
     fn commit(&mut self, _: &mut State, _: Durability) -> Result<()> {
-        match self.failure.take() {
-            Some(error) => Err(error).context("cannot print a message"),
-            None => Ok(()),
-        }
-    }
-
-    fn texts(&self) -> &Folder {
-        &self.texts
-    }
-
-    fn outcome_files(&self) -> Vec<PathBuf> {
-        vec![self.log.clone()]
-    }
-
-    fn is_replay(&self) -> bool {
-        true
+        let printed = self.failure.take().map_or(Ok(()), Err);
+        printed.context("cannot print a message")
     }
 
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
         ask(&self.http, engine, question)
     }
 
-    fn route(&self) -> Route {
-        Route::Stdout
-    }
-
     fn post(&mut self, text: &str, _: Option<&Thread>) -> Posted {
-        let text = format!("{}\n{text}", full(self.clock));
-        self.failure = self.stdout.print(&text).err();
-        Posted::Delivered(None)
+        if !self.is_quiet {
+            self.failure = print(text, &mut self.printed).err();
+        }
+        Ok(None)
     }
 
     fn give_up(&mut self, _: &Message, _: &str, _: Timestamp) -> Result<()> {

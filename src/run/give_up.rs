@@ -1,39 +1,33 @@
 //! Gives a message up: a file in `undelivered/`, then the commit that takes it out of the outbox.
 
-use std::collections::HashSet;
-
 use anyhow::Result;
 use log::warn;
 
-use super::Run;
-use super::effects::Effects;
-use crate::incident::Pair;
+use super::{Run, incident_of, note_message};
 use crate::outcome;
 use crate::report::count;
 use crate::state::outbox::{Content, Message, Outcome, Place};
-use crate::state::queue::Alert;
-use crate::state::{Durability, Store, undelivered};
+use crate::state::{Durability, State, undelivered};
 
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     /// Moves a message to `undelivered/`, and only then out of the outbox. Where that cannot be written, it
     /// stays for the next run to move, is sent no more, and the others go on.
     pub(super) fn give_up(&mut self, id: &str, reason: &str) -> Result<()> {
-        let now = self.effects.now();
-        self.record(id, false);
-        let Some(message) = self.state.message_mut(id) else {
+        let Some(at) = self.state.position(id) else {
             return Ok(());
         };
+        self.record(at, false);
+        let now = self.now();
+        let message = &mut self.state.outbox[at];
         let lost = message.given_up();
         if let Err(error) = self.effects.give_up(&lost, reason, now) {
             message.cause = Some(format!("{reason}, and undelivered/ cannot be written"));
             message.given_up = Some(reason.to_owned());
-            let lost = message.clone();
             self.progress.sending.unwritable.insert(id.to_owned());
             self.settle_lost(&lost);
-            self.note_unsaved(Durability::Full);
             let warning = format!("messages that were given up stay queued: {error:#}");
             self.warn_once("undelivered", warning);
-            return self.commit_unsaved();
+            return self.commit();
         }
         let about = message.subject().probe;
         warn!(
@@ -42,33 +36,22 @@ impl<E: Effects> Run<'_, E> {
         if reason == "expired" {
             self.report.outbox.expired += 1;
         }
-        self.remove_lost(id);
-        for row in outcome::undelivered(&lost, reason, now) {
-            self.record_row(&row);
-        }
-        self.commit_unsaved()
+        self.remove_lost(at, reason);
+        self.commit()
     }
 
-    /// Takes out what lies in `undelivered/` under one of these ids: a run or a reset was killed between
-    /// the two.
-    pub fn drop_given_up(&mut self, ids: &HashSet<String>) -> Result<()> {
+    /// Takes out what lies in `undelivered/`, too: a run or a reset was killed between the two.
+    pub fn drop_given_up(&mut self) -> Result<()> {
+        // A folder that cannot be read cannot be written either, and is warned of when it has to be.
+        let ids = undelivered::ids(&self.store).unwrap_or_default();
         let queue = &mut self.state.queue;
         let before = queue.len();
         queue.retain(|one| !ids.contains(&one.id));
-        let dropped = before - queue.len();
-        self.report.tally.undelivered += dropped as u64;
-        let outbox = self.state.outbox.iter();
-        let lost = outbox.filter(|message| ids.contains(&message.id) && !message.is_retried);
-        let lost: Vec<_> = lost.map(|message| message.id.clone()).collect();
-        for id in lost {
-            self.record(&id, false);
-            let now = self.effects.now();
-            if let Some(message) = self.state.message(&id) {
-                for row in outcome::undelivered(message, "interrupted", now) {
-                    self.record_row(&row);
-                }
-            }
-            self.remove_lost(&id);
+        self.report.tally.undelivered += (before - queue.len()) as u64;
+        let is_lost = |message: &Message| ids.contains(&message.id) && !message.is_retried;
+        while let Some(at) = self.state.outbox.iter().position(is_lost) {
+            self.record(at, false);
+            self.remove_lost(at, "interrupted");
         }
         let number = self.report.tally.undelivered;
         if number == 0 {
@@ -76,41 +59,37 @@ impl<E: Effects> Run<'_, E> {
         }
         let messages = count(number, "message is", "messages are");
         warn!("{messages} in undelivered/ since an earlier run or reset was killed");
-        self.note_unsaved(Durability::Full);
-        self.commit_unsaved()
+        self.commit()
     }
 
     /// Removes the files of messages that lie in the outbox again: only then are they sent.
-    pub fn finish_retries(&mut self, store: &Store) {
+    pub fn finish_retries(&mut self) {
         let mut failed = None;
-        for message in self
-            .state
-            .outbox
-            .iter_mut()
-            .filter(|message| message.is_retried)
-        {
-            match undelivered::remove(store, &message.id) {
+        for message in self.state.outbox.iter_mut().filter(|one| one.is_retried) {
+            match undelivered::remove(&self.store, &message.id) {
+                Err(error) => failed = Some(error),
                 Ok(()) => {
                     message.is_retried = false;
                     self.unsaved = Some(Durability::Full);
                 }
-                Err(error) => failed = Some(error),
             }
         }
         if let Some(error) = failed {
-            let warning =
-                format!("messages that were taken back from undelivered/ stay queued: {error:#}");
-            self.warn_once("undelivered", warning);
+            let what = "messages that were taken back from undelivered/ stay queued";
+            self.warn_once("undelivered", format!("{what}: {error:#}"));
         }
     }
 
-    fn remove_lost(&mut self, id: &str) {
-        if let Some(message) = self.state.remove_message(id) {
-            self.settle_lost(&message);
-        }
+    fn remove_lost(&mut self, at: usize, reason: &str) {
+        let Some(lost) = self.state.outbox.remove(at) else {
+            return;
+        };
+        self.settle_lost(&lost);
         self.report.tally.undelivered += 1;
         self.state.counters.undelivered += 1;
-        self.note_unsaved(Durability::Full);
+        for row in outcome::undelivered(&lost, reason, self.now()) {
+            self.record_row(&row);
+        }
     }
 
     /// What follows a message that was given up has to stand alone. Where a part of that was delivered, it
@@ -119,45 +98,36 @@ impl<E: Effects> Run<'_, E> {
         if lost.parts() > 0 {
             return;
         }
-        let place = Place::After(lost.id.clone());
+        let after = Place::After(lost.id.clone());
         self.state.settle(&lost.id, None);
-        let is_recovery = |one: &&Message| matches!(one.content, Content::Recovery { .. });
-        let following = self.state.outbox.iter().filter(|one| one.place == place);
-        let (recoveries, results): (Vec<_>, Vec<_>) = following.partition(is_recovery);
-        let following = results.into_iter().chain(recoveries);
-        let following: Vec<_> = following.map(|one| one.id.clone()).collect();
-        for id in following {
-            let Some(mut message) = self.state.remove_for_change(&id) else {
-                continue;
-            };
-            let place = match &message.content {
-                Content::Recovery { alert, .. } => self.place_of_recovery(&message.log, alert),
-                Content::HeardAgain { .. } => None,
-                _ => {
-                    message.stand_alone(lost);
-                    self.note_message(&message);
-                    Some(Place::TopLevel)
-                }
-            };
-            match place {
-                Some(place) => {
-                    message.place = place;
-                    self.state.put_back(message);
-                }
-                None => drop(self.state.remove_message(&id)),
+        let State { outbox, logs, .. } = &mut self.state;
+        for message in outbox.iter_mut().filter(|one| one.place == after) {
+            if matches!(message.content, Content::Result { .. }) {
+                message.stand_alone(lost);
+                note_message(logs, message);
             }
         }
+        // A recovery belongs to another message of its incident, the results that now stand alone among them.
+        for message in outbox.iter_mut().filter(|one| one.place == after) {
+            if let Content::Recovery { alert, .. } = &message.content
+                && let Some(incident) = incident_of(logs.get_mut(&message.log), alert)
+                && let Some(first) = &incident.first_message
+            {
+                message.place = Place::of(first);
+            }
+        }
+        // What is left is about something of which nobody has heard.
+        self.state.outbox.retain(|one| one.place != after);
     }
+}
 
-    /// Where a recovery belongs whose message was given up: another message of its incident. `None`: nobody
-    /// has heard of the incident.
-    fn place_of_recovery(&self, log: &str, alert: &Alert) -> Option<Place> {
-        let incidents = &self.state.logs.get(log)?.incidents;
-        let incident = incidents.get(&Pair::of(&alert.wake))?;
-        let first = incident.first_message.as_ref();
-        first
-            .filter(|_| incident.first_wake == alert.dispatch.since)
-            .map(Place::of)
+impl Content {
+    /// Makes alerts that say everything themselves of what was announced or is a result.
+    pub fn make_alert(&mut self, outcome: Outcome) {
+        if let Self::Announcement { alerts } | Self::Result { alerts, .. } = self {
+            let alerts = std::mem::take(alerts);
+            *self = Self::Alert { alerts, outcome };
+        }
     }
 }
 
@@ -165,11 +135,8 @@ impl Message {
     /// Returns the message as it goes to `undelivered/`: nothing will follow it.
     pub fn given_up(&self) -> Self {
         let mut lost = self.clone();
-        if let Content::Announcement { alerts } = &mut lost.content {
-            lost.content = Content::Alert {
-                alerts: std::mem::take(alerts),
-                outcome: Outcome::Unsaid,
-            };
+        if matches!(lost.content, Content::Announcement { .. }) {
+            lost.content.make_alert(Outcome::Unsaid);
             lost.make_text_anew();
         }
         lost
@@ -186,15 +153,12 @@ impl Message {
     /// Says everything itself, since the message that it follows was given up.
     fn stand_alone(&mut self, lost: &Message) {
         self.place = Place::TopLevel;
-        if let Content::Result { alerts, outcome } = &mut self.content {
-            let mut alerts = std::mem::take(alerts);
-            for (alert, lost) in alerts.iter_mut().zip(lost.content.alerts()) {
-                alert.held_back.merge(lost.held_back.clone());
-            }
-            self.content = Content::Alert {
-                alerts,
-                outcome: outcome.clone(),
-            };
+        let alerts = self.content.alerts_mut().iter_mut();
+        for (alert, lost) in alerts.zip(lost.content.alerts()) {
+            alert.held_back.merge(lost.held_back.clone());
+        }
+        if let Some(outcome) = self.content.outcome().cloned() {
+            self.content.make_alert(outcome);
         }
         self.unwatched = self.unwatched.or(lost.unwatched);
         self.hand_over.clone_from(&lost.hand_over);

@@ -7,18 +7,18 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Run;
-use super::effects::Effects;
 use crate::audit::tail::{Tail, Window};
 use crate::audit::wake::Wake;
-use crate::context::earlier::{Earlier, Past};
+use crate::context::earlier::Past;
 use crate::context::lines::{also, before, runbook_link, runbook_quote};
 use crate::context::runbook::{self, Runbook};
 use crate::context::{Context, IncidentSoFar, Mode, OtherAlert, Subject};
 use crate::engine::{self, Knowledge};
-use crate::incident::{Incident, Pair};
+use crate::incident::{HeldCounts, Pair};
 use crate::logger::{RUNBOOK, warn_lasting};
 use crate::mask::Masker;
 use crate::message::Lines;
+use crate::outcome::{FILE, TURNED_FILE};
 use crate::random::random_id;
 use crate::snapshot::Snapshot;
 use crate::state::outbox::{Message, Outcome, PromptSize};
@@ -30,44 +30,31 @@ const TAIL_PERIOD: Duration = Duration::from_secs(30);
 /// How many bytes of outcome rows are read.
 const MOST_OUTCOMES: u64 = 8 * 1024 * 1024;
 
-/// What was read so far.
-#[derive(Default)]
-pub(super) struct Known {
-    tail: Option<(Duration, Tail)>,
-    past: Option<Past>,
-}
-
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     /// Returns the prompt, and how much of it is context and runbook.
     pub(super) fn prompt(&mut self, one: &Investigation) -> (String, PromptSize) {
-        let now = self.effects.now();
-        let wakes: Vec<Wake> = {
-            let texts = self.effects.texts();
-            let wakes = one.alerts.iter().map(|alert| load_wake(&alert.wake, texts));
-            wakes.map(Cow::into_owned).collect()
-        };
+        let now = self.now();
+        let texts = self.store.texts();
+        let wakes = one.alerts.iter().map(|alert| load_wake(&alert.wake, texts));
+        let wakes: Vec<Wake> = wakes.map(Cow::into_owned).collect();
         let mode = self.config.context.mode;
+        let is_on = mode != Mode::Off;
+        let from = one.alerts.iter().map(raised).min().unwrap_or(now);
         self.read_past();
-        if mode != Mode::Off {
-            self.read_tail(&one.alerts, now);
+        if is_on {
+            self.read_tail(from, now);
         }
         let snapshot = Snapshot::read(&self.config.paths.snapshot_path, now).ok();
         let subjects = wakes.iter().zip(&one.alerts);
-        let from = one.alerts.iter().map(raised).min().unwrap_or(now);
+        let subjects = subjects.map(|(wake, alert)| self.subject(wake, alert, now));
+        let tail = self.tail.as_ref().map(|(_, tail)| tail);
         let context = Context {
             mode,
             now,
-            subjects: subjects
-                .map(|(wake, alert)| self.subject(wake, alert, now))
-                .collect(),
-            snapshot: snapshot.as_ref().filter(|_| mode != Mode::Off),
+            subjects: subjects.collect(),
+            snapshot: snapshot.as_ref().filter(|_| is_on),
             others: self.others(&one.alerts, from, now),
-            tail: self
-                .known
-                .tail
-                .as_ref()
-                .map(|(_, tail)| tail)
-                .filter(|_| mode != Mode::Off),
+            tail,
             masker: self.masker(),
         };
         let context = context.render();
@@ -85,7 +72,7 @@ impl<E: Effects> Run<'_, E> {
         (engine::prompt(&wakes, &knowledge, &random_id()), size)
     }
 
-    /// Returns what a message about these alerts says besides its content.
+    /// Returns what a message says besides its content.
     pub(super) fn lines(&mut self, message: &Message) -> Lines {
         let mut lines = Lines {
             unwatched: message.unwatched.map(SignedDuration::from_secs),
@@ -93,91 +80,84 @@ impl<E: Effects> Run<'_, E> {
             ..Lines::default()
         };
         let alerts = message.content.alerts();
-        let [alert] = alerts else {
+        let ([alert], true) = (alerts, message.content.is_alert()) else {
             return lines;
         };
-        let outcome = message.content.outcome();
-        if !message.content.is_alert() {
-            return lines;
-        }
-        let now = self.effects.now();
+        let now = self.now();
         let runbook = self.runbook(alerts).own;
-        if let Some(Outcome::Diagnosis { .. }) = outcome {
-            lines.runbook = runbook_link(runbook.as_deref());
-            return lines;
-        }
-        self.read_past();
-        let length = self.config.context.length;
-        let others = self.others(alerts, now, now);
-        let earlier = self.known.past.as_ref().and_then(|past| {
-            let wake = &alert.wake;
-            past.diagnosed(&wake.probe, &wake.category, alert.dispatch.since)
-        });
-        let paragraph = [
-            also(&others, length),
-            before(earlier, now),
-            runbook_quote(runbook.as_deref()),
-        ];
-        lines.before = paragraph
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("\n");
+        let paragraph = match message.content.outcome() {
+            Some(Outcome::Diagnosis { .. }) => vec![runbook_link(runbook.as_deref())],
+            _ => {
+                self.read_past();
+                let (wake, since) = (&alert.wake, alert.dispatch.since);
+                let past = self.past.as_ref();
+                let earlier =
+                    past.and_then(|past| past.diagnosed(&wake.probe, &wake.category, since));
+                vec![
+                    also(&self.others(alerts, now, now), self.config.context.length),
+                    before(earlier, now),
+                    runbook_quote(runbook.as_deref()),
+                ]
+            }
+        };
+        let paragraph: Vec<_> = paragraph.into_iter().flatten().collect();
+        lines.before = paragraph.join("\n");
         lines
     }
 
     fn masker(&self) -> Masker<'_> {
         Masker {
-            secrets: &self.secrets,
+            secrets: self.config.secrets(),
         }
     }
 
     fn read_past(&mut self) {
-        if self.known.past.is_none() {
-            let files = self.effects.outcome_files();
+        if self.past.is_none() {
+            let files = match self.clock {
+                Some(_) => vec![self.config.paths.audit_log.clone()],
+                None => [TURNED_FILE, FILE].map(|file| self.store.path(file)).into(),
+            };
             let files = files.iter().map(|file| file.as_path());
-            self.known.past = Some(Past::read(files, MOST_OUTCOMES, self.masker()));
+            self.past = Some(Past::read(files, MOST_OUTCOMES, self.masker()));
         }
     }
 
-    fn read_tail(&mut self, alerts: &[Alert], now: Timestamp) {
+    fn read_tail(&mut self, from: Timestamp, now: Timestamp) {
         let elapsed = self.begun.elapsed();
+        let is_replay = self.clock.is_some();
         let is_recent = |(read, _): &(Duration, Tail)| elapsed.saturating_sub(*read) < TAIL_PERIOD;
-        if self.known.tail.as_ref().is_some_and(is_recent) && !self.effects.is_replay() {
+        if self.tail.as_ref().is_some_and(is_recent) && !is_replay {
             return;
         }
-        let first = alerts.iter().map(raised).min().unwrap_or(now);
         let window = Window {
-            from: first
-                .checked_sub(self.config.context.length)
-                .unwrap_or(Timestamp::MIN),
+            from: self.before(from),
             until: now,
         };
         let log = &self.config.paths.audit_log;
-        let tail = match self.effects.is_replay() {
+        let tail = match is_replay {
             true => Tail::of_replay(log, u64::MAX, window, self.masker()),
             false => Tail::of_log(log, window, self.masker()),
         };
-        self.known.tail = Some((elapsed, tail));
+        self.tail = Some((elapsed, tail));
     }
 
-    fn incident(&self, pair: &Pair) -> Option<&Incident> {
-        self.state.logs.get(&self.log)?.incidents.get(pair)
+    /// When the context of an alert of that time begins.
+    fn before(&self, time: Timestamp) -> Timestamp {
+        let begin = time.checked_sub(self.config.context.length);
+        begin.unwrap_or(Timestamp::MIN)
     }
 
     fn subject<'w>(&self, wake: &'w Wake, alert: &Alert, now: Timestamp) -> Subject<'w> {
         let since = alert.dispatch.since;
-        let past = self.known.past.as_ref();
+        let past = self.past.as_ref();
         let (probe, category) = (&wake.probe, &wake.category);
         let last = past.and_then(|past| past.diagnosed(probe, category, now));
         let last = last.filter(|last| last.at >= since);
-        let incident = self.incident(&Pair::of(wake));
-        let held = incident
-            .map(|incident| incident.held_back.counts)
-            .unwrap_or_default();
-        let titles = incident
-            .map(|incident| incident.titles.clone())
-            .unwrap_or_default();
+        let log = self.state.logs.get(&self.log);
+        let incident = log.and_then(|log| log.incidents.get(&Pair::of(wake)));
+        let held = incident.map_or(HeldCounts::default(), |one| one.held_back.counts);
+        let mut titles = incident.map_or(Vec::new(), |one| one.titles.clone());
+        titles.retain(|title| *title != wake.title);
         Subject {
             wake,
             incident: IncidentSoFar {
@@ -189,29 +169,19 @@ impl<E: Effects> Run<'_, E> {
                     ("silenced", held.silenced),
                     ("acknowledged", held.acknowledged),
                 ],
-                earlier_titles: titles
-                    .into_iter()
-                    .filter(|title| *title != wake.title)
-                    .collect(),
-                last_diagnosis: last.and_then(|last: &Earlier| last.diagnosis.clone()),
+                earlier_titles: titles,
+                last_diagnosis: last.and_then(|last| last.diagnosis.clone()),
             },
-            earlier: past
-                .map(|past| past.last(probe, category, since))
-                .unwrap_or_default(),
+            earlier: past.map_or(Vec::new(), |past| past.last(probe, category, since)),
         }
     }
 
     /// The wakes of other pairs from the time before `from` on.
     fn others(&self, alerts: &[Alert], from: Timestamp, now: Timestamp) -> Vec<OtherAlert> {
-        let from = from
-            .checked_sub(self.config.context.length)
-            .unwrap_or(Timestamp::MIN);
-        let is_asked =
-            |one: &Incident| alerts.iter().any(|alert| Pair::of(&alert.wake) == one.pair);
-        let log = self.state.logs.get(&self.log);
-        let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
-        let others = incidents.filter(|one| {
-            one.wakes > 0 && (from..=now).contains(&one.last_raised) && !is_asked(one)
+        let from = self.before(from);
+        let is_asked = |pair: &Pair| alerts.iter().any(|alert| Pair::of(&alert.wake) == *pair);
+        let others = self.incidents().filter(|one| {
+            one.wakes > 0 && (from..=now).contains(&one.last_raised) && !is_asked(&one.pair)
         });
         let others = others.map(|one| OtherAlert {
             probe: one.pair.probe.clone(),
@@ -233,7 +203,7 @@ impl<E: Effects> Run<'_, E> {
         };
         let pairs = alerts
             .iter()
-            .map(|alert| (alert.wake.probe.as_str(), alert.wake.category.as_str()));
+            .map(|Alert { wake, .. }| (&*wake.probe, &*wake.category));
         let runbook = runbook::read(dir, pairs, self.masker());
         for warning in &runbook.warnings {
             warn_lasting(RUNBOOK, warning, warning);

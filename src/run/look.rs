@@ -1,17 +1,13 @@
 //! From new rows to the queue: each wake is decided on when it is read, and what is to be dispatched lies in
 //! the queue, whole, when the checkpoint is committed.
 
-use std::collections::VecDeque;
-
-use anyhow::{Error, Result};
+use anyhow::Error;
 use jiff::Timestamp;
 use log::info;
 
-use super::Run;
 use super::ask::log_end;
-use super::effects::Effects;
-use super::next::{MOST_NEW, MOST_NEW_BYTES, room_taken};
-use crate::audit::generations::Checkpoint;
+use super::next::has_room;
+use super::{Run, incident_of};
 use crate::audit::look::Summary;
 use crate::audit::row::Event;
 use crate::audit::wake::Wake;
@@ -23,30 +19,31 @@ use crate::random::random_id;
 use crate::report::WakeReport;
 use crate::state::outbox::{Content, Message, Place};
 use crate::state::queue::{Alert, Investigation, Stage};
-use crate::state::{Durability, LogState, outbox};
+use crate::state::{Durability, LogState, outbox, silences};
 
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     /// Decides on what was held back and is due now, then on what is new, as far as there is room for it.
-    pub(super) fn look(&mut self) -> Result<()> {
+    pub(super) fn look(&mut self) {
         self.progress.looked = self.begun.elapsed();
         self.progress.is_fresh = true;
+        self.progress.was_full = false;
         self.silences = None;
         self.log_end = log_end(&self.config.paths.audit_log);
-        self.progress.was_full = false;
-        let now = self.effects.now();
-        let is_full = self.is_outbox_full();
+        let now = self.now();
+        let is_full = outbox::is_full(&self.state.outbox);
+        if is_full {
+            let warning = "2,000 messages or 8 MiB of them are queued: no more rows are read until some \
+                           are delivered";
+            self.warn_once("full", warning.to_owned());
+        }
         self.with_log(|run, kept| {
             run.decide_on_due(kept, now);
             if !is_full {
-                let mut checkpoint = std::mem::take(&mut kept.checkpoint);
-                run.read(&mut checkpoint, kept, now);
-                kept.checkpoint = checkpoint;
-                run.report.position.after = kept.checkpoint.offset();
+                run.read(kept, now);
             }
             run.end_silences(kept, now);
         });
         self.make_digest();
-        Ok(())
     }
 
     /// Does something with what is remembered of the log, which is taken out of the state meanwhile.
@@ -60,39 +57,46 @@ impl<E: Effects> Run<'_, E> {
         }
     }
 
-    /// Pulls what is new, as long as there is room for it.
-    fn read(&mut self, checkpoint: &mut Checkpoint, kept: &mut LogState, now: Timestamp) {
-        let log = self.config.paths.audit_log.clone();
-        let mut wakes = match wakes::look(&log, checkpoint, now) {
-            Ok(wakes) => wakes,
-            Err(problem) => return self.stop_reading(problem),
-        };
-        loop {
-            let (count, bytes) = room_taken(&self.state);
-            self.progress.was_full = count >= MOST_NEW || bytes >= MOST_NEW_BYTES;
-            if self.progress.was_full {
-                break;
-            }
-            match wakes.next() {
-                None => break,
-                Some(Ok(Event::Wake(wake))) => self.decide(kept, wake, now),
-                Some(Ok(Event::Recovery(recovery))) => self.note_recovery(kept, recovery, now),
-                Some(Err(problem)) => self.stop_reading(problem),
+    /// Pulls what is new, as long as there is room for it. What was read before a problem is decided on and
+    /// committed all the same.
+    fn read(&mut self, kept: &mut LogState, now: Timestamp) {
+        let log = &self.config.paths.audit_log;
+        let mut checkpoint = std::mem::take(&mut kept.checkpoint);
+        match wakes::look(log, &mut checkpoint, now) {
+            Err(problem) => self.stop_reading(problem),
+            Ok(mut wakes) => {
+                loop {
+                    self.progress.was_full = !has_room(&self.state, 1);
+                    if self.progress.was_full {
+                        break;
+                    }
+                    match wakes.next() {
+                        None => break,
+                        Some(Ok(Event::Wake(wake))) => self.decide(kept, wake, now),
+                        Some(Ok(Event::Recovery(row))) => self.note_recovery(kept, row, now),
+                        Some(Err(problem)) => self.stop_reading(problem),
+                    }
+                }
+                let summary = wakes.finish();
+                self.note_rows(kept, summary.rows, now);
+                self.note_summary(summary);
             }
         }
-        let summary = wakes.finish();
-        self.note_rows(kept, summary.rows, now);
-        self.note_summary(summary);
+        kept.checkpoint = checkpoint;
+        self.report.position.after = kept.checkpoint.offset();
     }
 
-    /// What was read before is decided on and committed all the same.
     fn stop_reading(&mut self, problem: Error) {
         self.problem = Some(problem);
         self.progress.is_blind = true;
     }
 
     fn silences(&mut self) -> Vec<Silence> {
-        let silences = self.silences.get_or_insert_with(|| self.effects.silences());
+        let is_replay = self.clock.is_some();
+        let silences = self.silences.get_or_insert_with(|| match is_replay {
+            true => Vec::new(),
+            false => silences::list(&self.store),
+        });
         silences.clone()
     }
 
@@ -104,32 +108,28 @@ impl<E: Effects> Run<'_, E> {
             false => return,
         };
         for (held, decision) in kept.incidents.decide_due(rules, &silences, now) {
-            self.note_unsaved(Durability::Full);
+            self.note_change();
             self.carry_out(kept, held.wake, held.read_at, decision, now);
         }
     }
 
     pub(super) fn decide(&mut self, kept: &mut LogState, wake: Wake, now: Timestamp) {
-        let wake = wake.masked(&self.secrets);
+        let wake = wake.masked(self.config.secrets());
         self.progress.has_recovered = false;
         self.report.tally.wakes += 1;
         self.state.counters.wakes += 1;
-        self.note_unsaved(Durability::Full);
+        self.note_change();
         let silences = self.silences();
         let rules = &self.config.debounce;
         let decision = kept.incidents.decide(&wake, rules, &silences, now);
         if let Decision::HeldBack(reason) = decision {
             self.state.counters.held_back += 1;
             self.report.tally.held_back += 1;
-            let is_ack = match reason {
-                Reason::Silenced => Some(false),
-                Reason::Acknowledged => Some(true),
-                _ => None,
-            };
-            let pair = Pair::of(&wake);
+            let is_silenced = matches!(reason, Reason::Silenced | Reason::Acknowledged);
+            let incident = kept.incidents.get(&Pair::of(&wake));
+            let incident = incident.filter(|_| is_silenced);
             let holds = |one: &&Silence| {
-                let incident = kept.incidents.get(&pair);
-                is_ack == Some(one.acknowledges.is_some())
+                one.acknowledges.is_some() == (reason == Reason::Acknowledged)
                     && incident.is_some_and(|incident| one.holds(incident, now))
             };
             let holding: Vec<_> = silences.iter().filter(holds).collect();
@@ -156,12 +156,8 @@ impl<E: Effects> Run<'_, E> {
         let dispatch = match decision {
             Decision::Dispatch(dispatch) => dispatch,
             Decision::HeldBack(reason) => {
-                let session = wake.caller_session_id();
-                return info!(
-                    "held back ({}): {session} ({})",
-                    reason.name(),
-                    wake.severity
-                );
+                let (session, reason) = (wake.caller_session_id(), reason.name());
+                return info!("held back ({reason}): {session} ({})", wake.severity);
             }
         };
         let id = random_id() + &random_id();
@@ -173,15 +169,13 @@ impl<E: Effects> Run<'_, E> {
             incident.investigation.get_or_insert_with(|| id.clone());
         }
         // A new dispatch of the pair ends the retry of the one before.
-        let log = &self.log;
-        self.state
-            .queue
-            .retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
+        let (queue, log) = (&mut self.state.queue, &self.log);
+        queue.retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
         self.report.tally.dispatched += 1;
         self.state.counters.dispatched += 1;
-        self.note_unsaved(Durability::Full);
+        self.note_change();
         self.progress.queued.insert(id.clone());
-        self.batch.push(id.clone());
+        self.batch += 1;
         self.state.queue.push_back(Investigation {
             id,
             log: self.log.clone(),
@@ -201,35 +195,30 @@ impl<E: Effects> Run<'_, E> {
 
     /// Makes one investigation of what one look dispatched, where that is many wakes.
     pub(super) fn make_digest(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        let least = self.config.digest_wakes.unwrap_or(usize::MAX);
-        if batch.len() < least {
+        let number = std::mem::take(&mut self.batch);
+        if number < self.config.digest_wakes.unwrap_or(usize::MAX) {
             return;
         }
-        let queue = std::mem::take(&mut self.state.queue).into_iter();
-        let (mut merged, rest): (Vec<_>, Vec<_>) = queue.partition(|one| batch.contains(&one.id));
-        self.state.queue = VecDeque::from(rest);
-        let mut digest = merged.remove(0);
-        for one in &mut merged {
-            if let Some(indexes) = self.reported.remove(&one.id) {
-                self.reported
-                    .entry(digest.id.clone())
-                    .or_default()
-                    .extend(indexes);
+        let queue = &mut self.state.queue;
+        let mut batch = queue.split_off(queue.len() - number).into_iter();
+        let Some(mut digest) = batch.next() else {
+            return;
+        };
+        for one in batch {
+            let wakes = self.reported.remove(&one.id).unwrap_or_default();
+            if let Some(of_digest) = self.reported.get_mut(&digest.id) {
+                of_digest.extend(wakes);
             }
-            digest.alerts.append(&mut one.alerts);
-        }
-        let log = self.state.logs.get_mut(&self.log);
-        for incident in log.into_iter().flat_map(|log| log.incidents.iter_mut()) {
-            if incident
-                .investigation
-                .as_ref()
-                .is_some_and(|id| batch.contains(id))
-            {
-                incident.investigation = Some(digest.id.clone());
+            for alert in &one.alerts {
+                let log = self.state.logs.get_mut(&self.log);
+                let incident = incident_of(log, alert).and_then(|one| one.investigation.as_mut());
+                if let Some(id) = incident.filter(|id| **id == one.id) {
+                    id.clone_from(&digest.id);
+                }
             }
+            digest.alerts.extend(one.alerts);
         }
-        self.state.queue.push_back(digest);
+        queue.push_back(digest);
     }
 
     /// Notes the silences that are over, where they were read. They are removed after the commit of what
@@ -240,20 +229,21 @@ impl<E: Effects> Run<'_, E> {
         };
         kept.forget_held_back_by_others(&silences);
         for silence in silences {
-            let is_held_by =
-                |log: &LogState| log.incidents.iter().any(|one| silence.holds(one, now));
-            let is_of_none = !is_held_by(kept) && !self.state.logs.values().any(is_held_by);
-            let is_over = silence.is_over(now) || silence.acknowledges.is_some() && is_of_none;
+            let logs = self.state.logs.values().chain([&*kept]);
+            let is_held = logs
+                .flat_map(|log| log.incidents.iter())
+                .any(|one| silence.holds(one, now));
+            let is_over = silence.is_over(now) || silence.acknowledges.is_some() && !is_held;
             if is_over && !self.report.dry_run && !self.ended_silences.contains(&silence) {
                 self.ended_silences.push(silence);
-                self.note_unsaved(Durability::Full);
+                self.note_change();
             }
         }
     }
 
     /// Removes the silences that are over, and says so in an outcome row.
     pub(super) fn remove_ended_silences(&mut self) {
-        let now = self.effects.now();
+        let now = self.now();
         for silence in std::mem::take(&mut self.ended_silences) {
             let log = self.state.logs.get(&self.log);
             let wakes = log.map_or(0, |log| log.held_back_by(&silence));
@@ -267,6 +257,11 @@ impl<E: Effects> Run<'_, E> {
 
     /// Notes when the log had new rows last, and says so where a notice said that it had none.
     fn note_rows(&mut self, kept: &mut LogState, rows: u64, now: Timestamp) {
+        if kept.quiet.since > now {
+            // The clock was set back.
+            kept.quiet.since = now;
+            self.note_change();
+        }
         let own = kept.quiet.own_rows.min(rows);
         kept.quiet.own_rows -= own;
         if rows == own {
@@ -275,16 +270,11 @@ impl<E: Effects> Run<'_, E> {
         kept.quiet.since = now;
         kept.quiet.is_row = true;
         kept.quiet.noticed_at = None;
-        self.progress.quiet_since = None;
-        let Some(notice) = kept.quiet.notice.take() else {
-            return;
-        };
-        let content = Content::HeardAgain {
-            log: self.log_file_name(),
-            at: now,
-        };
-        let place = Place::of(&notice);
-        self.queue_message(Message::new(&self.log.clone(), content, place, now));
+        if let Some(notice) = kept.quiet.notice.take() {
+            let (log, at) = (self.log_file_name(), now);
+            let content = Content::HeardAgain { log, at };
+            self.queue_message(Message::new(&self.log, content, Place::of(&notice), now));
+        }
     }
 
     fn note_summary(&mut self, look: Summary) {
@@ -305,21 +295,11 @@ impl<E: Effects> Run<'_, E> {
             warn_lasting("log", "missing", &warning);
         }
         report.tally.missed += look.missed;
-        look.warnings
-            .into_iter()
-            .for_each(|one| self.warn_once("log", one));
+        for warning in look.warnings {
+            self.warn_once("log", warning);
+        }
         if look.moved {
-            self.note_unsaved(Durability::CheckpointOnly);
+            self.unsaved = self.unsaved.max(Some(Durability::CheckpointOnly));
         }
-    }
-
-    fn is_outbox_full(&mut self) -> bool {
-        let is_full = outbox::is_full(&self.state.outbox);
-        if is_full {
-            let warning = "2,000 messages or 8 MiB of them are queued: no more rows are read until some \
-                           are delivered";
-            self.warn_once("full", warning.to_owned());
-        }
-        is_full
     }
 }

@@ -20,8 +20,9 @@ mod replay;
 mod send;
 mod turn;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
@@ -29,56 +30,53 @@ use jiff::{SignedDuration, Timestamp};
 use log::warn;
 
 use crate::audit::generations::Checkpoint;
+use crate::audit::names::log_key;
+use crate::audit::tail::Tail;
 use crate::config::Config;
-use crate::incident::{Decision, MessageRef, Pair, Silence};
+use crate::context::earlier::Past;
+use crate::incident::{Decision, Incident, MessageRef, Pair, Silence};
 use crate::logger::warn_lasting;
 use crate::outcome::Row;
 use crate::report::{Report, WakeReport, count};
-use crate::secret::Secret;
-use crate::state::outbox::Message;
-use crate::state::queue::{Alert, Investigation};
-use crate::state::{Durability, State};
-use ask::Asking;
-use effects::{Answered, Effects, Route};
-use hand_over::HandingOver;
-use knowledge::Known;
-use next::{Clock, Progress, RunRules, Step, next};
-use reactions::Reactions;
-
-/// How often the fallback command is looked at while the engine is asked, too.
-const HAND_OVER_POLL: Duration = Duration::from_millis(20);
+use crate::state::outbox::{Content, Message};
+use crate::state::queue::Alert;
+use crate::state::{Durability, LogState, State, Store};
+use crate::terminal::Waiting;
+use effects::{Effects, Route};
+use next::{Choice, Progress, Step};
 
 /// One run in progress.
-pub struct Run<'a, E: Effects> {
+pub struct Run<'a> {
     config: &'a Config,
     pub state: State,
-    pub effects: E,
+    effects: &'a mut dyn Effects,
+    /// How the messages go out.
+    pub route: Route,
+    /// The state folder, to read what lies beside the state.
+    store: Store,
     pub report: Report,
+    /// The clock of a replay, which goes by the rows.
+    pub clock: Option<Timestamp>,
     /// The key of the audit log in the state.
     log: String,
-    /// The tokens that a row may quote.
-    secrets: Vec<Secret>,
-    rules: RunRules,
     progress: Progress,
-    asking: Option<Asking>,
-    answered: Option<Answered>,
-    handing_over: Option<HandingOver>,
     begun: Instant,
-    begun_at: Timestamp,
     /// What the next commit has to outlive; `None` where nothing changed since the last one.
     unsaved: Option<Durability>,
     /// Whether each wake is kept for the report, or only counted.
-    keeps_wakes: bool,
+    pub keeps_wakes: bool,
     /// Where the wakes of an investigation are in the report, by its id.
     reported: HashMap<String, Vec<usize>>,
     /// The silences, once they were read in this look.
     silences: Option<Vec<Silence>>,
     /// Silences that are over, until the next commit.
     ended_silences: Vec<Silence>,
-    reactions: Reactions,
-    known: Known,
-    /// The ids of the investigations that this look has queued.
-    batch: Vec<String>,
+    /// The log around an alert, and since when of the run it is known.
+    tail: Option<(Duration, Tail)>,
+    /// Earlier incidents, once they were read.
+    past: Option<Past>,
+    /// How many investigations at the queue's end are of this look.
+    batch: usize,
     /// Inode and length of the log when it was looked at last.
     log_end: Option<(u64, u64)>,
     /// Why the log is read no more in this run.
@@ -87,92 +85,75 @@ pub struct Run<'a, E: Effects> {
     warned: HashSet<String>,
     /// For how long nothing was watched, until the commit of a message that says so.
     pub unwatched: Option<SignedDuration>,
-    /// The message that says so, not committed yet.
+    /// Whether a message says so that is not committed yet.
     says_unwatched: bool,
-    /// So many messages at the end of the outbox are in the report, once that is printed.
-    in_report: usize,
 }
 
-impl<'a, E: Effects> Run<'a, E> {
-    pub fn new(config: &'a Config, state: State, effects: E, report: Report) -> Self {
-        let rules = RunRules {
-            max_runtime: config.max_runtime,
-            facts_after: config.facts_after,
-            has_engine: config.engine.is_some(),
-            questions_per_hour: config.max_investigations_per_hour,
-            outbox_ttl: config.outbox_ttl,
-            tell_recovery: config.tell_recovery,
-            quiet: config.quiet_after,
-            fallback_after: config
-                .fallback_command
-                .as_ref()
-                .map(|_| config.fallback_after),
-            route: effects.route(),
-        };
+impl<'a> Run<'a> {
+    pub fn new(
+        config: &'a Config,
+        state: State,
+        effects: &'a mut dyn Effects,
+        route: Route,
+    ) -> Self {
+        let is_dry = route == Route::Nowhere;
         Self {
             config,
-            begun_at: effects.now(),
-            effects,
-            report,
             log: state.log_key(&config.paths.audit_log),
             state,
-            secrets: config.secrets().to_vec(),
-            rules,
+            effects,
+            route,
+            store: Store::at(&config.paths.state_dir),
+            report: Report::new(log_key(&config.paths.audit_log), is_dry),
+            clock: None,
             progress: Progress::default(),
-            asking: None,
-            answered: None,
-            handing_over: None,
             begun: Instant::now(),
             unsaved: None,
             keeps_wakes: false,
             reported: HashMap::new(),
             silences: None,
             ended_silences: Vec::new(),
-            reactions: Reactions::default(),
-            known: Known::default(),
-            batch: Vec::new(),
+            tail: None,
+            past: None,
+            batch: 0,
             log_end: None,
             problem: None,
             warned: HashSet::new(),
             unwatched: None,
             says_unwatched: false,
-            in_report: 0,
         }
     }
 
-    /// A time without runs, for the next message to mention. Before the first run there was nothing to
-    /// watch.
-    pub fn after_unwatched(mut self, length: SignedDuration) -> Self {
-        let is_new = self.state.logs.is_empty();
-        self.unwatched = Some(length).filter(|length| !length.is_zero() && !is_new);
-        self
-    }
-
-    /// Whether the report has each wake, or only their number.
-    pub fn keeping_wakes(mut self, keeps_wakes: bool) -> Self {
-        self.keeps_wakes = keeps_wakes;
-        self
+    fn now(&self) -> Timestamp {
+        self.clock.unwrap_or_else(Timestamp::now)
     }
 
     /// Begins with a log of which nothing is known: no row of it is read in this run.
     pub fn begin(&mut self, checkpoint: Checkpoint) {
-        let now = self.effects.now();
-        self.state
-            .begin(&self.config.paths.audit_log, checkpoint, now);
+        let (log, now) = (&self.config.paths.audit_log, self.now());
+        self.state.begin(log, checkpoint, now);
         self.progress.is_blind = true;
-        self.note_unsaved(Durability::Full);
+        self.note_change();
     }
 
     /// Does one step after the other until there is nothing more to do.
     pub fn work(&mut self) -> Result<()> {
-        self.note_quiet();
         loop {
-            self.progress.is_answered = self.is_answered();
-            self.await_hand_over(Duration::ZERO)?;
-            match next(&self.state, &self.progress, &self.rules, self.clock()) {
-                Step::Look => self.look()?,
-                Step::Conclude => self.conclude()?,
-                Step::Refuse(id, reason) => self.refuse(&id, reason)?,
+            self.note_answer();
+            self.note_handed_over()?;
+            let choice = Choice {
+                state: &self.state,
+                log: &self.log,
+                progress: &self.progress,
+                config: self.config,
+                route: self.route,
+                now: self.now(),
+                elapsed: self.begun.elapsed(),
+            };
+            match choice.next() {
+                Step::Look => self.look(),
+                Step::Conclude => self.conclude(),
+                Step::Refuse(id, reason) => self.refuse(&id, reason),
                 Step::Announce(ids) => self.announce(&ids),
                 Step::Send(id) => self.send(&id)?,
                 Step::GiveUp(id, reason) => self.give_up(&id, &reason)?,
@@ -187,51 +168,24 @@ impl<'a, E: Effects> Run<'a, E> {
         }
     }
 
-    fn clock(&self) -> Clock {
-        Clock {
-            now: self.effects.now(),
-            elapsed: self.begun.elapsed(),
-        }
-    }
-
-    fn is_answered(&mut self) -> bool {
-        if let (Some(asking), None) = (&self.asking, &self.answered) {
-            self.answered = match asking.answers.try_recv() {
-                Ok(answered) => Some(answered),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => Some(asking.lost()),
-            };
-        }
-        self.answered.is_some()
-    }
-
     /// Waits for the engine and the fallback command, or for so long. Everything is committed before: it may
     /// take a while.
     fn wait(&mut self, length: Duration) -> Result<()> {
         self.commit_unsaved()?;
-        let is_handing_over = self.handing_over.is_some();
-        let Some(asking) = &self.asking else {
-            match is_handing_over {
-                true => self.await_hand_over(length)?,
-                false => self.effects.pause(length),
-            }
-            return Ok(());
-        };
-        let most = if is_handing_over {
-            HAND_OVER_POLL
-        } else {
-            length
-        };
-        match asking.answers.recv_timeout(length.min(most)) {
-            Ok(answered) => self.answered = Some(answered),
-            Err(RecvTimeoutError::Disconnected) => self.answered = Some(asking.lost()),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
+        let is_for_slack = self.progress.asking.is_none() && self.progress.handing_over.is_none();
+        let _waiting = is_for_slack.then(|| Waiting::for_what("waiting for Slack"));
+        // What is done in the background wakes this thread; should it wake early, the next step is to wait.
+        thread::park_timeout(length);
         Ok(())
     }
 
-    fn note_unsaved(&mut self, durability: Durability) {
-        self.unsaved = self.unsaved.max(Some(durability));
+    fn note_change(&mut self) {
+        self.unsaved = Some(Durability::Full);
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.note_change();
+        self.commit_unsaved()
     }
 
     fn commit_unsaved(&mut self) -> Result<()> {
@@ -248,19 +202,18 @@ impl<'a, E: Effects> Run<'a, E> {
 
     /// Puts a message into the outbox; the first one mentions unwatched time.
     fn queue_message(&mut self, mut message: Message) {
+        self.report_message(&message);
         if self.unwatched.is_some() && !self.says_unwatched {
             message.unwatched = self.unwatched.map(|length| length.as_secs());
             self.says_unwatched = true;
         }
-        match self.rules.route {
-            Route::Report => self.in_report += 1,
-            Route::SlackWithout(variable) => message.cause = Some(format!("{variable} is not set")),
-            _ => {}
+        if let Route::SlackWithout(variable) = self.route {
+            message.cause = Some(format!("{variable} is not set"));
         }
-        self.note_message(&message);
+        note_message(&mut self.state.logs, &message);
         self.progress.made.insert(message.id.clone());
         self.state.outbox.push_back(message);
-        self.note_unsaved(Durability::Full);
+        self.note_change();
     }
 
     /// Writes an outcome row.
@@ -269,25 +222,7 @@ impl<'a, E: Effects> Run<'a, E> {
             && let Some(log) = self.state.logs.get_mut(&self.log)
         {
             log.quiet.own_rows += 1;
-            self.note_unsaved(Durability::Full);
-        }
-    }
-
-    /// Notes for the incidents of a message which one is their first and which their newest.
-    fn note_message(&mut self, message: &Message) {
-        if !message.content.is_alert() {
-            return;
-        }
-        let Some(log) = self.state.logs.get_mut(&message.log) else {
-            return;
-        };
-        for alert in message.content.alerts() {
-            let Some(incident) = log.incidents.get_mut(&Pair::of(&alert.wake)) else {
-                continue;
-            };
-            let it = MessageRef::new(&message.id);
-            incident.first_message.get_or_insert_with(|| it.clone());
-            incident.newest_message = Some(it);
+            self.note_change();
         }
     }
 
@@ -304,67 +239,81 @@ impl<'a, E: Effects> Run<'a, E> {
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    fn investigation(&self, id: &str) -> Option<&Investigation> {
-        self.state.queue.iter().find(|one| one.id == id)
+    fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        let log = self.state.logs.get(&self.log);
+        log.into_iter().flat_map(|log| log.incidents.iter())
+    }
+
+    /// Does something with a message, which is taken out of the state meanwhile.
+    fn with_message(&mut self, at: usize, act: impl FnOnce(&mut Self, &mut Message)) {
+        let mut outbox = std::mem::take(&mut self.state.outbox);
+        act(self, &mut outbox[at]);
+        self.state.outbox = outbox;
     }
 
     /// Commits what is left to commit, and counts what is left to deliver.
     pub fn finish(&mut self) -> Result<()> {
-        let now = self.effects.now();
-        self.forget_retries(now);
-        self.record_the_rest();
+        let now = self.now();
+        let queue = &mut self.state.queue;
+        let before = queue.len();
+        queue.retain(|one| !one.retry().is_some_and(|retry| retry.is_over(now)));
+        if queue.len() < before {
+            self.note_change();
+        }
+        for at in 0..self.state.outbox.len() {
+            if !self.is_in_report(&self.state.outbox[at]) {
+                self.record(at, false);
+            }
+        }
         let sending = &self.progress.sending;
         if sending.is_slack_at_fault || sending.suspect.is_some() {
-            self.state.slack.paused_until = self.begun_at.checked_add(self.config.cadence).ok();
-            self.note_unsaved(Durability::Full);
+            let elapsed = SignedDuration::try_from(self.begun.elapsed());
+            let left = self.config.cadence - elapsed.unwrap_or(SignedDuration::MAX);
+            self.state.slack.paused_until = now.checked_add(left).ok();
+            self.note_change();
         }
         if self.unsaved.is_some() {
             self.prune(now);
             self.commit_unsaved()?;
         }
-        let queue = &self.state.queue;
-        self.report.outbox.pending = (self.state.outbox.len() - self.in_report) as u64;
-        self.report.investigations.owed = queue.len() as u64;
+        let State { outbox, queue, .. } = &self.state;
+        let pending = outbox.iter().filter(|one| !self.is_in_report(one)).count();
         let new = queue.iter().filter(|one| one.is_new());
         self.report.left_for_next_run = new.map(|one| one.alerts.len() as u64).sum();
-        self.warn_of_pending();
+        self.report.investigations.owed = queue.len() as u64;
+        self.report.outbox.pending = pending as u64;
+        self.warn_of_pending(pending);
         Ok(())
     }
 
     /// Forgets what no decision and no message will need again.
     fn prune(&mut self, now: Timestamp) {
-        let mut forgotten = 0;
-        if let Some(log) = self.state.logs.get_mut(&self.log) {
-            forgotten = log.incidents.prune(&self.config.debounce, now);
-        }
+        let log = self.state.logs.get_mut(&self.log);
+        let forgotten = log.map_or(0, |log| log.incidents.prune(&self.config.debounce, now));
         if forgotten > 0 {
             let incidents = count(forgotten as u64, "incident is", "incidents are");
             warn!("there are more than 10,000 incidents: {incidents} forgotten");
         }
     }
 
-    /// Drops the retries whose time is over.
-    fn forget_retries(&mut self, now: Timestamp) {
-        let queue = &mut self.state.queue;
-        let before = queue.len();
-        queue.retain(|one| !one.retry().is_some_and(|retry| retry.is_over(now)));
-        if queue.len() < before {
-            self.note_unsaved(Durability::Full);
-        }
+    /// Whether a message is one of this run's that are in the report: it stays queued until that is printed.
+    fn is_in_report(&self, message: &Message) -> bool {
+        self.route == Route::Report && self.progress.made.contains(&message.id)
     }
 
     /// The report was printed, and what it says is delivered.
     pub fn report_is_out(&mut self) -> Result<()> {
-        if self.in_report == 0 {
+        let all = 0..self.state.outbox.len();
+        let is_printed = |at: &usize| self.is_in_report(&self.state.outbox[*at]);
+        let printed: Vec<_> = all.filter(is_printed).collect();
+        if printed.is_empty() {
             return Ok(());
         }
-        let kept = self.state.outbox.len() - std::mem::take(&mut self.in_report);
-        let printed = self.state.outbox.iter().skip(kept);
-        let ids: Vec<_> = printed.map(|message| message.id.clone()).collect();
-        ids.iter().for_each(|id| self.record(id, true));
-        self.state.outbox.truncate(kept);
-        self.note_unsaved(Durability::Full);
-        self.commit_unsaved()
+        printed.iter().for_each(|at| self.record(*at, true));
+        for at in printed.into_iter().rev() {
+            self.state.outbox.remove(at);
+        }
+        self.commit()
     }
 
     /// Warns once a run of what is found again with every look.
@@ -375,34 +324,89 @@ impl<'a, E: Effects> Run<'a, E> {
         }
     }
 
-    /// Adds the wakes of an investigation to the report, where an earlier run queued it.
-    fn report_wakes_of(&mut self, id: &str) {
-        if let Some(one) = self.investigation(id) {
-            let is_announced = one.is_pending();
-            let alerts = one.alerts.clone();
-            self.report_wakes(id, &alerts, is_announced);
+    /// Changes the report's entries for the wakes of an investigation, which are added where an earlier run
+    /// queued it.
+    fn report(
+        &mut self,
+        id: &str,
+        alerts: &[Alert],
+        facts_first: bool,
+        change: impl Fn(&mut WakeReport),
+    ) {
+        let wakes = &mut self.report.wakes;
+        let add = || {
+            let first = wakes.len();
+            wakes.extend(alerts.iter().map(|alert| WakeReport {
+                was_queued: true,
+                facts_first,
+                ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.dispatch.clone()))
+            }));
+            (first..wakes.len()).collect()
+        };
+        if self.keeps_wakes {
+            let indexes = self.reported.entry(id.to_owned()).or_insert_with(add);
+            indexes.iter().for_each(|at| change(&mut wakes[*at]));
         }
     }
 
-    fn report_wakes(&mut self, id: &str, alerts: &[Alert], is_announced: bool) {
-        if !self.keeps_wakes || self.reported.contains_key(id) {
+    /// Puts the text of a message about alerts into the report. A wake can be megabytes long: the text is made
+    /// only where somebody reads it.
+    fn report_message(&mut self, message: &Message) {
+        let Some(id) = message.investigation.as_ref().filter(|_| self.keeps_wakes) else {
+            return;
+        };
+        let is_announced = matches!(message.content, Content::Announcement { .. });
+        let is_result = matches!(message.content, Content::Result { .. });
+        if !is_result && !message.content.is_alert() {
             return;
         }
-        let wakes = &mut self.report.wakes;
-        let first = wakes.len();
-        wakes.extend(alerts.iter().map(|alert| WakeReport {
-            was_queued: true,
-            facts_first: is_announced,
-            ..WakeReport::new(&alert.wake, &Decision::Dispatch(alert.dispatch.clone()))
-        }));
-        self.reported
-            .insert(id.to_owned(), (first..wakes.len()).collect());
+        let text = self.render(message).text;
+        self.report(id, message.content.alerts(), is_result, |wake| {
+            wake.facts_first |= is_announced;
+            wake.dm_text = Some(text.clone());
+        });
     }
 
-    /// Changes the report's entries for the wakes of an investigation.
-    fn report(&mut self, id: &str, change: impl Fn(&mut WakeReport)) {
-        for index in self.reported.get(id).into_iter().flatten() {
-            change(&mut self.report.wakes[*index]);
+    /// The report has a message's wakes as sent, those of earlier runs among them.
+    fn report_sent(&mut self, message: &Message) {
+        let is_recovery = matches!(message.content, Content::Recovery { .. });
+        let Some(id) = message.investigation.as_ref().filter(|_| !is_recovery) else {
+            return;
+        };
+        if !self.reported.contains_key(id) {
+            self.report_message(message);
         }
+        let alerts = message.content.alerts();
+        self.report(id, alerts, false, |wake| wake.dm_sent = true);
+    }
+}
+
+/// Returns the incident that an alert is about, unless another one of its pair has begun since.
+fn incident_of<'a>(log: Option<&'a mut LogState>, alert: &Alert) -> Option<&'a mut Incident> {
+    let incident = log?.incidents.get_mut(&Pair::of(&alert.wake))?;
+    (incident.first_wake == alert.dispatch.since).then_some(incident)
+}
+
+/// Notes for the incidents of a message which one is their first and which their newest.
+fn note_message(logs: &mut BTreeMap<String, LogState>, message: &Message) {
+    let Some(log) = logs.get_mut(&message.log) else {
+        return;
+    };
+    for alert in message.content.alerts() {
+        let incident = log.incidents.get_mut(&Pair::of(&alert.wake));
+        if let Some(incident) = incident.filter(|_| message.content.is_alert()) {
+            let it = MessageRef::new(&message.id);
+            incident.first_message.get_or_insert_with(|| it.clone());
+            incident.newest_message = Some(it);
+        }
+    }
+}
+
+/// Returns what the work in the background came to, or that its thread is gone; `None` while it goes on.
+fn poll<T>(receiver: &Receiver<T>, lost: impl FnOnce() -> T) -> Option<T> {
+    match receiver.try_recv() {
+        Ok(it) => Some(it),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Disconnected) => Some(lost()),
     }
 }

@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::ask::Asking;
 use super::effects::Route;
+use super::hand_over::HandingOver;
+use super::reactions::Reactions;
 use super::turn::{self, Sending};
+use crate::config::Config;
 use crate::engine::Reason;
 use crate::state::State;
-use crate::state::outbox::Message;
-use crate::state::queue::Investigation;
+use crate::state::outbox::{HandOver, Message};
+use crate::state::queue::{Investigation, Retry};
+use crate::time::within;
 
 /// How often the log is looked at while the engine or Slack is awaited.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -20,13 +25,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const MOST_ATTEMPTS: u32 = 2;
 /// After so many wakes in a row whose question found the engine unreachable, the run asks no more.
 const MOST_UNREACHABLE: u32 = 2;
-const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
+pub const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
+/// How often it is said that the log has had no new row.
+const NOTICE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 /// While so many announced investigations, or so many bytes of them, are pending, no more are announced.
 const MOST_PENDING: usize = 256;
 const MOST_PENDING_BYTES: usize = 4 * 1024 * 1024;
 /// Reading stops while so many wakes, or so many bytes of them, have had nothing sent.
-pub const MOST_NEW: usize = 256;
-pub const MOST_NEW_BYTES: usize = 4 * 1024 * 1024;
+const MOST_NEW: usize = 256;
+const MOST_NEW_BYTES: usize = 4 * 1024 * 1024;
 
 /// The next thing that a run does.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,28 +65,8 @@ pub enum Step {
     Done,
 }
 
-/// What a run goes by.
-#[derive(Clone, Debug)]
-pub struct RunRules {
-    /// `None` is no limit.
-    pub max_runtime: Option<Duration>,
-    /// How long an alert waits for its diagnosis; `None` is for ever.
-    pub facts_after: Option<SignedDuration>,
-    pub has_engine: bool,
-    /// Zero is no limit.
-    pub questions_per_hour: usize,
-    /// `None` is no limit.
-    pub outbox_ttl: Option<SignedDuration>,
-    pub tell_recovery: bool,
-    /// After how long without a row the operator hears of it; `None` is never.
-    pub quiet: Option<SignedDuration>,
-    /// How long an alert waits for Slack before the fallback command gets it; `None` where there is none.
-    pub fallback_after: Option<SignedDuration>,
-    pub route: Route,
-}
-
 /// What a run has done so far, as far as the next step depends on it. Durations are since its beginning.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Progress {
     /// Whether the log is looked at no more in this run.
     pub is_blind: bool,
@@ -88,12 +75,9 @@ pub struct Progress {
     pub is_fresh: bool,
     /// Whether the last look left rows unread, since there was no room for them.
     pub was_full: bool,
-    /// The investigation that the engine is asked about, and whether it has answered.
-    pub asking: Option<String>,
-    pub is_answered: bool,
-    /// How many wakes in a row found the engine unreachable, and as what the last time.
-    pub unreachable_in_a_row: u32,
-    pub unreachable: Option<Reason>,
+    pub asking: Option<Asking>,
+    /// As what the last wake found the engine unreachable, and how many did in a row.
+    pub unreachable: Option<(Reason, u32)>,
     /// The investigations that this run queued, and those that it asked about again.
     pub queued: HashSet<String>,
     pub retried: HashSet<String>,
@@ -102,154 +86,154 @@ pub struct Progress {
     pub sending: Sending,
     /// Whether the snapshot was looked at since anything changed.
     pub has_recovered: bool,
-    /// The message that is being handed over, and whether that has failed in this run.
-    pub handing_over: Option<String>,
+    pub handing_over: Option<HandingOver>,
+    /// Whether the fallback command has failed in this run.
     pub hand_over_failed: bool,
-    /// Whether messages are left of which the reactions are to be asked for.
-    pub has_reactions: bool,
-    /// Since when the log has had no new row, where the operator has not heard of it yet.
-    pub quiet_since: Option<Timestamp>,
+    pub reactions: Reactions,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
+/// All that the next step depends on.
+pub struct Choice<'a> {
+    pub state: &'a State,
+    /// The key of the audit log in the state.
+    pub log: &'a str,
+    pub progress: &'a Progress,
+    pub config: &'a Config,
+    pub route: Route,
     pub now: Timestamp,
     /// Since the run began.
     pub elapsed: Duration,
 }
 
-/// Chooses the next step.
-pub fn next(state: &State, progress: &Progress, rules: &RunRules, clock: Clock) -> Step {
-    let choice = Choice {
-        state,
-        progress,
-        rules,
-        clock,
-    };
-    let conclude = progress.is_answered.then_some(Step::Conclude);
-    conclude
-        .or_else(|| choice.look())
-        .or_else(|| choice.refuse())
-        .or_else(|| choice.announce())
-        .or_else(|| choice.send())
-        .or_else(|| choice.hand_over())
-        .or_else(|| choice.ask())
-        .or_else(|| choice.recover())
-        .or_else(|| choice.react())
-        .or_else(|| choice.notice())
-        .or_else(|| choice.send_first_of(true))
-        .unwrap_or_else(|| choice.wait())
-}
-
-struct Choice<'a> {
-    state: &'a State,
-    progress: &'a Progress,
-    rules: &'a RunRules,
-    clock: Clock,
-}
-
 impl<'a> Choice<'a> {
-    fn is_past_its_time(&self) -> bool {
-        let limit = self.rules.max_runtime;
-        limit.is_some_and(|limit| self.clock.elapsed >= limit)
+    /// Chooses the next step.
+    pub fn next(&self) -> Step {
+        self.conclude()
+            .or_else(|| self.look())
+            .or_else(|| self.refuse())
+            .or_else(|| self.announce())
+            .or_else(|| self.send())
+            .or_else(|| self.hand_over())
+            .or_else(|| self.ask())
+            .or_else(|| self.recover())
+            .or_else(|| self.react())
+            .or_else(|| self.notice())
+            .or_else(|| self.send_first_of(true))
+            .unwrap_or_else(|| self.wait())
     }
 
-    fn look(&self) -> Option<Step> {
-        let is_recent = self.clock.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
-        let is_needed = !(self.progress.is_fresh && is_recent) || self.progress.was_full;
-        let can_look = !self.progress.is_blind && !self.is_past_its_time() && self.has_room();
-        (is_needed && can_look).then_some(Step::Look)
+    /// Returns how much of the run's time is left; `None` is no limit.
+    fn time_left(&self) -> Option<Duration> {
+        let limit = self.config.max_runtime?;
+        Some(limit.saturating_sub(self.elapsed))
+    }
+
+    fn is_past_its_time(&self) -> bool {
+        self.time_left().is_some_and(|left| left.is_zero())
+    }
+
+    fn conclude(&self) -> Option<Step> {
+        let asking = self.progress.asking.as_ref()?;
+        asking.answered.as_ref().map(|_| Step::Conclude)
     }
 
     /// A look may have to pass over all that was read before: after a full one, each should bring many
     /// rows.
-    fn has_room(&self) -> bool {
+    fn look(&self) -> Option<Step> {
+        let is_recent = self.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
+        let is_needed = !(self.progress.is_fresh && is_recent) || self.progress.was_full;
         let share = if self.progress.was_full { 2 } else { 1 };
-        let (count, bytes) = room_taken(self.state);
-        count < MOST_NEW / share && bytes < MOST_NEW_BYTES / share
+        let can_look = !self.progress.is_blind && !self.is_past_its_time();
+        (is_needed && can_look && has_room(self.state, share)).then_some(Step::Look)
     }
 
     /// What is printed leaves the investigations of earlier runs alone.
-    fn is_ours(&self, one: &Investigation) -> bool {
-        !self.rules.route.is_printed() || self.progress.queued.contains(&one.id)
+    fn queue(&self) -> impl Iterator<Item = &'a Investigation> {
+        let is_ours = |one: &&Investigation| {
+            !self.route.is_printed() || self.progress.queued.contains(&one.id)
+        };
+        self.state.queue.iter().filter(is_ours)
     }
 
-    fn is_asking(&self, one: &Investigation) -> bool {
-        self.progress.asking.as_ref() == Some(&one.id)
+    /// Those that nobody has ended yet.
+    fn open(&self) -> impl Iterator<Item = &'a Investigation> {
+        self.queue().filter(|one| one.retry().is_none())
     }
 
     fn new_ones(&self) -> impl Iterator<Item = &'a Investigation> {
-        let queue = self.state.queue.iter();
-        queue.filter(|one| one.is_new() && self.is_ours(one))
+        self.queue().filter(|one| one.is_new())
+    }
+
+    fn is_asking(&self, one: &Investigation) -> bool {
+        let mut asking = self.progress.asking.iter();
+        asking.any(|asking| asking.id == one.id)
     }
 
     /// Why an investigation is not asked about, where that is known without a question.
     fn refusal(&self, one: &Investigation) -> Option<Reason> {
-        let now = self.clock.now;
-        if !self.rules.has_engine {
+        let now = self.now;
+        if self.config.engine.is_none() {
             return Some(Reason::EngineUnavailable);
         }
         let is_retry = one.retry().is_some();
         if !is_retry && one.attempts >= MOST_ATTEMPTS {
             return Some(Reason::Interrupted);
         }
-        let waited = now.duration_since(one.queued_at);
-        if !is_retry && self.rules.outbox_ttl.is_some_and(|ttl| waited > ttl) {
+        if !is_retry && self.config.is_expired(one.queued_at, now) {
             return Some(Reason::Expired);
         }
-        if self.progress.unreachable_in_a_row >= MOST_UNREACHABLE {
-            return self.progress.unreachable.clone();
+        if let Some((reason, MOST_UNREACHABLE..)) = &self.progress.unreachable {
+            return Some(reason.clone());
         }
-        let most = self.rules.questions_per_hour;
-        let asked = self
-            .state
-            .questions
-            .iter()
-            .filter(|at| is_in_budget(**at, now));
+        let most = self.config.max_investigations_per_hour;
+        let asked = self.state.questions.iter();
+        let asked = asked.filter(|at| within(now, **at, BUDGET_PERIOD));
         (most > 0 && asked.count() >= most).then_some(Reason::BudgetSpent)
     }
 
     fn refuse(&self) -> Option<Step> {
-        let queue = self.state.queue.iter().filter(|one| self.is_ours(one));
-        let mut open = queue.filter(|one| one.retry().is_none() && !self.is_asking(one));
+        let mut open = self.open().filter(|one| !self.is_asking(one));
         open.find_map(|one| Some(Step::Refuse(one.id.clone(), self.refusal(one)?)))
     }
 
     /// Announces all new investigations once one of them is due.
     fn announce(&self) -> Option<Step> {
-        let length = self
-            .rules
-            .facts_after
-            .filter(|_| self.rules.route.announces())?;
-        let pending: Vec<_> = self
-            .state
-            .queue
-            .iter()
-            .filter(|one| one.is_pending())
-            .collect();
+        let pending = || self.state.queue.iter().filter(|one| one.is_pending());
+        let mut count = pending().count();
+        let mut bytes: usize = pending().map(|one| one.size()).sum();
+        let waits = count > 0 || self.is_past_its_time() || self.has_earlier_messages();
         let mut new: Vec<_> = self.new_ones().collect();
         new.sort_by_key(|one| Reverse(one.severity()));
-        let waits = !pending.is_empty() || self.is_past_its_time() || self.has_earlier_messages();
-        let is_due = |one: &&Investigation| waits || due_in(one, length, self.clock.now).is_zero();
+        let is_due = |one: &&Investigation| {
+            let due = self.due_in(one);
+            due.is_some_and(|due| waits || due.is_zero())
+        };
         if !new.iter().any(is_due) {
             return None;
         }
-        let mut count = pending.len();
-        let mut bytes: usize = pending.iter().map(|one| one.size()).sum();
         let fits = |one: &&&Investigation| {
             let fits = count < MOST_PENDING && bytes < MOST_PENDING_BYTES || self.is_asking(one);
             (count, bytes) = (count + 1, bytes + one.size());
             fits
         };
-        let announced: Vec<_> = new
-            .iter()
-            .take_while(fits)
-            .map(|one| one.id.clone())
-            .collect();
+        let announced = new.iter().take_while(fits).map(|one| one.id.clone());
+        let announced: Vec<_> = announced.collect();
         Some(match announced.is_empty() {
             false => Step::Announce(announced),
             true => Step::Refuse(new[0].id.clone(), Reason::Backlog),
         })
+    }
+
+    /// Returns how long it is until the facts of an investigation are due, where they are sent on their own.
+    fn due_in(&self, one: &Investigation) -> Option<Duration> {
+        let length = self.config.facts_after?;
+        let (now, queued_at) = (self.now, one.queued_at);
+        let due = match within(now, queued_at, length) {
+            true => length.saturating_sub(now.duration_since(queued_at)),
+            false => SignedDuration::ZERO,
+        };
+        let due = Duration::try_from(due).ok();
+        due.filter(|_| self.route.announces())
     }
 
     /// Whether messages of earlier runs could be sent now.
@@ -260,59 +244,46 @@ impl<'a> Choice<'a> {
     }
 
     fn can_send(&self) -> bool {
-        let sending = &self.progress.sending;
-        self.rules.route == Route::Slack
-            && !sending.has_stopped
-            && turn::limited_for(&self.state.slack, self.clock.now).is_none()
+        self.route == Route::Slack
+            && !self.progress.sending.has_stopped
+            && turn::left(self.state.slack.limited_until, self.now).is_none()
     }
 
     fn is_sendable(&self, message: &Message) -> bool {
         let is_past = self.is_past_its_time();
-        turn::can_go(message, self.state, &self.progress.sending, self.clock.now)
+        turn::can_go(message, self.state, &self.progress.sending, self.now)
             && (!is_past || self.progress.made.contains(&message.id) && !message.is_long())
     }
 
     fn send(&self) -> Option<Step> {
-        let (route, outbox) = (self.rules.route, &self.state.outbox);
-        if route.is_printed() {
-            if self.progress.sending.has_stopped {
-                return None;
-            }
+        let (sending, outbox) = (&self.progress.sending, &self.state.outbox);
+        if self.route.is_printed() {
             let is_next = |one: &&Message| {
-                let is_made = self.progress.made.contains(&one.id);
-                is_made && !self.progress.sending.tried.contains(&one.id)
+                self.progress.made.contains(&one.id) && !sending.tried.contains(&one.id)
             };
-            return outbox
-                .iter()
-                .find(is_next)
-                .map(|one| Step::Send(one.id.clone()));
+            let next = outbox.iter().find(is_next);
+            let next = next.filter(|_| !sending.has_stopped)?;
+            return Some(Step::Send(next.id.clone()));
         }
-        if route == Route::Nowhere {
+        if self.route == Route::Nowhere {
             return None;
         }
-        if let Some(step) = outbox.iter().find_map(|one| self.give_up(one)) {
-            return Some(step);
-        }
-        match &self.progress.sending.again {
-            Some((id, at)) if self.can_send() => {
-                let is_time = self.clock.elapsed >= *at;
-                is_time.then(|| Step::Send(id.clone()))
-            }
-            _ => self.send_first_of(false),
-        }
+        let given_up = outbox.iter().find_map(|one| self.give_up(one));
+        given_up.or_else(|| self.send_first_of(false))
     }
 
-    /// Sends the next part of the first message in the order; what is long waits for everything else that
-    /// the run can do.
+    /// Sends what gets its one more try, or the next part of the first message in the order; what is long waits
+    /// for everything else that the run can do.
     fn send_first_of(&self, is_long: bool) -> Option<Step> {
         let sending = &self.progress.sending;
-        if !self.can_send() || sending.again.is_some() {
-            return None;
-        }
         let outbox = self.state.outbox.iter();
         let sendable = outbox.filter(|one| one.is_long() == is_long && self.is_sendable(one));
-        let next = turn::next(sendable, self.state, sending, self.clock.now);
-        next.map(|one| Step::Send(one.id.clone()))
+        let id = match &sending.again {
+            _ if !self.can_send() => None,
+            Some((id, at)) => (self.elapsed >= *at).then_some(id),
+            None => turn::next(sendable, self.state, sending, self.now).map(|one| &one.id),
+        };
+        id.cloned().map(Step::Send)
     }
 
     /// Gives up what is too old, and once a run what could not be written to `undelivered/` before.
@@ -323,8 +294,9 @@ impl<'a> Choice<'a> {
         let expired = self.is_expired(message).then(|| "expired".to_owned());
         let reason = message.given_up.clone().or(expired)?;
         // Only after one try of the second channel.
-        if self.rules.fallback_after.is_some() && is_for_fallback(message) {
-            let is_running = self.progress.handing_over.as_ref() == Some(&message.id);
+        if self.config.fallback_command.is_some() && is_for_fallback(message) {
+            let mut running = self.progress.handing_over.iter();
+            let is_running = running.any(|one| one.id == message.id);
             if message.hand_over.is_none() || is_running {
                 return None;
             }
@@ -336,22 +308,17 @@ impl<'a> Choice<'a> {
     /// before comes after the others, so that one bad message delays nobody. No message can be sent when this
     /// is asked, unless one is about to get its one more try.
     fn hand_over(&self) -> Option<Step> {
-        let length = self.rules.fallback_after?;
-        let now = self.clock.now;
-        let is_paused = self
-            .state
-            .fallback
-            .as_ref()
-            .is_some_and(|pause| pause.holds(now));
+        let now = self.now;
+        let pause = self.state.fallback.as_ref();
+        let is_paused = pause.is_some_and(|pause| pause.holds(now));
         let is_busy = self.progress.handing_over.is_some() || self.progress.hand_over_failed;
-        let is_past = self.is_past_its_time();
-        if is_busy || is_paused || is_past || !self.rules.route.announces() {
+        let has_command = self.config.fallback_command.is_some() && self.route.announces();
+        if !has_command || is_busy || is_paused || self.is_past_its_time() {
             return None;
         }
         let may_go_soon = self.can_send() && self.progress.sending.again.is_some();
         let is_due = |message: &&Message| {
-            let waited = now.duration_since(message.waiting_since());
-            let has_waited = waited >= length || waited.is_negative();
+            let has_waited = !within(now, message.waiting_since(), self.config.fallback_after);
             let cannot_go = message.was_tried || !may_go_soon;
             is_for_fallback(message)
                 && (has_waited && cannot_go
@@ -364,133 +331,94 @@ impl<'a> Choice<'a> {
     }
 
     fn is_expired(&self, message: &Message) -> bool {
-        let waited = self.clock.now.duration_since(message.queued_at);
-        self.rules.outbox_ttl.is_some_and(|ttl| waited > ttl)
+        self.config.is_expired(message.queued_at, self.now)
     }
 
     fn ask(&self) -> Option<Step> {
         if self.progress.asking.is_some() || self.is_past_its_time() {
             return None;
         }
-        let rank = |one: &&Investigation| match one.retry() {
-            None => Some((!one.is_new(), Reverse(Some(one.severity())))),
-            Some(_) => None,
-        };
-        let queue = || self.state.queue.iter().filter(|one| self.is_ours(one));
-        let first = queue().filter_map(|one| Some((rank(&one)?, one)));
-        let first = first.min_by_key(|(rank, _)| *rank).map(|(_, one)| one);
-        let retry = || queue().find(|one| self.is_retry_due(one));
+        let rank = |one: &&Investigation| (!one.is_new(), Reverse(one.severity()));
+        let first = self.open().min_by_key(rank);
+        let retry = || self.queue().find(|one| self.is_retry_due(one));
         first.or_else(retry).map(|one| Step::Ask(one.id.clone()))
     }
 
     /// Breaker and budget postpone a retry.
     fn is_retry_due(&self, one: &Investigation) -> bool {
-        let now = self.clock.now;
-        let is_due = one
-            .retry()
-            .is_some_and(|retry| retry.is_due(now) && !retry.is_over(now));
-        is_due && !self.progress.retried.contains(&one.id) && self.refusal(one).is_none()
+        let is_due = |retry: &Retry| retry.is_due(self.now) && !retry.is_over(self.now);
+        one.retry().is_some_and(is_due)
+            && !self.progress.retried.contains(&one.id)
+            && self.refusal(one).is_none()
     }
 
     fn recover(&self) -> Option<Step> {
-        let is_due = self.rules.tell_recovery && !self.progress.has_recovered;
-        (is_due && !self.rules.route.is_printed()).then_some(Step::Recover)
+        let is_due = self.config.tell_recovery && !self.progress.has_recovered;
+        (is_due && !self.route.is_printed()).then_some(Step::Recover)
     }
 
     fn react(&self) -> Option<Step> {
-        let can = self.progress.has_reactions && self.can_send() && !self.is_past_its_time();
-        can.then_some(Step::React)
+        let has_some = !self.progress.reactions.left.is_empty();
+        (has_some && self.can_send() && !self.is_past_its_time()).then_some(Step::React)
     }
 
     fn notice(&self) -> Option<Step> {
-        let since = self.progress.quiet_since?;
-        let is_quiet = self.clock.now.duration_since(since) >= self.rules.quiet?;
-        (is_quiet && self.rules.route.announces()).then_some(Step::Notice)
+        let quiet = &self.state.logs.get(self.log)?.quiet;
+        let is_quiet = self.now.duration_since(quiet.since) >= self.config.quiet_after?;
+        let noticed_at = quiet.noticed_at;
+        let was_said = noticed_at.is_some_and(|at| within(self.now, at, NOTICE_PERIOD));
+        (is_quiet && !was_said && self.route.announces()).then_some(Step::Notice)
     }
 
     fn wait(&self) -> Step {
-        let limited = turn::limited_for(&self.state.slack, self.clock.now);
-        let slack = self.until_slack(limited);
+        let slack = self.until_slack();
         let progress = self.progress;
         if progress.asking.is_none() && progress.handing_over.is_none() && slack.is_none() {
             return Step::Done;
         }
-        let since_look = self.clock.elapsed.saturating_sub(self.progress.looked);
-        let look = (!self.progress.is_blind).then(|| LOOK_AGAIN.saturating_sub(since_look));
-        let left = self
-            .rules
-            .max_runtime
-            .map(|limit| limit.saturating_sub(self.clock.elapsed));
-        let steps = [look, self.until_due(), left, slack];
+        let since_look = self.elapsed.saturating_sub(progress.looked);
+        let look = (!progress.is_blind).then(|| LOOK_AGAIN.saturating_sub(since_look));
+        let due = self.new_ones().filter_map(|one| self.due_in(one)).min();
         // What is over already is awaited no more.
-        let steps = steps.into_iter().flatten().filter(|wait| !wait.is_zero());
-        Step::Wait(steps.min().unwrap_or(LOOK_AGAIN))
-    }
-
-    fn until_due(&self) -> Option<Duration> {
-        let length = self
-            .rules
-            .facts_after
-            .filter(|_| self.rules.route.announces())?;
-        let due = self
-            .new_ones()
-            .map(|one| due_in(one, length, self.clock.now))
-            .min()?;
-        Duration::try_from(due).ok()
+        let steps = [look, due, self.time_left(), slack].into_iter().flatten();
+        let next = steps.filter(|wait| !wait.is_zero()).min();
+        Step::Wait(next.unwrap_or(LOOK_AGAIN))
     }
 
     /// How long it is until Slack may be asked again, where something waits for that and the run has the
     /// time.
-    fn until_slack(&self, limited: Option<Duration>) -> Option<Duration> {
+    fn until_slack(&self) -> Option<Duration> {
         let sending = &self.progress.sending;
-        if self.rules.route != Route::Slack || sending.has_stopped {
+        if self.route != Route::Slack || sending.has_stopped {
             return None;
         }
-        let again = sending
-            .again
-            .as_ref()
-            .map(|(_, at)| at.saturating_sub(self.clock.elapsed));
+        let limited = turn::left(self.state.slack.limited_until, self.now);
         let has_some = || self.state.outbox.iter().any(|one| self.is_sendable(one));
         let limited = limited.filter(|wait| *wait <= turn::LONGEST_WAIT && has_some());
-        let wait = limited.or(again)?;
-        let left = self
-            .rules
-            .max_runtime
-            .map(|limit| limit.saturating_sub(self.clock.elapsed));
+        let has_time = |wait: &Duration| self.time_left().is_none_or(|left| *wait < left);
+        let again = sending.again.as_ref();
         // The one more try of a message that this run has begun with comes all the same.
-        (again.is_some() && limited.is_none() || left.is_none_or(|left| wait < left))
-            .then_some(wait)
+        match again.map(|(_, at)| at.saturating_sub(self.elapsed)) {
+            Some(again) if limited.is_none() => Some(again),
+            _ => limited.filter(has_time),
+        }
     }
 }
 
-/// Whether the operator would hear of an alert by this message, and the fallback command has not got it.
+/// Whether the operator would hear of an alert by this message, and the fallback command has not got it, as far
+/// as is known: where two runs died meanwhile, it counts as handed over.
 fn is_for_fallback(message: &Message) -> bool {
-    let is_over = message.hand_over.as_ref().is_some_and(|one| one.is_over());
-    message.is_first_word() && !is_over
+    let is_over = |one: &HandOver| one.done.is_some() || one.unended > 1;
+    message.is_first_word() && !message.hand_over.as_ref().is_some_and(is_over)
 }
 
-/// Returns how many wakes have had nothing sent, and how many bytes they take.
-pub fn room_taken(state: &State) -> (usize, usize) {
+/// Whether the wakes that have had nothing sent leave room for more, in this share of all room.
+pub fn has_room(state: &State, share: usize) -> bool {
     let new = state.queue.iter().filter(|one| one.is_new());
-    new.fold((0, 0), |(count, bytes), one| {
+    let (count, bytes) = new.fold((0, 0), |(count, bytes), one| {
         (count + one.alerts.len(), bytes + one.size())
-    })
-}
-
-/// Whether a question of this time counts. One in the future is a clock that was set back.
-pub fn is_in_budget(asked: Timestamp, now: Timestamp) -> bool {
-    let elapsed = now.duration_since(asked);
-    !elapsed.is_negative() && elapsed < BUDGET_PERIOD
-}
-
-/// Returns how long it is until the facts of an investigation are due. A time in the future is a clock
-/// that was set back.
-fn due_in(one: &Investigation, length: SignedDuration, now: Timestamp) -> SignedDuration {
-    let waited = now.duration_since(one.queued_at);
-    match waited.is_negative() {
-        true => SignedDuration::ZERO,
-        false => length.saturating_sub(waited).max(SignedDuration::ZERO),
-    }
+    });
+    count < MOST_NEW / share && bytes < MOST_NEW_BYTES / share
 }
 
 #[cfg(test)]

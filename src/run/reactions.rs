@@ -1,16 +1,18 @@
 //! Acknowledgement from the phone: the operator's own reaction on a message of an open incident. Each message is
 //! asked for in a step of its own; what follows is done when all have answered.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Run;
-use super::effects::{Effects, Route};
-use crate::incident::{Acknowledged, Incident, Pair, Scope, Silence};
+use super::effects::Route;
+use crate::incident::{Acknowledged, Pair, Scope, Silence};
 use crate::logger::{REACTIONS, warn_lasting};
 use crate::slack::Thread;
-use crate::state::Durability;
+use crate::state::silences;
+use crate::time::within;
 
 /// So many messages are asked for, the newest.
 const MOST: usize = 5;
@@ -21,85 +23,76 @@ const LENGTH: SignedDuration = SignedDuration::from_hours(4);
 
 /// The messages of open incidents, and what is known about their reactions.
 #[derive(Debug, Default)]
-pub(super) struct Reactions {
-    left: Vec<Thread>,
-    asked: Vec<String>,
-    reacted: HashSet<String>,
+pub struct Reactions {
+    pub left: Vec<Thread>,
+    /// Whether a message has the reaction, by its `ts`.
+    answers: HashMap<String, bool>,
 }
 
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     /// Finds the messages to ask for, unless that was done within a minute. Returns whether there are any.
     pub fn prepare_reactions(&mut self, last: Option<Timestamp>) -> bool {
-        let now = self.effects.now();
-        let since = last.map(|last| now.duration_since(last));
-        let is_soon = since.is_some_and(|since| !since.is_negative() && since < PERIOD);
-        if self.config.ack_reaction.is_none() || self.rules.route != Route::Slack || is_soon {
+        let now = self.now();
+        let is_soon = last.is_some_and(|last| within(now, last, PERIOD));
+        if self.config.ack_reaction.is_none() || self.route != Route::Slack || is_soon {
             return false;
         }
-        let open = self.open_incidents(now);
-        let threads = open.iter().flat_map(messages);
-        let mut threads: Vec<Thread> = threads.cloned().collect();
-        threads.sort_by_key(|thread| std::cmp::Reverse(posted_at(&thread.ts)));
+        let rules = &self.config.debounce;
+        let open = self.incidents().filter(|one| one.is_open(rules, now));
+        // Those whose reactions count: the first that was delivered, and the newest.
+        let messages = open.flat_map(|one| [&one.first_message, &one.newest_message]);
+        let threads = messages.filter_map(|one| one.as_ref()?.thread.clone());
+        let mut threads: Vec<Thread> = threads.collect();
+        threads.sort_by_key(|thread| Reverse(posted_at(&thread.ts)));
         threads.dedup();
         threads.truncate(MOST);
         threads.reverse();
-        self.progress.has_reactions = !threads.is_empty();
-        self.reactions.left = threads;
-        self.progress.has_reactions
-    }
-
-    fn open_incidents(&self, now: Timestamp) -> Vec<Incident> {
-        let log = self.state.logs.get(&self.log);
-        let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
-        let rules = &self.config.debounce;
-        incidents
-            .filter(|one| one.is_open(rules, now))
-            .cloned()
-            .collect()
+        self.progress.reactions.left = threads;
+        !self.progress.reactions.left.is_empty()
     }
 
     /// Asks for the reactions to one message.
     pub(super) fn ask_for_reactions(&mut self) {
-        let (Some(thread), Some(name)) = (self.reactions.left.pop(), &self.config.ack_reaction)
+        self.progress.is_fresh = false;
+        let reactions = &mut self.progress.reactions;
+        let Some((thread, name)) = reactions.left.pop().zip(self.config.ack_reaction.as_ref())
         else {
-            self.progress.has_reactions = false;
             return;
         };
-        self.progress.is_fresh = false;
         match self.effects.has_reaction(&thread, name) {
-            Ok(true) => drop(self.reactions.reacted.insert(thread.ts.clone())),
-            Ok(false) => {}
+            Ok(has_reaction) => {
+                reactions.answers.insert(thread.ts, has_reaction);
+                if reactions.left.is_empty() {
+                    self.apply_reactions();
+                }
+            }
             Err(cause) => {
-                self.reactions.left.clear();
-                self.progress.has_reactions = false;
+                reactions.left.clear();
                 let next_step = match cause.as_str() {
                     "missing_scope" => "; add the scope reactions:read to the Slack app",
                     _ => "",
                 };
                 let warning = format!("cannot read reactions: {cause}{next_step}");
-                return warn_lasting(REACTIONS, &cause, &warning);
+                warn_lasting(REACTIONS, &cause, &warning);
             }
-        }
-        self.reactions.asked.push(thread.ts);
-        if self.reactions.left.is_empty() {
-            self.progress.has_reactions = false;
-            self.apply_reactions();
         }
     }
 
     /// Acknowledges incidents with a new reaction, and ends acknowledgements whose reaction was taken away.
     fn apply_reactions(&mut self) {
-        let now = self.effects.now();
-        let silences = self.effects.silences();
-        for incident in self.open_incidents(now) {
+        let now = self.now();
+        let silences = silences::list(&self.store);
+        let rules = &self.config.debounce;
+        let open = self.incidents().filter(|one| one.is_open(rules, now));
+        for incident in open.cloned().collect::<Vec<_>>() {
             let holds = |one: &&Silence| one.acknowledges.is_some() && one.holds(&incident, now);
             let ack = silences.iter().filter(holds).max_by_key(|one| one.until);
-            let is_by_reaction = |one: &&Silence| {
-                let ack = one.acknowledges.as_ref();
-                ack.is_some_and(|ack| ack.by_reaction)
+            let is_by_reaction = |ack: &Silence| {
+                let acknowledged = ack.acknowledges.as_ref();
+                acknowledged.is_some_and(|one| one.by_reaction)
             };
-            match self.note_reactions(&incident.pair) {
-                Change::Given if ack.is_none() => self.effects.put_silence(&Silence {
+            let silence = match (self.note_reactions(&incident.pair), ack) {
+                (Some(true), None) => Silence {
                     scope: Scope::Pair(incident.pair.clone()),
                     since: now,
                     until: now.checked_add(LENGTH).unwrap_or(Timestamp::MAX),
@@ -109,69 +102,38 @@ impl<E: Effects> Run<'_, E> {
                         first_wake: incident.first_wake,
                         by_reaction: true,
                     }),
-                }),
-                Change::TakenAway => {
-                    if let Some(ack) = ack.filter(is_by_reaction) {
-                        self.effects.put_silence(&Silence {
-                            until: now,
-                            ..ack.clone()
-                        });
-                    }
-                }
-                _ => {}
-            }
+                },
+                (Some(false), Some(ack)) if is_by_reaction(ack) => Silence {
+                    until: now,
+                    ..ack.clone()
+                },
+                _ => continue,
+            };
+            self.effects.put_silence(&silence);
         }
-        // What was acknowledged may be due now.
-        self.progress.is_fresh = false;
     }
 
-    /// Notes which of an incident's messages have the reaction, and returns what has changed. A reaction that
-    /// was seen before acknowledges no more: its acknowledgement may have ended since.
-    fn note_reactions(&mut self, pair: &Pair) -> Change {
-        let mut change = Change::None;
-        let log = self.state.logs.get_mut(&self.log);
-        let Some(incident) = log.and_then(|log| log.incidents.get_mut(pair)) else {
-            return change;
-        };
-        for message in [&mut incident.first_message, &mut incident.newest_message] {
-            let Some(message) = message else {
-                continue;
-            };
-            let Some(thread) = &message.thread else {
-                continue;
-            };
-            let has_reaction = self.reactions.reacted.contains(&thread.ts);
-            if !self.reactions.asked.contains(&thread.ts) || has_reaction == message.has_reaction {
-                continue;
+    /// Notes which of an incident's messages have the reaction, and returns whether one was given or, otherwise,
+    /// taken away since they were last asked for. A reaction that was seen before acknowledges no more: its
+    /// acknowledgement may have ended since.
+    fn note_reactions(&mut self, pair: &Pair) -> Option<bool> {
+        let log = self.state.logs.get_mut(&self.log)?;
+        let incident = log.incidents.get_mut(pair)?;
+        let mut change = None;
+        let messages = [&mut incident.first_message, &mut incident.newest_message];
+        for message in messages.into_iter().flatten() {
+            let ts = message.thread.as_ref().map(|thread| &thread.ts);
+            let answer = ts.and_then(|ts| self.progress.reactions.answers.get(ts));
+            if let Some(&has_reaction) = answer.filter(|it| **it != message.has_reaction) {
+                message.has_reaction = has_reaction;
+                change = change.max(Some(has_reaction));
             }
-            message.has_reaction = has_reaction;
-            change = match has_reaction || change == Change::Given {
-                true => Change::Given,
-                false => Change::TakenAway,
-            };
         }
-        if change != Change::None {
-            self.note_unsaved(Durability::Full);
+        if change.is_some() {
+            self.note_change();
         }
         change
     }
-}
-
-/// What an operator did to the messages of an incident since they were last asked for.
-#[derive(Clone, Copy, PartialEq)]
-enum Change {
-    None,
-    Given,
-    TakenAway,
-}
-
-/// The messages whose reactions count: the first that was delivered, and the newest.
-fn messages(incident: &Incident) -> impl Iterator<Item = &Thread> {
-    let messages = [&incident.first_message, &incident.newest_message];
-    messages
-        .into_iter()
-        .flatten()
-        .filter_map(|message| message.thread.as_ref())
 }
 
 /// When Slack took a message, from its `ts`: seconds and a number of six digits.

@@ -4,30 +4,26 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Run;
-use super::effects::Replay;
 use crate::audit::row::Event;
 use crate::audit::wake::Wake;
+use crate::time::within;
 
-impl Run<'_, Replay> {
+impl Run<'_> {
     /// Does what runs would have done, one every cadence. A row without a time of its own is taken to have
     /// come right after the one before it.
     pub fn replay(&mut self, events: impl Iterator<Item = Result<Event>>) -> Result<()> {
         self.progress.is_blind = true;
+        self.clock = Some(Timestamp::UNIX_EPOCH);
         let cadence = self.config.cadence;
-        let length = self
-            .config
-            .digest_wakes
-            .map_or(SignedDuration::ZERO, |_| cadence);
+        let digest_wakes = self.config.digest_wakes;
+        let length = digest_wakes.map_or(SignedDuration::ZERO, |_| cadence);
         let mut batch: Vec<(Timestamp, Wake)> = Vec::new();
-        let mut clock = self.effects.clock;
+        let mut clock = self.now();
         for event in events {
             match event? {
                 Event::Wake(wake) => {
                     clock = wake.raised_at().unwrap_or(clock);
-                    let is_in = |(began, _): &(Timestamp, Wake)| {
-                        let since = clock.duration_since(*began);
-                        !since.is_negative() && since < length
-                    };
+                    let is_in = |(began, _): &(Timestamp, Wake)| within(clock, *began, length);
                     if !batch.first().is_some_and(is_in) {
                         self.replay_batch(std::mem::take(&mut batch))?;
                     }
@@ -38,7 +34,7 @@ impl Run<'_, Replay> {
                     let at = recovery.emitted_at.as_ref().and_then(|at| at.parse().ok());
                     clock = at.unwrap_or(clock);
                     self.replay_due(clock)?;
-                    self.effects.clock = clock;
+                    self.clock = Some(clock);
                     self.with_log(|run, kept| run.note_recovery(kept, recovery, clock));
                     self.work()?;
                 }
@@ -55,7 +51,7 @@ impl Run<'_, Replay> {
         self.replay_due(*began)?;
         self.with_log(|run, kept| {
             for (at, wake) in batch {
-                run.effects.clock = at;
+                run.clock = Some(at);
                 run.decide(kept, wake, at);
             }
         });
@@ -67,13 +63,11 @@ impl Run<'_, Replay> {
     fn replay_due(&mut self, until: Timestamp) -> Result<()> {
         let rules = &self.config.debounce;
         loop {
-            let log = self.state.logs.get(&self.log);
-            let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
-            let due = incidents.filter_map(|one| one.due_at(rules)).min();
+            let due = self.incidents().filter_map(|one| one.due_at(rules)).min();
             let Some(due) = due.filter(|due| *due <= until) else {
                 return Ok(());
             };
-            self.effects.clock = due;
+            self.clock = Some(due);
             let before = self.report.tally.dispatched;
             self.with_log(|run, kept| run.decide_on_due(kept, due));
             // What is dispatched after all does not count as held back.

@@ -6,20 +6,19 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use jiff::SignedDuration;
 use log::info;
 
-use super::Run;
-use super::effects::{Effects, Route};
-use super::turn::{self, Failed, Verdict};
-use crate::incident::{Incident, Pair};
+use super::effects::Route;
+use super::{Run, incident_of, turn};
+use crate::incident::Pair;
 use crate::logger::warn_lasting;
-use crate::message::{self, MAY_BE_REPEAT, continued};
+use crate::message::{self, MAY_BE_REPEAT, Rendered};
 use crate::outcome;
 use crate::report::count;
-use crate::slack::{PART_LIMIT, Posted, Thread, next_message};
-use crate::state::outbox::{Content, Fixed, Message, Place};
-use crate::state::{Durability, LogState};
+use crate::slack::{NotPosted, PART_LIMIT, Thread, Trouble, next_message};
+use crate::state::Folder;
+use crate::state::outbox::{Fixed, Message, Place};
+use crate::time::full;
 
 /// The pause before the one more try of a request that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -29,147 +28,133 @@ const MOST_RATE_LIMITED: u32 = 5;
 /// The kind of a problem with which messages stay queued, whether they were tried in this run or not.
 const OUTBOX: &str = "outbox";
 
-/// What the next request holds.
+/// The part of a message that the next request holds.
+#[derive(Clone, Copy)]
 struct Part {
-    text: String,
     /// Where it ends in the message's text, in bytes.
     end: usize,
     is_last: bool,
 }
 
-impl<E: Effects> Run<'_, E> {
+impl Run<'_> {
     /// Sends the next part of a message.
     pub(super) fn send(&mut self, id: &str) -> Result<()> {
         self.progress.is_fresh = false;
         self.progress.sending.again = None;
-        let Some(message) = self.state.message_mut(id) else {
+        let Some(at) = self.state.position(id) else {
             return Ok(());
         };
-        leave_other_operator(message, self.config.slack.operator.as_deref());
-        self.fix_text(id);
-        if self.rules.route == Route::Report {
-            self.put_into_report(id);
+        self.with_message(at, Self::fix_text);
+        let route = self.route;
+        let message = &mut self.state.outbox[at];
+        if route == Route::Report {
+            // It stays queued until the report is printed: see `report_is_out`.
+            message.unfix();
+            self.progress.sending.tried.insert(id.to_owned());
+            self.report.tally.sent += message.content.alerts().len() as u64;
+            self.with_message(at, |run, message| run.report_sent(message));
             return Ok(());
         }
-        let texts = self.effects.texts();
-        let Some(message) = self.state.message(id) else {
-            return Ok(());
-        };
-        let Some(part) = next_part(message, texts, self.rules.route) else {
-            return self.delivered(id);
+        let Some((text, part)) = next_part(message, self.store.texts(), route) else {
+            return self.delivered(at);
         };
         let thread = message.thread().cloned();
         let before = message.fixed.as_ref().map_or(0, |fixed| fixed.reach);
-        self.set_reach(id, before.max(part.end));
-        self.note_unsaved(Durability::Full);
-        self.commit_unsaved()?;
-        let posted = self.effects.post(&part.text, thread.as_ref());
-        if let Posted::Delivered(own) = posted {
-            return self.part_delivered(id, &part, thread.or(own), before);
+        message.set_reach(before.max(part.end));
+        self.commit()?;
+        let text = match self.clock {
+            Some(clock) => format!("{}\n{text}", full(clock)),
+            None => text,
+        };
+        let posted = self.effects.post(&text, thread.as_ref());
+        if posted.as_ref().err().map(|error| error.trouble) != Some(Trouble::Unknown) {
+            self.state.outbox[at].set_reach(before);
         }
-        if !matches!(posted, Posted::Unknown { .. }) {
-            self.set_reach(id, before);
-        }
-        self.not_delivered(id, &posted, thread.is_some())
-    }
-
-    fn set_reach(&mut self, id: &str, reach: usize) {
-        if let Some(fixed) = self
-            .state
-            .message_mut(id)
-            .and_then(|one| one.fixed.as_mut())
-        {
-            fixed.reach = reach;
+        match posted {
+            Ok(own) => self.part_delivered(at, part, thread.or(own)),
+            Err(failed) => self.not_delivered(at, failed, thread.is_some()),
         }
     }
 
     /// Makes the text of a message of which nothing may have reached Slack. It says what was held back until
     /// now.
-    fn fix_text(&mut self, id: &str) {
-        let Some(mut message) = self.state.remove_for_change(id) else {
-            return;
-        };
-        if message.fixed.is_none() {
-            if message.content.is_alert() {
-                let log = self.state.logs.get_mut(&message.log);
-                take_held_back(&mut message, log);
-            }
-            let lines = self.lines(&message);
-            let content = self.loaded(&message.content);
-            let text = message::render(&content, &message.place, &lines, self.effects.now());
-            if let (Some(id), true) = (message.investigation.clone(), self.keeps_wakes) {
-                self.report(&id, |wake| wake.dm_text = Some(text.text.clone()));
-            }
-            let mut fixed = Fixed::new(text.text, text.further);
-            if message.may_have_arrived {
-                fixed.reach = 1;
-            }
-            message.fixed = Some(fixed);
+    fn fix_text(&mut self, message: &mut Message) {
+        let operator = &self.config.slack.operator;
+        let is_other = |thread: &Thread| thread.operator.is_some() && thread.operator != *operator;
+        if message.thread().is_some_and(is_other) {
+            message.leave_thread();
+            message.unfix();
         }
-        self.state.put_back(message);
+        if message.fixed.is_some() {
+            return;
+        }
+        if message.content.is_alert() {
+            let mut log = self.state.logs.get_mut(&message.log);
+            for alert in message.content.alerts_mut() {
+                if let Some(incident) = incident_of(log.as_deref_mut(), alert) {
+                    alert.held_back.merge(incident.take_held_back());
+                }
+            }
+        }
+        let is_reported = |id: &String| self.reported.contains_key(id);
+        if message.investigation.as_ref().is_some_and(is_reported) {
+            self.report_message(message);
+        }
+        let Rendered { text, further } = self.render(message);
+        message.fixed = Some(Fixed {
+            reach: usize::from(message.may_have_arrived),
+            ..Fixed::new(text, further)
+        });
+    }
+
+    /// Returns the text of a message as it would be sent now.
+    pub(super) fn render(&mut self, message: &Message) -> Rendered {
+        let lines = self.lines(message);
+        let mut content = message.content.clone();
+        content.load_texts(self.store.texts());
+        message::render(&content, &message.place, &lines, self.now())
     }
 
     /// Slack took a part; `thread` is where the next one goes.
-    fn part_delivered(
-        &mut self,
-        id: &str,
-        part: &Part,
-        mut thread: Option<Thread>,
-        reach: usize,
-    ) -> Result<()> {
-        let now = self.effects.now();
-        if let Some(thread) = &mut thread {
-            thread.operator.clone_from(&self.config.slack.operator);
-        }
-        let place = thread.clone().map_or(Place::TopLevel, Place::Thread);
-        let Some(fixed) = self.state.message_mut(id).and_then(|one| {
-            one.may_have_arrived = false;
-            one.cause = None;
-            one.fixed.as_mut()
-        }) else {
-            return Ok(());
-        };
-        fixed.sent = part.end;
-        fixed.reach = reach;
-        self.progress.sending.second_try = None;
-        fixed.parts += 1;
-        fixed.thread = thread;
-        if fixed.parts == 1 {
-            self.state.settle(id, Some(&place));
-        }
+    fn part_delivered(&mut self, at: usize, part: Part, thread: Option<Thread>) -> Result<()> {
+        let operator = self.config.slack.operator.clone();
+        let thread = thread.map(|thread| Thread { operator, ..thread });
+        let (now, route) = (self.now(), self.route);
         let sending = &mut self.progress.sending;
-        let at_fault = match self.rules.route {
-            Route::Slack => {
-                let state = &mut self.state;
-                turn::note_delivery(id, &mut state.outbox, &mut state.slack, sending, now)
-            }
-            _ => None,
-        };
-        if let Some(message) = at_fault.and_then(|id| self.state.message_mut(&id)) {
-            message.given_up.clone_from(&message.cause);
+        sending.second_try = None;
+        let message = &mut self.state.outbox[at];
+        let id = message.id.clone();
+        message.may_have_arrived = false;
+        message.cause = None;
+        if let Some(fixed) = &mut message.fixed {
+            fixed.sent = part.end;
+            fixed.parts += 1;
+            fixed.thread.clone_from(&thread);
         }
-        self.note_unsaved(Durability::Full);
+        if message.parts() == 1 {
+            let place = thread.map_or(Place::TopLevel, Place::Thread);
+            self.state.settle(&id, Some(&place));
+        }
+        if route == Route::Slack {
+            turn::note_delivery(&id, &mut self.state, sending, now);
+        }
         match part.is_last {
-            true => self.delivered(id),
-            false => self.commit_unsaved(),
+            true => self.delivered(at),
+            false => self.commit(),
         }
     }
 
-    fn delivered(&mut self, id: &str) -> Result<()> {
-        let now = self.effects.now();
-        self.record(id, true);
-        self.note_unsaved(Durability::Full);
-        let Some(message) = self.state.remove_message(id) else {
+    /// What is committed before the next effect: a run that is killed before sends the message again, marked.
+    fn delivered(&mut self, at: usize) -> Result<()> {
+        self.record(at, true);
+        self.note_change();
+        let Some(message) = self.state.outbox.remove(at) else {
             return Ok(());
         };
         self.state.counters.delivered += 1;
-        // Committed before the next effect: one that is killed before it sends this again, marked.
-        info!(
-            "the message about {} was delivered",
-            message.subject().probe
-        );
-        let was_made = self.progress.made.contains(id);
-        match was_made {
+        let probe = message.subject().probe;
+        info!("the message about {probe} was delivered");
+        match self.progress.made.contains(&message.id) {
             true => {
                 self.report.tally.sent += message.content.alerts().len() as u64;
                 self.report.tally.sent_messages += 1;
@@ -177,213 +162,119 @@ impl<E: Effects> Run<'_, E> {
             false => self.report.outbox.delivered += 1,
         }
         if message.is_recorded_unsent {
-            for row in outcome::delivered(&message, now) {
+            for row in outcome::delivered(&message, self.now()) {
                 self.record_row(&row);
             }
         }
-        self.report_earlier(&message);
-        self.report_sent(id);
+        self.report_sent(&message);
         Ok(())
     }
 
-    /// Adds the wakes of a message that an earlier run queued to the report.
-    fn report_earlier(&mut self, message: &Message) {
-        let is_first = match message.content {
-            Content::Alert { .. } => false,
-            Content::Announcement { .. } | Content::Result { .. } => true,
-            _ => return,
-        };
-        let Some(id) = &message.investigation else {
-            return;
-        };
-        if !self.reported.contains_key(id) {
-            self.report_wakes(id, message.content.alerts(), is_first);
-            let text = self.text_for_report(message);
-            self.report(id, |wake| {
-                wake.messages.push(message.id.clone());
-                wake.dm_text.clone_from(&text);
-            });
-        }
-    }
-
-    /// The report has its text now. It stays queued until that is printed: see [`Run::report_is_out`].
-    fn put_into_report(&mut self, id: &str) {
-        self.progress.sending.tried.insert(id.to_owned());
-        if let Some(message) = self.state.message_mut(id) {
-            message.unfix();
-            self.report.tally.sent += message.content.alerts().len() as u64;
-        }
-        self.report_sent(id);
-    }
-
-    fn report_sent(&mut self, id: &str) {
-        let wakes = self.report.wakes.iter_mut();
-        for wake in wakes.filter(|wake| wake.messages.iter().any(|one| one == id)) {
-            wake.dm_sent = true;
-        }
-    }
-
     /// A request that did not deliver: one more try, a verdict, or the end of sending.
-    fn not_delivered(&mut self, id: &str, posted: &Posted, in_thread: bool) -> Result<()> {
-        let now = self.effects.now();
-        let elapsed = self.begun.elapsed();
-        let cause = posted.cause().to_owned();
+    fn not_delivered(&mut self, at: usize, failed: NotPosted, in_thread: bool) -> Result<()> {
+        let (now, elapsed) = (self.now(), self.begun.elapsed());
+        let NotPosted { trouble, cause } = failed;
+        let is_printed = self.route.is_printed();
+        let message = &mut self.state.outbox[at];
+        let (id, about) = (message.id.clone(), message.subject().probe);
+        message.cause = Some(cause.clone());
+        message.unfix();
         let sending = &mut self.progress.sending;
-        if !matches!(posted, Posted::RateLimited { .. }) {
-            sending.limited_in_a_row = 0;
+        let in_a_row = std::mem::take(&mut sending.limited_in_a_row) + 1;
+        let is_tried_again = match trouble {
+            Trouble::RateLimited(length) => {
+                sending.limited_in_a_row = in_a_row;
+                self.state.slack.limited_until = now.checked_add(length).ok();
+                in_a_row < MOST_RATE_LIMITED && length <= turn::LONGEST_WAIT
+            }
+            Trouble::ThreadGone if in_thread => {
+                sending.again = Some((id.clone(), elapsed));
+                message.leave_thread();
+                true
+            }
+            Trouble::NotSent | Trouble::Unknown if sending.second_try.as_ref() != Some(&id) => {
+                sending.second_try = Some(id.clone());
+                sending.again = Some((id.clone(), elapsed + RETRY_PAUSE));
+                true
+            }
+            _ => false,
+        };
+        if is_tried_again {
+            return self.commit();
         }
-        match posted {
-            Posted::RateLimited { retry_after, .. } => {
-                sending.limited_in_a_row += 1;
-                let until =
-                    now.checked_add(SignedDuration::try_from(*retry_after).unwrap_or_default());
-                self.state.slack.limited_until = until.ok();
-                let goes_on = sending.limited_in_a_row < MOST_RATE_LIMITED
-                    && *retry_after <= turn::LONGEST_WAIT;
-                sending.has_stopped |= !goes_on;
-                if goes_on {
-                    return self.untried(id, cause);
-                }
-            }
-            Posted::ThreadGone { .. } if in_thread => {
-                sending.again = Some((id.to_owned(), elapsed));
-                if let Some(message) = self.state.message_mut(id) {
-                    message.leave_thread();
-                }
-                return self.untried(id, cause);
-            }
-            Posted::MessageFault { .. } => {
-                self.note_tried(id, &cause);
-                if let Some(message) = self.state.message_mut(id) {
-                    message.given_up = Some(cause);
-                }
-                return self.commit_unsaved();
-            }
-            Posted::NotSent { .. } | Posted::Unknown { .. }
-                if sending.second_try.as_deref() != Some(id) =>
-            {
-                sending.second_try = Some(id.to_owned());
-                sending.again = Some((id.to_owned(), elapsed + RETRY_PAUSE));
-                return self.untried(id, cause);
-            }
-            Posted::NotSent { .. } | Posted::Settings { .. } => {
+        sending.tried.insert(id);
+        message.was_tried = true;
+        match trouble {
+            Trouble::MessageFault => message.given_up = Some(cause.clone()),
+            Trouble::NotSent | Trouble::Settings => {
                 sending.has_stopped = true;
                 sending.is_slack_at_fault = true;
             }
-            Posted::Unknown { .. } => self.judge(id, Failed::Unknown, &cause),
+            Trouble::RateLimited(_) => sending.has_stopped = true,
             // What stdout does not take says nothing about Slack.
-            _ if self.rules.route.is_printed() => sending.has_stopped = true,
-            _ => self.judge(id, Failed::Refused, &cause),
+            _ if is_printed => sending.has_stopped = true,
+            _ => turn::note_failure(message, &mut self.state.slack, sending, trouble, now),
         }
-        self.state.counters.failed += 1;
-        self.note_tried(id, &cause);
-        let about = self
-            .state
-            .message(id)
-            .map(|message| message.subject().probe);
-        let about = about.unwrap_or_default();
-        let next_step = match posted {
-            Posted::Settings { .. } => "; see: probe-wake check",
-            _ => "",
-        };
-        let warning = format!("the message about {about} stays queued: {cause}{next_step}");
-        warn_lasting(OUTBOX, &cause, &warning);
-        self.commit_unsaved()
-    }
-
-    /// It is tried again in this run.
-    fn untried(&mut self, id: &str, cause: String) -> Result<()> {
-        if let Some(message) = self.state.message_mut(id) {
-            message.cause = Some(cause);
-            message.unfix();
+        self.record(at, false);
+        if trouble != Trouble::MessageFault {
+            self.state.counters.failed += 1;
+            let next_step = match trouble {
+                Trouble::Settings => "; see: probe-wake check",
+                _ => "",
+            };
+            let warning = format!("the message about {about} stays queued: {cause}{next_step}");
+            warn_lasting(OUTBOX, &cause, &warning);
         }
-        self.note_unsaved(Durability::Full);
-        self.commit_unsaved()
-    }
-
-    fn note_tried(&mut self, id: &str, cause: &str) {
-        self.progress.sending.tried.insert(id.to_owned());
-        if let Some(message) = self.state.message_mut(id) {
-            message.was_tried = true;
-            message.cause = Some(cause.to_owned());
-            message.unfix();
-        }
-        self.record(id, false);
-        self.note_unsaved(Durability::Full);
-    }
-
-    fn judge(&mut self, id: &str, how: Failed, cause: &str) {
-        let now = self.effects.now();
-        let state = &mut self.state;
-        let Some(message) = state.outbox.iter_mut().find(|message| message.id == id) else {
-            return;
-        };
-        let sending = &mut self.progress.sending;
-        match turn::note_failure(message, &mut state.slack, sending, how, now) {
-            Verdict::GiveUp => message.given_up = Some(cause.to_owned()),
-            Verdict::Slack => sending.is_slack_at_fault = true,
-            Verdict::Open | Verdict::Message => {}
-        }
+        self.commit()
     }
 
     /// Writes the outcome rows of a message's investigation, unless they were written.
-    pub(super) fn record(&mut self, id: &str, is_sent: bool) {
-        let now = self.effects.now();
-        let Some(mut message) = self.state.remove_for_change(id) else {
-            return;
-        };
-        if let Some(record) = message.record.take() {
-            let content = self.loaded(&message.content);
-            let mut log = self.state.logs.get_mut(&message.log);
-            let mut rows = Vec::new();
+    pub(super) fn record(&mut self, at: usize, is_sent: bool) {
+        let now = self.now();
+        self.with_message(at, |run, message| {
+            let Some(record) = message.record.take() else {
+                return;
+            };
+            let mut content = message.content.clone();
+            content.load_texts(run.store.texts());
             for (index, alert) in content.alerts().iter().enumerate() {
-                let incident = log.as_mut().and_then(|log| incident(log, &alert.wake));
+                let log = run.state.logs.get_mut(&message.log);
+                let incident = log.and_then(|log| log.incidents.get_mut(&Pair::of(&alert.wake)));
                 let ended = outcome::Ended {
-                    message: &message,
+                    message,
                     content: &content,
                     index,
                     record: &record,
                     is_sent,
                 };
-                rows.push(outcome::completed(&ended, incident.as_deref(), now));
+                let row = outcome::completed(&ended, incident.as_deref(), now);
                 if let Some(incident) = incident {
                     incident.take_unrecorded();
                 }
+                run.record_row(&row);
             }
-            rows.iter().for_each(|row| self.record_row(row));
             message.is_recorded_unsent = !is_sent;
-            self.note_unsaved(Durability::Full);
-        }
-        self.state.put_back(message);
+            run.note_change();
+        });
     }
 
-    /// Writes the outcome rows of messages that were not tried in this run.
-    pub(super) fn record_the_rest(&mut self) {
-        let outbox = &self.state.outbox;
-        let unrecorded = outbox.iter().take(outbox.len() - self.in_report);
-        let unrecorded = unrecorded.filter(|message| message.record.is_some());
-        let ids: Vec<_> = unrecorded.map(|message| message.id.clone()).collect();
-        ids.iter().for_each(|id| self.record(id, false));
-    }
-
-    /// Warns of messages that stay queued although nothing was said of them in this run.
-    pub(super) fn warn_of_pending(&mut self) {
-        let outbox = &self.state.outbox;
+    /// Warns of messages that stay queued although nothing was said of them in this run. `pending`: how many
+    /// are.
+    pub(super) fn warn_of_pending(&self, pending: usize) {
         let sending = &self.progress.sending;
-        let (why, number) = match self.rules.route {
-            Route::SlackWithout(variable) => (format!("{variable} is not set"), outbox.len()),
+        let (why, number) = match self.route {
+            Route::SlackWithout(variable) => (format!("{variable} is not set"), pending),
             Route::Stdout if sending.has_stopped => return,
-            Route::Stdout | Route::Report => (
-                "what earlier runs queued is for Slack".to_owned(),
-                outbox.len() - self.in_report,
-            ),
+            Route::Stdout | Route::Report => {
+                ("what earlier runs queued is for Slack".to_owned(), pending)
+            }
             Route::Slack if !sending.has_stopped => {
                 let is_unsaid = |message: &&Message| {
                     let is_said = sending.tried.contains(&message.id) || message.given_up.is_some();
                     !is_said && !matches!(message.place, Place::After(_))
                 };
-                let unsaid = outbox.iter().filter(is_unsaid);
-                let limit = self.rules.max_runtime;
+                let unsaid = self.state.outbox.iter().filter(is_unsaid);
+                let limit = self.config.max_runtime;
                 let is_past = limit.is_some_and(|limit| self.begun.elapsed() >= limit);
                 let mut causes = unsaid.clone().filter(|_| !is_past);
                 let cause = causes.find_map(|one| one.cause.as_deref());
@@ -399,84 +290,45 @@ impl<E: Effects> Run<'_, E> {
     }
 }
 
-/// Ignores a thread that was opened with another operator.
-fn leave_other_operator(message: &mut Message, operator: Option<&str>) {
-    let other =
-        |thread: &Thread| thread.operator.is_some() && thread.operator.as_deref() != operator;
-    if message.thread().is_some_and(other) {
-        message.leave_thread();
-        message.unfix();
-    }
-}
-
-/// Moves what was held back about a message's incidents into the message.
-fn take_held_back(message: &mut Message, log: Option<&mut LogState>) {
-    let Some(log) = log else {
-        return;
-    };
-    for alert in message.content.alerts_mut() {
-        // Another one may have begun since.
-        let is_its = |one: &&mut Incident| one.first_wake == alert.dispatch.since;
-        if let Some(incident) = incident(log, &alert.wake).filter(is_its) {
-            alert.held_back.merge(incident.take_held_back());
+impl Message {
+    fn set_reach(&mut self, reach: usize) {
+        if let Some(fixed) = &mut self.fixed {
+            fixed.reach = reach;
         }
     }
 }
 
-fn incident<'a>(
-    log: &'a mut LogState,
-    wake: &crate::audit::wake::Wake,
-) -> Option<&'a mut Incident> {
-    log.incidents.get_mut(&Pair::of(wake))
-}
-
 /// Cuts off as much as one request takes; `None` where nothing is left. The doubt whether a part has arrived
 /// stands in that very part, and its line makes it longer, so that there can be more parts than before.
-fn next_part(message: &Message, texts: &crate::state::Folder, route: Route) -> Option<Part> {
+fn next_part(message: &Message, texts: &Folder, route: Route) -> Option<(String, Part)> {
     let fixed = message.fixed.as_ref()?;
     let text = fixed.text.load(texts);
     if route != Route::Slack {
-        return Some(Part {
-            text: text.clone().into_owned(),
-            end: text.len(),
-            is_last: true,
-        });
+        let (end, is_last) = (text.len(), true);
+        return Some((text.into_owned(), Part { end, is_last }));
     }
-    let stop = if fixed.sent < fixed.further {
-        fixed.further
-    } else {
-        text.len()
-    };
     // A file that is lost is shorter.
-    let left = text
-        .get(fixed.sent..stop)
-        .or_else(|| text.get(fixed.sent..))?;
+    let left = text.get(fixed.sent..fixed.further);
+    let left = left.filter(|left| !left.is_empty());
+    let left = left.or_else(|| text.get(fixed.sent..))?;
     let head = match fixed.parts > 0 && fixed.thread.is_none() {
-        true => continued(&message.subject().probe),
+        true => format!("{} (continued)\n", message.subject().probe),
         false => String::new(),
     };
-    let is_doubtful = fixed.reach > fixed.sent;
-    let doubt = if is_doubtful {
-        MAY_BE_REPEAT.len() + 2
-    } else {
-        0
-    };
-    let limit = PART_LIMIT - head.chars().count() - doubt;
-    let (part, rest) = next_message(left, limit);
+    let doubt = message.may_be_repeat().then_some(MAY_BE_REPEAT);
+    let room = PART_LIMIT - head.chars().count() - doubt.map_or(0, |line| line.len() + 2);
+    let (part, rest) = next_message(left, room);
     if part.trim().is_empty() {
         return None;
     }
     let end = fixed.sent + left.len() - rest.len();
-    let is_last = text.get(end..).is_none_or(|rest| rest.trim().is_empty());
     // It stands directly below the status line that ends an alert.
-    let note = match (is_doubtful, end == text.len() && !message.is_reply()) {
-        (false, _) => String::new(),
-        (true, true) => format!("\n{MAY_BE_REPEAT}"),
-        (true, false) => format!("\n\n{MAY_BE_REPEAT}"),
+    let note = match (doubt, end == text.len() && !message.is_reply()) {
+        (None, _) => String::new(),
+        (Some(line), true) => format!("\n{line}"),
+        (Some(line), false) => format!("\n\n{line}"),
     };
-    Some(Part {
-        text: format!("{head}{}{note}", part.trim_end_matches('\n')),
-        end,
-        is_last,
-    })
+    let is_last = text.get(end..).is_none_or(|rest| rest.trim().is_empty());
+    let part = format!("{head}{}{note}", part.trim_end_matches('\n'));
+    Some((part, Part { end, is_last }))
 }

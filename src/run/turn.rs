@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::state::outbox::{Message, Outbox, Pause, Place};
+use crate::slack::Trouble;
+use crate::state::outbox::{Message, Pause, Place};
 use crate::state::{SlackState, State};
+use crate::time::within;
 
 /// The longest that a run waits for Slack.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// No rate limit is longer: an end further ahead is a clock that was set back.
-const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(24);
-/// The same for the pause after a run in which Slack was at fault, which is as long as the cadence.
+/// No rate limit is longer, nor the pause after a run in which Slack was at fault: an end further ahead is a
+/// clock that was set back.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 /// At so many counted failures a message is given up.
 const MOST_FAULTS: u32 = 5;
@@ -34,7 +35,7 @@ pub struct Sending {
     /// The messages that Slack took, in whole or in part.
     pub taken: HashSet<String>,
     /// The message whose failure may be its own fault, and how it failed.
-    pub suspect: Option<(String, Failed)>,
+    pub suspect: Option<(String, Trouble)>,
     /// A message that gets one more try, at this time since the run's beginning.
     pub again: Option<(String, Duration)>,
     /// The message that had its one more try.
@@ -47,22 +48,10 @@ pub struct Sending {
     pub unwritable: HashSet<String>,
 }
 
-/// How a message failed that may be at fault itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
-    Refused,
-    Unknown,
-}
-
 /// Whether a message can be sent now, as far as that is its own matter.
 pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestamp) -> bool {
     let is_paused = message.pause.as_ref().is_some_and(|pause| pause.holds(now));
-    let left = state
-        .slack
-        .paused_until
-        .map(|until| until.duration_since(now));
-    let is_slack_paused =
-        left.is_some_and(|left| left > SignedDuration::ZERO && left <= LONGEST_PAUSE);
+    let is_slack_paused = left(state.slack.paused_until, now).is_some();
     !matches!(message.place, Place::After(_))
         && message.given_up.is_none()
         && !message.is_retried
@@ -71,11 +60,11 @@ pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestam
         && !(is_slack_paused && message.was_tried && sending.taken.is_empty())
 }
 
-/// Returns for how long Slack has asked to be left alone.
-pub fn limited_for(slack: &SlackState, now: Timestamp) -> Option<Duration> {
-    let left = slack.limited_until?.duration_since(now);
-    let holds = left > SignedDuration::ZERO && left <= LONGEST_LIMIT;
-    Duration::try_from(left).ok().filter(|_| holds)
+/// Returns for how long Slack is left alone, where that is so.
+pub fn left(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    let left = until?.duration_since(now);
+    let left = Some(left).filter(|left| left.is_positive() && *left <= LONGEST_PAUSE)?;
+    left.try_into().ok()
 }
 
 /// Returns which message is sent next, of those that can be: the first in the order; where one is suspected,
@@ -86,24 +75,19 @@ pub fn next<'a>(
     sending: &Sending,
     now: Timestamp,
 ) -> Option<&'a Message> {
-    let first = |(index, message): &(usize, &Message)| order(message, *index);
-    let mut sendable = sendable.enumerate();
-    let next = match &sending.suspect {
-        None => sendable.min_by_key(first),
-        Some((_, Failed::Unknown)) if has_witness(&state.slack, now) => {
-            sendable.find(|(_, message)| state.slack.witness.as_ref() == Some(&message.id))
+    // Whether one that never failed was sent lately only to see whether Slack is well.
+    let witness_at = state.slack.witness_at;
+    let has_witness = witness_at.is_some_and(|at| within(now, at, WITNESS_PERIOD));
+    let may_go = |(_, message): &(usize, &Message)| match &sending.suspect {
+        None => true,
+        Some((_, Trouble::Unknown)) if has_witness => {
+            state.slack.witness.as_ref() == Some(&message.id)
         }
-        Some(_) => sendable
-            .filter(|(_, message)| !message.has_failed)
-            .min_by_key(first),
+        Some(_) => !message.has_failed,
     };
+    let sendable = sendable.enumerate().filter(may_go);
+    let next = sendable.min_by_key(|(index, message)| order(message, *index));
     next.map(|(_, message)| message)
-}
-
-/// Whether a message that never failed was sent lately only to see whether Slack is well.
-fn has_witness(slack: &SlackState, now: Timestamp) -> bool {
-    let since = slack.witness_at.map(|at| now.duration_since(at));
-    since.is_some_and(|since| !since.is_negative() && since < WITNESS_PERIOD)
 }
 
 /// First the words by which the operator hears of an alert, critical ones first, then by dispatch; then
@@ -124,82 +108,64 @@ fn order(message: &Message, index: usize) -> impl Ord + use<> {
     (message.faults > 0, class, rank, index)
 }
 
-/// What follows from a try that was refused or whose answer stayed unknown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Another message has to tell.
-    Open,
-    /// Slack refuses or does not answer that one either: the run sends no more.
-    Slack,
-    /// The message is at fault, and that was counted.
-    Message,
-    /// The message has been at fault too often.
-    GiveUp,
-}
-
-/// Notes that a message was refused or its answer stayed unknown, and returns whose fault that is.
+/// Notes that a message was refused or its answer stayed unknown. Where Slack took another one, the message is at
+/// fault; where it failed on another one, too, Slack is, and the run sends no more; otherwise another one has to
+/// tell.
 pub fn note_failure(
     message: &mut Message,
     slack: &mut SlackState,
     sending: &mut Sending,
-    how: Failed,
+    trouble: Trouble,
     now: Timestamp,
-) -> Verdict {
+) {
     let never_failed = !message.has_failed;
     message.has_failed = true;
-    if how == Failed::Unknown {
+    if trouble == Trouble::Unknown {
         message.pause = Some(Pause::after(message.pause.as_ref(), now));
     }
     if sending.taken.iter().any(|id| *id != message.id) {
         return count_fault(message, now);
     }
     let Some((_, suspected)) = sending.suspect else {
-        sending.suspect = Some((message.id.clone(), how));
-        return Verdict::Open;
+        sending.suspect = Some((message.id.clone(), trouble));
+        return;
     };
-    if suspected == Failed::Unknown {
+    if suspected == Trouble::Unknown {
         slack.witness = Some(message.id.clone());
         if never_failed {
             slack.witness_at = Some(now);
         }
     }
     sending.has_stopped = true;
-    Verdict::Slack
+    sending.is_slack_at_fault = true;
 }
 
-/// Notes that Slack took a message or a part of it. Returns a message that is to be given up, since it was
-/// at fault too often.
-pub fn note_delivery(
-    id: &str,
-    outbox: &mut Outbox,
-    slack: &mut SlackState,
-    sending: &mut Sending,
-    now: Timestamp,
-) -> Option<String> {
+/// Notes that Slack took a message or a part of it.
+pub fn note_delivery(id: &str, state: &mut State, sending: &mut Sending, now: Timestamp) {
     sending.taken.insert(id.to_owned());
     sending.limited_in_a_row = 0;
-    *slack = SlackState::default();
-    for message in outbox.iter_mut() {
+    state.slack = SlackState::default();
+    let suspect = sending.suspect.take().map(|(id, _)| id);
+    for message in &mut state.outbox {
         let is_due = !sending.tried.contains(&message.id);
         if let Some(pause) = message.pause.as_mut().filter(|_| is_due) {
             pause.until = pause.until.min(now);
         }
+        if suspect.as_ref() == Some(&message.id) {
+            count_fault(message, now);
+        }
     }
-    let (suspect, _) = sending.suspect.take()?;
-    let message = outbox.iter_mut().find(|message| message.id == suspect)?;
-    (count_fault(message, now) == Verdict::GiveUp).then_some(suspect)
 }
 
-fn count_fault(message: &mut Message, now: Timestamp) -> Verdict {
-    let since = message.fault_at.map(|at| now.duration_since(at));
-    let is_soon = since.is_some_and(|since| !since.is_negative() && since < FAULT_PERIOD);
-    if !is_soon {
+/// Counts that a message is at fault, and gives it up where it was too often.
+fn count_fault(message: &mut Message, now: Timestamp) {
+    let at = message.fault_at;
+    if !at.is_some_and(|at| within(now, at, FAULT_PERIOD)) {
         message.faults += 1;
         message.fault_at = Some(now);
     }
-    match message.faults {
-        MOST_FAULTS.. => Verdict::GiveUp,
-        _ => Verdict::Message,
+    if message.faults >= MOST_FAULTS {
+        message.given_up = Some(message.cause.clone().unwrap_or_default());
     }
 }
 

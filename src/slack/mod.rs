@@ -47,66 +47,48 @@ pub struct Thread {
     pub operator: Option<String>,
 }
 
-/// What became of a message. A cause is Slack's code, `HTTP 503`, or what the connection died of.
+/// What became of a message: the thread that it opened or went to, where Slack named it.
+pub type Posted = Result<Option<Thread>, NotPosted>;
+
+/// Why a message was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Posted {
-    /// With the thread that it opened or went to, where Slack named it.
-    Delivered(Option<Thread>),
-    /// Surely not sent: there was no connection.
-    NotSent { cause: String },
-    /// Surely not sent: too many at once.
-    RateLimited {
-        retry_after: Duration,
-        cause: String,
-    },
-    /// Sent or not, nobody can say.
-    Unknown { cause: String },
-    /// Surely not sent, and never will be: Slack takes no such message.
-    MessageFault { cause: String },
-    /// Surely not sent: the thread takes no reply.
-    ThreadGone { cause: String },
-    /// Surely not sent, and no other message would be: the token, its scopes or the operator are wrong.
-    Settings { cause: String },
-    /// Surely not sent, whoever is at fault.
-    Refused { cause: String },
+pub struct NotPosted {
+    pub trouble: Trouble,
+    /// Slack's code, `HTTP 503`, or what the connection died of.
+    pub cause: String,
 }
 
-impl Posted {
-    /// Why it was not delivered; empty where it was.
-    pub fn cause(&self) -> &str {
-        match self {
-            Self::Delivered(_) => "",
-            Self::NotSent { cause }
-            | Self::RateLimited { cause, .. }
-            | Self::Unknown { cause }
-            | Self::MessageFault { cause }
-            | Self::ThreadGone { cause }
-            | Self::Settings { cause }
-            | Self::Refused { cause } => cause,
-        }
+impl NotPosted {
+    pub fn new(trouble: Trouble, cause: impl Into<String>) -> Self {
+        let cause = cause.into();
+        Self { trouble, cause }
     }
 }
 
-/// Who a token belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenOwner {
-    pub team: String,
-    pub user: String,
+/// What a failure means for the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Surely not sent: there was no connection.
+    NotSent,
+    /// Surely not sent: too many at once. After this long it can be tried again.
+    RateLimited(Duration),
+    /// Sent or not, nobody can say.
+    Unknown,
+    /// Surely not sent, and never will be: Slack takes no such message.
+    MessageFault,
+    /// Surely not sent: the thread takes no reply.
+    ThreadGone,
+    /// Surely not sent, and no other message would be: the token, its scopes or the operator are wrong.
+    Settings,
+    /// Surely not sent, whoever is at fault.
+    Refused,
 }
 
 /// Posts one message with one request: to the operator, or as a reply in `thread`. `text` is
 /// neither escaped nor longer than [`PART_LIMIT`] after escaping.
 pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Thread>) -> Posted {
-    let Some(channel) = thread
-        .map(|thread| &thread.channel)
-        .or(config.operator.as_ref())
-    else {
-        return Posted::NotSent {
-            cause: "no operator is set".to_owned(),
-        };
-    };
     let mut body = json!({
-        "channel": channel,
+        "channel": thread.map(|thread| &thread.channel).or(config.operator.as_ref()),
         "text": escape(text),
         "mrkdwn": false,
         "unfurl_links": false,
@@ -118,27 +100,25 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
     match call(http, config, "/chat.postMessage", &body) {
         Ok(reply) => judge(&reply, thread.is_some()),
         Err(error) => {
-            let cause = error.to_string();
-            match error {
-                RequestError::NotSent(_) | RequestError::NotSentInTime => Posted::NotSent { cause },
-                _ => Posted::Unknown { cause },
-            }
+            let trouble = match error {
+                RequestError::NotSent(_) | RequestError::NotSentInTime => Trouble::NotSent,
+                _ => Trouble::Unknown,
+            };
+            Err(NotPosted::new(trouble, error.to_string()))
         }
     }
 }
 
-/// Asks whose the token is; it needs no scope. The error is Slack's code or what the call died of.
-pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<TokenOwner, String> {
+/// Asks whose the token is, as in `team Acme, as kora`; it needs no scope. The error is Slack's code or what the
+/// call died of.
+pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<String, String> {
     let reply = call(http, config, "/auth.test", &json!({})).map_err(|error| error.to_string())?;
     let [ok, error, team, user] = reply.members(["ok", "error", "team", "user"]);
     if ok != true || !reply.is_success() {
         return Err(cause(&reply, ok.as_bool(), &error));
     }
     let name = |value: Value| value.as_str().map(quote).unwrap_or_default();
-    Ok(TokenOwner {
-        team: name(team),
-        user: name(user),
-    })
+    Ok(format!("team {}, as {}", name(team), name(user)))
 }
 
 /// Whether the operator has reacted to a message in this way; needs the scope `reactions:read`. Skin tones are
@@ -158,14 +138,14 @@ pub fn has_reaction(
     let headers: Vec<_> = config.token.iter().map(Header::bearer).collect();
     let reply = http.get(&config.api_url.join(&method), &headers, REACTIONS_TIMEOUT);
     let reply = reply.map_err(|error| error.to_string())?;
-    let answer = reply.json().unwrap_or_default();
-    if answer["ok"] != true || !reply.is_success() {
-        return match answer["error"].as_str() {
-            Some("no_reaction") => Ok(false),
-            _ => Err(cause(&reply, answer["ok"].as_bool(), &answer["error"])),
-        };
+    let [ok, error, message] = reply.members(["ok", "error", "message"]);
+    if error == "no_reaction" {
+        return Ok(false);
     }
-    let reactions = answer["message"]["reactions"].as_array();
+    if ok != true || !reply.is_success() {
+        return Err(cause(&reply, ok.as_bool(), &error));
+    }
+    let reactions = message["reactions"].as_array();
     let is_ours = |reaction: &Value| {
         let given = reaction["name"].as_str().unwrap_or_default();
         let users = reaction["users"].as_array();
@@ -206,76 +186,71 @@ fn cause(reply: &Reply, ok: Option<bool>, error: &Value) -> String {
 fn judge(reply: &Reply, is_reply: bool) -> Posted {
     let [ok, error, channel, ts] = reply.members(["ok", "error", "channel", "ts"]);
     let ok = ok.as_bool();
-    let cause = cause(reply, ok, &error);
-    match (reply.status, ok) {
-        (429, _) => Posted::RateLimited {
-            retry_after: retry_after(reply),
-            cause,
-        },
-        (500.., _) => Posted::Unknown {
-            cause: format!("HTTP {}", reply.status),
-        },
-        (200..300, Some(true)) => Posted::Delivered(match (channel, ts) {
-            (Value::String(channel), Value::String(ts)) => Some(Thread {
-                channel,
-                ts,
+    let cause = match reply.status {
+        500.. => format!("HTTP {}", reply.status),
+        _ => cause(reply, ok, &error),
+    };
+    let trouble = match (reply.status, ok) {
+        (200..300, Some(true)) => {
+            let (channel, ts) = (channel.as_str(), ts.as_str());
+            return Ok(channel.zip(ts).map(|(channel, ts)| Thread {
+                channel: channel.to_owned(),
+                ts: ts.to_owned(),
                 operator: None,
-            }),
-            _ => None,
-        }),
-        (200..300, None) => Posted::Unknown { cause },
-        (200..300 | 400..500, Some(false)) => judge_code(cause, reply, is_reply),
+            }));
+        }
+        (429, _) => Trouble::RateLimited(retry_after(reply)),
+        (500.., _) | (200..300, None) => Trouble::Unknown,
+        (200..300 | 400..500, Some(false)) => judge_code(&cause, reply, is_reply),
         // A redirect is not followed, and comes from something other than Slack.
-        (300..400, _) => Posted::NotSent { cause },
-        _ => Posted::Refused { cause },
-    }
+        (300..400, _) => Trouble::NotSent,
+        _ => Trouble::Refused,
+    };
+    Err(NotPosted { trouble, cause })
 }
 
-fn judge_code(cause: String, reply: &Reply, is_reply: bool) -> Posted {
-    match cause.as_str() {
-        "ratelimited" | "rate_limited" => Posted::RateLimited {
-            retry_after: retry_after(reply),
-            cause,
-        },
+fn judge_code(code: &str, reply: &Reply, is_reply: bool) -> Trouble {
+    match code {
+        "ratelimited" | "rate_limited" => Trouble::RateLimited(retry_after(reply)),
         "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
-            Posted::Unknown { cause }
+            Trouble::Unknown
         }
         "msg_too_long" | "no_text" | "invalid_blocks" | "msg_blocks_too_long" => {
-            Posted::MessageFault { cause }
+            Trouble::MessageFault
         }
         "cannot_reply_to_message"
         | "thread_not_found"
-        | "restricted_action_non_threadable_channel" => Posted::ThreadGone { cause },
-        code if code.starts_with("restricted_action_thread_") => Posted::ThreadGone { cause },
+        | "restricted_action_non_threadable_channel" => Trouble::ThreadGone,
+        _ if code.starts_with("restricted_action_thread_") => Trouble::ThreadGone,
         // The conversation is gone that the message's answer named.
-        "channel_not_found" if is_reply => Posted::ThreadGone { cause },
-        code if is_settings_fault(code) => Posted::Settings { cause },
-        _ => Posted::Refused { cause },
+        "channel_not_found" if is_reply => Trouble::ThreadGone,
+        _ if is_settings_fault(code) => Trouble::Settings,
+        _ => Trouble::Refused,
     }
 }
 
 /// Whether this code says that no message can be sent until a person corrects the settings.
 pub fn is_settings_fault(code: &str) -> bool {
-    const CODES: [&str; 7] = [
-        "not_authed",
-        "invalid_auth",
-        "account_inactive",
-        "token_revoked",
-        "token_expired",
-        "missing_scope",
-        "channel_not_found",
-    ];
-    CODES.contains(&code)
+    matches!(
+        code,
+        "not_authed"
+            | "invalid_auth"
+            | "account_inactive"
+            | "token_revoked"
+            | "token_expired"
+            | "missing_scope"
+            | "channel_not_found"
+    )
 }
 
 fn retry_after(reply: &Reply) -> Duration {
-    // More seconds than a number holds are no less than the most that is believed.
-    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let told = reply.header("retry-after").map(str::trim);
-    told.filter(is_number)
-        .map(|text| text.parse().unwrap_or(u64::MAX))
-        .map_or(RETRY_AFTER, Duration::from_secs)
-        .min(MAX_RETRY_AFTER)
+    let told = reply.header("retry-after").unwrap_or_default().trim();
+    let seconds = match !told.is_empty() && told.bytes().all(|b| b.is_ascii_digit()) {
+        // More seconds than a number holds are no less than the most that is believed.
+        true => told.parse().unwrap_or(u64::MAX),
+        false => return RETRY_AFTER,
+    };
+    Duration::from_secs(seconds).min(MAX_RETRY_AFTER)
 }
 
 #[cfg(test)]
@@ -308,12 +283,11 @@ mod tests {
     /// What became of the message, without its cause; a rate limit with its seconds.
     fn kind(posted: Posted) -> String {
         match posted {
-            Posted::RateLimited { retry_after, .. } => format!("wait {}", retry_after.as_secs()),
-            posted => format!("{posted:?}")
-                .split([' ', '('])
-                .next()
-                .unwrap()
-                .to_owned(),
+            Ok(_) => "Delivered".to_owned(),
+            Err(NotPosted { trouble, .. }) => match trouble {
+                Trouble::RateLimited(length) => format!("wait {}", length.as_secs()),
+                trouble => format!("{trouble:?}"),
+            },
         }
     }
 
@@ -321,7 +295,7 @@ mod tests {
     fn a_message_is_sent_to_the_letter() {
         let server = answering(answer("200 OK", r#"{"ok":true,"channel":"D1","ts":"1.2"}"#));
         let (posted, request) = sent(&server, "<!channel> a & b", None);
-        assert_eq!(posted, Posted::Delivered(Some(d1())));
+        assert_eq!(posted, Ok(Some(d1())));
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(
             head.starts_with("POST /chat.postMessage HTTP/1.1\r\n"),
@@ -341,7 +315,7 @@ mod tests {
     fn a_reply_goes_to_its_thread() {
         let server = answering(answer("200 OK", r#"{"ok":true}"#));
         let (posted, request) = sent(&server, "more", Some(&d1()));
-        assert_eq!(posted, Posted::Delivered(None));
+        assert_eq!(posted, Ok(None));
         assert!(
             request.contains(r#""channel":"D1""#) && request.contains(r#""thread_ts":"1.2""#),
             "{request}"
@@ -426,9 +400,7 @@ mod tests {
 
     #[test]
     fn the_cause_is_the_code_or_the_status() {
-        let refused = |cause: &str| Posted::Refused {
-            cause: cause.to_owned(),
-        };
+        let refused = |cause: &str| Err(NotPosted::new(Trouble::Refused, cause));
         assert_eq!(
             judge(&reply(403, &[], r#"{"error":"not_\nallowed"}"#), false),
             refused("not_ allowed")
@@ -436,9 +408,7 @@ mod tests {
         assert_eq!(judge(&reply(403, &[], "no"), false), refused("HTTP 403"));
         assert_eq!(
             judge(&reply(502, &[], "no"), false),
-            Posted::Unknown {
-                cause: "HTTP 502".to_owned()
-            }
+            Err(NotPosted::new(Trouble::Unknown, "HTTP 502"))
         );
     }
 
@@ -476,7 +446,7 @@ mod tests {
             auth_test(&Http::default(), &config(&server.url))
         };
         let owner = ask(r#"{"ok":true,"team":"T","user":"kora","bot_id":"B1"}"#).unwrap();
-        assert_eq!((owner.team.as_str(), owner.user.as_str()), ("T", "kora"));
+        assert_eq!(owner, "team T, as kora");
         assert_eq!(
             ask(r#"{"ok":false,"error":"invalid_auth"}"#).unwrap_err(),
             "invalid_auth"

@@ -32,18 +32,13 @@ fn split(text: &str, limit: usize) -> (&str, &str) {
     if end == text.len() {
         return (text, "");
     }
-    let (part, _) = text.split_at(end);
     let after_last = |is_end: fn(char) -> bool| {
-        let last = part.char_indices().rfind(|(_, c)| is_end(*c));
-        last.map(|(at, c)| at + c.len_utf8())
-            .filter(|at| at * 2 > end)
+        let part = text[..end].trim_end_matches(|c| !is_end(c));
+        Some(part.len()).filter(|at| at * 2 > end)
     };
     let line_end = after_last(|c| c == '\n');
-    text.split_at(
-        line_end
-            .or_else(|| after_last(char::is_whitespace))
-            .unwrap_or(end),
-    )
+    let word_end = line_end.or_else(|| after_last(char::is_whitespace));
+    text.split_at(word_end.unwrap_or(end))
 }
 
 /// The next message that holds something to read, and what is left behind it. Slack takes no

@@ -27,7 +27,7 @@ use crate::incident::{Incidents, MessageRef};
 use crate::json::is_default;
 pub use counters::Counters;
 pub use folder::Folder;
-use outbox::{Content, Message, Outbox, Pause, Place};
+use outbox::{Message, Outbox, Pause, Place};
 use queue::{Queue, Stage};
 use silences::HeldBackBy;
 pub use store::{Durability, FILE, Store};
@@ -221,33 +221,17 @@ impl State {
             .unwrap_or_else(|| log_key(log))
     }
 
-    pub fn message(&self, id: &str) -> Option<&Message> {
-        self.outbox.iter().find(|message| message.id == id)
+    /// Returns where a message is in the outbox.
+    pub fn position(&self, id: &str) -> Option<usize> {
+        self.outbox.iter().position(|message| message.id == id)
     }
 
     pub fn message_mut(&mut self, id: &str) -> Option<&mut Message> {
         self.outbox.iter_mut().find(|message| message.id == id)
     }
 
-    /// Takes a message out for a moment, and leaves its place to it: see [`State::put_back`].
-    pub fn remove_for_change(&mut self, id: &str) -> Option<Message> {
-        self.message_mut(id).map(|message| {
-            let empty = Content::Announcement { alerts: Vec::new() };
-            let mut taken = Message::new("", empty, Place::TopLevel, Timestamp::UNIX_EPOCH);
-            taken.id.clone_from(&message.id);
-            std::mem::replace(message, taken)
-        })
-    }
-
-    pub fn put_back(&mut self, message: Message) {
-        if let Some(place) = self.message_mut(&message.id) {
-            *place = message;
-        }
-    }
-
     pub fn remove_message(&mut self, id: &str) -> Option<Message> {
-        let index = self.outbox.iter().position(|message| message.id == id)?;
-        self.outbox.remove(index)
+        self.outbox.remove(self.position(id)?)
     }
 
     /// Tells everything that waits for a message where it stands. `None`: it was given up, and the caller

@@ -8,6 +8,7 @@ use std::io;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::Folder;
 use super::queue::{Alert, Subject};
 use super::text::{Long, Text};
 use crate::engine::Usage;
@@ -277,6 +278,28 @@ impl Content {
         }
     }
 
+    /// Visits everything in it that can be too long for the state.
+    fn visit_long(&mut self, visit: &mut dyn FnMut(Long) -> io::Result<()>) -> io::Result<()> {
+        for alert in self.alerts_mut() {
+            visit(Long::Wake(&mut alert.wake))?;
+        }
+        if let Self::Alert { outcome, .. } | Self::Result { outcome, .. } = self
+            && let Outcome::Diagnosis { text, .. } = outcome
+        {
+            visit(Long::Text(text))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the texts that lie in files of their own.
+    pub fn load_texts(&mut self, folder: &Folder) {
+        // To load a text cannot fail: one that is lost says so.
+        let _ = self.visit_long(&mut |long| {
+            long.load(folder);
+            Ok(())
+        });
+    }
+
     /// Says nothing about what the investigation came to.
     pub fn leave_unsaid(&mut self) {
         if let Self::Alert { outcome, .. } | Self::Result { outcome, .. } = self {
@@ -425,18 +448,10 @@ impl Message {
         &mut self,
         visit: &mut dyn FnMut(Long) -> io::Result<()>,
     ) -> io::Result<()> {
-        for alert in self.content.alerts_mut() {
-            visit(Long::Wake(&mut alert.wake))?;
-        }
         if let Some(fixed) = &mut self.fixed {
             visit(Long::Text(&mut fixed.text))?;
         }
-        if let Content::Alert { outcome, .. } | Content::Result { outcome, .. } = &mut self.content
-            && let Outcome::Diagnosis { text, .. } = outcome
-        {
-            visit(Long::Text(text))?;
-        }
-        Ok(())
+        self.content.visit_long(visit)
     }
 
     /// About how many bytes it holds.

@@ -137,10 +137,6 @@ impl Investigation {
         Severity::of(self.main_wake())
     }
 
-    pub fn is_digest(&self) -> bool {
-        self.alerts.len() > 1
-    }
-
     pub fn subject(&self) -> Subject {
         Subject::of(&self.alerts)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::outbox::{Fixed, Outcome};
+use super::outbox::{Content, Fixed, Outcome};
 use super::queue::{Alert, Investigation, Retry};
 use super::*;
 use crate::audit::wake::Wake;

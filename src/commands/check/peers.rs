@@ -11,8 +11,9 @@ use crate::config::variables as var;
 use crate::engine::{self, Failure, Knowledge, Lookup, Question, Reason};
 use crate::http::Http;
 use crate::random::random_id;
-use crate::run::hand_over::{self, Handed};
-use crate::slack::{self, Posted, Thread};
+use crate::run::hand_over;
+use crate::slack::{self, NotPosted, Thread};
+use crate::state::queue::Subject;
 use crate::terminal::Waiting;
 use crate::text::{first_few, quote};
 
@@ -144,16 +145,16 @@ pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
     };
     let shown = command.display();
     let result = match is_tried {
-        true => hand_over::run(&Handed {
-            command: command.clone(),
-            text: format!("{TEST_MESSAGE}\n"),
-            probe: "probe-wake-check".to_owned(),
-            category: "made_up".to_owned(),
-            severity: "info".to_owned(),
-            title: "A test of the fallback command".to_owned(),
-            removed: config.secret_variables(),
-            settings: config.settings(),
-        }),
+        true => {
+            let made_up = Subject {
+                probe: "probe-wake-check".to_owned(),
+                category: "made_up".to_owned(),
+                severity: "info".to_owned(),
+            };
+            let title = "A test of the fallback command";
+            let run = hand_over::command(config, command, &made_up, title);
+            hand_over::run(run, &format!("{TEST_MESSAGE}\n"))
+        }
         false => hand_over::check(command),
     };
     Some(match result {
@@ -214,7 +215,6 @@ pub(super) fn slack(config: &Config, http: &Http, is_message_sent: bool) -> Find
         Ok(owner) => owner,
         Err(cause) => return failed(format!("auth.test: {cause}"), slack_step(&cause)),
     };
-    let owner = format!("team {}, as {}", owner.team, owner.user);
     if token.starts_with("xoxp-") {
         let message = format!("{owner}: {variable} is a user token (xoxp-...), not a bot token");
         return warning(message, SET_TOKEN);
@@ -246,7 +246,7 @@ pub(super) fn test_message(config: &Config, http: &Http) -> Finding {
     }
     let _waiting = Waiting::for_what("sending the test message to Slack");
     match slack::post(http, &config.slack, TEST_MESSAGE, None) {
-        Posted::Delivered(_) => ok("sent: look at Slack"),
-        posted => failed(posted.cause(), slack_step(posted.cause())),
+        Ok(_) => ok("sent: look at Slack"),
+        Err(NotPosted { cause, .. }) => failed(&cause, slack_step(&cause)),
     }
 }

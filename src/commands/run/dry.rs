@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 
 use super::one_run;
-use crate::audit::names::log_key;
 use crate::cli::{RunArgs, To};
 use crate::commands::print_as;
 use crate::config::Config;
@@ -11,7 +10,7 @@ use crate::exit::Ended;
 use crate::message::{Lines, render};
 use crate::report::{Report, WakeReport, count};
 use crate::run::Run;
-use crate::run::effects::DryRun;
+use crate::run::effects::{DryRun, Route};
 use crate::state::Store;
 use crate::state::outbox::{Content, Message, Outbox};
 use crate::text::{for_terminal, on_one_line};
@@ -25,8 +24,9 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
         To::Stdout => Vec::new(),
     };
     let pending = state.outbox.len();
-    let report = Report::new(log_key(&config.paths.audit_log), true);
-    let mut run = Run::new(config, state, DryRun { store }, report).keeping_wakes(true);
+    let mut effects = DryRun;
+    let mut run = Run::new(config, state, &mut effects, Route::Nowhere);
+    run.keeps_wakes = true;
     one_run(&mut run, config)?;
     let mut report = run.report;
     report.outbox.pending = pending as u64;

@@ -11,16 +11,15 @@ use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use crate::audit::generations::Checkpoint;
-use crate::audit::names::log_key;
 use crate::cli::{Format, Global, RunArgs};
 use crate::config::{Config, time_limit};
 use crate::exit::{Ended, Exit, Problem, guarded};
 use crate::logger;
-use crate::report::{Report, check_stdout, print_json};
+use crate::report::{check_stdout, print_json};
 use crate::run::Run;
-use crate::run::effects::{Effects, Live, Route};
+use crate::run::effects::{Live, Route};
 use crate::state::lock::{Lock, Note, wait_for_pace};
-use crate::state::{State, Store, undelivered};
+use crate::state::{State, Store};
 use crate::terminal::{explain_interrupt, write_line};
 use crate::text::quote;
 
@@ -112,12 +111,14 @@ fn locked_run(
     left: &mut Option<State>,
 ) -> Ended {
     let state = store.load()?;
+    // Before the first run there was nothing to watch.
+    let is_new = state.logs.is_empty();
     let is_json = args.format.format == Format::Json;
-    let effects = Live::new(config, store, args.to, is_json);
-    let report = Report::new(log_key(&config.paths.audit_log), false);
-    let mut run = Run::new(config, state, effects, report)
-        .keeping_wakes(is_json)
-        .after_unwatched(*unwatched);
+    let mut effects = Live::new(config, store, args.to);
+    let route = Route::of(config, args.to, is_json);
+    let mut run = Run::new(config, state, &mut effects, route);
+    run.keeps_wakes = is_json;
+    run.unwatched = Some(*unwatched).filter(|length| !length.is_zero() && !is_new);
     if gap > QUIET_GAP && config.quiet_after.is_some() {
         run.wait_for_rows_anew();
     }
@@ -125,19 +126,19 @@ fn locked_run(
         note.reactions_at = Some(Timestamp::now());
     }
     let mut done = one_run(&mut run, config);
-    if done.is_ok() && run.report.tally.dispatched > 0 {
-        run.effects.sweep(&mut run.state);
-    }
     if done.is_ok() && is_json {
         done = print_report(&mut run).map_err(Problem::from);
     }
     *unwatched = run.unwatched.unwrap_or_default();
     let Run {
         report,
-        state,
+        mut state,
         problem,
         ..
     } = run;
+    if done.is_ok() && report.tally.dispatched > 0 {
+        effects.store.sweep(&mut state);
+    }
     *left = Some(state);
     done?;
     if let Some(problem) = problem {
@@ -152,17 +153,17 @@ fn locked_run(
 }
 
 /// A closed stdout is an error here: nobody would know what was done.
-fn print_report<E: Effects>(run: &mut Run<E>) -> anyhow::Result<()> {
+fn print_report(run: &mut Run) -> anyhow::Result<()> {
     let printed = check_stdout().and_then(|()| print_json(&run.report));
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
     run.report_is_out()
 }
 
 /// What a run is, whatever its effects are.
-fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem> {
+fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
     let kept = run.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.offset());
-    reconcile(run, config)?;
+    reconcile(run)?;
     match before {
         Some(at) => (run.report.position.before, run.report.position.after) = (at, at),
         None => first_run(run, config)?,
@@ -179,26 +180,24 @@ fn one_run<E: Effects>(run: &mut Run<E>, config: &Config) -> Result<(), Problem>
 }
 
 /// Brings outbox and `undelivered/` into line, where a process was killed between the two.
-fn reconcile<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
+fn reconcile(run: &mut Run) -> anyhow::Result<()> {
     let State { outbox, queue, .. } = &run.state;
     if run.report.dry_run || outbox.is_empty() && queue.is_empty() {
         return Ok(());
     }
-    let store = Store::at(&config.paths.state_dir);
-    run.finish_retries(&store);
-    // A folder that cannot be read cannot be written either, and is warned of when it has to be.
-    undelivered::ids(&store).map_or(Ok(()), |ids| run.drop_given_up(&ids))
+    run.finish_retries();
+    run.drop_given_up()
 }
 
 /// Records what is there as consumed: no history is replayed.
-fn first_run<E: Effects>(run: &mut Run<E>, config: &Config) -> anyhow::Result<()> {
+fn first_run(run: &mut Run, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
     let checkpoint = Checkpoint::begin(log, false, Timestamp::now())?;
     if checkpoint.current().is_none() {
         let log = log.display();
         warn!("{log} does not exist yet: it will be read from its start");
     }
-    if let Route::SlackWithout(variable) = run.effects.route() {
+    if let Route::SlackWithout(variable) = run.route {
         warn!("{variable} is not set: alerts stay queued until it is");
     }
     run.report.first_run = true;

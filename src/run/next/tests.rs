@@ -2,19 +2,23 @@
 
 #![allow(clippy::expect_used)]
 
+use std::sync::mpsc;
+
 use super::*;
 use crate::audit::wake::Wake;
+use crate::engine::Answer;
 use crate::incident::Dispatch;
-use crate::run::turn::Failed;
-use crate::slack::Thread;
-use crate::state::outbox::{Content, Fixed, HandOver, Outcome, Pause, Place};
-use crate::state::queue::{Alert, Retry, Stage};
+use crate::run::effects::Answered;
+use crate::slack::{Thread, Trouble};
+use crate::state::outbox::{Content, Fixed, Outcome, Pause, Place, PromptSize};
+use crate::state::queue::{Alert, Stage};
 
 /// All that the next step depends on. A time is in seconds; the run began at 0.
 struct Case {
     state: State,
     progress: Progress,
-    rules: RunRules,
+    config: Config,
+    route: Route,
     elapsed: u64,
 }
 
@@ -32,17 +36,9 @@ impl Case {
                 is_fresh: true,
                 ..Progress::default()
             },
-            rules: RunRules {
-                max_runtime: Some(Duration::from_secs(300)),
-                facts_after: Some(SignedDuration::from_secs(30)),
-                has_engine: true,
-                questions_per_hour: 0,
-                outbox_ttl: Some(SignedDuration::from_hours(24)),
-                tell_recovery: false,
-                quiet: None,
-                fallback_after: None,
-                route: Route::Slack,
-            },
+            config: Config::of(&[("KORA_PROBE_ENGINE_URL", "http://127.0.0.1:1")])
+                .expect("settings"),
+            route: Route::Slack,
             elapsed: 1,
         }
     }
@@ -62,18 +58,35 @@ impl Case {
     }
 
     fn asking(&mut self, id: &str) {
-        self.progress.asking = Some(id.to_owned());
+        self.progress.asking = Some(Asking {
+            id: id.to_owned(),
+            session: String::new(),
+            asked_at: second(0),
+            answers: mpsc::channel().1,
+            answered: None,
+            prompt_size: PromptSize::default(),
+            log_end: None,
+        });
+    }
+
+    fn handing_over(&mut self, id: &str) {
+        self.progress.handing_over = Some(HandingOver {
+            id: id.to_owned(),
+            ended: mpsc::channel().1,
+        });
     }
 
     fn next(&self) -> Step {
-        let elapsed = Duration::from_secs(self.elapsed);
-        let now = second(self.elapsed.try_into().expect("a short run"));
-        next(
-            &self.state,
-            &self.progress,
-            &self.rules,
-            Clock { now, elapsed },
-        )
+        let choice = Choice {
+            state: &self.state,
+            log: "log",
+            progress: &self.progress,
+            config: &self.config,
+            route: self.route,
+            now: second(self.elapsed.try_into().expect("a short run")),
+            elapsed: Duration::from_secs(self.elapsed),
+        };
+        choice.next()
     }
 }
 
@@ -249,7 +262,11 @@ fn the_log_is_looked_at_before_anything_that_takes_time_and_every_5_seconds() {
             |case| {
                 case.queue("a");
                 case.asking("a");
-                case.progress.is_answered = true;
+                let asking = case.progress.asking.as_mut();
+                asking.expect("a question").answered = Some(Answered {
+                    answer: Answer::without(Reason::Timeout),
+                    took: Duration::ZERO,
+                });
                 case.progress.is_fresh = false;
             },
             Step::Conclude,
@@ -274,7 +291,7 @@ fn the_log_is_looked_at_before_anything_that_takes_time_and_every_5_seconds() {
             "past any time without a limit",
             |case| {
                 case.progress.is_fresh = false;
-                case.rules.max_runtime = None;
+                case.config.max_runtime = None;
                 case.elapsed = 100_000;
             },
             Step::Look,
@@ -286,7 +303,7 @@ fn the_log_is_looked_at_before_anything_that_takes_time_and_every_5_seconds() {
 fn no_row_is_read_while_too_much_has_had_nothing_sent() {
     let with = |number: usize, was_full: bool, change: fn(&mut Investigation)| {
         let mut case = Case::new();
-        case.rules.facts_after = None;
+        case.config.facts_after = None;
         for number in 0..number {
             let mut one = investigation(&number.to_string(), Stage::New);
             change(&mut one);
@@ -325,7 +342,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "no engine",
             |case| {
                 case.queue("a b");
-                case.rules.has_engine = false;
+                case.config.engine = None;
             },
             refuse("a", Reason::EngineUnavailable),
         ),
@@ -333,7 +350,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "no engine, announced by an earlier run",
             |case| {
                 case.state.queue.push_back(announced("a"));
-                case.rules.has_engine = false;
+                case.config.engine = None;
             },
             refuse("a", Reason::EngineUnavailable),
         ),
@@ -341,7 +358,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "no engine, past the run's time",
             |case| {
                 case.queue("a");
-                case.rules.has_engine = false;
+                case.config.engine = None;
                 case.elapsed = 300;
             },
             refuse("a", Reason::EngineUnavailable),
@@ -374,8 +391,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "one wake found the engine unreachable",
             |case| {
                 case.queue("a");
-                case.progress.unreachable_in_a_row = 1;
-                case.progress.unreachable = Some(Reason::ConnectionError);
+                case.progress.unreachable = Some((Reason::ConnectionError, 1));
             },
             ask("a"),
         ),
@@ -383,8 +399,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "two in a row did",
             |case| {
                 case.queue("a");
-                case.progress.unreachable_in_a_row = 2;
-                case.progress.unreachable = Some(Reason::ConnectionError);
+                case.progress.unreachable = Some((Reason::ConnectionError, 2));
             },
             refuse("a", unreachable),
         ),
@@ -392,7 +407,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "the budget is not spent",
             |case| {
                 case.queue("a");
-                case.rules.questions_per_hour = 2;
+                case.config.max_investigations_per_hour = 2;
                 case.state.questions = vec![second(-3_599), second(-3_600), second(3_600)];
             },
             ask("a"),
@@ -401,7 +416,7 @@ fn a_known_reason_ends_an_investigation_without_a_question() {
             "the budget is spent",
             |case| {
                 case.queue("a");
-                case.rules.questions_per_hour = 2;
+                case.config.max_investigations_per_hour = 2;
                 case.state.questions = vec![second(-3_598), second(0)];
             },
             refuse("a", Reason::BudgetSpent),
@@ -455,7 +470,7 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             "at once",
             |case| {
                 case.queue("a");
-                case.rules.facts_after = Some(SignedDuration::ZERO);
+                case.config.facts_after = Some(SignedDuration::ZERO);
             },
             announce("a"),
         ),
@@ -516,7 +531,7 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             |case| {
                 case.state.queue.push_back(announced("old"));
                 case.queue("a");
-                case.rules.facts_after = None;
+                case.config.facts_after = None;
             },
             ask("a"),
         ),
@@ -524,7 +539,7 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             "never, past the run's time",
             |case| {
                 case.queue("a");
-                case.rules.facts_after = None;
+                case.config.facts_after = None;
                 case.elapsed = 300;
             },
             Step::Done,
@@ -534,8 +549,8 @@ fn facts_are_announced_when_one_is_due_critical_first() {
             |case| {
                 case.queue("a");
                 case.progress.queued.insert("a".to_owned());
-                case.rules.facts_after = Some(SignedDuration::ZERO);
-                case.rules.route = Route::Stdout;
+                case.config.facts_after = Some(SignedDuration::ZERO);
+                case.route = Route::Stdout;
             },
             ask("a"),
         ),
@@ -596,7 +611,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
             |case| {
                 case.make([fallback("old")]);
                 case.state.outbox[0].queued_at = second(-864_000);
-                case.rules.outbox_ttl = None;
+                case.config.outbox_ttl = None;
             },
             send("old"),
         ),
@@ -622,7 +637,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
             |case| {
                 case.make([fallback("old")]);
                 case.state.outbox[0].queued_at = second(-86_400);
-                case.rules.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
+                case.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
             },
             Step::GiveUp("old".to_owned(), "expired".to_owned()),
         ),
@@ -630,7 +645,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
             "Slack is not set",
             |case| {
                 case.make([fallback("m")]);
-                case.rules.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
+                case.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
             },
             Step::Done,
         ),
@@ -673,7 +688,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
                 case.make([fallback("m"), reply("n")]);
                 let sending = &mut case.progress.sending;
                 sending.tried.insert("m".to_owned());
-                sending.suspect = Some(("m".to_owned(), Failed::Refused));
+                sending.suspect = Some(("m".to_owned(), Trouble::Refused));
             },
             send("n"),
         ),
@@ -683,7 +698,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
                 case.make([fallback("m")]);
                 let sending = &mut case.progress.sending;
                 sending.tried.insert("m".to_owned());
-                sending.suspect = Some(("m".to_owned(), Failed::Refused));
+                sending.suspect = Some(("m".to_owned(), Trouble::Refused));
             },
             Step::Done,
         ),
@@ -692,7 +707,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
             |case| {
                 case.state.outbox.push_back(fallback("old"));
                 case.make([fallback("m")]);
-                case.rules.route = Route::Stdout;
+                case.route = Route::Stdout;
             },
             send("m"),
         ),
@@ -701,7 +716,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
             |case| {
                 case.make([fallback("m")]);
                 case.progress.sending.tried.insert("m".to_owned());
-                case.rules.route = Route::Stdout;
+                case.route = Route::Stdout;
             },
             Step::Done,
         ),
@@ -709,7 +724,7 @@ fn messages_go_out_before_a_question_is_begun_and_what_is_too_old_is_given_up_fi
             "nowhere in a dry run",
             |case| {
                 case.make([fallback("m")]);
-                case.rules.route = Route::Nowhere;
+                case.route = Route::Nowhere;
             },
             Step::Done,
         ),
@@ -779,7 +794,7 @@ fn one_question_is_asked_at_a_time_new_ones_first() {
         (
             "critical first, then oldest",
             |case| {
-                case.rules.facts_after = None;
+                case.config.facts_after = None;
                 case.state.queue.push_back(announced("critical-old"));
                 case.queue("info-1 a b critical-1 critical-2");
             },
@@ -813,7 +828,7 @@ fn one_question_is_asked_at_a_time_new_ones_first() {
             "the budget postpones a retry",
             |case| {
                 case.state.queue.push_back(retrying("due", -60));
-                case.rules.questions_per_hour = 1;
+                case.config.max_investigations_per_hour = 1;
                 case.state.questions.push(second(-60));
             },
             Step::Done,
@@ -822,8 +837,7 @@ fn one_question_is_asked_at_a_time_new_ones_first() {
             "and so does an engine that cannot be reached",
             |case| {
                 case.state.queue.push_back(retrying("due", -60));
-                case.progress.unreachable_in_a_row = 2;
-                case.progress.unreachable = Some(Reason::ConnectionError);
+                case.progress.unreachable = Some((Reason::ConnectionError, 2));
             },
             Step::Done,
         ),
@@ -856,7 +870,7 @@ fn one_question_is_asked_at_a_time_new_ones_first() {
             "what is printed leaves earlier investigations alone",
             |case| {
                 case.queue("old");
-                case.rules.route = Route::Stdout;
+                case.route = Route::Stdout;
             },
             Step::Done,
         ),
@@ -868,13 +882,13 @@ fn recoveries_are_looked_for_when_all_else_is_done() {
     check(&[
         (
             "once",
-            |case| case.rules.tell_recovery = true,
+            |case| case.config.tell_recovery = true,
             Step::Recover,
         ),
         (
             "and not again",
             |case| {
-                case.rules.tell_recovery = true;
+                case.config.tell_recovery = true;
                 case.progress.has_recovered = true;
             },
             Step::Done,
@@ -882,7 +896,7 @@ fn recoveries_are_looked_for_when_all_else_is_done() {
         (
             "after messages and questions",
             |case| {
-                case.rules.tell_recovery = true;
+                case.config.tell_recovery = true;
                 case.queue("a");
             },
             ask("a"),
@@ -890,7 +904,7 @@ fn recoveries_are_looked_for_when_all_else_is_done() {
         (
             "before it waits",
             |case| {
-                case.rules.tell_recovery = true;
+                case.config.tell_recovery = true;
                 case.queue("a");
                 case.asking("a");
             },
@@ -899,8 +913,8 @@ fn recoveries_are_looked_for_when_all_else_is_done() {
         (
             "not on stdout",
             |case| {
-                case.rules.tell_recovery = true;
-                case.rules.route = Route::Stdout;
+                case.config.tell_recovery = true;
+                case.route = Route::Stdout;
             },
             Step::Done,
         ),
@@ -924,7 +938,7 @@ fn a_run_waits_until_the_next_thing_is_due() {
             |case| {
                 case.queue("a");
                 case.asking("a");
-                case.rules.facts_after = Some(SignedDuration::from_secs(1_000));
+                case.config.facts_after = Some(SignedDuration::from_secs(1_000));
                 case.progress.looked = Duration::from_secs(298);
                 case.elapsed = 298;
             },
@@ -965,7 +979,7 @@ fn a_run_waits_until_the_next_thing_is_due() {
             "nor past the run's time",
             |case| {
                 case.make([fallback("m")]);
-                case.rules.max_runtime = Some(Duration::from_secs(3));
+                case.config.max_runtime = Some(Duration::from_secs(3));
                 case.state.slack.limited_until = Some(second(4));
             },
             Step::Done,
@@ -990,8 +1004,8 @@ fn hand_over(id: &str) -> Step {
 /// these messages, which have waited that long.
 fn handing_over(case: &mut Case, ids: &str) {
     case.make(ids.split_whitespace().map(fallback));
-    case.rules.fallback_after = Some(SignedDuration::from_secs(300));
-    case.rules.max_runtime = None;
+    case.config.fallback_command = Some("/bin/true".into());
+    case.config.max_runtime = None;
     case.progress.looked = Duration::from_secs(300);
     case.elapsed = 300;
     case.progress.sending.has_stopped = true;
@@ -1005,7 +1019,7 @@ fn what_slack_did_not_take_in_time_is_handed_over() {
             "no fallback command",
             |case| {
                 handing_over(case, "m");
-                case.rules.fallback_after = None;
+                case.config.fallback_command = None;
             },
             Step::Done,
         ),
@@ -1065,7 +1079,7 @@ fn what_slack_did_not_take_in_time_is_handed_over() {
             "no token",
             |case| {
                 handing_over(case, "m");
-                case.rules.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
+                case.route = Route::SlackWithout("KORA_SLACK_BOT_TOKEN");
             },
             hand_over("m"),
         ),
@@ -1094,7 +1108,7 @@ fn what_slack_did_not_take_in_time_is_handed_over() {
                 handing_over(case, "tried never-tried");
                 case.progress.sending.has_stopped = false;
                 case.progress.sending.tried.insert("tried".to_owned());
-                case.progress.sending.suspect = Some(("tried".to_owned(), Failed::Unknown));
+                case.progress.sending.suspect = Some(("tried".to_owned(), Trouble::Unknown));
                 case.state.outbox[0].hand_over = Some(done());
                 case.state.slack.witness = Some("another".to_owned());
                 case.state.slack.witness_at = Some(second(290));
@@ -1105,7 +1119,7 @@ fn what_slack_did_not_take_in_time_is_handed_over() {
             "printed messages",
             |case| {
                 handing_over(case, "m");
-                case.rules.route = Route::Stdout;
+                case.route = Route::Stdout;
             },
             Step::Done,
         ),
@@ -1113,7 +1127,7 @@ fn what_slack_did_not_take_in_time_is_handed_over() {
             "past the run's time",
             |case| {
                 handing_over(case, "m");
-                case.rules.max_runtime = Some(Duration::from_secs(300));
+                case.config.max_runtime = Some(Duration::from_secs(300));
             },
             Step::Done,
         ),
@@ -1185,7 +1199,7 @@ fn each_alert_is_handed_over_once_one_at_a_time_critical_first() {
             "it is running",
             |case| {
                 handing_over(case, "m n");
-                case.progress.handing_over = Some("m".to_owned());
+                case.handing_over("m");
             },
             wait(5),
         ),
@@ -1193,9 +1207,9 @@ fn each_alert_is_handed_over_once_one_at_a_time_critical_first() {
             "a question is asked meanwhile",
             |case| {
                 handing_over(case, "m");
-                case.progress.handing_over = Some("m".to_owned());
+                case.handing_over("m");
                 case.queue("a");
-                case.rules.facts_after = None;
+                case.config.facts_after = None;
             },
             ask("a"),
         ),
@@ -1285,7 +1299,7 @@ fn a_message_is_given_up_only_after_the_fallback_command_was_tried() {
                     unended: 1,
                     done: None,
                 });
-                case.progress.handing_over = Some("old".to_owned());
+                case.handing_over("old");
             },
             wait(5),
         ),

@@ -102,8 +102,7 @@ fn order_of(outbox: Vec<Message>) -> Vec<String> {
         let Some(id) = next.map(|one| one.id.clone()) else {
             return sent;
         };
-        let (outbox, slack) = (&mut state.outbox, &mut state.slack);
-        note_delivery(&id, outbox, slack, &mut sending, minute(0.0));
+        note_delivery(&id, &mut state, &mut sending, minute(0.0));
         state.outbox.retain(|one| one.id != id);
         sent.push(id);
     }
@@ -228,11 +227,7 @@ fn a_rate_limit_holds_until_it_is_over_and_never_longer_than_a_day() {
         (1441.0, None),
         (-1.0, None),
     ] {
-        let slack = SlackState {
-            limited_until: Some(minute(minutes)),
-            ..SlackState::default()
-        };
-        let limited = limited_for(&slack, minute(0.0));
+        let limited = left(Some(minute(minutes)), minute(0.0));
         assert_eq!(limited.map(|one| one.as_secs()), expected, "{minutes}");
     }
 }
@@ -252,7 +247,7 @@ fn pauses_after_unknown_answers_double_up_to_15_minutes() {
 /// What Slack does with each message of a run.
 struct Slack<'a> {
     takes: &'a dyn Fn(&str) -> bool,
-    how: Failed,
+    how: Trouble,
 }
 
 /// Sends all that a run would, and returns what was tried.
@@ -267,23 +262,19 @@ fn run(state: &mut State, slack: &Slack, at: f64) -> Vec<String> {
             break;
         };
         tried.push(id.clone());
-        let (outbox, kept) = (&mut state.outbox, &mut state.slack);
-        let lost = if (slack.takes)(&id) {
-            let lost = note_delivery(&id, outbox, kept, &mut sending, now);
-            outbox.retain(|one| one.id != id);
-            lost
+        if (slack.takes)(&id) {
+            note_delivery(&id, state, &mut sending, now);
+            state.outbox.retain(|one| one.id != id);
         } else {
-            let message = outbox.iter_mut().find(|one| one.id == id);
+            let message = state.outbox.iter_mut().find(|one| one.id == id);
             let message = message.expect("a message");
-            let verdict = note_failure(message, kept, &mut sending, slack.how, now);
+            note_failure(message, &mut state.slack, &mut sending, slack.how, now);
             message.was_tried = true;
-            sending.tried.insert(id.clone());
-            (verdict == Verdict::GiveUp).then_some(id)
-        };
-        if let Some(lost) = lost {
-            state.outbox.retain(|one| one.id != lost);
-            tried.push(format!("{lost} is given up"));
+            sending.tried.insert(id);
         }
+        let lost = state.outbox.iter().filter(|one| one.given_up.is_some());
+        tried.extend(lost.map(|one| format!("{} is given up", one.id)));
+        state.outbox.retain(|one| one.given_up.is_none());
     }
     tried
 }
@@ -299,12 +290,13 @@ fn queued(state: &State) -> Vec<&str> {
 }
 
 fn faults(state: &State, id: &str) -> u32 {
-    state.message(id).map_or(0, |one| one.faults)
+    let at = state.position(id);
+    at.map_or(0, |at| state.outbox[at].faults)
 }
 
 #[test]
 fn a_bad_message_delays_nobody_and_is_given_up_at_its_fifth_counted_failure() {
-    for how in [Failed::Refused, Failed::Unknown] {
+    for how in [Trouble::Refused, Trouble::Unknown] {
         let slack = Slack {
             takes: &|id| !id.starts_with("bad"),
             how,
@@ -326,7 +318,7 @@ fn a_bad_message_delays_nobody_and_is_given_up_at_its_fifth_counted_failure() {
 
 #[test]
 fn two_bad_messages_delay_nobody_either() {
-    for how in [Failed::Refused, Failed::Unknown] {
+    for how in [Trouble::Refused, Trouble::Unknown] {
         let slack = Slack {
             takes: &|id| !id.starts_with("bad"),
             how,
@@ -348,7 +340,7 @@ fn two_bad_messages_delay_nobody_either() {
 fn a_new_alert_goes_out_in_its_run_whatever_waits() {
     let slack = Slack {
         takes: &|id| !id.starts_with("bad"),
-        how: Failed::Refused,
+        how: Trouble::Refused,
     };
     let mut state = state_of("bad a b c");
     state.outbox.push_back(fallback("new", "critical", 5.0));
@@ -357,7 +349,7 @@ fn a_new_alert_goes_out_in_its_run_whatever_waits() {
 
 #[test]
 fn a_message_alone_is_never_at_fault() {
-    for how in [Failed::Refused, Failed::Unknown] {
+    for how in [Trouble::Refused, Trouble::Unknown] {
         let slack = Slack {
             takes: &|_| false,
             how,
@@ -377,26 +369,24 @@ fn a_message_alone_is_never_at_fault() {
 
 #[test]
 fn its_own_first_part_is_no_other_message() {
-    let (mut kept, mut sending) = (SlackState::default(), Sending::default());
-    let mut outbox: Outbox = [begun("a", 1), facts("b")].into();
-    note_delivery("a", &mut outbox, &mut kept, &mut sending, minute(0.0));
-    let fail = |id: usize, outbox: &mut Outbox, kept: &mut SlackState, sending: &mut Sending| {
-        note_failure(&mut outbox[id], kept, sending, Failed::Refused, minute(0.0))
-    };
-    assert_eq!(fail(0, &mut outbox, &mut kept, &mut sending), Verdict::Open);
-    let mut sending = Sending::default();
-    note_delivery("a", &mut outbox, &mut kept, &mut sending, minute(0.0));
-    assert_eq!(
-        fail(1, &mut outbox, &mut kept, &mut sending),
-        Verdict::Message
-    );
+    let mut state = State::default();
+    state.outbox = [begun("a", 1), facts("b")].into();
+    for (at, faults) in [(0, 0), (1, 1)] {
+        let mut sending = Sending::default();
+        note_delivery("a", &mut state, &mut sending, minute(0.0));
+        let State { outbox, slack, .. } = &mut state;
+        let (message, how) = (&mut outbox[at], Trouble::Refused);
+        note_failure(message, slack, &mut sending, how, minute(0.0));
+        assert_eq!(message.faults, faults);
+        assert_eq!(sending.suspect.is_some(), faults == 0);
+    }
 }
 
 #[test]
 fn a_refusal_is_told_from_an_outage_by_one_that_never_failed_each_time() {
     let slack = Slack {
         takes: &|_| false,
-        how: Failed::Refused,
+        how: Trouble::Refused,
     };
     let mut state = state_of("a b c d");
     for expected in [["a", "b"], ["a", "c"], ["a", "d"]] {
@@ -409,7 +399,7 @@ fn a_refusal_is_told_from_an_outage_by_one_that_never_failed_each_time() {
 fn an_outage_touches_one_new_message_in_ten_minutes() {
     let slack = Slack {
         takes: &|_| false,
-        how: Failed::Unknown,
+        how: Trouble::Unknown,
     };
     let mut state = state_of("a b c d e f");
     assert_eq!(run(&mut state, &slack, 0.0), ["a", "b"]);
@@ -426,7 +416,7 @@ fn an_outage_touches_one_new_message_in_ten_minutes() {
 fn when_slack_takes_any_message_all_are_due_in_their_order() {
     let down = Slack {
         takes: &|_| false,
-        how: Failed::Unknown,
+        how: Trouble::Unknown,
     };
     let well = Slack {
         takes: &|_| true,
@@ -444,7 +434,7 @@ fn when_slack_takes_any_message_all_are_due_in_their_order() {
 fn a_clock_set_back_prolongs_neither_the_count_nor_the_search_for_another_message() {
     let slack = Slack {
         takes: &|id| id != "bad",
-        how: Failed::Refused,
+        how: Trouble::Refused,
     };
     let mut state = state_of("bad a");
     run(&mut state, &slack, 0.0);
@@ -453,7 +443,7 @@ fn a_clock_set_back_prolongs_neither_the_count_nor_the_search_for_another_messag
     assert_eq!(faults(&state, "bad"), 2);
     let down = Slack {
         takes: &|_| false,
-        how: Failed::Unknown,
+        how: Trouble::Unknown,
     };
     let mut state = state_of("a b c");
     run(&mut state, &down, 0.0);
