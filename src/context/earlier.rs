@@ -9,12 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::seams::{Row, for_each_row};
 use crate::mask::Masker;
+use crate::outcome::{COMPLETED_SEAM, RECOVERED_SEAM};
 use crate::text::cut;
 use crate::time::span;
-
-/// The seams of an outcome row, and of the row for a recovery that was sent.
-pub const OUTCOME_SEAM: &str = "probe.investigation_completed";
-const RECOVERY_SEAM: &str = "probe.recovery_told";
 
 /// How many of a pair are kept, and how many of them a question gets.
 const MOST_KEPT: usize = 16;
@@ -69,7 +66,7 @@ impl Past {
         let id = row.detail("id");
         let pair = (row.detail("probe")?, row.detail("issue_category")?);
         let pair = self.0.entry(pair).or_default();
-        if row.is_of(RECOVERY_SEAM) {
+        if row.is_of(RECOVERED_SEAM) {
             let recovered = time("healthy_at").unwrap_or(written);
             // It names the first investigation of its incident.
             for one in pair.iter_mut().rev() {
@@ -79,7 +76,7 @@ impl Past {
                 }
             }
         }
-        if !row.is_of(OUTCOME_SEAM) {
+        if !row.is_of(COMPLETED_SEAM) {
             return None;
         }
         let is_fallback = |status: String| status.starts_with("engine_unavailable");
@@ -153,7 +150,7 @@ mod tests {
             "investigation_summary_text": format!("diagnosis {id}")});
         change(&mut details);
         row(
-            OUTCOME_SEAM,
+            COMPLETED_SEAM,
             &(first + SignedDuration::from_mins(2)).to_string(),
             &details,
         )
@@ -161,7 +158,7 @@ mod tests {
 
     fn recovery(id: &str, time: &str) -> String {
         let details = json!({"id": id, "probe": "fly", "issue_category": "down"});
-        row(RECOVERY_SEAM, &at(time).to_string(), &details)
+        row(RECOVERED_SEAM, &at(time).to_string(), &details)
     }
 
     fn row(seam: &str, at: &str, details: &Value) -> String {

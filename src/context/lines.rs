@@ -4,9 +4,8 @@ use std::cmp::Reverse;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::OtherAlert;
 use super::earlier::Earlier;
-use crate::incident::Severity;
+use crate::incident::Incident;
 use crate::text::{first_few, on_one_line};
 use crate::time::{clock, span};
 
@@ -18,15 +17,11 @@ const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Returns `Also in the last hour: supabase (critical) 14:29, vercel (warning) 14:31.` `length` is that
 /// of the time in which the others were raised.
-pub fn also(others: &[OtherAlert], length: SignedDuration) -> Option<String> {
-    let mut others: Vec<_> = others.iter().collect();
-    others.sort_by_key(|other| {
-        let severity = Severity::named(&other.severity);
-        (Reverse((severity, other.last)), &other.probe)
-    });
+pub fn also(mut others: Vec<&Incident>, length: SignedDuration) -> Option<String> {
+    others.sort_by_key(|other| (Reverse((other.worst, other.last_raised)), &other.pair.probe));
     let listed = others.iter().map(|other| {
-        let at = other.last.strftime("%H:%M");
-        format!("{} ({}) {at}", other.probe, other.severity)
+        let at = other.last_raised.strftime("%H:%M");
+        format!("{} ({}) {at}", other.pair.probe, other.worst.name())
     });
     let listed = first_few(&listed.collect::<Vec<_>>(), MOST_PAIRS);
     let length = match length {
@@ -74,33 +69,33 @@ fn beginning(text: &str, most: usize) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::incident::{Pair, Severity};
 
     fn at(time: &str) -> Timestamp {
         format!("2026-{time}:00Z").parse().unwrap()
     }
 
-    fn other(probe: &str, severity: &str, last: &str) -> OtherAlert {
-        OtherAlert {
-            probe: probe.to_owned(),
-            category: "down".to_owned(),
-            first: at("05-24T13:00"),
-            last: at(last),
-            wakes: 2,
-            severity: severity.to_owned(),
-            title: String::new(),
-            detail: String::new(),
-            recovered: None,
+    fn other(probe: &str, worst: Severity, last: &str) -> Incident {
+        Incident {
+            pair: Pair {
+                probe: probe.to_owned(),
+                category: "down".to_owned(),
+            },
+            last_raised: at(last),
+            worst,
+            ..Incident::default()
         }
     }
 
     #[test]
     fn other_alerts_are_named_the_most_severe_first() {
         let mut others = vec![
-            other("vercel", "warning", "05-24T14:31"),
-            other("supabase", "critical", "05-24T14:29"),
+            other("vercel", Severity::Warning, "05-24T14:31"),
+            other("supabase", Severity::Critical, "05-24T14:29"),
         ];
-        let line =
-            |others: &[OtherAlert], minutes| also(others, SignedDuration::from_mins(minutes));
+        let line = |others: &[Incident], minutes| {
+            also(others.iter().collect(), SignedDuration::from_mins(minutes))
+        };
         let expected = "Also in the last hour: supabase (critical) 14:29, vercel (warning) 14:31.";
         assert_eq!(line(&others, 60).unwrap(), expected);
         assert!(
@@ -109,16 +104,16 @@ mod tests {
                 .starts_with("Also in the last 1 h 30 min: s")
         );
         for (probe, severity) in [
-            ("a", "info"),
-            ("b", "page"),
-            ("c", "info"),
-            ("d", "info"),
-            ("e", "critical"),
+            ("a", Severity::Info),
+            ("b", Severity::Warning),
+            ("c", Severity::Info),
+            ("d", Severity::Info),
+            ("e", Severity::Critical),
         ] {
             others.push(other(probe, severity, "05-24T14:00"));
         }
         let expected = "Also in the last hour: supabase (critical) 14:29, e (critical) 14:00, \
-             vercel (warning) 14:31, b (page) 14:00, a (info) 14:00 and 2 more.";
+             vercel (warning) 14:31, b (warning) 14:00, a (info) 14:00 and 2 more.";
         assert_eq!(line(&others, 60).unwrap(), expected);
         assert_eq!(line(&[], 60), None);
     }

@@ -16,11 +16,13 @@ use jiff::Timestamp;
 use crate::audit::row::SEAM;
 use crate::audit::tail::{Kind, Tail};
 use crate::audit::wake::Wake;
+use crate::incident::{Dispatch, HeldCounts, Incident};
 use crate::mask::Masker;
+use crate::outcome::COMPLETED_SEAM;
 use crate::snapshot::Snapshot;
 use crate::text::{cut, on_one_line};
 use crate::time::{date, span};
-use earlier::{Earlier, OUTCOME_SEAM};
+use earlier::Earlier;
 
 /// All of the context fits into this many bytes.
 pub const MOST_BYTES: usize = 8 * 1024;
@@ -48,39 +50,18 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct Subject<'a> {
     pub wake: &'a Wake,
-    pub incident: IncidentSoFar,
+    pub dispatch: &'a Dispatch,
+    /// Of its pair, this wake included; `None` where it was forgotten.
+    pub incident: Option<&'a Incident>,
+    pub last_diagnosis: Option<String>,
     /// Investigations before this incident, the oldest first.
     pub earlier: Vec<Earlier>,
 }
 
-/// A pair's incident, this wake included.
-#[derive(Clone, Debug, Default)]
-pub struct IncidentSoFar {
-    pub since: Option<Timestamp>,
-    pub wakes: u64,
-    /// Messages before this one.
-    pub messages: u64,
-    /// How many wakes were held back, each with a word for why: `repeats held back`.
-    pub held_back: Vec<(&'static str, u64)>,
-    /// Titles of its earlier wakes, those like this one's left out.
-    pub earlier_titles: Vec<String>,
-    pub last_diagnosis: Option<String>,
-}
-
-/// The wakes of another pair in the time before the alert.
-#[derive(Clone, Debug)]
-pub struct OtherAlert {
-    pub probe: String,
-    pub category: String,
-    pub first: Timestamp,
-    pub last: Timestamp,
-    pub wakes: u64,
-    /// The worst.
-    pub severity: String,
-    /// The last wake's.
-    pub title: String,
-    pub detail: String,
-    pub recovered: Option<Timestamp>,
+impl Subject<'_> {
+    fn wakes(&self) -> u64 {
+        self.incident.map_or(1, |incident| incident.wakes)
+    }
 }
 
 /// What is gathered for one question.
@@ -92,7 +73,8 @@ pub struct Context<'a> {
     pub subjects: Vec<Subject<'a>>,
     /// A fresh one.
     pub snapshot: Option<&'a Snapshot>,
-    pub others: Vec<OtherAlert>,
+    /// Incidents of other pairs with a wake in the time before the alert.
+    pub others: Vec<&'a Incident>,
     pub tail: Option<&'a Tail>,
     pub masker: Masker<'a>,
 }
@@ -120,27 +102,34 @@ impl Context<'_> {
 
     fn incidents(&self) -> String {
         let is_single = self.subjects.len() == 1;
-        let is_told = |one: &&Subject| is_single || one.incident.wakes > 1;
+        let is_told = |one: &&Subject| is_single || one.wakes() > 1;
         let lines = self.subjects.iter().filter(is_told).map(|subject| {
-            let incident = &subject.incident;
+            let Dispatch { number, since, .. } = subject.dispatch;
             let mut line = self.named(subject);
-            match incident.since.filter(|_| incident.wakes > 1) {
-                None => line += "this is its first alert.",
-                Some(since) => {
-                    let (since, count) = (self.time(since), incident.wakes);
-                    line += &format!("{count} alerts since {since}, this one included.");
-                }
-            }
-            let sent = [("messages sent before", incident.messages)];
-            for (what, count) in sent.iter().chain(&incident.held_back) {
-                if *count > 0 {
+            line += &match subject.wakes() {
+                0 | 1 => "this is its first alert.".to_owned(),
+                count => format!(
+                    "{count} alerts since {}, this one included.",
+                    self.time(*since)
+                ),
+            };
+            let incident = subject.incident;
+            let held = incident.map_or(HeldCounts::default(), |one| one.held_back.counts);
+            for (what, count) in [
+                ("messages sent before", number - 1),
+                ("repeats held back", held.repeat),
+                ("silenced", held.silenced),
+                ("acknowledged", held.acknowledged),
+            ] {
+                if count > 0 {
                     line += &format!(" {what}: {count}.");
                 }
             }
-            for title in incident.earlier_titles.iter().rev().take(3).rev() {
+            let titles = incident.iter().flat_map(|one| &one.titles);
+            for title in titles.filter(|title| **title != subject.wake.title) {
                 line += &format!(" Earlier title: {}.", cut(title, MOST_TEXT / 2));
             }
-            if let Some(diagnosis) = &incident.last_diagnosis {
+            if let Some(diagnosis) = &subject.last_diagnosis {
                 line += &format!(" The last diagnosis, a guess: {}", quoted(diagnosis));
             }
             self.line(&line)
@@ -163,20 +152,17 @@ impl Context<'_> {
     }
 
     fn other_alerts(&self) -> String {
-        let wakes = self.subjects.iter().map(|one| one.wake);
-        let pairs: Vec<_> = wakes.map(|wake| (&wake.probe, &wake.category)).collect();
-        let mut others: Vec<_> = self.others.iter().collect();
-        others.retain(|other| !pairs.contains(&(&other.probe, &other.category)));
-        others.sort_by_key(|other| (other.last, &other.probe, &other.category));
+        let mut others = self.others.clone();
+        others.sort_by_key(|other| (other.last_raised, &other.pair));
         let lines = others.iter().map(|other| {
             let recovered = other.recovered.map(|at| self.time(at));
             let recovered = recovered.map(|at| format!("recovered {at}"));
             self.line(&format!(
                 "{} {} ({}), {}, {}: {} / {}",
-                other.probe,
-                other.category,
-                other.severity,
-                self.times(other.wakes, other.first, other.last),
+                other.pair.probe,
+                other.pair.category,
+                other.worst.name(),
+                self.times(other.wakes, other.first_wake, other.last_raised),
                 recovered.as_deref().unwrap_or("no recovery seen"),
                 cut(&other.title, MOST_TEXT),
                 cut(&other.detail, MOST_TEXT),
@@ -219,7 +205,7 @@ impl Context<'_> {
         // What other parts of the context say is left out.
         let is_new = |kind: &&Kind| match (kind.seam.as_str(), is_own(kind)) {
             (SEAM, true) => kind.count > 1,
-            (SEAM, false) | (OUTCOME_SEAM, true) => false,
+            (SEAM, false) | (COMPLETED_SEAM, true) => false,
             _ => true,
         };
         let kinds = tail.kinds.iter().filter(is_new);

@@ -11,6 +11,7 @@ use super::*;
 use crate::audit::row::read_rows;
 use crate::audit::tail::Window;
 use crate::engine::{self, Knowledge};
+use crate::incident::{Pair, Severity};
 use crate::secret::Secret;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -64,43 +65,42 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
         from: raised - HOUR,
         until: now,
     };
-    let mut others: Vec<OtherAlert> = Vec::new();
-    let mut incident = IncidentSoFar {
-        since: Some(raised),
+    let mut others: Vec<Incident> = Vec::new();
+    let mut incident = Incident {
         wakes: 1,
-        ..IncidentSoFar::default()
+        ..Incident::default()
     };
+    let mut dispatch = first_dispatch(raised);
     for other in wakes.iter().rev() {
         let time = other.raised_at().unwrap();
         if (&other.probe, &other.category) == (&wake.probe, &wake.category) {
             // An incident is over after two windows without a wake.
-            if incident.since.unwrap().duration_since(time) < SignedDuration::from_mins(20) {
-                incident.since = Some(time);
+            if dispatch.since.duration_since(time) < SignedDuration::from_mins(20) {
+                dispatch.since = time;
+                dispatch.number += 1;
                 incident.wakes += 1;
-                incident.messages += 1;
             }
         } else if time >= window.from {
-            match others.iter_mut().find(|one| one.probe == other.probe) {
+            match others.iter_mut().find(|one| one.pair.probe == other.probe) {
                 Some(known) => {
-                    known.first = time;
+                    known.first_wake = time;
                     known.wakes += 1;
                 }
-                None => others.push(OtherAlert {
-                    probe: other.probe.clone(),
-                    category: other.category.clone(),
-                    first: time,
-                    last: time,
+                None => others.push(Incident {
+                    pair: Pair::of(other),
+                    first_wake: time,
+                    last_raised: time,
                     wakes: 1,
-                    severity: other.severity.clone(),
+                    worst: Severity::of(other),
                     title: other.title.clone(),
                     detail: other.detail.clone(),
-                    recovered: None,
+                    ..Incident::default()
                 }),
             }
         }
     }
     let past = Past::read([log], u64::MAX, masker);
-    let earlier = past.last(&wake.probe, &wake.category, incident.since.unwrap());
+    let earlier = past.last(&wake.probe, &wake.category, dispatch.since);
     let snapshot = snapshot.and_then(|path| Snapshot::read(path, now).ok());
     let tail = Tail::of_replay(log, text.len() as u64, window, masker);
     let context = Context {
@@ -108,11 +108,13 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
         now,
         subjects: vec![Subject {
             wake: &wake,
-            incident,
+            dispatch: &dispatch,
+            incident: Some(&incident),
+            last_diagnosis: None,
             earlier,
         }],
         snapshot: snapshot.as_ref(),
-        others,
+        others: others.iter().collect(),
         tail: Some(&tail),
         masker,
     };
@@ -318,9 +320,16 @@ fn noise_drowns_nothing() {
 }
 
 fn context<'a>(mode: Mode, wakes: &'a [Wake], tail: Option<&'a Tail>) -> Context<'a> {
+    const FIRST: Dispatch = Dispatch {
+        number: 1,
+        since: Timestamp::UNIX_EPOCH,
+        counted: None,
+    };
     let subject = |wake| Subject {
         wake,
-        incident: IncidentSoFar::default(),
+        dispatch: &FIRST,
+        incident: None,
+        last_diagnosis: None,
         earlier: Vec::new(),
     };
     Context {
@@ -334,38 +343,53 @@ fn context<'a>(mode: Mode, wakes: &'a [Wake], tail: Option<&'a Tail>) -> Context
     }
 }
 
-fn other(n: u32, text: &str) -> OtherAlert {
+fn other(n: u32, text: &str) -> Incident {
     let at = at("2026-05-24T14:00:00Z") + SignedDuration::from_secs(n.into());
-    OtherAlert {
-        probe: format!("other{n}"),
-        category: "down".to_owned(),
-        first: at,
-        last: at,
+    Incident {
+        pair: Pair {
+            probe: format!("other{n}"),
+            category: "down".to_owned(),
+        },
+        first_wake: at,
+        last_raised: at,
         wakes: 1,
-        severity: "warning".to_owned(),
         title: text.to_owned(),
         detail: text.to_owned(),
         recovered: (n == 0).then_some(at),
+        ..Incident::default()
+    }
+}
+
+fn first_dispatch(since: Timestamp) -> Dispatch {
+    Dispatch {
+        number: 1,
+        since,
+        counted: None,
     }
 }
 
 #[test]
 fn an_incident_is_told_with_what_was_sent_and_held_back() {
     let wakes = [Wake::sample()];
+    let other = other(0, "x");
     let mut context = context(Mode::Off, &wakes, None);
-    context.others = vec![other(0, "x")];
-    context.subjects[0].incident = IncidentSoFar {
-        since: Some(at("2026-05-23T14:00:00Z")),
+    context.others = vec![&other];
+    let mut incident = Incident {
         wakes: 7,
-        messages: 2,
-        held_back: vec![
-            ("repeats held back", 3),
-            ("silenced", 0),
-            ("acknowledged", 1),
-        ],
-        earlier_titles: ["HTTP 500", "slow"].map(str::to_owned).to_vec(),
-        last_diagnosis: Some("The token\nexpired.".to_owned()),
+        titles: ["HTTP 500", &wakes[0].title, "slow"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Incident::default()
     };
+    incident.held_back.counts.repeat = 3;
+    incident.held_back.counts.acknowledged = 1;
+    let dispatch = Dispatch {
+        number: 3,
+        ..first_dispatch(at("2026-05-23T14:00:00Z"))
+    };
+    context.subjects[0].dispatch = &dispatch;
+    context.subjects[0].incident = Some(&incident);
+    context.subjects[0].last_diagnosis = Some("The token\nexpired.".to_owned());
     let expected = "The incident so far:\n- 7 alerts since 2026-05-23 14:00:00, this one included. \
          messages sent before: 2. repeats held back: 3. acknowledged: 1. Earlier title: HTTP 500. \
          Earlier title: slow. The last diagnosis, a guess: \"The token expired.\"\n";
@@ -373,17 +397,23 @@ fn an_incident_is_told_with_what_was_sent_and_held_back() {
 }
 
 #[test]
-fn a_digest_names_each_pair_and_its_own_alerts_are_no_others() {
+fn a_digest_names_each_pair() {
     let of = |probe: &str| Wake {
         probe: probe.to_owned(),
         category: "down".to_owned(),
         ..Wake::sample()
     };
     let wakes = [of("other1"), of("fly")];
+    let others = [other(2, "x"), other(0, "z")];
     let mut context = context(Mode::Kinds, &wakes, None);
-    context.others = vec![other(2, "x"), other(1, "y"), other(0, "z")];
-    context.subjects[1].incident.wakes = 2;
-    context.subjects[1].incident.since = Some(at("2026-05-24T14:00:00Z"));
+    context.others = others.iter().collect();
+    let incident = Incident {
+        wakes: 2,
+        ..Incident::default()
+    };
+    let dispatch = first_dispatch(at("2026-05-24T14:00:00Z"));
+    context.subjects[1].dispatch = &dispatch;
+    context.subjects[1].incident = Some(&incident);
     let expected = "The incident so far:\n- fly down: 2 alerts since 14:00:00, this one included.\n\
          Other alerts, the latest last:\n\
          - other0 down (warning), once, 14:00:00, recovered 14:00:00: z / z\n\
@@ -419,8 +449,9 @@ fn what_does_not_fit_is_cut_the_oldest_and_commonest_first_and_marked() {
     };
     for (kinds, others) in [(1, 1), (8, 8), (1_000, 0), (1_000, 200)] {
         let tail = tail(kinds);
+        let all: Vec<_> = (0..others).map(|n| other(n, &"é".repeat(4_000))).collect();
         let mut context = context(Mode::Rows, &wakes, Some(&tail));
-        context.others = (0..others).map(|n| other(n, &"é".repeat(4_000))).collect();
+        context.others = all.iter().collect();
         let text = context.render();
         assert!(text.len() <= MOST_BYTES, "{kinds} {others}: {}", text.len());
         assert!(

@@ -12,9 +12,9 @@ use crate::audit::wake::Wake;
 use crate::context::earlier::Past;
 use crate::context::lines::{also, before, runbook_link, runbook_quote};
 use crate::context::runbook::{self, Runbook};
-use crate::context::{Context, IncidentSoFar, Mode, OtherAlert, Subject};
+use crate::context::{Context, Mode, Subject};
 use crate::engine::{self, Knowledge};
-use crate::incident::{HeldCounts, Pair};
+use crate::incident::{Incident, Pair};
 use crate::logger::{RUNBOOK, warn_lasting};
 use crate::mask::Masker;
 use crate::message::Lines;
@@ -94,7 +94,7 @@ impl Run<'_> {
                 let earlier =
                     past.and_then(|past| past.diagnosed(&wake.probe, &wake.category, since));
                 vec![
-                    also(&self.others(alerts, now, now), self.config.context.length),
+                    also(self.others(alerts, now, now), self.config.context.length),
                     before(earlier, now),
                     runbook_quote(runbook.as_deref()),
                 ]
@@ -147,52 +147,28 @@ impl Run<'_> {
         begin.unwrap_or(Timestamp::MIN)
     }
 
-    fn subject<'w>(&self, wake: &'w Wake, alert: &Alert, now: Timestamp) -> Subject<'w> {
+    fn subject<'s>(&'s self, wake: &'s Wake, alert: &'s Alert, now: Timestamp) -> Subject<'s> {
         let since = alert.dispatch.since;
         let past = self.past.as_ref();
         let (probe, category) = (&wake.probe, &wake.category);
         let last = past.and_then(|past| past.diagnosed(probe, category, now));
         let last = last.filter(|last| last.at >= since);
         let log = self.state.logs.get(&self.log);
-        let incident = log.and_then(|log| log.incidents.get(&Pair::of(wake)));
-        let held = incident.map_or(HeldCounts::default(), |one| one.held_back.counts);
-        let mut titles = incident.map_or(Vec::new(), |one| one.titles.clone());
-        titles.retain(|title| *title != wake.title);
         Subject {
             wake,
-            incident: IncidentSoFar {
-                since: Some(since),
-                wakes: incident.map_or(1, |incident| incident.wakes),
-                messages: alert.dispatch.number - 1,
-                held_back: vec![
-                    ("repeats held back", held.repeat),
-                    ("silenced", held.silenced),
-                    ("acknowledged", held.acknowledged),
-                ],
-                earlier_titles: titles,
-                last_diagnosis: last.and_then(|last| last.diagnosis.clone()),
-            },
+            dispatch: &alert.dispatch,
+            incident: log.and_then(|log| log.incidents.get(&Pair::of(wake))),
+            last_diagnosis: last.and_then(|last| last.diagnosis.clone()),
             earlier: past.map_or(Vec::new(), |past| past.last(probe, category, since)),
         }
     }
 
     /// The wakes of other pairs from the time before `from` on.
-    fn others(&self, alerts: &[Alert], from: Timestamp, now: Timestamp) -> Vec<OtherAlert> {
+    fn others(&self, alerts: &[Alert], from: Timestamp, now: Timestamp) -> Vec<&Incident> {
         let from = self.before(from);
         let is_asked = |pair: &Pair| alerts.iter().any(|alert| Pair::of(&alert.wake) == *pair);
         let others = self.incidents().filter(|one| {
             one.wakes > 0 && (from..=now).contains(&one.last_raised) && !is_asked(&one.pair)
-        });
-        let others = others.map(|one| OtherAlert {
-            probe: one.pair.probe.clone(),
-            category: one.pair.category.clone(),
-            first: one.first_wake,
-            last: one.last_raised,
-            wakes: one.wakes,
-            severity: one.worst.name().to_owned(),
-            title: one.title.clone(),
-            detail: one.detail.clone(),
-            recovered: one.recovered,
         });
         others.collect()
     }
