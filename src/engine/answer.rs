@@ -1,5 +1,7 @@
 //! Reads an answer: status, `error` and usage for all APIs, the text by the API's own file.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +16,8 @@ use crate::text::quote;
 pub struct Answer {
     pub result: Result<Diagnosis, Failure>,
     pub usage: Usage,
+    /// How long it took, from the question to the answer and nothing else.
+    pub took: Duration,
 }
 
 impl Answer {
@@ -22,6 +26,7 @@ impl Answer {
         Self {
             result: Err(failure.into()),
             usage: Usage::default(),
+            took: Duration::ZERO,
         }
     }
 }
@@ -62,6 +67,7 @@ pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
     Answer {
         result,
         usage: usage(&body),
+        took: Duration::ZERO,
     }
 }
 

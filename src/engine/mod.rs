@@ -14,6 +14,8 @@ mod prompt;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use crate::http::{Header, Http};
 
 pub use answer::{Answer, Usage};
@@ -35,8 +37,9 @@ pub fn ask(config: &EngineConfig, http: &Http, question: &Question) -> Answer {
     let mut headers = (api.headers)(config.token.as_ref());
     headers.push(Header::new("idempotency-key", &key));
     let body = (api.body)(config, question);
-    match http.post(&config.url.join(api.path), &headers, &body, config.timeout) {
-        Ok(reply) => answer::read(api, &reply),
-        Err(failed) => Answer::without(failed),
-    }
+    let begun = Instant::now();
+    let posted = http.post(&config.url.join(api.path), &headers, &body, config.timeout);
+    let took = begun.elapsed();
+    let answer = posted.map_or_else(Answer::without, |reply| answer::read(api, &reply));
+    Answer { took, ..answer }
 }

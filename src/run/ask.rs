@@ -8,10 +8,10 @@ use std::sync::mpsc::Receiver;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::effects::Answered;
+use super::effects::lost;
 use super::next::BUDGET_PERIOD;
 use super::{Run, poll};
-use crate::engine::{Question, metadata};
+use crate::engine::{Answer, Question, metadata};
 use crate::report::WakeReport;
 use crate::state::outbox::PromptSize;
 use crate::state::queue::Stage;
@@ -25,8 +25,8 @@ pub struct Asking {
     pub id: String,
     pub session: String,
     pub asked_at: Timestamp,
-    pub answers: Receiver<Answered>,
-    pub answered: Option<Answered>,
+    pub answers: Receiver<Answer>,
+    pub answered: Option<Answer>,
     pub prompt_size: PromptSize,
     /// Inode and length of the audit log when it was asked; `None` where there was none.
     pub log_end: Option<(u64, u64)>,
@@ -86,7 +86,7 @@ impl Run<'_> {
     pub(super) fn note_answer(&mut self) {
         if let Some(asking) = &mut self.progress.asking {
             let before = asking.answered.take();
-            asking.answered = before.or_else(|| poll(&asking.answers, Answered::lost));
+            asking.answered = before.or_else(|| poll(&asking.answers, lost));
         }
     }
 }

@@ -9,7 +9,6 @@ use log::warn;
 
 use super::Run;
 use super::ask::log_end;
-use super::effects::Answered;
 use crate::audit::seams::{AUTOFIX_SEAM, Row, for_each_line_of_log, for_each_row};
 use crate::engine::{Answer, Failure, Reason};
 use crate::state::EngineFailure;
@@ -27,7 +26,7 @@ impl Run<'_> {
         let Some(mut asking) = self.progress.asking.take() else {
             return;
         };
-        let Some(Answered { answer, took }) = asking.answered.take() else {
+        let Some(answer) = asking.answered.take() else {
             return;
         };
         let failure = answer.result.as_ref().err();
@@ -49,7 +48,7 @@ impl Run<'_> {
         let log = &self.config.paths.audit_log;
         let record = Record {
             prompt: Some(asking.prompt_size),
-            duration_ms: u64::try_from(took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from(answer.took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX),
             autofix_attempted: autofix_attempted(log, asking.log_end, &asking.session, &asked),
             ..Record::default()
         };

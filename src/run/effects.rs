@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -13,7 +12,7 @@ use log::warn;
 
 use crate::cli::To;
 use crate::config::Config;
-use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Reason, Usage};
+use crate::engine::{self, Answer, Diagnosis, EngineConfig, Failure, Question, Reason};
 use crate::files::is_same_file;
 use crate::http::Http;
 use crate::incident::Silence;
@@ -29,7 +28,7 @@ use crate::text;
 pub trait Effects {
     fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()>;
     /// Asks the engine, once. The answer comes while this thread does other things.
-    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered>;
+    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer>;
     /// Makes one request; `text` is unescaped and no longer than the route takes.
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
     /// Writes what became of a dispatch, and returns whether that is a row in the audit log itself. A failure
@@ -49,19 +48,9 @@ pub trait Effects {
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()>;
 }
 
-/// The answer to a question, and how long it took: from the question to the answer, and nothing else.
-#[derive(Debug)]
-pub struct Answered {
-    pub answer: Answer,
-    pub took: Duration,
-}
-
-impl Answered {
-    /// No thread could be started, or it is gone: the engine was not reached.
-    pub fn lost() -> Self {
-        let (answer, took) = (Answer::without(Reason::ConnectionError), Duration::ZERO);
-        Self { answer, took }
-    }
+/// No thread could be started, or it is gone: the engine was not reached.
+pub(super) fn lost() -> Answer {
+    Answer::without(Reason::ConnectionError)
 }
 
 /// How the messages of a run go out.
@@ -126,7 +115,7 @@ impl Effects for Live<'_> {
         self.store.commit(state, durability)
     }
 
-    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
+    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer> {
         ask(&self.http, engine, question)
     }
 
@@ -170,20 +159,16 @@ impl Effects for Live<'_> {
     }
 }
 
-fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
+fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<Answer> {
     let (http, engine) = (Arc::clone(http), engine.clone());
     let ask = move || {
         let about = question.metadata["probe_name"].as_str().unwrap_or_default();
         let _waiting = Waiting::for_what(&format!("asking the engine about {about}"));
-        let begun = Instant::now();
-        Answered {
-            answer: engine::ask(&engine, &http, &question),
-            took: begun.elapsed(),
-        }
+        engine::ask(&engine, &http, &question)
     };
     in_background(ask, |error| {
         warn!("cannot start a thread to ask the engine: {error}");
-        Answered::lost()
+        lost()
     })
 }
 
@@ -228,12 +213,11 @@ impl Effects for DryRun {
         Ok(())
     }
 
-    fn ask(&mut self, _: &EngineConfig, _: Question) -> Receiver<Answered> {
+    fn ask(&mut self, _: &EngineConfig, _: Question) -> Receiver<Answer> {
         let result = Diagnosis::new("(the engine's diagnosis; a dry run does not ask)");
-        let (result, usage) = (result.map_err(Failure::from), Usage::default());
-        let (answer, took) = (Answer { result, usage }, Duration::ZERO);
+        let result = result.map_err(Failure::from);
         let (sender, receiver) = mpsc::channel();
-        let _ = sender.send(Answered { answer, took });
+        let _ = sender.send(Answer { result, ..lost() });
         receiver
     }
 
@@ -272,7 +256,7 @@ impl Effects for Replay {
         printed.context("cannot print a message")
     }
 
-    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answered> {
+    fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer> {
         ask(&self.http, engine, question)
     }
 

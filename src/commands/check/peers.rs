@@ -1,7 +1,5 @@
 //! What `check` asks over the network: the engine and Slack.
 
-use std::time::Instant;
-
 use jiff::Timestamp;
 
 use crate::audit::wake::Wake;
@@ -94,9 +92,8 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         metadata: engine::metadata(&wake),
     };
     let _waiting = Waiting::for_what("asking the engine about a made-up alert");
-    let begun = Instant::now();
     let answer = engine::ask(engine, http, &question);
-    let seconds = begun.elapsed().as_secs_f32();
+    let seconds = answer.took.as_secs_f32();
     match answer.result {
         Ok(diagnosis) => {
             let model = answer.usage.model_used.or_else(|| engine.model.clone());

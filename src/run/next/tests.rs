@@ -8,7 +8,6 @@ use super::*;
 use crate::audit::wake::Wake;
 use crate::engine::Answer;
 use crate::incident::Dispatch;
-use crate::run::effects::Answered;
 use crate::slack::{Thread, Trouble};
 use crate::state::outbox::{Content, Fixed, Outcome, Pause, Place, PromptSize};
 use crate::state::queue::{Alert, Stage};
@@ -263,10 +262,7 @@ fn the_log_is_looked_at_before_anything_that_takes_time_and_every_5_seconds() {
                 case.queue("a");
                 case.asking("a");
                 let asking = case.progress.asking.as_mut();
-                asking.expect("a question").answered = Some(Answered {
-                    answer: Answer::without(Reason::Timeout),
-                    took: Duration::ZERO,
-                });
+                asking.expect("a question").answered = Some(Answer::without(Reason::Timeout));
                 case.progress.is_fresh = false;
             },
             Step::Conclude,
