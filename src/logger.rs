@@ -11,6 +11,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record, warn};
 use crate::state::lock::Printed;
 use crate::terminal::write_line;
 use crate::text::on_one_line;
+use crate::time::within;
 
 /// The kinds of problems that are not looked for in every run, and are remembered without it: with reading
 /// reactions, printed once a day, with runbooks, and with silences.
@@ -139,8 +140,7 @@ fn is_recent(kind: &str, at: Timestamp, now: Timestamp) -> bool {
         REACTIONS => PRINT_RARELY,
         _ => PRINT_AGAIN,
     };
-    let since = now.duration_since(at);
-    !since.is_negative() && since < period
+    within(now, at, period)
 }
 
 /// Whether somebody reads along, so that everything is printed: at a terminal, and with `-v`.

@@ -30,8 +30,6 @@ pub struct Runbook {
     pub text: String,
     /// The pair's own runbook, which messages quote.
     pub own: Option<String>,
-    /// The names of the files that were used.
-    pub used: Vec<String>,
     /// Files that were refused or cannot be read, and why.
     pub warnings: Vec<String>,
 }
@@ -52,7 +50,6 @@ pub fn read<'a>(
                 let is_own = name != SITE && name != DEFAULT && runbook.own.is_none();
                 runbook.own = runbook.own.or_else(|| is_own.then(|| text.clone()));
                 texts.push(text);
-                runbook.used.push(name);
             }
             Err(error) => runbook
                 .warnings
@@ -139,14 +136,15 @@ mod tests {
             ("fly:down", "x", "default.md", None),
         ] {
             let runbook = of(&folder, probe, category);
-            assert_eq!(runbook.used, ["site.md", used], "{probe} {category}");
             assert_eq!(runbook.own.as_deref(), own, "{probe} {category}");
             let about = used.strip_suffix(".md").unwrap();
-            assert_eq!(runbook.text, format!("about site\n\nabout {about}"));
+            let text = format!("about site\n\nabout {about}");
+            assert_eq!(runbook.text, text, "{probe} {category}");
             assert_eq!(runbook.warnings, [""; 0]);
         }
         let long = "p".repeat(300);
-        assert_eq!(of(&folder, &long, "x").used, ["site.md", "default.md"]);
+        let text = of(&folder, &long, "x").text;
+        assert_eq!(text, "about site\n\nabout default");
     }
 
     #[test]
@@ -178,9 +176,9 @@ mod tests {
         assert!(refused.iter().all(|(_, changed)| changed.is_err()));
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o777)).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(of(&folder, "fly", "down").used, [""; 0]);
+        assert_eq!(of(&folder, "fly", "down").text, "");
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(of(&folder, "fly", "down").used, ["fly.md"]);
+        assert_eq!(of(&folder, "fly", "down").text, "x");
     }
 
     #[test]
@@ -205,7 +203,6 @@ mod tests {
         let pairs = [("fly", "a"), ("neon", "a"), ("fly", "b"), ("vercel", "a")];
         let runbook = read(&folder.0, pairs, Masker::default());
         assert_eq!(runbook.text, "about fly\n\nthe rest");
-        assert_eq!(runbook.used, ["fly.md", "default.md"]);
         let listed: Vec<_> = list(&folder.0).into_iter().map(|(name, _)| name).collect();
         assert_eq!(listed, ["default.md", "fly.md"]);
     }

@@ -97,7 +97,7 @@ impl Store {
 
     /// The folder of the long texts.
     pub fn texts(&self) -> &Folder {
-        self.texts.folder()
+        &self.texts.folder
     }
 
     pub fn undelivered(&self) -> Folder {
@@ -121,7 +121,7 @@ impl Store {
             let error = error.context(format!("cannot use the state file {}", path.display()));
             Problem::new(Exit::Failed, error).with_next_step(unusable.way_out)
         })?;
-        self.texts.note_stored(state.texts());
+        self.texts.files.extend(state.texts());
         Ok(state)
     }
 
@@ -131,7 +131,7 @@ impl Store {
     pub fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()> {
         let committed = self.try_commit(state, durability);
         committed.with_context(|| format!("cannot commit {}", self.path(FILE).display()))?;
-        if !self.texts.is_empty() {
+        if !self.texts.files.is_empty() {
             self.texts.remove_all_but(&state.texts());
         }
         Ok(())
@@ -152,7 +152,8 @@ impl Store {
 
     /// Removes long texts that the state does not name: a run was killed before its commit.
     pub fn sweep(&mut self, state: &mut State) {
-        self.texts.find();
+        let there = self.texts().list().unwrap_or_default();
+        self.texts.files.extend(there);
         self.texts.remove_all_but(&state.texts());
     }
 

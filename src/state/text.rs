@@ -115,9 +115,9 @@ fn lost(folder: &Folder, file: &str, error: &io::Error) -> String {
 /// The files of the long texts.
 #[derive(Debug)]
 pub(super) struct Texts {
-    folder: Folder,
+    pub folder: Folder,
     /// The files that are known to be there.
-    files: HashSet<String>,
+    pub files: HashSet<String>,
     is_unsynced: bool,
 }
 
@@ -128,23 +128,6 @@ impl Texts {
             files: HashSet::new(),
             is_unsynced: false,
         }
-    }
-
-    pub fn folder(&self) -> &Folder {
-        &self.folder
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
-    pub fn note_stored(&mut self, named: HashSet<String>) {
-        self.files.extend(named);
-    }
-
-    /// Finds the files that are there.
-    pub fn find(&mut self) {
-        self.files.extend(self.folder.list().unwrap_or_default());
     }
 
     pub fn store(&mut self, long: Long) -> io::Result<()> {
