@@ -81,6 +81,23 @@ pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
     }
 }
 
+/// Puts a file in place of the one at `path`, which stays where that fails. `new`: its name while it is
+/// written; `write` also brings it to the disk, where that matters.
+pub fn replace(
+    path: &Path,
+    new: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = create_anew(new, mode)?;
+    let replaced = write(&mut file).and_then(|()| fs::rename(new, path));
+    if replaced.is_err() {
+        // A full disk is not helped by a half-written file.
+        let _ = fs::remove_file(new);
+    }
+    replaced
+}
+
 /// Syncs a folder, so that a change of its names survives a power cut. Returns false if the file
 /// system cannot do that, as some network and FUSE file systems cannot.
 pub fn sync_folder(folder: &Path) -> io::Result<bool> {

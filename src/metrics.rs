@@ -11,7 +11,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
-use crate::files::{check_is_regular, create_anew, read_own};
+use crate::files::{self, check_is_regular, read_own};
 use crate::state::lock::Note;
 use crate::state::{LogState, State};
 
@@ -57,16 +57,11 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     // The collector reads what ends in .prom and nothing else.
     name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
-    let mut file = create_anew(&new, 0o644)?;
-    // Whatever the umask is.
-    let written = file
-        .set_permissions(Permissions::from_mode(0o644))
-        .and_then(|()| file.write_all(text.as_bytes()))
-        .and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
+    files::replace(path, &new, 0o644, |file| {
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.write_all(text.as_bytes())
+    })
 }
 
 fn text(end: &RunEnd<'_>) -> String {

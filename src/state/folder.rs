@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::files::{create_anew, read_own, sync_folder};
+use crate::files::{read_own, replace, sync_folder};
 
 /// What a file is called while it is written.
 const NEW: &str = ".new";
@@ -36,13 +36,10 @@ impl Folder {
             self.path.parent().map(sync_folder).transpose()?;
         }
         let new = self.path(&format!("{file}{NEW}"));
-        let mut out = create_anew(&new, 0o600)?;
-        let written = out.write_all(bytes).and_then(|()| out.sync_all());
-        let written = written.and_then(|()| fs::rename(&new, self.path(file)));
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written
+        replace(&self.path(file), &new, 0o600, |out| {
+            out.write_all(bytes)?;
+            out.sync_all()
+        })
     }
 
     /// Brings the names to the disk.

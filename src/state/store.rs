@@ -1,6 +1,6 @@
 //! The state folder: reads and commits the state, and appends to the files beside it.
 
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use super::text::Texts;
 use super::{Folder, State, Unusable, parse};
 use crate::exit::{Exit, Problem};
-use crate::files::{check_writers, create_anew, read_own, sync_folder};
+use crate::files::{check_writers, read_own, replace, sync_folder};
 
 pub const FILE: &str = "state.json";
 /// The folder of the long texts.
@@ -24,9 +24,6 @@ const READ: &str =
 
 /// Large enough that the state of an ordinary day is one write.
 const WRITE_BUFFER: usize = 64 * 1024;
-
-/// What a file is written anew with.
-type Writer = BufWriter<File>;
 
 /// What a commit must outlive, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,9 +137,14 @@ impl Store {
     fn try_commit(&mut self, state: &mut State, durability: Durability) -> io::Result<()> {
         state.visit_long(&mut |long| self.texts.store(long))?;
         self.texts.sync()?;
-        self.replace_new(FILE, |out| {
-            serde_json::to_writer(&mut *out, state)?;
-            out.write_all(b"\n")
+        let path = self.path(FILE);
+        replace(&path, &path.with_extension("json.new"), 0o600, |file| {
+            let mut out = BufWriter::with_capacity(WRITE_BUFFER, &*file);
+            serde_json::to_writer(&mut out, state)?;
+            out.write_all(b"\n")?;
+            out.flush()?;
+            drop(out);
+            file.sync_all()
         })?;
         match durability {
             Durability::Full => sync_folder(&self.dir).map(drop),
@@ -163,34 +165,9 @@ impl Store {
         match read_own(&self.path(FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
-            Ok(bytes) => self
-                .replace_new(OLD_FILE, |out| out.write_all(&bytes))
-                .and_then(|()| sync_folder(&self.dir).map(drop)),
+            Ok(bytes) => Folder::new(&self.dir, "").write(OLD_FILE, &bytes),
         }
+        .and_then(|()| sync_folder(&self.dir).map(drop))
         .with_context(|| format!("cannot write {}", old.display()))
     }
-
-    fn replace_new(
-        &self,
-        file: &str,
-        write: impl FnOnce(&mut Writer) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let new = self.path(&format!("{file}.new"));
-        let replaced = write_new(&new, write).and_then(|()| fs::rename(&new, self.path(file)));
-        if replaced.is_err() {
-            // A full disk is not helped by a half-written file; what cannot be removed now is by
-            // the next commit.
-            let _ = fs::remove_file(&new);
-        }
-        replaced
-    }
-}
-
-fn write_new(path: &Path, write: impl FnOnce(&mut Writer) -> io::Result<()>) -> io::Result<()> {
-    let mut writer = BufWriter::with_capacity(WRITE_BUFFER, create_anew(path, 0o600)?);
-    write(&mut writer)?;
-    writer
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_all()
 }
