@@ -14,7 +14,6 @@ pub mod text;
 pub mod undelivered;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
@@ -23,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::generations::Checkpoint;
 use crate::audit::names::{known_key, log_key};
-use crate::incident::{Incidents, MessageRef};
+use crate::incident::{Incident, Incidents, MessageRef};
 use crate::json::is_default;
 pub use counters::Counters;
 pub use folder::Folder;
@@ -279,33 +278,24 @@ impl State {
         }
     }
 
-    /// Visits everything that can be too long for the state.
-    fn visit_long(&mut self, visit: &mut dyn FnMut(Long) -> io::Result<()>) -> io::Result<()> {
-        for alert in self.queue.iter_mut().flat_map(|one| &mut one.alerts) {
-            visit(Long::Wake(&mut alert.wake))?;
-        }
-        for message in &mut self.outbox {
-            message.visit_long(visit)?;
-        }
+    /// Everything that can be too long for the state.
+    fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
+        let queued = self.queue.iter_mut().flat_map(|one| &mut one.alerts);
+        let queued = queued.map(|alert| Long::Wake(&mut alert.wake));
         let logs = self.logs.values_mut();
-        for incident in logs.flat_map(|log| log.incidents.iter_mut()) {
-            for held in incident.held_mut() {
-                visit(Long::Held(&mut held.wake))?;
-            }
-        }
-        Ok(())
+        let incidents = logs.flat_map(|log| log.incidents.iter_mut());
+        let held = incidents.flat_map(Incident::held_mut);
+        let held = held.map(|held| Long::Held(&mut held.wake));
+        let messages = self.outbox.iter_mut().flat_map(Message::long);
+        queued.chain(messages).chain(held)
     }
 
     /// Returns the files of `texts/` that it names.
     fn texts(&mut self) -> HashSet<String> {
-        let mut named = HashSet::new();
-        let note = &mut |long: Long| {
-            named.extend(long.file().map(str::to_owned));
-            Ok(())
-        };
-        // Noting a name cannot fail.
-        let _ = self.visit_long(note);
-        named
+        let files = self
+            .long()
+            .filter_map(|long| long.file().map(str::to_owned));
+        files.collect()
     }
 }
 

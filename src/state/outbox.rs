@@ -3,7 +3,6 @@
 //! reached Slack.
 
 use std::collections::VecDeque;
-use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -261,14 +260,19 @@ impl Content {
         }
     }
 
-    pub fn alerts_mut(&mut self) -> &mut [Alert] {
+    fn parts_mut(&mut self) -> (&mut [Alert], Option<&mut Outcome>) {
         match self {
-            Self::Alert { alerts, .. }
-            | Self::Announcement { alerts }
-            | Self::Result { alerts, .. } => alerts,
-            Self::Recovery { alert, .. } => std::slice::from_mut(alert),
-            Self::Quiet { .. } | Self::HeardAgain { .. } => &mut [],
+            Self::Alert { alerts, outcome } | Self::Result { alerts, outcome } => {
+                (alerts, Some(outcome))
+            }
+            Self::Announcement { alerts } => (alerts, None),
+            Self::Recovery { alert, .. } => (std::slice::from_mut(alert), None),
+            Self::Quiet { .. } | Self::HeardAgain { .. } => (&mut [], None),
         }
+    }
+
+    pub fn alerts_mut(&mut self) -> &mut [Alert] {
+        self.parts_mut().0
     }
 
     pub fn outcome(&self) -> Option<&Outcome> {
@@ -278,31 +282,24 @@ impl Content {
         }
     }
 
-    /// Visits everything in it that can be too long for the state.
-    fn visit_long(&mut self, visit: &mut dyn FnMut(Long) -> io::Result<()>) -> io::Result<()> {
-        for alert in self.alerts_mut() {
-            visit(Long::Wake(&mut alert.wake))?;
-        }
-        if let Self::Alert { outcome, .. } | Self::Result { outcome, .. } = self
-            && let Outcome::Diagnosis { text, .. } = outcome
-        {
-            visit(Long::Text(text))?;
-        }
-        Ok(())
+    /// Everything in it that can be too long for the state.
+    fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
+        let (alerts, outcome) = self.parts_mut();
+        let wakes = alerts.iter_mut().map(|alert| Long::Wake(&mut alert.wake));
+        wakes.chain(outcome.and_then(|outcome| match outcome {
+            Outcome::Diagnosis { text, .. } => Some(Long::Text(text)),
+            _ => None,
+        }))
     }
 
     /// Takes in the texts that lie in files of their own.
     pub fn load_texts(&mut self, folder: &Folder) {
-        // To load a text cannot fail: one that is lost says so.
-        let _ = self.visit_long(&mut |long| {
-            long.load(folder);
-            Ok(())
-        });
+        self.long().for_each(|long| long.load(folder));
     }
 
     /// Says nothing about what the investigation came to.
     pub fn leave_unsaid(&mut self) {
-        if let Self::Alert { outcome, .. } | Self::Result { outcome, .. } = self {
+        if let (_, Some(outcome)) = self.parts_mut() {
             *outcome = Outcome::Unsaid;
         }
     }
@@ -443,15 +440,11 @@ impl Message {
         fixed.into_iter().chain(diagnosis)
     }
 
-    /// Visits everything in it that can be too long for the state.
-    pub(super) fn visit_long(
-        &mut self,
-        visit: &mut dyn FnMut(Long) -> io::Result<()>,
-    ) -> io::Result<()> {
-        if let Some(fixed) = &mut self.fixed {
-            visit(Long::Text(&mut fixed.text))?;
-        }
-        self.content.visit_long(visit)
+    /// Everything in it that can be too long for the state.
+    pub(super) fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
+        let fixed = self.fixed.as_mut();
+        let fixed = fixed.map(|fixed| Long::Text(&mut fixed.text));
+        fixed.into_iter().chain(self.content.long())
     }
 
     /// About how many bytes it holds.

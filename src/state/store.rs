@@ -135,7 +135,7 @@ impl Store {
     }
 
     fn try_commit(&mut self, state: &mut State, durability: Durability) -> io::Result<()> {
-        state.visit_long(&mut |long| self.texts.store(long))?;
+        state.long().try_for_each(|long| self.texts.store(long))?;
         self.texts.sync()?;
         let path = self.path(FILE);
         replace(&path, &path.with_extension("json.new"), 0o600, |file| {

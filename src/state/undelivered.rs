@@ -38,10 +38,7 @@ pub struct Entry {
 pub fn add(store: &Store, message: &Message, reason: &str, now: Timestamp) -> Result<()> {
     let folder = store.undelivered();
     let mut message = message.clone();
-    message.visit_long(&mut |long| {
-        long.load(store.texts());
-        Ok(())
-    })?;
+    message.long().for_each(|long| long.load(store.texts()));
     message.cause = None;
     message.given_up = None;
     let undelivered = Undelivered {
