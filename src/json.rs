@@ -182,17 +182,6 @@ pub fn compact(raw: &[u8]) -> String {
     rewrite(raw, usize::MAX, |_| true, |_, _| false, |text| text)
 }
 
-/// Returns the text as [`compact`] does, but stops soon after `most` bytes. Strings and keys pass through
-/// `mask`, and `hides` says, by key and value, which values are replaced by `"[masked]"`.
-pub fn compact_masked(
-    raw: &[u8],
-    most: usize,
-    hides: impl Fn(&str, &[u8]) -> bool,
-    mask: impl Fn(String) -> String,
-) -> String {
-    rewrite(raw, most, |_| true, hides, mask)
-}
-
 /// Parses a JSON text. An object may also contain what this module reads and serde_json refuses; a
 /// number that is too large for a float is `null` then. `None` if the text is not one value, or is
 /// nested more than 127 levels deep.
@@ -205,8 +194,10 @@ pub fn parse(text: &[u8]) -> Option<Value> {
     })
 }
 
-/// See [`compact`] and [`compact_masked`]. A number that is not kept becomes `null`.
-fn rewrite(
+/// Returns the text as [`compact`] does, but stops soon after `most` bytes. A number that is not kept becomes
+/// `null`. Strings and keys pass through `mask`, and `hides` says, by key and value, which values are replaced by
+/// `"[masked]"`.
+pub fn rewrite(
     raw: &[u8],
     most: usize,
     keeps: impl Fn(&str) -> bool,

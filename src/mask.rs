@@ -21,7 +21,8 @@ impl Masker<'_> {
 
     /// Returns a JSON text, masked and without white space. The text ends soon after `most` bytes.
     pub fn details(&self, raw: &[u8], most: usize) -> String {
-        json::compact_masked(raw, most, is_hidden, |text| self.string(text, most))
+        let mask = |text| self.string(text, most);
+        json::rewrite(raw, most, |_| true, is_hidden, mask)
     }
 
     /// Masking may shorten a text, so more is kept than is shown: nothing that is cut here is seen.

@@ -8,15 +8,13 @@ use crate::incident::Severity;
 use crate::report::count;
 use crate::state::outbox::{Content, Outcome, Place};
 use crate::state::queue::{Alert, main_wake};
+use crate::text::short;
 use crate::time::{clock, span};
 
 /// A wake raised longer ago than this when its message is sent is shown with its age.
 const OLD_WAKE: SignedDuration = SignedDuration::from_mins(15);
 /// What was held back is shown with its time where that is so much later than the wake's.
 const MUCH_LATER: SignedDuration = SignedDuration::from_mins(5);
-/// The most characters of a title in a digest's list.
-const LISTED_TITLE: usize = 200;
-
 /// The line of a part that an earlier request may have delivered.
 pub const MAY_BE_REPEAT: &str =
     "This may be a repeat: whether an earlier attempt reached Slack is not known.";
@@ -150,8 +148,7 @@ fn sorted(alerts: &[Alert]) -> Vec<&Alert> {
 
 fn list(alerts: &[&Alert]) -> String {
     let lines = alerts.iter().map(|Alert { wake, .. }| {
-        let title: String = wake.title.chars().take(LISTED_TITLE).collect();
-        let title = title.replace(['\r', '\n'], " ");
+        let title = short(&wake.title).replace(['\r', '\n'], " ");
         format!("{} {} ({}): {title}", sign(wake), wake.probe, wake.severity)
     });
     lines.collect::<Vec<_>>().join("\n")

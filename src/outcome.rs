@@ -16,7 +16,7 @@ use crate::incident::{HeldCounts, Incident, Scope, Silence};
 use crate::message::{Lines, render};
 use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::state::queue::Alert;
-use crate::text::rfc3339;
+use crate::text::{rfc3339, short};
 
 /// The default file, in the state folder, and what it moves to when it grows.
 pub const FILE: &str = "outcomes.jsonl";
@@ -29,8 +29,6 @@ pub const RECOVERED_SEAM: &str = "probe.recovery_told";
 
 /// The default file is turned over once it is larger.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
-/// The most characters of a title.
-const MOST_TITLE: usize = 200;
 
 /// A row of the outcome log.
 #[derive(Clone, Debug, Serialize)]
@@ -71,7 +69,6 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
     let (message, record) = (ended.message, ended.record);
     let alerts = ended.content.alerts();
     let (alert, wake) = (&alerts[ended.index], &alerts[ended.index].wake);
-    let title: String = wake.title.chars().take(MOST_TITLE).collect();
     let last_wake_at = incident.map(|incident| rfc3339(incident.last_raised));
     let held_back = incident.map(|incident| incident.unrecorded);
     // Where consecutive-required asks for several: how many wakes there were.
@@ -88,7 +85,7 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
     let session = is_digest.then(|| message.subject().caller_session_id());
     let fields = [
         field("severity", &wake.severity),
-        field("title", title),
+        field("title", short(&wake.title)),
         field("raised_at", wake.raised_at().map(rfc3339)),
         field("dispatched_at", rfc3339(alert.dispatched_at)),
         field("first_wake_at", rfc3339(alert.dispatch.since)),

@@ -248,7 +248,7 @@ mod tests {
             let expected = Recovery {
                 probe: "fly".into(),
                 category: category.map(str::to_owned),
-                emitted_at: Some("2026-05-24T14:32:00Z".into()),
+                emitted_at: Some("2026-05-24T14:32:00Z".parse().unwrap()),
             };
             assert_eq!(
                 recovery(details),

@@ -46,8 +46,8 @@ pub struct Recovery {
     pub probe: String,
     /// `None` is every category of the probe.
     pub category: Option<String>,
-    /// As the row has it, where that is an RFC 3339 time.
-    pub emitted_at: Option<String>,
+    /// Where the row says so.
+    pub emitted_at: Option<jiff::Timestamp>,
 }
 
 impl Recovery {
@@ -70,7 +70,7 @@ impl Recovery {
         (json::string(ends?)? == SEAM).then(|| Self {
             probe: text(probe, "unknown"),
             category: category.map(|raw| text(Some(raw), "unknown")),
-            emitted_at: time(emitted_at),
+            emitted_at: time(emitted_at).and_then(|time| time.parse().ok()),
         })
     }
 }

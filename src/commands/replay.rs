@@ -35,10 +35,7 @@ impl Only<'_> {
     fn keeps(&self, event: &Event) -> bool {
         let (probe, at) = match event {
             Event::Wake(wake) => (&wake.probe, wake.raised_at()),
-            Event::Recovery(row) => {
-                let at = row.emitted_at.as_ref().and_then(|at| at.parse().ok());
-                (&row.probe, at)
-            }
+            Event::Recovery(row) => (&row.probe, row.emitted_at),
         };
         let is_early = self.since.zip(at).is_some_and(|(since, at)| at < since);
         !is_early && self.probe.is_none_or(|only| only == probe)

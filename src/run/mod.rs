@@ -352,14 +352,11 @@ impl<'a> Run<'a> {
     /// Puts the text of a message about alerts into the report. A wake can be megabytes long: the text is made
     /// only where somebody reads it.
     fn report_message(&mut self, message: &Message) {
-        let Some(id) = message.investigation.as_ref().filter(|_| self.keeps_wakes) else {
+        let Some(id) = reported_id(message).filter(|_| self.keeps_wakes) else {
             return;
         };
         let is_announced = matches!(message.content, Content::Announcement { .. });
         let is_result = matches!(message.content, Content::Result { .. });
-        if !is_result && !message.content.is_alert() {
-            return;
-        }
         let text = self.render(message).text;
         self.report(id, message.content.alerts(), is_result, |wake| {
             wake.facts_first |= is_announced;
@@ -369,8 +366,7 @@ impl<'a> Run<'a> {
 
     /// The report has a message's wakes as sent, those of earlier runs among them.
     fn report_sent(&mut self, message: &Message) {
-        let is_recovery = matches!(message.content, Content::Recovery { .. });
-        let Some(id) = message.investigation.as_ref().filter(|_| !is_recovery) else {
+        let Some(id) = reported_id(message) else {
             return;
         };
         if !self.reported.contains_key(id) {
@@ -385,6 +381,12 @@ impl<'a> Run<'a> {
 fn incident_of<'a>(log: Option<&'a mut LogState>, alert: &Alert) -> Option<&'a mut Incident> {
     let incident = log?.incidents.get_mut(&Pair::of(&alert.wake))?;
     (incident.first_wake == alert.dispatch.since).then_some(incident)
+}
+
+/// The id by which the report has a message's wakes; `None` where it is not about an investigation.
+fn reported_id(message: &Message) -> Option<&String> {
+    let is_recovery = matches!(message.content, Content::Recovery { .. });
+    message.investigation.as_ref().filter(|_| !is_recovery)
 }
 
 /// Notes for the incidents of a message which one is their first and which their newest.

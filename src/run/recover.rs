@@ -52,7 +52,7 @@ impl Run<'_> {
     /// nothing.
     pub(super) fn note_recovery(&mut self, kept: &mut LogState, row: Recovery, now: Timestamp) {
         let row = row.masked(self.config.secrets());
-        let healthy_at: Option<Timestamp> = row.emitted_at.as_ref().and_then(|at| at.parse().ok());
+        let healthy_at = row.emitted_at;
         let rules = &self.config.debounce;
         let is_meant = |one: &&mut Incident| {
             let category = row.category.as_ref();

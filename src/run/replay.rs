@@ -31,8 +31,7 @@ impl Run<'_> {
                 }
                 Event::Recovery(recovery) => {
                     self.replay_batch(std::mem::take(&mut batch))?;
-                    let at = recovery.emitted_at.as_ref().and_then(|at| at.parse().ok());
-                    clock = at.unwrap_or(clock);
+                    clock = recovery.emitted_at.unwrap_or(clock);
                     self.replay_due(clock)?;
                     self.clock = Some(clock);
                     self.with_log(|run, kept| run.note_recovery(kept, recovery, clock));

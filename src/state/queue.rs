@@ -11,6 +11,7 @@ use super::outbox::Place;
 use crate::audit::wake::{Wake, caller_session_id};
 use crate::incident::{Dispatch, HeldBack, Pair, Severity};
 use crate::json::is_default;
+use crate::time::within;
 
 /// In the order in which the wakes were dispatched.
 pub type Queue = VecDeque<Investigation>;
@@ -78,8 +79,7 @@ impl Retry {
     /// the future is a clock that was set back.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let pause = SignedDuration::from_mins(1 << self.tries.min(10));
-        let since = now.duration_since(self.asked_at);
-        since >= pause || since.is_negative()
+        !within(now, self.asked_at, pause)
     }
 
     pub fn is_over(&self, now: Timestamp) -> bool {

@@ -12,12 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::Folder;
 use crate::audit::proof::sha256;
 use crate::audit::wake::{Stored, Wake};
+use crate::text::short;
 
 /// Longer texts, in bytes, are not kept in the state itself.
 const LONGEST: usize = 64 * 1024;
 const LONGEST_HELD: usize = 2 * 1024;
-/// How many characters of a wake's long text stay in the state.
-const HEAD: usize = 200;
 
 /// A text, in the state or beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +153,7 @@ impl Texts {
                 &mut wake.detail,
                 &mut wake.envelope_fix_name,
             ] {
-                *text = text.chars().take(HEAD).collect();
+                *text = short(text).to_owned();
             }
         }
         Ok(())

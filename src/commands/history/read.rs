@@ -16,6 +16,7 @@ use crate::record::{Incident, Record, Silence};
 use crate::snapshot::Snapshot;
 use crate::state::queue::Investigation;
 use crate::state::{State, Store, silences};
+use crate::text::short;
 
 /// Reads the record, and what the rows say of the session that is asked for, its completed investigations
 /// aside. Files of the audit log that hold nothing newer than `since` are left out.
@@ -102,7 +103,7 @@ fn pending(one: &Investigation) -> impl Iterator<Item = Incident> {
     alerts.map(|alert| Incident {
         pair: Pair::of(&alert.wake),
         severity: alert.wake.severity.clone(),
-        title: Some(alert.wake.title.chars().take(200).collect()),
+        title: Some(short(&alert.wake.title).to_owned()),
         first_wake_at: alert.dispatch.since,
         last_wake_at: alert.dispatch.since,
         dispatched: 1,

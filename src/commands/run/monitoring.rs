@@ -14,6 +14,7 @@ use crate::http::Endpoint;
 use crate::metrics::{self, RunEnd};
 use crate::state::lock::Note;
 use crate::terminal::Waiting;
+use crate::time::within;
 
 /// A monitor that does not answer must not hold up the next run.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,8 +25,7 @@ pub(super) fn is_beat_due(config: &Config, note: &Note, exit: Exit, now: Timesta
     let Some((at, was_well)) = note.heartbeat else {
         return true;
     };
-    let since = now.duration_since(at);
-    since >= config.cadence || since.is_negative() || was_well != (exit == Exit::Done)
+    !within(now, at, config.cadence) || was_well != (exit == Exit::Done)
 }
 
 /// Reports to a monitor that expects to be asked after each run how this one ended. A run that found the
