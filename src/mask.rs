@@ -8,9 +8,7 @@ use crate::secret::{Secret, masked};
 
 /// Masks with the tokens that are set, whatever they look like, and by form.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Masker<'a> {
-    pub secrets: &'a [Secret],
-}
+pub struct Masker<'a>(pub &'a [Secret]);
 
 impl Masker<'_> {
     /// Returns the text with every secret in it masked. A text that is a JSON object, as the arguments of
@@ -39,7 +37,7 @@ impl Masker<'_> {
             text.truncate(end);
         }
         let forms = FORMS.split(' ').chain([PEM]);
-        forms.fold(masked(text, self.secrets), mask_form)
+        forms.fold(masked(text, self.0), mask_form)
     }
 }
 
@@ -145,7 +143,7 @@ mod tests {
 
     fn masked(raw: &str) -> String {
         let secrets = [Secret::new("our-own-token-1".to_owned())];
-        Masker { secrets: &secrets }.details(raw.as_bytes(), usize::MAX)
+        Masker(&secrets).details(raw.as_bytes(), usize::MAX)
     }
 
     const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.Rq8IjqbeYbX";
@@ -278,7 +276,7 @@ mod tests {
         ] {
             let masker = |text: String| {
                 let secrets = [Secret::new("our-own-token-1".to_owned())];
-                Masker { secrets: &secrets }.text(text)
+                Masker(&secrets).text(text)
             };
             assert_eq!(masker(secret.to_owned()), MASKED);
             for (before, after) in [("Bearer ", ""), ("é=\"", "\" ü"), ("https://h/?k=", "&x=1")]

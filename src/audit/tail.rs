@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str;
 
@@ -39,13 +40,6 @@ const MOST_DETAILS: usize = 400;
 /// Longer details are masked as soon as they are read.
 const MOST_RAW: usize = 1024;
 
-/// Both ends belong to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    pub from: Timestamp,
-    pub until: Timestamp,
-}
-
 /// Rows of one seam that have the same short strings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kind {
@@ -65,7 +59,7 @@ pub struct Kind {
 /// What the rows of a window say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tail {
-    pub window: Window,
+    pub window: RangeInclusive<Timestamp>,
     /// The rarest first; of two as rare, the later one.
     pub kinds: Vec<Kind>,
     /// Rows that were too long, or whose kind was one too many.
@@ -76,11 +70,12 @@ pub struct Tail {
 
 impl Tail {
     /// Reads the end of the log at this path and of the files that it was rotated into.
-    pub fn of_log(log: &Path, window: Window, masker: Masker) -> Self {
+    pub fn of_log(log: &Path, window: RangeInclusive<Timestamp>, masker: Masker) -> Self {
+        let from = *window.start();
         let mut grouping = Grouping::new(window, masker);
         let mut left = MOST_BYTES;
         // What cannot be read is a matter of the look at the log.
-        for file in files(log, Some(window.from)).unwrap_or_default() {
+        for file in files(log, Some(from)).unwrap_or_default() {
             if left > 0 && (file.is_plain() || file.stat.size <= MOST_COMPRESSED) {
                 let read = grouping.read(&file, left, u64::MAX).unwrap_or(0);
                 left = left.saturating_sub(read);
@@ -90,7 +85,12 @@ impl Tail {
     }
 
     /// Reads a replayed log up to a row, whose offset is in decompressed bytes.
-    pub fn of_replay(log: &Path, end: u64, window: Window, masker: Masker) -> Self {
+    pub fn of_replay(
+        log: &Path,
+        end: u64,
+        window: RangeInclusive<Timestamp>,
+        masker: Masker,
+    ) -> Self {
         let mut grouping = Grouping::new(window, masker);
         let read = LogFile::open(log).and_then(|file| grouping.read(&file, MOST_BYTES, end));
         grouping.finish(read.is_ok_and(|read| read == MOST_BYTES))
@@ -98,7 +98,7 @@ impl Tail {
 }
 
 struct Grouping<'a> {
-    window: Window,
+    window: RangeInclusive<Timestamp>,
     masker: Masker<'a>,
     /// By seam, session and values as they stand in the rows.
     kinds: HashMap<Vec<u8>, Kind>,
@@ -107,7 +107,7 @@ struct Grouping<'a> {
 }
 
 impl<'a> Grouping<'a> {
-    fn new(window: Window, masker: Masker<'a>) -> Self {
+    fn new(window: RangeInclusive<Timestamp>, masker: Masker<'a>) -> Self {
         Self {
             window,
             masker,
@@ -120,11 +120,9 @@ impl<'a> Grouping<'a> {
     /// Adds the rows of the last `most` bytes before `end`; a gzip file is read from its start. Returns
     /// how many bytes were read.
     fn read(&mut self, file: &LogFile, most: u64, end: u64) -> io::Result<u64> {
+        let size = file.stat.size.min(end);
         let (start, end) = match file.is_plain() {
-            true => (
-                file.stat.size.min(end).saturating_sub(most),
-                file.stat.size.min(end),
-            ),
+            true => (size.saturating_sub(most), size),
             false => (0, end.min(MOST_INFLATED)),
         };
         // From one byte before, so that a whole first line is not taken for the rest of one.
@@ -148,7 +146,7 @@ impl<'a> Grouping<'a> {
         let [seam, at, details, session] = json::last_of(&line[start..], names);
         let at: Timestamp = str::from_utf8(at?).ok()?.trim_matches('"').parse().ok()?;
         let seam = seam.filter(|seam| seam.starts_with(b"\""))?;
-        if at < self.window.from || at > self.window.until {
+        if !self.window.contains(&at) {
             return None;
         }
         self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
@@ -215,12 +213,12 @@ impl<'a> Grouping<'a> {
         }
         let name = |kind: &Kind| (kind.seam.clone(), kind.fields.clone(), kind.session.clone());
         kinds.sort_by_cached_key(|kind| (kind.count, Reverse(kind.last), name(kind)));
-        let cut_at = self.oldest.filter(|_| is_cut);
+        let is_missing = |oldest: &Timestamp| is_cut && oldest > self.window.start();
         Tail {
+            cut_at: self.oldest.filter(is_missing),
             window: self.window,
             kinds,
             left_out: self.left_out,
-            cut_at: cut_at.filter(|oldest| *oldest > self.window.from),
         }
     }
 }
@@ -246,11 +244,8 @@ mod tests {
         format!("2026-05-24T{time}Z").parse().unwrap()
     }
 
-    fn window() -> Window {
-        Window {
-            from: at("13:33:00"),
-            until: at("14:33:00"),
-        }
+    fn window() -> RangeInclusive<Timestamp> {
+        at("13:33:00")..=at("14:33:00")
     }
 
     fn row(time: &str, seam: &str, details: Value) -> String {
@@ -390,7 +385,7 @@ mod tests {
         let token =
             json!({"Authorization": "Bearer x", "text": "our-own-token-1 sk-1234567890abc"});
         rows += &row("14:00:00", "x", token);
-        let masker = Masker { secrets: &secrets };
+        let masker = Masker(&secrets);
         let tail = Tail::of_log(&folder.write(LOG, rows), window(), masker);
         assert_eq!((tail.kinds.len(), tail.left_out), (MOST_KINDS, 2_001));
         let lines = format!("{:?}", tail.kinds);

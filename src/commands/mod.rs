@@ -16,8 +16,6 @@ mod status;
 mod undelivered;
 mod user;
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use serde::Serialize;
 
@@ -63,7 +61,5 @@ fn print_as(args: FormatArg, what: &str, found: &impl Serialize, lines: &[String
 fn past(config: &Config, most: u64) -> Past {
     let dir = &config.paths.state_dir;
     let files = [outcome::TURNED_FILE, outcome::FILE].map(|name| dir.join(name));
-    let secrets = config.secrets();
-    let masker = Masker { secrets };
-    Past::read(files.iter().map(PathBuf::as_path), most, masker)
+    Past::read(&files, most, Masker(config.secrets()))
 }

@@ -48,9 +48,10 @@ impl Past {
     /// Reads outcome rows, the last `most` bytes of each file (of a gzip file, whose content is longer than
     /// the file, more than that), the oldest file first. In a replay the only file is the log itself. What
     /// cannot be read is left out.
-    pub fn read<'a>(files: impl IntoIterator<Item = &'a Path>, most: u64, masker: Masker) -> Self {
+    pub fn read(files: &[impl AsRef<Path>], most: u64, masker: Masker) -> Self {
         let mut past = Self::default();
         for path in files {
+            let path = path.as_ref();
             let length = fs::metadata(path).map_or(0, |meta| meta.len());
             let _ = for_each_row(path, length.saturating_sub(most), "probe.", |row| {
                 past.add(&row, masker);
@@ -174,11 +175,7 @@ mod tests {
             .zip(files)
             .map(|(n, text)| folder.write(&n.to_string(), text));
         let paths: Vec<_> = paths.collect();
-        Past::read(
-            paths.iter().map(|path| path.as_path()),
-            u64::MAX,
-            Masker::default(),
-        )
+        Past::read(&paths, u64::MAX, Masker::default())
     }
 
     fn diagnoses(earlier: &[Earlier]) -> Vec<&str> {
@@ -261,7 +258,7 @@ mod tests {
         gzip.write_all(rows.as_bytes()).unwrap();
         let folder = Folder::new();
         let path = folder.write("log.gz", gzip.finish().unwrap());
-        let past = Past::read([path.as_path()], u64::MAX, Masker::default());
+        let past = Past::read(&[&path], u64::MAX, Masker::default());
         let last = past.last("fly", "down", at("20T10:00"));
         assert_eq!(last, read(&[rows]).last("fly", "down", at("20T10:00")));
         assert_eq!(diagnoses(&last), ["diagnosis 1"]);
@@ -274,7 +271,7 @@ mod tests {
             .collect();
         let folder = Folder::new();
         let path = folder.write("rows", &rows);
-        let past = Past::read([path.as_path()], 1_000, Masker::default());
+        let past = Past::read(&[&path], 1_000, Masker::default());
         assert!((1..4).contains(&past.of("fly", "down").count()));
         assert_eq!(read(&[rows]).of("fly", "down").count(), MOST_KEPT);
         let long = outcome("1", "11T10:00", |details| {
@@ -284,7 +281,7 @@ mod tests {
         let text = diagnoses(&past.last("fly", "down", at("20T10:00")))[0].to_owned();
         assert!(text.len() <= MOST_DIAGNOSIS && text.ends_with("é [cut]"));
         assert!(
-            Past::read([Path::new("/nowhere")], 1, Masker::default())
+            Past::read(&[Path::new("/nowhere")], 1, Masker::default())
                 .0
                 .is_empty()
         );

@@ -215,11 +215,11 @@ impl Context<'_> {
             let lines: Vec<_> = kinds.map(|kind| self.kind(kind, rows)).collect();
             (lines.iter().map(String::len).sum::<usize>(), lines)
         };
-        let from = tail.cut_at.unwrap_or(tail.window.from);
+        let from = tail.cut_at.unwrap_or(*tail.window.start());
         let mut title = format!(
             "The log from {} to {}, kinds of rows, the rarest first",
             self.time(from),
-            self.time(tail.window.until)
+            self.time(*tail.window.end())
         );
         if tail.cut_at.is_some() {
             title += " (cut: what is older was not read)";

@@ -46,7 +46,7 @@ pub fn read<'a>(
         let path = dir.join(&name);
         match read_trusted(&path, LONGEST_FILE) {
             Ok((text, _)) => {
-                let text = masked(text.trim().to_owned(), masker.secrets);
+                let text = masked(text.trim().to_owned(), masker.0);
                 let is_own = name != SITE && name != DEFAULT && runbook.own.is_none();
                 runbook.own = runbook.own.or_else(|| is_own.then(|| text.clone()));
                 texts.push(text);
@@ -187,7 +187,7 @@ mod tests {
         folder.write("site.md", "s".repeat(1_000));
         folder.write("fly.md", format!("our-own-token-1 {}", "é".repeat(10_000)));
         let secrets = [Secret::new("our-own-token-1".to_owned())];
-        let runbook = read(&folder.0, [("fly", "down")], Masker { secrets: &secrets });
+        let runbook = read(&folder.0, [("fly", "down")], Masker(&secrets));
         let own = runbook.own.unwrap();
         assert!(own.starts_with("[masked] éé") && own.len() > 20_000);
         assert!(runbook.text.contains("ss\n\n[masked] éé") && runbook.text.ends_with("é [cut]"));

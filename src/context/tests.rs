@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::earlier::Past;
 use super::*;
 use crate::audit::row::read_rows;
-use crate::audit::tail::Window;
 use crate::engine::{self, Knowledge};
 use crate::incident::{Pair, Severity};
 use crate::secret::Secret;
@@ -52,7 +51,7 @@ struct Asked {
 
 fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Timestamp) -> Asked {
     let secrets = [Secret::new("our-own-token-1".to_owned())];
-    let masker = Masker { secrets: &secrets };
+    let masker = Masker(&secrets);
     let text = fs::read(log).unwrap();
     let wakes = text.split(|byte| *byte == b'\n');
     let wakes = wakes.filter(|line| memchr::memmem::find(line, SEAM.as_bytes()).is_some());
@@ -61,10 +60,7 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
         .collect();
     let wake = wakes.pop().unwrap();
     let raised = wake.raised_at().unwrap();
-    let window = Window {
-        from: raised - HOUR,
-        until: now,
-    };
+    let window = raised - HOUR..=now;
     let mut others: Vec<Incident> = Vec::new();
     let mut incident = Incident {
         wakes: 1,
@@ -80,7 +76,7 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
                 dispatch.number += 1;
                 incident.wakes += 1;
             }
-        } else if time >= window.from {
+        } else if time >= *window.start() {
             match others.iter_mut().find(|one| one.pair.probe == other.probe) {
                 Some(known) => {
                     known.first_wake = time;
@@ -99,7 +95,7 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
             }
         }
     }
-    let past = Past::read([log], u64::MAX, masker);
+    let past = Past::read(&[log], u64::MAX, masker);
     let earlier = past.last(&wake.probe, &wake.category, dispatch.since);
     let snapshot = snapshot.and_then(|path| Snapshot::read(path, now).ok());
     let tail = Tail::of_replay(log, text.len() as u64, window, masker);
@@ -439,10 +435,7 @@ fn what_does_not_fit_is_cut_the_oldest_and_commonest_first_and_marked() {
     };
     let wakes = [Wake::sample()];
     let tail = |kinds| Tail {
-        window: Window {
-            from: at("2026-05-24T13:33:00Z"),
-            until: at("2026-05-24T14:33:00Z"),
-        },
+        window: at("2026-05-24T13:33:00Z")..=at("2026-05-24T14:33:00Z"),
         kinds: (1..=kinds).map(kind).collect(),
         left_out: 7,
         cut_at: Some(at("2026-05-24T14:00:00Z")),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Run;
-use crate::audit::tail::{Tail, Window};
+use crate::audit::tail::Tail;
 use crate::audit::wake::Wake;
 use crate::context::earlier::Past;
 use crate::context::lines::{also, before, runbook_link, runbook_quote};
@@ -55,7 +55,7 @@ impl Run<'_> {
             snapshot: snapshot.as_ref().filter(|_| is_on),
             others: self.others(&one.alerts, from, now),
             tail,
-            masker: self.masker(),
+            masker: Masker(self.config.secrets()),
         };
         let context = context.render();
         let runbook = self.runbook(&one.alerts).text;
@@ -105,20 +105,17 @@ impl Run<'_> {
         lines
     }
 
-    fn masker(&self) -> Masker<'_> {
-        Masker {
-            secrets: self.config.secrets(),
-        }
-    }
-
     fn read_past(&mut self) {
         if self.past.is_none() {
             let files = match self.clock {
                 Some(_) => vec![self.config.paths.audit_log.clone()],
                 None => [TURNED_FILE, FILE].map(|file| self.store.path(file)).into(),
             };
-            let files = files.iter().map(|file| file.as_path());
-            self.past = Some(Past::read(files, MOST_OUTCOMES, self.masker()));
+            self.past = Some(Past::read(
+                &files,
+                MOST_OUTCOMES,
+                Masker(self.config.secrets()),
+            ));
         }
     }
 
@@ -129,14 +126,11 @@ impl Run<'_> {
         if self.tail.as_ref().is_some_and(is_recent) && !is_replay {
             return;
         }
-        let window = Window {
-            from: self.before(from),
-            until: now,
-        };
+        let window = self.before(from)..=now;
         let log = &self.config.paths.audit_log;
         let tail = match is_replay {
-            true => Tail::of_replay(log, u64::MAX, window, self.masker()),
-            false => Tail::of_log(log, window, self.masker()),
+            true => Tail::of_replay(log, u64::MAX, window, Masker(self.config.secrets())),
+            false => Tail::of_log(log, window, Masker(self.config.secrets())),
         };
         self.tail = Some((elapsed, tail));
     }
@@ -180,7 +174,7 @@ impl Run<'_> {
         let pairs = alerts
             .iter()
             .map(|Alert { wake, .. }| (&*wake.probe, &*wake.category));
-        let runbook = runbook::read(dir, pairs, self.masker());
+        let runbook = runbook::read(dir, pairs, Masker(self.config.secrets()));
         for warning in &runbook.warnings {
             warn_lasting(RUNBOOK, warning, warning);
         }

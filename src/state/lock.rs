@@ -109,13 +109,8 @@ impl Lock {
     /// and those before it.
     pub fn unwatched(&self, patience: SignedDuration, now: Timestamp) -> SignedDuration {
         let before = SignedDuration::from_secs(self.note.unwatched_seconds.into());
-        let gap = self.gap(now);
-        before
-            + if gap > patience {
-                gap
-            } else {
-                SignedDuration::ZERO
-            }
+        let gap = Some(self.gap(now)).filter(|gap| *gap > patience);
+        before + gap.unwrap_or_default()
     }
 
     /// Notes that a run begins now.

@@ -64,7 +64,7 @@ pub struct State {
 }
 
 /// What is remembered of one audit log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogState {
     pub checkpoint: Checkpoint,
     #[serde(default)]
@@ -200,24 +200,18 @@ impl State {
 
     /// Begins with a log that has no checkpoint yet.
     pub fn begin(&mut self, log: &Path, checkpoint: Checkpoint, now: Timestamp) {
-        let kept = LogState {
+        let mut kept = LogState {
             checkpoint,
-            incidents: Incidents::default(),
-            silenced: BTreeMap::new(),
-            quiet: Quiet {
-                since: now,
-                ..Quiet::default()
-            },
+            ..LogState::default()
         };
+        kept.quiet.since = now;
         self.logs.insert(self.log_key(log), kept);
     }
 
     /// Returns the name under which a log is kept, perhaps by another spelling of its path.
     pub fn log_key(&self, log: &Path) -> String {
         let logs = self.logs.iter().map(|(key, kept)| (key, &kept.checkpoint));
-        known_key(log, logs)
-            .cloned()
-            .unwrap_or_else(|| log_key(log))
+        known_key(log, logs).map_or_else(|| log_key(log), String::clone)
     }
 
     /// Returns where a message is in the outbox.

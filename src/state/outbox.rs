@@ -353,14 +353,9 @@ impl Message {
 
     /// Since when the operator could have heard of it.
     pub fn waiting_since(&self) -> Timestamp {
-        let dispatched = self
-            .content
-            .alerts()
-            .iter()
-            .map(|alert| alert.dispatched_at);
-        dispatched
-            .min()
-            .map_or(self.queued_at, |at| at.min(self.queued_at))
+        let alerts = self.content.alerts().iter();
+        let dispatched = alerts.map(|alert| alert.dispatched_at);
+        dispatched.fold(self.queued_at, Timestamp::min)
     }
 
     pub fn parts(&self) -> u32 {

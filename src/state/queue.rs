@@ -159,11 +159,8 @@ impl Investigation {
 
     /// Whether one of its wakes is of this pair.
     pub fn is_of(&self, log: &str, pair: &Pair) -> bool {
-        self.log == log
-            && self
-                .alerts
-                .iter()
-                .any(|alert| Pair::of(&alert.wake) == *pair)
+        let mut alerts = self.alerts.iter();
+        self.log == log && alerts.any(|alert| Pair::of(&alert.wake) == *pair)
     }
 
     /// About how many bytes its wakes take.
