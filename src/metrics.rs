@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn counters_and_gauges_have_help_type_and_value() {
         let mut state = State::default();
-        state.counters.note_engine_call("answered");
-        state.counters.note_engine_call("engine_error");
+        let calls = ["answered", "engine_error"].map(|call| (call.to_owned(), 1));
+        state.counters.engine_calls = calls.into();
         let text = text(&RunEnd {
             now: Timestamp::UNIX_EPOCH,
             exit: Exit::Unfinished,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::file::LogFile;
 use super::names::{age, list};
 use super::stat::modified;
+use crate::incident::Pair;
 use crate::json;
 use crate::secret::{Secret, mask_value};
 
@@ -57,6 +58,14 @@ impl Row {
 
     pub fn detail(&self, field: &str) -> Option<String> {
         self.details()[field].as_str().map(str::to_owned)
+    }
+
+    /// Of a row about an investigation.
+    pub fn pair(&self) -> Option<Pair> {
+        Some(Pair {
+            probe: self.detail("probe")?,
+            category: self.detail("issue_category")?,
+        })
     }
 
     pub fn number(&self, field: &str) -> Option<u64> {

@@ -122,11 +122,7 @@ fn known(config: &Config, kept: Option<&LogState>) -> Vec<Pair> {
     let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
     let mut pairs: Vec<_> = incidents.map(|one| one.pair.clone()).collect();
     let past = past(config, MOST_OUTCOMES);
-    let earlier = past.pairs_since(Timestamp::MIN);
-    pairs.extend(earlier.map(|(probe, category)| Pair {
-        probe: probe.to_owned(),
-        category: category.to_owned(),
-    }));
+    pairs.extend(past.pairs_since(Timestamp::MIN).cloned());
     pairs
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::seams::{Row, for_each_row};
+use crate::incident::Pair;
 use crate::mask::Masker;
 use crate::outcome::{COMPLETED_SEAM, RECOVERED_SEAM};
 use crate::text::cut;
@@ -40,9 +41,9 @@ impl Earlier {
     }
 }
 
-/// What the outcome rows say, by probe and category, the newest last.
+/// What the outcome rows say, by pair, the newest last.
 #[derive(Debug, Default)]
-pub struct Past(HashMap<(String, String), Vec<Earlier>>);
+pub struct Past(HashMap<Pair, Vec<Earlier>>);
 
 impl Past {
     /// Reads outcome rows, the last `most` bytes of each file (of a gzip file, whose content is longer than
@@ -65,8 +66,7 @@ impl Past {
         let time = |field| row.detail(field)?.parse().ok();
         let written = row.emitted_at()?;
         let id = row.detail("id");
-        let pair = (row.detail("probe")?, row.detail("issue_category")?);
-        let pair = self.0.entry(pair).or_default();
+        let pair = self.0.entry(row.pair()?).or_default();
         if row.is_of(RECOVERED_SEAM) {
             let recovered = time("healthy_at").unwrap_or(written);
             // It names the first investigation of its incident.
@@ -100,30 +100,29 @@ impl Past {
     }
 
     /// A pair's investigations, the newest first.
-    fn of(&self, probe: &str, category: &str) -> impl Iterator<Item = &Earlier> {
-        let pair = self.0.get(&(probe.to_owned(), category.to_owned()));
-        pair.into_iter().flatten().rev()
+    fn of(&self, pair: &Pair) -> impl Iterator<Item = &Earlier> {
+        self.0.get(pair).into_iter().flatten().rev()
     }
 
     /// Returns the pair's last investigations before its incident began, the oldest first.
-    pub fn last(&self, probe: &str, category: &str, before: Timestamp) -> Vec<Earlier> {
-        let before = self.of(probe, category).filter(|one| one.at < before);
+    pub fn last(&self, pair: &Pair, before: Timestamp) -> Vec<Earlier> {
+        let before = self.of(pair).filter(|one| one.at < before);
         let mut last: Vec<_> = before.take(MOST_SHOWN).cloned().collect();
         last.reverse();
         last
     }
 
     /// Returns the pair's last investigation before its incident that had a diagnosis.
-    pub fn diagnosed(&self, probe: &str, category: &str, before: Timestamp) -> Option<&Earlier> {
-        let mut all = self.of(probe, category);
+    pub fn diagnosed(&self, pair: &Pair, before: Timestamp) -> Option<&Earlier> {
+        let mut all = self.of(pair);
         all.find(|one| one.at < before && one.diagnosis.is_some())
     }
 
     /// Returns the pairs that were investigated since then.
-    pub fn pairs_since(&self, since: Timestamp) -> impl Iterator<Item = (&str, &str)> {
+    pub fn pairs_since(&self, since: Timestamp) -> impl Iterator<Item = &Pair> {
         let is_recent = move |all: &[Earlier]| all.iter().any(|one| one.at >= since);
         let recent = self.0.iter().filter(move |(_, all)| is_recent(all));
-        recent.map(|((probe, category), _)| (probe.as_str(), category.as_str()))
+        recent.map(|(pair, _)| pair)
     }
 }
 
@@ -194,21 +193,23 @@ mod tests {
             + &plain("3", "13T10:00")
             + &plain("4", "14T10:00");
         let past = read(&[older, newer]);
-        let of_incident = past.last("fly", "down", at("14T10:00"));
+        let of_incident = past.last(&Pair::new("fly", "down"), at("14T10:00"));
         assert_eq!(
             diagnoses(&of_incident),
             ["diagnosis 1", "diagnosis 2", "diagnosis 3"]
         );
         assert_eq!(of_incident[0].at, at("11T10:00"));
         assert_eq!(of_incident[0].title.as_deref(), Some("HTTP 401"));
-        assert_eq!(past.last("fly", "other", at("14T10:00")), []);
+        assert_eq!(past.last(&Pair::new("fly", "other"), at("14T10:00")), []);
         assert_eq!(
-            past.diagnosed("neon", "down", at("14T10:00")).unwrap().at,
+            past.diagnosed(&Pair::new("neon", "down"), at("14T10:00"))
+                .unwrap()
+                .at,
             at("12T10:00")
         );
         let mut recent: Vec<_> = past.pairs_since(at("13T00:00")).collect();
         recent.sort_unstable();
-        assert_eq!(recent, [("fly", "down")]);
+        assert_eq!(recent, [&Pair::new("fly", "down")]);
     }
 
     #[test]
@@ -223,9 +224,11 @@ mod tests {
         });
         let late = outcome("2", "12T10:00", |_| {});
         let past = read(&[failed("1", "11T10:00") + &failed("2", "12T10:00") + &late + &error]);
-        let last = past.last("fly", "down", at("20T10:00"));
+        let last = past.last(&Pair::new("fly", "down"), at("20T10:00"));
         assert_eq!(diagnoses(&last), ["none", "diagnosis 2", "none"]);
-        let diagnosed = past.diagnosed("fly", "down", at("20T10:00")).unwrap();
+        let diagnosed = past
+            .diagnosed(&Pair::new("fly", "down"), at("20T10:00"))
+            .unwrap();
         assert_eq!(diagnosed.at, at("12T10:00"));
     }
 
@@ -240,8 +243,8 @@ mod tests {
             outcome("4", "13T10:00", |_| {}),
         ];
         let past = read(&[rows.concat()]);
-        let mut last = past.last("fly", "down", at("20T10:00"));
-        last.extend(past.last("fly", "down", at("12T10:00")));
+        let mut last = past.last(&Pair::new("fly", "down"), at("20T10:00"));
+        last.extend(past.last(&Pair::new("fly", "down"), at("12T10:00")));
         let minutes = last
             .iter()
             .map(|one| one.recovered_after.map(|after| after.as_mins()));
@@ -259,8 +262,11 @@ mod tests {
         let folder = Folder::new();
         let path = folder.write("log.gz", gzip.finish().unwrap());
         let past = Past::read(&[&path], u64::MAX, Masker::default());
-        let last = past.last("fly", "down", at("20T10:00"));
-        assert_eq!(last, read(&[rows]).last("fly", "down", at("20T10:00")));
+        let last = past.last(&Pair::new("fly", "down"), at("20T10:00"));
+        assert_eq!(
+            last,
+            read(&[rows]).last(&Pair::new("fly", "down"), at("20T10:00"))
+        );
         assert_eq!(diagnoses(&last), ["diagnosis 1"]);
     }
 
@@ -272,13 +278,16 @@ mod tests {
         let folder = Folder::new();
         let path = folder.write("rows", &rows);
         let past = Past::read(&[&path], 1_000, Masker::default());
-        assert!((1..4).contains(&past.of("fly", "down").count()));
-        assert_eq!(read(&[rows]).of("fly", "down").count(), MOST_KEPT);
+        assert!((1..4).contains(&past.of(&Pair::new("fly", "down")).count()));
+        assert_eq!(
+            read(&[rows]).of(&Pair::new("fly", "down")).count(),
+            MOST_KEPT
+        );
         let long = outcome("1", "11T10:00", |details| {
             details["investigation_summary_text"] = "é".repeat(9_000).into()
         });
         let past = read(&[long]);
-        let text = diagnoses(&past.last("fly", "down", at("20T10:00")))[0].to_owned();
+        let text = diagnoses(&past.last(&Pair::new("fly", "down"), at("20T10:00")))[0].to_owned();
         assert!(text.len() <= MOST_DIAGNOSIS && text.ends_with("é [cut]"));
         assert!(
             Past::read(&[Path::new("/nowhere")], 1, Masker::default())

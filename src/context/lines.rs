@@ -77,10 +77,7 @@ mod tests {
 
     fn other(probe: &str, worst: Severity, last: &str) -> Incident {
         Incident {
-            pair: Pair {
-                probe: probe.to_owned(),
-                category: "down".to_owned(),
-            },
+            pair: Pair::new(probe, "down"),
             last_raised: at(last),
             worst,
             ..Incident::default()

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::audit::stat::modified;
 use crate::files::read_trusted;
+use crate::incident::Pair;
 use crate::mask::Masker;
 use crate::secret::masked;
 use crate::text::{common_limit, cut};
@@ -35,11 +36,7 @@ pub struct Runbook {
 }
 
 /// Reads what the folder holds for these pairs, the most important first.
-pub fn read<'a>(
-    dir: &Path,
-    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
-    masker: Masker,
-) -> Runbook {
+pub fn read<'a>(dir: &Path, pairs: impl IntoIterator<Item = &'a Pair>, masker: Masker) -> Runbook {
     let mut runbook = Runbook::default();
     let mut texts = Vec::new();
     for name in used(dir, pairs) {
@@ -65,9 +62,9 @@ pub fn read<'a>(
 }
 
 /// The names under which a pair's runbook is looked for, the first that exists counts.
-fn names(probe: &str, category: &str) -> impl Iterator<Item = String> + use<> {
+fn names(pair: &Pair) -> impl Iterator<Item = String> + use<> {
     let is_unsafe = |c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-');
-    let [probe, category] = [probe, category].map(|name| name.replace(is_unsafe, "_"));
+    let [probe, category] = [&pair.probe, &pair.category].map(|name| name.replace(is_unsafe, "_"));
     let [of_pair, of_probe] = [format!("{probe}:{category}.md"), format!("{probe}.md")];
     let names = [of_pair, of_probe, DEFAULT.to_owned()].into_iter();
     names.filter(|name| name != SITE)
@@ -86,11 +83,12 @@ pub fn list(dir: &Path) -> Vec<(String, io::Result<Timestamp>)> {
 }
 
 /// Returns the names of the runbooks that alerts of these pairs use, without those that come again.
-pub fn used<'a>(dir: &Path, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+pub fn used<'a>(dir: &Path, pairs: impl IntoIterator<Item = &'a Pair>) -> Vec<String> {
     let is_there = |name: &String| fs::symlink_metadata(dir.join(name)).is_ok();
     let site = Some(SITE.to_owned()).filter(is_there);
-    let own = pairs.into_iter();
-    let own = own.filter_map(|(probe, category)| names(probe, category).find(is_there));
+    let own = pairs
+        .into_iter()
+        .filter_map(|pair| names(pair).find(is_there));
     let mut used: Vec<String> = Vec::new();
     for name in site.into_iter().chain(own) {
         if !used.contains(&name) {
@@ -110,7 +108,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn of(folder: &Folder, probe: &str, category: &str) -> Runbook {
-        read(&folder.0, [(probe, category)], Masker::default())
+        read(&folder.0, [&Pair::new(probe, category)], Masker::default())
     }
 
     #[test]
@@ -153,7 +151,7 @@ mod tests {
         assert_eq!(of(&folder, "fly", "down"), Runbook::default());
         let gone = folder.0.join("gone");
         assert_eq!(
-            read(&gone, [("fly", "down")], Masker::default()),
+            read(&gone, [&Pair::new("fly", "down")], Masker::default()),
             Runbook::default()
         );
         assert!(list(&gone).is_empty());
@@ -187,7 +185,7 @@ mod tests {
         folder.write("site.md", "s".repeat(1_000));
         folder.write("fly.md", format!("our-own-token-1 {}", "é".repeat(10_000)));
         let secrets = [Secret::new("our-own-token-1".to_owned())];
-        let runbook = read(&folder.0, [("fly", "down")], Masker(&secrets));
+        let runbook = read(&folder.0, [&Pair::new("fly", "down")], Masker(&secrets));
         let own = runbook.own.unwrap();
         assert!(own.starts_with("[masked] éé") && own.len() > 20_000);
         assert!(runbook.text.contains("ss\n\n[masked] éé") && runbook.text.ends_with("é [cut]"));
@@ -201,7 +199,8 @@ mod tests {
         folder.write("fly.md", "about fly");
         folder.write("default.md", "the rest");
         let pairs = [("fly", "a"), ("neon", "a"), ("fly", "b"), ("vercel", "a")];
-        let runbook = read(&folder.0, pairs, Masker::default());
+        let pairs = pairs.map(|(probe, category)| Pair::new(probe, category));
+        let runbook = read(&folder.0, &pairs, Masker::default());
         assert_eq!(runbook.text, "about fly\n\nthe rest");
         let listed: Vec<_> = list(&folder.0).into_iter().map(|(name, _)| name).collect();
         assert_eq!(listed, ["default.md", "fly.md"]);

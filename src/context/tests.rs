@@ -96,7 +96,7 @@ fn ask(log: &Path, snapshot: Option<&Path>, runbook: &str, mode: Mode, now: Time
         }
     }
     let past = Past::read(&[log], u64::MAX, masker);
-    let earlier = past.last(&wake.probe, &wake.category, dispatch.since);
+    let earlier = past.last(&Pair::of(&wake), dispatch.since);
     let snapshot = snapshot.and_then(|path| Snapshot::read(path, now).ok());
     let tail = Tail::of_replay(log, text.len() as u64, window, masker);
     let context = Context {
@@ -342,10 +342,7 @@ fn context<'a>(mode: Mode, wakes: &'a [Wake], tail: Option<&'a Tail>) -> Context
 fn other(n: u32, text: &str) -> Incident {
     let at = at("2026-05-24T14:00:00Z") + SignedDuration::from_secs(n.into());
     Incident {
-        pair: Pair {
-            probe: format!("other{n}"),
-            category: "down".to_owned(),
-        },
+        pair: Pair::new(&format!("other{n}"), "down"),
         first_wake: at,
         last_raised: at,
         wakes: 1,

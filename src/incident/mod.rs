@@ -45,6 +45,14 @@ impl Pair {
             category: wake.category.clone(),
         }
     }
+
+    #[cfg(test)]
+    pub fn new(probe: &str, category: &str) -> Self {
+        Self {
+            probe: probe.to_owned(),
+            category: category.to_owned(),
+        }
+    }
 }
 
 /// How bad a wake says it is.

@@ -11,13 +11,6 @@ use crate::audit::seams::Row;
 use crate::incident::Pair;
 use crate::text::quote;
 
-fn pair(row: &Row) -> Option<Pair> {
-    Some(Pair {
-        probe: row.detail("probe")?,
-        category: row.detail("issue_category")?,
-    })
-}
-
 /// Reads a row's details, without the fields that cannot be read.
 fn details<T: DeserializeOwned + Default>(row: &Row) -> T {
     T::deserialize(row.details()).unwrap_or_else(|_| {
@@ -31,7 +24,7 @@ fn details<T: DeserializeOwned + Default>(row: &Row) -> T {
 pub fn investigation(row: &Row) -> Option<Investigation> {
     let mut one = Investigation {
         at: row.emitted_at()?,
-        pair: pair(row)?,
+        pair: row.pair()?,
         caller_session_id: row.text("caller_session_id")?,
         ..details(row)
     };
@@ -47,14 +40,14 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
 
 /// From a row of `probe.dm_delivered`: the investigation and the pair, and when that was.
 pub fn delivery(row: &Row) -> Option<(String, Pair, Timestamp)> {
-    Some((row.detail("id")?, pair(row)?, row.emitted_at()?))
+    Some((row.detail("id")?, row.pair()?, row.emitted_at()?))
 }
 
 /// From a row of `probe.recovery_told`: what it says of an incident.
 pub fn recovery(row: &Row) -> Option<Incident> {
     let first_wake_at = row.detail("first_wake_at")?.parse().ok()?;
     Some(Incident {
-        pair: pair(row)?,
+        pair: row.pair()?,
         first_wake_at,
         last_wake_at: first_wake_at,
         recovered_at: Some(row.detail("healthy_at")?.parse().ok()?),

@@ -14,7 +14,7 @@ use super::{Run, poll};
 use crate::engine::{Answer, Question, metadata};
 use crate::report::WakeReport;
 use crate::state::outbox::PromptSize;
-use crate::state::queue::Stage;
+use crate::state::queue::{Stage, main_wake};
 use crate::state::text::load_wake;
 use crate::time::within;
 
@@ -68,7 +68,7 @@ impl Run<'_> {
             key: id.to_owned(),
             asked_at: now,
             caller_session_id: session.clone(),
-            metadata: metadata(&load_wake(one.main_wake(), self.store.texts())),
+            metadata: metadata(&load_wake(main_wake(&one.alerts), self.store.texts())),
         };
         self.progress.asking = Some(Asking {
             id: id.to_owned(),

@@ -35,7 +35,8 @@ impl Run<'_> {
         let before = before.map_or(0, |(_, in_a_row)| in_a_row);
         self.progress.unreachable = unreachable.map(|one| (one.reason.clone(), before + 1));
         let label = failure.map_or("answered", |failure| failure.reason.label());
-        self.state.counters.note_engine_call(label);
+        let calls = &mut self.state.counters.engine_calls;
+        *calls.entry(label.to_owned()).or_default() += 1;
         let before = self.state.last_failure.take();
         self.state.last_failure = failure.map(|failure| EngineFailure {
             at: asking.asked_at,

@@ -71,14 +71,15 @@ impl Run<'_> {
 
     /// Notes how the fallback command ended, should it have.
     pub(super) fn note_handed_over(&mut self) -> Result<()> {
-        let Some(one) = &self.progress.handing_over else {
+        let lost = || Err(anyhow!("its thread has ended"));
+        let one = self.progress.handing_over.take();
+        let Some(HandingOver { id, ended }) = one else {
             return Ok(());
         };
-        let Some(ended) = poll(&one.ended, || Err(anyhow!("its thread has ended"))) else {
+        let Some(ended) = poll(&ended, lost) else {
+            self.progress.handing_over = Some(HandingOver { id, ended });
             return Ok(());
         };
-        let id = one.id.clone();
-        self.progress.handing_over = None;
         let now = self.now();
         let before = self.state.fallback.take();
         if let Err(error) = &ended {
@@ -88,7 +89,7 @@ impl Run<'_> {
                 "the fallback command failed: {error:#}; try it with: probe-wake check --test-fallback"
             );
         }
-        if let Some(message) = self.state.message_mut(&id) {
+        if let Some(message) = self.state.outbox.iter_mut().find(|one| one.id == id) {
             let hand_over = message.hand_over.get_or_insert_default();
             match ended {
                 Err(_) => hand_over.unended = 0,
@@ -112,9 +113,8 @@ impl Run<'_> {
             Content::Result { outcome, .. } if one.place == follows => Some(outcome.clone()),
             _ => None,
         });
-        message
-            .content
-            .make_alert(outcome.unwrap_or(Outcome::Unsaid));
+        let outcome = outcome.unwrap_or(Outcome::Unsaid);
+        message.content.make_alert(outcome);
         let mut log = self.state.logs.get_mut(&message.log);
         for alert in message.content.alerts_mut() {
             if let Some(incident) = incident_of(log.as_deref_mut(), alert) {

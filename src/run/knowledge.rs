@@ -40,7 +40,6 @@ impl Run<'_> {
         let mode = self.config.context.mode;
         let is_on = mode != Mode::Off;
         let from = one.alerts.iter().map(raised).min().unwrap_or(now);
-        self.read_past();
         if is_on {
             self.read_tail(from, now);
         }
@@ -73,7 +72,7 @@ impl Run<'_> {
     }
 
     /// Returns what a message says besides its content.
-    pub(super) fn lines(&mut self, message: &Message) -> Lines {
+    pub(super) fn lines(&self, message: &Message) -> Lines {
         let mut lines = Lines {
             unwatched: message.unwatched.map(SignedDuration::from_secs),
             handed_over: message.hand_over.as_ref().and_then(|one| one.done),
@@ -88,11 +87,8 @@ impl Run<'_> {
         let paragraph = match message.content.outcome() {
             Some(Outcome::Diagnosis { .. }) => vec![runbook_link(runbook.as_deref())],
             _ => {
-                self.read_past();
-                let (wake, since) = (&alert.wake, alert.dispatch.since);
-                let past = self.past.as_ref();
-                let earlier =
-                    past.and_then(|past| past.diagnosed(&wake.probe, &wake.category, since));
+                let pair = Pair::of(&alert.wake);
+                let earlier = self.past().diagnosed(&pair, alert.dispatch.since);
                 vec![
                     also(self.others(alerts, now, now), self.config.context.length),
                     before(earlier, now),
@@ -105,18 +101,14 @@ impl Run<'_> {
         lines
     }
 
-    fn read_past(&mut self) {
-        if self.past.is_none() {
+    fn past(&self) -> &Past {
+        self.past.get_or_init(|| {
             let files = match self.clock {
                 Some(_) => vec![self.config.paths.audit_log.clone()],
                 None => [TURNED_FILE, FILE].map(|file| self.store.path(file)).into(),
             };
-            self.past = Some(Past::read(
-                &files,
-                MOST_OUTCOMES,
-                Masker(self.config.secrets()),
-            ));
-        }
+            Past::read(&files, MOST_OUTCOMES, Masker(self.config.secrets()))
+        })
     }
 
     fn read_tail(&mut self, from: Timestamp, now: Timestamp) {
@@ -143,17 +135,16 @@ impl Run<'_> {
 
     fn subject<'s>(&'s self, wake: &'s Wake, alert: &'s Alert, now: Timestamp) -> Subject<'s> {
         let since = alert.dispatch.since;
-        let past = self.past.as_ref();
-        let (probe, category) = (&wake.probe, &wake.category);
-        let last = past.and_then(|past| past.diagnosed(probe, category, now));
+        let (past, pair) = (self.past(), Pair::of(wake));
+        let last = past.diagnosed(&pair, now);
         let last = last.filter(|last| last.at >= since);
         let log = self.state.logs.get(&self.log);
         Subject {
             wake,
             dispatch: &alert.dispatch,
-            incident: log.and_then(|log| log.incidents.get(&Pair::of(wake))),
+            incident: log.and_then(|log| log.incidents.get(&pair)),
             last_diagnosis: last.and_then(|last| last.diagnosis.clone()),
-            earlier: past.map_or(Vec::new(), |past| past.last(probe, category, since)),
+            earlier: past.last(&pair, since),
         }
     }
 
@@ -171,10 +162,8 @@ impl Run<'_> {
         let Some(dir) = &self.config.context.runbook_dir else {
             return Runbook::default();
         };
-        let pairs = alerts
-            .iter()
-            .map(|Alert { wake, .. }| (&*wake.probe, &*wake.category));
-        let runbook = runbook::read(dir, pairs, Masker(self.config.secrets()));
+        let pairs: Vec<_> = alerts.iter().map(|alert| Pair::of(&alert.wake)).collect();
+        let runbook = runbook::read(dir, &pairs, Masker(self.config.secrets()));
         for warning in &runbook.warnings {
             warn_lasting(RUNBOOK, warning, warning);
         }

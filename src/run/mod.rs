@@ -20,6 +20,7 @@ mod replay;
 mod send;
 mod turn;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread;
@@ -74,7 +75,7 @@ pub struct Run<'a> {
     /// The log around an alert, and since when of the run it is known.
     tail: Option<(Duration, Tail)>,
     /// Earlier incidents, once they were read.
-    past: Option<Past>,
+    past: OnceCell<Past>,
     /// How many investigations at the queue's end are of this look.
     batch: usize,
     /// Inode and length of the log when it was looked at last.
@@ -114,7 +115,7 @@ impl<'a> Run<'a> {
             silences: None,
             ended_silences: Vec::new(),
             tail: None,
-            past: None,
+            past: OnceCell::new(),
             batch: 0,
             log_end: None,
             problem: None,

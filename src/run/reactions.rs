@@ -87,10 +87,7 @@ impl Run<'_> {
         for incident in open.cloned().collect::<Vec<_>>() {
             let holds = |one: &&Silence| one.acknowledges.is_some() && one.holds(&incident, now);
             let ack = silences.iter().filter(holds).max_by_key(|one| one.until);
-            let is_by_reaction = |ack: &Silence| {
-                let acknowledged = ack.acknowledges.as_ref();
-                acknowledged.is_some_and(|one| one.by_reaction)
-            };
+            let is_by_reaction = |one: &Acknowledged| one.by_reaction;
             let silence = match (self.note_reactions(&incident.pair), ack) {
                 (Some(true), None) => Silence {
                     scope: Scope::Pair(incident.pair.clone()),
@@ -103,10 +100,14 @@ impl Run<'_> {
                         by_reaction: true,
                     }),
                 },
-                (Some(false), Some(ack)) if is_by_reaction(ack) => Silence {
-                    until: now,
-                    ..ack.clone()
-                },
+                (Some(false), Some(ack))
+                    if ack.acknowledges.as_ref().is_some_and(is_by_reaction) =>
+                {
+                    Silence {
+                        until: now,
+                        ..ack.clone()
+                    }
+                }
                 _ => continue,
             };
             self.effects.put_silence(&silence);

@@ -108,7 +108,7 @@ impl Run<'_> {
     }
 
     /// Returns the text of a message as it would be sent now.
-    pub(super) fn render(&mut self, message: &Message) -> Rendered {
+    pub(super) fn render(&self, message: &Message) -> Rendered {
         let lines = self.lines(message);
         let mut content = message.content.clone();
         content.load_texts(self.store.texts());

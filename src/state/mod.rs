@@ -3,7 +3,6 @@
 //! the folder. A state that cannot be read stops the run: rewinding would replay history, and
 //! starting over would lose rows.
 
-mod counters;
 mod folder;
 pub mod lock;
 pub mod outbox;
@@ -24,7 +23,6 @@ use crate::audit::generations::Checkpoint;
 use crate::audit::names::{known_key, log_key};
 use crate::incident::{Incident, Incidents, MessageRef};
 use crate::json::is_default;
-pub use counters::Counters;
 pub use folder::Folder;
 use outbox::{Message, Outbox, Pause, Place};
 use queue::{Queue, Stage};
@@ -126,6 +124,22 @@ pub struct EngineFailure {
     pub in_a_row: u64,
 }
 
+/// What happened to rows, wakes and messages since the state was made, for the metrics.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    pub rows: u64,
+    pub wakes: u64,
+    pub dispatched: u64,
+    pub held_back: u64,
+    pub delivered: u64,
+    /// Tries that left a message queued.
+    pub failed: u64,
+    pub undelivered: u64,
+    /// Questions to the engine, by a closed set of words for what came of them.
+    pub engine_calls: BTreeMap<String, u64>,
+}
+
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -144,21 +158,10 @@ impl Default for State {
 }
 
 /// Why a state file cannot be used, and what helps.
-#[derive(Debug)]
-struct Unusable {
-    error: Error,
-    way_out: &'static str,
-}
+type Unusable = (Error, &'static str);
 
 const RESET: &str = "nothing was touched; 'probe-wake state reset' sets it aside and starts anew";
 const INSTALL: &str = "nothing was touched; install that version";
-
-impl From<Error> for Unusable {
-    fn from(error: Error) -> Self {
-        let way_out = RESET;
-        Self { error, way_out }
-    }
-}
 
 fn parse(bytes: &[u8]) -> Result<State, Unusable> {
     #[derive(Deserialize)]
@@ -167,24 +170,25 @@ fn parse(bytes: &[u8]) -> Result<State, Unusable> {
         version: u32,
     }
     const FOREIGN: &str = "it is not a state of probe-wake";
-    let text = str::from_utf8(bytes).context(FOREIGN)?;
+    let with_reset = |error: Error| (error, RESET);
+    let text = str::from_utf8(bytes).context(FOREIGN).map_err(with_reset)?;
     let failure = match serde_json::from_str::<State>(text) {
         Ok(state) if state.program == PROGRAM && state.version == VERSION => return Ok(state),
         read => read.err(),
     };
-    let Origin { program, version } = serde_json::from_str(text).context(FOREIGN)?;
+    let origin = serde_json::from_str(text).context(FOREIGN);
+    let Origin { program, version } = origin.map_err(with_reset)?;
     if program != PROGRAM {
-        return Err(anyhow!("it belongs to another program").into());
+        return Err(with_reset(anyhow!("it belongs to another program")));
     }
     if version > VERSION {
         let error = anyhow!("its version {version} was written by a newer probe-wake");
-        let way_out = INSTALL;
-        return Err(Unusable { error, way_out });
+        return Err((error, INSTALL));
     }
-    Err(match failure {
-        Some(error) if version == VERSION => Error::from(error).into(),
-        _ => anyhow!("its version {version} is not known to this program").into(),
-    })
+    Err(with_reset(match failure {
+        Some(error) if version == VERSION => error.into(),
+        _ => anyhow!("its version {version} is not known to this program"),
+    }))
 }
 
 impl State {
@@ -217,10 +221,6 @@ impl State {
     /// Returns where a message is in the outbox.
     pub fn position(&self, id: &str) -> Option<usize> {
         self.outbox.iter().position(|message| message.id == id)
-    }
-
-    pub fn message_mut(&mut self, id: &str) -> Option<&mut Message> {
-        self.outbox.iter_mut().find(|message| message.id == id)
     }
 
     pub fn remove_message(&mut self, id: &str) -> Option<Message> {

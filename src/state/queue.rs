@@ -129,12 +129,8 @@ pub fn main_wake(alerts: &[Alert]) -> &Wake {
 }
 
 impl Investigation {
-    pub fn main_wake(&self) -> &Wake {
-        main_wake(&self.alerts)
-    }
-
     pub fn severity(&self) -> Severity {
-        Severity::of(self.main_wake())
+        Severity::of(main_wake(&self.alerts))
     }
 
     pub fn subject(&self) -> Subject {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 use super::text::Texts;
-use super::{Folder, State, Unusable, parse};
+use super::{Folder, State, parse};
 use crate::exit::{Exit, Problem};
 use crate::files::{check_writers, read_own, replace, sync_folder};
 
@@ -108,15 +108,11 @@ impl Store {
         let read = match read_own(&path) {
             Ok(bytes) => parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
-            Err(error) => Err(Unusable {
-                error: error.into(),
-                way_out: READ,
-            }),
+            Err(error) => Err((error.into(), READ)),
         };
-        let mut state = read.map_err(|unusable| {
-            let error = unusable.error;
+        let mut state = read.map_err(|(error, way_out)| {
             let error = error.context(format!("cannot use the state file {}", path.display()));
-            Problem::new(Exit::Failed, error).with_next_step(unusable.way_out)
+            Problem::new(Exit::Failed, error).with_next_step(way_out)
         })?;
         self.texts.files.extend(state.texts());
         Ok(state)

@@ -138,13 +138,13 @@ mod files {
             ),
         ] {
             let unusable = parse_value(&state).unwrap_err();
-            let said = format!("{:#}", unusable.error);
+            let said = format!("{:#}", unusable.0);
             assert!(said.contains(error), "{state}: {said}");
-            assert_eq!(unusable.way_out, way_out, "{state}");
+            assert_eq!(unusable.1, way_out, "{state}");
         }
         for cut in ["", "{\"program\":\"probe-wake\",\"version\":3"] {
             let unusable = parse(cut.as_bytes()).unwrap_err();
-            assert_eq!(unusable.way_out, reset);
+            assert_eq!(unusable.1, reset);
         }
     }
 

@@ -96,16 +96,16 @@ fn all_files(store: &Store) -> Result<Vec<String>> {
 }
 
 fn read(folder: &Folder, file: String) -> Entry {
-    let read = folder.read(&file).map_err(|error| error.to_string());
-    let read =
-        read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+    let parse = |bytes: Vec<u8>| Ok(serde_json::from_slice(&bytes)?);
+    let read = folder.read(&file).and_then(parse);
+    let mut read = read.map_err(|error| error.to_string());
     // It goes back into the outbox by this name.
-    let read = read.and_then(
-        |one: Undelivered| match file == self::file(&one.message.id) {
-            true => Ok(one),
-            false => Err("its name is not its message's id".to_owned()),
-        },
-    );
+    if read
+        .as_ref()
+        .is_ok_and(|one: &Undelivered| file != self::file(&one.message.id))
+    {
+        read = Err("its name is not its message's id".to_owned());
+    }
     Entry { file, read }
 }
 
