@@ -112,13 +112,8 @@ pub struct Http {
     agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
 
-/// What an agent was built for.
-#[derive(PartialEq)]
-struct AgentKey {
-    proxy: Option<Proxy>,
-    timeout: Duration,
-    is_https: bool,
-}
+/// What an agent was built for: the proxy, the time-out, and whether it is https.
+type AgentKey = (Option<Proxy>, Duration, bool);
 
 impl Http {
     pub fn new(proxy: ProxySettings, ca_file: Option<PathBuf>, secrets: Vec<Secret>) -> Self {
@@ -172,18 +167,15 @@ impl Http {
     /// Returns the agent for this URL and time-out. Settings of a single request would make ureq
     /// load the roots again for every connection.
     fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, RequestError> {
-        let key = AgentKey {
-            proxy: self.proxy.for_url(url)?,
-            timeout,
-            is_https: url.is_https(),
-        };
+        let (proxy, is_https) = (self.proxy.for_url(url)?, url.is_https());
+        let key = (proxy.clone(), timeout, is_https);
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, agent)) = agents.iter().find(|(known, _)| *known == key) {
             return Ok(agent.clone());
         }
-        let roots = roots(self.ca_file.as_deref().filter(|_| key.is_https))?;
+        let roots = roots(self.ca_file.as_deref().filter(|_| is_https))?;
         let config = Agent::config_builder()
-            .proxy(key.proxy.clone()) // also if it is `None`: ureq's default reads the environment
+            .proxy(proxy) // also if it is `None`: ureq's default reads the environment
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .max_redirects(0)

@@ -28,7 +28,7 @@ use outbox::{Message, Outbox, Pause, Place};
 use queue::{Queue, Stage};
 use silences::HeldBackBy;
 pub use store::{Durability, FILE, Store};
-use text::Long;
+use text::{LONGEST, LONGEST_HELD, Long};
 
 const PROGRAM: &str = "probe-wake";
 const VERSION: u32 = 3;
@@ -275,11 +275,11 @@ impl State {
     /// Everything that can be too long for the state.
     fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
         let queued = self.queue.iter_mut().flat_map(|one| &mut one.alerts);
-        let queued = queued.map(|alert| Long::Wake(&mut alert.wake));
+        let queued = queued.map(|alert| Long::Wake(&mut alert.wake, LONGEST));
         let logs = self.logs.values_mut();
         let incidents = logs.flat_map(|log| log.incidents.iter_mut());
         let held = incidents.flat_map(Incident::held_mut);
-        let held = held.map(|held| Long::Held(&mut held.wake));
+        let held = held.map(|held| Long::Wake(&mut held.wake, LONGEST_HELD));
         let messages = self.outbox.iter_mut().flat_map(Message::long);
         queued.chain(messages).chain(held)
     }

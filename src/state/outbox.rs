@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Folder;
 use super::queue::{Alert, Subject};
-use super::text::{Long, Text};
+use super::text::{LONGEST, Long, Text};
 use crate::engine::Usage;
 use crate::incident::{MessageRef, Severity};
 use crate::json::is_default;
@@ -285,7 +285,9 @@ impl Content {
     /// Everything in it that can be too long for the state.
     fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
         let (alerts, outcome) = self.parts_mut();
-        let wakes = alerts.iter_mut().map(|alert| Long::Wake(&mut alert.wake));
+        let wakes = alerts
+            .iter_mut()
+            .map(|alert| Long::Wake(&mut alert.wake, LONGEST));
         wakes.chain(outcome.and_then(|outcome| match outcome {
             Outcome::Diagnosis { text, .. } => Some(Long::Text(text)),
             _ => None,

@@ -15,8 +15,9 @@ use crate::audit::wake::{Stored, Wake};
 use crate::text::short;
 
 /// Longer texts, in bytes, are not kept in the state itself.
-const LONGEST: usize = 64 * 1024;
-const LONGEST_HELD: usize = 2 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
+/// The same for a wake that is held back and may be dispatched later: there can be thousands of them.
+pub(super) const LONGEST_HELD: usize = 2 * 1024;
 
 /// A text, in the state or beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,9 +64,8 @@ impl Text {
 
 /// What can be too long for the state.
 pub(super) enum Long<'a> {
-    Wake(&'a mut Wake),
-    /// A wake that is held back and may be dispatched later: there can be thousands of them.
-    Held(&'a mut Wake),
+    /// Where its texts are longer than this.
+    Wake(&'a mut Wake, usize),
     Text(&'a mut Text),
 }
 
@@ -73,7 +73,7 @@ impl Long<'_> {
     /// Its file in `texts/`, where it has one.
     pub fn file(&self) -> Option<&str> {
         match self {
-            Self::Wake(wake) | Self::Held(wake) => Some(wake.stored.as_ref()?.file.as_str()),
+            Self::Wake(wake, _) => Some(wake.stored.as_ref()?.file.as_str()),
             Self::Text(Text::Stored { file, .. }) => Some(file),
             Self::Text(Text::Here(_)) => None,
         }
@@ -82,7 +82,7 @@ impl Long<'_> {
     /// Takes in the text that lies in a file of its own.
     pub fn load(self, folder: &Folder) {
         match self {
-            Self::Wake(wake) | Self::Held(wake) => *wake = load_wake(wake, folder).into_owned(),
+            Self::Wake(wake, _) => *wake = load_wake(wake, folder).into_owned(),
             Self::Text(text) => *text = text.load(folder).into_owned().into(),
         }
     }
@@ -131,8 +131,7 @@ impl Texts {
 
     pub fn store(&mut self, long: Long) -> io::Result<()> {
         let (wake, longest) = match long {
-            Long::Wake(wake) => (wake, LONGEST),
-            Long::Held(wake) => (wake, LONGEST_HELD),
+            Long::Wake(wake, longest) => (wake, longest),
             Long::Text(text) => {
                 if let Text::Here(long) = text
                     && long.len() > LONGEST
