@@ -1,6 +1,6 @@
 //! One look at the log and the files beside it: what is to be read, and the table as it is then.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ pub(super) struct View {
     /// The table as it is now; `None` where it is as it was.
     pub checkpoint: Option<Checkpoint>,
     /// What is to be read, in this order.
-    pub segments: Vec<Segment>,
+    pub segments: VecDeque<Segment>,
     /// There is a file at the log's path.
     pub has_log: bool,
     /// A file that is perhaps being written, or could not be examined.
@@ -114,7 +114,7 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
         };
         has_grown = (is_current || is_watched(number, one)) && grows(one, &path)?;
         if has_grown {
-            view.segments.push(Segment {
+            view.segments.push_back(Segment {
                 generation: number,
                 path,
                 is_current,

@@ -30,10 +30,9 @@ pub struct Wakes<'a> {
     now: Timestamp,
     /// As they were before the look.
     before: Vec<Generation>,
-    segments: vec::IntoIter<Segment>,
+    /// What is left of it.
+    view: View,
     reading: Option<Reading>,
-    summary: Summary,
-    has_log: bool,
     is_quiet: bool,
 }
 
@@ -66,7 +65,7 @@ pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Wakes<'a> {
         is_current: false,
     };
     let view = View {
-        segments: vec![segment],
+        segments: [segment].into(),
         has_log: true,
         ..View::default()
     };
@@ -144,22 +143,18 @@ impl Segment {
 }
 
 impl<'a> Wakes<'a> {
-    fn new(checkpoint: &'a mut Checkpoint, view: View, now: Timestamp) -> Self {
+    fn new(checkpoint: &'a mut Checkpoint, mut view: View, now: Timestamp) -> Self {
         let before = checkpoint.generations.clone();
-        if let Some(renewed) = view.checkpoint {
+        if let Some(renewed) = view.checkpoint.take() {
             *checkpoint = renewed;
         }
+        view.summary.missing = !view.has_log && view.waiting.is_none();
         Self {
             checkpoint,
             now,
             before,
-            segments: view.segments.into_iter(),
+            view,
             reading: None,
-            summary: Summary {
-                missing: !view.has_log && view.waiting.is_none(),
-                ..view.summary
-            },
-            has_log: view.has_log,
             is_quiet: false,
         }
     }
@@ -173,12 +168,13 @@ impl<'a> Wakes<'a> {
     /// What the look came to, up to the last event that was pulled.
     pub fn finish(mut self) -> Summary {
         self.settle();
-        self.summary.moved = self.before != self.checkpoint.generations;
-        self.summary.missing &= self.summary.rows == 0;
-        if self.summary.moved {
+        let mut summary = std::mem::take(&mut self.view.summary);
+        summary.moved = self.before != self.checkpoint.generations;
+        summary.missing &= summary.rows == 0;
+        if summary.moved {
             self.checkpoint.seen_at = self.now;
         }
-        std::mem::take(&mut self.summary)
+        summary
     }
 
     /// Puts the checkpoint after what was pulled.
@@ -217,19 +213,19 @@ impl<'a> Wakes<'a> {
             let end = if file.is_gzip() { read } else { file.stat.size };
             generation.judged = if reading.is_finished { end } else { 0 };
         }
-        self.summary.rows += lines.read - u64::from(is_cut);
+        self.view.summary.rows += lines.read - u64::from(is_cut);
     }
 
     fn pull(&mut self) -> Result<Option<Event>> {
         loop {
             let Some(reading) = &mut self.reading else {
-                let Some(segment) = self.segments.next() else {
+                let Some(segment) = self.view.segments.pop_front() else {
                     return Ok(None);
                 };
                 let opened = segment.open(&self.checkpoint.generations);
                 let (file, lines) = opened.with_context(|| cannot_read(&segment.path))?;
                 let generation = &self.checkpoint.generations[segment.generation];
-                let was_left = self.has_log || generation.left_at.is_some();
+                let was_left = self.view.has_log || generation.left_at.is_some();
                 let is_late = segment.is_current || generation.was_left_lately(self.now);
                 self.reading = Some(Reading {
                     is_finished: file.is_gzip() || was_left && !is_late,
@@ -247,7 +243,7 @@ impl<'a> Wakes<'a> {
             }
             let read = reading.lines.advance();
             if read.with_context(|| cannot_read(&reading.segment.path))? {
-                let rows = self.summary.judge(reading, self.is_quiet);
+                let rows = self.view.summary.judge(reading, self.is_quiet);
                 (reading.events, reading.pulled) = (rows.events.into_iter(), 0..0);
             } else {
                 self.settle();
@@ -321,7 +317,7 @@ impl Iterator for Wakes<'_> {
         self.pull().map_or_else(
             |error| {
                 self.settle();
-                self.segments = Vec::new().into_iter();
+                self.view.segments.clear();
                 // What was moved meanwhile is no error: the next look finds it.
                 let cause = error.downcast_ref::<io::Error>().map(io::Error::kind);
                 (cause != Some(io::ErrorKind::NotFound)).then_some(Err(error))
