@@ -68,10 +68,6 @@ impl Row {
         })
     }
 
-    pub fn number(&self, field: &str) -> Option<u64> {
-        self.details()[field].as_u64()
-    }
-
     pub fn is_of(&self, seam: &str) -> bool {
         self.0["seam"] == seam
     }

@@ -62,14 +62,14 @@ pub fn tool(row: &Row) -> Option<Tool> {
     let first = |fields: &[&str]| fields.iter().find_map(|field| row.detail(field));
     let is_ok = row.details()["ok"].as_bool();
     let status = is_ok.map_or("called", |is_ok| if is_ok { "ok" } else { "failed" });
-    let duration_ms = row.number("tool_duration_ms");
+    let number = |field: &str| row.details()[field].as_u64();
     let mut tool = Tool {
         session: row.text("caller_session_id")?,
         at: row.emitted_at()?,
         tool: first(&["tool", "tool_name", "name"]).unwrap_or("?".to_owned()),
         status: first(&["tool_status", "status"]).unwrap_or(status.to_owned()),
         exception: first(&["exc_type", "exception", "error", "result_summary"]),
-        duration_ms: duration_ms.or(row.number("duration_ms")),
+        duration_ms: number("tool_duration_ms").or(number("duration_ms")),
     };
     let exception = tool.exception.take().filter(|_| tool.is_failed());
     tool.exception = exception.map(|text| quote(&text));

@@ -1,7 +1,7 @@
 //! Everything that a run does to the world, behind one narrow trait: a real run, a dry run and a
 //! replay share their logic and differ only in what they pass here.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -196,9 +196,7 @@ fn print(text: &str, printed: &mut u64) -> io::Result<()> {
     report::check_stdout()?;
     let blank = if *printed > 0 { "\n" } else { "" };
     *printed += 1;
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{blank}{}", text::for_terminal(text))?;
-    stdout.flush()
+    report::print(&format!("{blank}{}\n", text::for_terminal(text)))
 }
 
 /// A dry run: the logic of the next run, and none of its effects.

@@ -101,10 +101,9 @@ impl Run<'_> {
             self.report_message(message);
         }
         let Rendered { text, further } = self.render(message);
-        message.fixed = Some(Fixed {
-            reach: usize::from(message.may_have_arrived),
-            ..Fixed::new(text, further)
-        });
+        let mut fixed = Fixed::new(text, further);
+        fixed.reach = usize::from(message.may_have_arrived);
+        message.fixed = Some(fixed);
     }
 
     /// Returns the text of a message as it would be sent now.

@@ -98,17 +98,14 @@ pub struct Subject {
 impl Subject {
     pub fn of(alerts: &[Alert]) -> Self {
         let wake = main_wake(alerts);
-        match alerts {
-            [_] => Self {
-                probe: wake.probe.clone(),
-                category: wake.category.clone(),
-                severity: wake.severity.clone(),
-            },
-            _ => Self {
-                probe: "digest".to_owned(),
-                category: alerts.len().to_string(),
-                severity: wake.severity.clone(),
-            },
+        let (probe, category) = match alerts {
+            [_] => (wake.probe.clone(), wake.category.clone()),
+            _ => ("digest".to_owned(), alerts.len().to_string()),
+        };
+        Self {
+            probe,
+            category,
+            severity: wake.severity.clone(),
         }
     }
 
