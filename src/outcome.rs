@@ -52,30 +52,25 @@ fn as_object<S: Serializer>(fields: &[Field], serializer: S) -> Result<S::Ok, S:
     serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
 }
 
-/// How an investigation ended, for one of its wakes.
-pub struct Ended<'a> {
-    pub message: &'a Message,
-    /// With its whole texts.
-    pub content: &'a Content,
-    /// Of the wake.
-    pub index: usize,
-    pub record: &'a Record,
-    /// Whether the message with the result was delivered.
-    pub is_sent: bool,
-}
-
-/// Makes the row of one wake. What the engine used stands in the first row of a digest alone.
-pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp) -> Row {
-    let (message, record) = (ended.message, ended.record);
-    let alerts = ended.content.alerts();
-    let (alert, wake) = (&alerts[ended.index], &alerts[ended.index].wake);
+/// Makes the row of one wake of a message that has its whole texts; `index`: of the wake, `is_sent`: whether
+/// the message with the result was delivered. What the engine used stands in the first row of a digest alone.
+pub fn completed(
+    message: &Message,
+    index: usize,
+    record: &Record,
+    is_sent: bool,
+    incident: Option<&Incident>,
+    now: Timestamp,
+) -> Row {
+    let alerts = message.content.alerts();
+    let (alert, wake) = (&alerts[index], &alerts[index].wake);
     let last_wake_at = incident.map(|incident| rfc3339(incident.last_raised));
     let held_back = incident.map(|incident| incident.unrecorded);
     // Where consecutive-required asks for several: how many wakes there were.
     let counted = alert.dispatch.counted.as_ref().map(|one| one.count);
-    let usage = Some(record.usage.clone()).filter(|_| ended.index == 0);
+    let usage = Some(record.usage.clone()).filter(|_| index == 0);
     let usage = usage.unwrap_or_default();
-    let dm_status = match (record.error.is_none(), ended.is_sent) {
+    let dm_status = match (record.error.is_none(), is_sent) {
         (true, true) => "sent",
         (true, false) => "failed_send",
         (false, true) => "engine_unavailable_fallback",
@@ -103,7 +98,10 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
         // How many bytes of the prompt were context, and how many were runbook; null where nothing was asked.
         field("context", record.prompt),
         field("investigation_duration_ms", record.duration_ms),
-        field("investigation_summary_text", summary(ended, now)),
+        field(
+            "investigation_summary_text",
+            summary(&message.content, alert, now),
+        ),
         field("dm_status", dm_status),
         field("autofix_attempted", record.autofix_attempted),
     ];
@@ -124,14 +122,14 @@ pub fn completed(ended: &Ended<'_>, incident: Option<&Incident>, now: Timestamp)
 }
 
 /// Returns the diagnosis, or the fallback's text; of a digest's, what is about this wake.
-fn summary(ended: &Ended<'_>, now: Timestamp) -> String {
-    let outcome = match ended.content.outcome() {
+fn summary(content: &Content, alert: &Alert, now: Timestamp) -> String {
+    let outcome = match content.outcome() {
         Some(Outcome::Diagnosis { text, .. }) => return text.here().to_owned(),
         Some(outcome) => outcome.clone(),
         None => return String::new(),
     };
     let content = Content::Alert {
-        alerts: vec![ended.content.alerts()[ended.index].clone()],
+        alerts: vec![alert.clone()],
         outcome,
     };
     render(&content, &Place::TopLevel, &Lines::default(), now).text

@@ -97,14 +97,8 @@ fn value(row: &Row) -> Value {
 
 /// The row of the message's wake of this index.
 fn completed_row(message: &Message, index: usize, record: &Record, is_sent: bool) -> Value {
-    let ended = Ended {
-        message,
-        content: &message.content,
-        index,
-        record,
-        is_sent,
-    };
-    value(&completed(&ended, Some(&incident()), now()))
+    let incident = Some(&incident());
+    value(&completed(message, index, record, is_sent, incident, now()))
 }
 
 /// The row of one wake with a diagnosis, with these further fields in its record.
@@ -345,14 +339,7 @@ fn folder(test: &str) -> PathBuf {
 fn a_row() -> Row {
     let message = message(vec![alert()], diagnosis());
     let record = record();
-    let ended = Ended {
-        message: &message,
-        content: &message.content,
-        index: 0,
-        record: &record,
-        is_sent: true,
-    };
-    completed(&ended, None, now())
+    completed(&message, 0, &record, true, None, now())
 }
 
 fn lines(path: &Path) -> usize {

@@ -234,19 +234,13 @@ impl Run<'_> {
             let Some(record) = message.record.take() else {
                 return;
             };
-            let mut content = message.content.clone();
-            content.load_texts(run.store.texts());
-            for (index, alert) in content.alerts().iter().enumerate() {
+            let mut whole = message.clone();
+            whole.content.load_texts(run.store.texts());
+            for (index, alert) in whole.content.alerts().iter().enumerate() {
                 let log = run.state.logs.get_mut(&message.log);
                 let incident = log.and_then(|log| log.incidents.get_mut(&Pair::of(&alert.wake)));
-                let ended = outcome::Ended {
-                    message,
-                    content: &content,
-                    index,
-                    record: &record,
-                    is_sent,
-                };
-                let row = outcome::completed(&ended, incident.as_deref(), now);
+                let before = incident.as_deref();
+                let row = outcome::completed(&whole, index, &record, is_sent, before, now);
                 if let Some(incident) = incident {
                     incident.take_unrecorded();
                 }
