@@ -205,7 +205,7 @@ impl Run<'_> {
         sending.tried.insert(id);
         message.was_tried = true;
         match trouble {
-            Trouble::MessageFault => message.given_up = Some(cause.clone()),
+            Trouble::MessageFault => message.give_up(cause.clone()),
             Trouble::NotSent | Trouble::Settings => {
                 sending.has_stopped = true;
                 sending.is_slack_at_fault = true;
