@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::Serialize;
 
 const AFTER_HELP: &str = "\
-Settings are environment variables (KORA_...), or KEY=value lines in ~/.config/probe-wake/env;
+Settings are environment variables (KORA_...), or KEY=value lines in ~/.config/probe-wake/env; \
 probe-wake(5) lists them all.
 
-Exit status: 0 done; 1 could not be done; 2 wrong usage or configuration; 3 done, but a message
+Exit status: 0 done; 1 could not be done; 2 wrong usage or configuration; 3 done, but a message \
 is still queued or was given up, or rows may have been missed; 75 another run holds the lock.";
 
 /// Turns the wake rows of an audit log into Slack messages with a diagnosis.
@@ -55,35 +55,66 @@ pub struct Global {
 #[command(defer = true)]
 pub enum Command {
     /// One run: read what is new, investigate, notify the operator
+    ///
+    /// The first run only notes where the log ends. A run that finds nothing new and has nothing to send takes
+    /// a millisecond. Only one runs at a time: another one ends with 75.
     Run(RunArgs),
     /// Show what would have happened: a whole log, to stdout; no Slack, no state
+    ///
+    /// Repeats are held back by the rows' own times. Each message is printed with its time; then follow the
+    /// totals and, where that would have saved messages, another setting. No engine is asked unless
+    /// --ask-engine is given.
     Replay(ReplayArgs),
     /// Show or reset the state, which is what is remembered between runs
+    ///
+    /// It holds how far the log was read, what is open, and what is still to be asked and sent.
     #[command(subcommand)]
     State(StateCommand),
-    /// What is open now, when the last run was, what waits, and what was given up
+    /// Show what is open now, when the last run was, what waits, and what was given up
+    ///
+    /// The most severe incidents come first. With --check it is for a monitoring system: it says what is
+    /// wrong with the runs, the log, Slack or the engine, and not which services are down.
     Status(StatusArgs),
     /// Silence alerts for planned work, or list the silences
     ///
-    /// Wakes that a silence matches are counted and held back: nothing is asked or sent. Alerts that
-    /// were dispatched earlier go on, and recoveries are sent. What is still bad when the silence ends is sent then. A PAIR has
-    /// one silence: a new one replaces it. Without PAIR, the silences are listed.
+    /// Wakes that a silence matches are counted and held back: nothing is asked or sent. Alerts that were
+    /// dispatched earlier go on, and recoveries are sent. If something is still bad when the silence ends, you
+    /// are told then. A PAIR has one silence: a new one replaces it. Without PAIR, the silences are listed.
     Silence(SilenceArgs),
     /// Acknowledge an open incident: no more alerts about it for now
     ///
-    /// An acknowledgement ends with its incident, when a wake is more severe than the last alert, or when its
-    /// time is over; what is still bad then is sent. Recoveries are sent all the same. With
-    /// KORA_PROBE_ACK_REACTION a reaction to the alert in Slack does the same.
+    /// An acknowledgement ends with its incident, when a wake is more severe than the last alert, when its
+    /// time is over, or by 'probe-wake silence PAIR --end'; if something is still bad then, you are told.
+    /// Recoveries are sent all the same. With KORA_PROBE_ACK_REACTION a reaction to the alert in Slack does
+    /// the same, and taking it back ends it.
     Ack(AckArgs),
     /// List the messages that were given up, send them after all, or remove them
+    ///
+    /// A message is given up where Slack refuses it again and again, or where it has waited for longer than
+    /// KORA_PROBE_OUTBOX_TTL_SECONDS. Each lies in a file of its own in undelivered/.
     Undelivered(UndeliveredArgs),
-    /// Append a wake to the audit log, where no Kora writes it
+    /// Raise an alert: append a wake to the audit log
+    ///
+    /// This is for whoever has no Kora to write the rows. The next run sends the alert. The log and its folder
+    /// are made where they are missing; root and cron may have another home folder, so name the log with
+    /// --audit-log there. In probe and category, characters other than ASCII letters, digits, underscore,
+    /// hyphen and dot become an underscore. probe-wake(7) has recipes for systemd, Monit, cron, Alertmanager
+    /// and Gatus.
     Raise(RaiseArgs),
     /// List what was wrong and what was said about it, newest last
+    ///
+    /// A block for each incident, then the totals. With --format html it is a page for a browser, with a time
+    /// line.
     History(HistoryArgs),
-    /// Is it set up? Each finding has a next step
+    /// Check the set-up; every problem comes with a next step
+    ///
+    /// It looks at the log, the state folder, the settings, the schedule, the engine and Slack. It asks the
+    /// engine nothing and sends no message unless it is told to. It ends with 1 where a check failed.
     Check(CheckArgs),
     /// Print or install what starts the runs
+    ///
+    /// Either systemd units or a block for a crontab. The runs are those of the user who calls it (under sudo
+    /// of the calling user), with the state folder of a run by hand.
     #[command(subcommand)]
     Schedule(ScheduleCommand),
     /// Print shell completions
@@ -191,14 +222,14 @@ pub struct RowArgs {
     /// More about it; - reads it from stdin
     #[arg(long, value_name = "TEXT", value_parser = text(), value_hint = ValueHint::Other)]
     pub detail: Option<String>,
-    /// The service is well again: ends what was raised in this category, or in all of the probe's
+    /// The service is healthy again: end the incident of --category, or without it all of the probe's
     #[arg(long)]
     pub recovered: bool,
 }
 
 const RAISE_USAGE: &str = "\
-probe-wake raise --probe <NAME> --severity <SEVERITY> --title <TEXT> [OPTIONS]
-       probe-wake raise --probe <NAME> --recovered [OPTIONS]
+probe-wake raise --probe NAME --severity SEVERITY --title TEXT [OPTIONS]
+       probe-wake raise --probe NAME --recovered [OPTIONS]
        probe-wake raise --rows - [OPTIONS]";
 
 /// Flags with which `raise` needs neither a severity nor a title.
@@ -255,8 +286,13 @@ pub struct CheckArgs {
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
     /// Print systemd units: a service, a timer, and a path unit that starts a run at each write to the log
+    ///
+    /// An alert leaves within a second of its row. The timer delivers, retries, and covers what the path unit
+    /// cannot see; its cadence is KORA_PROBE_WAKE_POLL_SEC.
     Systemd(SystemdArgs),
     /// Print a crontab block, or install it
+    ///
+    /// The block stands between two marks; everything else in the crontab is left as it is.
     Cron {
         /// Put the block into your crontab, or replace it there
         #[arg(long, conflicts_with = "remove")]
@@ -326,8 +362,13 @@ pub struct ReplayArgs {
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
     /// Show the state
+    ///
+    /// For a person, or as it is kept, with --format json.
     Show(FormatArg),
     /// Forget it: the next run is a first run; or reset only a part
+    ///
+    /// It asks before wakes, messages or investigations are lost. What was queued goes to undelivered/, and
+    /// the old state stays beside the new one as state.json.old.
     Reset(ResetArgs),
 }
 
@@ -393,15 +434,21 @@ pub fn tip(error: &clap::Error) -> Option<&'static str> {
     };
     Some(match typed.as_str() {
         "mute" | "snooze" | "pause" => "alerts are held back by 'probe-wake silence'",
-        "acknowledge" | "resolve" => "an open incident is acknowledged by 'probe-wake ack'",
-        "tail" | "watch" | "start" | "daemon" => {
+        "unmute" | "unsilence" | "unack" | "resume" => {
+            "a silence or an acknowledgement is ended by 'probe-wake silence PAIR --end'"
+        }
+        "acknowledge" => "an open incident is acknowledged by 'probe-wake ack'",
+        "resolve" | "recover" | "close" => {
+            "an incident is ended by 'probe-wake raise --probe NAME --recovered'"
+        }
+        "tail" | "watch" | "start" | "daemon" | "setup" | "install" => {
             "there is no daemon: 'probe-wake schedule' shows what starts 'probe-wake run'"
         }
-        "test" | "doctor" | "verify" => "the set-up is checked by 'probe-wake check'",
+        "test" | "doctor" | "verify" | "config" => "the set-up is checked by 'probe-wake check'",
         "send" | "alert" | "trigger" | "notify" => {
             "an alert is raised by 'probe-wake raise'; a test message is sent by 'probe-wake check --send-test-dm'"
         }
-        "list" | "ls" | "show" | "open" => {
+        "list" | "ls" | "show" | "open" | "alerts" => {
             "what is open is listed by 'probe-wake status', what was by 'probe-wake history'"
         }
         "log" | "logs" | "report" => "what was sent is listed by 'probe-wake history'",

@@ -69,7 +69,7 @@ impl Runs {
 
     /// Returns a finding if the last run failed or was killed.
     pub fn failing(&self, now: Timestamp) -> Option<Finding> {
-        const SEE: &str = "see what a run says: probe-wake run -v";
+        const SEE: &str = "find out why: probe-wake check";
         let Some(exit) = self.note.exit else {
             let began = clock(self.note.began?, now);
             let message = format!("the last run ({began}) was killed, or the machine stopped");

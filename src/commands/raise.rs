@@ -2,7 +2,7 @@
 //! of a call go into the log, in one write, or none do.
 
 use std::fs::{File, read_link};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 use std::thread::sleep;
@@ -22,7 +22,8 @@ use crate::exit::{Ended, Exit, Problem};
 use crate::files::{is_at_line_start, open_shared};
 use crate::json;
 use crate::report::count;
-use crate::text::rfc3339;
+use crate::terminal::write_line;
+use crate::text::{quote, rfc3339};
 
 /// No run reads a longer line.
 const LONGEST_ROW: usize = 4 * 1024 * 1024;
@@ -45,7 +46,11 @@ pub fn raise(flags: &Global, args: &RaiseArgs) -> Ended {
     let failed = || format!("cannot append to {}", log.display());
     append(&log, rows.concat()).with_context(failed)?;
     let rows = count(rows.len() as u64, "row was", "rows were");
-    info!("{rows} appended to {}", log.display());
+    let done = format!("{rows} appended to {}", log.display());
+    match io::stderr().is_terminal() {
+        true => write_line(&format!("probe-wake: {done}")),
+        false => info!("{done}"),
+    }
     Ok(Exit::Done)
 }
 
@@ -115,6 +120,12 @@ fn row(mut details: Map<String, Value>) -> Result<String> {
         RECOVERED_SEAM
     } else {
         ensure!(has_title, "the title is missing");
+        if let Some(Value::String(severity)) = details.get("severity")
+            && !["critical", "warning", "info"].contains(&severity.as_str())
+        {
+            let severity = quote(severity);
+            warn!("severity {severity:?} counts as a warning; give critical, warning or info");
+        }
         category.get_or_insert("service_unhealthy".to_owned());
         SEAM
     };

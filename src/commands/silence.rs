@@ -161,19 +161,33 @@ fn put(store: &Store, silence: &Silence, what: &str) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Ends the silence of that name. What a name with colons means may have changed since it was made.
+/// Ends the silence of that name, or else the acknowledgements that it covers. What a name with colons means may
+/// have changed since the silence was made.
 fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
-    let is_it = |one: &Silence| one.scope == *scope || one.scope.to_string() == name;
-    let mut silences = silences::list(store);
-    silences.retain(|one| one.acknowledges.is_none() && !one.is_over(now) && is_it(one));
-    silences.sort_by_key(|one| one.scope == *scope);
-    let Some(mut silence) = silences.pop() else {
-        let what = format!("{name} is not silenced");
-        return Err(Problem::failed(what, "probe-wake silence lists what is"));
+    let is_it = |one: &Silence| match (&one.acknowledges, &one.scope) {
+        (Some(_), Scope::Pair(pair)) => scope.covers(pair),
+        _ => one.scope == *scope || one.scope.to_string() == name,
     };
-    silence.until = now;
-    silences::put(store, &silence)?;
-    tell(&on_one_line(&format!("The silence of {name} is over.")));
+    let mut ended = silences::list(store);
+    ended.retain(|one| !one.is_over(now) && is_it(one));
+    ended.sort_by_key(|one| (one.acknowledges.is_some(), one.scope != *scope));
+    if ended.first().is_some_and(|one| one.acknowledges.is_none()) {
+        ended.truncate(1);
+    }
+    if ended.is_empty() {
+        let what = format!("{name} is not silenced or acknowledged");
+        return Err(Problem::failed(what, "probe-wake silence lists what is"));
+    }
+    for mut silence in ended {
+        silence.until = now;
+        silences::put(store, &silence)?;
+        let what = match silence.acknowledges {
+            Some(_) => "acknowledgement",
+            None => "silence",
+        };
+        let line = format!("The {what} of {} is over.", silence.scope);
+        tell(&on_one_line(&line));
+    }
     Ok(Exit::Done)
 }
 

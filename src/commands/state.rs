@@ -174,12 +174,20 @@ fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
             Err(error) => unknown.push(format!("unread rows ({error:#})")),
         }
     }
+    let incidents = state.logs.values().flat_map(|log| log.incidents.iter());
+    let held = incidents.flat_map(|one| [&one.escalation, &one.silenced]);
+    let held = held.filter(|held| whole && held.is_some()).count();
     let (messages, investigations) = match whole || args.outbox {
         true => (state.outbox.len(), state.queue.len()),
         false => (0, 0),
     };
     let counted = [
         (unread, "unread wake", "unread wakes"),
+        (
+            held,
+            "held-back wake to be sent later",
+            "held-back wakes to be sent later",
+        ),
         (messages, "queued message", "queued messages"),
         (investigations, "investigation", "investigations"),
     ];

@@ -691,6 +691,14 @@ fn a_silenced_wake_is_dispatched_when_the_silence_ends() {
          61   due     : nothing",
     );
     tell(
+        "it was open when the silence ended, and no run took place for hours after that",
+        rules(),
+        "0    warning : alert 1
+         1    silence 30
+         15   warning : silenced
+         200  due     : warning alert 2",
+    );
+    tell(
         "not after a recovery",
         rules(),
         "0    silence 60

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::SignedDuration;
 use log::info;
 
 use super::effects::Route;
@@ -18,7 +19,7 @@ use crate::report::count;
 use crate::slack::{NotPosted, PART_LIMIT, Thread, Trouble, next_message};
 use crate::state::Folder;
 use crate::state::outbox::{Fixed, Message, Place};
-use crate::time::full;
+use crate::time::{full, span};
 
 /// The pause before the one more try of a request that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -204,7 +205,7 @@ impl Run<'_> {
         sending.tried.insert(id);
         message.was_tried = true;
         match trouble {
-            Trouble::MessageFault => message.given_up = Some(cause.clone()),
+            Trouble::MessageFault => message.give_up(cause.clone()),
             Trouble::NotSent | Trouble::Settings => {
                 sending.has_stopped = true;
                 sending.is_slack_at_fault = true;
@@ -278,7 +279,11 @@ impl Run<'_> {
         };
         if number > 0 {
             let messages = count(number as u64, "message stays", "messages stay");
-            warn_lasting(OUTBOX, &why, &format!("{messages} queued: {why}"));
+            let left = turn::left(self.state.slack.paused_until, self.now());
+            let left = left.and_then(|left| SignedDuration::try_from(left).ok());
+            let next = left.map(|left| format!("; the next try is in {}", span(left)));
+            let next = next.unwrap_or_default();
+            warn_lasting(OUTBOX, &why, &format!("{messages} queued: {why}{next}"));
         }
     }
 }

@@ -165,7 +165,7 @@ fn count_fault(message: &mut Message, now: Timestamp) {
         message.fault_at = Some(now);
     }
     if message.faults >= MOST_FAULTS {
-        message.given_up = Some(message.cause.clone().unwrap_or_default());
+        message.give_up(message.cause.clone().unwrap_or_default());
     }
 }
 

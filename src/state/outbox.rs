@@ -413,6 +413,13 @@ impl Message {
         self.make_text_anew();
     }
 
+    /// Marks it to go to `undelivered/`. A fallback command that has failed with it gets it once more before that.
+    pub fn give_up(&mut self, cause: String) {
+        self.given_up = Some(cause);
+        let has_failed = |one: &mut HandOver| one.unended == 0 && one.done.is_none();
+        self.hand_over.take_if(has_failed);
+    }
+
     /// The thread is gone: what is left goes to the top level.
     pub fn leave_thread(&mut self) {
         match &mut self.fixed {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::outbox::{Content, Fixed, Outcome};
+use super::outbox::{Content, Fixed, HandOver, Outcome};
 use super::queue::{Alert, Investigation, Retry};
 use super::*;
 use crate::audit::wake::Wake;
@@ -364,6 +364,25 @@ mod given_up {
             .into_iter()
             .map(|entry| entry.read.map(brief))
             .collect()
+    }
+
+    #[test]
+    fn a_fallback_command_that_failed_with_it_gets_it_once_more() {
+        for (before, after) in [
+            ((0, None), None),
+            ((1, None), Some((1, None))),
+            ((1, Some(0)), Some((1, Some(0)))),
+        ] {
+            let hand_over = |(unended, done): (u32, Option<i64>)| HandOver {
+                unended,
+                done: done.map(|second| Timestamp::from_second(second).unwrap()),
+            };
+            let mut message = message("x", "y");
+            message.hand_over = Some(hand_over(before));
+            message.give_up("msg_too_long".to_owned());
+            assert_eq!(message.hand_over, after.map(hand_over), "{before:?}");
+            assert_eq!(message.given_up.as_deref(), Some("msg_too_long"));
+        }
     }
 
     #[test]

@@ -27,11 +27,11 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
     let log = match open_log(log) {
         Ok(Some(log)) => log,
         Ok(None) => {
-            let next = format!("{other_file}, or wait until the first row is written");
+            let next = format!("{other_file}, or write its first row: probe-wake raise");
             return failed(format!("{shown} does not exist"), next);
         }
         Err(problem) => {
-            let next = format!("let the runs' user read it, or {other_file}");
+            let next = format!("let the user of the runs read it (chmod, chown), or {other_file}");
             return failed(format!("{problem:#}"), next);
         }
     };

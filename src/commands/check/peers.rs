@@ -6,7 +6,7 @@ use crate::audit::wake::Wake;
 use crate::commands::finding::{Finding, failed, ok, warning};
 use crate::config::Config;
 use crate::config::variables as var;
-use crate::engine::{self, Failure, Knowledge, Lookup, Question, Reason};
+use crate::engine::{self, EngineConfig, Failure, Knowledge, Lookup, Question, Reason};
 use crate::http::Http;
 use crate::random::random_id;
 use crate::run::hand_over;
@@ -26,7 +26,12 @@ const TEST_MESSAGE: &str =
 /// the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
-        let message = "none is configured: alerts come with the raw facts";
+        let variable = var::ENGINE_API.name;
+        let what = match config.env.get(variable) {
+            Some(api) => format!("{variable} is {api}, but its token, URL or model is missing"),
+            None => "none is configured".to_owned(),
+        };
+        let message = format!("{what}: alerts come with the raw facts");
         return warning(message, SET_ENGINE);
     };
     let name = format!("{} at {}", engine.api.name, engine.url);
@@ -46,7 +51,7 @@ pub(super) fn engine(config: &Config, http: &Http) -> Finding {
         Err(failure) => {
             let is_refused = failure.status.is_some() && !failure.passes();
             let level = if is_refused { failed } else { warning };
-            level(format!("{name}: {failure}"), engine_step(&failure))
+            level(format!("{name}: {failure}"), engine_step(engine, &failure))
         }
     }
 }
@@ -60,8 +65,12 @@ fn listed(models: &[String]) -> String {
     }
 }
 
-fn engine_step(failure: &Failure) -> String {
+fn engine_step(engine: &EngineConfig, failure: &Failure) -> String {
     let (url, token) = (var::ENGINE_URL.name, var::ENGINE_TOKEN.name);
+    let token = match engine.api.token_variable {
+        Some(variable) => format!("{token} or {variable}"),
+        None => token.to_owned(),
+    };
     let (model, timeout) = (var::ENGINE_MODEL.name, var::ENGINE_TIMEOUT_SECONDS.name);
     match (&failure.reason, failure.status) {
         (Reason::Timeout, _) => format!("see whether it is overloaded, or raise {timeout}"),
@@ -103,7 +112,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
         }
         Err(failure) => failed(
             format!("no diagnosis after {seconds:.1} s: {failure}"),
-            engine_step(&failure),
+            engine_step(engine, &failure),
         ),
     }
 }
@@ -230,9 +239,14 @@ fn slack_step(cause: &str) -> &'static str {
         | "token_revoked"
         | "token_expired"
         | "account_inactive"
-        | "not_allowed_token_type" => "reinstall the app and copy its bot token (xoxb-...)",
+        | "not_allowed_token_type" => {
+            "copy the app's bot token again (xoxb-...); if it was revoked, reinstall the app"
+        }
         "missing_scope" | "no_permission" => "give the app the scope chat:write and reinstall it",
-        "channel_not_found" => "copy the operator's member id again, from the token's workspace",
+        "channel_not_found" | "user_not_found" | "cannot_dm_bot" => {
+            "copy the operator's member id again, from the token's workspace"
+        }
+        "ratelimited" => "wait a minute, and check again",
         _ => "check the network, the proxy and KORA_SLACK_API_URL",
     }
 }

@@ -95,6 +95,10 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
         true => ("~/.config/systemd/user", "", String::new()),
         false => (SYSTEM_FOLDER, network, confinement(plan)?),
     };
+    let first = match args.user {
+        true => String::new(),
+        false => format!(", the first command as {user}"),
+    };
     let start = start_commands(plan.user, args).join("\n#   ");
     let (mkdir, state_dir) = (shell_word(&paths.state_dir)?, text(&paths.state_dir)?);
     let (binary, mut log) = (word(&plan.binary)?, text(&paths.audit_log)?);
@@ -116,7 +120,7 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
     Ok(format!(
         "\
 # {SERVICE}
-# The files go to {folder}. Then, the first command as {user}:
+# The files go to {folder}. Then{first}:
 #   mkdir -p -m 700 {mkdir}
 #   {start}
 [Unit]

@@ -69,6 +69,23 @@ fn a_wake_is_what_its_flags_say() {
 }
 
 #[test]
+fn a_severity_that_no_run_knows_is_warned_of() {
+    let sandbox = Sandbox::new();
+    let raise = |severity| {
+        sandbox.command(&format!(
+            "raise --probe fly --title T --severity {severity}"
+        ))
+    };
+    for severity in ["critical", "warning", "info"] {
+        raise(severity).exits(0).silent();
+    }
+    raise("fatal")
+        .exits(0)
+        .warns("severity \"fatal\" counts as a warning; give critical, warning or info");
+    assert_eq!(rows(&sandbox).len(), 4);
+}
+
+#[test]
 fn a_recovery_is_of_a_category_or_of_the_whole_probe() {
     let row = raised("--probe nginx --recovered");
     assert_eq!(row["seam"], "probe.recovered");

@@ -168,6 +168,19 @@ fn unread_wakes_are_counted_across_a_rotation_and_other_rows_are_not() {
 }
 
 #[test]
+fn an_escalation_that_is_held_back_is_counted_too() {
+    let world = World::stamped();
+    let warning = wake("fly").set("severity", "warning");
+    world.raise([warning, wake("fly")]).exits(0).silent();
+    world
+        .command("state reset")
+        .exits(2)
+        .warns("This gives up 1 held-back wake to be sent later;");
+    world.command("state reset --debounce").exits(0);
+    world.command("state reset").exits(0);
+}
+
+#[test]
 fn rows_that_cannot_be_counted_take_a_yes_too() {
     let world = World::stamped().quiet();
     fs::remove_file(world.log()).unwrap();

@@ -31,6 +31,7 @@ fn fails(world: &World, part: &str) {
 }
 
 #[test]
+#[ignore = "some dozen runs"]
 fn a_command_that_fails_is_a_warning() {
     for (script, part) in [
         ("#!/bin/sh\nexit 7\n", "exit status: 7"),
@@ -43,6 +44,7 @@ fn a_command_that_fails_is_a_warning() {
 }
 
 #[test]
+#[ignore = "some dozen runs"]
 fn a_command_that_others_could_change_is_not_run() {
     let broken = |path: &str, mode: u32, part: &str| {
         let world = without_slack(PAGE);
@@ -87,6 +89,7 @@ fn a_link_to_a_command_is_followed() {
 }
 
 #[test]
+#[ignore = "the command takes seconds"]
 fn a_command_that_prints_megabytes_forks_or_reads_nothing_has_done_its_work() {
     for script in [
         "head -c 50000000 /dev/zero; head -c 50000000 /dev/zero >&2",
@@ -137,6 +140,7 @@ fn wait_for(sandbox: &Sandbox, name: &str) {
 }
 
 #[test]
+#[ignore = "the command takes seconds"]
 fn the_run_looks_sends_and_asks_while_the_command_runs() {
     let world = World::stamped_with(Slack::refusing("fly", "restricted_action"));
     set_command(

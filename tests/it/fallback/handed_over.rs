@@ -227,6 +227,7 @@ fn its_environment_is_that_of_the_run_and_the_env_file_without_our_tokens() {
 }
 
 #[test]
+#[ignore = "some dozen runs"]
 fn a_message_is_given_up_only_after_it_was_tried() {
     let handed_over = without_slack(PAGE);
     let failing = without_slack("#!/bin/sh\necho x >> \"$HOME/calls\"\nexit 1\n");

@@ -50,6 +50,23 @@ fn nothing_more_is_sent_about_the_incident() {
 }
 
 #[test]
+fn it_can_be_taken_back() {
+    let world = World::stamped();
+    world.raise([wake("fly"), wake("sentry")]).exits(0).silent();
+    world.command("ack all").exits(0);
+    world
+        .command("silence fly --end")
+        .exits(0)
+        .prints("The acknowledgement of fly:service_unhealthy is over.");
+    world.command("silence fly --end").exits(1);
+    pass(&world, 12);
+    world.raise([wake("fly"), wake("sentry")]).exits(0).silent();
+    let texts = world.slack.texts().split_off(2);
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].contains("Probe alert · fly"), "{texts:?}");
+}
+
+#[test]
 fn it_ends_with_a_recovery() {
     let world = World::stamped();
     world.raise([wake("fly")]).exits(0).silent();

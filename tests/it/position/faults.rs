@@ -37,6 +37,7 @@ fn nothing_is_passed_over(fault: Fault, names: &'static [&'static str]) {
 }
 
 #[test]
+#[ignore = "some dozen runs under strace"]
 fn a_listing_that_fails_is_no_gap() {
     needs!("strace");
     nothing_is_passed_over(Fault::Error("EIO"), &["getdents64"]);
