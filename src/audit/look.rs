@@ -204,6 +204,8 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         Status::Gone => false,
     };
     let numbered = || table.iter().enumerate();
+    // Nothing is known of a file that could not be looked at, not even that it is the same one.
+    let is_known = |one: &(usize, &Generation)| is_known(one) && one.1.stat != Stat::default();
     let known = numbered().filter(is_known);
     let known: HashMap<_, _> = known.map(|(number, one)| (&one.stat, number)).collect();
     let listed = listed.iter().map(|(path, _)| path.clone());
