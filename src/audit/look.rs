@@ -112,7 +112,7 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
             true => log.to_owned(),
             false => path_of(&one.path),
         };
-        has_grown = (is_current || is_watched(number, one)) && grows(one, &path)?;
+        has_grown = (is_current || is_watched(number, one)) && grows(one, &path, is_current)?;
         if has_grown {
             view.segments.push_back(Segment {
                 generation: number,
@@ -136,7 +136,7 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
 
 /// Whether the generation's file, which is still at this path, has more to read; `None` where there
 /// is more to find out.
-fn grows(generation: &Generation, path: &Path) -> Option<bool> {
+fn grows(generation: &Generation, path: &Path, is_current: bool) -> Option<bool> {
     let is_read = generation.status == Status::Read;
     if is_read && (!generation.is_racy || generation.is_copy()) {
         let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
@@ -144,11 +144,11 @@ fn grows(generation: &Generation, path: &Path) -> Option<bool> {
             return Some(false);
         }
     }
-    // What was added to a copy may be new.
-    if generation.is_copy() {
+    let file = LogFile::open_as(path, is_current).ok()?;
+    // What was added to a copy may be new, and what is compressed does not grow.
+    if generation.is_copy() || !file.is_plain() {
         return None;
     }
-    let file = LogFile::open_as(path, true).ok()?;
     let goes_on = generation.goes_on_in(&file).unwrap_or(false);
     goes_on.then_some(!is_read || file.stat != generation.stat)
 }
@@ -204,6 +204,8 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         Status::Gone => false,
     };
     let numbered = || table.iter().enumerate();
+    // Nothing is known of a file that could not be looked at, not even that it is the same one.
+    let is_known = |one: &(usize, &Generation)| is_known(one) && one.1.stat != Stat::default();
     let known = numbered().filter(is_known);
     let known: HashMap<_, _> = known.map(|(number, one)| (&one.stat, number)).collect();
     let listed = listed.iter().map(|(path, _)| path.clone());

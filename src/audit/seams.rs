@@ -162,8 +162,12 @@ pub(super) fn files(log: &Path, since: Option<Timestamp>) -> io::Result<Vec<LogF
     rotated.sort_by_cached_key(|file| Reverse(age(&file.path, &file.stat, false)));
     let mut files: Vec<LogFile> = Vec::new();
     for file in current.into_iter().chain(rotated) {
-        let is_copy = files.iter().any(|other| other.head() == file.head());
-        if !file.head().is_empty() && !is_copy {
+        // Files may begin alike and still be two.
+        let is_part = |part: &LogFile, whole: &LogFile| {
+            whole.head().starts_with(part.head()) && part.is_part_of(whole).unwrap_or(false)
+        };
+        if !file.head().is_empty() && !files.iter().any(|other| is_part(&file, other)) {
+            files.retain(|other| !is_part(other, &file));
             files.push(file);
         }
     }

@@ -136,7 +136,8 @@ impl<'a> Grouping<'a> {
                 self.add(line);
             }
         })?;
-        Ok(end - start - content.limit())
+        // The file may have become shorter.
+        Ok((end - start).saturating_sub(content.limit()))
     }
 
     /// Adds a row that has a seam and a time. A torn one may have both; its details are nothing then.
@@ -436,6 +437,46 @@ mod tests {
         assert_eq!(tail.cut_at, Some(at("14:29:00")));
         fs::remove_file(&log).unwrap();
         assert_eq!(shown(&read(&log)).len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_begins_as_another_is_read_too() {
+        let folder = Folder::new();
+        let header = row("13:40:00", "x", json!({"text": "x".repeat(2_000)}));
+        folder.write(&format!("{LOG}.1"), header.clone() + &tool("14:20:00", "a"));
+        let log = folder.write(LOG, header + &tool("14:30:00", "b"));
+        let lines = shown(&read(&log)).concat();
+        assert!(lines.contains("tool_name=a"), "{lines}");
+        assert!(lines.contains("tool_name=b"), "{lines}");
+    }
+
+    #[test]
+    fn a_file_that_is_being_compressed_is_read_itself() {
+        let folder = Folder::new();
+        let log = folder.write(LOG, tool("14:30:00", "c"));
+        let noise = (0..20_000_u64).map(|n| {
+            let text = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            row("14:10:00", "x", json!({"text": text}))
+        });
+        let rotated = noise.collect::<String>() + &tool("14:20:00", "b");
+        let mut gzip = GzEncoder::new(Vec::new(), Level::default());
+        gzip.write_all(rotated.as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        folder.write(&format!("{LOG}.1"), &rotated);
+        folder.write(&format!("{LOG}.1.gz"), &gzip[..gzip.len() / 2]);
+        let lines = shown(&read(&log)).concat();
+        assert!(lines.contains("tool_name=b 1"), "{lines}");
+        assert!(lines.contains("x  20000"), "{lines}");
+    }
+
+    #[test]
+    fn a_file_that_is_truncated_meanwhile_has_nothing_more() {
+        let folder = Folder::new();
+        let log = folder.write(LOG, tool("14:30:00", "c").repeat(3));
+        let file = LogFile::open(&log).unwrap();
+        fs::write(&log, "").unwrap();
+        let mut grouping = Grouping::new(window(), Masker::default());
+        assert_eq!(grouping.read(&file, 10, u64::MAX).unwrap(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -508,4 +509,31 @@ fn a_compressed_copy_of_a_file_that_did_not_change_is_not_read() {
     model.take(&Step::Append(1));
     model.take(&Step::Look);
     model.finish();
+}
+
+/// Returns what a look says, or the error.
+fn said(log: &Path, checkpoint: &mut Checkpoint) -> Result<Vec<String>, String> {
+    let mut wakes =
+        look(log, checkpoint, Timestamp::now()).map_err(|error| format!("{error:#}"))?;
+    wakes.by_ref().for_each(|event| drop(event.unwrap()));
+    Ok(wakes.finish().warnings)
+}
+
+#[test]
+fn a_file_that_cannot_be_looked_at_is_never_known_again() {
+    let folder = std::env::temp_dir().join(format!("probe-wake-unseen-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let log = folder.join("kora.jsonl");
+    fs::write(&log, "{}\n").unwrap();
+    let too_long = "a".repeat(300);
+    symlink(&too_long, folder.join("kora.jsonl.1")).unwrap();
+    let mut checkpoint = Checkpoint::begin(&log, false, Timestamp::now()).unwrap();
+    fs::write(&log, "{}\n{}\n").unwrap();
+    let warnings = said(&log, &mut checkpoint).unwrap();
+    assert!(warnings[0].contains("cannot read"), "{warnings:?}");
+    fs::remove_file(&log).unwrap();
+    symlink(&too_long, &log).unwrap();
+    let error = said(&log, &mut checkpoint).unwrap_err();
+    assert!(error.contains("cannot read the audit log"), "{error}");
+    fs::remove_dir_all(&folder).unwrap();
 }

@@ -51,8 +51,7 @@ fn parse(text: &str, path: &Path) -> Content {
     let mut content = Content::default();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let begun = text.len() - rest.len();
-        let number = text[..begun].matches('\n').count() + 1;
+        let before = &text[..text.len() - rest.len()];
         let (line, mut below) = rest.split_once('\n').unwrap_or((rest, ""));
         let key = line.split_once('=').map(|(key, _)| key);
         // A line that sets nothing may be a token: its text is not repeated.
@@ -74,6 +73,7 @@ fn parse(text: &str, path: &Path) -> Content {
             Some((what.to_owned(), "write KEY=value"))
         };
         content.warnings.extend(doubt.map(|(what, next_step)| {
+            let number = before.matches('\n').count() + 1;
             let message = format!("env file {}, line {number}: {what}", path.display());
             Warning::new("settings", message, next_step)
         }));
@@ -236,6 +236,14 @@ mod tests {
         ] {
             assert_reads(text, expected);
         }
+    }
+
+    #[test]
+    fn a_long_file_is_read_at_once() {
+        let text = "# comment\n".repeat(100_000) + "A=1";
+        let begun = std::time::Instant::now();
+        assert_reads(&text, &[("A", "1")]);
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     }
 
     #[test]

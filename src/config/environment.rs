@@ -32,6 +32,8 @@ const PREFIX: &str = "KORA_";
 pub struct Environment {
     pub(super) file: HashMap<String, String>,
     pub(super) process: HashMap<OsString, OsString>,
+    /// The secrets that were read so far.
+    secrets: RefCell<HashMap<String, Option<Secret>>>,
     warnings: RefCell<Vec<Warning>>,
     /// The env file that was read.
     pub file_path: Option<PathBuf>,
@@ -139,8 +141,15 @@ impl Environment {
         self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names.
+    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. That is read
+    /// once, so that what is masked is what is sent.
     pub fn secret(&self, name: &str) -> Option<Secret> {
+        let mut secrets = self.secrets.borrow_mut();
+        let read = || self.read_secret(name);
+        secrets.entry(name.to_owned()).or_insert_with(read).clone()
+    }
+
+    fn read_secret(&self, name: &str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
         // The environment wins over the env file, whichever of the two variables it sets.
         let file_wins = self.real(&file_variable).is_some() && self.real(name).is_none();

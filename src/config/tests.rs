@@ -385,3 +385,12 @@ fn rows_go_to_an_engine_on_loopback_unless_the_operator_decides() {
         .warnings();
     assert!(warnings[0].message.contains("the default auto is used"));
 }
+
+#[test]
+fn a_token_that_changes_while_it_is_read_is_masked_as_it_is_sent() {
+    // Another one each time that the file is read.
+    let file = "/proc/sys/kernel/random/uuid";
+    let config = config(&[("KORA_SLACK_BOT_TOKEN_FILE", file)]);
+    let token = config.slack.token.as_ref().unwrap();
+    assert!(config.holds_secret(token.expose()));
+}

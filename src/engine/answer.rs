@@ -84,14 +84,15 @@ pub(super) fn set_error(error: &Value) -> Option<Failure> {
 /// Kora has the numbers at the top level, the others in an object of their own and some by other names.
 fn usage(body: &Value) -> Usage {
     let object = &body["usage"];
-    let counts = if object.is_object() { object } else { body };
-    let count = |name: &str| counts[name].as_u64();
+    let count = |name: &str| body[name].as_u64().or_else(|| object[name].as_u64());
+    // A gateway may write both names of a number, with 0 for the one that is not this API's.
+    let either = |name, other| count(name).or_else(|| count(other));
     let model = body.get("model_used").unwrap_or(&body["model"]);
     let cost = body["total_cost_usd"].as_f64();
     Usage {
         model_used: model.as_str().map(quote).filter(|name| !name.is_empty()),
-        input_tokens: count("input_tokens").or_else(|| count("prompt_tokens")),
-        output_tokens: count("output_tokens").or_else(|| count("completion_tokens")),
+        input_tokens: either("prompt_tokens", "input_tokens"),
+        output_tokens: either("completion_tokens", "output_tokens"),
         cache_creation_input_tokens: count("cache_creation_input_tokens"),
         cache_read_input_tokens: count("cache_read_input_tokens"),
         total_cost_usd: cost.or_else(|| object["cost"].as_f64()),
@@ -260,8 +261,8 @@ mod tests {
     #[test]
     fn usage_is_read_where_the_api_puts_it() {
         let kora = r#"{"error":"x","model_used":"m","input_tokens":1,"output_tokens":2,
-            "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"total_cost_usd":0.25}"#;
-        let openai = r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2,
+            "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"total_cost_usd":0.25,"usage":{"input_tokens":9}}"#;
+        let openai = r#"{"model":"m","usage":{"input_tokens":0,"prompt_tokens":1,"output_tokens":0,"completion_tokens":2,
             "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"cost":0.25}}"#;
         let anthropic = r#"{"model":"m","usage":{"input_tokens":1,"output_tokens":2,
             "cache_creation_input_tokens":4,"cache_read_input_tokens":3,"cost":7},"total_cost_usd":0.25}"#;

@@ -59,12 +59,12 @@ fn answer_in(text: &str) -> String {
         let is_end = |thoughts: &str, answer: &str| {
             close != "</thinking>" || begins_line(thoughts) || ends_line(answer)
         };
-        while let Some((thoughts, answer)) = text.split_once(close)
-            && !thoughts.contains(open)
-            && is_end(thoughts, answer)
-        {
-            text = answer;
-        }
+        let ends = text.match_indices(close);
+        let ends = ends.map(|(at, _)| (&text[..at], &text[at + close.len()..]));
+        let ends = ends.take_while(|(thoughts, _)| !thoughts.contains(open));
+        // Thoughts may name the mark, too, before they end with it.
+        let ends = ends.filter(|(thoughts, answer)| is_end(thoughts, answer));
+        text = ends.last().map_or(text, |(_, answer)| answer);
     }
     let mut text = text.to_owned();
     for (open, close) in TOOL_CALLS {
@@ -170,6 +170,10 @@ mod tests {
             ("[THINK]hm", None),
             ("hm\n</thinking>\nDown.", Some("Down.")),
             ("hm, so</thinking> \r\nDown.", Some("Down.")),
+            (
+                "I end with </thinking> then.\nhm\n</thinking>\nDown.",
+                Some("Down."),
+            ),
             (
                 "It sent </thinking> tags.",
                 Some("It sent </thinking> tags."),

@@ -10,8 +10,8 @@ use memchr::{memchr, memmem};
 use crate::audit::file::LogFile;
 use crate::audit::generations::open_log;
 use crate::audit::row::{SEAM, is_whole, read_rows};
-use crate::audit::seams::Row;
 use crate::commands::finding::{Finding, failed, ok};
+use crate::json;
 use crate::report::count;
 use crate::time::span;
 
@@ -73,8 +73,7 @@ fn last_row(end: &[u8]) -> Option<&[u8]> {
 }
 
 fn describe(end: &[u8], last_row: &[u8], now: Timestamp) -> String {
-    let emitted_at = Row::parse(last_row).and_then(|row| row.emitted_at());
-    let age = emitted_at.map_or("its last row has no time".to_owned(), |at| {
+    let age = emitted_at(last_row).map_or("its last row has no time".to_owned(), |at| {
         format!("its last row is {} old", span(now.duration_since(at)))
     });
     let seam = memmem::Finder::new(SEAM);
@@ -82,6 +81,13 @@ fn describe(end: &[u8], last_row: &[u8], now: Timestamp) -> String {
     let hits = lines.filter(|line| seam.find(line).is_some());
     let wakes: usize = hits.map(|line| read_rows(line).wakes().count()).sum();
     format!("{age}; {}", count(wakes as u64, "wake", "wakes"))
+}
+
+/// Returns a row's time. Padding may stand before it, and what is in it may be of any depth.
+fn emitted_at(row: &[u8]) -> Option<Timestamp> {
+    let start = memchr(b'{', row)?;
+    let [time] = json::last_of(&row[start..], ["emitted_at"]);
+    json::string(time?)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -110,5 +116,13 @@ mod tests {
         };
         assert_eq!(said(log), "its last row is 3 min old; 1 wake");
         assert_eq!(said("{}\n"), "its last row has no time; 0 wakes");
+        // As a run reads them: after the hole of a crash, and at any depth.
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        for row in [
+            "\0\0{\"emitted_at\":\"2026-05-24T14:32:00Z\"}\n".to_owned(),
+            format!("{{\"emitted_at\":\"2026-05-24T14:32:00Z\",\"details\":{deep}}}\n"),
+        ] {
+            assert_eq!(said(&row), "its last row is 3 min old; 0 wakes");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use crate::support::{Rotating, other_row};
@@ -38,6 +39,27 @@ fn break_stream(whole: &mut [u8]) {
 fn set_age(path: &Path, minutes: u64) {
     let time = SystemTime::now() - Duration::from_secs(60 * minutes);
     File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// logrotate compresses an empty log, too.
+#[test]
+fn a_compressed_file_without_a_row_whose_time_changes_holds_nothing_up() {
+    let log = Rotating::begun();
+    fs::rename(log.log(), log.rotated(".2")).unwrap();
+    File::create(log.log()).unwrap();
+    log.look(0);
+    fs::rename(log.log(), log.rotated(".1")).unwrap();
+    File::create(log.log()).unwrap();
+    fs::write(log.rotated(".1.gz"), gzipped(&log.rotated(".1"))).unwrap();
+    fs::remove_file(log.rotated(".1")).unwrap();
+    log.look(0);
+    // So long that the folder's time says that nothing in it was renamed since.
+    sleep(Duration::from_millis(100));
+    log.write(&["before"]);
+    log.tells(&["before"]);
+    set_age(&log.rotated(".1.gz"), 1);
+    log.write(&["after"]);
+    log.tells(&["after"]);
 }
 
 #[test]
