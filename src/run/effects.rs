@@ -179,16 +179,27 @@ pub(super) fn in_background<T: Send + 'static>(
     failed: impl FnOnce(io::Error) -> T,
 ) -> Receiver<T> {
     let (sender, receiver) = mpsc::channel();
-    let (done, caller) = (sender.clone(), thread::current());
+    let (done, caller) = (sender.clone(), WakesUp(thread::current()));
     let work = move || {
+        // Dropped in the reverse order, also where the work panics: then the receiver learns of it first.
+        let _caller = caller;
+        let sender = done;
         // Nobody may be waiting any more; then the result is dropped.
-        let _ = done.send(work());
-        caller.unpark();
+        let _ = sender.send(work());
     };
     if let Err(error) = thread::Builder::new().spawn(work) {
         let _ = sender.send(failed(error));
     }
     receiver
+}
+
+/// Wakes a thread up when it is dropped.
+struct WakesUp(thread::Thread);
+
+impl Drop for WakesUp {
+    fn drop(&mut self) {
+        self.0.unpark();
+    }
 }
 
 /// Prints a message to stdout, after a blank line where it is not the first.
@@ -272,5 +283,23 @@ impl Effects for Replay {
     fn record(&mut self, row: &outcome::Row) -> bool {
         self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
         false
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_is_woken_where_the_work_panics_too() {
+        let (go, told) = mpsc::channel::<()>();
+        let work = move || told.recv().expect("nobody sends anything");
+        let gone = in_background(work, |_| ());
+        drop(go);
+        let begun = Instant::now();
+        thread::park_timeout(Duration::from_secs(30));
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(gone.recv().is_err());
     }
 }

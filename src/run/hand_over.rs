@@ -48,7 +48,8 @@ impl Run<'_> {
         let hand_over = &mut self.state.outbox[at].hand_over;
         hand_over.get_or_insert_default().unended += 1;
         self.commit()?;
-        let message = self.with_all_that_is_known(self.state.outbox[at].clone());
+        let mut message = self.with_all_that_is_known(self.state.outbox[at].clone());
+        message.content.load_texts(self.store.texts());
         let text = for_terminal(&self.render(&message).text) + "\n";
         let titles = message.content.alerts().iter();
         let titles: Vec<_> = titles.map(|alert| alert.wake.title.as_str()).collect();

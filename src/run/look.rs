@@ -37,6 +37,11 @@ impl Run<'_> {
             self.warn_once("full", warning.to_owned());
         }
         self.with_log(|run, kept| {
+            if kept.quiet.since > now {
+                // The clock was set back.
+                kept.quiet.since = now;
+                run.note_change();
+            }
             run.decide_on_due(kept, now);
             if !is_full {
                 run.read(kept, now);
@@ -257,11 +262,6 @@ impl Run<'_> {
 
     /// Notes when the log had new rows last, and says so where a notice said that it had none.
     fn note_rows(&mut self, kept: &mut LogState, rows: u64, now: Timestamp) {
-        if kept.quiet.since > now {
-            // The clock was set back.
-            kept.quiet.since = now;
-            self.note_change();
-        }
         let own = kept.quiet.own_rows.min(rows);
         kept.quiet.own_rows -= own;
         if rows == own {

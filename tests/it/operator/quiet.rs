@@ -1,5 +1,7 @@
 //! A log that has had no new row for long.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::pass;
@@ -94,6 +96,19 @@ fn a_clock_that_was_set_back_begins_it_anew() {
     world.run().exits(0).silent();
     pass(&world, 121);
     world.run().exits(0).silent();
+    assert_eq!(world.slack.posts().len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_set_back_begins_it_anew_where_the_log_cannot_be_read_too() {
+    let world = watching();
+    world.engine.never();
+    fs::remove_file(world.log()).unwrap();
+    fs::create_dir(world.log()).unwrap();
+    pass(&world, -600);
+    world.run().exits(1);
+    pass(&world, 121);
+    world.run().exits(1);
     assert_eq!(world.slack.posts().len(), 1);
 }
 
