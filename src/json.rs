@@ -5,10 +5,12 @@
 //! the functions expect text that `object_at` found to be whole; for other text the result is
 //! meaningless, but nothing panics.
 
+use std::io::{self, Write};
 use std::iter;
 
 use memchr::{memchr, memchr2};
 use serde_json::Value;
+use serde_json::ser::Formatter;
 
 /// Stands for an array in the scanner's stack; an object stands there with its start. A hostile row
 /// may be all brackets: four bytes a level keep the stack small.
@@ -22,6 +24,15 @@ const WORDS: [&[u8]; 6] = [
     b"Infinity",
     b"-Infinity",
 ];
+
+/// Writes JSON with a line for each element of a list, so that a person can read it.
+pub struct ByLine;
+
+impl Formatter for ByLine {
+    fn begin_array_value<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"\n" } else { b",\n" })
+    }
+}
 
 #[derive(Clone, Copy)]
 enum Expect {

@@ -289,6 +289,8 @@ impl Effects for Replay {
 #[cfg(test)]
 #[allow(clippy::expect_used)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]

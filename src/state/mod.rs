@@ -1,5 +1,5 @@
 //! What is remembered between runs, and the one function that commits it. The state is versioned
-//! JSON (`state show --format json` prints it readably), and is always replaced whole: a new file, fsync, rename, fsync of
+//! JSON that a person can read, and is always replaced whole: a new file, fsync, rename, fsync of
 //! the folder. A state that cannot be read stops the run: rewinding would replay history, and
 //! starting over would lose rows.
 

@@ -6,11 +6,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use serde::Serialize;
+use serde_json::Serializer;
 
 use super::text::Texts;
 use super::{Folder, State, parse};
 use crate::exit::{Exit, Problem};
 use crate::files::{check_writers, read_own, replace, sync_folder};
+use crate::json::ByLine;
 
 pub const FILE: &str = "state.json";
 /// The folder of the long texts.
@@ -136,7 +139,7 @@ impl Store {
         let path = self.path(FILE);
         replace(&path, &path.with_extension("json.new"), 0o600, |file| {
             let mut out = BufWriter::with_capacity(WRITE_BUFFER, &*file);
-            serde_json::to_writer(&mut out, state)?;
+            state.serialize(&mut Serializer::with_formatter(&mut out, ByLine))?;
             out.write_all(b"\n")?;
             out.flush()?;
             drop(out);
