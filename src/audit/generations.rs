@@ -128,7 +128,11 @@ impl Generation {
 impl Checkpoint {
     /// The position in the file at the log's path, or in the one that was there last.
     pub fn offset(&self) -> u64 {
-        self.generations.last().map_or(0, |current| current.offset)
+        let current = self.generations.last();
+        current.map_or(0, |current| match current.is_followed() {
+            true => current.offset,
+            false => current.stat.size,
+        })
     }
 
     /// The file at the log's path, as it was seen last; `None` where there was none.

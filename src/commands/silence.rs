@@ -200,7 +200,7 @@ pub fn in_force(store: &Store, kept: Option<&LogState>, now: Timestamp) -> Vec<S
     let mut silences = silences::list(store);
     // An acknowledgement ends with its incident.
     silences.retain(|one| !one.is_over(now) && (one.acknowledges.is_none() || holds_any(one)));
-    silences.sort_by_key(|one| one.until);
+    silences.sort_by_cached_key(|one| (one.until, one.scope.to_string()));
     silences
 }
 
