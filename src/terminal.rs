@@ -13,7 +13,7 @@ use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::text::on_one_line;
+use crate::text::{for_terminal, on_one_line};
 
 /// On a narrower terminal, lines are as long as this.
 const MIN_WIDTH: usize = 60;
@@ -104,6 +104,20 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     };
     let lines = wrap(&text, columns.saturating_sub(indent));
     lines.join(&format!("\n{:indent$}", ""))
+}
+
+/// Returns the lines of a text behind a margin, broken at the width of stdout's terminal.
+pub fn with_margin(text: &str, margin: &str) -> Vec<String> {
+    let columns = width().map(|columns| columns - margin.len());
+    let text = for_terminal(text);
+    let broken = |line| match columns {
+        Some(columns) => wrap(line, columns),
+        None => vec![line.to_owned()],
+    };
+    let lines = text.lines().flat_map(broken);
+    lines
+        .map(|line| format!("{margin}{line}").trim_end().to_owned())
+        .collect()
 }
 
 /// Writes a line to stderr in one write, so that it does not mix with what others write there.

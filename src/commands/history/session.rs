@@ -12,8 +12,8 @@ use crate::audit::wake::Wake;
 use crate::exit::{Exit, Problem};
 use crate::outcome::{DELIVERED_SEAM, RECOVERED_SEAM, UNDELIVERED_SEAM};
 use crate::record::{Investigation, Record, Selection, Totals, tool};
-use crate::terminal::{Colour, Painter};
-use crate::text::{close_names, for_terminal, on_one_line};
+use crate::terminal::{Colour, Painter, with_margin};
+use crate::text::{close_names, on_one_line};
 
 /// Something that happened in a session.
 #[derive(Debug, Serialize)]
@@ -139,11 +139,7 @@ pub(super) fn lines(events: &[Event], totals: &Totals, painter: Painter) -> Vec<
         let at = event.at.strftime("%Y-%m-%d %H:%M:%S");
         let head = on_one_line(&format!("{at}  {:<8}  {}", event.kind, event.what));
         lines.push(painter.paint(Colour::Bold, head.trim_end()));
-        let text = for_terminal(&event.text);
-        lines.extend(text.lines().map(|line| match line {
-            "" => String::new(),
-            line => format!("    {line}"),
-        }));
+        lines.extend(with_margin(&event.text, "    "));
     }
     lines.push(text::totals(totals));
     lines

@@ -13,7 +13,8 @@ use crate::run::Run;
 use crate::run::effects::{DryRun, Route};
 use crate::state::Store;
 use crate::state::outbox::{Content, Message, Outbox};
-use crate::text::{for_terminal, on_one_line};
+use crate::terminal::with_margin;
+use crate::text::on_one_line;
 
 /// Shows the next run and does nothing of it: nothing is written, asked or sent, and no lock is taken.
 pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
@@ -113,6 +114,5 @@ fn add_wake(lines: &mut Vec<String>, wake: &WakeReport) {
 
 fn add_text(lines: &mut Vec<String>, title: &str, text: &str) {
     lines.push(format!("  {title}:"));
-    let text = for_terminal(text);
-    lines.extend(text.lines().map(|line| format!("  | {line}")));
+    lines.extend(with_margin(text, "  | "));
 }
