@@ -51,17 +51,6 @@ impl Run<'_> {
         self.make_digest();
     }
 
-    /// Does something with what is remembered of the log, which is taken out of the state meanwhile.
-    pub(super) fn with_log(&mut self, act: impl FnOnce(&mut Self, &mut LogState)) {
-        match self.state.logs.remove(&self.log) {
-            Some(mut kept) => {
-                act(self, &mut kept);
-                self.state.logs.insert(self.log.clone(), kept);
-            }
-            None => self.progress.is_blind = true,
-        }
-    }
-
     /// Pulls what is new, as long as there is room for it. What was read before a problem is decided on and
     /// committed all the same.
     fn read(&mut self, kept: &mut LogState, now: Timestamp) {

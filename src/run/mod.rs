@@ -240,6 +240,17 @@ impl<'a> Run<'a> {
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Does something with what is remembered of the log, which is taken out of the state meanwhile.
+    fn with_log(&mut self, act: impl FnOnce(&mut Self, &mut LogState)) {
+        match self.state.logs.remove(&self.log) {
+            Some(mut kept) => {
+                act(self, &mut kept);
+                self.state.logs.insert(self.log.clone(), kept);
+            }
+            None => self.progress.is_blind = true,
+        }
+    }
+
     fn incidents(&self) -> impl Iterator<Item = &Incident> {
         let log = self.state.logs.get(&self.log);
         log.into_iter().flat_map(|log| log.incidents.iter())
