@@ -115,9 +115,12 @@ pub fn with_margin(text: &str, margin: &str) -> Vec<String> {
         None => vec![line.to_owned()],
     };
     let lines = text.lines().flat_map(broken);
-    lines
-        .map(|line| format!("{margin}{line}").trim_end().to_owned())
-        .collect()
+    let is_blank = |line: &str| line.is_empty() && margin.trim().is_empty();
+    let behind = |line: String| match is_blank(&line) {
+        true => line,
+        false => format!("{margin}{line}"),
+    };
+    lines.map(behind).collect()
 }
 
 /// Writes a line to stderr in one write, so that it does not mix with what others write there.
