@@ -113,9 +113,9 @@ impl Report {
 
     /// The exit code that the run's outcome asks for. A dry run's is always 0.
     pub fn exit(&self) -> Exit {
-        let told = self.outbox.pending == 0 && self.tally.undelivered == 0;
+        let is_settled = self.outbox.pending == 0 && self.tally.undelivered == 0;
         let complete = self.tally.missed == 0 && self.rows.malformed == 0 && !self.position.gap;
-        match self.dry_run || (told && complete) {
+        match self.dry_run || (is_settled && complete) {
             true => Exit::Done,
             false => Exit::Unfinished,
         }

@@ -387,7 +387,7 @@ impl Incident {
     }
 
     fn hold_silenced(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
-        // The newest one, but an escalation is not lost behind it.
+        // The newest one, but an escalation is not lost for it.
         let severity = Severity::of(wake);
         let is_escalation = |held: &Held| {
             let before = Severity::of(&held.wake);

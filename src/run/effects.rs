@@ -295,10 +295,10 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_woken_where_the_work_panics_too() {
-        let (go, told) = mpsc::channel::<()>();
-        let work = move || told.recv().expect("nobody sends anything");
+        let (sender, receiver) = mpsc::channel::<()>();
+        let work = move || receiver.recv().expect("nobody sends anything");
         let gone = in_background(work, |_| ());
-        drop(go);
+        drop(sender);
         let begun = Instant::now();
         thread::park_timeout(Duration::from_secs(30));
         assert!(begun.elapsed() < Duration::from_secs(20));

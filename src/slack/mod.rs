@@ -244,10 +244,10 @@ pub fn is_settings_fault(code: &str) -> bool {
 }
 
 fn retry_after(reply: &Reply) -> Duration {
-    let told = reply.header("retry-after").unwrap_or_default().trim();
-    let seconds = match !told.is_empty() && told.bytes().all(|b| b.is_ascii_digit()) {
+    let asked = reply.header("retry-after").unwrap_or_default().trim();
+    let seconds = match !asked.is_empty() && asked.bytes().all(|b| b.is_ascii_digit()) {
         // More seconds than a number holds are no less than the most that is believed.
-        true => told.parse().unwrap_or(u64::MAX),
+        true => asked.parse().unwrap_or(u64::MAX),
         false => return RETRY_AFTER,
     };
     Duration::from_secs(seconds).min(MAX_RETRY_AFTER)

@@ -29,6 +29,23 @@ fn finding(world: &World, line: &str, code: i32, subject: &str) -> Value {
         .clone()
 }
 
+#[test]
+fn an_engine_without_a_token_is_not_taken_for_none() {
+    let world = world();
+    world.set("KORA_PROBE_ENGINE_URL", "");
+    world.set("KORA_PROBE_ENGINE_TOKEN", "");
+    world.set("KORA_PROBE_ENGINE_API", "anthropic");
+    world.engine.maybe();
+    let found = finding(&world, "check --format json", 0, "engine");
+    let message = found["message"].as_str().unwrap();
+    assert!(
+        message.starts_with(
+            "KORA_PROBE_ENGINE_API is anthropic, but its token, URL or model is missing"
+        ),
+        "{message}"
+    );
+}
+
 /// Returns level and message of the finding about an engine of this API that answers a look-up with these
 /// replies.
 #[track_caller]

@@ -99,7 +99,7 @@ fn within_a_cadence_of_such_a_run_only_what_was_never_tried_is_tried() {
     world
         .command("run -v")
         .exits(3)
-        .warns("1 message stays queued: invalid_auth");
+        .warns("1 message stays queued: invalid_auth; the next try is in ");
     assert_eq!(world.slack.requests().len(), 1);
     // Slack takes another one, and then all are due again.
     world
