@@ -1,13 +1,11 @@
 //! The audit log: is it there, does it hold JSON rows, how old is the last one, how many wakes are
 //! in it? Of a long log only the end is read.
 
-use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
 use memchr::{memchr, memmem};
 
-use crate::audit::file::LogFile;
 use crate::audit::generations::open_log;
 use crate::audit::row::{SEAM, is_whole, read_rows};
 use crate::commands::finding::{Finding, failed, ok};
@@ -35,7 +33,8 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
             return failed(format!("{problem:#}"), next);
         }
     };
-    let end = match end_of(&log) {
+    let start = log.stat.size.saturating_sub(MAX_BYTES);
+    let end = match log.read_range(start, log.stat.size) {
         Ok(end) => end,
         Err(error) => return failed(format!("{shown}: {error}"), other_file),
     };
@@ -45,24 +44,12 @@ pub(super) fn audit_log(log: &Path, now: Timestamp) -> Finding {
     let Some(row) = last_row(&end) else {
         return failed(format!("{shown} holds no JSON rows"), other_file);
     };
-    let part = match log.stat.size <= MAX_BYTES {
-        true => "it".to_owned(),
-        false => format!("its last {} MiB", MAX_BYTES / 1024 / 1024),
+    let part = match start {
+        0 => "it".to_owned(),
+        _ => format!("its last {} MiB", MAX_BYTES / 1024 / 1024),
     };
     let found = describe(&end, row, now);
     ok(format!("{shown}: {found} in {part}"))
-}
-
-/// Returns the end of a log, or the whole of a short one.
-fn end_of(log: &LogFile) -> io::Result<Vec<u8>> {
-    let start = log.stat.size.saturating_sub(MAX_BYTES);
-    let mut bytes = log.read_range(start, log.stat.size)?;
-    if start > 0 {
-        // The first line is most likely cut.
-        let first = memchr(b'\n', &bytes).map_or(0, |end| end + 1);
-        bytes.drain(..first);
-    }
-    Ok(bytes)
 }
 
 /// Returns the last line that is a whole JSON object.
