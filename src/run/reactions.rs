@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
+use log::info;
 
 use super::Run;
 use super::effects::Route;
@@ -110,6 +111,11 @@ impl Run<'_> {
                 }
                 _ => continue,
             };
+            let change = match silence.until > now {
+                true => "acknowledged by a reaction",
+                false => "no longer acknowledged: the reaction was taken back",
+            };
+            info!("{}: {change}", silence.scope);
             self.effects.put_silence(&silence);
         }
     }

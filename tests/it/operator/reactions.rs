@@ -71,7 +71,9 @@ fn the_operators_reaction_acknowledges_until_it_is_taken_away() {
     world.raise([wake("fly")]).exits(0).silent();
     assert_eq!(polls(&world), 0, "nothing was open when it began");
     phone.react(&last_ts(&world), "eyes", "U0JOSHUA");
-    world.run().exits(0).silent();
+    let told = world.command("run -v").exits(0).stderr;
+    let expected = "fly:service_unhealthy: acknowledged by a reaction";
+    assert!(told.contains(expected), "{told}");
     let request = world.slack.requests().pop().unwrap();
     assert_eq!(request.method, "GET");
     assert!(request.path.contains("channel=D1&timestamp=1.1&full=true"));
@@ -81,7 +83,8 @@ fn the_operators_reaction_acknowledges_until_it_is_taken_away() {
     assert_eq!(sent(&world), 1);
     phone.take_away();
     pass(&world, 2);
-    world.run().exits(0).silent();
+    let told = world.command("run -v").exits(0).stderr;
+    assert!(told.contains("no longer acknowledged"), "{told}");
     assert_eq!(sent(&world), 2, "what is still bad is dispatched");
     assert!(silences(&world).is_empty());
 }
