@@ -242,6 +242,30 @@ mod tests {
     }
 
     #[test]
+    fn older_files_come_first_and_a_cut_time_is_compared_by_whole_seconds() {
+        let file = |name: &str, millis: i64, is_cut: bool| {
+            let stat = Stat {
+                modified: Timestamp::from_millisecond(millis).unwrap(),
+                ..Stat::default()
+            };
+            age(Path::new(name), &stat, is_cut)
+        };
+        for (older, newer) in [
+            (file("a.1", 1_000, false), file("a.2", 2_000, false)),
+            (file("a.2", 1_900, false), file("a.1", 1_100, false)),
+            (file("a.x", 1_100, false), file("a.b", 1_900, false)),
+            // Compression keeps whole seconds only.
+            (file("a.x.gz", 1_900, true), file("a.y", 1_100, false)),
+            (
+                file("a-20260523", 1_000, true),
+                file("a-20260524", 1_000, true),
+            ),
+        ] {
+            assert!(older < newer, "{older:?} {newer:?}");
+        }
+    }
+
+    #[test]
     fn the_files_between_two_targets_of_a_link_are_found_by_their_names() {
         let between =
             |old, new, name| is_between(OsStr::new(old), OsStr::new(new), OsStr::new(name));

@@ -290,3 +290,36 @@ fn shape(kind: Kind, x: &str, width: &str, severity: &str, title: Option<&str>) 
         @else { rect class=(rect) x=(x) y=(y) width=(width) height=(height) { (title) } }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_of_one_kind_that_would_overlap_are_joined() {
+        // An axis of 96 minutes: one percent a minute.
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let axis = Axis {
+            from: at(0),
+            to: at(96 * 60),
+        };
+        let joined = |kind, items: &[(i64, i64)]| {
+            let items = items.iter().map(|(from, to)| Item {
+                kind,
+                from: at(*from),
+                to: at(*to),
+                count: 1,
+                severity: "warning",
+                words: None,
+                row: None,
+            });
+            let merged = merged(items.collect(), &axis).into_iter();
+            merged.map(|item| item.count).collect::<Vec<_>>()
+        };
+        assert_eq!(joined(MESSAGE, &[(600, 600), (660, 660)]), [2]);
+        assert_eq!(joined(MESSAGE, &[(600, 600), (690, 690)]), [1, 1]);
+        assert_eq!(joined(INCIDENT, &[(600, 900), (905, 990)]), [2]);
+        assert_eq!(joined(INCIDENT, &[(600, 900), (960, 990)]), [1, 1]);
+        assert_eq!(joined(INCIDENT, &[(600, 900), (700, 800)]), [2]);
+    }
+}

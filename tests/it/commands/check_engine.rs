@@ -122,11 +122,10 @@ fn a_real_question_shows_model_time_and_answer() {
         (&*question.method, &*question.path),
         ("POST", "/v1/chat/completions")
     );
-    assert!(
-        question.json()["messages"][0]["content"]
-            .to_string()
-            .contains("Made-up alert")
-    );
+    let prompt = question.json()["messages"][0]["content"].to_string();
+    for said in ["Made-up alert", "There is no such service"] {
+        assert!(prompt.contains(said), "{said}: {prompt}");
+    }
     assert_eq!(world.slack.requests().len(), 1);
 }
 

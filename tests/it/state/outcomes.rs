@@ -47,6 +47,7 @@ fn a_row_has_every_field_of_koras() {
     let rows = rows.filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_kora: Vec<_> = rows.filter(|row| row["seam"] == ours[0]["seam"]).collect();
     assert!(!of_kora.is_empty());
+    assert!(ours[0]["details"]["investigation_duration_ms"].as_u64() > Some(0));
     let kind = std::mem::discriminant::<Value>;
     for kora in &of_kora {
         let failed = kora["details"].get("reasoning_error").is_some();
@@ -114,7 +115,8 @@ fn a_fix_is_noted_also_where_the_log_is_rotated_meanwhile() {
     let noted = noted_fix(|world| {
         world.append_raw(autofix("probe:fly:service_unhealthy", SignedDuration::ZERO));
         fs::rename(world.log(), world.path("kora_audit_log.jsonl.1")).unwrap();
-        world.append_raw(other_row("new") + "\n");
+        // Longer than the old one was when the engine was asked.
+        world.append_raw((other_row("new") + "\n").repeat(20));
     });
     assert_eq!(noted, true);
 }
