@@ -206,6 +206,19 @@ pub fn write_rows(log: &Path, bytes: u64) {
     out.flush().unwrap();
 }
 
+/// Writes this many rows, spread evenly over the hour before now.
+pub fn write_last_hour(log: &Path, rows: u64) {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(log).unwrap());
+    let begin = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    for row in 0..rows {
+        let at = begin + jiff::SignedDuration::from_micros((3_600_000_000 / rows * row) as i64);
+        let line = other_row(row);
+        let (_, rest) = line.split_once(',').unwrap();
+        writeln!(out, r#"{{"emitted_at":"{at}",{rest}"#).unwrap();
+    }
+    out.flush().unwrap();
+}
+
 /// The probe of the pair of this number.
 pub fn pair(number: u64) -> String {
     format!("probe-{}", number % PAIRS)

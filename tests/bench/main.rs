@@ -2,7 +2,7 @@
 //! one machine. It makes its own data, interleaves the contenders so that a busy moment hits all of
 //! them, and prints medians and ratios as tables. Peers that are not installed are left out.
 //! `BENCH_MIB=64 cargo bench` takes a smaller log than 1 GiB, `cargo bench -- idle storm` only these
-//! parts of: idle, catch-up, gzip, dispatch, storm, latency. The last takes twelve minutes and root, and boots
+//! parts of: idle, catch-up, gzip, dispatch, context, storm, latency. The last takes twelve minutes and root, and boots
 //! the machine that `.ci/run` makes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -49,6 +49,9 @@ fn main() {
     }
     if is_wanted("dispatch") {
         dispatches(&bench);
+    }
+    if is_wanted("context") {
+        context(&bench);
     }
     if is_wanted("storm") {
         storm::storm(&bench);
@@ -225,6 +228,30 @@ fn from_gzip(bench: &Bench, mib: u64) {
     table(&format!("A rotation to .gz, {mib} MiB"), &mut contenders, 7);
     println!("\nPeak memory of that run: {memory}");
     let _ = std::fs::remove_file(rotated);
+}
+
+/// What the log around an alert costs: one wake, asked and sent, with and without the rows of the last hour.
+fn context(bench: &Bench) {
+    let peers = Peers::start(Duration::ZERO);
+    for rows in [2_000, 100_000] {
+        let log = bench.log("context", |log| data::write_last_hour(log, rows));
+        timing::once(&mut bench.run(&log));
+        let state = bench.keep_state(&log, |_| {});
+        data::append_wakes(&log, 1);
+        let contender = |mode: &str| {
+            bench.wired(
+                &format!("KORA_PROBE_CONTEXT={mode}"),
+                &log,
+                &state,
+                |command| {
+                    peers.wire(command);
+                    command.env("KORA_PROBE_CONTEXT", mode);
+                },
+            )
+        };
+        let title = format!("A context, {rows} rows in the last hour");
+        table(&title, &mut [contender("off"), contender("rows")], 25);
+    }
 }
 
 /// What a dispatched wake costs with all its commits, over an engine and a Slack that answer at once.
