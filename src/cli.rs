@@ -44,7 +44,7 @@ pub struct Global {
     /// Say more: -v what is done, -vv each step
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 104)]
     pub verbose: u8,
-    /// The home folder of another user than this process's, for whom the settings are read. Empty where
+    /// The home folder of another user than this process's, for whom the settings are read. Empty if
     /// it is unknown.
     #[arg(skip)]
     pub home: Option<PathBuf>,
@@ -62,7 +62,7 @@ pub enum Command {
     /// Show what would have happened: a whole log, to stdout; no Slack, no state
     ///
     /// Repeats are held back by the rows' own times. Each message is printed with its time; then follow the
-    /// totals and, where that would have saved messages, another setting. No engine is asked unless
+    /// totals and, if that would have saved messages, another setting. No engine is asked unless
     /// --ask-engine is given.
     Replay(ReplayArgs),
     /// Show or reset the state, which is what is remembered between runs
@@ -90,13 +90,13 @@ pub enum Command {
     Ack(AckArgs),
     /// List the messages that were given up, send them after all, or remove them
     ///
-    /// A message is given up where Slack refuses it again and again, or where it has waited for longer than
-    /// KORA_PROBE_OUTBOX_TTL_SECONDS. Each lies in a file of its own in undelivered/.
+    /// A message is given up if Slack refuses it again and again, or if it has waited for longer than
+    /// KORA_PROBE_OUTBOX_TTL_SECONDS. Each is kept in a file of its own in undelivered/.
     Undelivered(UndeliveredArgs),
     /// Raise an alert: append a wake to the audit log
     ///
     /// This is for whoever has no Kora to write the rows. The next run sends the alert. The log and its folder
-    /// are made where they are missing; root and cron may have another home folder, so name the log with
+    /// are created if they are missing; root and cron may have another home folder, so name the log with
     /// --audit-log there. In probe and category, characters other than ASCII letters, digits, underscore,
     /// hyphen and dot become an underscore. probe-wake(7) has recipes for systemd, Monit, cron, Alertmanager
     /// and Gatus.
@@ -109,7 +109,7 @@ pub enum Command {
     /// Check the set-up; every problem comes with a next step
     ///
     /// It looks at the log, the state folder, the settings, the schedule, the engine and Slack. It asks the
-    /// engine nothing and sends no message unless it is told to. It ends with 1 where a check failed.
+    /// engine nothing and sends no message unless it is told to. It ends with 1 if a check failed.
     Check(CheckArgs),
     /// Print or install what starts the runs
     ///
@@ -137,7 +137,7 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// For monitoring: print only what is wrong, a line each; exit 3 where anything is
+    /// For monitoring: print only what is wrong, a line each; exit 3 if anything is
     #[arg(long)]
     pub check: bool,
     #[command(flatten)]
@@ -194,7 +194,7 @@ pub struct UndeliveredArgs {
 pub struct RaiseArgs {
     #[command(flatten)]
     pub row: RowArgs,
-    /// A fact for the diagnosis; the value is taken as JSON where it is JSON. May be repeated
+    /// A fact for the diagnosis; the value is taken as JSON if it is JSON. May be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = text(), value_hint = ValueHint::Other, conflicts_with = "rows")]
     pub set: Vec<String>,
     /// Read JSON objects from stdin, one a line: each the details of a wake (probe, severity, title, ...),

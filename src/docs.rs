@@ -125,7 +125,7 @@ const FORMATS: &[(&str, &[&str])] = &[
     (
         "THE AUDIT LOG",
         &[
-            "One JSON object a line, UTF-8, ended by a line feed, written in append mode. A row is a wake where its own \
+            "One JSON object a line, UTF-8, ended by a line feed, written in append mode. A row is a wake if its own \
              seam is probe.wake_requested; all others are skipped. Its details: probe, category, severity \
              (info, warning, critical), title, detail, snapshot_details (an object), envelope_enabled and \
              envelope_fix_name. Anything may be missing.",
@@ -148,7 +148,7 @@ const FORMATS: &[(&str, &[&str])] = &[
             "A row for each dispatched wake, in the audit log's own shape: seam probe.investigation_completed. Its details \
              say what became of it: dm_status (sent, failed_send, engine_unavailable_fallback, \
              engine_unavailable_failed_send), the diagnosis or the fallback's text, tokens and cost, reasoning_error and \
-             reasoning_error_message where there is one, autofix_attempted, facts_first, late_diagnosis, digest_size and \
+             reasoning_error_message if there is one, autofix_attempted, facts_first, late_diagnosis, digest_size and \
              digest_session. Later events add rows of the seams probe.dm_delivered, probe.dm_undelivered, \
              probe.recovery_told and probe.silence_over, but never to a file that KORA_PROBE_OUTCOME_LOG names.",
         ],

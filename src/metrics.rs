@@ -116,7 +116,7 @@ fn help(name: &str) -> &'static str {
         "last_run_timestamp_seconds" => "When the last run ended",
         "last_run_exit_code" => "The exit code of the last run",
         "last_success_timestamp_seconds" => "When a run last ended with exit 0",
-        "lag_bytes" => "Bytes of the audit log that are unread; NaN where it cannot be read",
+        "lag_bytes" => "Bytes of the audit log that are unread; NaN if it cannot be read",
         "last_row_timestamp_seconds" => {
             "When the audit log last had a new row, or since when one is awaited"
         }

@@ -7,7 +7,7 @@ use crate::engine::APIS;
 /// An environment variable, or a line of the env file.
 pub struct Variable {
     pub name: &'static str,
-    /// As a user would write it; empty where there is none.
+    /// As a user would write it; empty if there is none.
     pub default: &'static str,
     #[cfg_attr(not(test), expect(dead_code, reason = "printed by the man page"))]
     pub help: &'static str,
@@ -28,11 +28,11 @@ variables! {
     KORA_HOME = "KORA_HOME", "",
         "Kora's folder, which holds kora_audit_log.jsonl.";
     HERMES_HOME = "HERMES_HOME", "",
-        "The legacy name of KORA_HOME; read, with a warning, where the two above are unset.";
+        "The legacy name of KORA_HOME; read, with a warning, if the two above are unset.";
     STATE_DIR = "KORA_PROBE_WAKE_STATE_DIR", "",
         "The state folder. Unset: systemd's STATE_DIRECTORY, or ~/.local/state/probe-wake.";
     STATE_DIRECTORY = "STATE_DIRECTORY", "",
-        "Set by systemd for a unit with StateDirectory=; used where the variable above is unset.";
+        "Set by systemd for a unit with StateDirectory=; used if the variable above is unset.";
     ENV_FILE = "KORA_PROBE_WAKE_ENV_FILE", "",
         "A file of KEY=value settings. Unset: ~/.config/probe-wake/env, if it exists.";
     SLACK_BOT_TOKEN = "KORA_SLACK_BOT_TOKEN", "",
@@ -44,7 +44,7 @@ variables! {
     FALLBACK_COMMAND = "KORA_PROBE_FALLBACK_COMMAND", "",
         "The second channel: an executable file, run without arguments, that gets on its standard input an alert that Slack did not take. It must belong to you or root, and others must not be able to write it. probe-wake(7) has examples for ntfy and mail. Unset: off.";
     FALLBACK_AFTER_SECONDS = "KORA_PROBE_FALLBACK_AFTER_SECONDS", "300",
-        "How long an alert waits for Slack before the fallback command gets it, where a try has failed or none can be made; 0: not at all.";
+        "How long an alert waits for Slack before the fallback command gets it, if a try has failed or none can be made; 0: not at all.";
     ENGINE_API = "KORA_PROBE_ENGINE_API", "kora",
         "The engine's API: kora, openai or anthropic.";
     ENGINE_URL = "KORA_PROBE_ENGINE_URL", "",
@@ -52,9 +52,9 @@ variables! {
     ENGINE_TOKEN = "KORA_PROBE_ENGINE_TOKEN", "",
         "The engine's token. Unset: OPENAI_API_KEY or ANTHROPIC_API_KEY for their API. Or KORA_PROBE_ENGINE_TOKEN_FILE.";
     OPENAI_API_KEY = "OPENAI_API_KEY", "",
-        "The token for the openai API where KORA_PROBE_ENGINE_TOKEN is unset. Or OPENAI_API_KEY_FILE.";
+        "The token for the openai API if KORA_PROBE_ENGINE_TOKEN is unset. Or OPENAI_API_KEY_FILE.";
     ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY", "",
-        "The token for the anthropic API where KORA_PROBE_ENGINE_TOKEN is unset. Or ANTHROPIC_API_KEY_FILE.";
+        "The token for the anthropic API if KORA_PROBE_ENGINE_TOKEN is unset. Or ANTHROPIC_API_KEY_FILE.";
     ENGINE_MODEL = "KORA_PROBE_ENGINE_MODEL", "",
         "The model. anthropic: claude-haiku-4-5 if unset; openai has no default.";
     ENGINE_MAX_TOKENS = "KORA_PROBE_ENGINE_MAX_TOKENS", "",
@@ -72,7 +72,7 @@ variables! {
     FACTS_AFTER_SECONDS = "KORA_PROBE_FACTS_AFTER_SECONDS", "30",
         "How long an alert waits for its diagnosis before its facts are sent; 0: not at all, never: without a limit. Fractions are taken.";
     LATE_DIAGNOSIS_SECONDS = "KORA_PROBE_LATE_DIAGNOSIS_SECONDS", "0",
-        "For how long after an alert the engine is asked again where the reason for having no diagnosis may pass; 0: off.";
+        "For how long after an alert the engine is asked again if the reason for having no diagnosis may pass; 0: off.";
     DIGEST_WAKES = "KORA_PROBE_DIGEST_WAKES", "0",
         "The number of new alerts at once (2 or more) from which they share one question and one message; 0: off.";
     TELL_RECOVERY = "KORA_PROBE_TELL_RECOVERY", "false",
