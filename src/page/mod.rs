@@ -89,7 +89,7 @@ fn document(page: &Page<'_>) -> Markup {
                 }
                 footer {
                     @if let Some(now) = page.now { "Written " (clock(now, Timestamp::MIN)) " by " }
-                    @else { "A rehearsal: no message left. Written by " }
+                    @else { "A replay: no message was sent. Written by " }
                     "probe-wake " (env!("CARGO_PKG_VERSION")) "."
                 }
             }
@@ -110,7 +110,7 @@ fn cards(page: &Page<'_>) -> Markup {
     let alerts = count(totals.dispatched, "alert", "alerts");
     let failures = match page.now {
         Some(_) => format!("{} failed", totals.failed),
-        None => "in this rehearsal".to_owned(),
+        None => "in this replay".to_owned(),
     };
     let held_back = format!("{} held back", totals.held_back);
     let of_wakes = format!("of {}", count(totals.wakes, "wake", "wakes"));

@@ -1,4 +1,4 @@
-//! Runs killed at random moments while wakes keep coming, the log is rotated, and facts go first or not. By default a few dozen kills; the long rehearsal is
+//! Runs killed at random moments while wakes keep coming, the log is rotated, and facts go first or not. By default a few dozen kills; the long run is
 //!
 //!     PROBE_WAKE_KILLS=1000 cargo test --release --test it crashes_at_random -- --nocapture
 
