@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-/// How many first bytes tell a compression.
+/// How many bytes at the start of a file identify its compression.
 pub(super) const MAGIC_BYTES: u64 = 6;
 
-/// What a compression adds to a file's name.
+/// The endings that compressions add to a file's name.
 pub(super) const ENDINGS: [&str; 7] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".lzma", ".Z"];
 
 /// How a file that the log may have been rotated into is compressed.
@@ -14,12 +14,13 @@ pub enum Compression {
     #[default]
     None,
     Gzip,
-    /// Its content cannot be read here. The compression's name.
+    /// The compression's name. Its content cannot be read here.
     Unreadable(&'static str),
 }
 
 impl Compression {
-    /// Of a file with this name and these first bytes, at most [`MAGIC_BYTES`] of them.
+    /// Returns the compression of a file with this name and these first bytes, at most
+    /// [`MAGIC_BYTES`] of them.
     pub(super) fn of(path: &Path, start: &[u8]) -> Self {
         let is_named_gzip = path.extension().is_some_and(|extension| extension == "gz");
         match start {

@@ -1,6 +1,6 @@
 //! A file that holds a generation, or may hold one: the file at the log's path, or one that it was
-//! rotated into, plain or gzip. What is asked about it comes from one descriptor, so that a rotation
-//! between two questions cannot mix two files. Offsets are those of the decompressed bytes.
+//! rotated into, plain or gzip. Everything about it is read through one descriptor, so that a
+//! rotation between two reads cannot mix two files. Offsets are those of the decompressed bytes.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -21,9 +21,9 @@ use crate::json;
 
 const BUFFER: usize = 64 * 1024;
 const SMALL_BUFFER: usize = 4 * 1024;
-/// A key covers so many bytes at most.
+/// A key covers at most this many bytes.
 const KEY_BYTES: usize = 64 * 1024;
-/// So many bytes at the start of a file are compared to see whether it is another one.
+/// How many bytes at the start of a file are compared to see whether it is a different one.
 const HEAD_BYTES: usize = 1_024;
 
 /// An open file, with what was true of it when it was opened.
@@ -32,8 +32,8 @@ pub struct LogFile {
     pub path: PathBuf,
     pub stat: Stat,
     pub compression: Compression,
-    /// Where the content begins, after NUL bytes: a hole, as a writer leaves it that does not
-    /// append, looks the same in every file.
+    /// Where the content begins, after NUL bytes: the hole left by a writer that does not append
+    /// looks the same in every file.
     start: u64,
     /// The first bytes of the content, at most [`KEY_BYTES`].
     beginning: Vec<u8>,
@@ -85,7 +85,7 @@ impl LogFile {
             return Ok(opened);
         }
         if opened.is_plain() {
-            // A hole may be gigabytes long; where the file system does not know it, it is read.
+            // A hole may be gigabytes long; if the file system does not report it, it is read.
             opened.start = seek(&opened.file, SeekFrom::Data(0)).unwrap_or(0);
         }
         let mut bytes = BufReader::with_capacity(SMALL_BUFFER, opened.read_from(opened.start)?);
@@ -112,15 +112,15 @@ impl LogFile {
         self.compression == Compression::None
     }
 
-    /// The first bytes of the content.
+    /// Returns the first bytes of the content.
     pub(super) fn head(&self) -> &[u8] {
         &self.beginning[..self.beginning.len().min(HEAD_BYTES)]
     }
 
-    /// Proves the beginning, by which the generation is known again: up to the end of the first row
-    /// that has a time of its own, since in general no other generation has it. Where no such row is
-    /// in sight, all whole rows count, which may become more; of a row that is longer than a key, its
-    /// beginning. `None` where there is no whole row yet.
+    /// Proves the beginning, by which the generation is recognised: up to the end of the first row
+    /// that has a time of its own, since in general no other generation has that row. If no such
+    /// row is in sight, all whole rows count, and they may become more; if the first row is longer
+    /// than a key, its beginning counts. `None` if there is no whole row yet.
     pub(super) fn key(&self) -> Option<Proof> {
         let mut end = 0;
         let rows = self.beginning.split_inclusive(|byte| *byte == b'\n');
@@ -138,15 +138,15 @@ impl LogFile {
         (end > 0).then(|| Proof::of(self.start, &self.beginning[..end]))
     }
 
-    /// Proves the beginning up to this offset; `None` where that is past it.
+    /// Proves the beginning up to this offset; `None` if the offset is past it.
     pub(super) fn beginning_to(&self, end: u64) -> Option<Proof> {
         let length = usize::try_from(end.checked_sub(self.start)?).ok()?;
         let begin = self.beginning.get(..length)?;
         Some(Proof::of(self.start, begin))
     }
 
-    /// The content from an offset on, to the end as it was at the opening. Fails with `Unsupported`
-    /// where its compression cannot be read.
+    /// Returns the content from an offset on, to the end as it was when the file was opened. Fails
+    /// with `Unsupported` if its compression cannot be read.
     pub fn read_from(&self, offset: u64) -> io::Result<Content> {
         let file = Arc::clone(&self.file);
         let (bytes, head): (Box<dyn Read>, _) = match self.compression {
@@ -176,7 +176,7 @@ impl LogFile {
         Ok(content)
     }
 
-    /// A range of the bytes as they lie on the disk, as far as the file goes.
+    /// Reads a range of the bytes as they are on disk, as far as the file goes.
     pub fn read_range(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let (file, offset) = (Arc::clone(&self.file), start);
@@ -185,7 +185,7 @@ impl LogFile {
         Ok(bytes)
     }
 
-    /// Whether these bytes stand where the proof says; asked of a plain file.
+    /// Returns whether a plain file has these bytes where the proof says.
     pub(super) fn holds(&self, proof: &Proof) -> io::Result<bool> {
         let length = proof.end.saturating_sub(proof.start);
         let mut bytes = self.read_from(proof.start)?.take(length);
@@ -194,8 +194,8 @@ impl LogFile {
         Ok(Proof::hashed(proof.start, end, hash) == *proof)
     }
 
-    /// Sees how long the content is, how it ends, and which of the numbered proofs hold. A gzip file
-    /// is read through for it.
+    /// Returns how long the content is, how it ends, and which of the numbered proofs hold. A gzip
+    /// file is read through for that.
     pub(super) fn examine(&self, proofs: &[(usize, &Proof)]) -> io::Result<(u64, End, Vec<usize>)> {
         let mut holds = Vec::new();
         if !self.is_gzip() {
@@ -231,8 +231,8 @@ impl LogFile {
         Ok((length, end, holds))
     }
 
-    /// Whether this is a copy of the other one, or of an earlier stage of it. Generations may begin
-    /// alike and still be two.
+    /// Returns whether this is a copy of the other file, or of an earlier stage of it. Compares all
+    /// of it, since two different generations may begin alike.
     pub(super) fn is_part_of(&self, whole: &Self) -> io::Result<bool> {
         let (mut part, mut whole) = (self.read_from(0)?, whole.read_from(0)?);
         let (mut expected, mut found) = (vec![0; BUFFER], vec![0; BUFFER]);
@@ -248,15 +248,15 @@ impl LogFile {
     }
 }
 
-/// The content of a file. It ends where a compressed stream is cut or damaged, and where a plain
-/// file begins in another way than when it was opened: it was truncated, and what is written into it
-/// now is another generation's.
+/// The content of a file. It ends where a compressed stream is cut or damaged, and as soon as a
+/// plain file no longer begins as it did when it was opened: then it was truncated, and what is
+/// written into it now belongs to another generation.
 pub struct Content {
     bytes: Box<dyn Read>,
-    /// The plain file, and the bytes that stand at an offset of it. They are compared after each
-    /// read, so that they prove the bytes of that read.
+    /// The plain file, an offset in it, and the bytes there. They are compared after each read, so
+    /// that they prove the bytes of that read.
     head: Option<(Arc<File>, u64, Vec<u8>)>,
-    /// What was wrong with a compressed stream. An error of the system is none of the stream's.
+    /// What was wrong with a compressed stream. A system error is not the stream's.
     pub(super) damage: Option<io::Error>,
 }
 
@@ -282,7 +282,7 @@ impl Read for Content {
     }
 }
 
-/// Reads a file by offset, so that readers of one descriptor do not move each other.
+/// Reads a file by offset, so that readers of one descriptor do not move each other's position.
 struct FileAt {
     file: Arc<File>,
     offset: u64,

@@ -15,7 +15,7 @@ use super::proof::Proof;
 use super::stat::{Stat, is_racy};
 use crate::json::is_default;
 
-/// How long rows are still looked for in each generation that was left.
+/// How long each generation that was left is still checked for late rows.
 const LATE_ROWS: SignedDuration = SignedDuration::from_mins(10);
 /// The offset of a generation that counts as read whole, however long it is.
 pub(super) const WHOLE: u64 = u64::MAX;
@@ -25,38 +25,38 @@ pub(super) const WHOLE: u64 = u64::MAX;
 pub struct Checkpoint {
     /// In the order in which they are read; the one at the log's path last.
     pub(super) generations: Vec<Generation>,
-    /// The folders of the log's files and when each changed, as they were listed last.
+    /// The folders of the log's files and when each last changed, as of the last listing.
     #[serde(default)]
     pub(super) folders: Vec<(String, Timestamp)>,
-    /// When something new was found last, or the first run was.
+    /// When something new was last found, or when the first run was.
     pub seen_at: Timestamp,
 }
 
 /// The life of one file of the log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Generation {
-    /// Where it was seen last, as [`text_of`] has it.
+    /// Where it was last seen, as [`text_of`] writes it.
     pub path: String,
-    /// How it begins. Missing where it had no whole row yet, or cannot be read.
+    /// How it begins. Missing if it had no whole row yet, or cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Proof>,
-    /// It was read up to here. Missing where it counts as read whole, however long it is.
+    /// It was read up to here. Missing if it counts as read whole, however long it is.
     #[serde(default = "whole", skip_serializing_if = "is_read_whole")]
     pub offset: u64,
     /// The last row before the offset. Missing at offset 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_row: Option<Proof>,
-    /// What stands between the offset and here was reported: it is no whole row.
+    /// The bytes between the offset and here were reported: they are no whole row.
     #[serde(default, skip_serializing_if = "is_default")]
     pub judged: u64,
     #[serde(rename = "file")]
     pub stat: Stat,
-    /// Whether the file could have changed since without a change of its time.
+    /// Whether the file could have changed since without its time changing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_racy: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub status: Status,
-    /// When another file was seen at the log's path. Missing where that was before the first run.
+    /// When another file was seen at the log's path. Missing if that was before the first run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at: Option<Timestamp>,
 }
@@ -92,7 +92,7 @@ impl Generation {
         }
     }
 
-    /// Whether the file, which is plain, is still its own and has only grown.
+    /// Returns whether the file, which is plain, is still its own and has only grown.
     pub fn goes_on_in(&self, file: &LogFile) -> io::Result<bool> {
         let is_own = file.stat.is_same_file(&self.stat) && file.stat.size >= self.stat.size;
         let begins = |key: &Proof| file.beginning_to(key.end).as_ref() == Some(key);
@@ -102,23 +102,24 @@ impl Generation {
             && self.last_row.as_ref().map_or(Ok(true), holds)?)
     }
 
-    /// Whether nothing is known of it but its file.
+    /// Returns whether nothing is known about it but its file.
     pub fn is_blank(&self) -> bool {
         self.key.is_none() && self.last_row.is_none()
     }
 
-    /// Whether it is read on where its file grows.
+    /// Returns whether reading continues when its file grows.
     pub fn is_followed(&self) -> bool {
         self.offset != WHOLE
     }
 
-    /// Whether it is no generation, as far as is known: a copy of what was read in another file.
+    /// Returns whether, as far as is known, it is no generation but a copy of what was read in
+    /// another file.
     pub fn is_copy(&self) -> bool {
         !self.is_followed() && (1..WHOLE).contains(&self.judged)
     }
 
-    /// Whether it was left so lately that late rows are looked for each time. A time in the future
-    /// is a clock that was set back.
+    /// Returns whether it was left so recently that every look checks it for late rows. A time in
+    /// the future means that the clock was set back.
     pub fn was_left_lately(&self, now: Timestamp) -> bool {
         let is_late = |left_at| now.duration_since(left_at).abs() < LATE_ROWS;
         self.left_at.is_some_and(is_late)
@@ -126,7 +127,7 @@ impl Generation {
 }
 
 impl Checkpoint {
-    /// The position in the file at the log's path, or in the one that was there last.
+    /// Returns the position in the file at the log's path, or in the one that was there last.
     pub fn offset(&self) -> u64 {
         let current = self.generations.last();
         current.map_or(0, |current| match current.is_followed() {
@@ -135,7 +136,7 @@ impl Checkpoint {
         })
     }
 
-    /// The file at the log's path, as it was seen last; `None` where there was none.
+    /// Returns the file at the log's path, as it was last seen; `None` if there was none.
     pub fn current(&self) -> Option<&Stat> {
         let current = self.generations.last();
         let current = current.filter(|current| current.status != Status::Gone);
@@ -143,7 +144,7 @@ impl Checkpoint {
     }
 }
 
-/// Opens the file at the log's path. `None`: there is none.
+/// Opens the file at the log's path; `None` if there is none.
 pub fn open_log(log: &Path) -> Result<Option<LogFile>> {
     LogFile::find(log, true).map_err(|error| {
         anyhow!(

@@ -11,15 +11,15 @@ use super::look::view;
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lag {
-    /// What waits counts with its length on the disk, since no more is known of it.
+    /// A file that waits counts with its length on disk, since no more is known about it.
     pub bytes: u64,
     pub rows: u64,
     /// The next look will report a gap.
     pub gap: bool,
-    /// There is no file at the log's path, and nothing that was not read elsewhere.
+    /// There is no file at the log's path, and nothing unread elsewhere.
     #[serde(skip)]
     pub missing: bool,
-    /// A file that is perhaps being written: what it holds is read later.
+    /// A file that is perhaps still being written: its content is read later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
 }

@@ -1,9 +1,10 @@
-//! Bytes → complete lines that matter: those that hold the seam's name, and those too long to be
-//! held. The others are counted and passed over at memory speed, whole chunks at a time. Relies on
-//! the source for its end: a reader that must stop at an offset is wrapped in `Read::take`.
+//! Bytes → the complete lines that matter: those that contain the seam's name, and those too long
+//! to hold in memory. The others are counted and skipped at memory speed, whole chunks at a time.
+//! The source decides where the input ends: wrap a reader that must stop at an offset in
+//! `Read::take`.
 //!
-//! A row begins behind the NUL bytes before it. They are dropped before they count as a line's
-//! length, so that the hole which a writer leaves after a truncate may be of any size.
+//! A row begins after any NUL bytes before it. These are dropped and do not count towards the
+//! line's length, so the hole that a writer leaves after a truncation may be of any size.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -14,14 +15,15 @@ use sha2::{Digest, Sha256};
 use super::proof::Proof;
 use super::row::SEAM;
 
-/// The longest line that is held, without its `\n` and the NUL bytes before it.
+/// The longest line that is kept, in bytes, without its `\n` and the NUL bytes before it.
 const MAX_LINE: usize = 4 * 1024 * 1024;
 
-/// Small enough to stay in the cache from the reading to the counting, and large enough for few
-/// system calls: of 64 KiB to 1 MiB the fastest by measurement.
+/// Small enough to stay in the cache between reading and counting, and large enough to need few
+/// system calls: the fastest of 64 KiB to 1 MiB, as measured.
 const CHUNK: usize = 256 * 1024;
 
-/// So many bytes are searched and then counted: they stay in a near cache meanwhile.
+/// Bytes are searched and then counted in blocks of this size, small enough to stay in a near cache
+/// in between.
 const BLOCK: usize = 64 * 1024;
 
 /// In bytes, on the processors that this runs on.
@@ -30,9 +32,9 @@ const CACHE_LINE: usize = 64;
 /// A line. Offsets are those of the source, counted from the start given to [`Lines::new`].
 #[derive(Debug, PartialEq)]
 pub struct Line<'a> {
-    /// The offset of `bytes`, after NUL bytes before the row.
+    /// The offset of `bytes`, after any NUL bytes before the row.
     pub start: u64,
-    /// Without the `\n`; empty where the line is overlong.
+    /// Without the `\n`; empty if the line is overlong.
     pub bytes: &'a [u8],
     pub overlong: Option<Overlong>,
     /// Whether it has its `\n`.
@@ -45,44 +47,44 @@ pub struct Overlong {
     pub holds_seam: bool,
 }
 
-/// A lending reader of the lines that matter. It holds at most [`MAX_LINE`] and one chunk.
+/// A lending reader of the lines that matter. Holds at most [`MAX_LINE`] and one chunk.
 pub struct Lines<R> {
     pub source: R,
     chunk: usize,
     max_line: usize,
     seam: memmem::Finder<'static>,
-    /// From `front` to `filled` bytes of the source; behind them is room to read into.
+    /// Holds the source's bytes from `front` to `filled`; after them is room to read into.
     buffer: Vec<u8>,
     front: usize,
     filled: usize,
-    /// The offset of the byte at `front`, which begins a row (or goes on with the overlong one).
+    /// The offset of the byte at `front`, which begins a row (or continues the overlong one).
     base: u64,
-    /// The line that was found last: where it begins and where its bytes are.
+    /// The line found last: the offset where it begins, and where its bytes are in the buffer.
     start: u64,
     line: Range<usize>,
     is_complete: bool,
-    /// After the last line that was passed.
+    /// The end of the last line passed.
     passed: usize,
-    /// Behind the last `\n` in the buffer.
+    /// The position after the last `\n` in the buffer.
     complete: usize,
-    /// How many complete lines were passed, up to and with the one found last.
+    /// How many complete lines were passed, including the one found last.
     pub read: u64,
     /// The last complete row before the buffer.
     row_before: Option<Proof>,
-    /// The overlong line that is being passed, with the hash of what was dropped of it, and the one
-    /// that was found last.
+    /// The overlong line being passed, with the hash of the bytes dropped from it, and the overlong
+    /// line found last.
     passing: Option<(Overlong, Sha256)>,
     overlong: Option<Overlong>,
 }
 
 impl<R: Read> Lines<R> {
-    /// `start` is the offset of the source's first byte, which must begin a line.
+    /// Reads from a source whose first byte is at offset `start` and begins a line.
     pub fn new(source: R, start: u64) -> Self {
         Self::with_limits(source, start, CHUNK, MAX_LINE)
     }
 
     fn with_limits(source: R, start: u64, chunk: usize, max_line: usize) -> Self {
-        // Of the lines in the buffer only the first can be overlong then.
+        // Then only the first line in the buffer can be overlong.
         let chunk = chunk.min(max_line);
         Self {
             source,
@@ -105,9 +107,9 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Goes to the next line that holds the seam's name or is overlong, and at last to what stands
-    /// after the last `\n`, be it nothing. Returns whether there is one. An error is the source's
-    /// own; all that was passed before it stays passed.
+    /// Moves to the next line that contains the seam's name or is overlong, and finally to the rest
+    /// after the last `\n`, even if that is empty. Returns whether there is one. An error is the
+    /// source's own; everything passed before it stays passed.
     pub fn advance(&mut self) -> io::Result<bool> {
         self.overlong = None;
         while self.is_complete {
@@ -130,7 +132,7 @@ impl<R: Read> Lines<R> {
         Ok(false)
     }
 
-    /// The line that was found last.
+    /// Returns the line found last.
     pub fn line(&self) -> Line<'_> {
         Line {
             start: self.start,
@@ -140,7 +142,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// The last complete row, up to and with the one found last. `None` where there was none yet.
+    /// Returns the last complete row, up to and including the one found last; `None` if there is none yet.
     pub fn last_row(&self) -> Option<Proof> {
         if self.passed == self.front {
             return self.row_before.clone();
@@ -156,7 +158,7 @@ impl<R: Read> Lines<R> {
         (self.start, self.line) = (self.offset(start), start..end);
     }
 
-    /// Passes the buffer's complete lines up to and with the next one that holds the seam's name.
+    /// Passes the buffer's complete lines up to and including the next one that contains the seam's name.
     fn find(&mut self) -> bool {
         while self.passed < self.complete {
             let lines = &self.buffer[self.passed..self.complete];
@@ -174,13 +176,13 @@ impl<R: Read> Lines<R> {
         false
     }
 
-    /// Passes the overlong line at the buffer's front as far as it is there. Returns whether that is
-    /// all of it.
+    /// Passes as much of the overlong line at the buffer's front as has been read. Returns whether
+    /// that was all of it.
     fn pass_overlong(&mut self, mut overlong: Overlong, mut hash: Sha256) -> bool {
         let newline = memchr(b'\n', &self.buffer[self.front..self.filled]);
         let end = newline.map_or(self.filled, |at| self.front + at + 1);
         overlong.holds_seam |= self.seam.find(&self.buffer[self.front..end]).is_some();
-        // The name may begin in what is there and end in what is read next.
+        // The name may begin in these bytes and end in the next read.
         let kept = if newline.is_some() { 0 } else { SEAM.len() - 1 };
         let dropped = end.saturating_sub(kept).max(self.front);
         hash.update(&self.buffer[self.front..dropped]);
@@ -197,8 +199,8 @@ impl<R: Read> Lines<R> {
         true
     }
 
-    /// Reads once, behind the unfinished line (or the rest of the overlong one), which moves to the
-    /// buffer's front.
+    /// Reads once. The new bytes go after the unfinished line (or the rest of the overlong one),
+    /// which moves to the buffer's front.
     fn refill(&mut self) -> io::Result<usize> {
         if self.passing.is_none() {
             self.row_before = self.last_row();
@@ -231,8 +233,8 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Moves the bytes from this index on to the buffer's front, and drops those before them. What is
-    /// read next begins at a cache line, to where the kernel copies a tenth faster.
+    /// Moves the bytes from this index on to the buffer's front, and drops those before them. The
+    /// next read then starts at a cache line, where the kernel copies a tenth faster.
     fn keep_from(&mut self, index: usize) {
         self.base = self.offset(index);
         let length = self.filled - index;
@@ -249,17 +251,17 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// Where the line begins that the byte at `at` belongs to.
+/// Returns where the line that contains the byte at `at` begins.
 fn line_start(bytes: &[u8], at: usize) -> usize {
     memrchr(b'\n', &bytes[..at]).map_or(0, |newline| newline + 1)
 }
 
-/// Behind the `\n` of the line that the byte at `at` belongs to.
+/// Returns the position after the `\n` of the line that contains the byte at `at`.
 fn line_end(bytes: &[u8], at: usize) -> usize {
     memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1)
 }
 
-/// Takes blocks first, since a hole may be gigabytes long.
+/// Skips whole blocks first, since a hole may be gigabytes long.
 fn skip_nuls(bytes: &[u8], at: usize) -> usize {
     let blocks = bytes[at..].chunks_exact(64);
     let empty = blocks.take_while(|block| block.iter().fold(0, |any, byte| any | byte) == 0);

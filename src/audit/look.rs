@@ -1,4 +1,4 @@
-//! One look at the log and the files beside it: what is to be read, and the table as it is then.
+//! One look at the log and the files beside it: what to read, and the table as it is then.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs;
@@ -18,48 +18,48 @@ use super::matching::{Fate, Found, match_files};
 use super::names::{age, list, path_of};
 use super::stat::{Stat, is_racy, modified};
 
-/// How long a rotation is given to end before the files are looked for again, and how often.
+/// How long to wait for a rotation to end before looking again, and how many looks there are at most.
 const ROTATING: Duration = Duration::from_millis(5);
 const MOST_LOOKS: usize = 10;
-/// How many generations are kept whose file is gone: one that is restored is not read again.
+/// How many generations are kept whose file is gone, so that a restored file is not read again.
 const MOST_GONE: usize = 64;
 
-/// What one look at the log came to.
+/// The result of one look at the log.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// Complete lines that were read.
     pub rows: u64,
-    /// Rows that were passed over since they are not JSON; a wake may have been in each.
+    /// Rows that were skipped because they are not JSON; a wake may have been in each.
     pub malformed: u64,
     /// Other places where a wake may have been missed.
     pub missed: u64,
-    /// The file that was at the log's path has another place now.
+    /// The file that was at the log's path is somewhere else now.
     pub rotated: bool,
     /// Rows may have been missed: what was read last is in no file any more, or a file cannot be
     /// read.
     pub gap: bool,
-    /// There is no file at the log's path, and nothing that was not read elsewhere.
+    /// There is no file at the log's path, and nothing unread elsewhere.
     pub missing: bool,
-    /// The checkpoint is another one now.
+    /// The checkpoint has changed.
     pub moved: bool,
-    /// What there is to say of the files, a line each; perhaps the same in the next look.
+    /// Warnings about the files, a line each; the next look may repeat them.
     pub warnings: Vec<String>,
 }
 
 /// What a look found.
 #[derive(Default)]
 pub(super) struct View {
-    /// The table as it is now; `None` where it is as it was.
+    /// The table as it is now; `None` if it has not changed.
     pub checkpoint: Option<Checkpoint>,
-    /// What is to be read, in this order.
+    /// What to read, in this order.
     pub segments: VecDeque<Segment>,
     /// There is a file at the log's path.
     pub has_log: bool,
-    /// A file that is perhaps being written, or could not be examined.
+    /// A file that is perhaps still being written, or that could not be examined.
     pub waiting: Option<PathBuf>,
-    /// How long all such files are, as they lie on the disk.
+    /// The size of all such files on disk, in bytes.
     pub waiting_bytes: u64,
-    /// What can be said before anything is read.
+    /// What is known before anything is read.
     pub summary: Summary,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Segment {
     pub is_current: bool,
 }
 
-/// Looks at as little as tells what is new.
+/// Looks at no more than it takes to find what is new.
 pub(super) fn view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<View> {
     if let Some(view) = quick_view(log, checkpoint, now) {
         return Ok(view);
@@ -87,8 +87,7 @@ pub(super) fn view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Resul
     Ok(view)
 }
 
-/// What is new where the file at the path has only grown and nothing was rotated; `None` where that
-/// is not so.
+/// Returns what is new if the file at the path has only grown and nothing was rotated; otherwise `None`.
 fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<View> {
     let (current, others) = checkpoint.generations.split_last()?;
     let is_unread = |one: &Generation| one.status == Status::Unread;
@@ -99,7 +98,7 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
         has_log: true,
         ..View::default()
     };
-    // A copy that comes after the generation before the current one may turn out to be that generation.
+    // A copy between the previous generation and the current one may turn out to be the previous one.
     let previous = others.iter().rposition(Generation::is_followed);
     let is_watched = |number: usize, one: &Generation| {
         let is_near = Some(number) >= previous || one.was_left_lately(now);
@@ -121,7 +120,7 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
             });
         }
     }
-    // The current one came last. A generation that is in no file may come back.
+    // The current one came last, so `has_grown` is about it. A generation that is in no file may come back.
     if has_grown || previous.is_some_and(|number| others[number].status == Status::Gone) {
         let folders = &checkpoint.folders;
         let is_unchanged = |(path, time): &(String, Timestamp)| {
@@ -134,8 +133,8 @@ fn quick_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Option<Vie
     Some(view)
 }
 
-/// Whether the generation's file, which is still at this path, has more to read; `None` where there
-/// is more to find out.
+/// Returns whether the generation's file, which is still at this path, has more to read; `None` if
+/// there is more to find out.
 fn grows(generation: &Generation, path: &Path, is_current: bool) -> Option<bool> {
     let is_read = generation.status == Status::Read;
     if is_read && (!generation.is_racy || generation.is_copy()) {
@@ -145,7 +144,7 @@ fn grows(generation: &Generation, path: &Path, is_current: bool) -> Option<bool>
         }
     }
     let file = LogFile::open_as(path, is_current).ok()?;
-    // What was added to a copy may be new, and what is compressed does not grow.
+    // What was added to a copy may be new, and compressed files do not grow.
     if generation.is_copy() || !file.is_plain() {
         return None;
     }
@@ -153,8 +152,8 @@ fn grows(generation: &Generation, path: &Path, is_current: bool) -> Option<bool>
     goes_on.then_some(!is_read || file.stat != generation.stat)
 }
 
-/// Examines all files of the log that are not as they were. Also returns whether nothing was renamed
-/// or changed meanwhile.
+/// Examines all files of the log that have changed. Also returns whether nothing was renamed or
+/// changed in the meantime.
 fn full_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<(View, bool)> {
     let failed = || format!("cannot read {}", log.display());
     let table = &checkpoint.generations;
@@ -162,7 +161,7 @@ fn full_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<(Vie
     let listing = list(log, old_target.as_deref()).with_context(failed)?;
     let mut found = find(log, &listing.files, table);
     let unchanged: HashSet<_> = found.iter().filter_map(|file| file.unchanged).collect();
-    // The file at the path comes last: a copy that was made of it before is part of it.
+    // The file at the path is examined last: a copy that was made of it before is then part of it.
     let changed = found.iter_mut().filter(|file| file.unchanged.is_none());
     for file in changed.rev() {
         if !file.is_current {
@@ -187,7 +186,7 @@ fn full_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<(Vie
         && found.iter().all(|file| file.is_still_there(log));
     let mut view = renew(checkpoint, &found, &fates, now);
     if let Some(renewed) = &mut view.checkpoint {
-        // None where one could have changed since without a change of its time.
+        // Empty if one of them could have changed since without its time changing.
         let is_racy = |(_, modified): &(String, Timestamp)| is_racy(*modified, now);
         let is_racy = listing.folders.iter().any(is_racy);
         renewed.folders = if is_racy { Vec::new() } else { listing.folders };
@@ -195,8 +194,8 @@ fn full_view(log: &Path, checkpoint: &Checkpoint, now: Timestamp) -> Result<(Vie
     Ok((view, is_of_one_moment))
 }
 
-/// The files to look at, the one at the log's path first, with the generations whose files are
-/// unchanged.
+/// Returns the files to look at, the one at the log's path first, with the generations whose files
+/// are unchanged.
 fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> Vec<Found> {
     let is_known = |(_, one): &(usize, &Generation)| match one.status {
         Status::Read => !one.is_racy || !one.is_followed(),
@@ -204,7 +203,7 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
         Status::Gone => false,
     };
     let numbered = || table.iter().enumerate();
-    // Nothing is known of a file that could not be looked at, not even that it is the same one.
+    // Nothing is known about a file that could not be looked at, not even that it is the same one.
     let is_known = |one: &(usize, &Generation)| is_known(one) && one.1.stat != Stat::default();
     let known = numbered().filter(is_known);
     let known: HashMap<_, _> = known.map(|(number, one)| (&one.stat, number)).collect();
@@ -220,13 +219,13 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
             Ok(_) => continue,
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::NOENT) => continue,
-                // There can be no file at this path, as at a link to itself.
+                // There can be no file at this path, for example at a link to itself.
                 Some(Errno::NOTDIR | Errno::LOOP) if !is_current => continue,
                 // Opening it will say what is wrong.
                 _ => Stat::default(),
             },
         };
-        // There may be more names of one file.
+        // One file may have several names.
         if seen.insert(stat.key()) {
             found.push(Found {
                 path,
@@ -238,7 +237,7 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
             });
         }
     }
-    // A copy may be all that is left of what it was made of.
+    // A copy may be all that is left of its original.
     let kept: HashSet<_> = found.iter().filter_map(|file| file.unchanged).collect();
     let lost =
         numbered().filter(|(number, one)| one.status != Status::Gone && !kept.contains(number));
@@ -253,8 +252,8 @@ fn find(log: &Path, listed: &BTreeSet<(PathBuf, u64)>, table: &[Generation]) -> 
 }
 
 impl Found {
-    /// Finds out how the file begins and ends, and which generations it holds of those whose own
-    /// files are not unchanged.
+    /// Finds out how the file begins and ends, and which generations it holds, apart from those
+    /// whose own files are unchanged.
     fn examine(
         &mut self,
         file: &LogFile,
@@ -285,7 +284,7 @@ impl Found {
                 None => {}
             }
         }
-        // The first run does not need to know how much there is.
+        // The first run does not need to know how long the content of a gzip file is.
         if !table.is_empty() || !file.is_gzip() {
             let (length, end, holds) = file.examine(&rows)?;
             (self.length, self.end) = (length, end);
@@ -294,7 +293,7 @@ impl Found {
         Ok(())
     }
 
-    /// Whether the content is a prefix of the other one's.
+    /// Returns whether the content is a prefix of the other file's.
     fn is_part_of(&self, whole: &Self) -> io::Result<bool> {
         let is_alike = whole.unchanged.is_some() || whole.head.starts_with(&self.head);
         if self.head.is_empty() || !is_alike {
@@ -304,7 +303,7 @@ impl Found {
         open(self)?.is_part_of(&open(whole)?)
     }
 
-    /// Whether the file is as it was found; the log may have grown.
+    /// Returns whether the file is as it was found; the log may have grown.
     fn is_still_there(&self, log: &Path) -> bool {
         let path = if self.is_current { log } else { &self.path };
         self.unchanged.is_some()
@@ -316,7 +315,7 @@ impl Found {
     }
 }
 
-/// Makes the new table, and says what is to be read.
+/// Makes the new table, and determines what to read.
 fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestamp) -> View {
     let table = &checkpoint.generations;
     let is_new = |(file, fate): (&Found, &Fate)| *fate == Fate::New && !file.is_current;
@@ -413,7 +412,7 @@ fn renew(checkpoint: &Checkpoint, found: &[Found], fates: &[Fate], now: Timestam
 }
 
 impl View {
-    /// Notes what cannot be read, or not yet.
+    /// Notes a file that cannot be read, or not yet.
     fn note(&mut self, file: &Found, fate: Fate) {
         if fate == Fate::Waits {
             self.waiting.get_or_insert_with(|| file.path.clone());
@@ -436,7 +435,7 @@ impl View {
 }
 
 impl Generation {
-    /// Takes over what was found of its file. Returns whether that is to be read.
+    /// Takes over what was found out about its file. Returns whether there is something to read in it.
     fn take_over(&mut self, file: &Found, fate: Fate, is_left: bool, now: Timestamp) -> bool {
         let is_copy = matches!(fate, Fate::Copy { .. });
         if is_copy || fate == Fate::Unreadable {

@@ -1,4 +1,4 @@
-//! Which generation is in which file: a pure function over the table and what was found.
+//! Which generation is in which file: a pure function over the table and the files found.
 
 use std::cmp::Reverse;
 use std::io;
@@ -12,28 +12,27 @@ use super::generations::{Generation, Status};
 use super::proof::Proof;
 use super::stat::Stat;
 
-/// How long after its last change a compressed file is taken for one that is still being written.
+/// How long after its last change a compressed file counts as still being written.
 const BEING_WRITTEN: SignedDuration = SignedDuration::from_mins(10);
 
-/// A file of the log as it was found. Generations go by their number in the table.
+/// A file of the log as it was found. Generations are given by their number in the table.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub path: PathBuf,
     pub stat: Stat,
     pub is_current: bool,
-    /// The generation whose file this is, unchanged since that was read. Then the file was not
-    /// examined.
+    /// The generation whose file this is, if unchanged since it was read. Such a file is not examined.
     pub unchanged: Option<usize>,
     pub compression: Compression,
     pub key: Option<Proof>,
     /// The first bytes of the content.
     pub head: Vec<u8>,
-    /// Of the content, in bytes; `WHOLE` where it is not known.
+    /// Of the content, in bytes; `WHOLE` if unknown.
     pub length: u64,
     pub end: End,
     /// The generations that begin as this file does.
     pub alike: Vec<usize>,
-    /// Those whose last row is there, too.
+    /// Those of them whose last row is in this file, too.
     pub holds: Vec<usize>,
     /// Why it could not be examined.
     pub failure: Option<io::Error>,
@@ -48,30 +47,30 @@ pub(super) enum Fate {
         is_proven: bool,
     },
     New,
-    /// A copy of what is in another file, or was when it was in the file of this generation.
+    /// A copy of what is in another file, or of what was in the file of this generation.
     Copy {
         of: Option<usize>,
     },
-    /// It is not complete, or could not be examined. It is looked at again.
+    /// Incomplete, or could not be examined. It is looked at again.
     Waits,
     /// It cannot be read, and may hold new rows.
     Unreadable,
 }
 
-/// Whether the content of the first file is a prefix of the second's.
+/// Returns whether the content of the first file is a prefix of the second's.
 type IsPart<'a> = dyn Fn(&Found, &Found) -> io::Result<bool> + 'a;
 
-/// What is found out so far.
+/// What has been found out so far.
 struct Matching<'a> {
     table: &'a [Generation],
     found: &'a [Found],
     now: Timestamp,
     is_part: &'a IsPart<'a>,
     fates: Vec<Option<Fate>>,
-    /// Which generations were not found yet.
+    /// Which generations have not been found yet.
     is_free: Vec<bool>,
-    /// The generation that each file is known to be of by its identity alone: one that had no row
-    /// yet, or one that counts as read whole.
+    /// The generation that each file belongs to, if its identity alone shows it: one that had no
+    /// row yet, or one that counts as read whole.
     own: Vec<Option<usize>>,
 }
 
@@ -111,24 +110,24 @@ pub(super) fn match_files(
 }
 
 impl Found {
-    /// Whether it may still be written by what compresses it. A time in the future is a clock that
-    /// was set back: it must not hold up the rows for long.
+    /// Returns whether a compressor may still be writing it. A time in the future means that the
+    /// clock was set back: it must not hold up the rows for long.
     fn is_fresh(&self, now: Timestamp) -> bool {
         now.duration_since(self.stat.modified).abs() < BEING_WRITTEN
     }
 
-    /// Whether a tool cut its time to the second.
+    /// Returns whether a tool has cut its time to the second.
     fn is_cut(&self) -> bool {
         self.stat.modified.subsec_nanosecond() == 0
     }
 
-    /// Whether it has the time of another one: a compression keeps it.
+    /// Returns whether it has the time of another file: compressing a file keeps its time.
     fn has_time(&self, time: Timestamp) -> bool {
         let own = self.stat.modified;
         own == time || self.is_cut() && own.as_second() == time.as_second()
     }
 
-    /// Whether it was not changed since then. A time that was cut to the second proves less.
+    /// Returns whether it has not changed since then. A time that was cut to the second proves less.
     fn is_older_than(&self, time: Timestamp, is_cut_enough: bool) -> bool {
         let own = self.stat.modified;
         own <= time && (!self.is_cut() || is_cut_enough || own.as_second() < time.as_second())
@@ -150,13 +149,13 @@ impl Matching<'_> {
         fate
     }
 
-    /// The generation that counts as read whole whose file this is.
+    /// Returns the generation whose file this is, if it is one that counts as read whole.
     fn own_whole(&self, number: usize) -> Option<usize> {
         self.own[number].filter(|own| !self.table[*own].is_followed())
     }
 
-    /// Says what a file is where that can be said of it alone. The first run takes what it cannot
-    /// read for history; later it is tried again until it can be read.
+    /// Judges the files that can be judged on their own. The first run takes what it cannot read for
+    /// history; later runs try it again until it can be read.
     fn judge_alone(&mut self) {
         for (number, file) in self.found.iter().enumerate() {
             if let Some(generation) = file.unchanged {
@@ -169,8 +168,8 @@ impl Matching<'_> {
         }
     }
 
-    /// What was a copy may be all that is left now of what it was made of; not where another file
-    /// still holds all of it.
+    /// Keeps a known copy as a copy if another file still holds all of it. Otherwise it may be all
+    /// that is left of its original.
     fn keep_copies(&mut self) -> io::Result<()> {
         for (number, file) in self.found.iter().enumerate() {
             let (Some(copy), None) = (self.own_whole(number), self.fates[number]) else {
@@ -187,8 +186,9 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// Finds generations by their content. Where several files could be one, that with its identity
-    /// is it, then the one that holds most; and a file is the generation of which it holds most.
+    /// Finds generations by their content. If several files could be the same generation, the one
+    /// with its identity wins, then the one that holds most; a file that could be several
+    /// generations is the one of which it holds most.
     fn match_content(&mut self) {
         let mut pairs = Vec::new();
         let mut files = vec![0; self.table.len()];
@@ -212,7 +212,7 @@ impl Matching<'_> {
         }
     }
 
-    /// Says what a file is that no generation goes on in by its content.
+    /// Judges a file whose content continues no generation.
     fn judge(&mut self, number: usize) -> io::Result<Fate> {
         let file = &self.found[number];
         if let Compression::Unreadable(_) = file.compression {
@@ -234,10 +234,11 @@ impl Matching<'_> {
         Ok(own.map_or(Fate::New, |own| self.go_on(number, own, false)))
     }
 
-    /// The generation of which the file is a copy that was made before its offset was reached, and
-    /// of which nothing else is left. Where another generation or file begins alike, too, that alone
-    /// is no proof: then the file must not have changed since the generation was read. Where it did,
-    /// `Some(None)`: rows may have been missed.
+    /// Returns the generation that the file is a copy of, if the copy was made before the
+    /// generation's offset was reached and nothing else is left of the generation. If another
+    /// generation or file begins alike, too, that alone is no proof: then the file must not have
+    /// changed since the generation was read. If it did change, returns `Some(None)`: rows may have
+    /// been missed.
     fn consumed(&self, number: usize) -> Option<Option<usize>> {
         let file = &self.found[number];
         let is_other = |one: &usize| !self.table[*one].stat.is_same_file(&file.stat);
@@ -260,8 +261,8 @@ impl Matching<'_> {
         })
     }
 
-    /// Whether the content is a prefix of another file's. Of files with the same content one is
-    /// read.
+    /// Returns whether the content is a prefix of another file's. Of several files with the same
+    /// content, one is read.
     fn is_copy(&self, number: usize) -> io::Result<bool> {
         let is_own = |number: usize| self.own[number].is_some_and(|own| self.is_free[own]);
         let rank = |number: usize, is_certain| {
@@ -271,8 +272,8 @@ impl Matching<'_> {
         let file = &self.found[number];
         for (other_number, other) in self.found.iter().enumerate() {
             let (is_read, is_certain) = match self.fates[other_number] {
-                // What was not examined is compared where it begins alike. A copy says nothing of
-                // whether its content was read.
+                // A file that was not examined is compared only if it begins alike. A copy does not
+                // show whether its content was read.
                 Some(Fate::GoesOn { generation, .. }) => {
                     let one = &self.table[generation];
                     let is_alike = other.unchanged.is_none() || file.alike.contains(&generation);
@@ -291,8 +292,8 @@ impl Matching<'_> {
         Ok(false)
     }
 
-    /// A file in a compression that cannot be read: it is known by its time, and nothing is said of
-    /// one that is still being made of the file beside it.
+    /// Judges a file whose compression cannot be read. Its time identifies it, and one that is still
+    /// being made from the file beside it is not reported.
     fn judge_unreadable(&mut self, number: usize) -> Fate {
         let file = &self.found[number];
         let is_it = |(number, one): (usize, &Generation)| {

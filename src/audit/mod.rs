@@ -1,7 +1,7 @@
 //! The audit log: bytes → complete lines (`lines`) → wakes (`row`, `wake`), pulled one by one
 //! (`wakes`), with a table of how far each generation of the log was read (`generations`). A look
-//! (`look`) lists the files of the log where something changed (`names`), examines them (`file`), and
-//! finds out which generation is in which (`matching`).
+//! (`look`) lists the files of the log when something changed (`names`), examines them (`file`),
+//! and works out which file holds which generation (`matching`).
 
 mod compression;
 pub mod file;

@@ -1,5 +1,5 @@
-//! Which files belong to a log: those that its name says it was rotated into, and what order they
-//! are in; and the name under which the state keeps a log.
+//! Which files belong to a log, by the names that rotation gives them, and in what order; and the
+//! name under which the state keeps a log.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -16,22 +16,22 @@ use super::compression::ENDINGS;
 use super::generations::Checkpoint;
 use super::stat::{Stat, modified};
 
-/// Why a folder holds nothing for us.
+/// Errors that mean a folder holds nothing for us.
 const CLOSED: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
 
-/// What was beside a log at one moment.
+/// The files beside a log at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Each with its inode: a name that means another file is another listing.
+    /// Each with its inode: if a name now means another file, the listing differs.
     pub files: BTreeSet<(PathBuf, u64)>,
-    /// The log's own folder and those that hold files of it, each with when it last changed.
+    /// The log's own folder and those that hold files of it, each with the time of its last change.
     pub folders: Vec<(String, Timestamp)>,
 }
 
 /// Lists the files that the log may have been rotated into: beside the log (beside the link and
-/// beside its target, where the path is a symbolic link) and in the folders directly below. Where
-/// the link led to `old_target` before, also the files between the two by their names. A folder that
-/// may not be read holds nothing for us.
+/// beside its target, if the path is a symbolic link) and in the folders directly below. If the
+/// link led to `old_target` before, also lists the files whose names fall between those of the two
+/// targets. A folder that we have no permission to read holds nothing for us.
 pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing> {
     let target = fs::canonicalize(log).unwrap_or_else(|_| log.to_owned());
     let mut listing = Listing::default();
@@ -71,7 +71,7 @@ pub(super) fn list(log: &Path, old_target: Option<&Path>) -> io::Result<Listing>
     Ok(listing)
 }
 
-/// A folder, or a link to one.
+/// Returns whether this is a folder or a link to one.
 fn is_folder(entry: &DirEntry) -> bool {
     match entry.file_type() {
         Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
@@ -79,7 +79,7 @@ fn is_folder(entry: &DirEntry) -> bool {
     }
 }
 
-/// Whether this is a name that a log of that name is rotated to.
+/// Returns whether a log of that name is rotated to this name.
 fn is_rotated(log: &[u8], name: &[u8]) -> bool {
     let name = without_ending(name);
     let stem = Path::new(OsStr::from_bytes(log)).file_stem();
@@ -90,34 +90,34 @@ fn is_rotated(log: &[u8], name: &[u8]) -> bool {
     after == Some(b".old") || after.into_iter().chain(inside).any(is_stamp)
 }
 
-/// A separator and a number or timestamp.
+/// Returns whether this is a separator and a number or timestamp.
 fn is_stamp(text: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_digit() || b"-_.:+TZ".contains(byte);
     matches!(text, [b'.' | b'-' | b'_', b'0'..=b'9', rest @ ..] if rest.iter().all(is_part))
 }
 
-/// Whether a name shares the beginning that two have in common, and stands between them: what
-/// stands before both was there before the log was first read.
+/// Returns whether a name shares the common beginning of the two names and sorts between them: what
+/// sorts before both was there before the log was first read.
 fn is_between(old: &OsStr, new: &OsStr, name: &OsStr) -> bool {
     let [old, new, name] = [old, new, name].map(|name| without_ending(name.as_bytes()));
     let both = old.iter().zip(new);
     let shared = both.take_while(|(old, new)| old == new).count();
-    // By length first, since numbers may not be padded.
+    // By length first, since numbers may be unpadded.
     let order = |name: &[u8]| (name.len(), name.to_vec());
     let is_between = order(old) < order(name) && order(name) < order(new);
     shared > 0 && name.starts_with(&old[..shared]) && is_between
 }
 
-/// A name without the ending of a compression.
+/// Returns the name without a compression's ending.
 fn without_ending(name: &[u8]) -> &[u8] {
     let mut endings = ENDINGS.iter();
     let plain = endings.find_map(|ending| name.strip_suffix(ending.as_bytes()));
     plain.unwrap_or(name)
 }
 
-/// Orders files by their age, the oldest first, by the time of the last row. Within a second the
-/// names come before the time's fraction, since that is lost where a file was compressed
-/// (`is_cut`): `.2` is older than `.1`, and names with a date are older the smaller they are.
+/// Returns a key that sorts files by age, the oldest first, by the time of the last row. Within a
+/// second the names come before the time's fraction, since compressing a file loses the fraction
+/// (`is_cut`): `.2` is older than `.1`, and of two names with a date the smaller is older.
 pub(super) fn age(path: &Path, stat: &Stat, is_cut: bool) -> (i64, Reverse<u64>, i32, OsString) {
     let name = path.file_name().unwrap_or_default();
     let fraction = stat.modified.subsec_nanosecond() * i32::from(!is_cut);
@@ -125,7 +125,7 @@ pub(super) fn age(path: &Path, stat: &Stat, is_cut: bool) -> (i64, Reverse<u64>,
     (stat.modified.as_second(), number, fraction, name.to_owned())
 }
 
-/// How often a file was rotated, by its name. After a date there is no such number.
+/// Returns how often a file was rotated, according to its name; 0 if that has a date or no number.
 fn number_in(name: &str) -> u64 {
     let mut before = name;
     while let Some((rest, part)) = before.rsplit_once('.') {
@@ -139,8 +139,8 @@ fn number_in(name: &str) -> u64 {
     0
 }
 
-/// The name under which the state keeps a log: its path, absolute and without `.` and `..`, no link
-/// resolved. See [`text_of`] for bytes that are not UTF-8.
+/// Returns the name under which the state keeps a log: its path, absolute and without `.` and `..`,
+/// with no links resolved. See [`text_of`] for bytes that are not UTF-8.
 pub fn log_key(log: &Path) -> String {
     let mut path = PathBuf::new();
     let absolute = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
@@ -153,8 +153,8 @@ pub fn log_key(log: &Path) -> String {
     text_of(&path)
 }
 
-/// A path as text, and no two paths as the same. One that is not UTF-8 is `//` and its bytes in hex:
-/// no clean path begins so.
+/// Returns a path as text, different for each path. A path that is not UTF-8 becomes `//` and its
+/// bytes in hex: no clean path begins that way.
 pub fn text_of(path: &Path) -> String {
     let in_hex = || {
         let bytes = path.as_os_str().as_bytes().iter();
@@ -163,7 +163,7 @@ pub fn text_of(path: &Path) -> String {
     path.to_str().map_or_else(in_hex, str::to_owned)
 }
 
-/// The path that a text from [`text_of`] or [`log_key`] stands for.
+/// Returns the path that a text from [`text_of`] or [`log_key`] stands for.
 pub fn path_of(text: &str) -> PathBuf {
     let Some(digits) = text.strip_prefix("//") else {
         return PathBuf::from(text);
@@ -173,8 +173,8 @@ pub fn path_of(text: &str) -> PathBuf {
     OsString::from_vec(bytes.collect()).into()
 }
 
-/// The key under which a log is known already, perhaps by another spelling of its path; `None`
-/// where it is a new log.
+/// Returns the key under which a log is already known, perhaps by another spelling of its path;
+/// `None` if the log is new.
 pub fn known_key<'a>(
     log: &Path,
     logs: impl Iterator<Item = (&'a String, &'a Checkpoint)> + Clone,
@@ -184,7 +184,7 @@ pub fn known_key<'a>(
         return Some(known);
     }
     let stat_of = |path: &Path| fs::metadata(path).ok().map(|meta| Stat::of(&meta));
-    // A log that is not there now is known by its folder.
+    // A log that does not exist now is recognised by its folder.
     let place_of = |path: &Path| {
         let folder = fs::canonicalize(path.parent()?).ok()?;
         Some(folder.join(path.file_name()?))

@@ -1,9 +1,9 @@
-//! Bytes of a generation as a later run knows them again.
+//! Hashes by which a later run recognises the bytes of a generation.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The hash of a range of bytes. In the state, which may hold thousands, it is one text.
+/// The hash of a range of bytes. Serialized as a single string, since the state may hold thousands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Proof {
@@ -13,7 +13,7 @@ pub struct Proof {
     hash: String,
 }
 
-/// So many digits are kept: 96 bits.
+/// How many digits are kept: 96 bits.
 const DIGITS: usize = 24;
 
 impl TryFrom<String> for Proof {
@@ -45,7 +45,7 @@ impl Proof {
         Self::hashed(start, end, Sha256::new_with_prefix(bytes))
     }
 
-    /// Proves bytes that went through a hash.
+    /// Proves bytes that were already hashed.
     pub fn hashed(start: u64, end: u64, hash: Sha256) -> Self {
         let mut hash = hex(hash);
         hash.truncate(DIGITS);
@@ -53,7 +53,7 @@ impl Proof {
     }
 }
 
-/// The hash of these bytes.
+/// Returns the SHA-256 of these bytes in hex.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(Sha256::new_with_prefix(bytes))
 }

@@ -1,6 +1,6 @@
-//! One line of the audit log → the wakes and recoveries in it. In a line that is not one JSON object every whole
-//! row is saved. Relies on `lines` to hand over only lines that hold the seam's name as plain text,
-//! each within the limit of its length.
+//! One line of the audit log → the wakes and recoveries in it. If a line is not a single JSON
+//! object, every whole row in it is salvaged. Relies on `lines` to pass only lines that contain the
+//! seam's name as plain text and are within the length limit.
 
 use std::ops::Range;
 
@@ -9,24 +9,24 @@ use memchr::memchr;
 use super::wake::{Recovery, Wake};
 use crate::json;
 
-/// The name by which a row says that it is a wake.
+/// The seam of a row that is a wake.
 pub const SEAM: &str = "probe.wake_requested";
-/// The name by which a row says that a service is well again. It also names [`SEAM`], as what it
-/// ends, so that one search finds both.
+/// The seam of a row that says a service is healthy again. Such a row also names [`SEAM`], as what
+/// it ends, so one search finds both.
 pub const RECOVERED_SEAM: &str = "probe.recovered";
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What a line that holds the seam's name contains.
+/// The rows in a line that contains the seam's name.
 #[derive(Debug, Default, PartialEq)]
 pub struct Rows {
-    /// Each with where it is in the line.
+    /// Each with its position in the line.
     pub events: Vec<(Event, Range<usize>)>,
-    /// Where in the line the first bytes are that belong to no whole row, if there are any.
+    /// The offset in the line of the first bytes that belong to no whole row, if any.
     pub malformed: Option<u64>,
 }
 
-/// A row that means something to us.
+/// A row that we act on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Wake(Wake),
@@ -49,8 +49,8 @@ impl Rows {
     }
 }
 
-/// Reads one line, given without its `\n`. White space, NUL bytes and a byte order mark around rows
-/// are nothing.
+/// Reads one line, given without its `\n`. Ignores white space, NUL bytes and a byte order mark
+/// around rows.
 pub fn read_rows(line: &[u8]) -> Rows {
     let Some(object) = only_object(line) else {
         return salvage(line);
@@ -62,7 +62,7 @@ pub fn read_rows(line: &[u8]) -> Rows {
     }
 }
 
-/// Whether the line is one whole JSON object, of whatever seam.
+/// Returns whether the line is one whole JSON object, whatever its seam.
 pub fn is_whole(line: &[u8]) -> bool {
     only_object(line).is_some()
 }
@@ -73,12 +73,12 @@ fn only_object(line: &[u8]) -> Option<Range<usize>> {
     (skip_padding(line, end) == line.len()).then_some(start..end)
 }
 
-/// Saves every whole row of a line in which rows are torn or run together. A row is any whole
-/// object with a seam of its own; the leftmost counts, and what is inside it does not.
+/// Salvages every whole row of a line in which rows are torn or run together. A row is any whole
+/// object with a seam of its own; the leftmost counts, and objects inside it do not.
 ///
-/// Linear also for hostile lines: the objects that a failed scan left open are not scanned again,
-/// and a scan that begins within a string of another one reads that one's strings as structure, so
-/// that no third can be under way.
+/// Linear even for hostile lines: the objects that a failed scan left open are not scanned again,
+/// and a scan that begins inside a string of another scan reads that scan's strings as structure,
+/// so a third can never be under way.
 fn salvage(line: &[u8]) -> Rows {
     let mut rows = Rows::default();
     let mut torn = vec![false; line.len()];
@@ -115,7 +115,7 @@ fn skip_padding(line: &[u8], at: usize) -> usize {
     at + line[at..].iter().take_while(is_padding).count()
 }
 
-/// What a whole object means to us, if anything.
+/// Returns the event that a whole object stands for, if any.
 fn event(object: &[u8]) -> Option<Event> {
     let [seam, emitted_at, details] = json::last_of(object, ["seam", "emitted_at", "details"]);
     match json::string(seam?)?.as_str() {

@@ -1,5 +1,5 @@
-//! Rows as the history reads them: of any seam, from an outcome log or from all generations of an
-//! audit log that are near.
+//! Rows as the history reads them: of any seam, from an outcome log or from all recent generations
+//! of an audit log.
 
 use std::cmp::Reverse;
 use std::io::{self, BufRead, BufReader, Read};
@@ -16,18 +16,18 @@ use crate::incident::Pair;
 use crate::json;
 use crate::secret::{Secret, mask_value};
 
-/// The seam by which an engine notes that it called a tool.
+/// The seam under which an engine notes that it called a tool.
 pub const TOOL_SEAM: &str = "reasoning.tool_called";
-/// The seam by which Kora notes that its engine ran a fix.
+/// The seam under which Kora notes that its engine ran a fix.
 pub const AUTOFIX_SEAM: &str = "tool.probe_autofix_attempted";
 
-/// Longer lines are none of ours.
+/// Longer lines are not ours.
 const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 /// About how much larger a gzip file's content is than the file.
 const GZIP_RATIO: u64 = 16;
 
-/// A row, read as tolerantly as the audit log is: what is missing or of another type is no more
-/// than that.
+/// A row, read as tolerantly as the audit log: a field that is missing or of another type just has
+/// no value.
 #[derive(Debug)]
 pub struct Row(pub Value);
 
@@ -36,7 +36,7 @@ impl Row {
         json::parse(line).map(Self)
     }
 
-    /// With the tokens masked that its texts may quote.
+    /// Masks the tokens that its texts may quote.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
         if !secrets.is_empty() {
             self.0 = mask_value(self.0, secrets);
@@ -60,7 +60,7 @@ impl Row {
         self.details()[field].as_str().map(str::to_owned)
     }
 
-    /// Of a row about an investigation.
+    /// Returns the pair that a row about an investigation names.
     pub fn pair(&self) -> Option<Pair> {
         Some(Pair {
             probe: self.detail("probe")?,
@@ -72,14 +72,14 @@ impl Row {
         self.0["seam"] == seam
     }
 
-    /// Whether the session that the row belongs to is this one.
+    /// Returns whether the row belongs to this session.
     pub fn is_in(&self, session: &str) -> bool {
         self.0["caller_session_id"] == session
     }
 }
 
-/// Reads the rows of a file, plain or gzip, whose text holds `needle`, from an offset in its content on. A
-/// missing file has none; lines that are no row of ours are passed over.
+/// Reads the rows of a file, plain or gzip, whose text contains `needle`, from an offset in its
+/// content on. A missing file has none; lines that are not rows of ours are skipped.
 pub fn for_each_row(
     path: &Path,
     offset: u64,
@@ -94,7 +94,7 @@ pub fn for_each_row(
     })
 }
 
-/// Hands on the lines that hold one of the needles.
+/// Calls `take` with each line that contains one of the needles.
 pub(super) fn for_each_line(
     source: impl Read,
     needles: &[&str],
@@ -115,11 +115,11 @@ pub(super) fn for_each_line(
     }
 }
 
-/// Only so many bytes at the end of a log are read. Rotated files count as part of the log.
+/// At most this many bytes at the end of a log are read. Rotated files count as part of the log.
 pub const MOST_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Hands on the lines of the log that hold one of the needles, the oldest first. Files that were last
-/// changed before `since` are left out. Gives whether all others were read whole.
+/// Calls `take` with each line of the log that contains one of the needles, the oldest first. Skips
+/// files that were last changed before `since`. Returns whether all others were read whole.
 pub fn for_each_line_of_log(
     log: &Path,
     since: Option<Timestamp>,
@@ -146,8 +146,8 @@ pub fn for_each_line_of_log(
     Ok(is_whole)
 }
 
-/// The log and the files it was rotated into, the newest first, without copies and those last changed
-/// before `since`. A log that is not there has only the others; one that cannot be read is an error.
+/// Returns the log and the files it was rotated into, the newest first, without copies and those last
+/// changed before `since`. A missing log is left out; one that cannot be read is an error.
 pub(super) fn files(log: &Path, since: Option<Timestamp>) -> io::Result<Vec<LogFile>> {
     let current = LogFile::find(log, true)?;
     let listed = list(log, None)?.files;
@@ -162,7 +162,7 @@ pub(super) fn files(log: &Path, since: Option<Timestamp>) -> io::Result<Vec<LogF
     rotated.sort_by_cached_key(|file| Reverse(age(&file.path, &file.stat, false)));
     let mut files: Vec<LogFile> = Vec::new();
     for file in current.into_iter().chain(rotated) {
-        // Files may begin alike and still be two.
+        // Two different files may begin alike.
         let is_part = |part: &LogFile, whole: &LogFile| {
             whole.head().starts_with(part.head()) && part.is_part_of(whole).unwrap_or(false)
         };

@@ -1,5 +1,5 @@
-//! What the file system says of a file. It makes the common case quick and decides between files
-//! whose content agrees, and proves nothing: inodes are used again, files are restored, copied and
+//! What the file system says about a file. It makes the common case quick and decides between files
+//! whose content agrees, but proves nothing: inodes are reused, and files are restored, copied and
 //! remounted.
 
 use std::fs::Metadata;
@@ -8,16 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The kernel's clock for files stands still for so long at most.
+/// The kernel's clock for files stands still for at most this long.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
-/// What the file system says of a file. In the state, which may hold thousands, it is one text.
+/// What the file system says about a file. Serialized as a single string, since the state may hold
+/// thousands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Stat {
     pub device: u64,
     pub inode: u64,
-    /// In bytes as they lie on the disk.
+    /// In bytes on disk.
     pub size: u64,
     pub modified: Timestamp,
     pub born: Option<Timestamp>,
@@ -63,12 +64,12 @@ impl Stat {
         }
     }
 
-    /// What no two files have at one time.
+    /// Returns what no two files share at the same time.
     pub fn key(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 
-    /// Whether both are of one file: an inode is used again, but not with the same birth time.
+    /// Returns whether both are of the same file: an inode is reused, but not with the same birth time.
     pub fn is_same_file(&self, other: &Self) -> bool {
         let is_another = |(one, other)| one != other;
         let was_made_anew = self.born.zip(other.born).is_some_and(is_another);
@@ -76,13 +77,13 @@ impl Stat {
     }
 }
 
-/// When the file was last written to; the Unix epoch where that is unknown.
+/// Returns when the file was last written to; the Unix epoch if that is unknown.
 pub fn modified(meta: &Metadata) -> Timestamp {
     let time = meta.modified().ok().and_then(|time| time.try_into().ok());
     time.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Whether a change right after `now` could leave this time of the last change as it is.
+/// Returns whether a change right after `now` could leave this time of the last change as it is.
 pub fn is_racy(modified: Timestamp, now: Timestamp) -> bool {
     modified + CLOCK_STEP > now
 }

@@ -1,6 +1,6 @@
-//! The end of the log: what other rows say about the time around an alert. Rows are grouped while they
-//! are read, so that only their kinds and a few details are held. No checkpoint is read or moved here,
-//! and no row is taken for a wake again.
+//! The end of the log: what other rows say about the time around an alert. Rows are grouped as they
+//! are read, so that only their kinds and a few details are kept in memory. No checkpoint is read
+//! or moved here, and no row becomes a wake again.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -20,9 +20,9 @@ use crate::json;
 use crate::mask::Masker;
 use crate::text::{cut, label};
 
-/// How much is read of the log and of the generations before it.
+/// The most bytes that are read of the log and of the generations before it.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
-/// Rotated files that are compressed are read only up to this size; of their content this much.
+/// Compressed rotated files are read only up to this size, and only this much of their content.
 const MOST_COMPRESSED: u64 = 1024 * 1024;
 const MOST_INFLATED: u64 = 64 * 1024 * 1024;
 /// A longer row is only counted.
@@ -30,9 +30,9 @@ const LONGEST_ROW: usize = 1024 * 1024;
 
 /// The fields whose short strings tell rows of one seam apart.
 const KIND_FIELDS: [&str; 5] = ["tool_name", "action", "endpoint", "kind", "status"];
-/// The longest value, as it stands in the row, that counts as a short string.
+/// The longest value, as written in the row, that counts as a short string.
 const LONGEST_VALUE: usize = 80;
-/// Rows of further kinds are only counted.
+/// Rows of any further kinds are only counted.
 const MOST_KINDS: usize = 1_000;
 /// How many rows of a kind are kept, and how many bytes of their details.
 const ROWS_KEPT: usize = 3;
@@ -44,15 +44,14 @@ const MOST_RAW: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kind {
     pub seam: String,
-    /// `tool_name=get_state status=ok`, or nothing.
+    /// `tool_name=get_state status=ok`, or empty.
     pub fields: String,
-    /// The session of the investigation that the rows belong to (`probe:fly:service_unhealthy`), or
-    /// nothing.
+    /// The session of the investigation that the rows belong to (`probe:fly:service_unhealthy`), or empty.
     pub session: String,
     pub count: u64,
     pub first: Timestamp,
     pub last: Timestamp,
-    /// The newest rows, the oldest of them first: when, and the masked details as compact JSON.
+    /// The newest rows, the oldest of them first: the time, and the masked details as compact JSON.
     pub rows: Vec<(Timestamp, String)>,
 }
 
@@ -60,11 +59,11 @@ pub struct Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tail {
     pub window: RangeInclusive<Timestamp>,
-    /// The rarest first; of two as rare, the later one.
+    /// The rarest first; of equally rare kinds, the later one.
     pub kinds: Vec<Kind>,
-    /// Rows that were too long, or whose kind was one too many.
+    /// Rows that were too long, or of a kind beyond the limit.
     pub left_out: u64,
-    /// The oldest row's time, where the log before it was not read.
+    /// The oldest row's time, if the log before it was not read.
     pub cut_at: Option<Timestamp>,
 }
 
@@ -74,7 +73,7 @@ impl Tail {
         let from = *window.start();
         let mut grouping = Grouping::new(window, masker);
         let mut left = MOST_BYTES;
-        // What cannot be read is a matter of the look at the log.
+        // The look at the log reports what cannot be read.
         for file in files(log, Some(from)).unwrap_or_default() {
             if left > 0 && (file.is_plain() || file.stat.size <= MOST_COMPRESSED) {
                 let read = grouping.read(&file, left, u64::MAX).unwrap_or(0);
@@ -100,7 +99,7 @@ impl Tail {
 struct Grouping<'a> {
     window: RangeInclusive<Timestamp>,
     masker: Masker<'a>,
-    /// By seam, session and values as they stand in the rows.
+    /// By seam, session and values as written in the rows.
     kinds: HashMap<Vec<u8>, Kind>,
     left_out: u64,
     oldest: Option<Timestamp>,
@@ -125,7 +124,7 @@ impl<'a> Grouping<'a> {
             true => (size.saturating_sub(most), size),
             false => (0, end.min(MOST_INFLATED)),
         };
-        // From one byte before, so that a whole first line is not taken for the rest of one.
+        // From one byte earlier, so that a whole first line is not taken for the rest of one.
         let from = start.saturating_sub(1);
         let mut is_cut = start > 0;
         let mut content = file.read_from(from)?.take(end - from);
@@ -140,7 +139,7 @@ impl<'a> Grouping<'a> {
         Ok((end - start).saturating_sub(content.limit()))
     }
 
-    /// Adds a row that has a seam and a time. A torn one may have both; its details are nothing then.
+    /// Adds a row that has a seam and a time. A torn row may have both; its details are then empty.
     fn add(&mut self, line: &[u8]) -> Option<()> {
         let start = memchr::memchr(b'{', line)?;
         let names = ["seam", "emitted_at", "details", "caller_session_id"];
@@ -192,10 +191,10 @@ impl<'a> Grouping<'a> {
         kind.count += 1;
         kind.first = kind.first.min(at);
         kind.last = kind.last.max(at);
-        // A row of the same time comes after those that stand before it in the log.
+        // A row with the same time comes after those before it in the log.
         let place = kind.rows.partition_point(|(other, _)| *other <= at);
         if place > 0 || kind.rows.len() < ROWS_KEPT {
-            // Most are pushed out again, so only those are masked at once that would take much memory.
+            // Most are pushed out again, so only those that would take much memory are masked now.
             let kept = match details.len() {
                 ..=MOST_RAW => String::from_utf8_lossy(details).into_owned(),
                 _ => self.masker.details(details, MOST_DETAILS),

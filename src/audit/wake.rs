@@ -8,24 +8,24 @@ use crate::json;
 use crate::secret::{Secret, masked as masked_text};
 use crate::text::label;
 
-/// A probe's call for a person, every field usable as it stands.
+/// A probe's call for a person, with every field usable as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Wake {
-    /// As `category` and `severity`, no control characters and at most 200 characters, once it went
-    /// through [`Wake::masked`].
+    /// Like `category` and `severity`, no control characters and at most 200 characters, once it
+    /// has been through [`Wake::masked`].
     pub probe: String,
     pub category: String,
     pub severity: String,
-    /// Any text of any length, as `detail` and `envelope_fix_name`.
+    /// Any text of any length, like `detail` and `envelope_fix_name`.
     pub title: String,
     pub detail: String,
-    /// Compact JSON of any length; `{}` where the row has none.
+    /// Compact JSON of any length; `{}` if the row has none.
     pub snapshot_details: String,
     pub envelope_enabled: bool,
     pub envelope_fix_name: String,
-    /// As the row has it, where that is an RFC 3339 time.
+    /// As the row has it, if that is an RFC 3339 time.
     pub emitted_at: Option<String>,
-    /// Where the four texts are, where they are too long for the state: here they are cut short.
+    /// Where the four texts are stored if they are too long for the state; here they are then cut short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
 }
@@ -38,20 +38,20 @@ pub struct Stored {
     pub length: usize,
 }
 
-/// A row that says that a service is well again.
+/// A row that says a service is healthy again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovery {
-    /// As `category`, no control characters and at most 200 characters, once it went through
+    /// Like `category`, no control characters and at most 200 characters, once it has been through
     /// [`Recovery::masked`].
     pub probe: String,
-    /// `None` is every category of the probe.
+    /// `None` means every category of the probe.
     pub category: Option<String>,
-    /// Where the row says so.
+    /// When the row was emitted, if it says so.
     pub emitted_at: Option<jiff::Timestamp>,
 }
 
 impl Recovery {
-    /// As [`Wake::masked`].
+    /// Masks and cuts its names, as [`Wake::masked`] does.
     pub fn masked(self, secrets: &[Secret]) -> Self {
         let masked = |text| label(&masked_text(text, secrets));
         Self {
@@ -61,8 +61,8 @@ impl Recovery {
         }
     }
 
-    /// From the JSON text of the row's `emitted_at` and `details`; `None` where these do not say
-    /// that it ends wakes.
+    /// Reads the JSON text of the row's `emitted_at` and `details`; `None` if these do not say that
+    /// it ends wakes.
     pub(super) fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Option<Self> {
         let names = ["probe", "category", "ends"];
         let [probe, category, ends] = json::last_of(details?, names);
@@ -75,13 +75,13 @@ impl Recovery {
     }
 }
 
-/// The name under which the engine keeps a pair's investigations.
+/// Returns the name under which the engine keeps a pair's investigations.
 pub fn caller_session_id(probe: &str, category: &str) -> String {
     format!("probe:{probe}:{category}")
 }
 
 impl Wake {
-    /// When the probe raised the wake, where the row says so.
+    /// Returns when the probe raised the wake, if the row says so.
     pub fn raised_at(&self) -> Option<jiff::Timestamp> {
         self.emitted_at.as_deref()?.parse().ok()
     }
@@ -91,8 +91,8 @@ impl Wake {
         caller_session_id(&self.probe, &self.category)
     }
 
-    /// With the tokens masked that its texts may quote, and only then the names cut: half a token is
-    /// not known for one.
+    /// Masks the tokens that its texts may quote, and only then cuts the names: half a token would
+    /// not be recognised as one.
     pub fn masked(mut self, secrets: &[Secret]) -> Self {
         for text in [
             &mut self.probe,
@@ -118,14 +118,14 @@ impl Wake {
         self.stored = None;
     }
 
-    /// How many bytes its texts take.
+    /// Returns how many bytes its texts take.
     pub fn size(&self) -> usize {
         let texts = self.title.len() + self.detail.len() + self.snapshot_details.len();
         let own = texts + self.envelope_fix_name.len();
         self.stored.as_ref().map_or(own, |stored| stored.length)
     }
 
-    /// From the JSON text of the row's `emitted_at` and `details`.
+    /// Reads the JSON text of the row's `emitted_at` and `details`.
     pub(super) fn from_row(emitted_at: Option<&[u8]>, details: Option<&[u8]>) -> Self {
         let details = object_unless_null(details);
         let field = |name| {
@@ -152,7 +152,7 @@ impl Wake {
     }
 }
 
-/// What is missing or null counts as an empty object. `NaN` and the infinities are null.
+/// Returns an empty object if the value is missing or null. `NaN` and the infinities count as null.
 fn object_unless_null(raw: Option<&[u8]>) -> &[u8] {
     raw.filter(|raw| !is_null(raw)).unwrap_or(b"{}")
 }
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// The wake's six texts where each is this value in the row.
+    /// The wake's six texts if each is this value in the row.
     fn texts(value: &str) -> [String; 6] {
         let members = TEXTS.map(|name| format!(r#""{name}":{value}"#));
         let wake = wake_with_details(&format!("{{{}}}", members.join(",")));

@@ -1,6 +1,6 @@
-//! The events of the rows that are new, in the order in which they were written. The caller pulls
-//! them one by one, may stop at any of them, and commits the checkpoint, which then stands right
-//! after the last one that was pulled.
+//! The events of the new rows, in the order in which they were written. The caller pulls them one
+//! by one, may stop at any of them, and commits the checkpoint, which is then right after the last
+//! event pulled.
 
 use std::io;
 use std::ops::Range;
@@ -21,16 +21,16 @@ use super::proof::Proof;
 use super::row::{Event, Rows, SEAM, is_whole, read_rows};
 use super::stat::Stat;
 
-/// The first run looks for the last row in steps of this size.
+/// The first run searches backwards for the last row in steps of this many bytes.
 const BACKWARD_CHUNK: u64 = 64 * 1024;
 
 /// The new events, to be pulled.
 pub struct Wakes<'a> {
     checkpoint: &'a mut Checkpoint,
     now: Timestamp,
-    /// As they were before the look.
+    /// The generations as they were before the look.
     before: Vec<Generation>,
-    /// What is left of it.
+    /// What the look still has to read.
     view: View,
     reading: Option<Reading>,
     is_quiet: bool,
@@ -41,15 +41,15 @@ struct Reading {
     segment: Segment,
     file: LogFile,
     lines: Lines<Content>,
-    /// Nobody is to complete its last row any more.
+    /// Nobody will complete its last row any more.
     is_finished: bool,
-    /// Events of the line found last that were not pulled yet, and where in it the one is that was
-    /// pulled last.
+    /// Events of the line found last that were not pulled yet, and the position in that line of the
+    /// event pulled last.
     events: vec::IntoIter<(Event, Range<usize>)>,
     pulled: Range<usize>,
 }
 
-/// Looks at the log, and returns the events that are new.
+/// Looks at the log and returns the new events.
 pub fn look<'a>(log: &Path, checkpoint: &'a mut Checkpoint, now: Timestamp) -> Result<Wakes<'a>> {
     let view = view(log, checkpoint, now)?;
     Ok(Wakes::new(checkpoint, view, now))
@@ -73,9 +73,9 @@ pub fn read_file<'a>(path: &Path, checkpoint: &'a mut Checkpoint) -> Wakes<'a> {
 }
 
 impl Checkpoint {
-    /// Begins a log: every file that is there counts as read whole, but not the one at its path
-    /// where that is to be read. Each is read from its last row on; of a compressed one it need not
-    /// be known how much there is.
+    /// Begins a log: every file that exists counts as read whole, except the one at the log's path
+    /// if that is to be read. Each is read from its last row on; for a compressed file, the length
+    /// need not be known.
     pub fn begin(log: &Path, reads_current: bool, now: Timestamp) -> Result<Self> {
         let mut view = view(log, &Self::default(), now)?;
         let mut checkpoint = view.checkpoint.take().unwrap_or_default();
@@ -106,7 +106,7 @@ impl Checkpoint {
     }
 }
 
-/// The offset of the last line that has its `\n`, or 0. A compressed file counts as read whole.
+/// Returns the offset of the last line that ends in `\n`, or 0. A compressed file counts as read whole.
 fn last_row_in(segment: &Segment) -> io::Result<u64> {
     let file = LogFile::open_as(&segment.path, segment.is_current)?;
     if !file.is_plain() {
@@ -124,8 +124,7 @@ fn last_row_in(segment: &Segment) -> io::Result<u64> {
 }
 
 impl Segment {
-    /// Opens the file and its lines that were not read. Fails with `NotFound` where another file has
-    /// its name now.
+    /// Opens the file and its unread lines. Fails with `NotFound` if another file has its name now.
     pub(super) fn open(&self, table: &[Generation]) -> io::Result<(LogFile, Lines<Content>)> {
         let generation = &table[self.generation];
         let file = LogFile::open_as(&self.path, self.is_current)?;
@@ -133,7 +132,7 @@ impl Segment {
             true => generation.goes_on_in(&file)?,
             false => file.stat == generation.stat,
         };
-        // A replay begins with a generation that nothing is known of.
+        // A replay begins with a generation about which nothing is known.
         if !is_own && generation.stat != Stat::default() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -159,13 +158,13 @@ impl<'a> Wakes<'a> {
         }
     }
 
-    /// Warns of no malformed rows.
+    /// Turns off the warnings about rows that are malformed or may have been missed.
     pub fn quietly(mut self) -> Self {
         self.is_quiet = true;
         self
     }
 
-    /// What the look came to, up to the last event that was pulled.
+    /// Returns the summary of the look, up to the last event pulled.
     pub fn finish(mut self) -> Summary {
         self.settle();
         let mut summary = std::mem::take(&mut self.view.summary);
@@ -177,7 +176,7 @@ impl<'a> Wakes<'a> {
         summary
     }
 
-    /// Puts the checkpoint after what was pulled.
+    /// Moves the checkpoint to right after what was pulled.
     fn settle(&mut self) {
         let Some(reading) = self.reading.take() else {
             return;
@@ -203,7 +202,7 @@ impl<'a> Wakes<'a> {
         if !line.is_complete && !is_cut {
             generation.see(&file.path, &file.stat, file.is_plain(), self.now);
             let is_torn = !is_row && (line.overlong.is_some() || holds_seam(line.bytes));
-            // It is judged once nobody is to complete it any more.
+            // It is judged once nobody will complete it any more.
             let is_unjudged = is_torn && !reading.is_finished && generation.left_at.is_some();
             generation.status = match is_unjudged {
                 true => Status::Unread,
@@ -253,7 +252,7 @@ impl<'a> Wakes<'a> {
 }
 
 impl Summary {
-    /// Reads the line that was found last, and counts and warns of what is wrong with it.
+    /// Reads the line found last, and counts and warns about what is wrong with it.
     fn judge(&mut self, reading: &Reading, is_quiet: bool) -> Rows {
         let (segment, line) = (&reading.segment, reading.lines.line());
         let warn = |warning: String| {
@@ -304,7 +303,7 @@ fn holds_seam(line: &[u8]) -> bool {
     memmem::find(line, SEAM.as_bytes()).is_some()
 }
 
-/// Whether the line counts. A last row without its line end does where nobody is to complete it.
+/// Returns whether the line counts. A last row without its line end does if nobody will complete it.
 fn is_row(segment: &Segment, line: &Line) -> bool {
     line.is_complete || !segment.is_current && is_whole(line.bytes)
 }
@@ -312,13 +311,13 @@ fn is_row(segment: &Segment, line: &Line) -> bool {
 impl Iterator for Wakes<'_> {
     type Item = Result<Event>;
 
-    /// An error ends it. Nothing is moved past what was returned before.
+    /// Ends at an error. The checkpoint does not move past what was returned before it.
     fn next(&mut self) -> Option<Self::Item> {
         self.pull().map_or_else(
             |error| {
                 self.settle();
                 self.view.segments.clear();
-                // What was moved meanwhile is no error: the next look finds it.
+                // A file that was moved in the meantime is no error: the next look finds it.
                 let cause = error.downcast_ref::<io::Error>().map(io::Error::kind);
                 (cause != Some(io::ErrorKind::NotFound)).then_some(Err(error))
             },

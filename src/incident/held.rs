@@ -55,7 +55,7 @@ impl HeldCounts {
         *count = count.saturating_add_signed(number);
     }
 
-    /// Returns how many there were for any reason.
+    /// Returns how many there were in total.
     pub fn total(&self) -> u64 {
         let counts = [self.repeat, self.buffered, self.silenced, self.acknowledged];
         counts.into_iter().fold(0, u64::saturating_add)
@@ -74,7 +74,7 @@ impl HeldCounts {
 pub struct HeldBack {
     #[serde(flatten)]
     pub counts: HeldCounts,
-    /// When the newest of them was raised, or read where the row does not say.
+    /// When the newest of them was raised, or read if the row does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Timestamp>,
     /// The silence that held wakes back last.
@@ -83,7 +83,7 @@ pub struct HeldBack {
 }
 
 impl HeldBack {
-    /// Takes over what another one counted.
+    /// Takes over what the other one counted.
     pub fn merge(&mut self, other: Self) {
         self.counts.merge(other.counts);
         self.newest = self.newest.max(other.newest);

@@ -11,7 +11,7 @@ use crate::audit::wake::Wake;
 /// Beyond this many, the incident longest without a wake is forgotten.
 const MOST: usize = 10_000;
 
-/// One incident a pair, kept in the state as a list.
+/// One incident per pair, kept in the state as a list.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(from = "Vec<Incident>")]
 pub struct Incidents(BTreeMap<Pair, Incident>);
@@ -45,7 +45,7 @@ impl Incidents {
         incident.decide(wake, rules, silences, now)
     }
 
-    /// Decides again on the held-back wakes that are due, those read first first.
+    /// Decides again on the held-back wakes that are due, in the order in which they were read.
     pub fn decide_due(
         &mut self,
         rules: &Rules,
@@ -58,8 +58,8 @@ impl Incidents {
         due
     }
 
-    /// Forgets what no decision and no message needs again. Returns how many were forgotten only because
-    /// there are too many.
+    /// Forgets incidents that no decision and no message needs again. Returns how many were forgotten only
+    /// because there are too many.
     pub fn prune(&mut self, rules: &Rules, now: Timestamp) -> usize {
         self.0.retain(|_, one| !one.is_forgotten(rules, now));
         let more = self.0.len().saturating_sub(MOST);
@@ -82,7 +82,7 @@ impl Incidents {
         self.0.get_mut(pair)
     }
 
-    /// In the pairs' order.
+    /// Returns the incidents in the order of their pairs.
     pub fn iter(&self) -> impl Iterator<Item = &Incident> {
         self.0.values()
     }

@@ -1,6 +1,6 @@
-//! Incidents: what is wrong with one pair, from its first wake until it is over. Pure rules, no clock
-//! and no file: [`Incidents::decide`] takes a wake to a decision, [`Incidents::decide_due`] decides again
-//! on the held-back wakes whose window or silence has ended.
+//! Incidents: what is wrong with one pair, from its first wake until it is over. Pure rules, no clock and
+//! no file: [`Incidents::decide`] decides on a wake, [`Incidents::decide_due`] decides again on the
+//! held-back wakes whose window or silence has ended.
 
 mod held;
 mod incidents;
@@ -22,7 +22,8 @@ pub use silence::{Acknowledged, LONGEST, Scope, Silence};
 
 /// An incident without a wake for two windows, and at least this long, is over.
 const SHORTEST_INCIDENT: SignedDuration = SignedDuration::from_mins(20);
-/// How long an incident that is over is remembered: its recovery is announced, its rows are recognised.
+/// How long an incident that is over is remembered, so that its recovery is announced and its rows are
+/// recognised.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 /// How many rows of a pair are remembered, to recognise those that a log shipper sends again.
 const REMEMBERED_ROWS: usize = 8;
@@ -31,7 +32,7 @@ const MOST_TITLES: usize = 3;
 /// The window of a pair that is only counted (consecutive-required) while debounce is off.
 const COUNTING_WINDOW: SignedDuration = SignedDuration::from_secs(600);
 
-/// Whose wakes are repeats of each other.
+/// The probe and category of a wake; wakes of the same pair are repeats of each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Pair {
     pub probe: String,
@@ -104,7 +105,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The window after `backoff` dispatches in quick succession.
+    /// Returns the window after `backoff` dispatches in quick succession.
     fn window_after(&self, backoff: u32) -> SignedDuration {
         let base = self.window.as_secs_f64();
         let most = self.max_window.as_secs_f64().max(base);
@@ -112,12 +113,12 @@ impl Rules {
         SignedDuration::from_secs_f64(grown.min(most))
     }
 
-    /// How long after its last wake an incident is over.
+    /// Returns how long after its last wake an incident is over.
     fn incident_length(&self) -> SignedDuration {
         (self.window * 2).max(SHORTEST_INCIDENT)
     }
 
-    /// When the windows end that these dispatches of one pair open.
+    /// Returns when the windows that these dispatches of one pair open will end.
     pub fn window_ends(&self, dispatches: &[Timestamp]) -> Vec<Timestamp> {
         let mut incident = Incident::default();
         let end = |at: &Timestamp| {
@@ -141,14 +142,14 @@ pub enum Decision {
 pub struct Dispatch {
     /// The number of this alert in its incident, counted from 1.
     pub number: u64,
-    /// When the incident's first wake was raised, or read where the row does not say.
+    /// When the incident's first wake was raised, or read if the row does not say.
     pub since: Timestamp,
     /// The wakes counted towards consecutive-required, this one included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
 }
 
-/// So many wakes since the first of them.
+/// How many wakes there were since the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     pub count: u64,
@@ -162,7 +163,7 @@ pub struct Counted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRef {
     pub id: String,
-    /// Where it stands, once it was delivered.
+    /// Where it is, once it was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<Thread>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -182,16 +183,16 @@ impl MessageRef {
     }
 }
 
-/// What is known about one pair: its incident, and what outlives that. Times are of the run's clock,
-/// unless they say otherwise.
+/// What is known about one pair: its incident, and what outlives that. Times are by the run's clock, unless
+/// noted otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     pub pair: Pair,
-    /// When the first wake was raised, or read where the row does not say.
+    /// When the first wake was raised, or read if the row does not say.
     pub first_wake: Timestamp,
     /// When the last wake was read.
     pub last_wake: Timestamp,
-    /// When the newest wake was raised, or read where the row does not say.
+    /// When the newest wake was raised, or read if the row does not say.
     pub last_raised: Timestamp,
     /// How many wakes there were, those held back included.
     pub wakes: u64,
@@ -203,7 +204,7 @@ pub struct Incident {
     pub title: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// The titles of its earlier wakes where they differ, the newest last.
+    /// The titles of its earlier wakes if they differ, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub titles: Vec<String>,
     /// How many wakes were dispatched.
@@ -229,13 +230,13 @@ pub struct Incident {
     /// Counted towards consecutive-required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
-    /// The newest of the worst repeats, where it is worse than the last dispatched wake.
+    /// The newest of the worst repeats, if it is worse than the last dispatched wake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Held>,
     /// The newest wake that a silence or an acknowledgement holds back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silenced: Option<Held>,
-    /// When the acknowledgement was given that a more severe wake has ended.
+    /// When the acknowledgement that a more severe wake has ended was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack_over: Option<Timestamp>,
     /// The first message that was not given up, and the newest one.
@@ -246,7 +247,7 @@ pub struct Incident {
     /// When its recovery became known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Timestamp>,
-    /// When the pair was last seen healthy, by whoever saw it; outlives the incident.
+    /// When the pair was last seen healthy, no matter by whom; outlives the incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_at: Option<Timestamp>,
     /// The pair's last rows, 8 bytes each; outlive the incident.
@@ -275,8 +276,8 @@ impl Incident {
         self.judge(wake, rules, silences, now)
     }
 
-    /// Takes out a held-back wake that is due, where its window or what silenced it has ended, and decides on
-    /// it again: neither counts it nor begins another incident, and asks for no further wakes.
+    /// Takes out a held-back wake that is due because its window or what silenced it has ended, and decides
+    /// on it again. This neither counts it nor begins another incident, and needs no further wakes.
     fn decide_due(
         &mut self,
         rules: &Rules,
@@ -307,19 +308,19 @@ impl Incident {
         Some((held, decision))
     }
 
-    /// The held-back wakes that may be dispatched later.
+    /// Returns the held-back wakes that may be dispatched later.
     pub fn held_mut(&mut self) -> impl Iterator<Item = &mut Held> {
         let held = [&mut self.escalation, &mut self.silenced];
         held.into_iter().flatten()
     }
 
-    /// Takes out what was held back, for a message that says it.
+    /// Takes out what was held back, for a message that reports it.
     pub fn take_held_back(&mut self) -> HeldBack {
         self.held_mut().for_each(|held| held.is_said = true);
         std::mem::take(&mut self.held_back)
     }
 
-    /// Takes out what was held back, for an outcome row that says it.
+    /// Takes out what was held back, for an outcome row that reports it.
     pub fn take_unrecorded(&mut self) -> HeldCounts {
         self.held_mut().for_each(|held| held.is_recorded = true);
         std::mem::take(&mut self.unrecorded)
@@ -387,7 +388,7 @@ impl Incident {
     }
 
     fn hold_silenced(&mut self, wake: &Wake, reason: Reason, now: Timestamp) -> Decision {
-        // The newest one, but an escalation is not lost for it.
+        // Keeps the newest one, unless that would lose an escalation.
         let severity = Severity::of(wake);
         let is_escalation = |held: &Held| {
             let before = Severity::of(&held.wake);
@@ -430,7 +431,7 @@ impl Incident {
         self.last_dispatch = Some(now);
     }
 
-    /// Begins another incident of the same pair. Window, growth and known rows are the pair's and stay.
+    /// Begins another incident of the same pair. Window, growth and known rows belong to the pair and stay.
     fn begin(&mut self, wake: &Wake, now: Timestamp) {
         let raised = raised_at(wake, now);
         *self = Self {
@@ -466,8 +467,8 @@ impl Incident {
         }
     }
 
-    /// Whether a log shipper sent this row again: it is one of the pair's last, or from before the pair
-    /// was seen healthy.
+    /// Returns whether a log shipper sent this row again: it is one of the pair's last rows, or from before
+    /// the pair was seen healthy.
     fn has_seen(&self, wake: &Wake, row: Option<u64>) -> bool {
         let is_known = row.is_some_and(|row| self.rows.contains(&row));
         let raised = wake.raised_at();
@@ -481,19 +482,20 @@ impl Incident {
         within(now, last, window).then(|| last.checked_add(window).unwrap_or(Timestamp::MAX))
     }
 
-    /// Whether something is wrong with the pair, as far as is known.
+    /// Returns whether something is wrong with the pair, as far as is known.
     pub fn is_open(&self, rules: &Rules, now: Timestamp) -> bool {
         self.wakes > 0 && self.recovered.is_none() && !self.is_over(rules, now)
     }
 
-    /// Whether no wake came for so long that the incident has ended without a recovery.
+    /// Returns whether no wake has come for so long that the incident has ended without a recovery.
     pub fn is_over(&self, rules: &Rules, now: Timestamp) -> bool {
         let since = now.duration_since(self.last_wake);
         since >= rules.incident_length() && self.quiet_until(rules, now).is_none()
     }
 
-    /// Ends the incident. A window that has not grown ends with it. `healthy_at`: when the pair was seen
-    /// healthy, where that is known; a time in the future would hide the wakes that follow.
+    /// Ends the incident. A window that has not grown ends with it. `healthy_at` is when the pair was seen
+    /// healthy, if that is known; a time in the future is ignored, since it would hide the wakes that
+    /// follow.
     pub fn recover(&mut self, healthy_at: Option<Timestamp>, now: Timestamp) {
         self.recovered = Some(now);
         self.healthy_at = self.healthy_at.max(healthy_at.filter(|at| *at <= now));
@@ -512,13 +514,13 @@ impl Incident {
         self.last_dispatch?.checked_add(window).ok()
     }
 
-    /// Whether a held-back wake may have to be decided on again now: that depends on the silences.
+    /// Returns whether a held-back wake may have to be decided on again now, depending on the silences.
     pub fn may_be_due(&self, rules: &Rules, now: Timestamp) -> bool {
         let has_escalation = self.escalation.is_some();
         self.silenced.is_some() || has_escalation && self.quiet_until(rules, now).is_none()
     }
 
-    /// Whether nothing about the pair will be needed again.
+    /// Returns whether nothing about the pair will be needed again.
     pub fn is_forgotten(&self, rules: &Rules, now: Timestamp) -> bool {
         let window = rules.window_after(self.backoff);
         let live =
@@ -534,7 +536,7 @@ impl Incident {
     }
 }
 
-/// What tells a row from all others of its pair; `None` without a time of its own.
+/// Returns a hash that tells a row from all others of its pair; `None` if it has no time of its own.
 fn row_hash(wake: &Wake) -> Option<u64> {
     wake.raised_at()?;
     let time = wake.emitted_at.as_ref()?;
@@ -543,12 +545,12 @@ fn row_hash(wake: &Wake) -> Option<u64> {
     u64::from_str_radix(&hash[..16], 16).ok()
 }
 
-/// When a wake was raised, or read where the row does not say; a time in the future counts as now.
+/// Returns when a wake was raised, or `now` if the row does not say; a time in the future counts as now.
 fn raised_at(wake: &Wake, now: Timestamp) -> Timestamp {
     wake.raised_at().map_or(now, |at| at.min(now))
 }
 
-/// Forgets the oldest where there are more than `most`.
+/// Adds the newest item, and forgets the oldest if there are more than `most`.
 fn push_bounded<T>(list: &mut Vec<T>, newest: T, most: usize) {
     list.push(newest);
     list.drain(..list.len().saturating_sub(most));

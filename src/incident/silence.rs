@@ -1,5 +1,4 @@
-//! Silences: planned work, and what is known already; and acknowledgements, which are silences of one
-//! incident.
+//! Silences, for planned work and known problems; and acknowledgements, which are silences of one incident.
 
 use std::fmt;
 
@@ -29,7 +28,7 @@ impl Scope {
         }
     }
 
-    /// Whether probe or category is missing.
+    /// Returns whether the probe or category is missing.
     pub fn is_empty(&self) -> bool {
         let is_blank = |name: &String| name.trim().is_empty();
         match self {
@@ -79,7 +78,7 @@ pub struct Silence {
     pub until: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Of an acknowledgement: the incident.
+    /// The incident, if this is an acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledges: Option<Acknowledged>,
 }
@@ -92,7 +91,7 @@ pub struct Acknowledged {
     pub log: String,
     /// Which incident of the pair.
     pub first_wake: Timestamp,
-    /// Whether it was a reaction, and ends when that is taken away.
+    /// Whether it was given by a reaction, and ends when that is taken away.
     pub by_reaction: bool,
 }
 
@@ -105,21 +104,21 @@ pub struct SilenceNote {
 }
 
 impl Silence {
-    /// Whether its time is over. An end further ahead than it was set is a clock that was set back; by less
-    /// than a minute, it was only adjusted.
+    /// Returns whether its time is over. An end further ahead than it was set means that the clock was set
+    /// back; by less than a minute, it was only adjusted.
     pub fn is_over(&self, now: Timestamp) -> bool {
         let left = self.until.duration_since(now);
         let length = self.until.duration_since(self.since).min(LONGEST);
         left <= SignedDuration::ZERO || left > length + SignedDuration::from_mins(1)
     }
 
-    /// Whether it is about this incident, now or before.
+    /// Returns whether it is about this incident, whether or not it still holds.
     pub(super) fn is_about(&self, incident: &Incident) -> bool {
         let is_it = |one: &Acknowledged| one.first_wake == incident.first_wake;
         self.scope.covers(&incident.pair) && self.acknowledges.as_ref().is_none_or(is_it)
     }
 
-    /// Whether it holds this incident's wakes back.
+    /// Returns whether it holds back this incident's wakes.
     pub fn holds(&self, incident: &Incident, now: Timestamp) -> bool {
         let has_ended = self.acknowledges.is_some()
             && (incident.recovered.is_some() || incident.ack_over == Some(self.since));

@@ -1,4 +1,4 @@
-//! A folder beside the state with a file for each thing: created, read and removed one by one, each
+//! A folder beside the state with a file for each item: created, read and removed one by one, each
 //! atomically, and never rewritten.
 
 use std::fs::{self, DirBuilder};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{read_own, replace, sync_folder};
 
-/// What a file is called while it is written.
+/// The ending of a file's name while it is being written.
 const NEW: &str = ".new";
 
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ impl Folder {
         self.path.join(file)
     }
 
-    /// Writes a file whole, and the folder where it is missing. When this returns, the file is on the disk;
-    /// its name is once the folder is synced.
+    /// Writes a file whole, and creates the folder if it is missing. When this returns, the file is on
+    /// disk; its name is once the folder is synced.
     pub fn write(&self, file: &str, bytes: &[u8]) -> io::Result<()> {
         if !self.path.exists() {
             let mut builder = DirBuilder::new();
@@ -42,7 +42,7 @@ impl Folder {
         })
     }
 
-    /// Brings the names to the disk.
+    /// Syncs the names to disk.
     pub fn sync(&self) -> io::Result<()> {
         sync_folder(&self.path).map(drop)
     }
@@ -51,7 +51,7 @@ impl Folder {
         read_own(&self.path(file))
     }
 
-    /// Returns the names of all files, sorted; none where there is no folder.
+    /// Returns the names of all files, sorted; none if there is no folder.
     pub fn list(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
@@ -70,7 +70,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Removes a file; one that is gone already is no error.
+    /// Removes a file; it is no error if the file is already gone.
     pub fn remove(&self, file: &str) -> io::Result<()> {
         match fs::remove_file(self.path(file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

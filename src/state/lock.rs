@@ -21,10 +21,10 @@ use crate::terminal::Waiting;
 pub const FILE: &str = "state.lock";
 
 const POLL: Duration = Duration::from_millis(50);
-/// In bytes; more is no note of ours.
+/// In bytes; anything longer is not our note.
 const LONGEST_NOTE: usize = 16 * 1024;
 
-/// Held until it is dropped, or the process ends in whatever way.
+/// Held until it is dropped, or the process ends, however that happens.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -37,7 +37,7 @@ pub struct Lock {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Note {
-    /// When the last run began and ended, and its exit code; `None` where it has not ended.
+    /// When the last run began and ended, and its exit code; `None` if it has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub began: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,8 @@ pub struct Note {
     /// What that run said went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
-    /// Since when nothing was watched, and for how long in all, that no message has mentioned yet.
+    /// Since when nothing was watched, and for how long in total, as far as no message has mentioned it
+    /// yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unwatched_since: Option<Timestamp>,
     #[serde(skip_serializing_if = "is_default")]
@@ -60,7 +61,7 @@ pub struct Note {
     /// When reactions were last asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reactions_at: Option<Timestamp>,
-    /// When the heartbeat URL was last asked, and whether the run had ended well.
+    /// When the heartbeat URL was last requested, and whether the run had ended well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<(Timestamp, bool)>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -105,8 +106,8 @@ impl Lock {
         since.unwrap_or_default()
     }
 
-    /// Returns for how long nothing was watched that no message has mentioned: a gap longer than `patience`,
-    /// and those before it.
+    /// Returns for how long nothing was watched, as far as no message has mentioned it: a gap longer than
+    /// `patience`, and those before it.
     pub fn unwatched(&self, patience: SignedDuration, now: Timestamp) -> SignedDuration {
         let before = SignedDuration::from_secs(self.note.unwatched_seconds.into());
         let gap = Some(self.gap(now)).filter(|gap| *gap > patience);
@@ -140,7 +141,7 @@ impl Lock {
         self.write(unwatched)
     }
 
-    /// Writes over the line before, filled up with spaces where that was longer.
+    /// Overwrites the previous line, padded with spaces if that was longer.
     fn write(&mut self, unwatched: SignedDuration) -> io::Result<()> {
         let note = &mut self.note;
         note.unwatched_seconds = u32::try_from(unwatched.as_secs().max(0)).unwrap_or(u32::MAX);
@@ -163,7 +164,7 @@ pub fn note(state_dir: &Path) -> Option<Note> {
     read(&file.ok()?)
 }
 
-/// The first line; `None` where it is no note, as it is in a new file.
+/// Returns the first line; `None` if it is not a note, as in a new file.
 fn read(file: &File) -> Option<Note> {
     let mut bytes = vec![0; LONGEST_NOTE];
     let length = file.read_at(&mut bytes, 0).ok()?;
@@ -171,15 +172,15 @@ fn read(file: &File) -> Option<Note> {
     serde_json::from_slice(line).ok()
 }
 
-/// Waits until `pace` has passed since the last run began, so that runs that are started by each write
-/// to the log do not follow each other without a pause.
+/// Waits until `pace` has passed since the last run began, so that runs started by each write to the log do
+/// not follow each other without a pause.
 pub fn wait_for_pace(state_dir: &Path, pace: Duration) {
     if pace.is_zero() {
         return;
     }
     let left = || {
         let elapsed = Timestamp::now().duration_since(note(state_dir)?.began?);
-        // A negative time means that the clock was set back: then nothing is waited for.
+        // A negative time means that the clock was set back: then there is no wait.
         let left = pace.checked_sub(elapsed.try_into().ok()?)?;
         Some(left).filter(|left| !left.is_zero())
     };
@@ -188,8 +189,8 @@ pub fn wait_for_pace(state_dir: &Path, pace: Duration) {
     }
 }
 
-/// Whether a process holds the lock, from Linux's list of locks (proc_locks(5)); `None` if this system
-/// has no such list. To try the lock instead could make a run that starts now end with 75.
+/// Returns whether a process holds the lock, from Linux's list of locks (proc_locks(5)); `None` if this
+/// system has no such list. Trying the lock instead could make a run that starts now exit with 75.
 pub fn is_held(state_dir: &Path) -> Option<bool> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
     let path = state_dir.join(FILE);
@@ -204,7 +205,7 @@ pub fn is_held(state_dir: &Path) -> Option<bool> {
         let fields: Vec<_> = line.split_whitespace().collect();
         match fields[..] {
             [_, "FLOCK", _, _, process, file, ..] if file.ends_with(&inode) => {
-                // Some file systems have another device number here: then the process tells.
+                // Some file systems show another device number here: then look at the process.
                 file == identity || has_open(process, &path)
             }
             _ => false,
@@ -219,8 +220,8 @@ fn has_open(process: &str, path: &Path) -> bool {
     files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file == path))
 }
 
-/// Takes the lock unless it is held. `File` has methods of these names itself, so that fs2's are
-/// called by their full name.
+/// Takes the lock unless it is held. `File` has its own methods of these names, so fs2's are called by
+/// their full names.
 fn is_free(file: &File) -> io::Result<bool> {
     match fs2::FileExt::try_lock_exclusive(file) {
         Ok(()) => Ok(true),

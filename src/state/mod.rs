@@ -33,7 +33,7 @@ use text::{LONGEST, LONGEST_HELD, Long};
 const PROGRAM: &str = "probe-wake";
 const VERSION: u32 = 3;
 
-/// All that is remembered. A missing field has its default, so that one can be added.
+/// Everything that is remembered. A missing field takes its default, so that fields can be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     program: String,
@@ -48,41 +48,41 @@ pub struct State {
     pub outbox: Outbox,
     #[serde(default)]
     pub slack: SlackState,
-    /// The fallback command has failed, and is not run again before a time.
+    /// The fallback command has failed, and is not run again until this pause ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Pause>,
-    /// When the engine was asked within the last hour, where that is limited.
+    /// When the engine was asked within the last hour, if that is limited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Timestamp>,
-    /// The last question that brought no diagnosis, until one does.
+    /// The last question that got no diagnosis, until one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<EngineFailure>,
     #[serde(default)]
     pub counters: Counters,
 }
 
-/// What is remembered of one audit log.
+/// What is remembered about one audit log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogState {
     pub checkpoint: Checkpoint,
     #[serde(default)]
     pub incidents: Incidents,
-    /// How many wakes each silence held back, by its file.
+    /// How many wakes each silence held back, by the silence's file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     silenced: BTreeMap<String, HeldBackBy>,
     #[serde(default)]
     pub quiet: Quiet,
 }
 
-/// When the log had new rows last, by the run's clock.
+/// When the log last had new rows, by the run's clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Quiet {
-    /// When a row was read last, or since when one is waited for.
+    /// When a row was last read, or since when one has been awaited.
     pub since: Timestamp,
     /// Whether a row was read at that time.
     pub is_row: bool,
-    /// Rows of our own in the log, which are not read yet.
+    /// How many of our own rows in the log have not been read yet.
     #[serde(skip_serializing_if = "is_default")]
     pub own_rows: u64,
     /// The notice that nothing was heard, and when it was made.
@@ -102,8 +102,8 @@ pub struct SlackState {
     /// Slack or the settings were at fault: until then only messages that were never tried are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Timestamp>,
-    /// The message that was sent last to see whether Slack is well after an unknown answer, and when one
-    /// that had never failed was taken for that.
+    /// The message last sent to see whether Slack works after an unknown answer, and when a message that
+    /// had never failed was last used for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witness: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ pub struct EngineFailure {
     pub at: Timestamp,
     pub caller_session_id: String,
     pub reason: String,
-    /// The peer's own words, or what the connection died of.
+    /// The peer's own words, or why the connection failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// How many questions in a row have failed.
@@ -136,7 +136,7 @@ pub struct Counters {
     /// Tries that left a message queued.
     pub failed: u64,
     pub undelivered: u64,
-    /// Questions to the engine, by a closed set of words for what came of them.
+    /// Questions to the engine, by what came of them, in a closed set of words.
     pub engine_calls: BTreeMap<String, u64>,
 }
 
@@ -157,7 +157,7 @@ impl Default for State {
     }
 }
 
-/// Why a state file cannot be used, and what helps.
+/// Why a state file cannot be used, and what to do about it.
 type Unusable = (Error, &'static str);
 
 const RESET: &str = "nothing was touched; 'probe-wake state reset' sets it aside and starts anew";
@@ -192,7 +192,7 @@ fn parse(bytes: &[u8]) -> Result<State, Unusable> {
 }
 
 impl State {
-    /// The part of the state that belongs to one audit log; `None` before its first run.
+    /// Returns the part of the state that belongs to one audit log; `None` before its first run.
     pub fn log(&self, log: &Path) -> Option<&LogState> {
         self.logs.get(&self.log_key(log))
     }
@@ -212,7 +212,7 @@ impl State {
         self.logs.insert(self.log_key(log), kept);
     }
 
-    /// Returns the name under which a log is kept, perhaps by another spelling of its path.
+    /// Returns the name under which a log is kept, perhaps with another spelling of its path.
     pub fn log_key(&self, log: &Path) -> String {
         let logs = self.logs.iter().map(|(key, kept)| (key, &kept.checkpoint));
         known_key(log, logs).map_or_else(|| log_key(log), String::clone)
@@ -227,8 +227,8 @@ impl State {
         self.outbox.remove(self.position(id)?)
     }
 
-    /// Tells everything that waits for a message where it stands. `None`: it was given up, and the caller
-    /// changes what follows it in the outbox.
+    /// Tells everything that waits for a message where the message is now. `None`: it was given up, and the
+    /// caller changes what follows it in the outbox.
     pub fn settle(&mut self, id: &str, place: Option<&Place>) {
         let after = Place::After(id.to_owned());
         if let Some(place) = place {
@@ -272,7 +272,7 @@ impl State {
         }
     }
 
-    /// Everything that can be too long for the state.
+    /// Returns everything that can be too long for the state.
     fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
         let queued = self.queue.iter_mut().flat_map(|one| &mut one.alerts);
         let queued = queued.map(|alert| Long::Wake(&mut alert.wake, LONGEST));

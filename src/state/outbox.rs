@@ -20,11 +20,11 @@ use crate::text::serialize_time;
 /// In the order in which the messages were queued.
 pub type Outbox = VecDeque<Message>;
 
-/// With so many messages, or so many bytes of them, no more rows are read.
+/// Once there are this many messages, or this many bytes of them, no more rows are read.
 const MOST_MESSAGES: usize = 2_000;
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 
-/// Parts beyond this one are sent last.
+/// Parts beyond this number are sent last.
 const MOST_PARTS_AT_ONCE: u32 = 10;
 
 pub fn is_full(outbox: &Outbox) -> bool {
@@ -36,7 +36,7 @@ pub fn is_full(outbox: &Outbox) -> bool {
 pub struct Message {
     /// Also its file's name in `undelivered/`.
     pub id: String,
-    /// Of the investigation; `None` for what belongs to none.
+    /// The id of its investigation; `None` if it belongs to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub investigation: Option<String>,
     /// The key of the audit log that it is about.
@@ -49,7 +49,7 @@ pub struct Message {
     /// For how many seconds nothing was watched before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwatched: Option<i64>,
-    /// The text as it was sent, once that may have reached Slack.
+    /// The text as it was sent, once it may have reached Slack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fixed: Option<Fixed>,
     /// A text that was dropped may have reached Slack.
@@ -61,27 +61,27 @@ pub struct Message {
     /// Whether Slack has refused it or left its answer unknown.
     #[serde(default, skip_serializing_if = "is_default")]
     pub has_failed: bool,
-    /// How often it failed while Slack took another message, and when that was counted last.
+    /// How often it failed while Slack took another message, and when that was last counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub faults: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_at: Option<Timestamp>,
-    /// The next try of a message whose answer stayed unknown.
+    /// Delays the next try of a message whose answer stayed unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
     /// Why it is still here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Whether the fallback command got it; `None` where it was not tried.
+    /// Whether the fallback command got it; `None` if it was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOver>,
-    /// Why it has to go to `undelivered/`, where that could not be written yet.
+    /// Why it has to go to `undelivered/`, if that could not be written yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<String>,
-    /// It was taken back from `undelivered/`, where its file may still lie.
+    /// It was taken back from `undelivered/`, where its file may still be.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_retried: bool,
-    /// Its outcome row is missing.
+    /// Its outcome row, while that is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
     /// Its outcome row says that it was not sent.
@@ -93,14 +93,14 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
-    /// Alerts with their diagnosis or the reason why there is none.
+    /// Alerts with their diagnosis or the reason there is none.
     Alert {
         alerts: Vec<Alert>,
         outcome: Outcome,
     },
     /// Alerts whose investigation is pending.
     Announcement { alerts: Vec<Alert> },
-    /// What was announced.
+    /// The result for alerts that were announced.
     Result {
         alerts: Vec<Alert>,
         outcome: Outcome,
@@ -109,13 +109,13 @@ pub enum Content {
         alert: Box<Alert>,
         healthy_at: Timestamp,
     },
-    /// No row was read since then; the log by its file's name.
+    /// No row has been read since then; the log is given by its file's name.
     Quiet { log: String, since: Timestamp },
     /// A row was read again.
     HeardAgain { log: String, at: Timestamp },
 }
 
-/// What an investigation came to.
+/// How an investigation ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -142,7 +142,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// In the thread of a message.
+    /// Returns the place in the thread of a message.
     pub fn of(message: &MessageRef) -> Self {
         match (&message.thread, message.delivered) {
             (Some(thread), _) => Self::Thread(thread.clone()),
@@ -152,13 +152,13 @@ impl Place {
     }
 }
 
-/// A text that may have reached Slack, in part or whole. Lengths are in bytes.
+/// A text that may have reached Slack, in part or in whole. Lengths are in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fixed {
     pub text: Text,
-    /// Where a new part begins, however short the one before is; the text's length where none does.
+    /// Where a new part begins, however short the one before it is; the text's length if none does.
     pub further: usize,
-    /// How much of it Slack took, in how many parts.
+    /// How much of it Slack took, and in how many parts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sent: usize,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -171,11 +171,11 @@ pub struct Fixed {
     pub thread: Option<Thread>,
 }
 
-/// A message that is not tried again before a time.
+/// Something that is not tried again before a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     pub until: Timestamp,
-    /// How many pauses there were, this one included.
+    /// How many pauses there were, including this one.
     pub count: u32,
 }
 
@@ -186,10 +186,10 @@ pub struct PromptSize {
     pub runbook: usize,
 }
 
-/// A message's way to the fallback command.
+/// How far handing a message over to the fallback command has got.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandOver {
-    /// How often it was begun, and its end is not known; 0 once it has failed.
+    /// How often it was begun without a known end; 0 once it has failed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unended: u32,
     /// When the command took it.
@@ -219,7 +219,7 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Pause {
-    /// The pause after `before`.
+    /// Returns the pause after `before`.
     pub fn after(before: Option<&Self>, now: Timestamp) -> Self {
         let count = before.map_or(0, |pause| pause.count);
         let length = (FIRST_PAUSE * (1 << count.min(10))).min(LONGEST_PAUSE);
@@ -229,7 +229,8 @@ impl Pause {
         }
     }
 
-    /// An end further ahead than any pause is a clock that was set back.
+    /// Returns whether the pause has not ended. An end further ahead than any pause means that the clock
+    /// was set back.
     pub fn holds(&self, now: Timestamp) -> bool {
         let left = self.until.duration_since(now);
         left > SignedDuration::ZERO && left <= LONGEST_PAUSE
@@ -282,7 +283,7 @@ impl Content {
         }
     }
 
-    /// Everything in it that can be too long for the state.
+    /// Returns everything in it that can be too long for the state.
     fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
         let (alerts, outcome) = self.parts_mut();
         let wakes = alerts
@@ -294,19 +295,19 @@ impl Content {
         }))
     }
 
-    /// Takes in the texts that lie in files of their own.
+    /// Loads the texts that are stored in files of their own.
     pub fn load_texts(&mut self, folder: &Folder) {
         self.long().for_each(|long| long.load(folder));
     }
 
-    /// Says nothing about what the investigation came to.
+    /// Leaves out the outcome of the investigation.
     pub fn leave_unsaid(&mut self) {
         if let (_, Some(outcome)) = self.parts_mut() {
             *outcome = Outcome::Unsaid;
         }
     }
 
-    /// Whether it tells the operator of alerts.
+    /// Returns whether it informs the operator of alerts.
     pub fn is_alert(&self) -> bool {
         matches!(self, Self::Alert { .. } | Self::Announcement { .. })
     }
@@ -353,7 +354,7 @@ impl Message {
         Severity::named(&self.subject().severity)
     }
 
-    /// Since when the operator could have heard of it.
+    /// Returns since when the operator could have heard of it.
     pub fn waiting_since(&self) -> Timestamp {
         let alerts = self.content.alerts().iter();
         let dispatched = alerts.map(|alert| alert.dispatched_at);
@@ -364,29 +365,30 @@ impl Message {
         self.fixed.as_ref().map_or(0, |fixed| fixed.parts)
     }
 
-    /// Whether a request may have delivered what comes next.
+    /// Returns whether a request may already have delivered what comes next.
     pub fn may_be_repeat(&self) -> bool {
         let fixed = self.fixed.as_ref();
         fixed.is_some_and(|fixed| fixed.reach > fixed.sent)
     }
 
-    /// Whether it stands in a thread, or is to.
+    /// Returns whether it is in a thread, or is to be.
     pub fn is_reply(&self) -> bool {
         self.place != Place::TopLevel
     }
 
-    /// Whether nothing of it was delivered, and the operator hears of an alert by it for the first time.
+    /// Returns whether nothing of it was delivered, and it is the first that the operator hears of an
+    /// alert.
     pub fn is_first_word(&self) -> bool {
         let is_notice = matches!(self.content, Content::Quiet { .. });
         self.parts() == 0 && (self.content.is_alert() || is_notice)
     }
 
-    /// Whether its next part is sent after everything else.
+    /// Returns whether its next part is sent after everything else.
     pub fn is_long(&self) -> bool {
         self.parts() >= MOST_PARTS_AT_ONCE
     }
 
-    /// The thread that its next part goes into.
+    /// Returns the thread that its next part goes into.
     pub fn thread(&self) -> Option<&Thread> {
         match (&self.fixed, &self.place) {
             (Some(fixed), _) if fixed.parts > 0 => fixed.thread.as_ref(),
@@ -395,8 +397,8 @@ impl Message {
         }
     }
 
-    /// Takes it back from `undelivered/`: it waits from now on, and stands at the top level. Whether it may
-    /// have been delivered is as it was.
+    /// Takes it back from `undelivered/`: it waits from now on, and goes to the top level. Whether it may
+    /// have been delivered stays as it was.
     pub fn retry(&mut self, now: Timestamp) {
         self.queued_at = now;
         self.was_tried = false;
@@ -413,14 +415,15 @@ impl Message {
         self.make_text_anew();
     }
 
-    /// Marks it to go to `undelivered/`. A fallback command that has failed with it gets it once more before that.
+    /// Marks it to go to `undelivered/`. If the fallback command has failed with it, the command gets it
+    /// once more first.
     pub fn give_up(&mut self, cause: String) {
         self.given_up = Some(cause);
         let has_failed = |one: &mut HandOver| one.unended == 0 && one.done.is_none();
         self.hand_over.take_if(has_failed);
     }
 
-    /// The thread is gone: what is left goes to the top level.
+    /// Sends what is left to the top level, since the thread is gone.
     pub fn leave_thread(&mut self) {
         match &mut self.fixed {
             Some(fixed) if fixed.parts > 0 => fixed.thread = None,
@@ -428,13 +431,13 @@ impl Message {
         }
     }
 
-    /// Forgets a text of which surely nothing reached Slack: it is made anew with the next try.
+    /// Forgets a text if surely nothing of it reached Slack: the next try makes it from scratch.
     pub fn unfix(&mut self) {
         let is_unsent = |fixed: &Fixed| fixed.sent == 0 && fixed.reach == 0;
         self.fixed = self.fixed.take().filter(|fixed| !is_unsent(fixed));
     }
 
-    /// The texts that can be long, besides those of its wakes.
+    /// Returns the texts that can be long, besides those of its wakes.
     pub fn texts(&self) -> impl Iterator<Item = &Text> {
         let fixed = self.fixed.as_ref().map(|fixed| &fixed.text);
         let diagnosis = match self.content.outcome() {
@@ -444,14 +447,14 @@ impl Message {
         fixed.into_iter().chain(diagnosis)
     }
 
-    /// Everything in it that can be too long for the state.
+    /// Returns everything in it that can be too long for the state.
     pub(super) fn long(&mut self) -> impl Iterator<Item = Long<'_>> {
         let fixed = self.fixed.as_mut();
         let fixed = fixed.map(|fixed| Long::Text(&mut fixed.text));
         fixed.into_iter().chain(self.content.long())
     }
 
-    /// About how many bytes it holds.
+    /// Returns about how many bytes it holds.
     pub fn size(&self) -> usize {
         let wakes = self.content.alerts().iter().map(|alert| alert.wake.size());
         wakes.sum::<usize>() + self.texts().map(Text::len).sum::<usize>()

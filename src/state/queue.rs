@@ -1,5 +1,5 @@
-//! The queue: investigations that have not ended. A dispatched wake lies here, whole, from the commit that
-//! moves the checkpoint past its row until the commit that puts its result into the outbox, so that
+//! The queue: investigations that have not ended. A dispatched wake is kept here, whole, from the commit
+//! that moves the checkpoint past its row until the commit that puts its result into the outbox, so that
 //! nothing after that first commit needs the audit log.
 
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ pub struct Investigation {
     /// How many runs have begun it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attempts: u32,
-    /// One, or those of a digest.
+    /// One alert, or those of a digest.
     pub alerts: Vec<Alert>,
     pub stage: Stage,
 }
@@ -42,12 +42,12 @@ pub struct Alert {
     /// What was held back before its message was sent.
     #[serde(default, skip_serializing_if = "is_default")]
     pub held_back: HeldBack,
-    /// When its pair was seen healthy again, before its message was made: that is said after it.
+    /// When its pair was seen healthy again, before its message was made: the recovery is sent after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Timestamp>,
 }
 
-/// What the operator has heard of an investigation.
+/// What the operator has been sent about an investigation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -60,10 +60,10 @@ pub enum Stage {
     Retrying(Retry),
 }
 
-/// The tries of a late diagnosis.
+/// The tries for a late diagnosis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
-    /// Where the diagnosis goes; `None` where the fallback was given up.
+    /// Where the diagnosis goes; `None` if the fallback was given up.
     pub place: Option<Place>,
     pub asked_at: Timestamp,
     /// Tries since the fallback.
@@ -71,12 +71,12 @@ pub struct Retry {
     pub until: Timestamp,
 }
 
-/// The most tries of a late diagnosis.
+/// The most tries for a late diagnosis.
 const MOST_TRIES: u32 = 6;
 
 impl Retry {
-    /// Whether the engine is asked again now: 1, 2, 4, ... minutes after the last question. A question in
-    /// the future is a clock that was set back.
+    /// Returns whether to ask the engine again now: 1, 2, 4, ... minutes after the last question. A
+    /// question in the future means that the clock was set back.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let pause = SignedDuration::from_mins(1 << self.tries.min(10));
         !within(now, self.asked_at, pause)
@@ -87,7 +87,7 @@ impl Retry {
     }
 }
 
-/// Whom an investigation or a message is about: a pair, or all wakes of a digest.
+/// What an investigation or a message is about: a pair, or all wakes of a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     pub probe: String,
@@ -114,7 +114,7 @@ impl Subject {
     }
 }
 
-/// The wake that stands for all: the most severe one, the first among equals.
+/// Returns the wake that stands for all: the most severe one, the first among equals.
 pub fn main_wake(alerts: &[Alert]) -> &Wake {
     let mut main = &alerts[0].wake;
     for Alert { wake, .. } in alerts {
@@ -138,7 +138,7 @@ impl Investigation {
         self.stage == Stage::New
     }
 
-    /// Whether its facts are sent and its result is pending.
+    /// Returns whether its facts are sent and its result is pending.
     pub fn is_pending(&self) -> bool {
         matches!(self.stage, Stage::Announced(_))
     }
@@ -150,13 +150,13 @@ impl Investigation {
         }
     }
 
-    /// Whether one of its wakes is of this pair.
+    /// Returns whether one of its wakes is of this pair.
     pub fn is_of(&self, log: &str, pair: &Pair) -> bool {
         let mut alerts = self.alerts.iter();
         self.log == log && alerts.any(|alert| Pair::of(&alert.wake) == *pair)
     }
 
-    /// About how many bytes its wakes take.
+    /// Returns about how many bytes its wakes take.
     pub fn size(&self) -> usize {
         self.alerts.iter().map(|alert| alert.wake.size()).sum()
     }

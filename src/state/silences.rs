@@ -13,7 +13,7 @@ use crate::logger::{SILENCE, warn_lasting};
 
 pub const FOLDER: &str = "silences";
 
-/// Returns all silences that can be read, those that are over among them. Others are warned of.
+/// Returns all silences that can be read, including those that are over. Warns about the others.
 pub fn list(store: &Store) -> Vec<Silence> {
     let folder = store.silences();
     let files = folder.list().unwrap_or_else(|error| {
@@ -36,7 +36,7 @@ pub fn list(store: &Store) -> Vec<Silence> {
     silences.collect()
 }
 
-/// Writes a silence in place of one of the same pair.
+/// Writes a silence, replacing an earlier one for the same scope.
 pub fn put(store: &Store, silence: &Silence) -> Result<()> {
     let (folder, file) = (store.silences(), file(silence));
     let failed = || format!("cannot write {}", folder.path(&file).display());
@@ -45,8 +45,8 @@ pub fn put(store: &Store, silence: &Silence) -> Result<()> {
     folder.sync().with_context(failed)
 }
 
-/// Removes a silence that is over, unless a new one has taken its place. A failure is a warning: it is over
-/// all the same.
+/// Removes a silence that is over, unless a new one has taken its place. A failure is only a warning: the
+/// silence is over all the same.
 pub fn remove(store: &Store, silence: &Silence) {
     let (folder, file) = (store.silences(), file(silence));
     let is_it =
@@ -62,7 +62,7 @@ pub fn remove(store: &Store, silence: &Silence) {
 /// How many wakes a silence has held back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldBackBy {
-    /// When the silence began: one that was put in its place has none yet.
+    /// When the silence began: a silence that replaces it has held back none yet.
     since: Timestamp,
     wakes: u64,
 }
@@ -83,7 +83,7 @@ impl LogState {
         self.silenced.insert(file(silence), held);
     }
 
-    /// Forgets the counts of silences that are not there any more.
+    /// Forgets the counts of silences that no longer exist.
     pub fn forget_held_back_by_others(&mut self, silences: &[Silence]) {
         let files: Vec<_> = silences.iter().map(file).collect();
         self.silenced.retain(|name, _| files.contains(name));
@@ -91,7 +91,7 @@ impl LogState {
 }
 
 fn file(silence: &Silence) -> String {
-    // Two logs may have incidents of one pair.
+    // Two logs may have incidents of the same pair.
     let log = silence.acknowledges.as_ref().map(|one| &one.log);
     let kind = match log {
         Some(_) => "ack",

@@ -21,14 +21,14 @@ const TEXTS: &str = "texts";
 /// The state before the last reset.
 const OLD_FILE: &str = "state.json.old";
 
-/// What helps where the state cannot be read at all, of which nothing is known then.
+/// What to do if the state cannot be read at all, so that nothing is known about it.
 const READ: &str =
     "nothing was touched; once the user of the runs can read it (chown, chmod 600), run again";
 
 /// Large enough that the state of an ordinary day is one write.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// What a commit must outlive, the least first.
+/// What a commit must survive, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// Only the checkpoint moved: if that is lost, rows that needed nothing are read again.
@@ -45,7 +45,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The folder as it is; for commands that only look.
+    /// Takes the folder as it is; for commands that only look.
     pub fn at(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -53,7 +53,7 @@ impl Store {
         }
     }
 
-    /// Makes the folder where it is missing, for its owner alone.
+    /// Creates the folder if it is missing, for its owner alone.
     pub fn create(dir: &Path) -> Result<Self, Problem> {
         DirBuilder::new()
             .recursive(true)
@@ -65,8 +65,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the folder and those in it are this user's and nobody else can write them; what is not there
-    /// is fine.
+    /// Checks that the folder and those in it belong to this user and that nobody else can write to them; a
+    /// missing folder is fine.
     pub fn check(&self) -> Result<(), Problem> {
         let check = |dir: &Path, meta: io::Result<Metadata>| match meta {
             Ok(meta) if meta.is_symlink() => {
@@ -80,7 +80,7 @@ impl Store {
         let mut checked = check(&self.dir, fs::metadata(&self.dir));
         for name in [TEXTS, super::undelivered::FOLDER, super::silences::FOLDER] {
             let dir = self.path(name);
-            // The folders in it are no links.
+            // The folders in it must not be links.
             checked = checked.and_then(|()| check(&dir, fs::symlink_metadata(&dir)));
         }
         checked.map_err(|error| {
@@ -95,7 +95,7 @@ impl Store {
         self.dir.join(file)
     }
 
-    /// The folder of the long texts.
+    /// Returns the folder of the long texts.
     pub fn texts(&self) -> &Folder {
         &self.texts.folder
     }
@@ -104,7 +104,7 @@ impl Store {
         Folder::new(&self.dir, super::undelivered::FOLDER)
     }
 
-    /// The state, or a new one where there is none yet.
+    /// Returns the state, or a new one if there is none yet.
     pub fn load(&mut self) -> Result<State, Problem> {
         self.check()?;
         let path = self.path(FILE);
@@ -121,9 +121,9 @@ impl Store {
         Ok(state)
     }
 
-    /// Replaces the state file whole. When this returns, the state is on the disk; when it fails,
-    /// the old one still is. Long texts are moved into files of their own before, and those that the state
-    /// no longer names are removed after.
+    /// Replaces the state file whole. When this returns, the state is on disk; when it fails, the old one
+    /// still is. Long texts are moved into files of their own first, and those that the state no longer
+    /// names are removed afterwards.
     pub fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()> {
         let committed = self.try_commit(state, durability);
         committed.with_context(|| format!("cannot commit {}", self.path(FILE).display()))?;
@@ -151,14 +151,14 @@ impl Store {
         }
     }
 
-    /// Removes long texts that the state does not name: a run was killed before its commit.
+    /// Removes long texts that the state does not name, left by a run that was killed before its commit.
     pub fn sweep(&mut self, state: &mut State) {
         let there = self.texts().list().unwrap_or_default();
         self.texts.files.extend(there);
         self.texts.remove_all_but(&state.texts());
     }
 
-    /// Keeps the state file as it is beside the one that a reset makes.
+    /// Keeps the state file as it is beside the new one that a reset makes.
     pub fn keep_old(&self) -> Result<()> {
         let old = self.path(OLD_FILE);
         match read_own(&self.path(FILE)) {

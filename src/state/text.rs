@@ -1,6 +1,6 @@
-//! Long texts: each is written once, into a file of its own in `texts/`, before the commit that names
-//! it, and removed after the commit that drops it. A file is called by the hash of its content, so that
-//! a text that the state names twice is stored once.
+//! Long texts: each is written once, into a file of its own in `texts/`, before the commit that names it,
+//! and removed after the commit that drops it. A file is named by the hash of its content, so that a text
+//! that the state names twice is stored once.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use crate::audit::proof::sha256;
 use crate::audit::wake::{Stored, Wake};
 use crate::text::short;
 
-/// Longer texts, in bytes, are not kept in the state itself.
+/// Texts longer than this, in bytes, are not kept in the state itself.
 pub(super) const LONGEST: usize = 64 * 1024;
 /// The same for a wake that is held back and may be dispatched later: there can be thousands of them.
 pub(super) const LONGEST_HELD: usize = 2 * 1024;
@@ -34,7 +34,7 @@ impl From<String> for Text {
 }
 
 impl Text {
-    /// In bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Here(text) => text.len(),
@@ -42,7 +42,7 @@ impl Text {
         }
     }
 
-    /// Returns the whole text, or one that says that it is lost.
+    /// Returns the whole text, or a note that it is lost.
     pub fn load(&self, folder: &Folder) -> Cow<'_, str> {
         match self {
             Self::Here(text) => Cow::Borrowed(text),
@@ -53,7 +53,7 @@ impl Text {
         }
     }
 
-    /// Returns a text that was loaded.
+    /// Returns a text that was loaded; empty if it was not.
     pub fn here(&self) -> &str {
         match self {
             Self::Here(text) => text,
@@ -64,13 +64,13 @@ impl Text {
 
 /// What can be too long for the state.
 pub(super) enum Long<'a> {
-    /// Where its texts are longer than this.
+    /// A wake, if its texts are longer than this.
     Wake(&'a mut Wake, usize),
     Text(&'a mut Text),
 }
 
 impl Long<'_> {
-    /// Its file in `texts/`, where it has one.
+    /// Returns its file in `texts/`, if it has one.
     pub fn file(&self) -> Option<&str> {
         match self {
             Self::Wake(wake, _) => Some(wake.stored.as_ref()?.file.as_str()),
@@ -79,7 +79,7 @@ impl Long<'_> {
         }
     }
 
-    /// Takes in the text that lies in a file of its own.
+    /// Loads the text, if it is stored in a file of its own.
     pub fn load(self, folder: &Folder) {
         match self {
             Self::Wake(wake, _) => *wake = load_wake(wake, folder).into_owned(),
@@ -115,7 +115,7 @@ fn lost(folder: &Folder, file: &str, error: &io::Error) -> String {
 #[derive(Debug)]
 pub(super) struct Texts {
     pub folder: Folder,
-    /// The files that are known to be there.
+    /// The files that are known to exist.
     pub files: HashSet<String>,
     is_unsynced: bool,
 }
@@ -176,7 +176,7 @@ impl Texts {
         }
     }
 
-    /// A file that cannot be removed now is by a later sweep.
+    /// Removes all files but those in `named`. A later sweep removes what cannot be removed now.
     pub fn remove_all_but(&mut self, named: &HashSet<String>) {
         let folder = &self.folder;
         self.files.retain(|file| {

@@ -1,7 +1,7 @@
-//! `undelivered/`: the messages that were given up, a file each, called by the message's id. A process that
-//! is killed between such a file and the state leaves the message in both. One that was taken back into
-//! the outbox says so and is queued; any other one is undelivered, and the next run takes it out of the
-//! state.
+//! `undelivered/`: the messages that were given up, a file each, named by the message's id. A process that
+//! is killed between changing such a file and changing the state leaves the message in both. A message that
+//! was taken back into the outbox says so and is queued; any other is undelivered, and the next run takes it
+//! out of the state.
 
 use std::collections::HashSet;
 
@@ -34,7 +34,7 @@ pub struct Entry {
     pub read: Result<Undelivered, String>,
 }
 
-/// Puts a message into the folder and brings it to the disk.
+/// Writes a message into the folder and syncs it to disk.
 pub fn add(store: &Store, message: &Message, reason: &str, now: Timestamp) -> Result<()> {
     let folder = store.undelivered();
     let mut message = message.clone();
@@ -67,7 +67,7 @@ pub fn ids(store: &Store) -> Result<HashSet<String>> {
     Ok(files.iter().filter_map(id).collect())
 }
 
-/// Returns what is undelivered, the oldest first.
+/// Returns the undelivered messages, the oldest first.
 pub fn list(store: &Store, outbox: &Outbox) -> Result<Vec<Entry>> {
     let (folder, files) = (store.undelivered(), files(store, outbox)?);
     let mut entries: Vec<Entry> = files.map(|file| read(&folder, file)).collect();
@@ -76,12 +76,12 @@ pub fn list(store: &Store, outbox: &Outbox) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Returns how many messages are undelivered, those that cannot be read among them.
+/// Returns how many messages are undelivered, including those that cannot be read.
 pub fn count(store: &Store, outbox: &Outbox) -> Result<u64> {
     Ok(files(store, outbox)?.count() as u64)
 }
 
-/// Returns the files of what is undelivered. A message that lies in the outbox again is not.
+/// Returns the files of the undelivered messages. A message that is back in the outbox is not one of them.
 fn files(store: &Store, outbox: &Outbox) -> Result<impl Iterator<Item = String>> {
     let retried = outbox.iter().filter(|message| message.is_retried);
     let retried: HashSet<_> = retried.map(|message| file(&message.id)).collect();
@@ -99,7 +99,7 @@ fn read(folder: &Folder, file: String) -> Entry {
     let parse = |bytes: Vec<u8>| Ok(serde_json::from_slice(&bytes)?);
     let read = folder.read(&file).and_then(parse);
     let mut read = read.map_err(|error| error.to_string());
-    // It goes back into the outbox by this name.
+    // By this name it is taken back into the outbox.
     if read
         .as_ref()
         .is_ok_and(|one: &Undelivered| file != self::file(&one.message.id))
