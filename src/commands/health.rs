@@ -18,15 +18,15 @@ use crate::time::{clock, span};
 
 /// A wake or message that waits this long is a problem.
 pub const TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
-/// A clock that is corrected goes back by less.
+/// A correction sets the clock back by less than this.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
-/// So many questions in a row without an answer are a problem.
+/// This many questions in a row without an answer are a problem.
 const MOST_FAILURES: u64 = 3;
 
 /// What the lock says about the runs.
 pub struct Runs {
     note: Note,
-    /// `None`: this system does not list its locks.
+    /// `None` if this system does not list its locks.
     pub is_running: Option<bool>,
 }
 
@@ -80,7 +80,7 @@ impl Runs {
         }
         let message = format!("the last run ended with exit {exit}");
         let message = with_reason(&message, self.note.said.as_deref());
-        // What is unfinished is looked after, or reported on its own.
+        // Unfinished work is taken care of, or reported on its own.
         Some(match exit == Exit::Unfinished as u8 {
             true => warning(message, SEE),
             false => failed(message, SEE),
@@ -102,7 +102,7 @@ pub fn queued(state: &State, least: SignedDuration, now: Timestamp) -> Option<Fi
     Some(warning(message, next_step))
 }
 
-/// Reports why no message can be sent, where that does not pass by itself.
+/// Reports why no message can be sent, if that does not pass by itself.
 pub fn refused(config: &Config, state: &State) -> Option<Finding> {
     let mut causes = state.outbox.iter().filter_map(|one| one.cause.as_deref());
     let missing = config.missing_for_slack();
@@ -143,7 +143,7 @@ pub fn engine(state: &State) -> Option<Finding> {
     Some(failed(message, "see: probe-wake check --ask-engine"))
 }
 
-/// Reports a log that has had no new row for too long, where that is watched.
+/// Reports a log that has had no new row for too long, if that is watched.
 pub fn quiet(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Option<Finding> {
     let since = kept?.quiet.since;
     let length = now.duration_since(since);
@@ -154,7 +154,7 @@ pub fn quiet(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Option
     })
 }
 
-/// Says why no recovery can be seen in Kora's snapshot, where that is switched on.
+/// Reports why no recovery can be seen in Kora's snapshot, if recoveries are switched on.
 pub fn recovery(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Option<Finding> {
     let incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
     let open = incidents.filter(|one| one.is_open(&config.debounce, now));
@@ -168,7 +168,7 @@ pub fn recovery(config: &Config, kept: Option<&LogState>, now: Timestamp) -> Opt
     Some(warning(message, next_step))
 }
 
-/// If the time is in the future, the clock was set back, and the real age is unknown.
+/// Returns the age of a time. If it is in the future, the clock was set back, and the real age is unknown.
 pub fn age(at: Timestamp, now: Timestamp) -> SignedDuration {
     now.duration_since(at).abs()
 }

@@ -27,7 +27,7 @@ use crate::mask::Masker;
 use crate::outcome;
 use crate::report::{print_json, print_lines};
 
-/// Carries out what was typed.
+/// Runs the command that was typed.
 pub fn execute(cli: &Cli) -> Ended {
     let global = &cli.global;
     match &cli.command {
@@ -47,7 +47,7 @@ pub fn execute(cli: &Cli) -> Ended {
     }
 }
 
-/// Prints lines for a person, or one JSON object. `what` is printed, as in "the list".
+/// Prints lines for a person, or one JSON object. `what` names them in an error, as in "the list".
 fn print_as(args: FormatArg, what: &str, found: &impl Serialize, lines: &[String]) -> Ended {
     let printed = match args.format {
         Format::Text => print_lines(lines),
@@ -57,7 +57,7 @@ fn print_as(args: FormatArg, what: &str, found: &impl Serialize, lines: &[String
     Ok(Exit::Done)
 }
 
-/// Returns what the outcome rows say, of which the last `most` bytes of each file are read.
+/// Returns what the outcome rows say; only the last `most` bytes of each file are read.
 fn past(config: &Config, most: u64) -> Past {
     let dir = &config.paths.state_dir;
     let files = [outcome::TURNED_FILE, outcome::FILE].map(|name| dir.join(name));

@@ -28,12 +28,12 @@ use crate::text::{quote, rfc3339};
 /// No run reads a longer line.
 const LONGEST_ROW: usize = 4 * 1024 * 1024;
 
-/// What is taken of a detail on stdin. As JSON it may be six times as long, and its row is still read.
+/// How much of a detail on stdin is taken. JSON may make it six times as long, and its row can still be read.
 const LONGEST_DETAIL: usize = 512 * 1024;
 
 const LONGEST_STDIN: u64 = 16 * 1024 * 1024;
 
-/// How long to wait until another writer has finished the log's last line.
+/// How long to wait for another writer to finish the log's last line.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub fn raise(flags: &Global, args: &RaiseArgs) -> Ended {
@@ -67,7 +67,7 @@ fn row_of_flags(args: &RaiseArgs) -> Result<String> {
     row(details)
 }
 
-/// Returns the newest lines where a detail is too long.
+/// Returns only the newest lines if a detail is too long.
 fn end_of(bytes: &[u8]) -> &[u8] {
     let Some(cut) = bytes.len().checked_sub(LONGEST_DETAIL + 1) else {
         return bytes;
@@ -109,8 +109,8 @@ fn read_stdin() -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes the log's line from the details of a wake, or of a recovery where `recovered` is true. Kora's
-/// own reader allows no other keys beside `details`.
+/// Makes the log's line from the details of a wake, or of a recovery if `recovered` is true. Kora's own
+/// reader allows no other keys beside `details`.
 fn row(mut details: Map<String, Value>) -> Result<String> {
     let probe = name(&details, "probe")?.context("the probe is missing or empty")?;
     let mut category = name(&details, "category")?;
@@ -139,8 +139,7 @@ fn row(mut details: Map<String, Value>) -> Result<String> {
     Ok(row + "\n")
 }
 
-/// Returns a member as a name that is safe in session ids and file names; `None` where it is missing
-/// or empty.
+/// Returns a member as a name that is safe in session ids and file names; `None` if it is missing or empty.
 fn name(details: &Map<String, Value>, key: &str) -> Result<Option<String>> {
     let text = match details.get(key) {
         None | Some(Value::Null) => return Ok(None),
@@ -168,15 +167,15 @@ fn append(log: &Path, mut bytes: String) -> io::Result<()> {
     file.write_all(bytes.as_bytes())
 }
 
-/// Opens the log, and makes it where it is missing, with its folder. Root may raise what another user's
-/// runs read: what is made belongs to the owner and the group of the folder above it.
+/// Opens the log, and creates it and its folder if they are missing. Root may raise what another user's runs
+/// read: what is created belongs to the owner and the group of the folder above it.
 fn open_or_make(log: &Path) -> io::Result<File> {
     let open = || open_shared(log, File::options().read(true).append(true));
     match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
-    // Where the log is a link to a missing file, that file is made.
+    // If the log is a link to a missing file, that file is created.
     let target = read_link(log).map(|target| log.with_file_name("").join(target));
     let log = target.as_deref().unwrap_or(log);
     let (Some(above), Some(name)) = (log.parent(), log.file_name()) else {
@@ -191,7 +190,8 @@ fn open_or_make(log: &Path) -> io::Result<File> {
     }
 }
 
-/// As [`open_or_make`], by descriptors, so that nobody can put a link in the place of what was made.
+/// Does the same as [`open_or_make`] for a folder. It goes by descriptors, so that nobody can put a link in
+/// the place of what was created.
 fn open_or_make_folder(path: &Path) -> io::Result<File> {
     let (false, Some(above), Some(name)) = (path.is_dir(), path.parent(), path.file_name()) else {
         return File::open(path);
@@ -206,7 +206,7 @@ fn open_or_make_folder(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Hands what was made to the owner and the group of its folder, as far as this user may.
+/// Gives what was created to the owner and the group of its folder, as far as this user may.
 fn give_away(made: File, folder: &File) -> File {
     if let Ok(above) = folder.metadata() {
         let (owner, group) = (Some(above.uid()), Some(above.gid()));

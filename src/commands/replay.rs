@@ -1,5 +1,5 @@
-//! `replay LOG`: does over a whole log what runs would have done, by the times of its rows. It prints
-//! to stdout and uses no Slack and no state. The page shows what other settings would have done.
+//! `replay LOG`: does for a whole log what runs would have done, by the times of its rows. It prints to
+//! stdout and uses no Slack and no state. The page shows what other settings would have done.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ struct Counts {
     last: Option<Timestamp>,
 }
 
-/// Malformed rows do not change the exit code 0: a replay cannot miss an alert.
+/// Replays a log. Malformed rows do not change the exit code 0: a replay cannot miss an alert.
 pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     let mut config = Config::for_replay(flags, &args.log)?;
     config.max_runtime = None;
@@ -115,7 +115,7 @@ pub fn replay(flags: &Global, args: &ReplayArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Does over the log what runs with these settings would have done.
+/// Does for the log what runs with these settings would have done.
 fn replayed<'a>(
     config: &'a Config,
     only: &Only,
@@ -152,7 +152,7 @@ fn since(text: &str) -> Result<Timestamp, Problem> {
     since.ok_or_else(|| Problem::usage(format!("--since {text}: give {DURATIONS}, or {TIMES}")))
 }
 
-/// Says what there was.
+/// Returns a line that sums up the replay.
 fn summary(config: &Config, report: &Report, counts: &Counts) -> String {
     let tally = &report.tally;
     let wakes = count(tally.wakes, "wake", "wakes");
@@ -171,7 +171,7 @@ fn summary(config: &Config, report: &Report, counts: &Counts) -> String {
     )
 }
 
-/// Says what another setting would have saved.
+/// Returns a line about what another setting would have saved, if anything.
 fn with_backoff(
     mut config: Config,
     only: &Only,
@@ -182,7 +182,7 @@ fn with_backoff(
     }
     config.engine = None;
     config.debounce.backoff_factor = 2.0;
-    // What there is to say of the log was said the first time.
+    // Warnings about the log were printed the first time.
     let level = log::max_level();
     log::set_max_level(LevelFilter::Off);
     let mut effects = Replay::new(&config, true, false);

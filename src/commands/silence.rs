@@ -19,7 +19,7 @@ use crate::state::{LogState, Store, silences};
 use crate::text::{close_names, on_one_line, quote};
 use crate::time::{self, DURATIONS, clock, span};
 
-/// The most bytes of outcome rows that known pairs are looked for in.
+/// The most bytes of outcome rows that are searched for known pairs.
 const MOST_OUTCOMES: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug, Serialize)]
@@ -110,7 +110,7 @@ pub fn ack(flags: &Global, args: &AckArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// A silence that root makes must be readable by the runs.
+/// Becomes the owner of the state folder: a silence that root makes must be readable by the runs.
 fn act_as_owner(config: &Config) -> anyhow::Result<Store> {
     let dir = &config.paths.state_dir;
     become_owner(dir).with_context(|| format!("cannot act as the owner of {}", dir.display()))?;
@@ -126,7 +126,7 @@ fn known(config: &Config, kept: Option<&LogState>) -> Vec<Pair> {
     pairs
 }
 
-/// A silence of a pair that was never seen may be misspelt.
+/// Warns of a silence of a pair that was never seen: it may be misspelt.
 fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
     if *scope == Scope::All || known.iter().any(|pair| scope.covers(pair)) {
         return;
@@ -141,7 +141,7 @@ fn warn_of_unknown(scope: &Scope, known: &[Pair]) {
     }
 }
 
-/// Returns when a silence ends that begins now.
+/// Returns when a silence that begins now ends.
 fn until(length: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     match time::duration(length).filter(|parsed| !parsed.is_zero()) {
         Some(parsed) if parsed <= LONGEST => Ok(now.checked_add(parsed).unwrap_or(Timestamp::MAX)),
@@ -161,8 +161,8 @@ fn put(store: &Store, silence: &Silence, what: &str) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Ends the silence of that name, or else the acknowledgements that it covers. What a name with colons means may
-/// have changed since the silence was made.
+/// Ends the silence of that name, or else the acknowledgements that it covers. The meaning of a name with
+/// colons may have changed since the silence was made.
 fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
     let is_it = |one: &Silence| match (&one.acknowledges, &one.scope) {
         (Some(_), Scope::Pair(pair)) => scope.covers(pair),
@@ -191,7 +191,7 @@ fn end(store: &Store, scope: &Scope, name: &str, now: Timestamp) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Returns the silences that still hold anything back, the one that ends first in front.
+/// Returns the silences that still hold anything back, the one that ends first at the front.
 pub fn in_force(store: &Store, kept: Option<&LogState>, now: Timestamp) -> Vec<Silence> {
     let holds_any = |silence: &Silence| {
         let mut incidents = kept.into_iter().flat_map(|kept| kept.incidents.iter());
@@ -230,7 +230,7 @@ impl Listed {
         }
     }
 
-    /// Returns it as a line for a person.
+    /// Returns a line for a person.
     pub fn line(&self, now: Timestamp) -> String {
         let what = match self.acknowledgement {
             true => "acknowledged",

@@ -1,5 +1,5 @@
-//! `state show`: what is remembered between runs. `state reset`: forgets it, or a part of it. Where the operator
-//! has not heard of something yet, it asks first, and queued messages go to `undelivered/`.
+//! `state show`: what is remembered between runs. `state reset`: forgets it, or a part of it. If that drops
+//! something that the operator has not heard of yet, it asks first, and queued messages go to `undelivered/`.
 
 use std::fs;
 use std::path::Path;
@@ -97,7 +97,7 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
         tell(&format!("{lost}."));
     }
     store.keep_old()?;
-    // It is said once the state is committed.
+    // These lines are printed once the state is committed.
     let mut done = Vec::new();
     if is_whole(args) || args.outbox {
         done.extend(give_up(&store, &mut state, paths.outcome_log.as_deref())?);
@@ -126,13 +126,13 @@ pub fn reset(flags: &Global, args: &ResetArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Without a part that is named, all is reset.
+/// Returns whether everything is reset: no part was named.
 fn is_whole(args: &ResetArgs) -> bool {
     args.position.is_none() && !args.debounce && !args.outbox
 }
 
-/// The state as it is. An unreadable one is set aside, since a person may still find messages in it: with a
-/// position there is enough to begin a new one, and where all is reset, `None`, there is nothing left to do.
+/// Returns the state as it is. An unreadable one is set aside, since a person may still find messages in it.
+/// With a position there is enough to begin a new one; if everything is reset, nothing is left to do: `None`.
 fn state_to_reset(store: &mut Store, args: &ResetArgs) -> Result<Option<State>, Problem> {
     let problem = match store.load() {
         Err(problem) if is_whole(args) || args.position.is_some() => problem,
@@ -154,7 +154,7 @@ fn state_to_reset(store: &mut Store, args: &ResetArgs) -> Result<Option<State>, 
     Ok(None)
 }
 
-/// What a reset drops, in words. A log that cannot be read may hold wakes, and is named too.
+/// Returns in words what a reset drops. A log that cannot be read may hold wakes, so it is named, too.
 fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     let whole = is_whole(args);
     let passed_over = (args.position == Some(ResetPosition::End)).then(|| state.log_key(log));
@@ -196,8 +196,8 @@ fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     counted.chain(unknown).collect()
 }
 
-/// Moves queued messages and the facts of queued wakes to `undelivered/`, with their outcome rows. A file that
-/// is there already is from a reset that was killed. Returns what to say about it.
+/// Moves queued messages and the facts of queued wakes to `undelivered/`, with their outcome rows. A file
+/// that already exists is from a reset that was killed. Returns the line to print about it.
 fn give_up(store: &Store, state: &mut State, outcome_log: Option<&Path>) -> Result<Option<String>> {
     const REASON: &str = "state reset";
     let now = Timestamp::now();
@@ -219,8 +219,8 @@ fn give_up(store: &Store, state: &mut State, outcome_log: Option<&Path>) -> Resu
     Ok((number > 0).then(|| format!("{went} went to {}/.", undelivered::FOLDER)))
 }
 
-/// The message about a wake whose investigation is given up. It has the investigation's id: if this process
-/// is killed, the next run finds the id and takes the investigation out of the queue.
+/// Returns the message about a wake whose investigation is given up. It has the investigation's id: if this
+/// process is killed, the next run finds the id and takes the investigation out of the queue.
 fn facts(investigation: &Investigation) -> Message {
     let content = Content::Alert {
         alerts: investigation.alerts.clone(),

@@ -45,7 +45,7 @@ struct GivenUp {
     text: String,
 }
 
-/// A file that is no message.
+/// A file that is not a message.
 #[derive(Debug, Serialize)]
 struct Unreadable {
     file: String,
@@ -125,8 +125,8 @@ fn lines(list: &List) -> Vec<String> {
     lines
 }
 
-/// Puts the messages that can be read back into the outbox. Their files are removed after the commit, and only
-/// then are they sent: where this breaks off, the next run goes on with it.
+/// Puts all readable messages back into the outbox. Their files are removed after the commit, and only then
+/// can they be sent: if this is interrupted, the next run finishes it.
 fn retry(store: &mut Store) -> Ended {
     let mut state = store.load()?;
     let back = take_back(store, &mut state)?;
@@ -158,7 +158,7 @@ fn take_back(store: &Store, state: &mut State) -> anyhow::Result<u64> {
             Ok(one) => {
                 let mut message = one.message;
                 message.retry(now);
-                // Where a process was killed, the message may be in both, or its wake still in the queue.
+                // If a process was killed, the message may be in both, or its wake may still be in the queue.
                 state.remove_message(&message.id);
                 state.queue.retain(|queued| queued.id != message.id);
                 state.outbox.push_back(message);
@@ -196,7 +196,7 @@ fn clear(store: &mut Store, yes: bool) -> Ended {
     Ok(Exit::Done)
 }
 
-/// The outbox, which says what was taken back. If the state cannot be read, nothing was.
+/// Returns the outbox, which shows what was taken back. If the state cannot be read, nothing was.
 fn outbox(store: &mut Store) -> Outbox {
     store.load().map(|state| state.outbox).unwrap_or_default()
 }

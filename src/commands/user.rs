@@ -13,9 +13,9 @@ use crate::files::become_user;
 pub struct User {
     pub uid: u32,
     pub gid: u32,
-    /// The id where `/etc/passwd` has no line for it, as with LDAP.
+    /// The id if `/etc/passwd` has no line for it, as with LDAP.
     pub name: String,
-    /// Empty where it is unknown.
+    /// Empty if it is unknown.
     pub home: PathBuf,
     /// Whether this process runs as root for this user.
     pub used_sudo: bool,

@@ -32,7 +32,7 @@ pub struct Page<'a> {
     pub title: String,
     pub config: &'a Config,
     pub shown: &'a Selection<'a>,
-    /// The start of the time that was asked for.
+    /// The start of the period that was asked for.
     pub since: Option<Timestamp>,
     /// `None` for a replay: nothing was sent.
     pub now: Option<Timestamp>,
@@ -97,7 +97,7 @@ fn document(page: &Page<'_>) -> Markup {
     }
 }
 
-/// A few numbers, each with what it is made of.
+/// Returns a few numbers, each with what it is made of.
 fn cards(page: &Page<'_>) -> Markup {
     let (totals, incidents) = (&page.shown.totals, &page.shown.incidents);
     let mut resolutions = incidents.iter().map(|one| one.resolution);
@@ -131,7 +131,7 @@ fn cards(page: &Page<'_>) -> Markup {
     }
 }
 
-/// A text from outside, without characters that change the writing direction. A very long one is cut.
+/// Returns a text from outside without characters that change the writing direction. A very long one is cut.
 fn clean(text: &str) -> String {
     match text.char_indices().nth(LONGEST_TEXT) {
         Some((end, _)) => format!("{}…", for_terminal(&text[..end])),
@@ -139,7 +139,7 @@ fn clean(text: &str) -> String {
     }
 }
 
-/// The class of a severity's colour.
+/// Returns the CSS class for a severity's colour.
 fn severity_class(severity: &str) -> &str {
     match severity {
         "critical" | "warning" | "info" => severity,

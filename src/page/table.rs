@@ -71,7 +71,7 @@ pub(super) fn severity(name: &str) -> Markup {
     html! { span class={ "chip " (severity_class(name)) } { (clean(name)) } }
 }
 
-/// How it stands with an incident, where that is known.
+/// Returns the state of an incident, if that is known.
 pub(super) fn state(one: &Incident) -> Markup {
     let class = match one.resolution {
         Resolution::Active => "active",

@@ -1,6 +1,6 @@
-//! A time line for each pair, drawn as SVG. Places are percentages of the width, so that signs keep
-//! their size on every screen, and each stretch has an outline, so that it is seen however short it is.
-//! What would overlap is drawn as one.
+//! A time line for each pair, drawn as SVG. Positions are percentages of the width, so that signs keep their
+//! size on every screen, and each stretch has an outline, so that it can be seen however short it is. What
+//! would overlap is drawn as one.
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
@@ -12,25 +12,25 @@ use crate::record::{Incident, bad_for, by_pair, worse, worst};
 use crate::report::count;
 use crate::time::{period, span};
 
-/// Signs that are nearer than this, in percent of the width, are drawn as one.
+/// Signs that are closer together than this, in percent of the width, are drawn as one.
 const SIGN_WIDTH: f64 = 1.25;
 /// The same for stretches.
 const LEAST_GAP: f64 = 0.2;
 const LEAST_WIDTH: f64 = 0.1;
-/// The most characters of the words about something that is drawn.
+/// The most characters of an item's description.
 const LONGEST_WORDS: usize = 120;
 const SHORTEST_AXIS: SignedDuration = SignedDuration::from_hours(1);
 /// What is older than this is not drawn.
 const LONGEST_AXIS: SignedDuration = SignedDuration::from_hours(92 * 24);
 const MOST_TICKS: i64 = 8;
-/// The distances of ticks, in minutes.
+/// The possible distances between ticks, in minutes.
 const STEPS: [i64; 13] = [
     5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880, 10_080, 20_160,
 ];
 const HEIGHT: u32 = 56;
 
-/// What is drawn: its number in the order of drawing, what it is called, its class, and where it is drawn: a
-/// stretch from its top over its height; a sign, which has none, around its middle.
+/// What is drawn: its place in the drawing order, its name, its CSS class, its y and its height. A stretch
+/// goes from y down over its height; a sign, whose height is 0, is centred on y.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind(u32, &'static str, &'static str, u32, u32);
 
@@ -47,14 +47,14 @@ const KINDS: [Kind; 9] = [
     SILENCE, INCIDENT, RECOVERY, WAKE, WINDOW, QUESTION, FAILURE, MESSAGE, LOST,
 ];
 
-/// The time that all time lines show.
+/// The period that all time lines show.
 pub(super) struct Axis {
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
 impl Axis {
-    /// Returns `None` where nothing happened.
+    /// Returns the axis of a page; `None` if nothing happened.
     pub fn of(page: &Page<'_>) -> Option<Self> {
         let incidents = page.shown.incidents.iter();
         // A time in the future comes from another clock.
@@ -71,13 +71,15 @@ impl Axis {
         Some(Self { from, to })
     }
 
-    /// Returns a time on another day than all that is shown, so that all of it is written with its date.
+    /// Returns a time on a different day from everything that is shown, so that all times are written with
+    /// their date.
     pub fn near(&self) -> Timestamp {
         let day = SignedDuration::from_hours(24);
         self.to.checked_add(day).unwrap_or(self.to)
     }
 
-    /// Returns the place of a time in percent, with a margin at both ends. What is off the axis is at its end.
+    /// Returns the position of a time in percent, with a margin at both ends. A time off the axis is put at
+    /// its end.
     fn place(&self, at: Timestamp) -> f64 {
         let whole = self.to.duration_since(self.from).as_secs_f64().max(1.0);
         let at = at.clamp(self.from, self.to);
@@ -174,7 +176,7 @@ struct Item<'a> {
     to: Timestamp,
     count: u64,
     severity: &'a str,
-    /// About the first of several.
+    /// The words about it, or about the first of several.
     words: Option<&'a str>,
     /// Its row in the table.
     row: Option<usize>,
@@ -238,8 +240,7 @@ fn items<'a>(page: &'a Page<'_>, pair: &Pair, incidents: &[&'a Incident]) -> Vec
     items
 }
 
-/// Joins items of one kind that would overlap. Those of a kind must come together and in the order of
-/// time.
+/// Merges items of one kind that would overlap. Items must be grouped by kind and in order of time.
 fn merged<'a>(items: Vec<Item<'a>>, axis: &Axis) -> Vec<Item<'a>> {
     let mut merged: Vec<Item<'a>> = Vec::new();
     for item in items {

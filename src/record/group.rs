@@ -1,4 +1,4 @@
-//! Incidents in words, and those of one pair and title that follow each other as one.
+//! Describes incidents in words, and folds successive ones of one pair and title into one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use crate::incident::Pair;
 use crate::report::count;
 use crate::time::{period, span};
 
-/// Puts incidents together that are shown as one. They are in the order in which they ended, as they must
-/// come.
+/// Folds incidents that are shown as one. They must come in the order in which they ended, and are returned
+/// in it.
 pub fn fold(incidents: &[&Incident]) -> Vec<Incident> {
     let mut groups: Vec<Incident> = Vec::new();
     let mut newest: BTreeMap<&Pair, usize> = BTreeMap::new();
@@ -30,7 +30,7 @@ pub fn fold(incidents: &[&Incident]) -> Vec<Incident> {
 }
 
 impl Incident {
-    /// `14:32 to 15:10 UTC (38 min)` or `42 times, 08:00 to 16:53 UTC`.
+    /// Returns `14:32 to 15:10 UTC (38 min)` or `42 times, 08:00 to 16:53 UTC`.
     pub fn when(&self, near: Timestamp) -> String {
         let when = period(self.first_wake_at, self.end(), near);
         match self.repeats {
@@ -40,7 +40,7 @@ impl Incident {
         }
     }
 
-    /// `5 wakes (3 repeats held back), 2 messages`, and what else is special.
+    /// Returns `5 wakes (3 repeats held back), 2 messages`, and whatever else is special.
     pub fn counts(&self, record: &Record) -> String {
         let mut wakes = count(self.wakes, "wake", "wakes");
         if self.held_back.total() > 0 {
@@ -58,10 +58,10 @@ impl Incident {
         parts.join(", ")
     }
 
-    /// What failed, a line for each kind of failure.
+    /// Returns what failed, a line for each kind of failure.
     pub fn problems(&self, record: &Record) -> Vec<String> {
         let all = || record.investigations_of(self);
-        // A late diagnosis makes up for a failure. To have no engine is a choice, and nothing to explain.
+        // A late diagnosis makes up for a failure. Having no engine is a choice and needs no explanation.
         let is_choice = Some(Reason::EngineUnavailable.to_string());
         let failed = all().filter(|one| one.failed && one.error != is_choice);
         let reasons: BTreeSet<_> = failed.filter_map(|one| one.failure()).collect();

@@ -1,4 +1,4 @@
-//! Groups what is recorded into incidents, and incidents into pairs. Pure.
+//! Groups what is recorded into incidents, and incidents by pair. Pure.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +16,9 @@ use crate::state::LogState;
 pub struct Incident {
     #[serde(flatten)]
     pub pair: Pair,
-    /// The worst of its wakes'.
+    /// The worst among its wakes.
     pub severity: String,
-    /// Of its newest wake.
+    /// That of its newest wake.
     pub title: Option<String>,
     pub first_wake_at: Timestamp,
     pub last_wake_at: Timestamp,
@@ -33,19 +33,19 @@ pub struct Incident {
     pub messages: u64,
     /// The last one.
     pub diagnosis: Option<String>,
-    /// How many more of the same pair and title are shown as one with it.
+    /// How many more of the same pair and title are folded into it.
     #[serde(skip)]
     pub repeats: u64,
-    /// Whether the state has it as open.
+    /// Whether it is open according to the state.
     #[serde(skip)]
     pub is_open: bool,
-    /// The places of its investigations in the record.
+    /// The indexes of its investigations in the record.
     #[serde(skip)]
     pub investigations: Vec<usize>,
 }
 
 impl Incident {
-    /// Returns what the state has of a log's incidents: what its rows do not say yet.
+    /// Returns what the state holds about a log's incidents: what no row says yet.
     pub fn of_state(log: Option<&LogState>, rules: &Rules, now: Timestamp) -> Vec<Self> {
         let incidents = log.into_iter().flat_map(|log| log.incidents.iter());
         let parts = incidents.filter(|one| one.wakes > 0).map(|one| Self {
@@ -62,8 +62,8 @@ impl Incident {
     }
 }
 
-/// Returns the incidents in the order in which they ended. Of each investigation a part is made, as if it
-/// were an incident of its own; then all parts are joined.
+/// Returns the incidents in the order in which they ended. Each investigation becomes a part, as if it were
+/// an incident of its own; then all parts are joined.
 pub fn group(investigations: &[Investigation], parts: &[Incident]) -> Vec<Incident> {
     let of_investigations = investigations.iter().enumerate().map(|(place, one)| {
         let first = one.first_wake_at.or(one.raised_at);
@@ -89,9 +89,9 @@ pub fn group(investigations: &[Investigation], parts: &[Incident]) -> Vec<Incide
     join(of_investigations.chain(parts.iter().cloned()).collect())
 }
 
-/// Joins parts of one pair that name the same first wake, or of which one begins before the other ended.
+/// Joins parts of one pair that name the same first wake, or one of which begins before the other ended.
 fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
-    // Stable: of parts that begin together a recovery stays the last.
+    // The sort is stable: of parts that begin together, a recovery stays last.
     parts.sort_by_cached_key(|part| (part.pair.clone(), part.first_wake_at));
     let mut incidents: Vec<Incident> = Vec::new();
     for mut part in parts {
@@ -110,7 +110,7 @@ fn join(mut parts: Vec<Incident>) -> Vec<Incident> {
             }
         }
     }
-    // Nothing but a recovery is known of these.
+    // Drop those that only a recovery is known of.
     incidents.retain(|one| !one.severity.is_empty() || !one.investigations.is_empty());
     incidents.sort_by_key(|one| (one.end(), one.first_wake_at));
     for one in &mut incidents {
@@ -127,7 +127,7 @@ pub fn resolve(incidents: &mut [Incident], snapshot: Option<&Snapshot>) {
         let health = snapshot.map(|it| (it.health(&one.pair.probe), it.computed_at));
         one.resolution = match health {
             _ if one.recovered_at.is_some() => Resolution::Resolved,
-            // From before the last wake it says nothing.
+            // A snapshot from before the last wake says nothing.
             Some((Health::Healthy, at)) if at > one.last_wake_at => Resolution::Resolved,
             Some((Health::Bad, _)) if is_newest => Resolution::Active,
             _ if one.is_open => Resolution::Active,
@@ -164,7 +164,7 @@ impl Incident {
         self.investigations.extend(part.investigations);
     }
 
-    /// Adds the next incident, which is shown as one with this.
+    /// Folds the next incident into this one.
     pub(super) fn repeat(&mut self, next: Self) {
         self.wakes = self.wakes.saturating_add(next.wakes);
         self.repeats += 1;
@@ -174,13 +174,13 @@ impl Incident {
         self.recovered_at = recovered_at;
     }
 
-    /// When it was well again, or else last seen.
+    /// Returns when it recovered, or else was last seen.
     pub fn end(&self) -> Timestamp {
         self.last_wake_at
             .max(self.recovered_at.unwrap_or(Timestamp::MIN))
     }
 
-    /// How it stands, where that is known.
+    /// Returns its state in words, if that is known.
     pub fn state(&self) -> Option<&'static str> {
         match self.resolution {
             Resolution::Resolved if self.recovered_at.is_some() => Some("recovered"),
@@ -195,8 +195,8 @@ impl Incident {
     }
 }
 
-/// Returns the incidents of each pair, in the order in which they come. What is still bad comes first, then
-/// the most severe, then what was bad longest.
+/// Returns the incidents of each pair, in the order given. Pairs that are still bad come first, then the most
+/// severe, then those that were bad longest.
 pub fn by_pair<'a>(incidents: &[&'a Incident]) -> Vec<Vec<&'a Incident>> {
     let mut pairs: BTreeMap<&Pair, Vec<&Incident>> = BTreeMap::new();
     for one in incidents {
@@ -218,7 +218,7 @@ pub fn worst<'a>(incidents: &[&'a Incident]) -> &'a str {
     severities.reduce(worse).unwrap_or_default()
 }
 
-/// Returns for how long these incidents lasted together.
+/// Returns how long these incidents lasted in all.
 pub fn bad_for(incidents: &[&Incident]) -> SignedDuration {
     let lengths = incidents.iter().map(|one| one.length());
     lengths.fold(SignedDuration::ZERO, SignedDuration::saturating_add)

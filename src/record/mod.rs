@@ -25,14 +25,14 @@ pub use incidents::{Incident, bad_for, by_pair, worst};
 pub use rows::tool;
 pub use select::{Filter, Selection, Totals};
 
-/// A tool that was called this long before a question, or after its answer, belongs to none of ours.
+/// A tool that was called longer than this before a question, or after its answer, belongs to none of ours.
 const LONGEST_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
 
-/// All that is known. It is made from rows, which [`Record::take`] takes, and from what no row says yet;
-/// [`Record::join`] then puts it together.
+/// Everything that is known. It is made from the rows given to [`Record::take`] and from what no row says
+/// yet; [`Record::join`] then puts it together.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// In the order in which they ended. A late diagnosis is one of its own.
+    /// In the order in which they ended. A late diagnosis is an entry of its own.
     pub investigations: Vec<Investigation>,
     /// In the order in which they ended, or were last seen.
     pub incidents: Vec<Incident>,
@@ -41,7 +41,7 @@ pub struct Record {
     /// the state still holds, with what was held back since their last row, and recoveries.
     pub parts: Vec<Incident>,
     tools: Vec<Tool>,
-    /// Where the row of each (id, pair, late) is. Rows without an id go by their time.
+    /// The index of the investigation of each (id, pair, late). Rows without an id go by their time.
     places: BTreeMap<(String, Pair, bool), usize>,
     deliveries: Vec<(String, Pair, Timestamp)>,
     /// By the incident's pair and first wake.
@@ -67,7 +67,7 @@ pub struct Silence {
 pub struct Investigation {
     /// When it ended.
     pub at: Timestamp,
-    /// `None` in the row of a program that writes none.
+    /// `None` in the row of a program that writes no id.
     pub id: Option<String>,
     #[serde(flatten, skip_deserializing)]
     pub pair: Pair,
@@ -75,12 +75,12 @@ pub struct Investigation {
     pub title: Option<String>,
     pub raised_at: Option<Timestamp>,
     pub dispatched_at: Option<Timestamp>,
-    /// Of its incident, as is `last_wake_at`.
+    /// That of its incident, as is `last_wake_at`.
     #[serde(skip_serializing)]
     pub first_wake_at: Option<Timestamp>,
     #[serde(skip_serializing)]
     pub last_wake_at: Option<Timestamp>,
-    /// Since the pair's row before.
+    /// Since the pair's previous row.
     pub held_back: HeldCounts,
     pub caller_session_id: String,
     pub dm_status: String,
@@ -148,8 +148,8 @@ impl Record {
         places.map(|place| &self.investigations[*place])
     }
 
-    /// Takes a row of any seam. After a kill there may be two of one investigation and pair, or of one
-    /// recovery: the last counts.
+    /// Adds a row of any seam. After a kill there may be two rows of one investigation and pair, or of one
+    /// recovery: the last one counts.
     pub fn take(&mut self, row: &Row) {
         match row.text("seam").unwrap_or_default().as_str() {
             COMPLETED_SEAM => rows::investigation(row).into_iter().for_each(|one| {
@@ -177,7 +177,7 @@ impl Record {
         }
     }
 
-    /// Joins all that was taken. The snapshot says which services are well now.
+    /// Puts together everything that was added. The snapshot says which services are well now.
     pub fn join(&mut self, snapshot: Option<&Snapshot>) {
         for (id, pair, at) in self.deliveries.drain(..) {
             let keys = [false, true].map(|late| (id.clone(), pair.clone(), late));
@@ -253,7 +253,7 @@ impl Silence {
         ["all", probe, &format!("{probe}:{category}")].contains(&self.of.as_str())
     }
 
-    /// Whether it holds any pair of this probe.
+    /// Returns whether it holds any pair of this probe.
     pub fn concerns(&self, probe: &str) -> bool {
         let rest = self.of.strip_prefix(probe);
         self.of == "all" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
@@ -261,23 +261,23 @@ impl Silence {
 }
 
 impl Investigation {
-    /// When the question was asked.
+    /// Returns when the question was asked.
     pub fn asked_at(&self) -> Timestamp {
         let length = Duration::from_millis(self.duration_ms);
         self.at.checked_sub(length).unwrap_or(self.at)
     }
 
-    /// When its wake was dispatched, or else the first time that is known of it.
+    /// Returns when its wake was dispatched, or else the earliest known time.
     pub fn begun_at(&self) -> Timestamp {
         self.dispatched_at.unwrap_or_else(|| self.asked_at())
     }
 
-    /// Whether the engine was asked at all.
+    /// Returns whether the engine was asked at all.
     pub fn was_asked(&self) -> bool {
         self.duration_ms > 0 || self.model_used.is_some()
     }
 
-    /// Whether the message left with its first try.
+    /// Returns whether the message was sent at the first try.
     pub fn was_sent(&self) -> bool {
         !self.dm_status.ends_with("failed_send")
     }
@@ -286,12 +286,12 @@ impl Investigation {
         self.was_sent() || self.delivered_at.is_some()
     }
 
-    /// Whether it belongs to this session, or to the digest of that name.
+    /// Returns whether it belongs to this session, or to the digest of that name.
     pub fn is_in(&self, session: &str) -> bool {
         self.caller_session_id == session || self.digest_session.as_deref() == Some(session)
     }
 
-    /// The reason why there is no diagnosis, with the peer's own words.
+    /// Returns the reason why there is no diagnosis, with the peer's own words.
     pub fn failure(&self) -> Option<String> {
         let words = self.reasoning_error_message.as_deref();
         self.error.as_ref().map(|error| with_reason(error, words))
@@ -301,7 +301,7 @@ impl Investigation {
         self.tools.iter().filter(|tool| tool.is_failed())
     }
 
-    /// What is special about it.
+    /// Returns what is special about it.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let notes = [
             self.facts_first.then(|| "facts first".to_owned()),
@@ -330,7 +330,7 @@ impl Tool {
     }
 }
 
-/// Returns the worse of two severities, the first among equals.
+/// Returns the worse of two severities, or the first if they are equal.
 pub fn worse<'a>(one: &'a str, other: &'a str) -> &'a str {
     match Severity::named(other) > Severity::named(one) {
         true => other,

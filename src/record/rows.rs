@@ -1,5 +1,5 @@
-//! Reads rows of the outcome log, and the tool calls of the audit log. A field that is missing or of
-//! another type is left out; a row without a time is none.
+//! Reads rows of the outcome log, and the tool calls of the audit log. A field that is missing or of another
+//! type is left out; a row without a time is ignored.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ fn details<T: DeserializeOwned + Default>(row: &Row) -> T {
     })
 }
 
-/// From a row of `probe.investigation_completed`. One without a session or a pair is none of ours.
+/// Reads a row of `probe.investigation_completed`. One without a session or a pair is not ours.
 pub fn investigation(row: &Row) -> Option<Investigation> {
     let mut one = Investigation {
         at: row.emitted_at()?,
@@ -31,19 +31,19 @@ pub fn investigation(row: &Row) -> Option<Investigation> {
     for text in [&mut one.id, &mut one.title, &mut one.summary] {
         text.take_if(|text| text.is_empty());
     }
-    // A late diagnosis counts nothing anew.
+    // A late diagnosis must not count anything twice.
     if one.late_diagnosis {
         one.held_back = HeldCounts::default();
     }
     Some(one)
 }
 
-/// From a row of `probe.dm_delivered`: the investigation and the pair, and when that was.
+/// Reads a row of `probe.dm_delivered`: the investigation, the pair, and when it was delivered.
 pub fn delivery(row: &Row) -> Option<(String, Pair, Timestamp)> {
     Some((row.detail("id")?, row.pair()?, row.emitted_at()?))
 }
 
-/// From a row of `probe.recovery_told`: what it says of an incident.
+/// Reads a row of `probe.recovery_told`: what it says about an incident.
 pub fn recovery(row: &Row) -> Option<Incident> {
     let first_wake_at = row.detail("first_wake_at")?.parse().ok()?;
     Some(Incident {
@@ -56,8 +56,8 @@ pub fn recovery(row: &Row) -> Option<Incident> {
     })
 }
 
-/// From a row of seam `reasoning.tool_called`. Kora names the fields `tool_name`, `tool_status`,
-/// `exc_type` and `tool_duration_ms`; other engines write `tool` and `ok`.
+/// Reads a row of seam `reasoning.tool_called`. Kora names the fields `tool_name`, `tool_status`, `exc_type`
+/// and `tool_duration_ms`; other engines write `tool` and `ok`.
 pub fn tool(row: &Row) -> Option<Tool> {
     let first = |fields: &[&str]| fields.iter().find_map(|field| row.detail(field));
     let is_ok = row.details()["ok"].as_bool();

@@ -1,4 +1,4 @@
-//! What of a record is shown, and the sums over it.
+//! Selects what is shown of a record, and adds up its totals.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub struct Filter<'a> {
     pub session: Option<&'a str>,
     /// Only what failed: no diagnosis, a message that was not delivered, a tool.
     pub failed: bool,
-    /// The newest so many.
+    /// How many to show at most, the newest ones.
     pub limit: Option<usize>,
 }
 
@@ -24,12 +24,12 @@ pub struct Filter<'a> {
 pub struct Selection<'a> {
     pub record: &'a Record,
     pub investigations: Vec<&'a Investigation>,
-    /// Whatever the limit.
+    /// Regardless of the limit.
     pub incidents: Vec<&'a Incident>,
-    /// Those of one pair and title in a row as one.
+    /// The incidents, with successive ones of one pair and title folded into one.
     pub groups: Vec<Incident>,
     pub silences: Vec<&'a Silence>,
-    /// Whatever the limit, and of those that did not fail, too.
+    /// Regardless of the limit, and including those that did not fail.
     pub totals: Totals,
 }
 
@@ -43,7 +43,7 @@ pub struct Totals {
     /// Investigations without a diagnosis, or with a message that was not delivered.
     pub failed: u64,
     pub tokens: u64,
-    /// In US dollars; `null` where the engine named none.
+    /// In US dollars; `null` if the engine named none.
     pub cost: Option<f64>,
 }
 
@@ -108,7 +108,7 @@ impl Record {
 }
 
 impl Totals {
-    /// `$0.0214`, `$12.35`.
+    /// Returns the cost as `$0.0214` or `$12.35`.
     pub fn cost(&self) -> String {
         match self.cost {
             Some(cost) if cost < 1.0 => format!("${cost:.4}"),

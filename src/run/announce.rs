@@ -1,4 +1,4 @@
-//! Facts that do not wait for their diagnosis.
+//! Announces facts without waiting for their diagnosis.
 
 use super::Run;
 use crate::state::outbox::{Content, Message, Place};

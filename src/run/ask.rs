@@ -1,4 +1,4 @@
-//! Begins a question. It is counted and committed before it is asked, on a thread of its own.
+//! Begins a question. It is counted and committed first, then asked on a thread of its own.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,14 +21,14 @@ use crate::time::within;
 /// A question that was asked.
 #[derive(Debug)]
 pub struct Asking {
-    /// Of the investigation.
+    /// The investigation's.
     pub id: String,
     pub session: String,
     pub asked_at: Timestamp,
     pub answers: Receiver<Answer>,
     pub answered: Option<Answer>,
     pub prompt_size: PromptSize,
-    /// Inode and length of the audit log when it was asked; `None` where there was none.
+    /// Inode and length of the audit log when the question was asked; `None` if there was no log.
     pub log_end: Option<(u64, u64)>,
 }
 
@@ -82,7 +82,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Notes the answer, should it have come.
+    /// Notes the answer, if it has come.
     pub(super) fn note_answer(&mut self) {
         if let Some(asking) = &mut self.progress.asking {
             let before = asking.answered.take();
@@ -91,7 +91,7 @@ impl Run<'_> {
     }
 }
 
-/// Returns the inode and the length of the audit log; `None` where there is none.
+/// Returns the inode and the length of the audit log; `None` if there is none.
 pub(super) fn log_end(log: &Path) -> Option<(u64, u64)> {
     let meta = fs::metadata(log).ok()?;
     Some((meta.ino(), meta.len()))

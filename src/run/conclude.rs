@@ -1,5 +1,5 @@
-//! From an answer, or the reason why there was no question, to a message: the investigation leaves the
-//! queue in the commit that has its result in the outbox.
+//! From an answer, or the reason why there was no question, to a message. The investigation leaves the queue
+//! in the same commit that puts its result into the outbox.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::state::EngineFailure;
 use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::state::queue::{Investigation, Retry, Stage};
 
-/// The most investigations that are retried, and the most bytes of them where there is more than one.
+/// The most investigations that are retried, and the most bytes of them if there is more than one.
 const MOST_RETRIES: usize = 64;
 const MOST_RETRY_BYTES: usize = 4 * 1024 * 1024;
 
@@ -61,7 +61,7 @@ impl Run<'_> {
         self.end(id, Answer::without(reason), Record::default());
     }
 
-    /// `record`: what is known of the question, where there was one.
+    /// Ends an investigation. `record` is what is known about the question, if there was one.
     fn end(&mut self, id: &str, answer: Answer, record: Record) {
         let now = self.now();
         let at = self.state.queue.iter().position(|one| one.id == id);
@@ -89,7 +89,7 @@ impl Run<'_> {
             wake.error.clone_from(&error);
         });
         if let (Some(retry), Some(_)) = (ended.retry(), failure) {
-            // Another try follows, or none and nothing is said.
+            // Either another try follows, or the retry ends without a message.
             if passes && !retry.is_over(now) {
                 self.state.queue.insert(at, ended);
             }
@@ -108,7 +108,7 @@ impl Run<'_> {
         }
     }
 
-    /// Where the reason may pass, the engine is asked again in later runs. `after`: the message with the
+    /// Schedules another question in later runs, since the reason may pass. `after` is the message with the
     /// fallback.
     fn schedule_retry(&mut self, ended: &Investigation, after: &str, now: Timestamp) {
         let length = self.config.late_diagnosis;
@@ -126,7 +126,7 @@ impl Run<'_> {
             }),
             ..ended.clone()
         });
-        // The oldest ones are dropped where there are too many.
+        // If there are too many, the oldest are dropped.
         let queue = &mut self.state.queue;
         let retries = queue.iter().filter(|one| one.retry().is_some());
         let sizes: Vec<_> = retries.map(Investigation::size).collect();
@@ -162,7 +162,7 @@ fn result(ended: &Investigation, answer: Answer, record: Record, now: Timestamp)
         }
     };
     let mut alerts = ended.alerts.clone();
-    // What was delivered is not said again.
+    // What was delivered is not repeated.
     if !matches!(place, None | Some(Place::After(_))) {
         for alert in &mut alerts {
             alert.wake.drop_details();
@@ -186,8 +186,9 @@ fn result(ended: &Investigation, answer: Answer, record: Record, now: Timestamp)
     message
 }
 
-/// Whether the audit log says that the engine's tools acted in this session while it was asked. It ended
-/// `before` that; where it was rotated meanwhile, all its files are read that were changed since.
+/// Returns whether the audit log says that the engine's tools acted in this session while it was asked.
+/// `before` is where the log ended until then; if it has been rotated, all of its files that changed since
+/// are read.
 fn autofix_attempted(
     log: &Path,
     before: Option<(u64, u64)>,
@@ -205,12 +206,12 @@ fn autofix_attempted(
             for_each_row(log, from, AUTOFIX_SEAM, judge)
         }
         _ => {
-            // A file's time is some milliseconds late.
+            // A file's modification time can be some milliseconds behind.
             let since = asked.start().checked_sub(SignedDuration::from_secs(1)).ok();
             let take = |line: &[u8]| Row::parse(line).into_iter().for_each(&mut judge);
             for_each_line_of_log(log, since, &[AUTOFIX_SEAM], take).map(drop)
         }
     };
-    // The look at a log that cannot be read says so.
+    // If the log cannot be read, the look at it says so.
     read.is_ok() && attempted
 }

@@ -24,23 +24,23 @@ use crate::state::{Durability, State, Store, silences, undelivered};
 use crate::terminal::Waiting;
 use crate::text;
 
-/// What a run may do. What must not be lost has no default: each kind of run says what becomes of it.
+/// What a run may do. Effects that must not be lost have no default: each kind of run has to define them.
 pub trait Effects {
     fn commit(&mut self, state: &mut State, durability: Durability) -> Result<()>;
-    /// Asks the engine, once. The answer comes while this thread does other things.
+    /// Asks the engine, once. The answer arrives while this thread does other things.
     fn ask(&mut self, engine: &EngineConfig, question: Question) -> Receiver<Answer>;
-    /// Makes one request; `text` is unescaped and no longer than the route takes.
+    /// Makes one request; `text` is unescaped and no longer than the route allows.
     fn post(&mut self, text: &str, thread: Option<&Thread>) -> Posted;
-    /// Writes what became of a dispatch, and returns whether that is a row in the audit log itself. A failure
-    /// is a warning and no more.
+    /// Writes an outcome row, and returns whether it went into the audit log itself. A failure is only a
+    /// warning.
     fn record(&mut self, _: &outcome::Row) -> bool {
         false
     }
     /// Removes a silence that is over.
     fn remove_silence(&mut self, _: &Silence) {}
-    /// Writes an acknowledgement. A failure is a warning and no more.
+    /// Writes an acknowledgement. A failure is only a warning.
     fn put_silence(&mut self, _: &Silence) {}
-    /// Whether the operator has reacted to a message in this way, or why that is unknown.
+    /// Returns whether the operator has reacted to a message in this way, or why that is unknown.
     fn has_reaction(&mut self, _: &Thread, _: &str) -> Result<bool, String> {
         Ok(false)
     }
@@ -48,7 +48,7 @@ pub trait Effects {
     fn give_up(&mut self, message: &Message, reason: &str, now: Timestamp) -> Result<()>;
 }
 
-/// No thread could be started, or it is gone: the engine was not reached.
+/// Returns the answer for a thread that could not be started or is gone: the engine was not reached.
 pub(super) fn lost() -> Answer {
     Answer::without(Reason::ConnectionError)
 }
@@ -61,14 +61,14 @@ pub enum Route {
     SlackWithout(&'static str),
     /// Printed; the outbox is left alone.
     Stdout,
-    /// In the report that closes the run: queued until that is printed.
+    /// In the report at the end of the run; queued until that is printed.
     Report,
     /// A dry run: nothing goes out.
     Nowhere,
 }
 
 impl Route {
-    /// `is_quiet`: messages for stdout are kept from it, since the report has them.
+    /// Returns the route of a run. `is_quiet` keeps messages off stdout, since the report has them.
     pub fn of(config: &Config, to: To, is_quiet: bool) -> Self {
         match (to, config.missing_for_slack()) {
             (To::Stdout, _) if is_quiet => Self::Report,
@@ -78,12 +78,12 @@ impl Route {
         }
     }
 
-    /// Whether messages are printed, each with everything there is to say.
+    /// Returns whether messages are printed, each with everything there is to say.
     pub fn is_printed(self) -> bool {
         matches!(self, Self::Stdout | Self::Report)
     }
 
-    /// Whether the facts of an alert may go out before its diagnosis.
+    /// Returns whether the facts of an alert may go out before its diagnosis.
     pub fn announces(self) -> bool {
         matches!(self, Self::Slack | Self::SlackWithout(_))
     }
@@ -172,8 +172,8 @@ fn ask(http: &Arc<Http>, engine: &EngineConfig, question: Question) -> Receiver<
     })
 }
 
-/// Does something on a thread of its own, which a run that ends without waiting for it takes along, and wakes
-/// this thread when it is done.
+/// Does the work on a thread of its own, and wakes this thread when it is done. If the run ends without
+/// waiting for it, the thread ends, too.
 pub(super) fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
     failed: impl FnOnce(io::Error) -> T,
@@ -181,7 +181,8 @@ pub(super) fn in_background<T: Send + 'static>(
     let (sender, receiver) = mpsc::channel();
     let (done, caller) = (sender.clone(), WakesUp(thread::current()));
     let work = move || {
-        // Dropped in the reverse order, also where the work panics: then the receiver learns of it first.
+        // These are dropped in reverse order, even if the work panics: the receiver learns of it before this
+        // thread wakes.
         let _caller = caller;
         let sender = done;
         // Nobody may be waiting any more; then the result is dropped.
@@ -202,7 +203,7 @@ impl Drop for WakesUp {
     }
 }
 
-/// Prints a message to stdout, after a blank line where it is not the first.
+/// Prints a message to stdout, after a blank line if it is not the first.
 fn print(text: &str, printed: &mut u64) -> io::Result<()> {
     report::check_stdout()?;
     let blank = if *printed > 0 { "\n" } else { "" };
@@ -210,7 +211,7 @@ fn print(text: &str, printed: &mut u64) -> io::Result<()> {
     report::print(&format!("{blank}{}\n", text::for_terminal(text)))
 }
 
-/// A dry run: the logic of the next run, and none of its effects.
+/// A dry run: the logic of the next run without its effects.
 pub struct DryRun;
 
 impl Effects for DryRun {
@@ -240,14 +241,14 @@ pub struct Replay {
     http: Arc<Http>,
     is_quiet: bool,
     printed: u64,
-    /// The outcome rows, where they are kept.
+    /// The outcome rows, if they are kept.
     pub rows: Option<Vec<outcome::Row>>,
-    /// What kept the last message from being printed: the next commit ends the replay with it.
+    /// Why the last message could not be printed: the next commit ends the replay with it.
     failure: Option<io::Error>,
 }
 
 impl Replay {
-    /// `is_quiet`: messages are kept from stdout, since the report has them.
+    /// `is_quiet` keeps messages off stdout, since the report has them.
     pub fn new(config: &Config, is_quiet: bool, keeps_rows: bool) -> Self {
         Self {
             http: Arc::new(config.http()),

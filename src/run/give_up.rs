@@ -10,8 +10,8 @@ use crate::state::outbox::{Content, Message, Outcome, Place};
 use crate::state::{Durability, State, undelivered};
 
 impl Run<'_> {
-    /// Moves a message to `undelivered/`, and only then out of the outbox. Where that cannot be written, it
-    /// stays for the next run to move, is sent no more, and the others go on.
+    /// Moves a message to `undelivered/`, and only then out of the outbox. If that cannot be written, the
+    /// message stays for the next run to move and is not sent again; the others go on.
     pub(super) fn give_up(&mut self, id: &str, reason: &str) -> Result<()> {
         let Some(at) = self.state.position(id) else {
             return Ok(());
@@ -40,9 +40,10 @@ impl Run<'_> {
         self.commit()
     }
 
-    /// Takes out what lies in `undelivered/`, too: a run or a reset was killed between the two.
+    /// Takes out of the state what is in `undelivered/`, too: a run or a reset was killed between the two
+    /// steps.
     pub fn drop_given_up(&mut self) -> Result<()> {
-        // A folder that cannot be read cannot be written either, and is warned of when it has to be.
+        // A folder that cannot be read cannot be written either; the warning comes when it has to be.
         let ids = undelivered::ids(&self.store).unwrap_or_default();
         let queue = &mut self.state.queue;
         let before = queue.len();
@@ -62,7 +63,7 @@ impl Run<'_> {
         self.commit()
     }
 
-    /// Removes the files of messages that lie in the outbox again: only then are they sent.
+    /// Removes the files of messages that are back in the outbox: only then can they be sent.
     pub fn finish_retries(&mut self) {
         let mut failed = None;
         for message in self.state.outbox.iter_mut().filter(|one| one.is_retried) {
@@ -92,8 +93,8 @@ impl Run<'_> {
         }
     }
 
-    /// What follows a message that was given up has to stand alone. Where a part of that was delivered, it
-    /// stands in its thread.
+    /// Makes what follows a message that was given up stand alone. If a part of that message was delivered,
+    /// what follows stays in its thread.
     fn settle_lost(&mut self, lost: &Message) {
         if lost.parts() > 0 {
             return;
@@ -107,7 +108,7 @@ impl Run<'_> {
                 note_message(logs, message);
             }
         }
-        // A recovery belongs to another message of its incident, the results that now stand alone among them.
+        // A recovery goes to another message of its incident, which may be a result that now stands alone.
         for message in outbox.iter_mut().filter(|one| one.place == after) {
             if let Content::Recovery { alert, .. } = &message.content
                 && let Some(incident) = incident_of(logs.get_mut(&message.log), alert)
@@ -116,13 +117,13 @@ impl Run<'_> {
                 message.place = Place::of(first);
             }
         }
-        // What is left is about something of which nobody has heard.
+        // What is left is about something that the operator has never heard of.
         self.state.outbox.retain(|one| one.place != after);
     }
 }
 
 impl Content {
-    /// Makes alerts that say everything themselves of what was announced or is a result.
+    /// Turns an announcement or a result into alerts that say everything themselves.
     pub fn make_alert(&mut self, outcome: Outcome) {
         if let Self::Announcement { alerts } | Self::Result { alerts, .. } = self {
             let alerts = std::mem::take(alerts);
@@ -142,7 +143,7 @@ impl Message {
         lost
     }
 
-    /// A text of which no part was delivered is made anew; that it may have arrived is kept.
+    /// Drops the text, to be made again, if no part of it was delivered. Keeps that it may have arrived.
     pub fn make_text_anew(&mut self) {
         if self.parts() == 0 {
             self.may_have_arrived |= self.may_be_repeat();
@@ -150,7 +151,7 @@ impl Message {
         }
     }
 
-    /// Says everything itself, since the message that it follows was given up.
+    /// Makes the message say everything itself, since the one that it follows was given up.
     fn stand_alone(&mut self, lost: &Message) {
         self.place = Place::TopLevel;
         let alerts = self.content.alerts_mut().iter_mut();

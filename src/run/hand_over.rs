@@ -1,5 +1,5 @@
-//! The second channel: a command of the operator's gets what Slack did not take. It runs on a thread of its own,
-//! one at a time, as a question does.
+//! The second channel: a command of the operator's gets what Slack did not take. It runs on a thread of its
+//! own, like a question, one at a time.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -28,7 +28,7 @@ use crate::text::for_terminal;
 /// The command and its children are killed after this.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
-/// A variable is cut to so many characters: a longer one can keep a program from being started.
+/// A variable is cut to this many characters: a longer one can keep a program from being started.
 const LONGEST_VARIABLE: usize = 1_000;
 
 /// A message that is being handed over.
@@ -39,7 +39,7 @@ pub struct HandingOver {
 }
 
 impl Run<'_> {
-    /// Begins to hand a message over to the fallback command. That is committed before.
+    /// Begins to hand a message over to the fallback command. That is committed first.
     pub(super) fn hand_over(&mut self, id: &str) -> Result<()> {
         let path = self.config.fallback_command.as_ref();
         let Some((path, at)) = path.zip(self.state.position(id)) else {
@@ -70,7 +70,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Notes how the fallback command ended, should it have.
+    /// Notes how the fallback command ended, if it has.
     pub(super) fn note_handed_over(&mut self) -> Result<()> {
         let lost = || Err(anyhow!("its thread has ended"));
         let one = self.progress.handing_over.take();
@@ -105,8 +105,8 @@ impl Run<'_> {
         self.commit()
     }
 
-    /// Adds the diagnosis where there is one already, and what was held back, which Slack's message will say,
-    /// too. No thread follows.
+    /// Adds the diagnosis, if there is one already, and what was held back, which Slack's message will say,
+    /// too. Here nothing can follow in a thread.
     fn with_all_that_is_known(&mut self, mut message: Message) -> Message {
         let follows = Place::After(message.id.clone());
         let mut outbox = self.state.outbox.iter();
@@ -126,8 +126,8 @@ impl Run<'_> {
     }
 }
 
-/// Makes the command ready to be run: with the run's environment and the env file's settings, without what may
-/// hold a token, and with what the text is about.
+/// Prepares the command: with the run's environment and the env file's settings, without variables that may
+/// hold a token, and with variables that say what the text is about.
 pub fn command(config: &Config, path: &Path, subject: &Subject, title: &str) -> Command {
     let mut command = Command::new(path);
     let is_unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
@@ -150,10 +150,10 @@ pub fn command(config: &Config, path: &Path, subject: &Subject, title: &str) -> 
     command
 }
 
-/// Runs the command with this text as its input, and waits until it ends or its time is over.
+/// Runs the command with this text as its input, and waits until it ends or its time is up.
 pub fn run(mut command: Command, text: &str) -> Result<()> {
     check(Path::new(command.get_program()))?;
-    // A file of memory never blocks, whether it is read or not.
+    // A file in memory never blocks, whether it is read or not.
     let mut stdin = File::from(rustix::fs::memfd_create("message", MemfdFlags::CLOEXEC)?);
     stdin.write_all(text.as_bytes())?;
     stdin.rewind()?;
@@ -176,8 +176,8 @@ pub fn run(mut command: Command, text: &str) -> Result<()> {
     )
 }
 
-/// Whether the command may be run: an executable file of ours or root's that others can neither change nor
-/// replace.
+/// Checks that the command may be run: it must be an executable file of ours or root's that others can
+/// neither change nor replace.
 pub fn check(path: &Path) -> Result<()> {
     let shown = path.display();
     let (_, meta) = open_trusted(path).with_context(|| shown.to_string())?;

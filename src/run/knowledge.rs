@@ -1,5 +1,5 @@
-//! Gathers what an investigation knows besides its alert, for the prompt and for the message. What is read for
-//! that is kept for the other questions of the run.
+//! Gathers what an investigation knows besides its alert, for the prompt and for the message. What it reads
+//! is kept for the other questions of the run.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::state::outbox::{Message, Outcome, PromptSize};
 use crate::state::queue::{Alert, Investigation};
 use crate::state::text::load_wake;
 
-/// How long the log around one alert serves for other questions.
+/// How long the log read for one alert is used for other questions.
 const TAIL_PERIOD: Duration = Duration::from_secs(30);
 /// How many bytes of outcome rows are read.
 const MOST_OUTCOMES: u64 = 8 * 1024 * 1024;
@@ -127,7 +127,7 @@ impl Run<'_> {
         self.tail = Some((elapsed, tail));
     }
 
-    /// When the context of an alert of that time begins.
+    /// Returns when the context of an alert at this time begins.
     fn before(&self, time: Timestamp) -> Timestamp {
         let begin = time.checked_sub(self.config.context.length);
         begin.unwrap_or(Timestamp::MIN)
@@ -148,7 +148,7 @@ impl Run<'_> {
         }
     }
 
-    /// The wakes of other pairs from the time before `from` on.
+    /// Returns the incidents of other pairs that were last raised after the context of `from` began.
     fn others(&self, alerts: &[Alert], from: Timestamp, now: Timestamp) -> Vec<&Incident> {
         let from = self.before(from);
         let is_asked = |pair: &Pair| alerts.iter().any(|alert| Pair::of(&alert.wake) == *pair);
@@ -171,7 +171,7 @@ impl Run<'_> {
     }
 }
 
-/// When the alert was raised, or read where its row does not say.
+/// Returns when the alert was raised, or when it was read if its row does not say.
 fn raised(alert: &Alert) -> Timestamp {
     alert.wake.raised_at().unwrap_or(alert.read_at)
 }

@@ -1,5 +1,5 @@
-//! From new rows to the queue: each wake is decided on when it is read, and what is to be dispatched lies in
-//! the queue, whole, when the checkpoint is committed.
+//! From new rows to the queue: each wake is decided on when it is read. What is to be dispatched is in the
+//! queue, whole, by the time the checkpoint is committed.
 
 use anyhow::Error;
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use crate::state::queue::{Alert, Investigation, Stage};
 use crate::state::{Durability, LogState, outbox, silences};
 
 impl Run<'_> {
-    /// Decides on what was held back and is due now, then on what is new, as far as there is room for it.
+    /// Decides on what was held back and is due now, then on what is new, while there is room for it.
     pub(super) fn look(&mut self) {
         self.progress.looked = self.begun.elapsed();
         self.progress.is_fresh = true;
@@ -51,8 +51,8 @@ impl Run<'_> {
         self.make_digest();
     }
 
-    /// Pulls what is new, as long as there is room for it. What was read before a problem is decided on and
-    /// committed all the same.
+    /// Reads what is new, while there is room for it. Rows read before a problem are still decided on and
+    /// committed.
     fn read(&mut self, kept: &mut LogState, now: Timestamp) {
         let log = &self.config.paths.audit_log;
         let mut checkpoint = std::mem::take(&mut kept.checkpoint);
@@ -162,7 +162,7 @@ impl Run<'_> {
         if let Some(incident) = kept.incidents.get_mut(&pair) {
             incident.investigation.get_or_insert_with(|| id.clone());
         }
-        // A new dispatch of the pair ends the retry of the one before.
+        // A new dispatch of the pair ends the retry of its previous one.
         let (queue, log) = (&mut self.state.queue, &self.log);
         queue.retain(|one| one.retry().is_none() || !one.is_of(log, &pair));
         self.report.tally.dispatched += 1;
@@ -187,7 +187,7 @@ impl Run<'_> {
         });
     }
 
-    /// Makes one investigation of what one look dispatched, where that is many wakes.
+    /// Makes one investigation of what one look dispatched, if that is many wakes.
     pub(super) fn make_digest(&mut self) {
         let number = std::mem::take(&mut self.batch);
         if number < self.config.digest_wakes.unwrap_or(usize::MAX) {
@@ -215,8 +215,8 @@ impl Run<'_> {
         queue.push_back(digest);
     }
 
-    /// Notes the silences that are over, where they were read. They are removed after the commit of what
-    /// follows from their end: a run that is killed before finds them again.
+    /// Notes the silences that are over, if they were read. They are removed only after what follows from
+    /// their end is committed: if the run is killed before that, the next one finds them again.
     fn end_silences(&mut self, kept: &mut LogState, now: Timestamp) {
         let Some(silences) = self.silences.take() else {
             return;
@@ -249,7 +249,7 @@ impl Run<'_> {
         }
     }
 
-    /// Notes when the log had new rows last, and says so where a notice said that it had none.
+    /// Notes when the log last had new rows, and says so in a message if a notice said that it had none.
     fn note_rows(&mut self, kept: &mut LogState, rows: u64, now: Timestamp) {
         let own = kept.quiet.own_rows.min(rows);
         kept.quiet.own_rows -= own;
@@ -273,7 +273,7 @@ impl Run<'_> {
         report.rows.malformed += look.malformed;
         report.position.rotated |= look.rotated;
         report.position.gap |= look.gap;
-        // A log that was just rotated away, and whose rest was read, will be made again.
+        // A log that was just rotated away and read to its end will be created again.
         let is_blind = look.missing && (report.rows.read == 0 || !look.rotated);
         if is_blind && self.warned.insert("no log".to_owned()) {
             report.tally.missed += 1;

@@ -1,8 +1,8 @@
 //! One run in progress: the state as it will be committed, the effects, and the report. `next` chooses each
-//! step; what a step does is in a file of its own and calls no other step.
+//! step; each step has a file of its own and calls no other step.
 //!
-//! A commit comes before everything that leaves the process or takes time, and right after what Slack
-//! answered: in between, steps only change the state in memory.
+//! The state is committed before anything leaves the process or takes time, and right after each answer from
+//! Slack; in between, steps only change it in memory.
 
 mod announce;
 mod ask;
@@ -53,40 +53,40 @@ pub struct Run<'a> {
     effects: &'a mut dyn Effects,
     /// How the messages go out.
     pub route: Route,
-    /// The state folder, to read what lies beside the state.
+    /// The state folder, for reading the files beside the state.
     store: Store,
     pub report: Report,
-    /// The clock of a replay, which goes by the rows.
+    /// A replay's clock, set by the times of the rows.
     pub clock: Option<Timestamp>,
     /// The key of the audit log in the state.
     log: String,
     progress: Progress,
     begun: Instant,
-    /// What the next commit has to outlive; `None` where nothing changed since the last one.
+    /// How durable the next commit must be; `None` if nothing has changed since the last one.
     unsaved: Option<Durability>,
     /// Whether each wake is kept for the report, or only counted.
     pub keeps_wakes: bool,
-    /// Where the wakes of an investigation are in the report, by its id.
+    /// The indexes of an investigation's wakes in the report, by its id.
     reported: HashMap<String, Vec<usize>>,
-    /// The silences, once they were read in this look.
+    /// The silences, once they have been read in this look.
     silences: Option<Vec<Silence>>,
-    /// Silences that are over, until the next commit.
+    /// Silences that are over; the next commit removes them.
     ended_silences: Vec<Silence>,
-    /// The log around an alert, and since when of the run it is known.
+    /// The log around an alert, and how long into the run it was read.
     tail: Option<(Duration, Tail)>,
-    /// Earlier incidents, once they were read.
+    /// Earlier incidents, once they have been read.
     past: OnceCell<Past>,
-    /// How many investigations at the queue's end are of this look.
+    /// How many investigations at the end of the queue come from this look.
     batch: usize,
-    /// Inode and length of the log when it was looked at last.
+    /// Inode and length of the log at the last look.
     log_end: Option<(u64, u64)>,
-    /// Why the log is read no more in this run.
+    /// Why the log is no longer read in this run.
     pub problem: Option<Error>,
-    /// Warnings that were printed already, where they would be found again.
+    /// Warnings that were already printed and would come up again with every look.
     warned: HashSet<String>,
-    /// For how long nothing was watched, until the commit of a message that says so.
+    /// How long nothing was watched; cleared by the commit of a message that says so.
     pub unwatched: Option<SignedDuration>,
-    /// Whether a message says so that is not committed yet.
+    /// Whether a message that says so is not committed yet.
     says_unwatched: bool,
 }
 
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
         self.clock.unwrap_or_else(Timestamp::now)
     }
 
-    /// Begins with a log of which nothing is known: no row of it is read in this run.
+    /// Begins with a log that the state does not know yet: none of its rows is read in this run.
     pub fn begin(&mut self, checkpoint: Checkpoint) {
         let (log, now) = (&self.config.paths.audit_log, self.now());
         self.state.begin(log, checkpoint, now);
@@ -137,7 +137,7 @@ impl<'a> Run<'a> {
         self.note_change();
     }
 
-    /// Does one step after the other until there is nothing more to do.
+    /// Takes one step after another until nothing is left to do.
     pub fn work(&mut self) -> Result<()> {
         loop {
             self.note_answer();
@@ -169,13 +169,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits for the engine and the fallback command, or for so long. Everything is committed before: it may
-    /// take a while.
+    /// Waits for the engine or the fallback command, for at most `length`. Commits first, since it may take a
+    /// while.
     fn wait(&mut self, length: Duration) -> Result<()> {
         self.commit_unsaved()?;
         let is_for_slack = self.progress.asking.is_none() && self.progress.handing_over.is_none();
         let _waiting = is_for_slack.then(|| Waiting::for_what("waiting for Slack"));
-        // What is done in the background wakes this thread; should it wake early, the next step is to wait.
+        // Work in the background wakes this thread when it is done. After an early wake-up, the next step is
+        // to wait again.
         thread::park_timeout(length);
         Ok(())
     }
@@ -227,7 +228,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the log was written since it was looked at, and could still be read in this run.
+    /// Returns whether the log has changed since the last look and could still be read in this run.
     pub fn log_has_changed(&mut self) -> bool {
         let is_read = !self.progress.is_blind && !self.progress.was_full;
         let has_changed = ask::log_end(&self.config.paths.audit_log) != self.log_end;
@@ -240,7 +241,7 @@ impl<'a> Run<'a> {
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Does something with what is remembered of the log, which is taken out of the state meanwhile.
+    /// Calls `act` with what is remembered of the log, which is taken out of the state for the call.
     fn with_log(&mut self, act: impl FnOnce(&mut Self, &mut LogState)) {
         match self.state.logs.remove(&self.log) {
             Some(mut kept) => {
@@ -256,7 +257,7 @@ impl<'a> Run<'a> {
         log.into_iter().flat_map(|log| log.incidents.iter())
     }
 
-    /// Does something with a message, which is taken out of the state meanwhile.
+    /// Calls `act` with a message. The outbox is taken out of the state for the call.
     fn with_message(&mut self, at: usize, act: impl FnOnce(&mut Self, &mut Message)) {
         let mut outbox = std::mem::take(&mut self.state.outbox);
         act(self, &mut outbox[at]);
@@ -308,12 +309,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether a message is one of this run's that are in the report: it stays queued until that is printed.
+    /// Returns whether this run made the message for its report: it stays queued until the report is printed.
     fn is_in_report(&self, message: &Message) -> bool {
         self.route == Route::Report && self.progress.made.contains(&message.id)
     }
 
-    /// The report was printed, and what it says is delivered.
+    /// Records the report's messages as delivered, now that it has been printed.
     pub fn report_is_out(&mut self) -> Result<()> {
         let all = 0..self.state.outbox.len();
         let is_printed = |at: &usize| self.is_in_report(&self.state.outbox[*at]);
@@ -328,7 +329,7 @@ impl<'a> Run<'a> {
         self.commit()
     }
 
-    /// Warns once a run of what is found again with every look.
+    /// Warns only once per run of what every look finds again.
     fn warn_once(&mut self, kind: &str, warning: String) {
         if !self.warned.contains(&warning) {
             warn_lasting(kind, &warning, &warning);
@@ -336,7 +337,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Changes the report's entries for the wakes of an investigation, which are added where an earlier run
+    /// Changes the report's entries for the wakes of an investigation. They are added if an earlier run
     /// queued it.
     fn report(
         &mut self,
@@ -361,8 +362,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Puts the text of a message about alerts into the report. A wake can be megabytes long: the text is made
-    /// only where somebody reads it.
+    /// Puts the text of a message about alerts into the report. A wake can be megabytes long: the text is
+    /// made only if somebody reads it.
     fn report_message(&mut self, message: &Message) {
         let Some(id) = reported_id(message).filter(|_| self.keeps_wakes) else {
             return;
@@ -376,7 +377,7 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// The report has a message's wakes as sent, those of earlier runs among them.
+    /// Marks a message's wakes as sent in the report, including those of earlier runs.
     fn report_sent(&mut self, message: &Message) {
         let Some(id) = reported_id(message) else {
             return;
@@ -389,19 +390,19 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Returns the incident that an alert is about, unless another one of its pair has begun since.
+/// Returns the incident that an alert is about, unless its pair has begun a new one since.
 fn incident_of<'a>(log: Option<&'a mut LogState>, alert: &Alert) -> Option<&'a mut Incident> {
     let incident = log?.incidents.get_mut(&Pair::of(&alert.wake))?;
     (incident.first_wake == alert.dispatch.since).then_some(incident)
 }
 
-/// The id by which the report has a message's wakes; `None` where it is not about an investigation.
+/// Returns the id under which the report has a message's wakes; `None` if it is not about an investigation.
 fn reported_id(message: &Message) -> Option<&String> {
     let is_recovery = matches!(message.content, Content::Recovery { .. });
     message.investigation.as_ref().filter(|_| !is_recovery)
 }
 
-/// Notes for the incidents of a message which one is their first and which their newest.
+/// Notes a message as the newest of its incidents, and as the first of those that had none.
 fn note_message(logs: &mut BTreeMap<String, LogState>, message: &Message) {
     let Some(log) = logs.get_mut(&message.log) else {
         return;
@@ -416,7 +417,7 @@ fn note_message(logs: &mut BTreeMap<String, LogState>, message: &Message) {
     }
 }
 
-/// Returns what the work in the background came to, or that its thread is gone; `None` while it goes on.
+/// Returns the result of work in the background, or `lost` if its thread is gone; `None` while it is running.
 fn poll<T>(receiver: &Receiver<T>, lost: impl FnOnce() -> T) -> Option<T> {
     match receiver.try_recv() {
         Ok(it) => Some(it),

@@ -1,5 +1,5 @@
 //! The order of a run, as a pure function: state, progress and time in, the next step out. After each step
-//! the next one is chosen anew, and no step takes long.
+//! the next one is chosen from scratch, and no step takes long.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -19,19 +19,19 @@ use crate::state::outbox::{HandOver, Message};
 use crate::state::queue::{Investigation, Retry};
 use crate::time::within;
 
-/// How often the log is looked at while the engine or Slack is awaited.
+/// How often the log is looked at while the run waits for the engine or Slack.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// An investigation that so many runs were killed in ends without a question.
+/// After this many runs were killed in an investigation, it ends without a question.
 const MOST_ATTEMPTS: u32 = 2;
-/// After so many wakes in a row whose question found the engine unreachable, the run asks no more.
+/// After this many questions in a row that found the engine unreachable, the run asks no more.
 const MOST_UNREACHABLE: u32 = 2;
 pub const BUDGET_PERIOD: SignedDuration = SignedDuration::from_hours(1);
-/// How often it is said that the log has had no new row.
+/// How often the operator is notified that the log has had no new row.
 const NOTICE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
-/// While so many announced investigations, or so many bytes of them, are pending, no more are announced.
+/// While this many announced investigations, or this many bytes of them, are pending, no more are announced.
 const MOST_PENDING: usize = 256;
 const MOST_PENDING_BYTES: usize = 4 * 1024 * 1024;
-/// Reading stops while so many wakes, or so many bytes of them, have had nothing sent.
+/// Reading stops while this many wakes, or this many bytes of them, have had nothing sent.
 const MOST_NEW: usize = 256;
 const MOST_NEW_BYTES: usize = 4 * 1024 * 1024;
 
@@ -58,25 +58,25 @@ pub enum Step {
     Recover,
     /// Ask Slack for the reactions to a message.
     React,
-    /// Say that the log has had no new row for long.
+    /// Say that the log has had no new row for a long time.
     Notice,
     /// Wait for the engine or for Slack.
     Wait(Duration),
     Done,
 }
 
-/// What a run has done so far, as far as the next step depends on it. Durations are since its beginning.
+/// What a run has done so far that the next step depends on. Durations count from its start.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Whether the log is looked at no more in this run.
+    /// Whether the log is no longer looked at in this run.
     pub is_blind: bool,
-    /// When the log was looked at last, and whether nothing that takes time was done since.
+    /// When the log was last looked at, and whether nothing that takes time has been done since.
     pub looked: Duration,
     pub is_fresh: bool,
-    /// Whether the last look left rows unread, since there was no room for them.
+    /// Whether the last look left rows unread because there was no room for them.
     pub was_full: bool,
     pub asking: Option<Asking>,
-    /// As what the last wake found the engine unreachable, and how many did in a row.
+    /// Why the last question found the engine unreachable, and how many did so in a row.
     pub unreachable: Option<(Reason, u32)>,
     /// The investigations that this run queued, and those that it asked about again.
     pub queued: HashSet<String>,
@@ -84,7 +84,7 @@ pub struct Progress {
     /// The messages that this run made.
     pub made: HashSet<String>,
     pub sending: Sending,
-    /// Whether the snapshot was looked at since anything changed.
+    /// Whether the snapshot has been looked at since anything last changed.
     pub has_recovered: bool,
     pub handing_over: Option<HandingOver>,
     /// Whether the fallback command has failed in this run.
@@ -92,7 +92,7 @@ pub struct Progress {
     pub reactions: Reactions,
 }
 
-/// All that the next step depends on.
+/// Everything that the next step depends on.
 pub struct Choice<'a> {
     pub state: &'a State,
     /// The key of the audit log in the state.
@@ -137,8 +137,8 @@ impl<'a> Choice<'a> {
         asking.answered.as_ref().map(|_| Step::Conclude)
     }
 
-    /// A look may have to pass over all that was read before: after a full one, each should bring many
-    /// rows.
+    /// Looks at the log if a look is due. It may have to pass over everything that was read before: after a
+    /// look that ran out of room, the next one waits until there is room for many rows.
     fn look(&self) -> Option<Step> {
         let is_recent = self.elapsed.saturating_sub(self.progress.looked) < LOOK_AGAIN;
         let is_needed = !(self.progress.is_fresh && is_recent) || self.progress.was_full;
@@ -147,7 +147,7 @@ impl<'a> Choice<'a> {
         (is_needed && can_look && has_room(self.state, share)).then_some(Step::Look)
     }
 
-    /// What is printed leaves the investigations of earlier runs alone.
+    /// Returns the queue. A run that prints its messages leaves the investigations of earlier runs alone.
     fn queue(&self) -> impl Iterator<Item = &'a Investigation> {
         let is_ours = |one: &&Investigation| {
             !self.route.is_printed() || self.progress.queued.contains(&one.id)
@@ -155,7 +155,7 @@ impl<'a> Choice<'a> {
         self.state.queue.iter().filter(is_ours)
     }
 
-    /// Those that nobody has ended yet.
+    /// Returns the investigations that have not ended yet.
     fn open(&self) -> impl Iterator<Item = &'a Investigation> {
         self.queue().filter(|one| one.retry().is_none())
     }
@@ -169,7 +169,7 @@ impl<'a> Choice<'a> {
         asking.any(|asking| asking.id == one.id)
     }
 
-    /// Why an investigation is not asked about, where that is known without a question.
+    /// Returns why an investigation is not asked about, if that is known without a question.
     fn refusal(&self, one: &Investigation) -> Option<Reason> {
         let now = self.now;
         if self.config.engine.is_none() {
@@ -224,7 +224,7 @@ impl<'a> Choice<'a> {
         })
     }
 
-    /// Returns how long it is until the facts of an investigation are due, where they are sent on their own.
+    /// Returns how long it is until the facts of an investigation are due, if they are sent on their own.
     fn due_in(&self, one: &Investigation) -> Option<Duration> {
         let length = self.config.facts_after?;
         let (now, queued_at) = (self.now, one.queued_at);
@@ -236,7 +236,7 @@ impl<'a> Choice<'a> {
         due.filter(|_| self.route.announces())
     }
 
-    /// Whether messages of earlier runs could be sent now.
+    /// Returns whether messages of earlier runs could be sent now.
     fn has_earlier_messages(&self) -> bool {
         let outbox = self.state.outbox.iter();
         let mut earlier = outbox.filter(|one| !self.progress.made.contains(&one.id));
@@ -272,8 +272,8 @@ impl<'a> Choice<'a> {
         given_up.or_else(|| self.send_first_of(false))
     }
 
-    /// Sends what gets its one more try, or the next part of the first message in the order; what is long waits
-    /// for everything else that the run can do.
+    /// Sends the message that gets one more try, or else the next part of the first message in the order.
+    /// Long messages wait for everything else that the run can do.
     fn send_first_of(&self, is_long: bool) -> Option<Step> {
         let sending = &self.progress.sending;
         let outbox = self.state.outbox.iter();
@@ -286,14 +286,15 @@ impl<'a> Choice<'a> {
         id.cloned().map(Step::Send)
     }
 
-    /// Gives up what is too old, and once a run what could not be written to `undelivered/` before.
+    /// Gives up a message that is too old or has failed for good, at most once per run if it cannot be
+    /// written to `undelivered/`.
     fn give_up(&self, message: &Message) -> Option<Step> {
         if self.progress.sending.unwritable.contains(&message.id) {
             return None;
         }
         let expired = self.is_expired(message).then(|| "expired".to_owned());
         let reason = message.given_up.clone().or(expired)?;
-        // Only after one try of the second channel.
+        // Only after the second channel was tried once.
         if self.config.fallback_command.is_some() && is_for_fallback(message) {
             let mut running = self.progress.handing_over.iter();
             let is_running = running.any(|one| one.id == message.id);
@@ -304,9 +305,9 @@ impl<'a> Choice<'a> {
         Some(Step::GiveUp(message.id.clone(), reason))
     }
 
-    /// Hands over the most severe of the messages that Slack did not take in time. What the command failed on
-    /// before comes after the others, so that one bad message delays nobody. No message can be sent when this
-    /// is asked, unless one is about to get its one more try.
+    /// Hands over the most severe of the messages that Slack did not take in time. Those that the command
+    /// failed on before come last, so that one bad message does not delay the others. When this is called, no
+    /// message can be sent, unless one is waiting for its one more try.
     fn hand_over(&self) -> Option<Step> {
         let now = self.now;
         let pause = self.state.fallback.as_ref();
@@ -344,7 +345,7 @@ impl<'a> Choice<'a> {
         first.or_else(retry).map(|one| Step::Ask(one.id.clone()))
     }
 
-    /// Breaker and budget postpone a retry.
+    /// Returns whether a retry is due. The breaker and the budget postpone it.
     fn is_retry_due(&self, one: &Investigation) -> bool {
         let is_due = |retry: &Retry| retry.is_due(self.now) && !retry.is_over(self.now);
         one.retry().is_some_and(is_due)
@@ -379,13 +380,13 @@ impl<'a> Choice<'a> {
         let since_look = self.elapsed.saturating_sub(progress.looked);
         let look = (!progress.is_blind).then(|| LOOK_AGAIN.saturating_sub(since_look));
         let due = self.new_ones().filter_map(|one| self.due_in(one)).min();
-        // What is over already is awaited no more.
+        // There is no point in waiting for a time that has passed.
         let steps = [look, due, self.time_left(), slack].into_iter().flatten();
         let next = steps.filter(|wait| !wait.is_zero()).min();
         Step::Wait(next.unwrap_or(LOOK_AGAIN))
     }
 
-    /// How long it is until Slack may be asked again, where something waits for that and the run has the
+    /// Returns how long it is until Slack may be asked again, if something waits for that and the run has the
     /// time.
     fn until_slack(&self) -> Option<Duration> {
         let sending = &self.progress.sending;
@@ -397,7 +398,7 @@ impl<'a> Choice<'a> {
         let limited = limited.filter(|wait| *wait <= turn::LONGEST_WAIT && has_some());
         let has_time = |wait: &Duration| self.time_left().is_none_or(|left| *wait < left);
         let again = sending.again.as_ref();
-        // The one more try of a message that this run has begun with comes all the same.
+        // A message that this run has already tried gets its one more try even if time is short.
         match again.map(|(_, at)| at.saturating_sub(self.elapsed)) {
             Some(again) if limited.is_none() => Some(again),
             _ => limited.filter(has_time),
@@ -405,14 +406,14 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// Whether the operator would hear of an alert by this message, and the fallback command has not got it, as far
-/// as is known: where two runs died meanwhile, it counts as handed over.
+/// Returns whether the operator would first hear of an alert through this message and, as far as is known,
+/// the fallback command has not got it. If two runs died while handing it over, it counts as handed over.
 fn is_for_fallback(message: &Message) -> bool {
     let is_over = |one: &HandOver| one.done.is_some() || one.unended > 1;
     message.is_first_word() && !message.hand_over.as_ref().is_some_and(is_over)
 }
 
-/// Whether the wakes that have had nothing sent leave room for more, in this share of all room.
+/// Returns whether the wakes that have had nothing sent take up less than 1/`share` of the room for them.
 pub fn has_room(state: &State, share: usize) -> bool {
     let new = state.queue.iter().filter(|one| one.is_new());
     let (count, bytes) = new.fold((0, 0), |(count, bytes), one| {

@@ -1,11 +1,11 @@
-//! Says that the audit log has had no new row for long: perhaps the program that writes it has died.
+//! Says that the audit log has had no new row for a long time: perhaps the program that writes it has died.
 
 use super::Run;
 use crate::incident::MessageRef;
 use crate::state::outbox::{Content, Message, Place};
 
 impl Run<'_> {
-    /// Begins to wait for a row anew: for some time nobody has looked.
+    /// Starts the wait for a row again: for some time nobody was looking.
     pub fn wait_for_rows_anew(&mut self) {
         let now = self.now();
         if let Some(log) = self.state.logs.get_mut(&self.log) {

@@ -1,5 +1,5 @@
-//! Acknowledgement from the phone: the operator's own reaction on a message of an open incident. Each message is
-//! asked for in a step of its own; what follows is done when all have answered.
+//! Acknowledgement from the phone, by the operator's own reaction to a message of an open incident. Each
+//! message is checked in a step of its own; the results are applied once all are in.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,9 +15,9 @@ use crate::slack::Thread;
 use crate::state::silences;
 use crate::time::within;
 
-/// So many messages are asked for, the newest.
+/// At most this many messages are checked, the newest ones.
 const MOST: usize = 5;
-/// How often at most.
+/// They are checked at most this often.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
 /// How long a reaction acknowledges.
 const LENGTH: SignedDuration = SignedDuration::from_hours(4);
@@ -31,7 +31,7 @@ pub struct Reactions {
 }
 
 impl Run<'_> {
-    /// Finds the messages to ask for, unless that was done within a minute. Returns whether there are any.
+    /// Finds the messages to check, unless that was done in the last minute. Returns whether there are any.
     pub fn prepare_reactions(&mut self, last: Option<Timestamp>) -> bool {
         let now = self.now();
         let is_soon = last.is_some_and(|last| within(now, last, PERIOD));
@@ -52,7 +52,7 @@ impl Run<'_> {
         !self.progress.reactions.left.is_empty()
     }
 
-    /// Asks for the reactions to one message.
+    /// Asks Slack for the reactions to one message.
     pub(super) fn ask_for_reactions(&mut self) {
         self.progress.is_fresh = false;
         let reactions = &mut self.progress.reactions;
@@ -79,7 +79,7 @@ impl Run<'_> {
         }
     }
 
-    /// Acknowledges incidents with a new reaction, and ends acknowledgements whose reaction was taken away.
+    /// Acknowledges incidents with a new reaction, and ends acknowledgements whose reaction was removed.
     fn apply_reactions(&mut self) {
         let now = self.now();
         let silences = silences::list(&self.store);
@@ -120,9 +120,9 @@ impl Run<'_> {
         }
     }
 
-    /// Notes which of an incident's messages have the reaction, and returns whether one was given or, otherwise,
-    /// taken away since they were last asked for. A reaction that was seen before acknowledges no more: its
-    /// acknowledgement may have ended since.
+    /// Notes which of an incident's messages have the reaction. Returns `true` if one was added since the
+    /// last check, or else `false` if one was removed. A reaction that was seen before does not acknowledge
+    /// again: its acknowledgement may have ended since.
     fn note_reactions(&mut self, pair: &Pair) -> Option<bool> {
         let log = self.state.logs.get_mut(&self.log)?;
         let incident = log.incidents.get_mut(pair)?;
@@ -143,7 +143,7 @@ impl Run<'_> {
     }
 }
 
-/// When Slack took a message, from its `ts`: seconds and a number of six digits.
+/// Returns when Slack took a message, from its `ts`: seconds and a six-digit number.
 fn posted_at(ts: &str) -> (u64, u64) {
     let (seconds, rest) = ts.split_once('.').unwrap_or((ts, ""));
     (seconds.parse().unwrap_or(0), rest.parse().unwrap_or(0))

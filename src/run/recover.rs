@@ -1,5 +1,5 @@
-//! That a service is well again, where Kora's snapshot says so: announced once, in the thread of its
-//! incident. Rows that stop are no health.
+//! Announces that a service is well again, if Kora's snapshot or a row of the log says so: once, in the
+//! thread of its incident. That no more rows come is no proof of health.
 
 use jiff::Timestamp;
 use log::info;
@@ -48,8 +48,8 @@ impl Run<'_> {
         });
     }
 
-    /// Ends the incidents that a row of the log ends. A recovery of a pair that nothing is wrong with says
-    /// nothing.
+    /// Ends the incidents that a recovery row of the log is about. A recovery of a pair without an incident
+    /// is ignored.
     pub(super) fn note_recovery(&mut self, kept: &mut LogState, row: Recovery, now: Timestamp) {
         let row = row.masked(self.config.secrets());
         let healthy_at = row.emitted_at;
@@ -57,7 +57,7 @@ impl Run<'_> {
         let is_meant = |one: &&mut Incident| {
             let category = row.category.as_ref();
             let is_category = category.is_none_or(|it| *it == one.pair.category);
-            // A row that a log shipper sends again ends no later incident.
+            // A row that a log shipper sends again must not end a later incident.
             let is_new = healthy_at.is_none() || healthy_at > one.healthy_at;
             let is_known = one.recovered.is_none() && !one.is_forgotten(rules, now);
             one.pair.probe == row.probe && is_category && is_known && is_new
@@ -69,8 +69,9 @@ impl Run<'_> {
         }
     }
 
-    /// Ends an incident, says so after the first message about it, and ends its retry. The row of the recovery
-    /// says what was held back, where there is one. `seen_at`: what the message says.
+    /// Ends an incident, announces that after the first message about it, and ends its retry. The outcome row
+    /// of the recovery, if there is one, says what was held back. `seen_at` is the time that the message
+    /// names.
     fn end_incident(
         &mut self,
         incident: &mut Incident,
@@ -85,7 +86,7 @@ impl Run<'_> {
             if one.retry().is_none() || !one.is_of(&log, &pair) {
                 return true;
             }
-            // Only this pair leaves the retry of a digest.
+            // The retry of a digest loses only this pair.
             one.alerts.retain(|alert| Pair::of(&alert.wake) != pair);
             !one.alerts.is_empty()
         });
@@ -106,8 +107,8 @@ impl Run<'_> {
         incident.recover(healthy_at, now);
     }
 
-    /// Queues the message about a recovery. `id`: of the incident's first investigation; `held_back`: what no
-    /// outcome row has counted yet.
+    /// Queues the message about a recovery. `id` is that of the incident's first investigation; `held_back`
+    /// is what no outcome row has counted yet.
     fn queue_recovery(
         &mut self,
         alert: Alert,
@@ -144,7 +145,7 @@ impl Run<'_> {
     }
 }
 
-/// What a recovery is about.
+/// Returns the alert that a recovery is about.
 fn last_alert(incident: &Incident) -> Alert {
     Alert {
         wake: Wake {

@@ -1,4 +1,4 @@
-//! A replay: the wakes of a whole log, each decided on at its own time, and worked off before the next.
+//! A replay: the wakes of a whole log, each decided on at its own time, and worked through before the next.
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -9,8 +9,8 @@ use crate::audit::wake::Wake;
 use crate::time::within;
 
 impl Run<'_> {
-    /// Does what runs would have done, one every cadence. A row without a time of its own is taken to have
-    /// come right after the one before it.
+    /// Does what runs would have done, one every cadence. A row without a time of its own is assumed to come
+    /// right after the one before it.
     pub fn replay(&mut self, events: impl Iterator<Item = Result<Event>>) -> Result<()> {
         self.progress.is_blind = true;
         self.clock = Some(Timestamp::UNIX_EPOCH);
@@ -58,7 +58,7 @@ impl Run<'_> {
         self.work()
     }
 
-    /// Dispatches what was held back, each when its window ends.
+    /// Dispatches the wakes that were held back, each when its window ends.
     fn replay_due(&mut self, until: Timestamp) -> Result<()> {
         let rules = &self.config.debounce;
         loop {

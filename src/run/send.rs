@@ -1,7 +1,7 @@
-//! From the outbox to the operator, one part of one message at a time. Before a request leaves, a commit says
-//! how far it may reach; what Slack answered is committed right after. So a run may die anywhere: a part
-//! that surely did not leave is sent as it is, and one that may have left is sent once more with a line
-//! that says so.
+//! From the outbox to the operator, one part of one message at a time. Before a request leaves, a commit
+//! notes how far it may reach; Slack's answer is committed right after it. So a run may die anywhere: a part
+//! that certainly did not leave is sent as it is, and one that may have left is sent again with a line that
+//! says so.
 
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ use crate::time::{full, span};
 
 /// The pause before the one more try of a request that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// How often a request is made in a row while Slack says that it is too many.
+/// The most requests in a row that Slack may answer with a rate limit.
 const MOST_RATE_LIMITED: u32 = 5;
 
-/// The kind of a problem with which messages stay queued, whether they were tried in this run or not.
+/// The kind of the warnings about messages that stay queued, whether or not this run tried them.
 const OUTBOX: &str = "outbox";
 
-/// The part of a message that the next request holds.
+/// The part of a message that goes into the next request.
 #[derive(Clone, Copy)]
 struct Part {
     /// Where it ends in the message's text, in bytes.
@@ -77,8 +77,8 @@ impl Run<'_> {
         }
     }
 
-    /// Makes the text of a message of which nothing may have reached Slack. It says what was held back until
-    /// now.
+    /// Makes the text of a message, unless a part of it may have reached Slack. It says what was held back
+    /// until now.
     fn fix_text(&mut self, message: &mut Message) {
         let operator = &self.config.slack.operator;
         let is_other = |thread: &Thread| thread.operator.is_some() && thread.operator != *operator;
@@ -115,7 +115,7 @@ impl Run<'_> {
         message::render(&content, &message.place, &lines, self.now())
     }
 
-    /// Slack took a part; `thread` is where the next one goes.
+    /// Notes that Slack took a part; `thread` is where the next one goes.
     fn part_delivered(&mut self, at: usize, part: Part, thread: Option<Thread>) -> Result<()> {
         let operator = self.config.slack.operator.clone();
         let thread = thread.map(|thread| Thread { operator, ..thread });
@@ -144,7 +144,8 @@ impl Run<'_> {
         }
     }
 
-    /// What is committed before the next effect: a run that is killed before sends the message again, marked.
+    /// Takes a delivered message out of the outbox. This is committed before the next effect: if the run is
+    /// killed before that, the message is sent again, marked as a possible repeat.
     fn delivered(&mut self, at: usize) -> Result<()> {
         self.record(at, true);
         self.note_change();
@@ -170,7 +171,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A request that did not deliver: one more try, a verdict, or the end of sending.
+    /// Handles a request that did not deliver: it leads to one more try, a verdict, or the end of sending.
     fn not_delivered(&mut self, at: usize, failed: NotPosted, in_thread: bool) -> Result<()> {
         let (now, elapsed) = (self.now(), self.begun.elapsed());
         let NotPosted { trouble, cause } = failed;
@@ -211,7 +212,7 @@ impl Run<'_> {
                 sending.is_slack_at_fault = true;
             }
             Trouble::RateLimited(_) => sending.has_stopped = true,
-            // What stdout does not take says nothing about Slack.
+            // A failure of stdout says nothing about Slack.
             _ if is_printed => sending.has_stopped = true,
             _ => turn::note_failure(message, &mut self.state.slack, sending, trouble, now),
         }
@@ -228,7 +229,7 @@ impl Run<'_> {
         self.commit()
     }
 
-    /// Writes the outcome rows of a message's investigation, unless they were written.
+    /// Writes the outcome rows of a message's investigation, unless that was done already.
     pub(super) fn record(&mut self, at: usize, is_sent: bool) {
         let now = self.now();
         self.with_message(at, |run, message| {
@@ -252,8 +253,8 @@ impl Run<'_> {
         });
     }
 
-    /// Warns of messages that stay queued although nothing was said of them in this run. `pending`: how many
-    /// are.
+    /// Warns of messages that stay queued and that this run has not mentioned yet. `pending` is how many are
+    /// queued.
     pub(super) fn warn_of_pending(&self, pending: usize) {
         let sending = &self.progress.sending;
         let (why, number) = match self.route {
@@ -296,8 +297,8 @@ impl Message {
     }
 }
 
-/// Cuts off as much as one request takes; `None` where nothing is left. The doubt whether a part has arrived
-/// stands in that very part, and its line makes it longer, so that there can be more parts than before.
+/// Returns as much of the text as one request takes; `None` if nothing is left. A part that may be a repeat
+/// says so itself, and that line takes up room, so that there can be more parts than before.
 fn next_part(message: &Message, texts: &Folder, route: Route) -> Option<(String, Part)> {
     let fixed = message.fixed.as_ref()?;
     let text = fixed.text.load(texts);
@@ -305,7 +306,7 @@ fn next_part(message: &Message, texts: &Folder, route: Route) -> Option<(String,
         let (end, is_last) = (text.len(), true);
         return Some((text.into_owned(), Part { end, is_last }));
     }
-    // A file that is lost is shorter.
+    // If the text's file is lost, the text is shorter.
     let left = text.get(fixed.sent..fixed.further);
     let left = left.filter(|left| !left.is_empty());
     let left = left.or_else(|| text.get(fixed.sent..))?;
@@ -320,7 +321,7 @@ fn next_part(message: &Message, texts: &Folder, route: Route) -> Option<(String,
         return None;
     }
     let end = fixed.sent + left.len() - rest.len();
-    // It stands directly below the status line that ends an alert.
+    // It goes directly below the status line that ends an alert.
     let note = match (doubt, end == text.len() && !message.is_reply()) {
         (None, _) => String::new(),
         (Some(line), true) => format!("\n{line}"),

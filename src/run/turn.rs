@@ -1,5 +1,5 @@
-//! Whose turn it is in the outbox, and whose fault it is when a message cannot be sent: that of the message
-//! or that of Slack. Pure.
+//! Decides whose turn it is in the outbox, and whose fault it is when a message cannot be sent: the message's
+//! or Slack's. Pure.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -14,33 +14,33 @@ use crate::time::within;
 
 /// The longest that a run waits for Slack.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// No rate limit is longer, nor the pause after a run in which Slack was at fault: an end further ahead is a
-/// clock that was set back.
+/// No rate limit is longer, nor is the pause after a run in which Slack was at fault: an end further ahead
+/// means that the clock was set back.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
-/// At so many counted failures a message is given up.
+/// After this many counted failures a message is given up.
 const MOST_FAULTS: u32 = 5;
-/// How often a failure of one message is counted at most.
+/// A message's failures are counted at most this often.
 const FAULT_PERIOD: SignedDuration = SignedDuration::from_mins(1);
-/// How often a message that never failed is sent at most, only to see whether Slack is well after an
-/// unknown answer.
+/// After an unknown answer, a message that never failed is sent at most this often just to see whether Slack
+/// is well.
 const WITNESS_PERIOD: SignedDuration = SignedDuration::from_mins(10);
 
 /// What a run has found out about Slack.
 #[derive(Clone, Debug, Default)]
 pub struct Sending {
-    /// Whether this run sends no more.
+    /// Whether this run has stopped sending.
     pub has_stopped: bool,
-    /// Whether Slack, or the settings, were at fault.
+    /// Whether Slack or the settings were at fault.
     pub is_slack_at_fault: bool,
     /// The messages that Slack took, in whole or in part.
     pub taken: HashSet<String>,
     /// The message whose failure may be its own fault, and how it failed.
     pub suspect: Option<(String, Trouble)>,
-    /// A message that gets one more try, at this time since the run's beginning.
+    /// A message that gets one more try, and when, counted from the start of the run.
     pub again: Option<(String, Duration)>,
     /// The message that had its one more try.
     pub second_try: Option<String>,
-    /// How often in a row Slack said that it was too many.
+    /// How many times in a row Slack has answered with a rate limit.
     pub limited_in_a_row: u32,
     /// Messages that were tried and stay queued.
     pub tried: HashSet<String>,
@@ -48,7 +48,7 @@ pub struct Sending {
     pub unwritable: HashSet<String>,
 }
 
-/// Whether a message can be sent now, as far as that is its own matter.
+/// Returns whether nothing about this message keeps it from being sent now.
 pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestamp) -> bool {
     let is_paused = message.pause.as_ref().is_some_and(|pause| pause.holds(now));
     let is_slack_paused = left(state.slack.paused_until, now).is_some();
@@ -60,22 +60,22 @@ pub fn can_go(message: &Message, state: &State, sending: &Sending, now: Timestam
         && !(is_slack_paused && message.was_tried && sending.taken.is_empty())
 }
 
-/// Returns for how long Slack is left alone, where that is so.
+/// Returns for how much longer Slack is left alone; `None` if it is not.
 pub fn left(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     let left = until?.duration_since(now);
     let left = Some(left).filter(|left| left.is_positive() && *left <= LONGEST_PAUSE)?;
     left.try_into().ok()
 }
 
-/// Returns which message is sent next, of those that can be: the first in the order; where one is suspected,
-/// another that tells whose fault that is.
+/// Returns which of the sendable messages goes next: the first in the order or, if one is suspected, another
+/// that shows whose fault it was.
 pub fn next<'a>(
     sendable: impl Iterator<Item = &'a Message>,
     state: &State,
     sending: &Sending,
     now: Timestamp,
 ) -> Option<&'a Message> {
-    // Whether one that never failed was sent lately only to see whether Slack is well.
+    // Whether a message that never failed was recently sent just to see whether Slack is well.
     let witness_at = state.slack.witness_at;
     let has_witness = witness_at.is_some_and(|at| within(now, at, WITNESS_PERIOD));
     let may_go = |(_, message): &(usize, &Message)| match &sending.suspect {
@@ -90,9 +90,9 @@ pub fn next<'a>(
     next.map(|(_, message)| message)
 }
 
-/// First the words by which the operator hears of an alert, critical ones first, then by dispatch; then
-/// replies in the order they were queued; then further parts. What was at fault itself goes after everything
-/// else.
+/// Returns the sort key. The messages by which the operator first hears of an alert come first, critical ones
+/// before others, then by dispatch; then replies in the order they were queued; then further parts. Messages
+/// that were at fault themselves go last.
 fn order(message: &Message, index: usize) -> impl Ord + use<> {
     let class = match message {
         one if one.is_first_word() => 0,
@@ -108,9 +108,9 @@ fn order(message: &Message, index: usize) -> impl Ord + use<> {
     (message.faults > 0, class, rank, index)
 }
 
-/// Notes that a message was refused or its answer stayed unknown. Where Slack took another one, the message is at
-/// fault; where it failed on another one, too, Slack is, and the run sends no more; otherwise another one has to
-/// tell.
+/// Notes that a message was refused or its answer stayed unknown. If Slack took another message, this one is
+/// at fault. If Slack failed on another one, too, Slack is at fault, and the run stops sending. Otherwise
+/// another message has to show which it is.
 pub fn note_failure(
     message: &mut Message,
     slack: &mut SlackState,
@@ -157,7 +157,7 @@ pub fn note_delivery(id: &str, state: &mut State, sending: &mut Sending, now: Ti
     }
 }
 
-/// Counts that a message is at fault, and gives it up where it was too often.
+/// Counts a fault of a message, and gives the message up if there were too many.
 fn count_fault(message: &mut Message, now: Timestamp) {
     let at = message.fault_at;
     if !at.is_some_and(|at| within(now, at, FAULT_PERIOD)) {

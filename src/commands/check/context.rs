@@ -14,7 +14,7 @@ use crate::context::runbook;
 use crate::text::on_one_line;
 use crate::time::span;
 
-/// A runbook that no alert used for so long is pointed out.
+/// A runbook that no alert used for this long is pointed out.
 const UNUSED_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(super) fn context(config: &Config, now: Timestamp) -> Vec<Item> {

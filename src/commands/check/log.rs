@@ -70,7 +70,7 @@ fn describe(end: &[u8], last_row: &[u8], now: Timestamp) -> String {
     format!("{age}; {}", count(wakes as u64, "wake", "wakes"))
 }
 
-/// Returns a row's time. Padding may stand before it, and what is in it may be of any depth.
+/// Returns a row's time. Padding may come before it, and its values may be nested to any depth.
 fn emitted_at(row: &[u8]) -> Option<Timestamp> {
     let start = memchr(b'{', row)?;
     let [time] = json::last_of(&row[start..], ["emitted_at"]);

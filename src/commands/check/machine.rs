@@ -82,7 +82,7 @@ pub(super) fn state(config: &Config, now: Timestamp) -> Vec<Item> {
     items
 }
 
-/// Returns what the state says of the runs so far, and of the messages that wait.
+/// Returns what the state says about the runs so far and the messages that wait.
 fn runs_and_messages(config: &Config, store: &Store, state: &State, now: Timestamp) -> Vec<Item> {
     let runs = Runs::look(&store.dir);
     let last_run = match runs.overdue(config, now) {

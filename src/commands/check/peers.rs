@@ -16,14 +16,14 @@ use crate::terminal::Waiting;
 use crate::text::{first_few, quote};
 
 const NOT_ASKED: &str = "no question was asked";
-/// What to do where no engine is configured.
+/// What to do if no engine is configured.
 pub const SET_ENGINE: &str =
     "set KORA_PROBE_ENGINE_URL (kora), or KORA_PROBE_ENGINE_API and a token (openai: a model too)";
 const TEST_MESSAGE: &str =
     "probe-wake: this is a test message. If you can read it, alerts can reach you here.";
 
-/// Without an engine alerts still arrive, without a diagnosis: a warning. An engine that refuses
-/// the token or the model is set up wrong: that fails.
+/// Checks the engine. Without one, alerts still arrive, but without a diagnosis: a warning. An engine that
+/// refuses the token or the model is set up wrong: that fails.
 pub(super) fn engine(config: &Config, http: &Http) -> Finding {
     let Some(engine) = &config.engine else {
         let variable = var::ENGINE_API.name;
@@ -117,7 +117,7 @@ pub(super) fn question(config: &Config, http: &Http) -> Finding {
     }
 }
 
-/// Whether reactions can be read, where they acknowledge: a made-up message is asked for, which Slack does not
+/// Checks that reactions can be read, if they acknowledge: asks about a made-up message that Slack does not
 /// have.
 pub(super) fn reactions(config: &Config, http: &Http) -> Option<Finding> {
     let name = config.ack_reaction.as_ref()?;
@@ -142,7 +142,7 @@ pub(super) fn reactions(config: &Config, http: &Http) -> Option<Finding> {
     })
 }
 
-/// Whether the fallback command can be run; `is_tried`: it is, with a test text.
+/// Checks that the fallback command can be run. `is_tried`: runs it, with a test text.
 pub(super) fn fallback(config: &Config, is_tried: bool) -> Option<Finding> {
     let variable = var::FALLBACK_COMMAND.name;
     let Some(command) = &config.fallback_command else {
@@ -204,7 +204,7 @@ pub(super) fn operator(config: &Config) -> Finding {
     failed(format!("{variable} {wrong}"), COPY)
 }
 
-/// `is_message_sent`: whether a test message is sent, too.
+/// Checks the Slack token. `is_message_sent`: whether a test message is sent, too.
 pub(super) fn slack(config: &Config, http: &Http, is_message_sent: bool) -> Finding {
     const SET_TOKEN: &str = "set it to the app's bot token (xoxb-...), scope chat:write";
     let variable = var::SLACK_BOT_TOKEN.name;

@@ -18,7 +18,7 @@ const SYSTEM_FOLDERS: [&str; 4] = [
 /// In this folder logind has a file for each user whose service manager runs without a login.
 const LINGERING: &str = "/var/lib/systemd/linger";
 
-/// Returns what starts the runs, and what is wrong with it. What is `ok` starts runs.
+/// Returns what starts the runs, and what is wrong with it. Each finding that is `ok` starts runs.
 pub(super) fn look() -> Vec<Finding> {
     let current = User::current();
     let user = &current.name;
@@ -42,7 +42,7 @@ pub(super) fn look() -> Vec<Finding> {
     findings
 }
 
-/// Returns what is to be said of our units in these folders.
+/// Returns the findings about our units in these folders.
 fn units_of(whose: &str, folders: &[PathBuf], systemctl: &str) -> Vec<Finding> {
     let (enabled, disabled) = units(folders);
     let names = enabled.join(" and ");

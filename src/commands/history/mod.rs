@@ -27,7 +27,7 @@ struct History<'a> {
     investigations: &'a [&'a Investigation],
     incidents: &'a [&'a Incident],
     totals: &'a Totals,
-    /// With `--session`: all that happened in it, oldest first.
+    /// With `--session`: everything that happened in it, oldest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<&'a [Event]>,
 }

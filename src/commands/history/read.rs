@@ -18,8 +18,8 @@ use crate::state::queue::Investigation;
 use crate::state::{State, Store, silences};
 use crate::text::short;
 
-/// Reads the record, and what the rows say of the session that is asked for, its completed investigations
-/// aside. Files of the audit log that hold nothing newer than `since` are left out.
+/// Reads the record, and the events of the session that was asked for, except its completed investigations.
+/// Files of the audit log that hold nothing newer than `since` are left out.
 pub(super) fn read(
     config: &Config,
     since: Option<Timestamp>,
@@ -29,7 +29,7 @@ pub(super) fn read(
     let secrets = config.secrets();
     let mut record = unrecorded(config);
     let (mut wakes, mut events) = (Vec::new(), Vec::new());
-    // Whoever writes the audit log says nothing there about our messages and silences.
+    // Others write the audit log: what it says about our messages and silences does not count.
     let mut take = |row: Row, is_ours: bool| {
         let row = row.masked(secrets);
         if is_ours || row.is_of(TOOL_SEAM) {
@@ -72,7 +72,8 @@ pub(super) fn read(
     Ok((record, wakes))
 }
 
-/// Begins the record with what the state holds. Without a readable one it is made from the rows alone.
+/// Begins the record with what the state holds. If the state cannot be read, the record is made from the rows
+/// alone.
 fn unrecorded(config: &Config) -> Record {
     let now = Timestamp::now();
     let mut store = Store::at(&config.paths.state_dir);
@@ -96,8 +97,7 @@ fn unrecorded(config: &Config) -> Record {
     record
 }
 
-/// Returns the wakes of an investigation that has not ended. One that is asked about again has an
-/// outcome row already.
+/// Returns the wakes of an investigation that has not ended. One that is retried already has an outcome row.
 fn pending(one: &Investigation) -> impl Iterator<Item = Incident> {
     let alerts = one.alerts.iter().filter(|_| one.retry().is_none());
     alerts.map(|alert| Incident {

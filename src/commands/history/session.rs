@@ -1,4 +1,4 @@
-//! All rows of one session in the order of time, with their texts in full.
+//! All rows of one session in order of time, with their full texts.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ pub(super) struct Event {
     kind: String,
     /// In a few words.
     what: String,
-    /// What was said, in full; empty where nothing was.
+    /// What was said, in full; empty if nothing was.
     text: String,
 }
 
@@ -38,8 +38,8 @@ impl Event {
     }
 }
 
-/// Adds to the events of a session what became of its investigations. A session of which nothing is known is
-/// an error that names those with similar names.
+/// Adds what became of a session's investigations to its events. If nothing is known about the session, the
+/// error suggests similar names.
 pub(super) fn add_investigations(
     mut events: Vec<Event>,
     session: &str,
@@ -72,7 +72,7 @@ fn unknown(session: &str, record: &Record) -> Problem {
     Problem::new(Exit::Failed, error).with_next_step(next_step)
 }
 
-/// A wake without a time has no place among the others.
+/// Returns a wake as an event. Without a time it has no place among the others.
 pub(super) fn wake(wake: &Wake) -> Option<Event> {
     let at = wake.raised_at()?;
     let mut text = format!("{}\n\n{}", wake.title, wake.detail);
@@ -82,8 +82,8 @@ pub(super) fn wake(wake: &Wake) -> Option<Event> {
     Some(Event::new(at, "wake", wake.severity.as_str(), text))
 }
 
-/// The question, the answer and the message. The message has the answer's time: how long Slack took is
-/// not known.
+/// Returns the question, the answer and the message. The message has the answer's time: how long Slack took
+/// is unknown.
 fn investigation(one: &Investigation) -> Vec<Event> {
     let mut events = Vec::new();
     if one.was_asked() {
@@ -111,7 +111,7 @@ fn investigation(one: &Investigation) -> Vec<Event> {
     events
 }
 
-/// Any other row, with all its details.
+/// Returns any other row as an event, with all its details.
 pub(super) fn row(row: &Row) -> Option<Event> {
     let seam = row.text("seam").unwrap_or_default();
     let named = |field| row.detail(field).unwrap_or_default();

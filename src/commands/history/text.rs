@@ -24,7 +24,7 @@ pub(super) fn lines(shown: &Selection<'_>, now: Timestamp, painter: Painter) -> 
     lines
 }
 
-/// `fly:service_unhealthy (critical), 14:32 to 15:10 UTC (38 min), recovered`, and below it what is
+/// Returns `fly:service_unhealthy (critical), 14:32 to 15:10 UTC (38 min), recovered`, and below it what is
 /// known.
 fn block(group: &Incident, record: &Record, now: Timestamp, painter: Painter) -> Vec<String> {
     let Pair { probe, category } = &group.pair;

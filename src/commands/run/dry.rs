@@ -16,7 +16,7 @@ use crate::state::outbox::{Content, Message, Outbox};
 use crate::terminal::with_margin;
 use crate::text::on_one_line;
 
-/// Shows the next run and does nothing of it: nothing is written, asked or sent, and no lock is taken.
+/// Shows the next run without doing it: nothing is written, asked or sent, and no lock is taken.
 pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     let mut store = Store::at(&config.paths.state_dir);
     let state = store.load()?;
@@ -44,7 +44,7 @@ pub(super) fn dry_run(config: &Config, args: &RunArgs) -> Ended {
     Ok(report.exit())
 }
 
-/// Says what the next run would do with the messages that are queued.
+/// Returns what the next run would do with the messages that are queued.
 fn queued(config: &Config, outbox: &Outbox, now: Timestamp) -> Vec<String> {
     let is_given_up = |message: &&Message| {
         config.is_expired(message.queued_at, now) || message.given_up.is_some()

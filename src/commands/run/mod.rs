@@ -23,10 +23,10 @@ use crate::state::{State, Store};
 use crate::terminal::{explain_interrupt, write_line};
 use crate::text::quote;
 
-/// After a longer time without runs, a log without rows is watched anew.
+/// After a longer time without runs, the wait for new rows starts again.
 const QUIET_GAP: SignedDuration = SignedDuration::from_mins(15);
 
-/// How often a run begins again at most because the log was written while it ended.
+/// The most rounds of a run if the log is written each time it is about to end.
 const MOST_LAST_LOOKS: u32 = 3;
 
 pub fn run(flags: &Global, args: &RunArgs) -> Ended {
@@ -39,7 +39,7 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
         return dry::dry_run(&config, args);
     }
     explain_interrupt();
-    // Monitoring comes when the lock is released: it holds nobody up.
+    // Monitoring comes after the lock is released, so that it holds nobody up.
     let mut over = Over {
         state: None,
         note: Note::default(),
@@ -55,9 +55,9 @@ pub fn run(flags: &Global, args: &RunArgs) -> Ended {
     ended
 }
 
-/// What monitoring learns from a run, also where it could not be ended.
+/// What monitoring learns about a run, even one that could not be finished.
 struct Over {
-    /// `None` where it is not known.
+    /// `None` if it is unknown.
     state: Option<State>,
     note: Note,
     /// Whether the heartbeat is due.
@@ -71,7 +71,7 @@ fn real_run(config: &Config, args: &RunArgs, over: &mut Over) -> Ended {
     let now = Timestamp::now();
     let gap = lock.gap(now);
     let mut unwatched = lock.unwatched(config.patience(), now);
-    // Where this fails, the end of the run says so.
+    // If this fails, the end of the run says so.
     let _ = lock.note_begun(unwatched);
     logger::begin_lasting(std::mem::take(&mut lock.note.printed));
     for warning in config.env.warnings() {
@@ -99,8 +99,8 @@ fn real_run(config: &Config, args: &RunArgs, over: &mut Over) -> Ended {
     ended
 }
 
-/// The part of a run that is done under the lock. `gap`: since the run before. `unwatched`: the time without
-/// runs that no message has mentioned, before the run and after it.
+/// Does the part of a run that needs the lock. `gap` is the time since the run before. `unwatched` is the
+/// time without runs that no message has mentioned: on entry as of before the run, on return as of after it.
 fn locked_run(
     config: &Config,
     args: &RunArgs,
@@ -152,14 +152,14 @@ fn locked_run(
     Ok(report.exit())
 }
 
-/// A closed stdout is an error here: nobody would know what was done.
+/// Prints the report. A closed stdout is an error here: nobody would know what was done.
 fn print_report(run: &mut Run) -> anyhow::Result<()> {
     let printed = check_stdout().and_then(|()| print_json(&run.report));
     printed.map_err(|error| anyhow!("cannot print the report: {error}"))?;
     run.report_is_out()
 }
 
-/// What a run is, whatever its effects are.
+/// Does one run, whatever its effects are.
 fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
     let kept = run.state.log(&config.paths.audit_log);
     let before = kept.map(|kept| kept.checkpoint.offset());
@@ -168,7 +168,7 @@ fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
         Some(at) => (run.report.position.before, run.report.position.after) = (at, at),
         None => first_run(run, config)?,
     }
-    // A last look before the lock is let go: a write meanwhile started no other run.
+    // A last look before the lock is released: a write during the run has started no other run.
     for _ in 0..MOST_LAST_LOOKS {
         run.work()?;
         run.finish()?;
@@ -179,7 +179,7 @@ fn one_run(run: &mut Run, config: &Config) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Brings outbox and `undelivered/` into line, where a process was killed between the two.
+/// Brings the outbox and `undelivered/` back in line, if a process was killed between the two steps.
 fn reconcile(run: &mut Run) -> anyhow::Result<()> {
     let State { outbox, queue, .. } = &run.state;
     if run.report.dry_run || outbox.is_empty() && queue.is_empty() {
@@ -189,7 +189,7 @@ fn reconcile(run: &mut Run) -> anyhow::Result<()> {
     run.drop_given_up()
 }
 
-/// Records what is there as consumed: no history is replayed.
+/// Records what is in the log as read: no history is replayed.
 fn first_run(run: &mut Run, config: &Config) -> anyhow::Result<()> {
     let log = &config.paths.audit_log;
     let checkpoint = Checkpoint::begin(log, false, Timestamp::now())?;

@@ -1,4 +1,4 @@
-//! What those who watch the runs from outside learn once a run is over.
+//! Reports to whoever watches the runs from outside, once a run is over.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::time::within;
 /// A monitor that does not answer must not hold up the next run.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether the heartbeat is asked after a run that ended like this: where the result is the same as last time,
-/// at most once a cadence.
+/// Returns whether the heartbeat URL is asked after a run that ended like this: if the result is the same as
+/// last time, at most once a cadence.
 pub(super) fn is_beat_due(config: &Config, note: &Note, exit: Exit, now: Timestamp) -> bool {
     let Some((at, was_well)) = note.heartbeat else {
         return true;
@@ -28,8 +28,8 @@ pub(super) fn is_beat_due(config: &Config, note: &Note, exit: Exit, now: Timesta
     !within(now, at, config.cadence) || was_well != (exit == Exit::Done)
 }
 
-/// Reports to a monitor that expects to be asked after each run how this one ended. A run that found the
-/// lock held reports nothing: the one that holds it does.
+/// Reports how a run ended to a monitor that expects to be asked after each run. A run that found the lock
+/// held reports nothing: the one that holds it does.
 pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
     let url = match ended {
         Ok(Exit::Done) => url.clone(),
@@ -44,8 +44,8 @@ pub(super) fn beat(config: &Config, url: &Endpoint, ended: &Ended) {
     }
 }
 
-/// Writes the metrics; a failure is a warning and no more. A run without a report and a state writes only
-/// how it ended, and one that found the lock held nothing.
+/// Writes the metrics; a failure is only a warning. A run that ended without a report and a state writes only
+/// how it ended; one that found the lock held writes nothing.
 pub(super) fn write_metrics(path: &Path, config: &Config, over: &Over, ended: &Ended) {
     let now = Timestamp::now();
     let exit = match ended {

@@ -11,7 +11,7 @@ use super::{Plan, print, shell_word};
 use crate::commands::user::User;
 use crate::exit::Problem;
 
-/// The first and the last line of the block. It is found again by them.
+/// The first and the last line of the block, by which it is found again.
 const BEGIN: &str = "# BEGIN probe-wake";
 const END: &str = "# END probe-wake";
 
@@ -61,7 +61,7 @@ fn lines(cadence: i128, command: &str) -> String {
     starts.map(line).collect()
 }
 
-/// Returns the crontab's time fields for a start every so many minutes.
+/// Returns the crontab's time fields for a start every `minutes` minutes.
 fn every(minutes: i128) -> String {
     match minutes {
         1 => "* * * * *".to_owned(),
@@ -76,7 +76,7 @@ fn word(path: &Path) -> Result<String, Problem> {
     Ok(shell_word(path)?.replace('%', "\\%"))
 }
 
-/// Puts the block into the user's crontab, or takes it out where it is empty.
+/// Puts the block into the user's crontab; an empty one removes the old block.
 pub(super) fn change(block: &str, user: &User) -> Result<(), Problem> {
     let old = read(user)?;
     let new = replaced(&old, block)?;
@@ -122,11 +122,11 @@ fn replaced(old: &[u8], block: &str) -> Result<Vec<u8>, Problem> {
     Ok(new)
 }
 
-/// Reads the user's crontab; empty where there is none.
+/// Reads the user's crontab; empty if there is none.
 fn read(user: &User) -> Result<Vec<u8>> {
     let output = crontab(user, "-l", b"")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // The first is how vixie-cron and cronie say it, the second is busybox.
+    // The first is from vixie-cron and cronie, the second from busybox.
     let has_none = said.contains("no crontab for") || said.contains("No such file");
     match output.status.success() {
         true => Ok(output.stdout),

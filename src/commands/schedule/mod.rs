@@ -41,9 +41,10 @@ pub fn schedule(flags: &Global, command: &ScheduleCommand) -> Ended {
     Ok(Exit::Done)
 }
 
-/// With sudo only the files of the system's service manager are touched as root.
+/// Prints, writes or removes the units. With sudo, only the files of the system's service manager are touched
+/// as root.
 fn systemd(flags: &Global, args: &SystemdArgs, user: &User) -> Result<(), Problem> {
-    // A folder of that name is looked at by no other service manager.
+    // Only a user's service manager looks at a folder of that name.
     let of_user = |folder: &PathBuf| folder.ends_with("systemd/user");
     let is_own = args.user || args.remove.as_ref().is_some_and(of_user);
     let owner = if is_own { user } else { &User::current() };
@@ -68,7 +69,7 @@ struct Plan<'a> {
     binary: PathBuf,
     /// The user whose runs these are.
     user: &'a User,
-    /// The env file that was read, or else the usual one, which may be made later.
+    /// The env file that was read, or else the usual one, which may be created later.
     env_file: Option<PathBuf>,
     usual_env_file: Option<PathBuf>,
     /// The paths that the scheduled runs find by themselves, from the env file and the home folder.
@@ -92,8 +93,8 @@ impl<'a> Plan<'a> {
         })?
     }
 
-    /// Makes the state folder, for the user whose runs these are. Where only root may make it, root
-    /// makes it and hands it to the user.
+    /// Creates the state folder for the user whose runs these are. If only root may do that, root creates it
+    /// and gives it to the user.
     fn make_state_folder(&self) -> anyhow::Result<()> {
         let (dir, user) = (&self.config.paths.state_dir, self.user);
         let mut made = user.act(|| Store::create(dir))?.map(drop);
@@ -121,7 +122,7 @@ fn print(text: &str) -> Result<(), Problem> {
     Ok(report::print(text).context("cannot print the schedule")?)
 }
 
-/// Returns a path as text, where it has no control characters.
+/// Returns a path as text, if it has no control characters.
 fn printable(path: &Path) -> Result<String, Problem> {
     match path.to_str() {
         Some(text) if !text.contains(char::is_control) => Ok(text.to_owned()),

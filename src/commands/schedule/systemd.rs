@@ -19,7 +19,7 @@ const TIMER: &str = "probe-wake.timer";
 const PATH: &str = "probe-wake.path";
 const UNITS: [&str; 3] = [SERVICE, TIMER, PATH];
 
-/// In seconds: what a run may need for Slack when its own time and the engine's are over.
+/// In seconds: what a run may need for Slack when its own time and the engine's are up.
 const TIME_FOR_SLACK: u64 = 120;
 
 /// Links that lead to each other in a circle are not followed for ever.
@@ -47,7 +47,7 @@ fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
     let systemctl = systemctl(user, args.user);
     let mut commands = vec![
         format!("{systemctl} daemon-reload"),
-        // The first run only notes what the log holds: no alert may be among it.
+        // The first run only notes what the log holds: it has to come before any alert.
         format!("{systemctl} start {SERVICE}"),
         format!("{systemctl} enable --now {TIMER}"),
     ];
@@ -61,8 +61,8 @@ fn start_commands(user: &User, args: &SystemdArgs) -> Vec<String> {
     commands
 }
 
-/// Returns the commands that stop these units when their files are gone. To stop comes first, since
-/// `disable` lets systemd forget them.
+/// Returns the commands that stop these units once their files are gone. `stop` comes first, since `disable`
+/// makes systemd forget them.
 fn stop_commands(user: &User, own: bool, units: &[&str]) -> Vec<String> {
     let systemctl = systemctl(user, own);
     let started = units.iter().copied().filter(|unit| *unit != SERVICE);
@@ -102,7 +102,7 @@ fn service(plan: &Plan, args: &SystemdArgs) -> Result<String, Problem> {
     let start = start_commands(plan.user, args).join("\n#   ");
     let (mkdir, state_dir) = (shell_word(&paths.state_dir)?, text(&paths.state_dir)?);
     let (binary, mut log) = (word(&plan.binary)?, text(&paths.audit_log)?);
-    // Where the env file names the log, a change there counts.
+    // If the env file names the log, a change there counts.
     match plan.config.env.file_path.is_some() && plan.found.audit_log == paths.audit_log {
         true => log.clear(),
         false => log = format!("Environment=\"KORA_AUDIT_LOG_PATH={log}\"\n"),
@@ -146,8 +146,8 @@ LogLevelMax=notice
     ))
 }
 
-/// Returns the lines that only the system's service manager has the means for. A private `/tmp` is
-/// none of them where it would hide something that a run needs.
+/// Returns the lines that only the system's service manager can apply. A private `/tmp` is left out if it
+/// would hide something that a run needs.
 fn confinement(plan: &Plan) -> Result<String, Problem> {
     let (user, writable, paths) = (&plan.user.name, writable(&plan.config)?, &plan.config.paths);
     let needed = [&paths.audit_log, &paths.state_dir, &plan.binary];
@@ -187,9 +187,9 @@ WantedBy=timers.target
     )
 }
 
-/// Returns a unit that starts the service of the same name when the log is written, made or replaced.
-/// There is no limit on how often: past it, systemd would watch no more. Where the log is a link,
-/// systemd watches the file that it leads to only while there is one, so that it is named, too.
+/// Returns a unit that starts the service of the same name when the log is written, created or replaced.
+/// There is no limit on how often: past it, systemd would stop watching. If the log is a link, systemd
+/// watches its target only while that exists, so the target is named, too.
 fn path_unit(log: &Path) -> Result<String, Problem> {
     let next = |path: &PathBuf| {
         let target = path.with_file_name("").join(fs::read_link(path).ok()?);
@@ -216,8 +216,8 @@ WantedBy=paths.target
     ))
 }
 
-/// Returns a path where systemd takes the rest of the line as it stands and knows no quotes. A
-/// backslash at the end would join the next line.
+/// Returns a path for a line that systemd takes literally to its end, without quotes. A backslash at the end
+/// would join the next line.
 fn unquoted(path: &Path) -> Result<String, Problem> {
     let text = printable(path)?.replace('%', "%%");
     match text.ends_with(|c: char| c == '\\' || c.is_whitespace()) {
@@ -266,13 +266,13 @@ fn writable(config: &Config) -> Result<String, Problem> {
     lines.collect()
 }
 
-/// Returns a path as it stands between double quotes in a unit file; `%` is doubled.
+/// Returns a path for use between double quotes in a unit file; `%` is doubled.
 fn text(path: &Path) -> Result<String, Problem> {
     let text = printable(path)?.replace('%', "%%");
     Ok(text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Returns a path as a word of a unit file, quoted where it is not plain.
+/// Returns a path as a word of a unit file, quoted if it is not plain.
 fn word(path: &Path) -> Result<String, Problem> {
     let text = text(path)?;
     Ok(match text.contains([' ', '\'', '\\']) {
@@ -281,8 +281,8 @@ fn word(path: &Path) -> Result<String, Problem> {
     })
 }
 
-/// Writes the units into the folder, and prints the commands that start them. A path unit that was
-/// there and is not wanted any more is removed.
+/// Writes the units into the folder, and prints the commands that start them. A path unit that is no longer
+/// wanted is removed.
 pub(super) fn write(
     units: &[Unit],
     folder: &Path,
@@ -341,7 +341,7 @@ pub(super) fn remove(folder: &Path, user: &User, own: bool) -> Result<(), Proble
     ))
 }
 
-/// Returns where the service manager of the user looks for units.
+/// Returns where the user's service manager looks for units.
 pub fn user_folder(user: &User) -> Option<PathBuf> {
     let config = match user.used_sudo {
         true => user.home.join(".config"),

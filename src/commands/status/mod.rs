@@ -34,7 +34,7 @@ struct Status {
     state_dir: String,
     /// What is open, the most severe first.
     open: Vec<OpenIncident>,
-    /// What is over without a recovery, for 24 hours.
+    /// What is over without a recovery; shown for 24 hours.
     over: Vec<OpenIncident>,
     /// `null` if this system does not list its locks.
     running: Option<bool>,
@@ -43,9 +43,9 @@ struct Status {
     overdue: bool,
     /// `null` before the first run.
     position: Option<u64>,
-    /// `null` before the first run, and where the log cannot be read.
+    /// `null` before the first run, and if the log cannot be read.
     lag: Option<Lag>,
-    /// When the log had a new row last, or since when one is awaited; `null` before the first run.
+    /// When the log last had a new row, or since when one is awaited; `null` before the first run.
     last_row: Option<Timestamp>,
     outbox: Vec<QueuedMessage>,
     undelivered: u64,
@@ -53,9 +53,9 @@ struct Status {
     /// The last question without a diagnosis. The next diagnosis clears it.
     last_failure: Option<EngineFailure>,
     silences: Vec<Listed>,
-    /// Why no recovery can be seen, where Kora's snapshot is to show them.
+    /// Why no recovery can be seen, if Kora's snapshot is meant to show them.
     recovery_problem: Option<String>,
-    /// What is wrong, a line each.
+    /// What is wrong, one line each.
     problems: Vec<String>,
 }
 
@@ -174,7 +174,7 @@ fn gather(config: &Config, store: &Store, state: &State, now: Timestamp) -> Resu
     })
 }
 
-/// Returns how much of the log is unread; `None` before the first run. The error says why that is not known.
+/// Returns how much of the log is unread; `None` before the first run. The error says why that is unknown.
 fn unread(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<Lag>> {
     let lag = kept.map(|kept| lag(log, &kept.checkpoint, now));
     let lag = lag.transpose()?;
@@ -191,7 +191,7 @@ fn unread(log: &Path, kept: Option<&LogState>, now: Timestamp) -> Result<Option<
     Ok(lag)
 }
 
-/// What is open, the most severe first, and what is over without a recovery, the newest first.
+/// Returns what is open, the most severe first, and what is over without a recovery, the newest first.
 fn incidents(
     kept: Option<&LogState>,
     config: &Config,
