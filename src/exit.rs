@@ -44,7 +44,7 @@ impl Problem {
         Self::new(Exit::Usage, anyhow!(what.into()))
     }
 
-    /// Returns what could not be done, and what to do about it.
+    /// Returns a problem that says what could not be done, and what to do about it.
     pub fn failed(what: impl Into<String>, next_step: impl Into<String>) -> Self {
         Self::new(Exit::Failed, anyhow!(what.into())).with_next_step(next_step)
     }

@@ -1,5 +1,5 @@
-//! How this program opens files, by whom the file belongs to. Nothing here waits for a FIFO, and
-//! every check is made on the file that was opened.
+//! How this program opens files, by who owns them. Nothing here waits for a FIFO, and every check is made on
+//! the file that was opened.
 //!
 //! | whose file | links | checks | functions |
 //! |---|---|---|---|
@@ -19,14 +19,12 @@ use rustix::io::Errno;
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::Serialize;
 
-/// The bit of a folder's mode (`/tmp` has 1777) with which nobody can replace another user's file
-/// in it.
+/// The bit of a folder's mode (`/tmp` has 1777) that keeps users from replacing each other's files in it.
 const STICKY: u32 = 0o1000;
 /// How long another writer may take to finish its line.
 const UNFINISHED_LINE: Duration = Duration::from_millis(500);
 
-/// Opens a file to read it, whatever it is. `O_NONBLOCK` keeps a FIFO without a writer from
-/// blocking.
+/// Opens a file of any type for reading. `O_NONBLOCK` keeps a FIFO without a writer from blocking.
 pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     open(path, File::options().read(true), OFlags::empty())
 }
@@ -41,8 +39,8 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Lets root act as the owner of a folder from now on: what is made there is the owner's, and no link of the
-/// owner's leads root astray.
+/// Makes root act as the owner of a folder from now on: new files there belong to the owner, and no link that
+/// the owner made can lead root elsewhere.
 pub fn become_owner(folder: &Path) -> io::Result<()> {
     let Ok(meta) = std::fs::metadata(folder) else {
         return Ok(());
@@ -53,7 +51,7 @@ pub fn become_owner(folder: &Path) -> io::Result<()> {
     become_user(meta.uid(), meta.gid())
 }
 
-/// Lets root act as another user from now on, in this thread.
+/// Makes root act as another user from now on, in this thread.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     set_thread_groups(&[gid])?;
@@ -81,8 +79,8 @@ pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
     }
 }
 
-/// Puts a file in place of the one at `path`, which stays where that fails. `new`: its name while it is
-/// written; `write` also brings it to the disk, where that matters.
+/// Replaces the file at `path`, which stays if that fails. `new`: the new file's name while it is written;
+/// `write` also syncs it to disk, if that matters.
 pub fn replace(
     path: &Path,
     new: &Path,
@@ -92,7 +90,7 @@ pub fn replace(
     let mut file = create_anew(new, mode)?;
     let replaced = write(&mut file).and_then(|()| fs::rename(new, path));
     if replaced.is_err() {
-        // A full disk is not helped by a half-written file.
+        // The disk may be full: leave no half-written file on it.
         let _ = fs::remove_file(new);
     }
     replaced
@@ -127,8 +125,8 @@ pub fn open_trusted(path: &Path) -> io::Result<(File, Metadata)> {
     Ok((file, meta))
 }
 
-/// Reads a file as [`open_trusted`] opens it. More than `max_bytes` is an error; what is not UTF-8
-/// becomes U+FFFD.
+/// Reads a file as [`open_trusted`] opens it. More than `max_bytes` is an error; invalid UTF-8 becomes
+/// U+FFFD.
 pub fn read_trusted(path: &Path, max_bytes: u64) -> io::Result<(String, Metadata)> {
     let (file, meta) = open_trusted(path)?;
     let mut bytes = Vec::new();
@@ -154,7 +152,7 @@ pub fn check_writers(path: &Path, meta: &Metadata) -> io::Result<()> {
     )))
 }
 
-/// As [`check_writers`], but the owner's own group may have write permission.
+/// Like [`check_writers`], but the owner's own group may have write permission.
 fn check_trusted(path: &Path, meta: &Metadata) -> io::Result<()> {
     match meta.mode() & 0o022 {
         0o020 if is_own_group(meta) => check_owner(path, meta),
@@ -177,14 +175,15 @@ pub fn is_readable_by_others(meta: &Metadata) -> bool {
     meta.mode() & 0o004 != 0 || (meta.mode() & 0o040 != 0 && !is_own_group(meta))
 }
 
-/// Returns whether the file's group is its owner's own, as Debian and Red Hat give every user one.
+/// Returns whether the file's group is its owner's private group, as Debian and Red Hat create one for every
+/// user.
 fn is_own_group(meta: &Metadata) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     meta.uid() == meta.gid()
         && is_private_group(meta.gid(), &read("/etc/passwd"), &read("/etc/group"))
 }
 
-/// Returns whether the group of this id has the name of the user of this id, and no other member.
+/// Returns whether the group with this id is named after the user with this id, and has no other member.
 fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
     let id = id.to_string();
     // name:password:uid:gid:... and name:password:gid:members
@@ -202,7 +201,7 @@ fn is_private_group(id: u32, passwd: &str, group: &str) -> bool {
 }
 
 /// Appends one JSON line to a file that others write, too: in a single write, so that lines do not mix, and
-/// never after a line that somebody has not finished. A missing file is not created.
+/// never after an unfinished line. A missing file is not created.
 pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     let mut file = open_shared(path, File::options().read(true).append(true))?;
     let begun = Instant::now();
@@ -215,14 +214,14 @@ pub fn append_shared(path: &Path, line: &impl Serialize) -> io::Result<()> {
     file.write_all(&with_line_end(line)?)
 }
 
-/// Opens a file that others write too. Links are followed; what is not a regular file is refused.
+/// Opens a file that others write too. Links are followed; anything but a regular file is refused.
 pub fn open_shared(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = open(path, options, OFlags::empty())?;
     check_is_regular(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Whether the last line is finished, or there is none.
+/// Returns whether the last line is finished, or there is none.
 pub fn is_at_line_start(file: &File) -> io::Result<bool> {
     let mut last = *b"\n";
     if let Some(at) = file.metadata()?.len().checked_sub(1) {
@@ -231,9 +230,8 @@ pub fn is_at_line_start(file: &File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Appends one JSON line to a file that only the lock's holder writes. No half line spoils the next one: a
-/// line that cannot be written whole is cut off again, and after one that a crash left unfinished a new line
-/// is begun.
+/// Appends one JSON line to a file that only the lock's holder writes. No partial line spoils the next one: a
+/// line that cannot be written whole is cut off again, and one that a crash left unfinished is ended first.
 pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     let mut file = open_own(path, File::options().read(true).append(true).create(true))?;
     let end = file.metadata()?.len();
@@ -247,7 +245,7 @@ pub fn append_own(path: &Path, line: &impl Serialize) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether two paths lead to one file.
+/// Returns whether two paths lead to the same file.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
     let identity = |path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
     identity(one).is_some_and(|one| identity(other) == Some(one))
@@ -267,13 +265,13 @@ fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<Fil
         Some(Errno::LOOP) if !follows => {
             io::Error::other("it is a symbolic link, which is not followed")
         }
-        // A FIFO that nobody reads.
+        // A FIFO without a reader.
         Some(Errno::NXIO) => not_regular(),
         _ => error,
     })
 }
 
-/// Fails unless it is a regular file: no FIFO, link, folder or device.
+/// Fails unless this is a regular file, and not a FIFO, link, folder or device.
 pub fn check_is_regular(meta: &Metadata) -> io::Result<()> {
     meta.is_file().then_some(()).ok_or_else(not_regular)
 }

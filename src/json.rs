@@ -12,8 +12,8 @@ use memchr::{memchr, memchr2};
 use serde_json::Value;
 use serde_json::ser::Formatter;
 
-/// Stands for an array in the scanner's stack; an object stands there with its start. A hostile row
-/// may be all brackets: four bytes a level keep the stack small.
+/// Marks an array on the scanner's stack; an object is represented by its start. A hostile row may be all
+/// brackets: four bytes a level keep the stack small.
 const ARRAY: u32 = u32::MAX;
 
 const WORDS: [&[u8]; 6] = [
@@ -47,9 +47,8 @@ enum Expect {
 
 /// Finds the end of the object whose `{` is at `start`: the index after its `}`.
 ///
-/// If the text breaks off or is not JSON, the error holds the starts of all objects that were still
-/// open there, the one at `start` first. None of them is whole, so that there is no need to try
-/// them.
+/// If the text breaks off or is not JSON, the error holds the starts of all objects that were still open
+/// there, the one at `start` first. None of them is whole, so there is no need to try them.
 pub fn object_at(bytes: &[u8], start: usize) -> Result<usize, Vec<u32>> {
     let mut open = Vec::new();
     let (mut at, mut expect) = (start, Expect::Object);
@@ -115,8 +114,8 @@ fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Returns the raw values of the named members; of members with the same name the last, as Python
-/// does.
+/// Returns the raw values of the named members; if a name occurs more than once, the last value, as in
+/// Python.
 pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
     let mut found = [None; N];
     for (key, value) in members(object) {
@@ -130,8 +129,8 @@ pub fn last_of<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> [Optio
     found
 }
 
-/// Decodes the string that `raw` begins with; `None` if it begins with something else. A lone
-/// surrogate escape and what is not UTF-8 become U+FFFD.
+/// Decodes the string that `raw` begins with; `None` if it begins with something else. Lone surrogate escapes
+/// and invalid UTF-8 become U+FFFD.
 pub fn string(raw: &[u8]) -> Option<String> {
     let end = string_end(raw, 0)?;
     let mut text = Vec::new();
@@ -193,9 +192,9 @@ pub fn compact(raw: &[u8]) -> String {
     rewrite(raw, usize::MAX, |_| true, |_, _| false, |text| text)
 }
 
-/// Parses a JSON text. An object may also contain what this module reads and serde_json refuses; a
-/// number that is too large for a float is `null` then. `None` if the text is not one value, or is
-/// nested more than 127 levels deep.
+/// Parses a JSON text. An object may also contain what this module reads and serde_json refuses; a number too
+/// large for a float then becomes `null`. `None` if the text is not one value, or is nested more than 127
+/// levels deep.
 pub fn parse(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok().or_else(|| {
         let is_finite = |number: &str| number.parse().is_ok_and(f64::is_finite);
@@ -205,9 +204,9 @@ pub fn parse(text: &[u8]) -> Option<Value> {
     })
 }
 
-/// Returns the text as [`compact`] does, but stops soon after `most` bytes. A number that is not kept becomes
-/// `null`. Strings and keys pass through `mask`, and `hides` says, by key and value, which values are replaced by
-/// `"[masked]"`.
+/// Returns the text as [`compact`] does, but stops soon after `most` bytes. A number that `keeps` refuses
+/// becomes `null`. Strings and keys pass through `mask`, and `hides` says, by key and value, which values are
+/// replaced by `"[masked]"`.
 pub fn rewrite(
     raw: &[u8],
     most: usize,
@@ -255,8 +254,7 @@ fn skip_white(bytes: &[u8], at: usize) -> usize {
     at + white.count()
 }
 
-/// Returns the end of a value in an object that is known to be whole: its brackets need only be
-/// counted.
+/// Returns the end of a value in an object that is known to be whole: counting its brackets is enough.
 fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
     let (mut at, mut depth) = (start, 0_usize);
     loop {
@@ -333,7 +331,7 @@ fn digits_end(bytes: &[u8], at: usize) -> Option<usize> {
     (count > 0).then_some(at + count)
 }
 
-/// Returns whether a field need not be written, since this is its value where it is missing.
+/// Returns whether a field can be left out, since a missing field has this value.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -13,15 +13,15 @@ use crate::terminal::write_line;
 use crate::text::on_one_line;
 use crate::time::within;
 
-/// The kinds of problems that are not looked for in every run, and are remembered without it: with reading
-/// reactions, printed once a day, with runbooks, and with silences.
+/// The kinds of problems that not every run looks for, and that are remembered by a run that does not: with
+/// reading reactions (printed once a day), with runbooks, and with silences.
 pub const REACTIONS: &str = "reactions";
 pub const RUNBOOK: &str = "runbook";
 pub const SILENCE: &str = "silence";
 /// How often a lasting problem is printed.
 const PRINT_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 const PRINT_RARELY: SignedDuration = SignedDuration::from_hours(24);
-/// So many causes of one kind are remembered; with more, some are printed again.
+/// How many causes of one kind are remembered; if there are more, some are printed again.
 const MOST_CAUSES: usize = 32;
 
 /// The last problem that was logged.
@@ -34,7 +34,7 @@ struct Logger {
     priorities: bool,
 }
 
-/// Problems are always logged; `-v` adds what is done, `-vv` each step.
+/// Sets up logging. Problems are always logged; `-v` adds what is done, `-vv` each step.
 pub fn init(verbose: u8, priorities: bool) {
     let level = match verbose {
         0 => LevelFilter::Warn,
@@ -82,14 +82,14 @@ pub fn last_problem() -> Option<String> {
     LAST.lock().ok()?.clone()
 }
 
-/// Begins a run, with the lasting problems that earlier ones printed.
+/// Begins a run, with the lasting problems that earlier runs printed.
 pub fn begin_lasting(printed: Printed) {
     if let Ok(mut lasting) = LASTING.lock() {
         *lasting = Some([printed, Printed::new()]);
     }
 }
 
-/// Returns the lasting problems of this run, with when each was printed.
+/// Returns the lasting problems of this run, with the time each was printed.
 pub fn end_lasting() -> Printed {
     let lasting = LASTING.lock().ok().and_then(|mut lasting| lasting.take());
     let [mut before, mut found] = lasting.unwrap_or_default();
@@ -109,8 +109,8 @@ pub fn end_lasting() -> Printed {
     found
 }
 
-/// Warns of a problem that is found again by every run: it is printed when it begins, when its cause changes,
-/// and once an hour; always at a terminal and with `-v`. `kind`: one word for what it is about.
+/// Warns of a problem that every run finds again. It is printed when it begins, when its cause changes, and
+/// once an hour; always at a terminal and with `-v`. `kind`: one word for its subject.
 pub fn warn_lasting(kind: &str, cause: &str, message: &str) {
     let is_known = note_lasting(kind, cause, Timestamp::now());
     match is_known && !is_talkative() {
@@ -119,7 +119,7 @@ pub fn warn_lasting(kind: &str, cause: &str, message: &str) {
     }
 }
 
-/// Notes a lasting problem, and returns whether it was printed lately. Outside of a run none was.
+/// Notes a lasting problem, and returns whether it was printed recently. Outside of a run, none was.
 fn note_lasting(kind: &str, cause: &str, now: Timestamp) -> bool {
     let mut lasting = LASTING.lock().ok();
     let Some([before, found]) = lasting.as_mut().and_then(|lasting| lasting.as_mut()) else {
@@ -134,7 +134,7 @@ fn note_lasting(kind: &str, cause: &str, now: Timestamp) -> bool {
     printed.is_some()
 }
 
-/// Whether a problem that was printed then is not to be printed yet.
+/// Returns whether it is too early to print a problem again that was last printed at `at`.
 fn is_recent(kind: &str, at: Timestamp, now: Timestamp) -> bool {
     let period = match kind {
         REACTIONS => PRINT_RARELY,
@@ -143,7 +143,7 @@ fn is_recent(kind: &str, at: Timestamp, now: Timestamp) -> bool {
     within(now, at, period)
 }
 
-/// Whether somebody reads along, so that everything is printed: at a terminal, and with `-v`.
+/// Returns whether somebody is reading along, so that everything is printed: at a terminal, and with `-v`.
 pub fn is_talkative() -> bool {
     io::stderr().is_terminal() || log::log_enabled!(Level::Info)
 }

@@ -14,8 +14,8 @@
 //!                                └─ recover   snapshot: what is healthy again
 //! ```
 //!
-//! What it remembers is `state`, what it does to the world is `run/effects`, what it says about itself is
-//! `report`, `outcome` and `metrics`, and how it ends is `exit`.
+//! `state` is what it remembers, `run/effects` what it does to the world, `report`, `outcome` and `metrics`
+//! what it says about itself, and `exit` how it ends.
 
 mod audit;
 mod cli;
@@ -59,8 +59,8 @@ use signal_hook::consts::SIGXFSZ;
 use exit::Exit;
 
 fn main() -> ExitCode {
-    // With a handler, a write beyond the limit on a file's size is an error, like that of a full
-    // disk. Without one it kills the run.
+    // With a handler, a write beyond the file size limit fails like one to a full disk. Without one, it kills
+    // the run.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let screen = config::screen();
     terminal::init(screen);
@@ -82,11 +82,11 @@ fn main() -> ExitCode {
     logger::init(cli.global.verbose, config::stderr_is_journal());
     exit::log_panics();
     let exit = exit::guarded(|| commands::execute(&cli)).unwrap_or_else(|problem| {
-        // As a filter does when its reader has enough.
+        // As a filter does when its reader has had enough.
         if problem.is_closed_stdout() {
             return Exit::Done;
         }
-        // Where another run does the work, nothing went wrong.
+        // If another run is doing the work, nothing went wrong.
         if problem.exit != Exit::Locked || logger::is_talkative() {
             log::error!("{problem}");
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::json;
 use crate::secret::{Secret, masked};
 
-/// Masks with the tokens that are set, whatever they look like, and by form.
+/// Masks the tokens that are set, whatever they look like, and other secrets by their key or form.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Masker<'a>(pub &'a [Secret]);
 
@@ -23,7 +23,8 @@ impl Masker<'_> {
         json::rewrite(raw, most, |_| true, is_hidden, mask)
     }
 
-    /// Masking may shorten a text, so more is kept than is shown: nothing that is cut here is seen.
+    /// Masks a string. Masking may shorten it, so more is kept than is shown: what is cut here would not be
+    /// seen.
     fn string(&self, mut text: String, most: usize) -> String {
         if text.trim_start().starts_with('{')
             && let Some(object) = json::whole_object(text.as_bytes())
@@ -41,15 +42,15 @@ impl Masker<'_> {
     }
 }
 
-/// Words that end the name of a secret, without what stands between them.
+/// Words that end the name of a secret, without separators.
 const SECRETS: &str = "token secret password passwd passphrase authorization cookie credential apikey \
      accesskey secretkey privatekey signingkey encryptionkey";
 
 /// Words after the name of a secret that still mean the secret itself.
 const SUFFIXES: &str = "value header hash base raw text string plain pem old new b64";
 
-/// Whether the value of this key is masked: `apiKey`, `X-Api-Key`, `set_cookie`, but not `token_count`. A yes
-/// or no is no secret, nor is a number of several tokens.
+/// Returns whether the value of this key is masked: `apiKey`, `X-Api-Key`, `set_cookie`, but not
+/// `token_count`. A yes or no is not a secret, and neither is a number under a plural name, such as `tokens`.
 fn is_hidden(key: &str, value: &[u8]) -> bool {
     let is_number = match value.first() {
         Some(b'"' | b'{' | b'[') => false,
@@ -70,17 +71,17 @@ fn is_hidden(key: &str, value: &[u8]) -> bool {
 
 const PEM: &str = "-----BEGIN ";
 
-/// How other secrets begin that are known by their form.
+/// How secrets begin that are recognised by their form.
 const FORMS: &str = "xoxb- xoxp- xapp- sk- sk_live_ ghp_ gho_ ghs_ github_pat_ AKIA eyJ";
 
-/// How long the secret of this form is that the text begins with, if it is one.
+/// Returns the length of the secret of this form that the text begins with, if it is one.
 fn length(form: &str, text: &str) -> Option<usize> {
     let run = |text: &str, is_part: &dyn Fn(char) -> bool| {
         text.find(|c| !is_part(c)).unwrap_or(text.len())
     };
     let token = run(text, &is_token_char);
     match form {
-        // Other words begin so too, such as `sk-learn`.
+        // Other words begin this way, too, such as `sk-learn`.
         "sk-" => {
             let key = &text[..token];
             let is_named = key.starts_with("sk-ant-") || key.starts_with("sk-proj-");
@@ -99,7 +100,7 @@ fn length(form: &str, text: &str) -> Option<usize> {
             let is_token = token >= 8 && payload >= 2 && rest[payload..].starts_with('.');
             is_token.then(|| run(text, &|c| is_token_char(c) || c == '.'))
         }
-        // To the end of its last line, or of the text where that is missing.
+        // To the end of its last line, or of the text if that line is missing.
         PEM => {
             let label = text[PEM.len()..].split("-----").next()?;
             let is_label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
@@ -122,7 +123,7 @@ fn mask_form(text: String, form: &str) -> String {
     masked + &text[rest..]
 }
 
-/// The first secret of this form at `from` or later. Only a PEM block begins within a word: the line
+/// Finds the first secret of this form at `from` or later. Only a PEM block may begin within a word: the line
 /// feed before it may be written as `\n`.
 fn find(text: &str, from: usize, form: &str) -> Option<Range<usize>> {
     let starts = text[from..].match_indices(form);

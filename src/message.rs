@@ -13,9 +13,9 @@ use crate::time::{clock, span};
 
 /// A wake raised longer ago than this when its message is sent is shown with its age.
 const OLD_WAKE: SignedDuration = SignedDuration::from_mins(15);
-/// What was held back is shown with its time where that is so much later than the wake's.
+/// What was held back is shown with its time if that is later than the wake's by more than this.
 const MUCH_LATER: SignedDuration = SignedDuration::from_mins(5);
-/// The line of a part that an earlier request may have delivered.
+/// The line added to a part that an earlier request may have delivered.
 pub const MAY_BE_REPEAT: &str =
     "This may be a repeat: whether an earlier attempt reached Slack is not known.";
 
@@ -25,19 +25,18 @@ const FOLLOWS: &str = "The investigation follows in this thread.";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     pub text: String,
-    /// In bytes: where a new part begins, however short the one before is. The text's length where none
-    /// does.
+    /// In bytes: where a new part begins, however short the one before it is; the text's length if none does.
     pub further: usize,
 }
 
 /// What a message says besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// What stands before the status line of an alert: a paragraph, or with a diagnosis a line.
+    /// What comes before the status line of an alert: a paragraph, or a line if there is a diagnosis.
     pub before: String,
     /// How long nothing was watched before this.
     pub unwatched: Option<SignedDuration>,
-    /// When the fallback command took it.
+    /// When the fallback command took the alert.
     pub handed_over: Option<Timestamp>,
 }
 
@@ -68,7 +67,7 @@ pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -
         Content::HeardAgain { at, .. } => format!("✅ Heard again at {}.", clock(*at, now)),
     };
     let notes = notes(content.outcome(), lines);
-    // A reply that stands at the top level ends with the fact that it is about.
+    // A reply at the top level ends with the fact that it is about.
     let end = match (place, content.alerts()) {
         (Place::TopLevel, [one]) => {
             let status = status_line(one, None, now);
@@ -80,7 +79,7 @@ pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -
     whole(join(&[&text, &end], "\n\n"))
 }
 
-/// `outcome`: `None` while the investigation is pending.
+/// Renders an alert. `outcome`: `None` while the investigation is pending.
 fn alert(alerts: &[Alert], outcome: Option<&Outcome>, lines: &Lines, now: Timestamp) -> Rendered {
     let end = outcome.map_or(FOLLOWS.to_owned(), said);
     let notes = notes(outcome, lines);
@@ -133,13 +132,13 @@ fn whole(text: String) -> Rendered {
     Rendered { text, further }
 }
 
-/// Joins what is not empty.
+/// Joins the parts that are not empty.
 fn join(parts: &[&str], separator: &str) -> String {
     let parts = parts.iter().copied().filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(separator)
 }
 
-/// The most severe first.
+/// Sorts the alerts, the most severe first.
 fn sorted(alerts: &[Alert]) -> Vec<&Alert> {
     let mut sorted: Vec<&Alert> = alerts.iter().collect();
     sorted.sort_by_key(|alert| std::cmp::Reverse(Severity::of(&alert.wake)));
@@ -164,7 +163,7 @@ fn said(outcome: &Outcome) -> String {
     }
 }
 
-/// The fact that a diagnosis is about.
+/// Returns the line with the fact that a diagnosis is about.
 fn fact_line(wake: &Wake) -> String {
     format!("{} ({}): {}", wake.probe, wake.severity, wake.title)
 }
@@ -178,7 +177,7 @@ fn sign(wake: &Wake) -> &'static str {
     }
 }
 
-/// The line that ends an alert. `handed_over`: when the fallback command took it.
+/// Returns the line that ends an alert. `handed_over`: when the fallback command took it.
 fn status_line(alert: &Alert, handed_over: Option<Timestamp>, now: Timestamp) -> String {
     let (dispatch, held) = (&alert.dispatch, &alert.held_back);
     let (raised, counts) = (alert.wake.raised_at(), held.counts);
@@ -219,7 +218,7 @@ fn status_line(alert: &Alert, handed_over: Option<Timestamp>, now: Timestamp) ->
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-/// The lines after the status line.
+/// Returns the lines after the status line.
 fn notes(outcome: Option<&Outcome>, lines: &Lines) -> String {
     let cut_short = match outcome {
         Some(Outcome::Diagnosis { cut_short, .. }) => cut_short.as_ref(),

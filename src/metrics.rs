@@ -1,6 +1,5 @@
-//! Prometheus text for node_exporter's textfile collector. The counters live in the state and in its
-//! lock, so that they only ever grow although each run is a new process; the gauges are of the run
-//! that writes.
+//! Prometheus text for node_exporter's textfile collector. The counters live in the state and in its lock, so
+//! they only ever grow, although each run is a new process; the gauges describe the run that writes them.
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -15,7 +14,7 @@ use crate::files::{self, check_is_regular, read_own};
 use crate::state::lock::Note;
 use crate::state::{LogState, State};
 
-/// The names of the metrics that say how the last run ended begin with this.
+/// The prefix of the metrics that say how the last run ended.
 const LAST_RUN: &str = "probe_wake_last_run_";
 
 /// How a run ended, and what is known then.
@@ -26,7 +25,7 @@ pub struct RunEnd<'a> {
     pub runs: &'a Note,
     /// The audit log's part of the state.
     pub log: Option<&'a LogState>,
-    /// `None` where the log cannot be read.
+    /// `None` if the log cannot be read.
     pub lag_bytes: Option<u64>,
 }
 
@@ -34,7 +33,7 @@ pub fn write(path: &Path, end: &RunEnd<'_>) -> io::Result<()> {
     replace(path, &text(end))
 }
 
-/// Tells that a run ended before it knew its state: all else stays as the run before wrote it.
+/// Writes that a run ended before it knew its state: everything else stays as the run before wrote it.
 pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> {
     let old = read_own(path).unwrap_or_default();
     let old = String::from_utf8_lossy(&old);
@@ -44,8 +43,8 @@ pub fn write_failure(path: &Path, now: Timestamp, exit: Exit) -> io::Result<()> 
     replace(path, &text)
 }
 
-/// Replaces the file whole, readable by all: the collector runs as another user. Each run makes a new
-/// version of its own name. A device, such as `/dev/null`, is written as it is.
+/// Replaces the whole file, readable by all: the collector runs as another user. Each run writes its new
+/// version under a name of its own. A device, such as `/dev/null`, is written to directly.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_char_device() => return fs::write(path, text),
@@ -54,7 +53,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    // The collector reads what ends in .prom and nothing else.
+    // The collector reads only files that end in .prom.
     name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
     files::replace(path, &new, 0o644, |file| {

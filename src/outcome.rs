@@ -18,7 +18,7 @@ use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::state::queue::Alert;
 use crate::text::{rfc3339, short};
 
-/// The default file, in the state folder, and what it moves to when it grows.
+/// The default file, in the state folder, and the name it is rotated to when it grows.
 pub const FILE: &str = "outcomes.jsonl";
 pub const TURNED_FILE: &str = "outcomes.jsonl.1";
 pub const COMPLETED_SEAM: &str = "probe.investigation_completed";
@@ -27,7 +27,7 @@ pub const UNDELIVERED_SEAM: &str = "probe.dm_undelivered";
 pub const SILENCE_OVER_SEAM: &str = "probe.silence_over";
 pub const RECOVERED_SEAM: &str = "probe.recovery_told";
 
-/// The default file is turned over once it is larger.
+/// The default file is rotated once it is larger than this.
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A row of the outcome log.
@@ -52,8 +52,8 @@ fn as_object<S: Serializer>(fields: &[Field], serializer: S) -> Result<S::Ok, S:
     serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
 }
 
-/// Makes the row of one wake of a message that has its whole texts; `index`: of the wake, `is_sent`: whether
-/// the message with the result was delivered. What the engine used stands in the first row of a digest alone.
+/// Makes the row of one wake of a message whose texts are loaded. `index`: of the wake; `is_sent`: whether
+/// the message with the result was delivered. Only a digest's first row says what the engine used.
 pub fn completed(
     message: &Message,
     index: usize,
@@ -66,7 +66,7 @@ pub fn completed(
     let (alert, wake) = (&alerts[index], &alerts[index].wake);
     let last_wake_at = incident.map(|incident| rfc3339(incident.last_raised));
     let held_back = incident.map(|incident| incident.unrecorded);
-    // Where consecutive-required asks for several: how many wakes there were.
+    // If consecutive-required asks for several wakes: how many there were.
     let counted = alert.dispatch.counted.as_ref().map(|one| one.count);
     let usage = Some(record.usage.clone()).filter(|_| index == 0);
     let usage = usage.unwrap_or_default();
@@ -95,7 +95,7 @@ pub fn completed(
         ),
         field("cache_read_input_tokens", usage.cache_read_input_tokens),
         field("total_cost_usd", usage.total_cost_usd),
-        // How many bytes of the prompt were context, and how many were runbook; null where nothing was asked.
+        // How many bytes of the prompt were context, and how many were runbook; null if nothing was asked.
         field("context", record.prompt),
         field("investigation_duration_ms", record.duration_ms),
         field(
@@ -121,7 +121,7 @@ pub fn completed(
     row(COMPLETED_SEAM, id, wake, fields, record.ended_at)
 }
 
-/// Returns the diagnosis, or the fallback's text; of a digest's, what is about this wake.
+/// Returns the diagnosis, or else the fallback's text for this wake alone.
 fn summary(content: &Content, alert: &Alert, now: Timestamp) -> String {
     let outcome = match content.outcome() {
         Some(Outcome::Diagnosis { text, .. }) => return text.here().to_owned(),
@@ -135,7 +135,7 @@ fn summary(content: &Content, alert: &Alert, now: Timestamp) -> String {
     render(&content, &Place::TopLevel, &Lines::default(), now).text
 }
 
-/// Makes the rows of a message whose first try failed and that was delivered later, one a pair.
+/// Makes the rows, one per pair, of a message whose first try failed and that was delivered later.
 pub fn delivered(message: &Message, now: Timestamp) -> Vec<Row> {
     let fields = [
         field("queued_at", rfc3339(message.queued_at)),
@@ -144,7 +144,7 @@ pub fn delivered(message: &Message, now: Timestamp) -> Vec<Row> {
     rows(message, DELIVERED_SEAM, &fields, now)
 }
 
-/// Makes the rows of a message that was given up, one a pair.
+/// Makes the rows, one per pair, of a message that was given up.
 pub fn undelivered(message: &Message, reason: &str, now: Timestamp) -> Vec<Row> {
     rows(message, UNDELIVERED_SEAM, &[field("reason", reason)], now)
 }
@@ -161,7 +161,7 @@ fn rows(message: &Message, seam: &'static str, fields: &[Field], now: Timestamp)
 }
 
 /// Makes the row of a recovery whose message was put into the outbox. `healthy_at`: when the service was seen
-/// healthy; `held_back`: since the last outcome row.
+/// healthy; `held_back`: what was held back since the last outcome row.
 pub fn recovered(
     alert: &Alert,
     id: Option<&String>,
@@ -225,8 +225,8 @@ fn row(
     }
 }
 
-/// Appends to the file in the state folder, and what others know to the named one as well: Kora's readers warn
-/// of seams that they do not know. Returns whether that was done.
+/// Appends the row to the file in the state folder, and to the named file if its seam is one that others
+/// know: Kora's readers warn of unknown seams. Returns whether the named file got it.
 pub fn append(named: Option<&Path>, state_dir: &Path, row: &Row) -> Result<bool> {
     let own = state_dir.join(FILE);
     if fs::metadata(&own).is_ok_and(|meta| meta.len() > MOST_BYTES) {

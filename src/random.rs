@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// 16 hex digits. The standard library seeds this keyed hash from the system's random source.
+/// Returns 16 hex digits. The standard library seeds this keyed hash from the system's random source.
 pub fn random_id() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }

@@ -19,7 +19,7 @@ pub struct Report {
     pub dry_run: bool,
     pub position: PositionReport,
     pub rows: RowsReport,
-    /// Wakes in the queue of which nothing was sent yet.
+    /// Wakes in the queue for which nothing has been sent yet.
     pub left_for_next_run: u64,
     pub wakes: Vec<WakeReport>,
     pub outbox: OutboxReport,
@@ -46,7 +46,7 @@ pub struct RowsReport {
 
 #[derive(Debug, Default, Serialize)]
 pub struct OutboxReport {
-    /// Messages of earlier runs that were delivered in this one.
+    /// Messages from earlier runs that were delivered in this one.
     pub delivered: u64,
     /// Messages that are queued when the run ends.
     pub pending: u64,
@@ -56,7 +56,7 @@ pub struct OutboxReport {
 
 #[derive(Debug, Default, Serialize)]
 pub struct InvestigationsReport {
-    /// Those that are left to the next run.
+    /// Investigations that are left to the next run.
     pub owed: u64,
 }
 
@@ -73,7 +73,7 @@ pub struct WakeReport {
     pub silenced: bool,
     pub reasoning_invoked: bool,
     pub dm_sent: bool,
-    /// Its facts were announced before its result.
+    /// Whether its facts were announced before its result.
     pub facts_first: bool,
     pub error: Option<String>,
     pub caller_session_id: String,
@@ -81,7 +81,7 @@ pub struct WakeReport {
     /// In a dry run, what the engine would be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// An earlier run dispatched it.
+    /// Whether an earlier run dispatched it.
     #[serde(skip)]
     pub was_queued: bool,
 }
@@ -111,7 +111,7 @@ impl Report {
         }
     }
 
-    /// The exit code that the run's outcome asks for. A dry run's is always 0.
+    /// Returns the exit code for the run's outcome. A dry run's is always 0.
     pub fn exit(&self) -> Exit {
         let is_settled = self.outbox.pending == 0 && self.tally.undelivered == 0;
         let complete = self.tally.missed == 0 && self.rows.malformed == 0 && !self.position.gap;
@@ -121,7 +121,7 @@ impl Report {
         }
     }
 
-    /// One line for a person at a terminal.
+    /// Returns one line for a person at a terminal.
     pub fn summary(&self) -> String {
         if self.first_run {
             let at = self.position.after;
@@ -148,12 +148,12 @@ impl Report {
     }
 }
 
-/// A number and what is counted: `1 row`, `2 rows`.
+/// Returns a number with what it counts: `1 row`, `2 rows`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Each number that is not 0 with what it counts, as in `2 sent`.
+/// Returns each number that is not 0, with what it counts, as in `2 sent`.
 pub fn counted<'a>(parts: impl IntoIterator<Item = (u64, &'a str)>) -> Vec<String> {
     let parts = parts.into_iter().filter(|(number, _)| *number > 0);
     parts
@@ -161,13 +161,13 @@ pub fn counted<'a>(parts: impl IntoIterator<Item = (u64, &'a str)>) -> Vec<Strin
         .collect()
 }
 
-/// A line on stdout about what was done. That nobody reads it is no reason to break off.
+/// Prints a line about what was done to stdout. If nobody reads it, that is no reason to stop.
 pub fn tell(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Fails if stdout was closed when this process was started. The runtime has opened `/dev/null` in its place,
-/// for reading, too, which nobody does who means it.
+/// Fails if stdout was closed when this process was started. The runtime then opened `/dev/null` in its place
+/// for reading and writing; nobody who redirects stdout there on purpose does that.
 pub fn check_stdout() -> io::Result<()> {
     let stdout = io::stdout();
     let is_open_for_both = fcntl_getfl(&stdout)?.contains(OFlags::RDWR);
@@ -179,8 +179,8 @@ pub fn check_stdout() -> io::Result<()> {
     }
 }
 
-/// One JSON object on stdout. What could steer a terminal is written as an escape: it can only
-/// stand within strings.
+/// Prints one JSON object to stdout. Characters that could steer a terminal are written as escapes: they can
+/// only occur within strings.
 pub fn print_json(value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string_pretty(value)?;
     let mut safe = String::with_capacity(json.len() + 1);
@@ -194,13 +194,13 @@ pub fn print_json(value: &impl Serialize) -> io::Result<()> {
     print(&safe)
 }
 
-/// Lines for a person on stdout.
+/// Prints lines for a person to stdout.
 pub fn print_lines(lines: &[String]) -> io::Result<()> {
     let ended = lines.iter().flat_map(|line| [line, "\n"]);
     print(&ended.collect::<String>())
 }
 
-/// A text on stdout, as it is.
+/// Prints a text to stdout, as it is.
 pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;

@@ -17,7 +17,7 @@ impl Secret {
         Self(value)
     }
 
-    /// Masks every occurrence of this secret in the text. A short one is left: for local servers a
+    /// Masks every occurrence of this secret in the text. A short one is left as it is: for local servers, a
     /// word such as `ollama` is a token, and a diagnosis may well contain it.
     pub fn mask(&self, text: String) -> String {
         if self.0.len() < SHORTEST_MASKED || !text.contains(&self.0) {
@@ -32,8 +32,8 @@ impl Secret {
     }
 }
 
-/// Masks every occurrence of these secrets in the text. One that is joined from parts may contain a secret
-/// that none of them did.
+/// Masks every occurrence of these secrets in the text. A text joined from parts may contain a secret that
+/// none of the parts did.
 pub fn masked(text: String, secrets: &[Secret]) -> String {
     let mask = |text, secret: &Secret| secret.mask(text);
     secrets.iter().fold(text, mask)

@@ -1,5 +1,5 @@
-//! Kora's `daemon_snapshot.json`: which services its daemon calls healthy, and when it looked. It is
-//! replaced every 5 minutes; one that is older than 600 s says nothing.
+//! Kora's `daemon_snapshot.json`: which services its daemon calls healthy, and when it looked. It is replaced
+//! every 5 minutes; one older than 600 s is not used.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::text::{first_few, on_one_line};
 use crate::time::{span, utc};
 
 const STALE_AFTER: SignedDuration = SignedDuration::from_secs(600);
-/// A real one has a few thousand.
+/// A real snapshot has a few thousand bytes.
 const MOST_BYTES: u64 = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The error says why there is none that is of use at `now`, and names the file.
+    /// Reads the snapshot. The error names the file and says why it is of no use at `now`.
     pub fn read(path: &Path, now: Timestamp) -> Result<Self, String> {
         let read = || {
             let mut bytes = Vec::new();
@@ -55,7 +55,7 @@ impl Snapshot {
             return Err("is no snapshot".to_owned());
         };
         let age = now.duration_since(computed_at);
-        // One from the future is by another clock.
+        // A time in the future comes from another clock.
         match age.abs() <= STALE_AFTER {
             true => Ok(Self {
                 computed_at,
@@ -66,7 +66,7 @@ impl Snapshot {
         }
     }
 
-    /// Says why the recovery of one of these probes cannot be seen.
+    /// Returns why the recovery of one of these probes cannot be seen.
     pub fn trouble<'a>(
         path: &Path,
         probes: impl Iterator<Item = &'a str>,
@@ -76,7 +76,7 @@ impl Snapshot {
         read.map_or_else(Some, |snapshot| snapshot.unknown(path, probes))
     }
 
-    /// Names those of the probes that it says nothing about.
+    /// Names the probes that the snapshot says nothing about.
     pub fn unknown<'a>(
         &self,
         path: &Path,
@@ -96,7 +96,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns every service with its health as the daemon wrote it, in the order of their names.
+    /// Returns every service with its health as the daemon wrote it, in order of name.
     pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
         let services = self.service_health.as_object().into_iter().flatten();
         services.filter_map(|(name, health)| Some((name.as_str(), health.as_str()?)))

@@ -15,7 +15,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::text::{for_terminal, on_one_line};
 
-/// On a narrower terminal, lines are as long as this.
+/// The shortest width that lines are wrapped at, even on a narrower terminal.
 const MIN_WIDTH: usize = 60;
 const TICK: Duration = Duration::from_millis(120);
 /// On a terminal without escapes, a wait is mentioned once it has lasted this long.
@@ -34,7 +34,7 @@ pub struct Screen {
 
 static SCREEN: OnceLock<Screen> = OnceLock::new();
 
-/// Must be called once, before anything is printed.
+/// Sets what the terminal can show. Must be called once, before anything is printed.
 pub fn init(screen: Screen) {
     // A second call would change nothing.
     let _ = SCREEN.set(screen);
@@ -79,7 +79,7 @@ impl Painter {
     }
 }
 
-/// Returns the columns of stdout's terminal; `None` without one.
+/// Returns the width of stdout's terminal in columns; `None` without a terminal.
 pub fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col).max(MIN_WIDTH))
@@ -106,7 +106,7 @@ pub fn wrapped(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{:indent$}", ""))
 }
 
-/// Returns the lines of a text behind a margin, broken at the width of stdout's terminal.
+/// Returns the lines of a text with a margin before each, broken at the width of stdout's terminal.
 pub fn with_margin(text: &str, margin: &str) -> Vec<String> {
     let columns = width().map(|columns| columns - margin.len());
     let text = for_terminal(text);
@@ -144,7 +144,7 @@ pub fn explain_interrupt() {
     let _ = thread::Builder::new().spawn(|| {
         let mut signals = Signals::new([SIGINT])?;
         if signals.forever().next().is_some() {
-            // Removes the `^C` of the terminal, too.
+            // Removes the terminal's `^C`, too.
             IS_DRAWN.store(screen().escapes, Ordering::Relaxed);
             write_line("probe-wake: interrupted; nothing is lost: the next run goes on from here");
         }
@@ -163,7 +163,7 @@ fn clear_line() -> &'static str {
     }
 }
 
-/// All that the program is waiting for, by when that began. The last entry is shown.
+/// Everything the program is waiting for, by when each wait began. The last entry is shown.
 static WAITED_FOR: Mutex<BTreeMap<Instant, String>> = Mutex::new(BTreeMap::new());
 
 fn waited_for() -> MutexGuard<'static, BTreeMap<Instant, String>> {

@@ -35,8 +35,8 @@ pub fn on_one_line(text: &str) -> String {
     replace(text, |c| breaks(c) || steers(c), ' ')
 }
 
-/// Returns whether the character could control a terminal or change the writing direction: control
-/// characters but line feed and tab, and the bidirectional controls.
+/// Returns whether the character could control a terminal or change the writing direction: control characters
+/// other than line feed and tab, and the bidirectional controls.
 pub fn steers(c: char) -> bool {
     let is_bidirectional = matches!(
         c,
@@ -56,7 +56,7 @@ pub fn serialize_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<
     serializer.serialize_str(&rfc3339(*time))
 }
 
-/// Returns at most `limit` bytes, with a note where something was cut off.
+/// Returns at most `limit` bytes, with a note if something was cut off.
 pub fn cut(text: &str, limit: usize) -> String {
     const NOTE: &str = " [cut]";
     if text.len() <= limit {
@@ -67,7 +67,7 @@ pub fn cut(text: &str, limit: usize) -> String {
     format!("{}{NOTE}", &text[..end.unwrap_or(0)])
 }
 
-/// Returns the length to which texts of these lengths are cut, so that they have `total` bytes together.
+/// Returns the length at which to cut texts of these lengths, so that together they fit into `total` bytes.
 pub fn common_limit(lengths: &[usize], total: usize) -> usize {
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();
@@ -100,8 +100,8 @@ pub fn first_few(names: &[String], most: usize) -> String {
     }
 }
 
-/// Returns the known names that somebody may have meant who wrote this one, the likeliest first: those
-/// that hold it, and those that are nearly the same.
+/// Returns the known names that somebody who wrote this one may have meant, the likeliest first: those that
+/// contain it, and those that are nearly the same.
 pub fn close_names(written: &str, known: impl Iterator<Item = String>) -> Vec<String> {
     let likeness = |known: &str| match known.contains(written) {
         true => 1.0,

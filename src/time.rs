@@ -21,7 +21,7 @@ pub fn full(time: Timestamp) -> String {
 }
 
 /// Returns both times as [`clock`] does, the second without what it shares with the first:
-/// `24 May 14:32 to 15:10 UTC`. Times within one minute are one time.
+/// `24 May 14:32 to 15:10 UTC`. Times within the same minute are shown as one.
 pub fn period(from: Timestamp, to: Timestamp, near: Timestamp) -> String {
     let to = match (date(from) == date(to), without_zone(to, from)) {
         (true, to) if to == without_zone(from, from) => return clock(from, near),
@@ -41,7 +41,7 @@ fn without_zone(time: Timestamp, near: Timestamp) -> String {
     time.strftime(format).to_string()
 }
 
-/// Returns the day on which the time lies.
+/// Returns the date of a time.
 pub fn date(time: Timestamp) -> Date {
     TimeZone::UTC.to_datetime(time).date()
 }
@@ -64,28 +64,28 @@ pub fn span(length: SignedDuration) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether less than `length` has gone by since then. A time in the future is of a clock that was set back.
+/// Returns whether less than `length` has passed since then. A time in the future does not count: it is from
+/// before the clock was set back.
 pub fn within(now: Timestamp, since: Timestamp, length: SignedDuration) -> bool {
     let elapsed = now.duration_since(since);
     !elapsed.is_negative() && elapsed < length
 }
 
-/// Parses a duration as people type it, as in `1h30m` or `7 days`. A month and a year have no fixed
-/// length, and a time of day is no duration.
+/// Parses a duration as people type it, as in `1h30m` or `7 days`. Months and years are refused, since they
+/// have no fixed length, and so is a time of day.
 pub fn duration(text: &str) -> Option<SignedDuration> {
     let span: Span = text.trim().to_ascii_lowercase().parse().ok()?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     (!length.is_negative() && !text.contains(':')).then_some(length)
 }
 
-/// Parses an RFC 3339 time, which is UTC where it names no zone.
+/// Parses an RFC 3339 time, which is UTC if it names no zone.
 pub fn utc(text: &str) -> Option<Timestamp> {
     let without_zone = || TimeZone::UTC.to_timestamp(text.parse().ok()?).ok();
     text.parse().ok().or_else(without_zone)
 }
 
-/// Parses the start of a period: a duration before `now`, or a time, which is UTC where it names no
-/// zone.
+/// Parses the start of a period: a duration before `now`, or a time, which is UTC if it names no zone.
 pub fn since(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim().to_ascii_lowercase();
     if let Some(length) = duration(text.trim_end_matches("ago")) {

@@ -7,9 +7,9 @@
 //! before `"`, `\`, `` ` `` or `$` in double quotes, is removed; there is no `export` and no
 //! expansion.
 //!
-//! One thing is read otherwise: a quote that is never closed, or whose value would swallow a
-//! setting of ours, ends with its line, with a warning. systemd would take the settings below it
-//! for a part of the value.
+//! One thing is read differently: a quote that is never closed, or whose value would swallow a setting of
+//! ours, ends at the end of its line, with a warning. systemd would take the settings below it as part of the
+//! value.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<Content> {
     Ok(content)
 }
 
-/// As in systemd, the last of several lines with the same name counts.
+/// Parses the text. As in systemd, the last of several lines with the same name counts.
 fn parse(text: &str, path: &Path) -> Content {
     let mut content = Content::default();
     let mut rest = text.trim_start();
@@ -98,7 +98,7 @@ impl Value {
         let text = &mut read.text;
         // White space at the end belongs to the value only if it was quoted or escaped.
         let mut keep = 0;
-        // As in systemd, a quote is one only where a value begins, or directly after another.
+        // As in systemd, a quote counts as one only where a value begins, or directly after another.
         let mut may_quote = true;
         let mut last = '=';
         while let Some(next) = chars.next() {
@@ -130,7 +130,7 @@ impl Value {
         read
     }
 
-    /// Returns what is hardly meant as it is written, and what to write instead.
+    /// Returns what is probably not meant as written, and what to write instead.
     fn doubt(&self, name: &str) -> Option<(&'static str, &'static str)> {
         let text = &self.text;
         if self.is_unclosed {
@@ -152,7 +152,7 @@ impl Value {
     }
 }
 
-/// Reads the rest of a quoted value. Returns false if the quote had to be ended with its line.
+/// Reads the rest of a quoted value. Returns false if the quote had to be ended at the end of its line.
 fn quoted(chars: &mut Chars, quote: char, name: &str, value: &mut String) -> bool {
     let (begin, before) = (chars.clone(), value.len());
     if read_quoted(chars, quote, value, false) {
@@ -172,7 +172,7 @@ fn quoted(chars: &mut Chars, quote: char, name: &str, value: &mut String) -> boo
     false
 }
 
-/// Returns whether the closing quote was found: anywhere, or before the line's end.
+/// Reads up to the closing quote, anywhere or only before the line's end. Returns whether it was found.
 fn read_quoted(chars: &mut Chars, quote: char, value: &mut String, on_one_line: bool) -> bool {
     while !(on_one_line && chars.as_str().starts_with('\n')) {
         match chars.next() {

@@ -1,6 +1,6 @@
-//! The process's environment with the env file beneath it, and the readers that turn a variable
-//! into a number, a switch, a path or a secret. A value that cannot be used is a warning that names
-//! the variable, the value and the default that is used instead, never an exit.
+//! The process's environment with the env file beneath it, and the readers that turn a variable into a
+//! number, a switch, a path or a secret. A value that cannot be used leads to a warning that names the
+//! variable, the value and the default that is used instead, never to an exit.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,10 +21,10 @@ use crate::exit::{Exit, Problem};
 use crate::files::read_trusted;
 use crate::secret::Secret;
 
-/// A `_FILE` may name a log by mistake, and that must not fill the memory.
+/// A `_FILE` may name a log by mistake, which must not fill the memory.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// Settings of programs that belong to Kora begin so.
+/// The settings of Kora's programs begin with this.
 const PREFIX: &str = "KORA_";
 
 /// The process's environment over the env file.
@@ -32,7 +32,7 @@ const PREFIX: &str = "KORA_";
 pub struct Environment {
     pub(super) file: HashMap<String, String>,
     pub(super) process: HashMap<OsString, OsString>,
-    /// The secrets that were read so far.
+    /// The secrets that have been read so far.
     secrets: RefCell<HashMap<String, Option<Secret>>>,
     warnings: RefCell<Vec<Warning>>,
     /// The env file that was read.
@@ -69,7 +69,7 @@ impl Environment {
         }
     }
 
-    /// Returns a variable's value without the white space around it; an empty one is unset.
+    /// Returns a variable's value without the white space around it; an empty one counts as unset.
     pub fn get(&self, name: &str) -> Option<String> {
         self.real(name)
             .or_else(|| non_empty(self.file.get(name).map(String::as_str)))
@@ -87,7 +87,7 @@ impl Environment {
             .or_else(|| self.get(&variable.name.to_ascii_lowercase()))
     }
 
-    /// Returns a path, byte for byte: one that is not UTF-8 names its file all the same.
+    /// Returns a path, byte for byte: even one that is not UTF-8 names its file.
     pub fn path(&self, variable: &Variable) -> Option<PathBuf> {
         match self.process.get(OsStr::new(variable.name)) {
             Some(value) if value.to_str().is_none() => Some(PathBuf::from(value)),
@@ -108,7 +108,7 @@ impl Environment {
         self.parsed(variable, read).unwrap_or_default()
     }
 
-    /// Returns the value as `parse` reads it. Where it is unset or `parse` refuses it, the default.
+    /// Returns the value as `parse` reads it, or the default if it is unset or `parse` refuses it.
     pub fn parsed<T>(&self, variable: &Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let default = variable.default;
         let Some(text) = self.get(variable.name) else {
@@ -141,8 +141,8 @@ impl Environment {
         self.get(&format!("{name}_FILE")).map(PathBuf::from)
     }
 
-    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. That is read
-    /// once, so that what is masked is what is sent.
+    /// Returns a secret from the variable itself, or from the file that `{name}_FILE` names. The file is read
+    /// only once, so that what is masked is what is sent.
     pub fn secret(&self, name: &str) -> Option<Secret> {
         let mut secrets = self.secrets.borrow_mut();
         let read = || self.read_secret(name);
@@ -170,7 +170,7 @@ impl Environment {
         }
     }
 
-    /// Returns the warnings about the settings that were read so far.
+    /// Returns the warnings about the settings that have been read so far.
     pub fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()
     }
@@ -180,7 +180,7 @@ impl Environment {
         self.warnings.borrow().iter().for_each(|one| warn!("{one}"));
     }
 
-    /// Returns whether the process's own environment sets this, and the env file does not.
+    /// Returns whether the process's own environment sets this variable and the env file does not.
     pub fn is_only_in_process(&self, name: &str) -> bool {
         let is_in_file = self.file.get(name).is_some_and(|value| !value.is_empty());
         self.real(name).is_some() && !is_in_file
@@ -197,8 +197,8 @@ impl Environment {
         non_empty(value.map(|value| value.to_string_lossy()).as_deref())
     }
 
-    /// Returns what is probably not meant as it stands: names close to a known one, and values with
-    /// a line break. Other programs may read the same names, so that only `check` mentions them.
+    /// Returns warnings of what is probably not meant as written: names close to a known one, and values with
+    /// a line break. Other programs may read the same names, so only `check` mentions them.
     pub fn suspicious(&self) -> Vec<Warning> {
         let is_set = |name: &str| self.get(name).is_some();
         let in_file = self.file.keys().map(|name| (name.clone(), "env file"));
@@ -231,7 +231,7 @@ fn token_in_file(variable: &str, path: &Path) -> Result<Secret, String> {
     }
 }
 
-/// A token is sent in a header, which carries printable ASCII only.
+/// Checks a token: it is sent in a header, which carries only printable ASCII.
 fn token(variable: &str, value: String) -> Result<Secret, String> {
     match value.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(Secret::new(value)),
@@ -239,12 +239,12 @@ fn token(variable: &str, value: String) -> Result<Secret, String> {
     }
 }
 
-/// Returns the file that settings are kept in where no other is named.
+/// Returns the env file that is used if no other is named.
 pub fn usual_env_file(flags: &Global) -> Option<PathBuf> {
     home_folder(flags).map(|home| home.join(".config/probe-wake/env"))
 }
 
-/// Returns the home folder, where it is known.
+/// Returns the home folder, if it is known.
 pub(super) fn home_folder(flags: &Global) -> Option<PathBuf> {
     let of_this_process = || BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
     let home = flags.home.clone().or_else(of_this_process);

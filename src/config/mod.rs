@@ -55,8 +55,7 @@ pub struct Config {
     pub tell_recovery: bool,
     /// How long the log may have no new row before a message says so; `None`: for ever.
     pub quiet_after: Option<SignedDuration>,
-    /// The emoji with which the operator acknowledges an incident; `None`: reactions are not asked
-    /// for.
+    /// The emoji with which the operator acknowledges an incident; `None`: reactions are not read.
     pub ack_reaction: Option<String>,
     /// The second channel; `None`: there is none.
     pub fallback_command: Option<PathBuf>,
@@ -80,9 +79,9 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextConfig {
     pub mode: Mode,
-    /// How long before the alert it begins.
+    /// How long before the alert the context begins.
     pub length: SignedDuration,
-    /// `None` where no home folder is known.
+    /// `None` if no home folder is known.
     pub runbook_dir: Option<PathBuf>,
 }
 
@@ -102,7 +101,7 @@ pub fn stderr_is_journal() -> bool {
         .is_ok_and(|meta| *named == *format!("{}:{}", meta.st_dev, meta.st_ino))
 }
 
-/// A shorter pause between runs is nothing to speak of.
+/// A shorter pause between runs is not worth mentioning.
 const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Config {
@@ -116,7 +115,7 @@ impl Config {
         (self.cadence * 5).max(SHORTEST_PAUSE)
     }
 
-    /// Returns whether what was queued then has waited too long.
+    /// Returns whether something that was queued then has waited too long.
     pub fn is_expired(&self, queued_at: Timestamp, now: Timestamp) -> bool {
         self.outbox_ttl
             .is_some_and(|ttl| now.duration_since(queued_at) > ttl)
@@ -171,7 +170,7 @@ impl Config {
         }
     }
 
-    /// Whether this text is or holds a token.
+    /// Returns whether this text is or contains a token.
     pub fn holds_secret(&self, text: &str) -> bool {
         let is_in = |secret: &Secret| secret.mask(text.to_owned()) != text;
         self.secrets.iter().any(is_in)
@@ -226,7 +225,7 @@ impl Config {
         &self.secrets
     }
 
-    /// Returns what is made of these settings, for an audit log in `/kora`.
+    /// Returns the configuration for these settings, with an audit log in `/kora`.
     #[cfg(test)]
     pub fn of(settings: &[(&str, &str)]) -> Result<Self, Problem> {
         let env = Environment::of(settings);
@@ -287,7 +286,7 @@ fn seconds(number: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// As [`seconds`]; 0 means no limit.
+/// Like [`seconds`]; 0 means no limit.
 fn limit(number: u64) -> Option<SignedDuration> {
     (number > 0).then(|| seconds(number))
 }
@@ -343,7 +342,7 @@ fn endpoint(variable: &Variable, url: &str) -> Result<Endpoint, Problem> {
     Endpoint::parse(url).map_err(|error| Problem::usage(format!("{}: {error}", variable.name)))
 }
 
-/// Returns the engine, or `None` if a setting is missing that its API needs.
+/// Returns the engine, or `None` if a setting that its API needs is missing.
 fn engine(env: &Environment, timeout: Duration) -> Result<Option<EngineConfig>, Problem> {
     let name = env.text(&var::ENGINE_API);
     let api = APIS.into_iter().find(|api| api.name == name);

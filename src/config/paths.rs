@@ -1,4 +1,4 @@
-//! The paths: the audit log, the state folder and what else is a file.
+//! The paths: the audit log, the state folder and the other files.
 
 use std::path::{Path, PathBuf};
 
@@ -35,8 +35,8 @@ impl Paths {
         Ok(paths)
     }
 
-    /// Reads where the audit log is. Where a flag names it, no setting is read: an unreadable env file
-    /// must not keep an alert from being raised.
+    /// Returns the path of the audit log. If a flag names it, no setting is read: an unreadable env file must
+    /// not keep an alert from being raised.
     pub fn audit_log(flags: &Global) -> Result<PathBuf, Problem> {
         if let Some(named) = &flags.audit_log {
             return absolute(named);
@@ -82,7 +82,7 @@ impl Paths {
     }
 }
 
-/// Returns the home folder, or says what to name where it is unknown.
+/// Returns the home folder. If it is unknown, the error says what to name instead.
 fn home(flags: &Global, next_step: &str) -> Result<PathBuf, Problem> {
     let unknown = || Problem::usage("the home folder is unknown").with_next_step(next_step);
     home_folder(flags).ok_or_else(unknown)
@@ -108,7 +108,7 @@ fn audit_log(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
     Ok(if is_legacy { hermes } else { kora }.join(LOG_NAME))
 }
 
-/// Returns the file in which Kora's daemon says how each service is.
+/// Returns the file in which Kora's daemon reports the health of each service.
 fn snapshot_path(env: &Environment, audit_log: &Path) -> PathBuf {
     let beside_the_log = || audit_log.parent().unwrap_or(audit_log).to_owned();
     env.path(&var::SNAPSHOT_PATH).unwrap_or_else(|| {
@@ -128,7 +128,7 @@ fn state_dir(flags: &Global, env: &Environment) -> Result<PathBuf, Problem> {
         return Ok(PathBuf::from(first));
     }
     let home = home(flags, "give --state-dir or KORA_PROBE_WAKE_STATE_DIR")?;
-    // XDG_STATE_HOME is this process's: a scheduled run does not have it.
+    // XDG_STATE_HOME belongs to this process: a scheduled run does not have it.
     let is_own = !env.process.is_empty() && flags.home.is_none();
     let states = match BaseDirs::new() {
         Some(dirs) if is_own || dirs.state_dir().is_none() => {

@@ -1,9 +1,9 @@
-//! What the terminal can show, by the environment.
+//! What the terminal can show, according to the environment.
 
 use crate::terminal::Screen;
 
-/// Reads `TERM` and the locale, of whose variables the first that is set counts (locale(7)). If
-/// none is set, a terminal of today takes escapes all the same.
+/// Reads `TERM` and the locale, for which the first variable that is set counts (locale(7)). If none is set,
+/// escapes are still used: today's terminals take them.
 pub fn screen() -> Screen {
     of(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
 }

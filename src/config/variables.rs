@@ -141,7 +141,7 @@ pub fn names() -> impl Iterator<Item = String> {
     names.chain(files)
 }
 
-/// Returns the known name that was probably meant by this one. A name that `is_set` was not.
+/// Returns the known name that was probably meant by this one, unless that is set as well (`is_set`).
 pub fn meant_by(name: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
     let written = name.to_ascii_uppercase();
     let likeness = |known: &str| {

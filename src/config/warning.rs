@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// A setting that cannot be used, or is probably not meant as it stands.
+/// A setting that cannot be used, or is probably not meant as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// What `check` files it under.

@@ -1,5 +1,5 @@
-//! Earlier investigations, as the outcome rows tell of them. The rows are read once, from the end of
-//! their file; each question then takes those of its pair from before its incident.
+//! Earlier investigations, as recorded in the outcome rows. The rows are read once, from the end of their
+//! file; each question then takes those of its pair from before its incident.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,7 +23,7 @@ const MOST_DIAGNOSIS: usize = 800;
 /// One investigation of a pair.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Earlier {
-    /// When its incident began; when its row was written, where the row does not say.
+    /// When its incident began, or, if its row does not say, when the row was written.
     pub at: Timestamp,
     pub title: Option<String>,
     pub diagnosis: Option<String>,
@@ -34,7 +34,7 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// `, over after 22 min`, or nothing.
+    /// Returns `, over after 22 min`, or nothing.
     pub fn over(&self) -> String {
         let over = |after| format!(", over after {}", span(after));
         self.recovered_after.map(over).unwrap_or_default()
@@ -46,9 +46,9 @@ impl Earlier {
 pub struct Past(HashMap<Pair, Vec<Earlier>>);
 
 impl Past {
-    /// Reads outcome rows, the last `most` bytes of each file (of a gzip file, whose content is longer than
-    /// the file, more than that), the oldest file first. In a replay the only file is the log itself. What
-    /// cannot be read is left out.
+    /// Reads the outcome rows in the last `most` bytes of each file, the oldest file first. (Of a gzip file
+    /// it reads more, since its content is longer than the file.) In a replay, the only file is the log
+    /// itself. What cannot be read is left out.
     pub fn read(files: &[impl AsRef<Path>], most: u64, masker: Masker) -> Self {
         let mut past = Self::default();
         for path in files {
@@ -61,7 +61,7 @@ impl Past {
         past
     }
 
-    /// Adds what a row says; rows come in their own order. Returns `None` for one that says nothing.
+    /// Adds what a row says; rows must come in order. Returns `None` for a row that adds no investigation.
     pub fn add(&mut self, row: &Row, masker: Masker) -> Option<()> {
         let time = |field| row.detail(field)?.parse().ok();
         let written = row.emitted_at()?;
@@ -69,7 +69,7 @@ impl Past {
         let pair = self.0.entry(row.pair()?).or_default();
         if row.is_of(RECOVERED_SEAM) {
             let recovered = time("healthy_at").unwrap_or(written);
-            // It names the first investigation of its incident.
+            // The row names the first investigation of its incident.
             for one in pair.iter_mut().rev() {
                 one.recovered_after = Some(recovered.duration_since(one.at));
                 if id.is_none() || one.id == id {
@@ -86,7 +86,7 @@ impl Past {
         let diagnosis = row.detail("investigation_summary_text");
         let diagnosis = diagnosis.filter(|text| !is_failed && !text.is_empty());
         let at = time("first_wake_at").or_else(|| time("raised_at"));
-        // A row may stand twice, and a late diagnosis adds another.
+        // A row may occur twice, and a late diagnosis adds another.
         pair.retain(|one| id.is_none() || one.id != id);
         pair.push(Earlier {
             at: at.unwrap_or(written),
@@ -99,7 +99,7 @@ impl Past {
         Some(())
     }
 
-    /// A pair's investigations, the newest first.
+    /// Returns a pair's investigations, the newest first.
     fn of(&self, pair: &Pair) -> impl Iterator<Item = &Earlier> {
         self.0.get(pair).into_iter().flatten().rev()
     }

@@ -1,4 +1,4 @@
-//! What a person reads of the context in a message: a line each, where there is something to say.
+//! What a message shows of the context: one line each, if there is something to say.
 
 use std::cmp::Reverse;
 
@@ -15,8 +15,8 @@ const MOST_DIAGNOSIS: usize = 200;
 const MOST_RUNBOOK: usize = 1_000;
 const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// Returns `Also in the last hour: supabase (critical) 14:29, vercel (warning) 14:31.` `length` is that
-/// of the time in which the others were raised.
+/// Returns `Also in the last hour: supabase (critical) 14:29, vercel (warning) 14:31.` `length`: of the
+/// period in which the others were raised.
 pub fn also(mut others: Vec<&Incident>, length: SignedDuration) -> Option<String> {
     others.sort_by_key(|other| (Reverse((other.worst, other.last_raised)), &other.pair.probe));
     let listed = others.iter().map(|other| {
@@ -48,7 +48,7 @@ pub fn runbook_quote(own: Option<&str>) -> Option<String> {
     Some(format!("Runbook: {}", beginning(own, MOST_RUNBOOK)))
 }
 
-/// Returns `Runbook: https://...` where the pair's own runbook has a URL.
+/// Returns `Runbook: https://...` if the pair's own runbook has a URL.
 pub fn runbook_link(own: Option<&str>) -> Option<String> {
     let ends = |c: char| c.is_whitespace() || c.is_control() || "<>()[]{}\"'`|\\*".contains(c);
     own?.split(ends).find_map(|word| {

@@ -1,7 +1,7 @@
 //! What an investigation knows besides its alert: the incident so far, the health of all services, other
-//! alerts, earlier investigations and the log around it. Pure over what was read: it is cut to its
-//! budget, masked and rendered here, the same for the same input. [`crate::audit::tail`] reads the log,
-//! [`earlier`] the outcome rows, [`runbook`] what the operator wrote.
+//! alerts, earlier investigations and the log around it. Pure: what was read is cut to its budget, masked and
+//! rendered here, the same for the same input. [`crate::audit::tail`] reads the log, [`earlier`] the outcome
+//! rows, [`runbook`] what the operator wrote.
 
 pub mod earlier;
 pub mod lines;
@@ -26,7 +26,7 @@ use earlier::Earlier;
 
 /// All of the context fits into this many bytes.
 pub const MOST_BYTES: usize = 8 * 1024;
-/// What each part may take; the log around it has what is left.
+/// What each part may take; the log around the alert gets the rest.
 const MOST_INCIDENT: usize = 1_500;
 const MOST_SERVICES: usize = 700;
 const MOST_OTHERS: usize = 2_000;
@@ -35,7 +35,7 @@ const MOST_LINE: usize = 1_200;
 /// The most bytes of a text within a line.
 const MOST_TEXT: usize = 300;
 
-/// What the engine is sent of other rows.
+/// What the engine is sent from other rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing but the alert and its incident.
@@ -46,12 +46,12 @@ pub enum Mode {
     Rows,
 }
 
-/// A wake that is asked about, with what is known of its pair. A digest has several.
+/// A wake that is asked about, with what is known about its pair. A digest has several.
 #[derive(Clone, Debug)]
 pub struct Subject<'a> {
     pub wake: &'a Wake,
     pub dispatch: &'a Dispatch,
-    /// Of its pair, this wake included; `None` where it was forgotten.
+    /// Its pair's incident, which includes this wake; `None` if it was forgotten.
     pub incident: Option<&'a Incident>,
     pub last_diagnosis: Option<String>,
     /// Investigations before this incident, the oldest first.
@@ -71,7 +71,7 @@ pub struct Context<'a> {
     /// When the question is asked.
     pub now: Timestamp,
     pub subjects: Vec<Subject<'a>>,
-    /// A fresh one.
+    /// Set only if it is fresh.
     pub snapshot: Option<&'a Snapshot>,
     /// Incidents of other pairs with a wake in the time before the alert.
     pub others: Vec<&'a Incident>,
@@ -92,7 +92,7 @@ impl Context<'_> {
         text
     }
 
-    /// The pair's name where there are several alerts.
+    /// Returns the pair's name if there are several alerts.
     fn named(&self, subject: &Subject) -> String {
         match self.subjects.len() {
             1 => String::new(),
@@ -202,7 +202,7 @@ impl Context<'_> {
         let sessions = self.subjects.iter().map(|one| one.wake.caller_session_id());
         let sessions: Vec<_> = sessions.collect();
         let is_own = |kind: &&Kind| sessions.contains(&kind.session);
-        // What other parts of the context say is left out.
+        // Leaves out what other parts of the context say.
         let is_new = |kind: &&Kind| match (kind.seam.as_str(), is_own(kind)) {
             (SEAM, true) => kind.count > 1,
             (SEAM, false) | (COMPLETED_SEAM, true) => false,
@@ -237,7 +237,7 @@ impl Context<'_> {
         titled(&title, &lines)
     }
 
-    /// A kind's line and below it that many of its newest rows.
+    /// Returns a kind's line and, below it, this many of its newest rows.
     fn kind(&self, kind: &Kind, rows: usize) -> String {
         let session = format!("in {}", kind.session);
         let mut names = vec![kind.seam.as_str(), &kind.fields, &session];
@@ -257,13 +257,13 @@ impl Context<'_> {
         text
     }
 
-    /// A masked line of its own.
+    /// Returns the text, masked, on a line of its own.
     fn line(&self, text: &str) -> String {
         let text = on_one_line(&self.masker.text(text.to_owned()));
         format!("- {}\n", cut(text.trim_end(), MOST_LINE))
     }
 
-    /// A time with its date where that is another than today's.
+    /// Returns a time, with its date unless that is today.
     fn time(&self, time: Timestamp) -> String {
         let format = match date(time) == date(self.now) {
             true => "%H:%M:%S",
@@ -295,7 +295,7 @@ fn titled(title: &str, lines: &[String]) -> String {
     }
 }
 
-/// The last lines that fit together, below a note on how many others there are.
+/// Returns the last lines that fit together, below a note on how many were dropped.
 fn fitting(mut lines: Vec<String>, most: usize, what: &str) -> Vec<String> {
     const NOTE: usize = 60;
     if lines.iter().map(String::len).sum::<usize>() <= most {

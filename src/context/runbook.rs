@@ -14,9 +14,9 @@ use crate::mask::Masker;
 use crate::secret::masked;
 use crate::text::{common_limit, cut};
 
-/// What a prompt holds of all runbooks.
+/// The most bytes of all runbooks that go into a prompt.
 const MOST_BYTES: usize = 8 * 1024;
-/// A longer file is no runbook.
+/// A longer file is not a runbook.
 const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// About the whole site; belongs to every alert.
@@ -27,7 +27,7 @@ const DEFAULT: &str = "default.md";
 /// What the runbooks say about an alert.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Runbook {
-    /// For the prompt; empty where there is none.
+    /// For the prompt; empty if there is none.
     pub text: String,
     /// The pair's own runbook, which messages quote.
     pub own: Option<String>,
@@ -61,7 +61,7 @@ pub fn read<'a>(dir: &Path, pairs: impl IntoIterator<Item = &'a Pair>, masker: M
     runbook
 }
 
-/// The names under which a pair's runbook is looked for, the first that exists counts.
+/// Returns the names under which a pair's runbook is looked for; the first that exists counts.
 fn names(pair: &Pair) -> impl Iterator<Item = String> + use<> {
     let is_unsafe = |c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-');
     let [probe, category] = [&pair.probe, &pair.category].map(|name| name.replace(is_unsafe, "_"));
@@ -82,7 +82,7 @@ pub fn list(dir: &Path) -> Vec<(String, io::Result<Timestamp>)> {
     listed.collect()
 }
 
-/// Returns the names of the runbooks that alerts of these pairs use, without those that come again.
+/// Returns the names of the runbooks that alerts of these pairs use, each of them once.
 pub fn used<'a>(dir: &Path, pairs: impl IntoIterator<Item = &'a Pair>) -> Vec<String> {
     let is_there = |name: &String| fs::symlink_metadata(dir.join(name)).is_ok();
     let site = Some(SITE.to_owned()).filter(is_there);

@@ -21,7 +21,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Returns an answer without a diagnosis, of which no usage is known.
+    /// Returns an answer without a diagnosis and without known usage.
     pub fn without(failure: impl Into<Failure>) -> Self {
         Self {
             result: Err(failure.into()),
@@ -52,7 +52,7 @@ pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
     if !body.is_object() {
         return Answer::without(Reason::InvalidResponse);
     }
-    // Hermes and Kora's gateway send this with HTTP 200 when their agent broke off.
+    // Hermes and Kora's gateway send this with HTTP 200 when their agent stopped early.
     let completed = reply.header("x-hermes-completed").map(str::trim);
     let result = match set_error(&body["error"]) {
         Some(failure) => Err(failure),
@@ -71,7 +71,7 @@ pub(super) fn read(api: &Api, reply: &Reply) -> Answer {
     }
 }
 
-/// Returns the failure that an `error` in a 2xx names; `None` if it is not set.
+/// Returns the failure that an `error` in a 2xx answer names; `None` if it is not set.
 pub(super) fn set_error(error: &Value) -> Option<Failure> {
     let is_set = match error {
         Value::Null | Value::Bool(false) => false,
@@ -81,7 +81,8 @@ pub(super) fn set_error(error: &Value) -> Option<Failure> {
     is_set.then(|| Failure::of(error, Reason::IncompleteResponse, []))
 }
 
-/// Kora has the numbers at the top level, the others in an object of their own and some by other names.
+/// Reads the usage. Kora has the numbers at the top level, the other APIs in an object, some of them under
+/// other names.
 fn usage(body: &Value) -> Usage {
     let object = &body["usage"];
     let count = |name: &str| body[name].as_u64().or_else(|| object[name].as_u64());

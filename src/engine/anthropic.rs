@@ -1,6 +1,5 @@
-//! Anthropic's Messages API (version 2023-06-01). An answer is a list of blocks, of which those of
-//! type `text` are the diagnosis. New values of `stop_reason` may appear at any time; three of them
-//! matter here.
+//! Anthropic's Messages API (version 2023-06-01). An answer is a list of blocks; those of type `text` are the
+//! diagnosis. New values of `stop_reason` may appear at any time; three of them matter here.
 
 use serde_json::{Value, json};
 

@@ -16,7 +16,7 @@ pub struct Api {
     pub name: &'static str,
     /// The variable that holds the token if `KORA_PROBE_ENGINE_TOKEN` is unset.
     pub token_variable: Option<&'static str>,
-    /// The URL if a token is set but no URL.
+    /// The URL if a token is set but no URL is.
     pub default_url: Option<&'static str>,
     /// The model if none is set.
     pub default_model: Option<&'static str>,

@@ -5,17 +5,17 @@ use unicode_width::UnicodeWidthChar;
 
 use super::failure::Reason;
 
-/// The engine's text: not empty, without white space and invisible characters at its ends, without
-/// what the model thought before it.
+/// The engine's text: not empty, without white space or invisible characters at either end, and without what
+/// the model thought before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     pub text: String,
-    /// Set where the engine ended the text early, as its API calls that: `length`, `max_tokens`.
+    /// Set if the engine ended the text early, to what its API calls that: `length`, `max_tokens`.
     pub cut_short: Option<String>,
 }
 
 impl Diagnosis {
-    /// The reason is [`Reason::EmptyResponseText`], where nothing is left to be sent.
+    /// Returns what can be sent of an engine's text; [`Reason::EmptyResponseText`] if nothing is left.
     pub fn new(text: &str) -> Result<Self, Reason> {
         let text = answer_in(text);
         let text = trim(&text);
@@ -36,7 +36,7 @@ const THOUGHTS: [(&str, &str); 3] = [
     ("[THINK]", "[/THINK]"),
 ];
 
-/// The marks around a tool call; some have none at its end.
+/// The marks around a tool call; some formats have none at the end.
 const TOOL_CALLS: [(&str, &str); 6] = [
     ("<tool_call>", "</tool_call>"),
     ("<function_calls>", "</function_calls>"),
@@ -46,9 +46,9 @@ const TOOL_CALLS: [(&str, &str); 6] = [
     ("<|python_tag|>", "<|eom_id|>"),
 ];
 
-/// Leaves out what some servers send with the answer: one leading block of thoughts, everything up to the
-/// unpaired end of one, and tool calls. What begins a line and is not ended goes on to the end; within a line
-/// it is a mark that the answer names.
+/// Removes what some servers send along with the answer: one leading block of thoughts, everything up to the
+/// unpaired end of one, and tool calls. What begins a line and is not closed goes on to the end of the text;
+/// within a line, such a mark is only mentioned by the answer.
 fn answer_in(text: &str) -> String {
     let mut text = trim(final_channel(text));
     if let Some((open, close)) = THOUGHTS.iter().find(|(open, _)| text.starts_with(open)) {
@@ -62,7 +62,7 @@ fn answer_in(text: &str) -> String {
         let ends = text.match_indices(close);
         let ends = ends.map(|(at, _)| (&text[..at], &text[at + close.len()..]));
         let ends = ends.take_while(|(thoughts, _)| !thoughts.contains(open));
-        // Thoughts may name the mark, too, before they end with it.
+        // Thoughts may also mention the mark before they end with it.
         let ends = ends.filter(|(thoughts, answer)| is_end(thoughts, answer));
         text = ends.last().map_or(text, |(_, answer)| answer);
     }
@@ -94,7 +94,8 @@ fn ends_line(after: &str) -> bool {
     after.is_empty() || after.starts_with('\n')
 }
 
-/// The last `final` channel of gpt-oss's format; nothing where there are only other channels.
+/// Returns the last `final` channel of a text in gpt-oss's format, or nothing if there are only other
+/// channels. Returns a text in another format as it is.
 fn final_channel(text: &str) -> &str {
     let begins = |mark: &str| trim(text).starts_with(mark);
     let is_of_the_format = begins("<|channel|>") || begins("<|start|>");
@@ -109,7 +110,7 @@ fn final_channel(text: &str) -> &str {
     &answer[..end.unwrap_or(answer.len())]
 }
 
-/// Whether the text is nothing but tool calls in JSON, fenced or not.
+/// Returns whether the text is nothing but tool calls in JSON, fenced or not.
 fn is_tool_call(text: &str) -> bool {
     let inner = text.trim_matches('`').trim_start_matches("json");
     let value: Value = serde_json::from_str(inner).unwrap_or_default();
@@ -125,7 +126,7 @@ fn is_tool_call(text: &str) -> bool {
     !calls.is_empty() && calls.iter().all(is_call)
 }
 
-/// Whether a reader sees anything of it.
+/// Returns whether a reader can see the character.
 pub(super) fn is_visible(c: char) -> bool {
     let has_width = UnicodeWidthChar::width(c).is_some_and(|width| width > 0);
     let is_blank = matches!(

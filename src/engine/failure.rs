@@ -63,8 +63,7 @@ impl Reason {
         }
     }
 
-    /// Returns whether the engine could not be reached. The next question will hardly reach it
-    /// either.
+    /// Returns whether the engine could not be reached. The next question is unlikely to reach it either.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Timeout | Self::ConnectionError)
     }
@@ -93,10 +92,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Returns the failure that an answer's `error` names: by its text, or else its `code`, or else its `type`;
-    /// or else `otherwise`. Its message is the first text, of `more` too, that says more than that.
+    /// Returns the failure that an answer's `error` names: by its text, else its `code`, else its `type`,
+    /// else `otherwise`. Its message is the first text, including those in `more`, that says more than that.
     pub(super) fn of<const N: usize>(error: &Value, otherwise: Reason, more: [&Value; N]) -> Self {
-        // Digits repeat a status.
+        // Digits only repeat the status.
         let is_word = |text: &&str| text.contains(|c: char| is_visible(c) && !c.is_ascii_digit());
         let named = [error, &error["code"], &error["type"]];
         let mut words = named.into_iter().filter_map(Value::as_str).filter(is_word);
@@ -122,7 +121,7 @@ impl Failure {
         }
     }
 
-    /// Returns whether the same question may be answered later.
+    /// Returns whether asking the same question later may help.
     pub fn passes(&self) -> bool {
         let by_status = matches!(self.status, Some(408 | 429 | 500..=599));
         by_status || self.reason.is_unreachable() || self.reason == Reason::BudgetSpent

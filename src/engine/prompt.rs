@@ -1,7 +1,7 @@
-//! The words that an engine is asked with: the task, the time, the operator's runbook and the data. A row
-//! may hold anything, text that reads like an instruction among it, and the agent that answers may have
-//! tools. So all that comes from a row stands between two marks with a number that nobody could know
-//! when the row was written.
+//! The prompt that an engine gets: the task, the time, the operator's runbook and the data. A row may hold
+//! anything, including text that reads like an instruction, and the agent that answers may have tools. So
+//! everything that comes from a row is put between two marks with a number that nobody could know when the
+//! row was written.
 
 use std::borrow::Cow;
 
@@ -22,13 +22,13 @@ const MAX_DIGEST: usize = 48 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Knowledge<'a> {
     pub now: Timestamp,
-    /// The operator's own words; empty where there are none.
+    /// The operator's own words; empty if there are none.
     pub runbook: &'a str,
     /// Lines about the time around the alert.
     pub context: &'a str,
 }
 
-/// The prompt for one wake, or for several at once, whose long fields are all cut to the same length.
+/// Returns the prompt for one wake, or for several at once, whose long fields are all cut to the same length.
 /// `fence`: a number that cannot be guessed, a new one for every prompt.
 pub fn prompt(wakes: &[&Wake], knowledge: &Knowledge, fence: &str) -> String {
     let (subject, diagnosis, alerts) = if let [wake] = wakes {
@@ -93,13 +93,13 @@ pub fn prompt(wakes: &[&Wake], knowledge: &Knowledge, fence: &str) -> String {
     )
 }
 
-/// A wake's fields, a line each; the detail may have several. `limit`: the most bytes of the field of
-/// this name.
+/// Returns a wake's fields, one per line; the detail may have several lines. `limit`: the most bytes of the
+/// field with this name.
 fn alert(wake: &Wake, limit: impl Fn(&str) -> usize) -> String {
     let data = fields(wake).map(|(name, value)| {
         let value = cut(&value, limit(name));
         let value = match name {
-            // Its lines stay.
+            // Keeps its lines.
             "detail" => Vec::from_iter(value.lines().map(on_one_line)).join("\n"),
             _ => on_one_line(&value),
         };
@@ -112,7 +112,7 @@ fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// What the engine is sent about a wake, by the names that the prompt has for it.
+/// Returns what the engine is sent about a wake, by its names in the prompt.
 fn fields(wake: &Wake) -> [(&'static str, Cow<'_, str>); 8] {
     let raised = wake.raised_at().map_or("unknown".to_owned(), second);
     [

@@ -10,7 +10,7 @@ use super::{MAX_BODY, RequestError};
 use crate::json;
 use crate::secret::{Secret, mask_value, masked};
 
-/// An answer of any status. The body is complete, or empty if that of an error could not be read.
+/// An answer of any status. The body is complete, or empty if an error's body could not be read.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -20,7 +20,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Reads the body: before that, the connection could not be used again.
+    /// Reads the whole body: until then, the connection cannot be used again.
     pub(super) fn read(
         answer: Response<ureq::Body>,
         secrets: Arc<[Secret]>,

@@ -17,7 +17,7 @@ impl Header {
         Self { name, value }
     }
 
-    /// `authorization: Bearer SECRET`
+    /// Returns `authorization: Bearer SECRET`.
     pub fn bearer(secret: &Secret) -> Self {
         Self::new("authorization", &format!("Bearer {}", secret.expose()))
     }

@@ -1,8 +1,8 @@
-//! The one HTTP client. `endpoint` says which URLs a request may go to, `header` what it carries,
-//! `proxy` whether it goes through a proxy, `resolver` how names are resolved, `roots` which
-//! certificates are trusted, `answer` what is read of an answer. ureq's agents are built with the
-//! first request: a run without one loads no certificates. An error says whether the request can
-//! have reached its peer, since that decides whether it may be sent again.
+//! The one HTTP client. `endpoint` says which URLs a request may go to, `header` what it carries, `proxy`
+//! whether it goes through a proxy, `resolver` how names are resolved, `roots` which certificates are
+//! trusted, `answer` what is read from an answer. ureq's agents are built with the first request: a run
+//! without one loads no certificates. An error says whether the request may have reached its peer, since that
+//! decides whether it may be sent again.
 
 mod answer;
 mod endpoint;
@@ -37,8 +37,8 @@ use roots::roots;
 /// How much of an answer's body is read, in bytes.
 pub const MAX_BODY: u64 = 1024 * 1024;
 
-/// Node.js and uvicorn close an idle connection after 5 s. Of a POST that crosses with the close
-/// nobody could say whether it was processed.
+/// Node.js and uvicorn close an idle connection after 5 s. If a POST crossed with the close, nobody could say
+/// whether it was processed.
 const MAX_IDLE: Duration = Duration::from_secs(4);
 
 /// Why there is no answer. The texts are for people, and contain no secret.
@@ -46,7 +46,7 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 pub enum RequestError {
     /// Nothing of the request's body left: the name, the connection or TLS failed.
     NotSent(String),
-    /// The same, because the time was over.
+    /// The same, because time ran out.
     NotSentInTime,
     /// The request left, at least in part, and the answer was not complete in time.
     Timeout,
@@ -100,7 +100,7 @@ impl Read for Outgoing<'_> {
     }
 }
 
-/// The client. It keeps connections and uses them again for as long as it lives.
+/// The client. It keeps connections and uses them again as long as it lives.
 #[derive(Default)]
 pub struct Http {
     proxy: ProxySettings,
@@ -151,7 +151,7 @@ impl Http {
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
-    /// GETs `url`, once. Every failure counts as one after the request left.
+    /// GETs `url`, once. Every failure counts as if the request had left.
     pub fn get(
         &self,
         url: &Endpoint,
@@ -164,8 +164,8 @@ impl Http {
         Reply::read(answer, Arc::clone(&self.secrets))
     }
 
-    /// Returns the agent for this URL and time-out. Settings of a single request would make ureq
-    /// load the roots again for every connection.
+    /// Returns the agent for this URL and time-out. Per-request settings would make ureq load the roots again
+    /// for every connection.
     fn agent(&self, url: &Endpoint, timeout: Duration) -> Result<Agent, RequestError> {
         let (proxy, is_https) = (self.proxy.for_url(url)?, url.is_https());
         let key = (proxy.clone(), timeout, is_https);

@@ -33,9 +33,8 @@ impl ProxySettings {
         }
     }
 
-    /// Reads `NO_PROXY` as curl does: `*`, a host with all its subdomains (with or without a
-    /// leading dot), an address, or a network such as `10.0.0.0/8`. For ureq a bare host has no
-    /// subdomains.
+    /// Reads `NO_PROXY` as curl does: `*`, a host with all its subdomains (with or without a leading dot), an
+    /// address, or a network such as `10.0.0.0/8`. ureq itself does not match the subdomains of a bare host.
     fn is_exempt(&self, host: &str) -> bool {
         let list = self.no_proxy.as_deref().unwrap_or_default();
         let entries = list.split([',', ' ']);

@@ -1,7 +1,6 @@
-//! Resolves names within a request's time-out. The system's resolver has time-outs of its own,
-//! which may be longer, so it is asked on another thread, which nobody has to wait for. Where no
-//! thread can be had, it is asked on this one: late is better than never. (ureq's own resolver
-//! panics there.)
+//! Resolves names within a request's time-out. The system's resolver has time-outs of its own, which may be
+//! longer, so it is asked on another thread, which nobody has to wait for. If no thread can be started, it is
+//! asked on this one: late is better than never. (ureq's own resolver panics then.)
 
 use std::sync::mpsc;
 use std::thread;
@@ -37,7 +36,7 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// Asks the system's resolver on this thread: without a time-out ureq starts none.
+/// Asks the system's resolver on this thread: without a time-out, ureq starts no other.
 fn ask_system(uri: &Uri, config: &Config) -> Result<ResolvedSocketAddrs, Error> {
     let timeout = NextTimeout {
         after: Duration::NotHappening,

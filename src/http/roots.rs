@@ -10,7 +10,7 @@ use ureq::tls::{PemItem, RootCerts, parse_pem};
 use super::RequestError;
 use crate::files::open_without_waiting;
 
-/// Returns the roots. A file without any fails the request, since nothing could be trusted.
+/// Returns the roots. A file without certificates fails the request, since nothing could be trusted.
 pub(super) fn roots(file: Option<&Path>) -> Result<RootCerts, RequestError> {
     let Some(file) = file else {
         return Ok(RootCerts::PlatformVerifier);

@@ -1,6 +1,6 @@
-//! Slack's Web API: one call, and what its answer means for the message. The question is always
-//! whether the message can have arrived, since Slack knows no idempotency key and a message sent
-//! twice wakes a person twice. Retries and the queue are the caller's.
+//! Slack's Web API: one call, and what its answer means for the message. The question is always whether the
+//! message may have arrived, since Slack has no idempotency keys and a message sent twice wakes a person
+//! twice. Retries and the queue are up to the caller.
 //!
 //! Codes as in Slack's documentation of chat.postMessage, November 2026.
 
@@ -22,14 +22,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 const REACTIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The wait where a rate limit names none, and the longest that is believed.
+/// The wait if a rate limit names none, and the longest one that is believed.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
-/// Who is written to, and as whom.
+/// Who gets the messages, and whose token sends them.
 #[derive(Clone, Debug)]
 pub struct SlackConfig {
-    /// The base that a method's name is put behind: `https://slack.com/api`.
+    /// The base that a method's name is appended to: `https://slack.com/api`.
     pub api_url: Endpoint,
     pub token: Option<Secret>,
     /// The user id that gets the messages.
@@ -47,14 +47,14 @@ pub struct Thread {
     pub operator: Option<String>,
 }
 
-/// What became of a message: the thread that it opened or went to, where Slack named it.
+/// What became of a message: the thread that it opened or went to, if Slack named it.
 pub type Posted = Result<Option<Thread>, NotPosted>;
 
 /// Why a message was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotPosted {
     pub trouble: Trouble,
-    /// Slack's code, `HTTP 503`, or what the connection died of.
+    /// Slack's code, `HTTP 503`, or why the connection failed.
     pub cause: String,
 }
 
@@ -68,19 +68,19 @@ impl NotPosted {
 /// What a failure means for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// Surely not sent: there was no connection.
+    /// Certainly not sent: there was no connection.
     NotSent,
-    /// Surely not sent: too many at once. After this long it can be tried again.
+    /// Certainly not sent: too many at once. It can be tried again after this long.
     RateLimited(Duration),
-    /// Sent or not, nobody can say.
+    /// Nobody can say whether it was sent.
     Unknown,
-    /// Surely not sent, and never will be: Slack takes no such message.
+    /// Certainly not sent, and never will be: Slack takes no such message.
     MessageFault,
-    /// Surely not sent: the thread takes no reply.
+    /// Certainly not sent: the thread takes no reply.
     ThreadGone,
-    /// Surely not sent, and no other message would be: the token, its scopes or the operator are wrong.
+    /// Certainly not sent, and no other message would be: the token, its scopes or the operator are wrong.
     Settings,
-    /// Surely not sent, whoever is at fault.
+    /// Certainly not sent, whatever is at fault.
     Refused,
 }
 
@@ -109,8 +109,8 @@ pub fn post(http: &Http, config: &SlackConfig, text: &str, thread: Option<&Threa
     }
 }
 
-/// Asks whose the token is, as in `team Acme, as kora`; it needs no scope. The error is Slack's code or what the
-/// call died of.
+/// Asks who the token belongs to, as in `team Acme, as kora`; needs no scope. The error is Slack's code or
+/// why the call failed.
 pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<String, String> {
     let reply = call(http, config, "/auth.test", &json!({})).map_err(|error| error.to_string())?;
     let [ok, error, team, user] = reply.members(["ok", "error", "team", "user"]);
@@ -121,8 +121,8 @@ pub fn auth_test(http: &Http, config: &SlackConfig) -> Result<String, String> {
     Ok(format!("team {}, as {}", name(team), name(user)))
 }
 
-/// Whether the operator has reacted to a message in this way; needs the scope `reactions:read`. Skin tones are
-/// ignored. The error is Slack's code or what the call died of.
+/// Returns whether the operator has reacted to a message with this emoji; needs the scope `reactions:read`.
+/// Skin tones are ignored. The error is Slack's code or why the call failed.
 pub fn has_reaction(
     http: &Http,
     config: &SlackConfig,
@@ -170,7 +170,7 @@ fn call(
     http.post(&config.api_url.join(method), &headers, body, TIMEOUT)
 }
 
-/// Slack's code, or else what is wrong with its answer.
+/// Returns Slack's code, or else what is wrong with its answer.
 fn cause(reply: &Reply, ok: Option<bool>, error: &Value) -> String {
     let code = error.as_str().map(quote).filter(|code| !code.is_empty());
     code.unwrap_or_else(|| match (reply.is_success(), ok) {
@@ -180,9 +180,9 @@ fn cause(reply: &Reply, ok: Option<bool>, error: &Value) -> String {
     })
 }
 
-/// Says what an answer means for the message: the status first, then Slack's own word. The rest of the
-/// answer, the message's echo among it, is not read, so that nothing in it can turn a delivered message
-/// into an unknown one.
+/// Returns what an answer means for the message: the status counts first, then Slack's own code. The rest of
+/// the answer, including the message's echo, is not read, so nothing in it can turn a delivered message into
+/// an unknown one.
 fn judge(reply: &Reply, is_reply: bool) -> Posted {
     let [ok, error, channel, ts] = reply.members(["ok", "error", "channel", "ts"]);
     let ok = ok.as_bool();
@@ -222,14 +222,14 @@ fn judge_code(code: &str, reply: &Reply, is_reply: bool) -> Trouble {
         | "thread_not_found"
         | "restricted_action_non_threadable_channel" => Trouble::ThreadGone,
         _ if code.starts_with("restricted_action_thread_") => Trouble::ThreadGone,
-        // The conversation is gone that the message's answer named.
+        // The conversation that the message's answer named is gone.
         "channel_not_found" if is_reply => Trouble::ThreadGone,
         _ if is_settings_fault(code) => Trouble::Settings,
         _ => Trouble::Refused,
     }
 }
 
-/// Whether this code says that no message can be sent until a person corrects the settings.
+/// Returns whether this code says that no message can be sent until a person corrects the settings.
 pub fn is_settings_fault(code: &str) -> bool {
     matches!(
         code,
@@ -246,7 +246,7 @@ pub fn is_settings_fault(code: &str) -> bool {
 fn retry_after(reply: &Reply) -> Duration {
     let asked = reply.header("retry-after").unwrap_or_default().trim();
     let seconds = match !asked.is_empty() && asked.bytes().all(|b| b.is_ascii_digit()) {
-        // More seconds than a number holds are no less than the most that is believed.
+        // A number too large to parse is over the limit anyway.
         true => asked.parse().unwrap_or(u64::MAX),
         false => return RETRY_AFTER,
     };

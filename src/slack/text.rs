@@ -1,4 +1,4 @@
-//! A message's text as Slack takes it: escaped, and cut into parts that one message holds. Pure.
+//! A message's text as Slack takes it: escaped, and cut into parts that each fit into one message. Pure.
 
 use crate::text::steers;
 
@@ -6,8 +6,8 @@ use crate::text::steers;
 /// 4,041 were seen to come out as two messages.
 pub const PART_LIMIT: usize = 3_900;
 
-/// The text as it goes to Slack: the three characters escaped that are markup also in a message that
-/// is not mrkdwn, and nothing left that could steer a reader's screen.
+/// Returns the text as it goes to Slack: the three characters that are markup even without mrkdwn are
+/// escaped, and those that could steer a reader's screen are replaced.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let text = text.replace("\r\n", "\n");
@@ -23,10 +23,10 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Cuts a text in two: a part of at most `limit` code points after escaping, and the rest, which is
-/// empty where all of it fits. Together they are the text. The cut is after the last line end in the
-/// part's second half, else after its last white space there, else after any character: a headline alone
-/// makes a poor message. The part is never empty where the text is not.
+/// Cuts a text in two: a part of at most `limit` code points after escaping, and the rest, which is empty if
+/// all of it fits. Together they are the text. The cut is after the last line end in the part's second half,
+/// else after the last white space there, else after any character: a headline alone makes a poor message.
+/// The part is empty only if the text is.
 fn split(text: &str, limit: usize) -> (&str, &str) {
     let end = fitting(text, limit);
     if end == text.len() {
@@ -41,8 +41,8 @@ fn split(text: &str, limit: usize) -> (&str, &str) {
     text.split_at(word_end.unwrap_or(end))
 }
 
-/// The next message that holds something to read, and what is left behind it. Slack takes no
-/// message of nothing but white space: a part of that kind is passed over, and so is such a rest.
+/// Returns the next message with something to read, and what is left after it. Slack takes no message of
+/// nothing but white space: such a part is skipped, and so is such a rest.
 pub fn next_message(mut text: &str, limit: usize) -> (&str, &str) {
     loop {
         let (part, rest) = split(text, limit);
@@ -56,7 +56,7 @@ pub fn next_message(mut text: &str, limit: usize) -> (&str, &str) {
     }
 }
 
-/// How many bytes of the text fit into `limit` code points after escaping; at least one character.
+/// Returns how many bytes of the text fit into `limit` code points after escaping; at least one character.
 fn fitting(text: &str, limit: usize) -> usize {
     let mut used = 0;
     for (at, c) in text.char_indices() {
