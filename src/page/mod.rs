@@ -89,7 +89,7 @@ fn document(page: &Page<'_>) -> Markup {
                 }
                 footer {
                     @if let Some(now) = page.now { "Written " (clock(now, Timestamp::MIN)) " by " }
-                    @else { "A replay: no message was sent. Written by " }
+                    @else { "A replay: no message left this machine. Written by " }
                     "probe-wake " (env!("CARGO_PKG_VERSION")) "."
                 }
             }
