@@ -12,10 +12,11 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::audit::wake::Wake;
 use crate::files::{append_own, append_shared, is_same_file};
-use crate::incident::{HeldCounts, Incident, Scope, Silence};
+use crate::incident::{HeldCounts, Incident, Pair, Scope, Silence};
 use crate::message::{Lines, render};
 use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::state::queue::Alert;
+use crate::state::{Folder, LogState};
 use crate::text::{rfc3339, short};
 
 /// The default file, in the state folder, and the name it is rotated to when it grows.
@@ -52,9 +53,32 @@ fn as_object<S: Serializer>(fields: &[Field], serializer: S) -> Result<S::Ok, S:
     serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
 }
 
+/// Makes the rows of a message's investigation, one for each wake, and takes out of the log's incidents what they
+/// say was held back.
+pub fn of_investigation(
+    message: &Message,
+    record: &Record,
+    is_sent: bool,
+    texts: &Folder,
+    mut log: Option<&mut LogState>,
+    now: Timestamp,
+) -> Vec<Row> {
+    let mut whole = message.clone();
+    whole.content.load_texts(texts);
+    let wakes = whole.content.alerts().iter().enumerate();
+    let rows = wakes.map(|(index, alert)| {
+        let log = log.as_deref_mut();
+        let incident = log.and_then(|log| log.incidents.get_mut(&Pair::of(&alert.wake)));
+        let row = completed(&whole, index, record, is_sent, incident.as_deref(), now);
+        incident.map(Incident::take_unrecorded);
+        row
+    });
+    rows.collect()
+}
+
 /// Makes the row of one wake of a message whose texts are loaded. `index`: of the wake; `is_sent`: whether
 /// the message with the result was delivered. Only a digest's first row says what the engine used.
-pub fn completed(
+fn completed(
     message: &Message,
     index: usize,
     record: &Record,

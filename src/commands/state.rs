@@ -17,14 +17,17 @@ use crate::cli::{FormatArg, Global, ResetArgs, ResetPosition};
 use crate::config::Paths;
 use crate::exit::{Ended, Exit, Problem};
 use crate::incident::Scope;
-use crate::outcome;
+use crate::outcome::{self, Row};
 use crate::report::{count, tell};
 use crate::state::lock::Lock;
-use crate::state::outbox::{Content, Message, Outcome, Place};
+use crate::state::outbox::{Content, Message, Outcome, Place, Record};
 use crate::state::queue::{Investigation, Stage};
 use crate::state::{self, Durability, State, Store, undelivered};
 use crate::text::{for_terminal, on_one_line};
 use crate::time::full;
+
+/// Why messages and investigations are given up, in their outcome rows and files.
+const REASON: &str = "state reset";
 
 pub fn show(flags: &Global, args: &FormatArg) -> Ended {
     let paths = Paths::load(flags)?;
@@ -196,24 +199,36 @@ fn losses(state: &State, log: &Path, args: &ResetArgs) -> Vec<String> {
     counted.chain(unknown).collect()
 }
 
-/// Moves queued messages and the facts of queued wakes to `undelivered/`, with their outcome rows. A file
-/// that already exists is from a reset that was killed. Returns the line to print about it.
+/// Moves queued messages and the facts of queued wakes to `undelivered/`, and writes the outcome rows of what
+/// ends with them, announced investigations included. A file that already exists is from a reset that was
+/// killed. Returns the line to print about it.
 fn give_up(store: &Store, state: &mut State, outcome_log: Option<&Path>) -> Result<Option<String>> {
-    const REASON: &str = "state reset";
     let now = Timestamp::now();
-    let new = state.queue.iter().filter(|one| one.is_new()).map(facts);
-    let messages: Vec<Message> = state.outbox.drain(..).chain(new).collect();
-    for message in &messages {
-        let lost = message.given_up();
-        undelivered::add(store, &lost, REASON, now)?;
-        for row in outcome::undelivered(&lost, REASON, now) {
-            if let Err(error) = outcome::append(outcome_log, &store.dir, &row) {
-                warn!("the outcome row is lost: {error:#}");
-            }
+    let append = |row: &Row| {
+        if let Err(error) = outcome::append(outcome_log, &store.dir, row) {
+            warn!("the outcome row is lost: {error:#}");
+        }
+    };
+    let ended = state.queue.drain(..).filter(|one| one.retry().is_none());
+    let ended = ended.map(|one| (facts(&one, now), one.is_new()));
+    let queued = state.outbox.drain(..).map(|message| (message, true));
+    let mut number = 0;
+    for (mut message, is_unsent) in queued.chain(ended) {
+        if let Some(record) = message.record.take() {
+            let (texts, log) = (store.texts(), state.logs.get_mut(&message.log));
+            let rows = outcome::of_investigation(&message, &record, false, texts, log, now);
+            rows.iter().for_each(append);
+            message.is_recorded_unsent = true;
+        }
+        if is_unsent {
+            let lost = message.given_up();
+            undelivered::add(store, &lost, REASON, now)?;
+            outcome::undelivered(&lost, REASON, now)
+                .iter()
+                .for_each(append);
+            number += 1;
         }
     }
-    state.queue.clear();
-    let number = messages.len() as u64;
     state.counters.undelivered += number;
     let went = count(number, "message", "messages");
     Ok((number > 0).then(|| format!("{went} went to {}/.", undelivered::FOLDER)))
@@ -221,7 +236,7 @@ fn give_up(store: &Store, state: &mut State, outcome_log: Option<&Path>) -> Resu
 
 /// Returns the message about a wake whose investigation is given up. It has the investigation's id: if this
 /// process is killed, the next run finds the id and takes the investigation out of the queue.
-fn facts(investigation: &Investigation) -> Message {
+fn facts(investigation: &Investigation, now: Timestamp) -> Message {
     let content = Content::Alert {
         alerts: investigation.alerts.clone(),
         outcome: Outcome::Unsaid,
@@ -230,6 +245,12 @@ fn facts(investigation: &Investigation) -> Message {
     Message {
         id: investigation.id.clone(),
         investigation: Some(investigation.id.clone()),
+        record: Some(Record {
+            ended_at: now,
+            error: Some(REASON.to_owned()),
+            facts_first: investigation.is_pending(),
+            ..Record::default()
+        }),
         ..Message::new(log, content, Place::TopLevel, queued_at)
     }
 }

@@ -11,7 +11,6 @@ use log::info;
 
 use super::effects::Route;
 use super::{Run, incident_of, turn};
-use crate::incident::Pair;
 use crate::logger::warn_lasting;
 use crate::message::{self, MAY_BE_REPEAT, Rendered};
 use crate::outcome;
@@ -236,18 +235,9 @@ impl Run<'_> {
             let Some(record) = message.record.take() else {
                 return;
             };
-            let mut whole = message.clone();
-            whole.content.load_texts(run.store.texts());
-            for (index, alert) in whole.content.alerts().iter().enumerate() {
-                let log = run.state.logs.get_mut(&message.log);
-                let incident = log.and_then(|log| log.incidents.get_mut(&Pair::of(&alert.wake)));
-                let before = incident.as_deref();
-                let row = outcome::completed(&whole, index, &record, is_sent, before, now);
-                if let Some(incident) = incident {
-                    incident.take_unrecorded();
-                }
-                run.record_row(&row);
-            }
+            let (texts, log) = (run.store.texts(), run.state.logs.get_mut(&message.log));
+            let rows = outcome::of_investigation(message, &record, is_sent, texts, log, now);
+            rows.iter().for_each(|row| run.record_row(row));
             message.is_recorded_unsent = !is_sent;
             run.note_change();
         });

@@ -207,9 +207,12 @@ fn what_was_not_sent_goes_to_undelivered_and_can_be_sent_after_all() {
         let rows = world.state_rows("outcomes.jsonl");
         let seams = column(rows.clone(), "/seam");
         let (completed, undelivered) = ("probe.investigation_completed", "probe.dm_undelivered");
-        assert_eq!(seams, [completed, undelivered, undelivered]);
-        let probes = column(rows, "/details/probe");
-        assert_eq!(probes, ["fly", "fly", "sentry"]);
+        assert_eq!(seams, [completed, undelivered, completed, undelivered]);
+        let probes = column(rows.clone(), "/details/probe");
+        assert_eq!(probes, ["fly", "fly", "sentry", "sentry"]);
+        assert_eq!(rows[2]["details"]["reasoning_error"], "state reset");
+        let failed = world.command("history --failed").exits(0);
+        failed.prints("fly:service_unhealthy").prints("sentry:");
         world.command("undelivered --retry").exits(0);
         assert_eq!(
             sent(&world),
@@ -224,6 +227,27 @@ fn what_was_not_sent_goes_to_undelivered_and_can_be_sent_after_all() {
         let facts = format!("{headline}\n{}\n\n{status}", row.in_full());
         assert_eq!(texts[1], facts);
     });
+}
+
+#[test]
+fn an_investigation_whose_facts_were_sent_leaves_a_row_and_no_message() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
+    world.append([wake("fly")]);
+    world.kill_while_asking();
+    assert_eq!(world.slack.posts().len(), 1);
+    world.command("state reset --outbox --yes").exits(0);
+    let rows = world.state_rows("outcomes.jsonl");
+    assert_eq!(
+        column(rows.clone(), "/seam"),
+        ["probe.investigation_completed"]
+    );
+    let details = &rows[0]["details"];
+    assert_eq!(
+        (&details["facts_first"], &details["reasoning_error"]),
+        (&json!(true), &json!("state reset"))
+    );
+    assert!(world.undelivered().is_empty());
 }
 
 #[test]
