@@ -39,7 +39,7 @@ use crate::incident::{Decision, Incident, MessageRef, Pair, Silence};
 use crate::logger::warn_lasting;
 use crate::outcome::Row;
 use crate::report::{Report, WakeReport, count};
-use crate::state::outbox::{Content, Message};
+use crate::state::outbox::{Content, Message, Outcome};
 use crate::state::queue::Alert;
 use crate::state::{Durability, LogState, State, Store};
 use crate::terminal::Waiting;
@@ -371,9 +371,15 @@ impl<'a> Run<'a> {
         let is_announced = matches!(message.content, Content::Announcement { .. });
         let is_result = matches!(message.content, Content::Result { .. });
         let text = self.render(message).text;
+        let is_dry = self.report.dry_run;
         self.report(id, message.content.alerts(), is_result, |wake| {
             wake.facts_first |= is_announced;
             wake.dm_text = Some(text.clone());
+            match message.content.outcome() {
+                Some(Outcome::Diagnosis { .. }) => wake.reasoning_invoked = !is_dry,
+                Some(Outcome::NoDiagnosis(reason)) => wake.error = Some(reason.clone()),
+                _ => {}
+            }
         });
     }
 

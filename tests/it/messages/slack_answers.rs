@@ -82,7 +82,7 @@ fn what_slack_did_not_answer_twice_waits_a_minute_and_needs_no_engine_then() {
     );
     let wake = &report["wakes"][0];
     let is_invoked = wake["reasoning_invoked"].as_bool();
-    assert_eq!((is_invoked, &wake["dm_sent"]), (Some(false), &json!(true)));
+    assert_eq!((is_invoked, &wake["dm_sent"]), (Some(true), &json!(true)));
     assert!(is_marked(&world.slack.texts()[2]));
     assert_eq!(world.engine.requests().len(), 1);
 }
