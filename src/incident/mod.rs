@@ -288,7 +288,11 @@ impl Incident {
         if self.silenced.is_some() && !silences.iter().any(|one| one.holds(self, now)) {
             let about = silences.iter().filter(|one| one.is_about(self));
             let ends = about.map(|one| one.until).filter(|end| *end <= now);
-            let was_open = self.is_open(rules, ends.max().unwrap_or(now));
+            let ended = ends.max();
+            if let Some((note, ended)) = self.held_back.silence.as_mut().zip(ended) {
+                note.until = note.until.min(ended);
+            }
+            let was_open = self.is_open(rules, ended.unwrap_or(now));
             let was_never_told = self.messages == 0 && self.recovered.is_none();
             due = self.silenced.take().filter(|_| was_open || was_never_told);
         }

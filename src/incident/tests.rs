@@ -662,6 +662,24 @@ fn what_was_held_back_is_counted_until_a_message_says_it() {
 }
 
 #[test]
+fn a_silence_that_was_ended_early_is_mentioned_with_its_real_end() {
+    let silence = |until| Silence {
+        scope: Scope::All,
+        since: minute("0"),
+        until: minute(until),
+        reason: None,
+        acknowledges: None,
+    };
+    let mut incident = Incident::default();
+    let first = wake("warning", "1");
+    incident.decide(&first, &rules(), &[silence("60")], minute("1"));
+    let due = incident.decide_due(&rules(), &[silence("5")], minute("6"));
+    assert!(matches!(due, Some((_, Decision::Dispatch(_)))));
+    let until = incident.held_back.silence.map(|note| note.until);
+    assert_eq!(until, Some(minute("5")));
+}
+
+#[test]
 fn a_silenced_wake_is_dispatched_when_the_silence_ends() {
     tell(
         "where its incident is open",
