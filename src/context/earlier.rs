@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::audit::seams::{Row, for_each_row};
 use crate::incident::Pair;
@@ -25,19 +25,21 @@ const MOST_DIAGNOSIS: usize = 800;
 pub struct Earlier {
     /// When its incident began, or, if its row does not say, when the row was written.
     pub at: Timestamp,
+    /// When its wake was raised, or, if its row does not say, `at`.
+    pub raised: Timestamp,
     pub title: Option<String>,
     pub diagnosis: Option<String>,
-    /// How long it took until a recovery was sent.
-    pub recovered_after: Option<SignedDuration>,
+    /// When its service was healthy again, if a recovery was sent.
+    pub recovered: Option<Timestamp>,
     /// Of the investigation; some rows have none.
     pub id: Option<String>,
 }
 
 impl Earlier {
-    /// Returns `, over after 22 min`, or nothing.
-    pub fn over(&self) -> String {
-        let over = |after| format!(", over after {}", span(after));
-        self.recovered_after.map(over).unwrap_or_default()
+    /// Returns `, over after 22 min`, counted from this time, or nothing.
+    pub fn over(&self, from: Timestamp) -> String {
+        let over = |at: Timestamp| format!(", over after {}", span(at.duration_since(from)));
+        self.recovered.map(over).unwrap_or_default()
     }
 }
 
@@ -71,7 +73,7 @@ impl Past {
             let recovered = time("healthy_at").unwrap_or(written);
             // The row names the first investigation of its incident.
             for one in pair.iter_mut().rev() {
-                one.recovered_after = Some(recovered.duration_since(one.at));
+                one.recovered = Some(recovered);
                 if id.is_none() || one.id == id {
                     break;
                 }
@@ -85,14 +87,16 @@ impl Past {
             || row.detail("dm_status").is_some_and(is_fallback);
         let diagnosis = row.detail("investigation_summary_text");
         let diagnosis = diagnosis.filter(|text| !is_failed && !text.is_empty());
-        let at = time("first_wake_at").or_else(|| time("raised_at"));
+        let raised = time("raised_at");
+        let at = time("first_wake_at").or(raised).unwrap_or(written);
         // A row may occur twice, and a late diagnosis adds another.
         pair.retain(|one| id.is_none() || one.id != id);
         pair.push(Earlier {
-            at: at.unwrap_or(written),
+            at,
+            raised: raised.unwrap_or(at),
             title: row.detail("title").map(|title| masker.text(title)),
             diagnosis: diagnosis.map(|text| cut(&masker.text(text), MOST_DIAGNOSIS)),
-            recovered_after: None,
+            recovered: None,
             id,
         });
         pair.drain(..pair.len().saturating_sub(MOST_KEPT));
@@ -137,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::context::Folder;
+    use jiff::SignedDuration;
 
     fn at(time: &str) -> Timestamp {
         format!("2026-05-{time}:00Z").parse().unwrap()
@@ -247,11 +252,30 @@ mod tests {
         last.extend(past.last(&Pair::new("fly", "down"), at("12T10:00")));
         let minutes = last
             .iter()
-            .map(|one| one.recovered_after.map(|after| after.as_mins()));
+            .map(|one| one.recovered.map(|at| at.duration_since(one.at).as_mins()));
         assert_eq!(
             minutes.collect::<Vec<_>>(),
             [Some(22), Some(22), None, None]
         );
+    }
+
+    #[test]
+    fn each_investigation_has_the_time_of_its_own_wake() {
+        let rows = [
+            outcome("1", "11T10:00", |_| {}),
+            outcome("2", "11T10:00", |details| {
+                details["raised_at"] = at("11T10:15").to_string().into()
+            }),
+            recovery("1", "11T10:22"),
+        ];
+        let past = read(&[rows.concat()]);
+        let last = past.last(&Pair::new("fly", "down"), at("20T10:00"));
+        let shown = last.iter().map(|one| (one.raised, one.over(one.raised)));
+        let expected = [
+            (at("11T10:00"), ", over after 22 min".to_owned()),
+            (at("11T10:15"), ", over after 7 min".to_owned()),
+        ];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 
     #[test]

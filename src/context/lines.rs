@@ -37,7 +37,7 @@ pub fn also(mut others: Vec<&Incident>, length: SignedDuration) -> Option<String
 pub fn before(earlier: Option<&Earlier>, now: Timestamp) -> Option<String> {
     let earlier = earlier?;
     let diagnosis = on_one_line(earlier.diagnosis.as_deref()?);
-    let (at, over) = (clock(earlier.at, now), earlier.over());
+    let (at, over) = (clock(earlier.at, now), earlier.over(earlier.at));
     let diagnosis = beginning(&diagnosis, MOST_DIAGNOSIS);
     Some(format!("Before: {at}{over}: \"{diagnosis}\""))
 }
@@ -121,7 +121,8 @@ mod tests {
             let earlier = Earlier {
                 at: at("05-17T14:20"),
                 diagnosis: Some(diagnosis.to_owned()),
-                recovered_after: minutes.map(SignedDuration::from_mins),
+                recovered: minutes
+                    .map(|minutes| at("05-17T14:20") + SignedDuration::from_mins(minutes)),
                 ..Earlier::default()
             };
             before(Some(&earlier), at("05-24T14:32")).unwrap()

@@ -155,7 +155,8 @@ impl Context<'_> {
         let mut others = self.others.clone();
         others.sort_by_key(|other| (other.last_raised, &other.pair));
         let lines = others.iter().map(|other| {
-            let recovered = other.recovered.map(|at| self.time(at));
+            let recovered = other.recovered.map(|at| other.healthy_at.unwrap_or(at));
+            let recovered = recovered.map(|at| self.time(at));
             let recovered = recovered.map(|at| format!("recovered {at}"));
             self.line(&format!(
                 "{} {} ({}), {}, {}: {} / {}",
@@ -175,7 +176,7 @@ impl Context<'_> {
     fn earlier(&self) -> String {
         let all = self.subjects.iter().flat_map(|subject| {
             let earlier = subject.earlier.iter();
-            earlier.map(|earlier| (earlier.at, self.named(subject), earlier))
+            earlier.map(|earlier| (earlier.raised, self.named(subject), earlier))
         });
         let mut all: Vec<_> = all.collect();
         all.sort_by(|(one, name, _), (other, other_name, _)| (one, name).cmp(&(other, other_name)));
@@ -185,7 +186,7 @@ impl Context<'_> {
             self.line(&format!(
                 "{name}{}{}: {}{}",
                 self.time(*at),
-                earlier.over(),
+                earlier.over(*at),
                 title.unwrap_or_default(),
                 diagnosis.as_deref().unwrap_or("(no diagnosis)"),
             ))
