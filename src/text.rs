@@ -103,12 +103,16 @@ pub fn first_few(names: &[String], most: usize) -> String {
 /// Returns the known names that somebody who wrote this one may have meant, the likeliest first: those that
 /// contain it, and those that are nearly the same.
 pub fn close_names(written: &str, known: impl Iterator<Item = String>) -> Vec<String> {
-    let likeness = |known: &str| match known.contains(written) {
-        true => 1.0,
-        false => strsim::jaro(written, known),
+    let written = written.to_lowercase();
+    let likeness = |known: &str| {
+        let known = known.to_lowercase();
+        match known.contains(&written) {
+            true => 1.0,
+            false => strsim::jaro(&written, &known),
+        }
     };
     let mut close: Vec<_> = known.map(|known| (likeness(&known), known)).collect();
-    close.retain(|(likeness, _)| *likeness > 0.8);
+    close.retain(|(likeness, _)| *likeness > 0.75);
     close.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     close.into_iter().map(|(_, known)| known).take(3).collect()
 }
@@ -156,6 +160,7 @@ mod tests {
         };
         assert_eq!(close("fly"), ["fly:service", "flying:circus"]);
         assert_eq!(close("fly:servce"), ["fly:service"]);
+        assert_eq!(close("Fly"), ["fly:service", "flying:circus"]);
         assert_eq!(close("neon"), [""; 0]);
     }
 
