@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::diagnosis::is_visible;
 use crate::http::RequestError;
-use crate::text::quote;
+use crate::text::{for_terminal, quote};
 
 /// Why there is no diagnosis. Displayed as the fallback and the report name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Reason {
 impl Reason {
     /// Returns an engine's code verbatim, on one line and cut at 200 characters.
     pub fn code(code: &str) -> Self {
-        Self::Code(quote(code))
+        Self::Code(quote(&for_terminal(code)))
     }
 
     /// Returns the label in the metrics: one of a fixed set, since an engine may send any code.
@@ -178,6 +178,7 @@ mod tests {
     #[test]
     fn a_code_is_short_and_on_one_line() {
         assert_eq!(Reason::code("a\r\nb").to_string().lines().count(), 1);
+        assert_eq!(Reason::code("a\u{202e}b").to_string(), "a\u{fffd}b");
         assert_eq!(Reason::code(&"x".repeat(300)).to_string().len(), 200);
     }
 
