@@ -115,7 +115,12 @@ fn row(mut details: Map<String, Value>) -> Result<String> {
     let probe = name(&details, "probe")?.context("the probe is missing or empty")?;
     let mut category = name(&details, "category")?;
     let has_title = details.get("title").is_some_and(|title| !title.is_null());
-    let seam = if details.remove("recovered") == Some(true.into()) {
+    let is_recovery = match details.remove("recovered") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(recovered)) => recovered,
+        Some(value) => bail!("recovered is neither true nor false: {value}"),
+    };
+    let seam = if is_recovery {
         details = Map::from_iter([("ends".to_owned(), SEAM.into())]);
         RECOVERED_SEAM
     } else {

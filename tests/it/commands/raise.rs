@@ -179,6 +179,10 @@ fn a_bad_line_is_named_and_nothing_is_appended() {
         ("{\"probe\":\"\",\"title\":\"T\"}", "the probe is missing"),
         ("{\"title\":\"T\"}", "the probe is missing"),
         ("{\"probe\":{},\"title\":\"T\"}", "the probe is not a text"),
+        (
+            "{\"probe\":\"b\",\"recovered\":\"true\"}",
+            "recovered is neither true nor false",
+        ),
         ("{\"probe\":\"b\"}", "the title is missing"),
         (&long, "over 4 MiB"),
     ] {
