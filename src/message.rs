@@ -1,6 +1,8 @@
 //! The text that the operator reads. Pure: content, place and time in, text out. Texts are unescaped here;
 //! Slack's escaping belongs to `slack`.
 
+use std::slice;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::wake::Wake;
@@ -77,6 +79,11 @@ pub fn render(content: &Content, place: &Place, lines: &Lines, now: Timestamp) -
         _ => notes,
     };
     whole(join(&[&text, &end], "\n\n"))
+}
+
+/// Renders an alert as a message that holds nothing else.
+pub fn of_alert(one: &Alert, outcome: &Outcome, now: Timestamp) -> String {
+    alert(slice::from_ref(one), Some(outcome), &Lines::default(), now).text
 }
 
 /// Renders an alert. `outcome`: `None` while the investigation is pending.

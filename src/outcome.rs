@@ -8,13 +8,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, to_value};
 
 use crate::audit::wake::Wake;
 use crate::files::{append_own, append_shared, is_same_file};
 use crate::incident::{HeldCounts, Incident, Pair, Scope, Silence};
-use crate::message::{Lines, render};
-use crate::state::outbox::{Content, Message, Outcome, Place, Record};
+use crate::message;
+use crate::state::outbox::{Content, Message, Outcome, Record};
 use crate::state::queue::Alert;
 use crate::state::{Folder, LogState};
 use crate::text::{rfc3339, short};
@@ -43,10 +43,10 @@ pub struct Row {
 }
 
 /// A field of the details.
-type Field = (&'static str, Box<RawValue>);
+type Field = (&'static str, Value);
 
 fn field(name: &'static str, value: impl Serialize) -> Field {
-    (name, to_raw_value(&value).unwrap_or_default())
+    (name, to_value(value).unwrap_or_default())
 }
 
 fn as_object<S: Serializer>(fields: &[Field], serializer: S) -> Result<S::Ok, S::Error> {
@@ -122,9 +122,10 @@ fn completed(
         // How many bytes of the prompt were context, and how many were runbook; null if nothing was asked.
         field("context", record.prompt),
         field("investigation_duration_ms", record.duration_ms),
-        field(
+        // It can be megabytes long, and is moved here.
+        (
             "investigation_summary_text",
-            summary(&message.content, alert, now),
+            Value::String(summary(&message.content, alert, now)),
         ),
         field("dm_status", dm_status),
         field("autofix_attempted", record.autofix_attempted),
@@ -139,7 +140,7 @@ fn completed(
         field("digest_session", session),
     ];
     let others = others.into_iter();
-    let applying = others.filter(|(_, value)| value.get() != "null");
+    let applying = others.filter(|(_, value)| !value.is_null());
     let fields = fields.into_iter().chain(applying);
     let id = message.investigation.as_ref();
     row(COMPLETED_SEAM, id, wake, fields, record.ended_at)
@@ -147,16 +148,11 @@ fn completed(
 
 /// Returns the diagnosis, or else the fallback's text for this wake alone.
 fn summary(content: &Content, alert: &Alert, now: Timestamp) -> String {
-    let outcome = match content.outcome() {
-        Some(Outcome::Diagnosis { text, .. }) => return text.here().to_owned(),
-        Some(outcome) => outcome.clone(),
-        None => return String::new(),
-    };
-    let content = Content::Alert {
-        alerts: vec![alert.clone()],
-        outcome,
-    };
-    render(&content, &Place::TopLevel, &Lines::default(), now).text
+    match content.outcome() {
+        Some(Outcome::Diagnosis { text, .. }) => text.here().to_owned(),
+        Some(outcome) => message::of_alert(alert, outcome, now),
+        None => String::new(),
+    }
 }
 
 /// Makes the rows, one per pair, of a message whose first try failed and that was delivered later.

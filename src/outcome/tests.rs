@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::engine::Usage;
 use crate::incident::{Counted, Dispatch, HeldBack};
+use crate::state::outbox::Place;
 use crate::state::queue::Alert;
 
 fn at(time: &str) -> Timestamp {
