@@ -161,13 +161,7 @@ fn result(ended: &Investigation, answer: Answer, record: Record, now: Timestamp)
             (outcome, Some(reason), failure.message)
         }
     };
-    let mut alerts = ended.alerts.clone();
-    // What was delivered is not repeated.
-    if !matches!(place, None | Some(Place::After(_))) {
-        for alert in &mut alerts {
-            alert.wake.drop_details();
-        }
-    }
+    let alerts = ended.alerts.clone();
     let content = match place {
         Some(_) => Content::Result { alerts, outcome },
         None => Content::Alert { alerts, outcome },
