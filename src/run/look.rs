@@ -116,22 +116,34 @@ impl Run<'_> {
         let silences = self.silences();
         let rules = &self.config.debounce;
         let decision = kept.incidents.decide(&wake, rules, &silences, now);
-        if let Decision::HeldBack(reason) = decision {
+        if let Decision::HeldBack(_) = decision {
             self.state.counters.held_back += 1;
             self.report.tally.held_back += 1;
-            let is_silenced = matches!(reason, Reason::Silenced | Reason::Acknowledged);
-            let incident = kept.incidents.get(&Pair::of(&wake));
-            let incident = incident.filter(|_| is_silenced);
-            let holds = |one: &&Silence| {
-                one.acknowledges.is_some() == (reason == Reason::Acknowledged)
-                    && incident.is_some_and(|incident| one.holds(incident, now))
-            };
-            let holding: Vec<_> = silences.iter().filter(holds).collect();
-            for silence in holding {
-                kept.count_held_back_by(silence);
-            }
         }
         self.carry_out(kept, wake, now, decision, now);
+    }
+
+    /// Counts a wake for each silence or acknowledgement that holds it back.
+    fn count_held_back(
+        &mut self,
+        kept: &mut LogState,
+        wake: &Wake,
+        reason: Reason,
+        now: Timestamp,
+    ) {
+        if !matches!(reason, Reason::Silenced | Reason::Acknowledged) {
+            return;
+        }
+        let silences = self.silences();
+        let incident = kept.incidents.get(&Pair::of(wake));
+        let holds = |one: &&Silence| {
+            one.acknowledges.is_some() == (reason == Reason::Acknowledged)
+                && incident.is_some_and(|incident| one.holds(incident, now))
+        };
+        let holding: Vec<_> = silences.iter().filter(holds).collect();
+        for silence in holding {
+            kept.count_held_back_by(silence);
+        }
     }
 
     /// Queues an investigation of a wake that is to be dispatched.
@@ -150,6 +162,7 @@ impl Run<'_> {
         let dispatch = match decision {
             Decision::Dispatch(dispatch) => dispatch,
             Decision::HeldBack(reason) => {
+                self.count_held_back(kept, &wake, reason, now);
                 let (session, reason) = (wake.caller_session_id(), reason.name());
                 return info!("held back ({reason}): {session} ({})", wake.severity);
             }
