@@ -1,7 +1,6 @@
 //! The order of a run, as a pure function: state, progress and time in, the next step out. After each step
 //! the next one is chosen from scratch, and no step takes long.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -203,7 +202,7 @@ impl<'a> Choice<'a> {
         let mut bytes: usize = pending().map(|one| one.size()).sum();
         let waits = count > 0 || self.is_past_its_time() || self.has_earlier_messages();
         let mut new: Vec<_> = self.new_ones().collect();
-        new.sort_by_key(|one| Reverse(one.severity()));
+        new.sort_by_key(|one| !one.is_critical());
         let is_due = |one: &&Investigation| {
             let due = self.due_in(one);
             due.is_some_and(|due| waits || due.is_zero())
@@ -305,7 +304,7 @@ impl<'a> Choice<'a> {
         Some(Step::GiveUp(message.id.clone(), reason))
     }
 
-    /// Hands over the most severe of the messages that Slack did not take in time. Those that the command
+    /// Hands over a message that Slack did not take in time, critical ones first. Those that the command
     /// failed on before come last, so that one bad message does not delay the others. When this is called, no
     /// message can be sent, unless one is waiting for its one more try.
     fn hand_over(&self) -> Option<Step> {
@@ -327,7 +326,7 @@ impl<'a> Choice<'a> {
                     || self.is_expired(message))
         };
         let due = self.state.outbox.iter().filter(is_due);
-        let first = due.min_by_key(|one| (one.hand_over.is_some(), Reverse(one.severity())))?;
+        let first = due.min_by_key(|one| (one.hand_over.is_some(), !one.is_critical()))?;
         Some(Step::HandOver(first.id.clone()))
     }
 
@@ -339,7 +338,7 @@ impl<'a> Choice<'a> {
         if self.progress.asking.is_some() || self.is_past_its_time() {
             return None;
         }
-        let rank = |one: &&Investigation| (!one.is_new(), Reverse(one.severity()));
+        let rank = |one: &&Investigation| (!one.is_new(), !one.is_critical());
         let first = self.open().min_by_key(rank);
         let retry = || self.queue().find(|one| self.is_retry_due(one));
         first.or_else(retry).map(|one| Step::Ask(one.id.clone()))

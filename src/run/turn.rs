@@ -1,7 +1,6 @@
 //! Decides whose turn it is in the outbox, and whose fault it is when a message cannot be sent: the message's
 //! or Slack's. Pure.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -103,7 +102,7 @@ fn order(message: &Message, index: usize) -> impl Ord + use<> {
     let alerts = message.content.alerts().iter();
     let rank = (class == 0).then(|| {
         let dispatched = alerts.map(|alert| alert.dispatched_at).min();
-        (Reverse(message.severity()), dispatched)
+        (!message.is_critical(), dispatched)
     });
     (message.faults > 0, class, rank, index)
 }

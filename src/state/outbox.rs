@@ -350,8 +350,8 @@ impl Message {
         }
     }
 
-    pub fn severity(&self) -> Severity {
-        Severity::named(&self.subject().severity)
+    pub fn is_critical(&self) -> bool {
+        Severity::named(&self.subject().severity) == Severity::Critical
     }
 
     /// Returns since when the operator could have heard of it.

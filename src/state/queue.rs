@@ -126,8 +126,8 @@ pub fn main_wake(alerts: &[Alert]) -> &Wake {
 }
 
 impl Investigation {
-    pub fn severity(&self) -> Severity {
-        Severity::of(main_wake(&self.alerts))
+    pub fn is_critical(&self) -> bool {
+        Severity::of(main_wake(&self.alerts)) == Severity::Critical
     }
 
     pub fn subject(&self) -> Subject {

@@ -125,9 +125,9 @@ fn first_words_go_first_critical_ones_before_all_then_replies_then_further_parts
     let expected = [
         "critical",
         "critical, dispatched later",
+        "info",
         "warning",
         "page, dispatched later",
-        "info",
         "reply to a warning",
         "reply to a critical",
         "tenth part",
