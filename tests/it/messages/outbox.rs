@@ -200,7 +200,7 @@ fn a_new_critical_alert_is_the_first_that_is_sent_whatever_waits() {
 
 #[test]
 #[ignore = "two hours of runs"]
-fn after_an_outage_of_two_hours_messages_go_out_by_severity_and_dispatch() {
+fn after_an_outage_of_two_hours_messages_go_out_critical_first_then_by_dispatch() {
     let world = World::stamped_with(Slack::always(|| Reply::text(503, "")));
     world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");
     let row = |probe: &str, severity: &str| wake(probe).set("severity", severity);
@@ -221,7 +221,7 @@ fn after_an_outage_of_two_hours_messages_go_out_by_severity_and_dispatch() {
     pass(&world, 900);
     world.run().exits(0).silent();
     let texts = world.slack.texts().split_off(during);
-    let expected = ["critical1", "critical4", "warning0", "warning3", "info2"];
+    let expected = ["critical1", "critical4", "warning0", "info2", "warning3"];
     assert_eq!(probes(&texts), expected);
 }
 
