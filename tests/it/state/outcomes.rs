@@ -48,6 +48,7 @@ fn a_row_has_every_field_of_koras() {
     let of_kora: Vec<_> = rows.filter(|row| row["seam"] == ours[0]["seam"]).collect();
     assert!(!of_kora.is_empty());
     assert!(ours[0]["details"]["investigation_duration_ms"].as_u64() > Some(0));
+    assert!(ours[0]["details"]["context"]["context"].is_u64());
     let kind = std::mem::discriminant::<Value>;
     for kora in &of_kora {
         let failed = kora["details"].get("reasoning_error").is_some();
