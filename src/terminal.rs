@@ -116,11 +116,11 @@ pub fn with_margin(text: &str, margin: &str) -> Vec<String> {
     };
     let lines = text.lines().flat_map(broken);
     let is_blank = |line: &str| line.is_empty() && margin.trim().is_empty();
-    let behind = |line: String| match is_blank(&line) {
+    let shown = |line: String| match is_blank(&line) {
         true => line,
         false => format!("{margin}{line}"),
     };
-    lines.map(behind).collect()
+    lines.map(shown).collect()
 }
 
 /// Writes a line to stderr in one write, so that it does not mix with what others write there.

@@ -397,7 +397,8 @@ fn a_digest_names_each_pair() {
         ..Wake::sample()
     };
     let wakes = [of("other1"), of("fly")];
-    let others = [other(2, "x"), other(0, "z")];
+    let mut others = [other(2, "x"), other(0, "z")];
+    others[1].healthy_at = Some(at("2026-05-24T13:59:30Z"));
     let mut context = context(Mode::Kinds, &wakes, None);
     context.others = others.iter().collect();
     let incident = Incident {
@@ -409,7 +410,7 @@ fn a_digest_names_each_pair() {
     context.subjects[1].incident = Some(&incident);
     let expected = "The incident so far:\n- fly down: 2 alerts since 14:00:00, this one included.\n\
          Other alerts, the latest last:\n\
-         - other0 down (warning), once, 14:00:00, recovered 14:00:00: z / z\n\
+         - other0 down (warning), once, 14:00:00, recovered 13:59:30: z / z\n\
          - other2 down (warning), once, 14:00:02, no recovery seen: x / x\n";
     assert_eq!(context.render(), expected);
 }

@@ -199,6 +199,21 @@ fn a_new_critical_alert_is_the_first_that_is_sent_whatever_waits() {
 }
 
 #[test]
+fn questions_are_asked_critical_first_then_by_dispatch() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "never");
+    let rows = [("a", "info"), ("b", "critical"), ("c", "warning")];
+    let rows = rows.map(|(probe, severity)| wake(probe).set("severity", severity));
+    world.raise(rows).exits(0);
+    let questions = world.engine.questions();
+    let asked = questions
+        .iter()
+        .map(|one| one.json()["caller_session_id"].clone());
+    let expected = ["b", "a", "c"].map(|probe| format!("probe:{probe}:service_unhealthy"));
+    assert_eq!(asked.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 #[ignore = "two hours of runs"]
 fn after_an_outage_of_two_hours_messages_go_out_critical_first_then_by_dispatch() {
     let world = World::stamped_with(Slack::always(|| Reply::text(503, "")));

@@ -104,6 +104,19 @@ fn a_silence_ends_by_the_name_it_was_made_with() {
 }
 
 #[test]
+fn a_wake_that_falls_due_is_counted_for_the_silence_that_holds_it_back() {
+    let world = World::stamped();
+    world.raise([fly("info")]).exits(0).silent();
+    world.raise([fly("critical")]).exits(0).silent();
+    assert_eq!(sent(&world), 1, "it is held back as a repeat");
+    world.command("silence fly").exits(0);
+    pass(&world, 11);
+    world.run().exits(0).silent();
+    assert_eq!(sent(&world), 1);
+    assert_eq!(silences(&world)[0]["wakes"], 1);
+}
+
+#[test]
 fn a_new_silence_replaces_one_of_the_same_pair_and_begins_its_count_anew() {
     let world = World::stamped().quiet();
     world.command("silence fly").exits(0);

@@ -65,6 +65,21 @@ fn a_row_has_every_field_of_koras() {
 }
 
 #[test]
+fn a_fallback_that_follows_its_facts_leaves_a_row_with_the_whole_text() {
+    let world = World::stamped();
+    world.set("KORA_PROBE_FACTS_AFTER_SECONDS", "0");
+    world.engine.script([Engine::error("sdk_auth")]);
+    let row = wake("fly").set("detail", "The whole detail.");
+    world.raise([row]).exits(0);
+    let details = &outcomes(&world)[0]["details"];
+    assert_eq!(details["facts_first"], true);
+    let summary = details["investigation_summary_text"].as_str().unwrap();
+    for said in ["The whole detail.", "engine returned: sdk_auth"] {
+        assert!(summary.contains(said), "{summary}");
+    }
+}
+
+#[test]
 fn consecutive_wakes_are_counted_where_several_are_required() {
     let world = World::stamped();
     world.set("KORA_PROBE_DEBOUNCE_CONSECUTIVE_REQUIRED", "3");
